@@ -1,0 +1,220 @@
+"""Settings: frozen, typed, one default each.
+
+Precedence, weakest first: the defaults below, ``--config FILE``, ``--set section.key=value``, a command's own
+options. An unknown key or a value out of range is a ConfigError that names the dotted path.
+``config.yaml`` at the top of the project documents every setting; a test holds it against this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rtsearch.errors import ConfigError
+
+__all__ = [
+    "AnalyzeSettings",
+    "DetectSettings",
+    "LiveSettings",
+    "ModelSettings",
+    "ProjectSettings",
+    "SearchSettings",
+    "Settings",
+    "ShowSettings",
+    "load_settings",
+]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+
+
+class ModelSettings(_Section):
+    """Which network, and at what size it looks.
+
+    Attributes:
+        name: a name of ``rtsearch model list`` or the path of a file made by ``rtsearch model import``.
+        size: side of the square input, px; a multiple of 32. Networks with a fixed input ignore it.
+        threads: CPU threads of the network; 0 chooses by the number of cores.
+    """
+
+    name: str = "yolo26n"
+    size: Annotated[int, Field(ge=64, le=1280, multiple_of=32)] = 416
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class DetectSettings(_Section):
+    """What counts as an object.
+
+    Attributes:
+        threshold: least confidence.
+        max_overlap: an object is dropped when a more confident one covers more than this share of its area,
+            whatever the classes of the two.
+        nms_iou: intersection over union above which the weaker of two boxes of one class is dropped; used only
+            for networks that do not suppress duplicates themselves.
+        max_objects: the most confident ones that are kept.
+        whole_image: add one object that covers the full frame (reverse image search).
+    """
+
+    threshold: Share = 0.3
+    max_overlap: Share = 0.5
+    nms_iou: Share = 0.65
+    max_objects: Annotated[int, Field(ge=1, le=300)] = 50
+    whole_image: bool = False
+
+
+class ProjectSettings(_Section):
+    """How descriptions become the shorter vectors that are searched; fixed when an index is built.
+
+    Attributes:
+        method: Gaussian ``random`` projection, or ``pca``.
+        dim: dimensions that are searched.
+        seed: of the random projection.
+    """
+
+    method: Literal["random", "pca"] = "random"
+    dim: Annotated[int, Field(ge=2, le=1000)] = 64
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+
+class SearchSettings(_Section):
+    """How neighbours are looked up.
+
+    Attributes:
+        exact: search until the answer is proved.
+        recall: share of the true neighbours that the approximate search promises on average.
+    """
+
+    exact: bool = False
+    recall: Annotated[float, Field(ge=0.5, le=0.999)] = 0.98
+
+
+class AnalyzeSettings(_Section):
+    """How a folder of photos becomes a library.
+
+    Attributes:
+        workers: threads that decode photos; 0 chooses by the number of cores.
+        commit_photos: photos per fragment; a crash loses at most one fragment's work.
+        commit_s: seconds after which a fragment is closed even if it is not full.
+        thumb_px: longer side of the stored crops, px.
+        max_photo_mp: larger pictures are refused (millions of pixels).
+    """
+
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
+    commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    thumb_px: Annotated[int, Field(ge=32, le=420)] = 128
+    max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
+
+
+class LiveSettings(_Section):
+    """How sources are played.
+
+    Attributes:
+        source: what is played when no ``--source`` is given: camera number, file, URL, folder, ``random``.
+        camera_wh: width and height asked of a camera, px.
+        open_timeout_s: time a camera or stream has to deliver its first picture.
+        random_s: seconds between the photos of ``random`` and of a folder.
+        cache_mb: most memory for decoded thumbnails, MB.
+    """
+
+    source: str = "0"
+    camera_wh: tuple[Annotated[int, Field(ge=16, le=7680)], Annotated[int, Field(ge=16, le=4320)]] = (640, 480)
+    open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    random_s: Annotated[float, Field(gt=0, le=3600)] = 4.0
+    cache_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+class ShowSettings(_Section):
+    """The picture: the query frame on top, one strip of neighbours per object below it.
+
+    Attributes:
+        window_wh: width and height of the picture, px.
+        header_height: height of the query frame, px.
+        thumb_height: height of a strip, px.
+        results: neighbours per object.
+        fullscreen: start in full screen.
+    """
+
+    window_wh: tuple[Annotated[int, Field(ge=160, le=7680)], Annotated[int, Field(ge=120, le=4320)]] = (1280, 720)
+    header_height: Annotated[int, Field(ge=100, le=480)] = 200
+    thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
+    results: Annotated[int, Field(ge=5, le=100)] = 16
+    fullscreen: bool = False
+
+
+class Settings(_Section):
+    """All settings, by section."""
+
+    model: ModelSettings = ModelSettings()
+    detect: DetectSettings = DetectSettings()
+    project: ProjectSettings = ProjectSettings()
+    search: SearchSettings = SearchSettings()
+    analyze: AnalyzeSettings = AnalyzeSettings()
+    live: LiveSettings = LiveSettings()
+    show: ShowSettings = ShowSettings()
+
+
+def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """Read settings from a YAML file and ``section.key=value`` overrides (values are YAML too).
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type or value out of range.
+    """
+    values: dict[str, Any] = _read(path) if path is not None else {}
+    for item in overrides:
+        _override(values, item)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read settings from {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: expected sections such as 'detect:', got {type(values).__name__}")
+    return {str(k): dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+
+
+def _override(values: dict[str, Any], item: str) -> None:
+    path, equals, text = item.partition("=")
+    section, dot, key = path.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(f"--set {item}: expected section.key=value, for example detect.threshold=0.4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {item}: {text!r} is not a value") from None
+    fields = values.setdefault(section, {})
+    if isinstance(fields, dict):
+        fields[key] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {path}; known here: {', '.join(_siblings(problem['loc']))}"
+    return f"{path} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def _siblings(loc: tuple[int | str, ...]) -> list[str]:
+    section = Settings.model_fields.get(str(loc[0])) if len(loc) > 1 else None
+    if section is None:
+        return list(Settings.model_fields)
+    assert isinstance(section.default, BaseModel)
+    return list(type(section.default).model_fields)

@@ -1,0 +1,133 @@
+"""Every error that rtsearch raises on purpose.
+
+    RtsearchError
+    ├── ConfigError(ValueError)          a setting is unknown, of the wrong type or out of range
+    ├── VectorError(ValueError)          vectors of the wrong shape, dtype or with NaN/inf
+    ├── SourceError(OSError)             a camera, stream, video or folder cannot be played
+    ├── PhotoError(ValueError)           one picture cannot be read
+    ├── ModelError
+    │   ├── UnknownModelError(LookupError)     no such name in the catalogue, no such file
+    │   ├── DownloadError(OSError)             no place had the file, or its hash is wrong
+    │   ├── CheckpointError(ValueError)        a checkpoint that is damaged or not understood
+    │   └── NotADetectorError(ValueError)      an ONNX file without the outputs of a detector
+    ├── RunnerError(RuntimeError)        an inference engine cannot start or failed
+    ├── LibraryError
+    │   ├── NotALibraryError(ValueError)       missing, empty or foreign folder
+    │   ├── FormatError(ValueError)            written by a newer version
+    │   ├── FeatureSpaceError(ValueError)      made by another network or describing recipe
+    │   ├── DamagedError(ValueError)           truncated or altered file, named
+    │   └── LibraryBusyError(TimeoutError)     another process is writing
+    ├── StageError(RuntimeError)         a worker thread failed; carries the stage's name
+    └── MissingDependencyError(ImportError)    an optional package is not installed
+
+The command line prints the message of a RtsearchError in one line and exits with code 2; so each message
+names the thing and the way out.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DamagedError",
+    "DownloadError",
+    "FeatureSpaceError",
+    "FormatError",
+    "LibraryBusyError",
+    "LibraryError",
+    "MissingDependencyError",
+    "ModelError",
+    "NotADetectorError",
+    "NotALibraryError",
+    "PhotoError",
+    "RtsearchError",
+    "RunnerError",
+    "SourceError",
+    "StageError",
+    "UnknownModelError",
+    "VectorError",
+]
+
+
+class RtsearchError(Exception):
+    """Base of all errors that rtsearch raises on purpose."""
+
+
+class ConfigError(RtsearchError, ValueError):
+    """A setting is unknown, of the wrong type or out of range; the message gives its dotted path."""
+
+
+class VectorError(RtsearchError, ValueError):
+    """Vectors of the wrong shape or dtype, or with NaN or infinity in them."""
+
+
+class SourceError(RtsearchError, OSError):
+    """A camera, stream, video, photo or folder cannot be played."""
+
+
+class PhotoError(RtsearchError, ValueError):
+    """One picture cannot be read; the message is the reason that the library stores."""
+
+
+class ModelError(RtsearchError):
+    """Base of what can be wrong with a network."""
+
+
+class UnknownModelError(ModelError, LookupError):
+    """No such name in the catalogue and no such file."""
+
+
+class DownloadError(ModelError, OSError):
+    """No place had the file, or what came has the wrong hash."""
+
+
+class CheckpointError(ModelError, ValueError):
+    """A checkpoint is damaged, or has a layer that the converter does not know."""
+
+
+class NotADetectorError(ModelError, ValueError):
+    """An ONNX file has no outputs that boxes and scores can be read from."""
+
+
+class RunnerError(RtsearchError, RuntimeError):
+    """An inference engine cannot start, or failed while running."""
+
+
+class LibraryError(RtsearchError):
+    """Base of what can be wrong with a library folder."""
+
+
+class NotALibraryError(LibraryError, ValueError):
+    """The folder is missing, empty, unreadable or something else than a library."""
+
+
+class FormatError(LibraryError, ValueError):
+    """The library was written by a newer version of rtsearch."""
+
+
+class FeatureSpaceError(LibraryError, ValueError):
+    """The library was made by another network or describing recipe; its vectors cannot be compared."""
+
+
+class DamagedError(LibraryError, ValueError):
+    """A file of the library is truncated or altered; the message names it."""
+
+
+class LibraryBusyError(LibraryError, TimeoutError):
+    """Another process is writing to the library."""
+
+
+class StageError(RtsearchError, RuntimeError):
+    """A stage of the live loop failed.
+
+    Args:
+        stage: name of the stage (``capture``, ``detect``, ``search``, ``draw``).
+        cause: what it raised.
+    """
+
+    def __init__(self, stage: str, cause: BaseException) -> None:
+        super().__init__(f"{stage}: {cause}")
+        self.stage = stage
+        self.cause = cause
+
+
+class MissingDependencyError(RtsearchError, ImportError):
+    """An optional package is not installed; the message says which extra brings it."""

@@ -1,0 +1,105 @@
+"""What travels between the stages: frozen records of arrays, their shapes checked once, here.
+
+n = 0 is valid everywhere. Boxes are ``xyxy`` in pixels of the frame they were found in: x to the right, y down,
+origin at the outer corner of the top left pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Detections", "F32Array", "Frame", "I32Array", "I64Array", "Neighbours", "U8Array"]
+
+F32Array: TypeAlias = NDArray[np.float32]
+I32Array: TypeAlias = NDArray[np.int32]
+I64Array: TypeAlias = NDArray[np.int64]
+U8Array: TypeAlias = NDArray[np.uint8]
+
+
+def _expect(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...], dtype: type) -> None:
+    fits = array.ndim == len(shape) and all(
+        e is None or e == s for e, s in zip(shape, array.shape, strict=False)
+    )
+    if not fits or array.dtype != dtype:
+        wanted = tuple("any" if e is None else e for e in shape)
+        raise ValueError(
+            f"{name}: expected {np.dtype(dtype)} {wanted}, got {array.dtype} {array.shape}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        id: running number within the source, from 0; dropped frames leave gaps.
+        captured_s: ``time.monotonic()`` at which the picture was complete in memory.
+        pts_s: presentation time in the file, or None for a live source.
+        bgr: (H, W, 3) uint8.
+        name: what the picture is called where it has a name (a photo's path), else "".
+    """
+
+    id: int
+    captured_s: float
+    pts_s: float | None
+    bgr: U8Array
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        _expect("Frame.bgr", self.bgr, (None, None, 3), np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The objects of one frame, best first.
+
+    Attributes:
+        xyxy: (n, 4) float32, frame pixels.
+        score: (n,) float32, 0..1.
+        label: (n,) int32, index into the network's class names; -1 for a whole image.
+        vector: (n, D) float32, the description of each object (D = 0 before the describing stage).
+        track: (n,) int64, number of the track, or -1.
+    """
+
+    xyxy: F32Array
+    score: F32Array
+    label: I32Array
+    vector: F32Array
+    track: I64Array = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        n = len(self.xyxy)
+        if len(self.track) != n:
+            object.__setattr__(self, "track", np.full(n, -1, np.int64))
+        _expect("Detections.xyxy", self.xyxy, (n, 4), np.float32)
+        _expect("Detections.score", self.score, (n,), np.float32)
+        _expect("Detections.label", self.label, (n,), np.int32)
+        _expect("Detections.vector", self.vector, (n, None), np.float32)
+        _expect("Detections.track", self.track, (n,), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The k nearest objects of the library for each of n queries.
+
+    Attributes:
+        row: (n, k) int32, row numbers of the library, -1 where there are fewer than k.
+        distance: (n, k) float32, Euclidean, ascending, inf where row is -1.
+    """
+
+    row: I32Array
+    distance: F32Array
+
+    def __post_init__(self) -> None:
+        _expect("Neighbours.row", self.row, (None, None), np.int32)
+        _expect("Neighbours.distance", self.distance, self.row.shape, np.float32)
+
+    def __len__(self) -> int:
+        return len(self.row)
