@@ -1,0 +1,28 @@
+"""Which networks exist, where they come from, and how they become one ONNX file with named outputs.
+
+catalogue   names, licences, hashes and places
+fetch       a file of the catalogue, from the first place whose bytes have the right hash
+checkpoint  a PyTorch file, read with numpy alone and without running anything in it
+ultralytics the checkpoint's layers as an ONNX graph
+taps        the maps that describe objects, found by their role in the graph
+prepare     the finished file: outputs ``boxes``, ``scores``, ``tap0``.. and a ModelSpec inside it
+store       the folder of prepared models
+"""
+
+from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Place, catalogue_entry
+from rtsearch.models.fetch import Progress
+from rtsearch.models.spec import ModelSpec, Tap
+from rtsearch.models.store import default_folder, pull, resolve
+
+__all__ = [
+    "CATALOGUE",
+    "CatalogueEntry",
+    "ModelSpec",
+    "Place",
+    "Progress",
+    "Tap",
+    "catalogue_entry",
+    "default_folder",
+    "pull",
+    "resolve",
+]

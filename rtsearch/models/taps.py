@@ -1,0 +1,162 @@
+"""Which maps of a network describe objects, and how they are found in its graph.
+
+A role names a map by what it is to the network, so one rule finds it in every family:
+
+    early4    the last map of stride 4 on the way in, before the picture is halved again (also 2, 8, 16, 32)
+    neck8     what the box and the class branch of the level with stride 8 both start from
+    class8    what the last convolution of the class branch reads
+    box8      what the last convolution of the box branch reads
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import onnx
+
+from rtsearch.errors import ModelError
+
+__all__ = ["TAPS", "Found", "GraphView", "find_taps"]
+
+_NECKS = ("neck8", "neck16", "neck32")
+TAPS: dict[str, tuple[str, ...]] = {"yolo26": _NECKS, "yolox": _NECKS, "ultralytics": _NECKS}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A tensor of the graph that plays a role."""
+
+    role: str
+    tensor: str
+    stride: int
+    channels: int
+
+
+class GraphView:
+    """A graph to look at: who makes a tensor, from what, and of what shape at one input size."""
+
+    def __init__(self, model: onnx.ModelProto, image: str, wh: tuple[int, int]) -> None:
+        pinned = onnx.ModelProto()
+        pinned.CopyFrom(model)
+        for entry in pinned.graph.input:
+            if entry.name == image:
+                dims = entry.type.tensor_type.shape.dim
+                for dim, size in zip(dims, (1, 3, wh[1], wh[0]), strict=True):
+                    dim.dim_value = size
+        # Declared outputs may carry sizes of their own; inference tells them anew.
+        for entry in pinned.graph.output:
+            entry.type.tensor_type.ClearField("shape")
+        del pinned.graph.value_info[:]
+        try:
+            graph = onnx.shape_inference.infer_shapes(pinned, data_prop=True).graph
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+            raise ModelError(f"the graph contradicts itself: {' '.join(str(error).split())[:200]}") from None
+        self.wh = wh
+        self.nodes = list(graph.node)
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.producer = {name: node for node in self.nodes for name in node.output if name}
+        self.order = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
+        self._shapes = {
+            entry.name: tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
+            for entry in (*graph.value_info, *graph.input, *graph.output)
+        }
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """Shape of a tensor; () where it is not known, 0 for a side that is not known."""
+        if tensor in self.initializers:
+            return tuple(self.initializers[tensor].dims)
+        return self._shapes.get(tensor, ())
+
+    def stride(self, tensor: str) -> int:
+        """Input pixels per cell of a (1, c, h, w) map; 0 for any other tensor."""
+        shape = self.shape(tensor)
+        if len(shape) != 4 or shape[0] != 1 or not shape[2] or not shape[3]:
+            return 0
+        stride = self.wh[0] // shape[3]
+        fits = shape[2] * stride == self.wh[1] and shape[3] * stride == self.wh[0]
+        return stride if fits and stride & (stride - 1) == 0 else 0
+
+    def ancestors(self, tensors: Iterable[str]) -> set[str]:
+        """The tensors and all that they are made from, except by way of shapes."""
+        seen: set[str] = set()
+        waiting = list(tensors)
+        while waiting:
+            tensor = waiting.pop()
+            if tensor in seen or not tensor:
+                continue
+            seen.add(tensor)
+            node = self.producer.get(tensor)
+            if node is not None and node.op_type != "Shape":
+                waiting.extend(node.input)
+        return seen
+
+    def last_convolutions(self, tensors: Iterable[str]) -> list[onnx.NodeProto]:
+        """The convolutions over maps that are met first when walking back, in the order of the graph."""
+        found: dict[str, onnx.NodeProto] = {}
+        seen: set[str] = set()
+        waiting = list(tensors)
+        while waiting:
+            tensor = waiting.pop()
+            node = self.producer.get(tensor)
+            if tensor in seen or node is None or node.op_type == "Shape":
+                continue
+            seen.add(tensor)
+            # The convolution that sums a box's distribution is none: its input is no map of the picture.
+            if node.op_type == "Conv" and self.stride(tensor) >= 4:
+                found[tensor] = node
+            else:
+                waiting.extend(node.input)
+        return sorted(found.values(), key=lambda node: self.order[node.output[0]])
+
+
+def find_taps(view: GraphView, boxes: str, scores: str, classes: int, roles: Iterable[str]) -> list[Found]:
+    """The tensors that play the roles, in the order asked for; those that the graph lacks are left out.
+
+    Args:
+        view: the graph.
+        boxes: tensor that all boxes come from.
+        scores: tensor that all scores come from.
+        classes: how many there are; tells the class branch from the box branch.
+        roles: names as in the head of this file.
+    """
+    levels: dict[int, list[onnx.NodeProto]] = {}
+    for node in view.last_convolutions([boxes, scores]):
+        levels.setdefault(view.stride(node.output[0]), []).append(node)
+    found = []
+    for role in roles:
+        match = re.fullmatch(r"(early|neck|class|box)(\d+)", role)
+        if match is None:
+            raise ValueError(f"no such role of a map: {role}")
+        kind, stride = match[1], int(match[2])
+        tensor = (
+            _early(view, stride)
+            if kind == "early"
+            else _of_level(view, kind, levels.get(stride, []), classes)
+        )
+        if tensor and view.stride(tensor):
+            found.append(Found(role, tensor, view.stride(tensor), view.shape(tensor)[1]))
+    return found
+
+
+def _early(view: GraphView, stride: int) -> str:
+    for node in view.nodes:
+        halves = node.op_type == "Conv" and view.stride(node.output[0]) == 2 * stride
+        if halves and view.stride(node.input[0]) == stride:
+            return str(node.input[0])
+    return ""
+
+
+def _of_level(view: GraphView, kind: str, last: list[onnx.NodeProto], classes: int) -> str:
+    if len(last) < 2:
+        return ""
+    if kind == "neck":
+        shared = set.intersection(*(view.ancestors(node.input[:1]) for node in last))
+        maps = [t for t in shared if view.stride(t) == view.stride(last[0].output[0]) and t in view.order]
+        return max(maps, key=view.order.__getitem__, default="")
+    wanted = classes if kind == "class" else view.shape(last[0].output[0])[1]
+    fitting = [node for node in last if view.shape(node.output[0])[1] == wanted]
+    if kind == "box":
+        fitting = [node for node in last if view.shape(node.output[0])[1] not in (1, classes)] or last
+    return str(fitting[-1].input[0]) if fitting else ""

@@ -1,0 +1,81 @@
+"""Run a prepared model with onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from rtsearch.errors import RunnerError
+from rtsearch.records import F32Array
+
+__all__ = ["OnnxRunner", "default_threads"]
+
+
+def default_threads() -> int:
+    """Threads for the network: the cores this process may use, but at most four."""
+    return max(1, min(4, len(os.sched_getaffinity(0))))
+
+
+class OnnxRunner:
+    """onnxruntime on the CPU.
+
+    Args:
+        path: a prepared model.
+        threads: of the network; 0 chooses.
+        input_wh: width and height that all pictures will have, px, for a model whose input is flexible.
+
+    Raises:
+        RunnerError: the file cannot be run, or does not take that input size.
+    """
+
+    def __init__(self, path: Path, threads: int = 0, input_wh: tuple[int, int] | None = None) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or default_threads()
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # A thread that spins while it waits takes the core from decoding and search.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if input_wh is not None:
+            options.add_free_dimension_override_by_name("width", input_wh[0])
+            options.add_free_dimension_override_by_name("height", input_wh[1])
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base below Exception
+            raise RunnerError(f"onnxruntime cannot open {path}: {_one_line(error)}") from None
+        self._path = path
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._shape = tuple(
+            size if isinstance(size, int) else None for size in self._session.get_inputs()[0].shape
+        )
+        if input_wh is not None and self._shape[2:] != (input_wh[1], input_wh[0]):
+            self.close()
+            raise RunnerError(
+                f"{path} takes {self._shape[3]}x{self._shape[2]} px, not {input_wh[0]}x{input_wh[1]}"
+            )
+
+    def run(self, images: F32Array) -> dict[str, F32Array]:
+        """See ``Runner.run``."""
+        if self._session is None:
+            raise RunnerError(f"the runner of {self._path} is closed")
+        fits = images.ndim == 4 and all(
+            want is None or want == got for want, got in zip(self._shape, images.shape, strict=True)
+        )
+        if not fits or images.dtype != np.float32:
+            wanted = tuple("any" if size is None else size for size in self._shape)
+            raise RunnerError(f"expected float32 {wanted}, got {images.dtype} {images.shape}")
+        try:
+            outputs = self._session.run(self._names, {"images": images})
+        except Exception as error:
+            raise RunnerError(f"onnxruntime failed on {self._path}: {_one_line(error)}") from None
+        return dict(zip(self._names, outputs, strict=True))
+
+    def close(self) -> None:
+        """See ``Runner.close``."""
+        self._session = None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
