@@ -1,4 +1,4 @@
-"""The networks that ``rtsearch model pull`` knows: what they are, their licence, and where they can be had."""
+"""The networks that ``rtsearch model pull`` knows: what they are, their licence, where they can be had."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Read a PyTorch checkpoint with numpy alone, running no code from it.
 
 A checkpoint is a zip of one pickle and the raw bytes of its tensors. The pickle is read in two passes: its
-opcodes are held against a list (so that nothing it says can make the reader take memory), then it is built with
-every class replaced by an inert ``Module`` that only remembers attributes. A name outside the lists below stops
-it.
+opcodes are held against a list (so that nothing it says can make the reader take memory), then it is built
+with every class replaced by an inert ``Module`` that only remembers attributes. Any name outside the lists
+below stops it.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _STORAGES = {
 _INERT = ("torch.nn.modules.", "ultralytics.nn.")
 # What PyTorch's own writer (protocol 2) uses. Left out: opcodes that call by extension code or global state
 # (INST, OBJ, EXT*), out-of-band buffers, and those of later protocols that name a size to allocate.
-_OPCODES = frozenset(
-    """PROTO STOP MARK POP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE BINSTRING
-    SHORT_BINSTRING BINGET LONG_BINGET BINPUT LONG_BINPUT GLOBAL REDUCE NEWOBJ BUILD BINPERSID EMPTY_TUPLE TUPLE
-    TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS""".split()
-)
+_OPCODES = """
+    PROTO STOP MARK POP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE BINSTRING
+    SHORT_BINSTRING BINGET LONG_BINGET BINPUT LONG_BINPUT GLOBAL REDUCE NEWOBJ BUILD BINPERSID EMPTY_TUPLE
+    TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT DICT SETITEM SETITEMS
+"""
 
 
 class Module:
@@ -139,8 +139,9 @@ def _read_archive(archive: zipfile.ZipFile) -> Any:
 
 
 def _check_opcodes(content: bytes) -> None:
+    known = frozenset(_OPCODES.split())
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-        if opcode.name not in _OPCODES:
+        if opcode.name not in known:
             raise CheckpointError(f"its pickle uses {opcode.name}, which PyTorch does not write")
         if opcode.name == "LONG_BINPUT" and int(argument or 0) > count:
             raise CheckpointError("its pickle numbers more objects than it has")

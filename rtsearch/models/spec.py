@@ -2,7 +2,8 @@
 
 A prepared model is one ONNX file: input ``images`` (batch, 3, height, width) float32; outputs ``boxes``
 (batch, N, 4) xyxy in input px, ``scores`` (batch, N, C) probabilities, then the taps ``tap0``..
-(batch, c, h, w). Everything else that the stages must know travels inside the file, as JSON among its ONNX metadata.
+(batch, c, h, w). Everything else that the stages must know travels inside the file, as JSON among its ONNX
+metadata.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class ModelSpec:
         recipe: version of the preparation that made it.
         classes: names, by label.
         needs_nms: the network gives several boxes per object and leaves suppression to the reader.
-        channels: order of the input planes.
-        scale: a pixel 0..255 times this is the input.
+        pixel_order: of the input planes.
+        pixel_scale: a pixel 0..255 times this is the input.
         pad_value: 0..255, what fills the border of a letterbox.
         input_wh: width and height it was made for, px.
         flexible: any width and height that are multiples of ``multiple`` will do.
@@ -72,8 +73,8 @@ class ModelSpec:
     recipe: int
     classes: tuple[str, ...]
     needs_nms: bool
-    channels: Literal["rgb", "bgr"]
-    scale: float
+    pixel_order: Literal["rgb", "bgr"]
+    pixel_scale: float
     pad_value: int
     input_wh: tuple[int, int]
     flexible: bool

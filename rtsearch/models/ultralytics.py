@@ -1,8 +1,8 @@
 """Turn a YOLO26 checkpoint into an ONNX graph, layer by layer.
 
 ``yolo26`` walks the checkpoint's modules in order. Each kind of layer is one method of ``_Layers`` that adds
-its operators and returns its output; batch normalisation is folded into the convolutions. The head used is the
-one-to-one one, which gives one box per object and needs no suppression.
+its operators and returns its output; batch normalisation is folded into the convolutions. The head used is
+the one-to-one one, which gives one box per object and needs no suppression.
 """
 
 from __future__ import annotations
