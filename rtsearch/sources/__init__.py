@@ -1,0 +1,131 @@
+"""Where pictures come from. ``open_source`` takes one text and finds out what it means:
+
+    0, 1, /dev/video2, part of a camera's name      camera
+    http rtsp rtmp udp srt tcp URL                  stream; a video file where the URL ends like one
+    clip.mp4, shot%04d.png                          video file, image sequence
+    photo.jpg, folder/                              photo, slide show
+    random                                          photos of the library, in the caller's order
+    screen, screen:x,y,w,h                          the screen or a region of it
+
+A file waits for whoever reads it; a camera or stream keeps its newest picture only. ``Paced`` plays a file by
+the wall clock.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rtsearch.config import LiveSettings
+from rtsearch.errors import SourceError
+from rtsearch.records import U8Array
+from rtsearch.sources.base import Source, Status
+from rtsearch.sources.capture import open_camera, open_stream
+from rtsearch.sources.pace import Paced
+from rtsearch.sources.photos import PHOTO_SUFFIXES, Photos, photos_under, read_photo
+from rtsearch.sources.screen import Screen, parse_region
+from rtsearch.sources.stream import LiveCapture
+from rtsearch.sources.video import VideoFile
+
+__all__ = ["Paced", "Source", "Status", "VideoFile", "cameras", "open_source"]
+
+_URL = re.compile(r"(https?|rtsps?|rtmps?|udp|srt|tcp|rtp)://", re.IGNORECASE)
+_VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"})
+
+
+def open_source(
+    spec: str,
+    live: LiveSettings,
+    *,
+    photos: Iterable[Path] = (),
+    read: Callable[[Path], U8Array] = read_photo,
+    loop: bool = False,
+) -> Source:
+    """Open what ``spec`` means; see the top of this module.
+
+    Args:
+        spec: camera, URL, file, folder, ``random`` or ``screen``. A file of such a name is ``./random``.
+        live: sizes and time limits.
+        photos: what ``random`` shows; may go on for ever.
+        read: gives the picture at a path, or raises PhotoError.
+        loop: play a video file over and over.
+
+    Raises:
+        SourceError: it is not there, or holds no pictures.
+        MissingDependencyError: ``screen`` without mss.
+    """
+    spec = spec.strip()
+    if not spec:
+        raise SourceError("no source given; a camera number, file, folder or URL is wanted")
+    if spec.isdecimal() or spec.startswith("/dev/"):
+        return _camera(int(spec) if spec.isdecimal() else spec, live)
+    if _URL.match(spec):
+        return _stream(spec, live, loop=loop)
+    if spec == "random":
+        return Photos("random", photos, every_s=live.random_s, read=read)
+    if spec == "screen" or spec.startswith("screen:"):
+        return Screen(parse_region(spec[7:]))
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        paths = photos_under(path)
+        return Photos(spec, paths, every_s=live.random_s, read=read, frames=len(paths))
+    if path.is_file() or ("%" in path.name and path.parent.is_dir()):
+        return _file(path, live, read=read, loop=loop)
+    found = [device for device, name in cameras().items() if spec and spec.lower() in name.lower()]
+    if found:
+        return _camera(found[0], live)
+    raise SourceError(_not_there(spec, path))
+
+
+def cameras(root: Path = Path("/sys/class/video4linux")) -> dict[str, str]:
+    """The cameras that Linux lists: device file and name, in order of their number."""
+    found = {}
+    for entry in sorted(root.glob("video*"), key=lambda e: (len(e.name), e.name)):
+        try:
+            found[f"/dev/{entry.name}"] = (
+                (entry / "name").read_text(encoding="utf-8", errors="replace").strip()
+            )
+        except OSError:
+            continue
+    return found
+
+
+def _camera(camera: int | str, live: LiveSettings) -> Source:
+    names = ", ".join(f"{device} ({name})" for device, name in cameras().items()) or "none"
+    return LiveCapture(
+        f"camera {camera}",
+        lambda timeout_s: open_camera(camera, live.camera_wh),
+        timeout_s=live.open_timeout_s,
+        hint=f"cameras found: {names}; give a file, folder or URL with --source",
+    )
+
+
+def _stream(url: str, live: LiveSettings, *, loop: bool) -> Source:
+    parts = urlsplit(url)
+    if parts.scheme.lower().startswith("http") and Path(parts.path).suffix.lower() in _VIDEO_SUFFIXES:
+        return VideoFile(url, loop=loop, timeout_s=live.open_timeout_s)
+    return LiveCapture(
+        url.replace(f":{parts.password}@", ":***@") if parts.password else url,
+        lambda timeout_s: open_stream(url, timeout_s),
+        timeout_s=live.open_timeout_s,
+        hint="is it being sent, and is the address right?",
+    )
+
+
+def _file(path: Path, live: LiveSettings, *, read: Callable[[Path], U8Array], loop: bool) -> Source:
+    if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
+        return Photos(str(path), [path], every_s=live.random_s, read=read, frames=1)
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty")
+    return VideoFile(str(path), loop=loop)
+
+
+def _not_there(spec: str, path: Path) -> str:
+    folder = path.parent
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=3)
+    hint = f"; did you mean {' or '.join(str(folder / n) for n in near)}?" if near else ""
+    return f"no source {spec!r}: no such file, folder or camera{hint}"

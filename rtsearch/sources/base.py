@@ -1,0 +1,68 @@
+"""What every source is: an iterator of frames, a context manager, and a few facts about itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Literal, Self
+
+from rtsearch.records import Frame
+
+__all__ = ["Source", "Status"]
+
+Status = Literal["ok", "reconnecting"]
+
+
+class Source(ABC):
+    """Pictures, one after the other. Iterating blocks until the next one is there.
+
+    ``close`` may be called from any thread, any number of times; it wakes an iteration that waits, which then
+    ends.
+
+    Attributes:
+        live: True where pictures come by themselves and the newest counts (camera, stream, screen); False
+        where
+            the source waits for whoever reads it, so that every picture is seen (file, photo, folder).
+        name: what to call it on the screen and in messages; passwords are masked.
+        fps: nominal frames per second, or None.
+        frames: how many frames there are, as the container promises, or None.
+        wh: width and height of the first picture, px; later pictures may have another size.
+    """
+
+    live: bool = False
+
+    def __init__(
+        self, name: str, *, fps: float | None = None, frames: int | None = None, wh: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.name = name
+        self.fps = fps
+        self.frames = frames
+        self.wh = wh
+
+    @property
+    def status(self) -> Status:
+        """``reconnecting`` while a live source is lost; its last good picture is then the newest there is."""
+        return "ok"
+
+    def __iter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    def __next__(self) -> Frame:
+        """The next picture.
+
+        Raises:
+            StopIteration: the source has ended or was closed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back the device, file or connection; returns within a few seconds and leaves no thread."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,94 @@
+"""The screen, or a region of it, as a source; needs the extra ``screen`` (mss)."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from rtsearch.errors import MissingDependencyError, SourceError
+from rtsearch.records import Frame
+from rtsearch.sources.base import Source
+
+__all__ = ["Screen", "parse_region"]
+
+_FPS = 30.0
+
+
+def parse_region(text: str) -> tuple[int, int, int, int] | None:
+    """``x,y,w,h`` in px as numbers; None for "".
+
+    Raises:
+        SourceError: anything else.
+    """
+    if not text:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise SourceError(f"screen:{text}: expected screen:x,y,w,h in pixels") from None
+    if width < 1 or height < 1:
+        raise SourceError(f"screen:{text}: width and height must be at least 1 pixel")
+    return x, y, width, height
+
+
+class Screen(Source):
+    """Pictures of the screen, at most 30 per second, taken when asked for.
+
+    Args:
+        region: x, y, width, height in px; None for the first monitor.
+
+    Raises:
+        MissingDependencyError: mss is not installed.
+        SourceError: there is no display, or it cannot be read.
+    """
+
+    live = True
+
+    def __init__(self, region: tuple[int, int, int, int] | None = None) -> None:
+        try:
+            import mss
+            from mss.exception import ScreenShotError
+        except ImportError:
+            raise MissingDependencyError(
+                "the source 'screen' needs mss: pip install 'rtsearch[screen]'"
+            ) from None
+        self._failure = ScreenShotError
+        self._next_id = 0
+        self._due_s = time.monotonic()
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        try:
+            self._mss = mss.mss()
+            self._area = (
+                self._mss.monitors[1]
+                if region is None
+                else dict(zip(("left", "top", "width", "height"), region, strict=True))
+            )
+            first = self._mss.grab(self._area)
+        except ScreenShotError as error:
+            raise SourceError(f"the screen cannot be read: {error}; is DISPLAY set?") from None
+        super().__init__("screen", fps=_FPS, wh=(first.width, first.height))
+
+    def __next__(self) -> Frame:
+        self._closed.wait(max(0.0, self._due_s - time.monotonic()))
+        with self._lock:
+            if self._closed.is_set():
+                raise StopIteration
+            try:
+                shot = self._mss.grab(self._area)
+            except self._failure as error:
+                raise SourceError(f"the screen cannot be read any more: {error}") from None
+            now_s = time.monotonic()
+            self._due_s = max(self._due_s + 1 / _FPS, now_s)
+            bgra = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
+            frame = Frame(self._next_id, now_s, None, np.ascontiguousarray(bgra[:, :, :3]))
+            self._next_id += 1
+            return frame
+
+    def close(self) -> None:
+        """Give the display connection back."""
+        self._closed.set()
+        with self._lock:
+            self._mss.close()
