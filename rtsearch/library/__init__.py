@@ -1,0 +1,31 @@
+"""The library on disk: what was found in a folder of photos, ready to be searched.
+
+    photos -> LibraryWriter -> fragments named by a manifest -> Library -> index
+
+See ``manifest`` for what counts, ``schema`` for what a row holds, ``writer`` for how it survives a kill at
+any instant, ``store`` for reading, ``check`` for finding damage, ``photos`` for finding and decoding photos.
+"""
+
+from rtsearch.library.check import Problem, check_library
+from rtsearch.library.export import export_npz
+from rtsearch.library.files import library_lock
+from rtsearch.library.manifest import FeatureSpace, Fragment, Manifest
+from rtsearch.library.schema import ObjectRows, PhotoRow, PhotoState, PhotoTable
+from rtsearch.library.store import Library
+from rtsearch.library.writer import LibraryWriter
+
+__all__ = [
+    "FeatureSpace",
+    "Fragment",
+    "Library",
+    "LibraryWriter",
+    "Manifest",
+    "ObjectRows",
+    "PhotoRow",
+    "PhotoState",
+    "PhotoTable",
+    "Problem",
+    "check_library",
+    "export_npz",
+    "library_lock",
+]

@@ -1,0 +1,60 @@
+"""A library's objects as one .npz file, for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.library.files import TMP_SUFFIX, disk_errors, publish
+from rtsearch.library.store import Library
+from rtsearch.records import F32Array
+
+__all__ = ["export_npz"]
+
+
+def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Array] | None = None) -> int:
+    """Write ``path``, ``xyxy``, ``whole``, ``label``, ``score`` and ``vector``, a row per object.
+
+    Args:
+        library: opened library.
+        out: file to write, replaced as a whole.
+        project: maps stored vectors (n, D) to those that are searched (n, d); None leaves them as stored.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        DamagedError: a file of the library is damaged; it is named.
+        LibraryError: ``out`` cannot be written.
+    """
+    names = ("xyxy", "whole", "label", "score", "photo", "vector")
+    batches = []
+    for batch in chain([_empty(library.dim)], library.objects(names)):
+        vector = batch["vector"].astype(np.float32)
+        batch["vector"] = vector if project is None else project(vector)
+        batches.append(batch)
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+    columns["path"] = np.array(library.photos().path, str)[columns.pop("photo")]
+    with disk_errors(out.parent):
+        tmp = out.with_name(out.name + TMP_SUFFIX)
+        with tmp.open("wb") as file:
+            np.savez(file, allow_pickle=False, **columns)
+        publish(tmp, out)
+    return len(columns["path"])
+
+
+def _empty(dim: int) -> dict[str, NDArray[Any]]:
+    """A batch of no rows, which gives an empty library's columns their shapes."""
+    return {
+        "xyxy": np.zeros((0, 4), np.float32),
+        "whole": np.zeros(0, bool),
+        "label": np.zeros(0, np.int32),
+        "score": np.zeros(0, np.float32),
+        "photo": np.zeros(0, np.int32),
+        "vector": np.zeros((0, dim), np.float16),
+    }

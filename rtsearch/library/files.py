@@ -1,0 +1,106 @@
+"""Files that are whole or not there (temporary name, fsync, rename); the lock; disk errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rtsearch.errors import LibraryBusyError, LibraryError
+
+__all__ = ["LOCK_NAME", "TMP_SUFFIX", "disk_errors", "library_lock", "publish", "sha256_of", "write_atomic"]
+
+LOCK_NAME = "lock"
+TMP_SUFFIX = ".tmp"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish(tmp: Path, final: Path) -> None:
+    """Give a finished temporary file its final name; after this it survives a power cut."""
+    with tmp.open("rb") as file:
+        os.fsync(file.fileno())
+    tmp.replace(final)
+    _fsync_folder(final.parent)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace ``path`` by ``data``: a reader sees the old bytes or the new ones, never a part."""
+    tmp = path.with_name(path.name + TMP_SUFFIX)
+    try:
+        tmp.write_bytes(data)
+        publish(tmp, path)
+    except BaseException:
+        tmp.unlink(missing_ok=True)
+        raise
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn an OSError of writing into a LibraryError that says what to do; what was committed stays."""
+    try:
+        yield
+    except LibraryError:
+        raise
+    except OSError as error:
+        raise _explained(error, folder) from error
+
+
+def _explained(error: OSError, folder: Path) -> LibraryError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return LibraryError(
+            f"no space left on the disk of {folder}; what was committed is kept: free some space and run "
+            "the same command again"
+        )
+    return LibraryError(f"cannot write to {folder}: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def library_lock(folder: Path) -> Iterator[None]:
+    """Be the only writer of a library while the block runs.
+
+    Raises:
+        LibraryBusyError: another process writes; the message has its pid where that is known.
+    """
+    path = folder / LOCK_NAME
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LibraryBusyError(
+            f"another process{_owner(path)} is writing to {folder}; wait until it ends, or end it, "
+            "and try again"
+        ) from None
+    except OSError as error:
+        raise _explained(error, folder) from error
+    try:
+        with contextlib.suppress(OSError):  # the pid only helps the message above
+            path.write_text(f"{os.getpid()}\n", encoding="ascii")
+        yield
+    finally:
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f" (pid {text})" if text.isdigit() else ""

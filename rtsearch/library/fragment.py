@@ -1,0 +1,235 @@
+"""Fragments, the unit that is committed or lost: writing one, and reading those that are committed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from rtsearch.errors import DamagedError, VectorError
+from rtsearch.library.files import TMP_SUFFIX, publish, sha256_of
+from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
+from rtsearch.library.schema import (
+    OBJECT_COLUMNS,
+    PHOTO_SCHEMA,
+    ObjectRows,
+    PhotoRow,
+    PhotoState,
+    PhotoTable,
+    is_safe_path,
+    object_schema,
+    object_table,
+    photo_table,
+    to_numpy,
+)
+
+__all__ = ["Columns", "FragmentWriter", "checked_path", "damaged", "read_objects", "read_photos"]
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
+
+# Objects that wait in memory for their row group: 4 MB at 528 dimensions. Row groups of this size are read
+# at the same speed as larger ones.
+ROW_GROUP = 4096
+
+_UNREADABLE = (OSError, ValueError, pa.ArrowException)
+
+
+class FragmentWriter:
+    """An open fragment: temporary files that get their names all at once in ``finish``.
+
+    Args:
+        folder: the library.
+        name: of the fragment.
+        dim: dimensions of the vectors.
+    """
+
+    def __init__(self, folder: Path, name: str, dim: int) -> None:
+        self._folder = folder
+        self._name = name
+        self._dim = dim
+        self._photos: list[PhotoRow] = []
+        self._waiting: list[Columns] = []
+        self._waiting_rows = 0
+        self._objects = 0
+        self._thumb_bytes = 0
+        self._pack = self._tmp("thumbs").open("wb")
+        self._table = pq.ParquetWriter(
+            self._tmp("objects"),
+            object_schema(dim),
+            compression="none",  # float16 vectors, which are nearly all of it, shrink by 8 % only
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
+
+    @property
+    def photos(self) -> int:
+        """Photos added so far."""
+        return len(self._photos)
+
+    def add_photo(
+        self, photo: PhotoRow, objects: ObjectRows | None = None, thumbs: Sequence[bytes] = ()
+    ) -> None:
+        """Add a photo with its objects (None for one without) and one JPEG per object."""
+        if objects is None or not len(objects):
+            self._photos.append(photo)
+            return
+        vector = _half(objects.vector, (len(objects), self._dim))
+        self._photos.append(photo)
+        lengths = np.array([len(thumb) for thumb in thumbs], np.int32)
+        n = len(objects)
+        columns: Columns = {
+            "photo": np.full(n, len(self._photos) - 1, np.int32),
+            "xyxy": objects.xyxy.astype(np.float32, copy=False),
+            "label": objects.label.astype(np.int32, copy=False),
+            "score": objects.score.astype(np.float32, copy=False),
+            "whole": objects.whole,
+            "vector": vector,
+        }
+        self.add_objects(columns, lengths, b"".join(thumbs))
+
+    def add_objects(self, columns: Columns, thumb_bytes: NDArray[np.int32], pack: bytes) -> None:
+        """Add object rows whose photos are already there; ``pack`` is their JPEGs, of these lengths."""
+        columns = dict(columns)
+        ends = self._thumb_bytes + np.cumsum(thumb_bytes, dtype=np.int64)
+        columns["thumb_offset"] = ends - thumb_bytes
+        columns["thumb_bytes"] = thumb_bytes
+        self._pack.write(pack)
+        self._thumb_bytes += len(pack)
+        self._waiting.append(columns)
+        self._waiting_rows += len(thumb_bytes)
+        self._objects += len(thumb_bytes)
+        if self._waiting_rows >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            joined = {c: np.concatenate([part[c] for part in self._waiting]) for c in OBJECT_COLUMNS}
+            self._table.write_table(object_table(joined, self._dim))
+        self._waiting, self._waiting_rows = [], 0
+
+    def finish(self) -> Fragment:
+        """Write everything out under the final names. The manifest has yet to name it."""
+        self._flush()
+        self._table.close()
+        self._pack.close()
+        pq.write_table(
+            photo_table(self._photos), self._tmp("images"), compression="zstd", write_page_checksum=True
+        )
+        states = [photo.state for photo in self._photos]
+        files = {
+            part: StoredFile(bytes=tmp.stat().st_size, sha256=sha256_of(tmp)) for part, tmp in self._tmps()
+        }
+        fragment = Fragment(
+            name=self._name,
+            photos=len(self._photos),
+            empty=states.count(PhotoState.EMPTY),
+            failed=states.count(PhotoState.FAILED),
+            objects=self._objects,
+            files=FragmentFiles(**files),
+        )
+        for part, tmp in self._tmps():
+            publish(tmp, fragment.path(self._folder, part))
+        return fragment
+
+    def discard(self) -> None:
+        """Forget the fragment and take its temporary files away."""
+        for file in (self._pack, self._table):
+            with contextlib.suppress(OSError, pa.ArrowException):  # a full disk refuses to flush, too
+                file.close()
+        for _, tmp in self._tmps():
+            tmp.unlink(missing_ok=True)
+
+    def _tmp(self, part: str) -> Path:
+        return self._folder / part / (self._name + PARTS[part] + TMP_SUFFIX)
+
+    def _tmps(self) -> list[tuple[str, Path]]:
+        return [(part, self._tmp(part)) for part in PARTS]
+
+
+def _half(vector: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float16]:
+    if vector.shape != shape:
+        raise VectorError(f"descriptions: expected {shape}, got {vector.shape}")
+    with np.errstate(over="ignore"):  # what overflows becomes inf and is refused below
+        half = vector.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise VectorError("a description has NaN, infinity or a value above 65504")
+    return half
+
+
+def read_photos(folder: Path, fragment: Fragment) -> PhotoTable:
+    """The photos of a committed fragment.
+
+    Raises:
+        DamagedError: the file is missing, altered, truncated or not as it should be.
+    """
+    path = checked_path(folder, fragment, "images")
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True)
+        with table:
+            if not table.schema_arrow.equals(PHOTO_SCHEMA) or table.metadata.num_rows != fragment.photos:
+                raise damaged(path, "not the table that the manifest names")
+            columns = table.read()
+            photos = PhotoTable(**{name: columns[name].to_pylist() for name in PHOTO_SCHEMA.names})
+    except DamagedError:
+        raise
+    except _UNREADABLE as error:
+        raise damaged(path, error) from None
+    unsafe = next((path for path in photos.path if not is_safe_path(path)), None)
+    if unsafe is not None:
+        raise damaged(path, f"the photo path {unsafe!r} leads out of the photo root")
+    return photos
+
+
+def read_objects(
+    folder: Path, fragment: Fragment, dim: int, columns: Sequence[str], batch_rows: int
+) -> Iterator[Columns]:
+    """Columns of a committed fragment's objects, in row order, at most ``batch_rows`` at a time.
+
+    Raises:
+        DamagedError: the file is missing, altered, truncated or not as it should be.
+    """
+    path = checked_path(folder, fragment, "objects")
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not file.schema_arrow.equals(object_schema(dim)) or file.metadata.num_rows != fragment.objects:
+                raise damaged(path, "not the table that the manifest names")
+            for batch in file.iter_batches(batch_rows, columns=list(columns)):
+                yield {name: to_numpy(batch.column(name)) for name in columns}
+    except DamagedError:
+        raise
+    except _UNREADABLE as error:
+        raise damaged(path, error) from None
+
+
+def checked_path(folder: Path, fragment: Fragment, part: str) -> Path:
+    """Where a part of a fragment lies, once its length is found to be as committed.
+
+    Raises:
+        DamagedError: it is missing or has another length.
+    """
+    path = fragment.path(folder, part)
+    expected = fragment.stored(part).bytes
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise damaged(path, error) from None
+    if size != expected:
+        raise damaged(path, f"it has {size} bytes instead of {expected}")
+    return path
+
+
+def damaged(path: Path, why: object) -> DamagedError:
+    """The error for a damaged file of a fragment, with the way out."""
+    reason = why.strerror if isinstance(why, OSError) and why.strerror else " ".join(str(why).split())
+    library = path.parent.parent
+    return DamagedError(
+        f"{path} is damaged ({reason}): analyse its photos again with: "
+        f"rtsearch analyze PHOTOS {library} --repair"
+    )

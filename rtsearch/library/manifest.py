@@ -1,0 +1,227 @@
+"""LIB/manifest.json: what the library is, and which fragments count.
+
+It is replaced atomically and last, so that a fragment is either named here and whole, or does not exist. It
+carries the feature space in full (not only its fingerprint), so that an error can say what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rtsearch.errors import DamagedError, FeatureSpaceError, FormatError, NotALibraryError
+from rtsearch.library.files import write_atomic
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "PARTS",
+    "FeatureSpace",
+    "Fragment",
+    "FragmentFiles",
+    "Manifest",
+    "StoredFile",
+    "fingerprint_of",
+]
+
+FORMAT_NAME = "rtsearch library"
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
+"""The three files of a fragment: LIB/<part>/<name><suffix>."""
+
+# A fragment takes about 500 bytes here: a million of them would fit. It keeps foreign files out of memory.
+MAX_MANIFEST_BYTES = 512 << 20
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StoredFile(_Record):
+    """Length and hash that a file of a fragment had when it was committed."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Sha256
+
+
+class FragmentFiles(_Record):
+    """The parts of a fragment; the fields are the keys of ``PARTS``."""
+
+    images: StoredFile
+    objects: StoredFile
+    thumbs: StoredFile
+
+
+class Fragment(_Record):
+    """One committed fragment.
+
+    Attributes:
+        name: file name of its three parts, without folder and suffix.
+        photos: photos looked at, of which ``empty`` had no objects and ``failed`` could not be read.
+        objects: rows of its object table.
+        files: length and hash of each part.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
+    photos: Count
+    empty: Count
+    failed: Count
+    objects: Count
+    files: FragmentFiles
+
+    def stored(self, part: str) -> StoredFile:
+        """Length and hash of one of its parts (a key of ``PARTS``)."""
+        stored: StoredFile = getattr(self.files, part)
+        return stored
+
+    def path(self, folder: Path, part: str) -> Path:
+        """Where one of its parts (a key of ``PARTS``) lies in the library ``folder``."""
+        return folder / part / (self.name + PARTS[part])
+
+
+class FeatureSpace(_Record):
+    """What makes vectors comparable.
+
+    Attributes:
+        recipe: the network's bytes, taps, input size, pre-processing and describing recipe, as JSON values.
+        class_names: names of the labels.
+        dim: dimensions of the stored vectors.
+    """
+
+    recipe: dict[str, Any]
+    class_names: tuple[str, ...]
+    dim: Annotated[int, Field(ge=1, le=65536)]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON of ``recipe``, in hex."""
+        return fingerprint_of(self.recipe)
+
+    def require(self, recipe: Mapping[str, Any], folder: Path) -> None:
+        """Check that vectors of ``recipe`` can be compared with those of the library in ``folder``.
+
+        Raises:
+            FeatureSpaceError: they cannot; the message says what differs.
+        """
+        wanted = fingerprint_of(recipe)
+        if wanted != self.fingerprint:
+            differences = _differences(self.recipe, json.loads(json.dumps(recipe)))
+            raise FeatureSpaceError(
+                f"{folder} has feature space {self.fingerprint[:12]}, this run has {wanted[:12]} "
+                f"({'; '.join(differences[:4])}): use the settings it was made with, or analyse the photos "
+                "into another folder"
+            )
+
+
+class Manifest(_Record):
+    """The whole of LIB/manifest.json.
+
+    Attributes:
+        space: what its vectors mean.
+        settings: of the run that made it.
+        photo_root: absolute folder that photo paths are relative to.
+        next_fragment: number of the next fragment; never used twice, so that no reader mistakes one.
+        fragments: in the order of their rows.
+    """
+
+    space: FeatureSpace
+    settings: dict[str, Any] = {}
+    photo_root: str
+    next_fragment: Count = 1
+    fragments: tuple[Fragment, ...] = ()
+
+    @property
+    def stamp(self) -> str:
+        """SHA-256 over all that an index is derived from; it changes whenever an index has to be rebuilt."""
+        files = [[f.name, *(f.stored(part).sha256 for part in PARTS)] for f in self.fragments]
+        return fingerprint_of({"space": self.space.fingerprint, "fragments": files})
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check the manifest of a library folder.
+
+        Raises:
+            NotALibraryError: missing, empty or foreign folder.
+            FormatError: written by a newer version.
+            DamagedError: altered or truncated.
+        """
+        path = folder / MANIFEST_NAME
+        document = _document(folder, path)
+        version = document.get("version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise FormatError(
+                f"{folder} has library format {version}, this version of rtsearch knows {FORMAT_VERSION}: "
+                "update rtsearch, or analyse the photos into another folder"
+            )
+        if document.pop("checksum", None) != fingerprint_of(document):
+            raise _damaged(path, "its checksum is wrong")
+        try:
+            return cls.model_validate({key: document[key] for key in document if key in cls.model_fields})
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"]))
+            raise _damaged(path, f"{place}: {error.errors()[0]['msg']}") from None
+
+    def write(self, folder: Path) -> None:
+        """Replace the manifest of ``folder``; the commit of everything it names."""
+        document = {"format": FORMAT_NAME, "version": FORMAT_VERSION, **self.model_dump(mode="json")}
+        document["checksum"] = fingerprint_of(document)
+        write_atomic(folder / MANIFEST_NAME, json.dumps(document, indent=1).encode())
+
+
+def fingerprint_of(value: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON (sorted keys, no blanks) of ``value``, in hex."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _document(folder: Path, path: Path) -> dict[str, Any]:
+    hint = f"make a library with: rtsearch analyze PHOTOS {folder}"
+    if not folder.is_dir():
+        raise NotALibraryError(f"{folder} is {'no folder' if folder.exists() else 'missing'}; {hint}")
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise NotALibraryError(f"{path} is too large for a manifest; {hint}")
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        empty = not any(folder.iterdir())
+        raise NotALibraryError(
+            f"{folder} is {'empty' if empty else 'no library (it has no manifest.json)'}; {hint}"
+        ) from None
+    except OSError as error:
+        raise NotALibraryError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested without end
+        raise _damaged(path, "it is not JSON") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT_NAME:
+        raise NotALibraryError(f"{path} is not the manifest of a library; {hint}")
+    return document
+
+
+def _damaged(path: Path, what: str) -> DamagedError:
+    return DamagedError(
+        f"{path} is damaged ({what}): restore it from a backup, or analyse the photos into another folder"
+    )
+
+
+def _differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
+    """What differs between two JSON values, as ``key: ours, here theirs``."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        keys = sorted(ours.keys() | theirs.keys())
+        found = []
+        for key in keys:
+            found += _differences(ours.get(key), theirs.get(key), f"{prefix}.{key}" if prefix else key)
+        return found
+    return [] if ours == theirs else [f"{prefix}: {_short(ours)}, this run {_short(theirs)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."

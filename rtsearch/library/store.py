@@ -1,0 +1,167 @@
+"""Reading a library: opening looks at the manifest only; the tables stream, fragment by fragment.
+
+Row numbers: the objects of the fragments in the manifest's order, one after the other, give the global row
+order that an index, its neighbours and the thumbnails speak of. Photos are numbered in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtsearch.errors import PhotoError
+from rtsearch.library.fragment import Columns, read_objects, read_photos
+from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
+from rtsearch.library.schema import OBJECT_COLUMNS, PhotoTable, is_safe_path
+
+__all__ = ["BATCH_ROWS", "Library"]
+
+# 8 MB of vectors at 528 dimensions; a build over any number of objects holds one such batch at a time.
+BATCH_ROWS = 8192
+
+
+class Library:
+    """A library opened for reading.
+
+    Args:
+        folder: the library.
+        manifest: its manifest, read and checked.
+        photo_root: where the photos are, if they have moved since.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, photo_root: Path | None = None) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.photo_root = photo_root or Path(manifest.photo_root)
+
+    @classmethod
+    def open(cls, folder: Path, photo_root: Path | None = None) -> Library:
+        """Open a library; takes milliseconds, whatever its size.
+
+        Args:
+            folder: the library.
+            photo_root: where the photos are, if they have moved since they were analysed.
+
+        Raises:
+            NotALibraryError: missing, empty or foreign folder.
+            FormatError: written by a newer version.
+            DamagedError: altered or truncated manifest.
+        """
+        return cls(folder, Manifest.read(folder), photo_root)
+
+    @property
+    def fragments(self) -> tuple[Fragment, ...]:
+        """The committed fragments, in row order."""
+        return self.manifest.fragments
+
+    @property
+    def space(self) -> FeatureSpace:
+        """What the vectors mean."""
+        return self.manifest.space
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of the stored vectors."""
+        return self.manifest.space.dim
+
+    @property
+    def stamp(self) -> str:
+        """Changes whenever something derived from the library (its index) has to be rebuilt."""
+        return self.manifest.stamp
+
+    @property
+    def object_count(self) -> int:
+        """Rows of all object tables."""
+        return sum(fragment.objects for fragment in self.fragments)
+
+    @property
+    def photo_count(self) -> int:
+        """Photos looked at, those without objects and those that failed included."""
+        return sum(fragment.photos for fragment in self.fragments)
+
+    @property
+    def pack_paths(self) -> list[Path]:
+        """The thumbnail packs, by fragment; what the column ``pack`` of ``objects`` counts."""
+        return [fragment.path(self.folder, "thumbs") for fragment in self.fragments]
+
+    def require(self, recipe: Mapping[str, Any]) -> None:
+        """Check that vectors of ``recipe`` can be compared with those of this library.
+
+        Raises:
+            FeatureSpaceError: they cannot; the message says what differs.
+        """
+        self.space.require(recipe, self.folder)
+
+    def objects(
+        self, columns: Sequence[str] = (*OBJECT_COLUMNS, "pack"), batch_rows: int = BATCH_ROWS
+    ) -> Iterator[Columns]:
+        """Stream columns of all objects in row order.
+
+        Args:
+            columns: any of ``photo`` (n,) int32, number in ``photos()``; ``xyxy`` (n, 4) float32, photo
+                pixels; ``label`` (n,) int32; ``score`` (n,) float32; ``whole`` (n,) bool; ``vector`` (n, dim)
+                float16; ``thumb_offset`` (n,) int64 and ``thumb_bytes`` (n,) int32 in the pack; ``pack`` (n,)
+                int32, number in ``pack_paths``.
+            batch_rows: most rows at a time.
+
+        Yields:
+            One dict of arrays per batch; they may be read-only views.
+
+        Raises:
+            DamagedError: a file is missing, altered or truncated; it is named.
+        """
+        stored = [name for name in columns if name != "pack"] or ["label"]
+        first_photo = 0
+        for number, fragment in enumerate(self.fragments):
+            for batch in read_objects(self.folder, fragment, self.dim, stored, batch_rows):
+                if "photo" in batch:
+                    batch["photo"] = batch["photo"] + np.int32(first_photo)
+                batch["pack"] = np.full(len(batch[stored[0]]), number, np.int32)
+                yield {name: batch[name] for name in columns}
+            first_photo += fragment.photos
+
+    def photos(self) -> PhotoTable:
+        """All photos looked at, in the order that the column ``photo`` of ``objects`` counts.
+
+        Raises:
+            DamagedError: a file is missing, altered or truncated; it is named.
+        """
+        table = PhotoTable.empty()
+        for fragment in self.fragments:
+            table.extend(read_photos(self.folder, fragment))
+        return table
+
+    def photo_path(self, path: str) -> Path:
+        """Where a photo of the library lies now.
+
+        Args:
+            path: as in ``photos().path``.
+
+        Raises:
+            PhotoError: it would lead out of the photo root.
+        """
+        root = self.photo_root.resolve()
+        if is_safe_path(path):
+            full = (root / path).resolve()
+            if full.is_relative_to(root):
+                return full
+        raise PhotoError(f"{path} leads out of the photo folder {root}")
+
+    def info(self) -> dict[str, Any]:
+        """Counts and provenance, from the manifest alone."""
+        fragments = self.fragments
+        return {
+            "photos": self.photo_count,
+            "objects": self.object_count,
+            "no_objects": sum(f.empty for f in fragments),
+            "failed": sum(f.failed for f in fragments),
+            "fragments": len(fragments),
+            "bytes": sum(f.stored(part).bytes for f in fragments for part in PARTS),
+            "vector_dim": self.dim,
+            "fingerprint": self.space.fingerprint,
+            "recipe": self.space.recipe,
+            "photo_root": str(self.photo_root),
+        }

@@ -1,0 +1,281 @@
+"""Writing a library: one writer at a time, fragments committed whole, the manifest last.
+
+    with LibraryWriter.open(folder, space, photo_root=root) as writer:
+        writer.drop(paths)              # photos that are gone or have changed
+        writer.add(photo, objects, thumbs)
+        writer.commit()                 # what was added since the last commit now counts
+
+A kill at any instant loses what was added since the last commit; the next writer takes away the files that
+the manifest does not name. What has not been committed when the block ends is forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import mmap
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.errors import NotALibraryError
+from rtsearch.library.check import Problem, check_fragment
+from rtsearch.library.files import LOCK_NAME, TMP_SUFFIX, disk_errors, library_lock
+from rtsearch.library.fragment import Columns, FragmentWriter, checked_path, read_objects, read_photos
+from rtsearch.library.manifest import MANIFEST_NAME, PARTS, FeatureSpace, Fragment, Manifest
+from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
+
+__all__ = ["LibraryWriter"]
+
+_log = logging.getLogger(__name__)
+
+REWRITE_ROWS = 4096
+
+Mask: TypeAlias = NDArray[np.bool_]
+Pack: TypeAlias = mmap.mmap | bytes
+
+
+class LibraryWriter:
+    """A library opened for writing; made by ``open``, ended by leaving its ``with`` block.
+
+    Args:
+        folder: the library.
+        manifest: as it stands on disk.
+        lock: what ``close`` releases.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, lock: contextlib.ExitStack) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self._lock = lock
+        self._open: FragmentWriter | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        space: FeatureSpace,
+        *,
+        photo_root: Path,
+        settings: Mapping[str, Any] | None = None,
+    ) -> LibraryWriter:
+        """Open a library for writing; make it when the folder is missing or empty.
+
+        Args:
+            folder: the library.
+            space: feature space of what will be added.
+            photo_root: folder that photo paths are relative to.
+            settings: what a new library remembers of the run that made it.
+
+        Raises:
+            NotALibraryError: the folder holds something else.
+            LibraryBusyError: another process writes.
+            FeatureSpaceError: the library has another feature space.
+            FormatError, DamagedError: as ``Library.open``.
+            LibraryError: the disk refuses.
+        """
+        root = photo_root.resolve()
+        with contextlib.ExitStack() as stack:
+            with disk_errors(folder):
+                _make_folder(folder)
+            stack.enter_context(library_lock(folder))
+            with disk_errors(folder):
+                manifest = _manifest(folder, space, root, settings or {})
+                for part in PARTS:
+                    (folder / part).mkdir(exist_ok=True)
+                _remove_unnamed(folder, manifest)
+            return cls(folder, manifest, stack.pop_all())
+        raise AssertionError("unreachable")  # ExitStack never swallows here
+
+    def __enter__(self) -> LibraryWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget what is not committed and let other writers in."""
+        if self._open is not None:
+            self._open.discard()
+            self._open = None
+        self._lock.close()
+
+    @property
+    def open_photos(self) -> int:
+        """Photos added since the last commit."""
+        return 0 if self._open is None else self._open.photos
+
+    def photos(self) -> PhotoTable:
+        """All committed photos.
+
+        Raises:
+            DamagedError: a photo table is damaged; it is named.
+        """
+        table = PhotoTable.empty()
+        for fragment in self.manifest.fragments:
+            table.extend(read_photos(self.folder, fragment))
+        return table
+
+    def add(self, photo: PhotoRow, objects: ObjectRows | None = None, thumbs: Sequence[bytes] = ()) -> None:
+        """Add a photo that was looked at, with its objects and one JPEG for each.
+
+        Raises:
+            VectorError: a vector has NaN or infinity; nothing was added.
+            LibraryError: the disk refuses; what was committed is kept.
+        """
+        with disk_errors(self.folder):
+            if self._open is None:
+                self._open = self._new_fragment()
+            self._open.add_photo(photo, objects, thumbs)
+
+    def commit(self) -> None:
+        """Make what was added since the last commit count.
+
+        Raises:
+            LibraryError: the disk refuses; what was committed before is kept.
+        """
+        if self._open is None:
+            return
+        with disk_errors(self.folder):
+            fragment = self._open.finish()
+            self._open = None
+            self._replace((*self.manifest.fragments, fragment))
+
+    def move(self, photo_root: Path) -> None:
+        """Remember that the photos are in another folder now, under the same relative paths."""
+        root = str(photo_root.resolve())
+        if root != self.manifest.photo_root:
+            with disk_errors(self.folder):
+                self.manifest = self.manifest.model_copy(update={"photo_root": root})
+                self.manifest.write(self.folder)
+
+    def drop(self, paths: Collection[str]) -> int:
+        """Take photos and their objects out; the fragments they were in are written anew.
+
+        Returns:
+            How many of the photos were there.
+        """
+        gone = set(paths)
+        kept: list[Fragment] = []
+        dropped = 0
+        with disk_errors(self.folder):
+            for fragment in self.manifest.fragments if gone else ():
+                photos = read_photos(self.folder, fragment)
+                keep = np.array([path not in gone for path in photos.path], bool)
+                dropped += int(np.count_nonzero(~keep))
+                if keep.all():
+                    kept.append(fragment)
+                elif keep.any():
+                    kept.append(self._rewrite(fragment, photos, keep))
+            if dropped:
+                self._replace(tuple(kept))
+        return dropped
+
+    def drop_damaged(self) -> list[Problem]:
+        """Take damaged fragments out, so that their photos count as never looked at.
+
+        Returns:
+            What was wrong.
+        """
+        problems: list[Problem] = []
+        kept = []
+        for fragment in self.manifest.fragments:
+            found = check_fragment(self.folder, fragment, self.manifest.space.dim)
+            problems += found
+            if not found:
+                kept.append(fragment)
+        if problems:
+            with disk_errors(self.folder):
+                self._replace(tuple(kept))
+        return problems
+
+    def _new_fragment(self) -> FragmentWriter:
+        number = self.manifest.next_fragment
+        self.manifest = self.manifest.model_copy(update={"next_fragment": number + 1})
+        return FragmentWriter(self.folder, f"{number:06d}", self.manifest.space.dim)
+
+    def _replace(self, fragments: tuple[Fragment, ...]) -> None:
+        """Commit a new list of fragments, then take the files away that it no longer names."""
+        manifest = self.manifest.model_copy(update={"fragments": fragments})
+        manifest.write(self.folder)
+        self.manifest = manifest
+        _remove_unnamed(self.folder, manifest)
+
+    def _rewrite(self, fragment: Fragment, photos: PhotoTable, keep: Mask) -> Fragment:
+        writer = self._new_fragment()
+        try:
+            for i in np.flatnonzero(keep):
+                writer.add_photo(photos.row(int(i)))
+            new_number = np.cumsum(keep, dtype=np.int32) - 1
+            with _mapped(checked_path(self.folder, fragment, "thumbs")) as pack:
+                for rows in read_objects(
+                    self.folder, fragment, self.manifest.space.dim, OBJECT_COLUMNS, REWRITE_ROWS
+                ):
+                    _copy_rows(writer, rows, keep[rows["photo"]], new_number, pack)
+            return writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+
+
+def _copy_rows(
+    writer: FragmentWriter, rows: Columns, keep: Mask, new_number: NDArray[np.int32], pack: Pack
+) -> None:
+    rows = {name: column[keep] for name, column in rows.items()}
+    lengths = rows["thumb_bytes"]
+    starts = rows["thumb_offset"].tolist()
+    jpegs = b"".join(pack[start : start + n] for start, n in zip(starts, lengths.tolist(), strict=True))
+    rows["photo"] = new_number[rows["photo"]]
+    writer.add_objects(rows, lengths, jpegs)
+
+
+@contextlib.contextmanager
+def _mapped(path: Path) -> Iterator[Pack]:
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:  # which cannot be mapped
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pack:
+            yield pack
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise NotALibraryError(f"{folder} is no folder; choose another place for the library")
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MANIFEST_NAME).exists():
+        return
+    # A kill while the very first manifest was written leaves these two, and nothing else.
+    others = {entry.name for entry in folder.iterdir()} - {LOCK_NAME, MANIFEST_NAME + TMP_SUFFIX}
+    if others:
+        raise NotALibraryError(
+            f"{folder} is no library and holds other files ({min(others)}); choose another or an empty folder"
+        )
+
+
+def _manifest(folder: Path, space: FeatureSpace, root: Path, settings: Mapping[str, Any]) -> Manifest:
+    if (folder / MANIFEST_NAME).exists():
+        manifest = Manifest.read(folder)
+        manifest.space.require(space.recipe, folder)
+        return manifest
+    manifest = Manifest(space=space, settings=dict(settings), photo_root=str(root))
+    manifest.write(folder)
+    return manifest
+
+
+def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
+    """Take away what a killed writer left and what a commit has replaced; nothing else."""
+    named = {fragment.path(folder, part) for fragment in manifest.fragments for part in PARTS}
+    for part, suffix in PARTS.items():
+        ours = re.compile(rf"\d{{6,}}{re.escape(suffix)}({re.escape(TMP_SUFFIX)})?")
+        for path in (folder / part).iterdir():
+            if path not in named and ours.fullmatch(path.name):
+                _log.debug("removing %s, which the manifest does not name", path)
+                path.unlink(missing_ok=True)
