@@ -5,6 +5,7 @@
     ├── VectorError(ValueError)          vectors of the wrong shape, dtype or with NaN/inf
     ├── SourceError(OSError)             a camera, stream, video or folder cannot be played
     ├── PhotoError(ValueError)           one picture cannot be read
+    ├── RecordError(OSError)             a recording cannot be written: disk full, no such folder
     ├── ModelError
     │   ├── UnknownModelError(LookupError)     no such name in the catalogue, no such file
     │   ├── DownloadError(OSError)             no place had the file, or its hash is wrong
@@ -38,6 +39,7 @@ __all__ = [
     "NotADetectorError",
     "NotALibraryError",
     "PhotoError",
+    "RecordError",
     "RtsearchError",
     "RunnerError",
     "SourceError",
@@ -65,6 +67,10 @@ class SourceError(RtsearchError, OSError):
 
 class PhotoError(RtsearchError, ValueError):
     """One picture cannot be read; the message is the reason that the library stores."""
+
+
+class RecordError(RtsearchError, OSError):
+    """A recording cannot be written, or not any further; the message names the file."""
 
 
 class ModelError(RtsearchError):

@@ -84,8 +84,8 @@ class LiveCapture(Source):
             self._changed.wait_for(lambda: self._newest is not None or self._done, timeout_s)
             first = self._newest
         if first is None:
-            self.close()
             late = time.monotonic() - begun_s > 0.9 * timeout_s
+            self.close()
             problem = f"gives no picture within {timeout_s:g} s" if late else "cannot be opened"
             raise SourceError(f"{name} {problem}; {hint}") from self._error
         super().__init__(name, fps=self._fps, wh=(first.bgr.shape[1], first.bgr.shape[0]))
