@@ -4,6 +4,8 @@ catalogue   names, licences, hashes and places
 fetch       a file of the catalogue, from the first place whose bytes have the right hash
 checkpoint  a PyTorch file, read with numpy alone and without running anything in it
 ultralytics the checkpoint's layers as an ONNX graph
+layouts     exported detectors, known by the look of their graph
+onnx_import such an export as a prepared model
 taps        the maps that describe objects, found by their role in the graph
 prepare     the finished file: outputs ``boxes``, ``scores``, ``tap0``.. and a ModelSpec inside it
 store       the folder of prepared models
@@ -11,6 +13,7 @@ store       the folder of prepared models
 
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Place, catalogue_entry
 from rtsearch.models.fetch import Progress
+from rtsearch.models.onnx_import import import_onnx
 from rtsearch.models.spec import ModelSpec, Tap
 from rtsearch.models.store import default_folder, pull, resolve
 
@@ -23,6 +26,7 @@ __all__ = [
     "Tap",
     "catalogue_entry",
     "default_folder",
+    "import_onnx",
     "pull",
     "resolve",
 ]

@@ -47,6 +47,11 @@ class GraphWriter:
             helper.make_node(kind, [source], [name], name=f"{self._prefix}{name}", **attributes)
         )
 
+    def rows(self, x: str, start: int, end: int) -> str:
+        """Channels ``start`` to ``end`` of a (batch, c, N) tensor."""
+        bounds = (self.constant([value], np.int64) for value in (start, end, 1))
+        return self.op("Slice", x, *bounds)
+
     def size_of(self, image: str) -> tuple[str, str]:
         """Height and width of a (batch, c, h, w) tensor, as vectors of one int64."""
         return self.op("Shape", image, start=2, end=3), self.op("Shape", image, start=3, end=4)

@@ -1,60 +1,80 @@
-"""The last step of every preparation: name the outputs, describe the model inside the file."""
+"""The last step of every preparation: name the outputs, describe the model inside the file, and try it."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
 import onnx
+import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from rtsearch.models.spec import METADATA_KEY, ModelSpec
+from rtsearch.errors import ModelError
+from rtsearch.models.spec import METADATA_KEY, ModelSpec, Tap
+from rtsearch.models.taps import Found
 
-__all__ = ["RECIPE", "finish"]
+__all__ = ["RECIPE", "finish", "reads"]
 
 RECIPE = 1  # raise it whenever a change here or in the converters changes what comes out of a network
 
 
-def finish(
-    model: onnx.ModelProto,
-    image: str,
-    taps: dict[str, str],
-    spec: ModelSpec,
-    sizes: tuple[int | str, int | str],
-) -> onnx.ModelProto:
+def finish(model: onnx.ModelProto, image: str, found: list[Found], spec: ModelSpec) -> onnx.ModelProto:
     """The prepared model.
 
     Args:
         model: a graph that makes tensors ``boxes`` and ``scores``.
         image: name of its input; becomes ``images``.
-        taps: tensor of the graph for each tap's name.
-        spec: what the file will say about itself.
-        sizes: height and width of the input: numbers, or names of dimensions.
+        found: the maps that become taps.
+        spec: what the file will say about itself, but for the taps.
+
+    Raises:
+        ModelError: what comes out of it are no boxes and scores.
     """
-    graph = model.graph
-    nodes = [*graph.node, *(helper.make_node("Identity", [t], [name], name=name) for name, t in taps.items())]
-    nodes = _needed(nodes, ["boxes", "scores", *taps])
-    if image != "images":
-        for node in nodes:
-            node.input[:] = ["images" if name == image else name for name in node.input]
-    used = {name for node in nodes for name in node.input}
-    batch: int | str = spec.batch or "batch"
-    outputs = [
-        _tensor("boxes", [batch, None, 4]),
-        _tensor("scores", [batch, None, len(spec.classes)]),
-        *(_tensor(tap.name, [batch, tap.channels, None, None]) for tap in spec.taps),
+    taps = tuple(Tap(f"tap{i}", tap.role, tap.stride, tap.channels) for i, tap in enumerate(found))
+    spec = dataclasses.replace(spec, taps=taps)
+    # A cast to the type that a tensor has already is taken out by the runtime.
+    named = [
+        helper.make_node("Cast", [f.tensor], [tap.name], name=tap.name, to=TensorProto.FLOAT)
+        for f, tap in zip(found, taps, strict=True)
     ]
+    nodes = _needed([*model.graph.node, *named], ["boxes", "scores", *(tap.name for tap in taps)])
+    for node in nodes:
+        node.input[:] = ["images" if name == image else name for name in node.input]
+    used = {name for node in nodes for name in reads(node)}
     finished = helper.make_model(
         helper.make_graph(
             nodes,
             spec.name,
-            [_tensor("images", [batch, 3, *sizes])],
-            outputs,
-            [tensor for tensor in graph.initializer if tensor.name in used],
+            [_tensor("images", [spec.batch or "batch", 3, *_sizes(spec)])],
+            _outputs(spec),
+            [tensor for tensor in model.graph.initializer if tensor.name in used],
         ),
         opset_imports=list(model.opset_import),
         ir_version=max(model.ir_version, 8),
         producer_name="rtsearch",
+        functions=list(model.functions),
     )
     helper.set_model_props(finished, {METADATA_KEY: spec.to_json()})
+    _try(finished, spec)
     return finished
+
+
+def _sizes(spec: ModelSpec) -> tuple[int | str, int | str]:
+    return ("height", "width") if spec.flexible else (spec.input_wh[1], spec.input_wh[0])
+
+
+def _outputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
+    batch: int | str = spec.batch or "batch"
+    return [
+        _tensor("boxes", [batch, None, 4]),
+        _tensor("scores", [batch, None, len(spec.classes)]),
+        *(_tensor(tap.name, [batch, tap.channels, None, None]) for tap in spec.taps),
+    ]
+
+
+def _tensor(name: str, shape: list[int | str | None]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 def _needed(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
@@ -62,10 +82,42 @@ def _needed(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodePr
     kept = []
     for node in reversed(nodes):
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            wanted.update(reads(node))
             kept.append(node)
     return kept[::-1]
 
 
-def _tensor(name: str, shape: list[int | str | None]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads, from within its branches and loop bodies too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from reads(inner)
+
+
+def _try(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    """One pass over a grey picture: a graph that was misread shows it here, not in the first library made."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    width, height = spec.input_wh
+    grey = np.full((spec.batch or 1, 3, height, width), spec.pad_value * spec.pixel_scale, np.float32)
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        boxes, scores, *maps = session.run(None, {"images": grey})
+    except Exception as error:  # onnxruntime's exceptions have no common base below Exception
+        raise ModelError(f"{spec.name} cannot be run: {' '.join(str(error).split())[:200]}") from None
+    problem = ""
+    if boxes.shape != (*scores.shape[:2], 4) or scores.shape[2] != len(spec.classes):
+        problem = f"boxes {boxes.shape} and scores {scores.shape} do not belong together"
+    elif not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        problem = "boxes or scores are not finite"
+    elif scores.min() < 0 or scores.max() > 1:
+        problem = f"scores reach from {scores.min():.3g} to {scores.max():.3g}, not 0 to 1"
+    elif any(
+        tap.shape[1:] != (t.channels, height // t.stride, width // t.stride)
+        for tap, t in zip(maps, spec.taps, strict=True)
+    ):
+        problem = "its maps have other sizes than the graph says"
+    if problem:
+        raise ModelError(f"{spec.name} was tried on a grey picture: {problem}")

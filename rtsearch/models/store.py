@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
-from onnx import helper
+import onnx
+from onnx import TensorProto, helper
 
 from rtsearch.errors import ModelError, UnknownModelError
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, catalogue_entry
 from rtsearch.models.checkpoint import read_checkpoint
 from rtsearch.models.fetch import Progress, fetch
 from rtsearch.models.graph import OPSET
+from rtsearch.models.onnx_import import prepare_onnx
 from rtsearch.models.prepare import RECIPE, finish
 from rtsearch.models.protobuf import save_model
-from rtsearch.models.spec import ModelSpec, Tap
+from rtsearch.models.spec import ModelSpec
 from rtsearch.models.taps import TAPS, GraphView, find_taps
 from rtsearch.models.ultralytics import IMAGES, yolo26
 
@@ -53,10 +54,12 @@ def pull(name: str, folder: Path, *, progress: Progress | None = None) -> Path:
     tell = progress or _silent
     source = fetch(entry, folder / "downloads", tell)
     tell(f"preparing {path.name}", 0, 0)
-    if entry.family == "yolo26":
-        _prepare_checkpoint(source, entry, path)
-    else:
-        raise ModelError(f"{name}: no converter yet")
+    model = (
+        _prepare_checkpoint(source, entry)
+        if entry.family == "yolo26"
+        else prepare_onnx(source, name, entry)[0]
+    )
+    save_model(model, path)
     return path
 
 
@@ -98,8 +101,8 @@ def _roles(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(tap.role for tap in spec.taps)
 
 
-def _prepare_checkpoint(source: Path, entry: CatalogueEntry, path: Path) -> None:
-    writer, classes, count = yolo26(read_checkpoint(source))
+def _prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
+    writer, classes = yolo26(read_checkpoint(source))
     spec = ModelSpec(
         name=entry.name,
         family=entry.family,
@@ -118,19 +121,14 @@ def _prepare_checkpoint(source: Path, entry: CatalogueEntry, path: Path) -> None
         batch=None,
         taps=(),
     )
-    raw = helper.make_model(
-        helper.make_graph(
-            writer.nodes,
-            entry.name,
-            [helper.make_tensor_value_info(IMAGES, 1, ["batch", 3, "height", "width"])],
-            [helper.make_tensor_value_info(name, 1, None) for name in ("boxes", "scores")],
-            writer.initializers,
-        ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
+    graph = helper.make_graph(
+        writer.nodes,
+        entry.name,
+        [helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, ["batch", 3, "height", "width"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("boxes", "scores")],
+        writer.initializers,
     )
-    view = GraphView(raw, IMAGES, entry.input_wh)
-    found = find_taps(view, "boxes", "scores", count, TAPS[entry.family])
-    taps = tuple(Tap(f"tap{i}", tap.role, tap.stride, tap.channels) for i, tap in enumerate(found))
-    spec = dataclasses.replace(spec, taps=taps)
-    tensors = {tap.name: f.tensor for tap, f in zip(taps, found, strict=True)}
-    save_model(finish(raw, IMAGES, tensors, spec, ("height", "width")), path)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    view = GraphView(model, IMAGES, entry.input_wh)
+    found = find_taps(view, ["boxes"], ["scores"], len(classes), TAPS[entry.family])
+    return finish(model, IMAGES, found, spec)

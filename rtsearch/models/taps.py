@@ -54,6 +54,7 @@ class GraphView:
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
             raise ModelError(f"the graph contradicts itself: {' '.join(str(error).split())[:200]}") from None
         self.wh = wh
+        self.image = image
         self.nodes = list(graph.node)
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.producer = {name: node for node in self.nodes for name in node.output if name}
@@ -77,6 +78,17 @@ class GraphView:
         stride = self.wh[0] // shape[3]
         fits = shape[2] * stride == self.wh[1] and shape[3] * stride == self.wh[0]
         return stride if fits and stride & (stride - 1) == 0 else 0
+
+    def made_by(self, tensor: str, kind: str) -> bool:
+        """Whether a tensor comes straight from an operator, but for a change of type."""
+        node = self.producer.get(tensor)
+        while node is not None and node.op_type == "Cast":
+            node = self.producer.get(node.input[0])
+        return node is not None and node.op_type == kind
+
+    def computed(self, tensor: str) -> bool:
+        """Whether a tensor depends on the picture."""
+        return self.image in self.ancestors([tensor])
 
     def ancestors(self, tensors: Iterable[str]) -> set[str]:
         """The tensors and all that they are made from, except by way of shapes."""
@@ -111,18 +123,20 @@ class GraphView:
         return sorted(found.values(), key=lambda node: self.order[node.output[0]])
 
 
-def find_taps(view: GraphView, boxes: str, scores: str, classes: int, roles: Iterable[str]) -> list[Found]:
+def find_taps(
+    view: GraphView, boxes: Iterable[str], scores: Iterable[str], classes: int, roles: Iterable[str]
+) -> list[Found]:
     """The tensors that play the roles, in the order asked for; those that the graph lacks are left out.
 
     Args:
         view: the graph.
-        boxes: tensor that all boxes come from.
-        scores: tensor that all scores come from.
+        boxes: tensors that all boxes come from.
+        scores: tensors that all scores come from.
         classes: how many there are; tells the class branch from the box branch.
         roles: names as in the head of this file.
     """
     levels: dict[int, list[onnx.NodeProto]] = {}
-    for node in view.last_convolutions([boxes, scores]):
+    for node in view.last_convolutions([*boxes, *scores]):
         levels.setdefault(view.stride(node.output[0]), []).append(node)
     found = []
     for role in roles:

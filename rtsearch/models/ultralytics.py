@@ -23,14 +23,14 @@ IMAGES = "images"
 _STRIDES = (8, 16, 32)
 
 
-def yolo26(checkpoint: dict[str, Any]) -> tuple[GraphWriter, tuple[str, ...], int]:
+def yolo26(checkpoint: dict[str, Any]) -> tuple[GraphWriter, tuple[str, ...]]:
     """The graph of a YOLO26 detector, from input ``images`` to outputs ``boxes`` and ``scores``.
 
     Args:
         checkpoint: what ``read_checkpoint`` returned.
 
     Returns:
-        the graph, the class names, and the number of classes the head has.
+        the graph and the names of its classes.
 
     Raises:
         CheckpointError: another kind of network, or a layer that is not known.
@@ -44,8 +44,10 @@ def yolo26(checkpoint: dict[str, Any]) -> tuple[GraphWriter, tuple[str, ...], in
     features = _trunk(layers, modules[:-1], tuple(modules[-1].value("f", ())))
     _head(layers.graph, layers, modules[-1], features)
     names = model.value("names")
-    classes = tuple(str(names[i]) for i in sorted(names)) if isinstance(names, dict) else ()
-    return layers.graph, classes, int(modules[-1].value("nc", 0))
+    count = modules[-1].value("nc")
+    if not isinstance(names, dict) or set(names) != set(range(count)):
+        raise CheckpointError(f"it does not name the {count} classes of its head")
+    return layers.graph, tuple(str(names[i]) for i in range(count))
 
 
 def _trunk(layers: _Layers, modules: list[Module], wanted: tuple[int, ...]) -> list[str]:

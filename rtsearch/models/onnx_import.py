@@ -1,0 +1,217 @@
+"""Make a prepared model from a detector that somebody exported to ONNX.
+
+Nothing about the export is taken on trust: the graph itself is looked at, at one input size, for a layout
+that is known; its metadata only names the classes, the licence and the size. What was found is told in plain
+lines.
+"""
+
+from __future__ import annotations
+
+import ast
+import heapq
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from rtsearch.errors import ModelError, NotADetectorError
+from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry
+from rtsearch.models.coco import COCO_CLASSES
+from rtsearch.models.layouts import recognise
+from rtsearch.models.prepare import RECIPE, finish, reads
+from rtsearch.models.protobuf import load_model, save_model
+from rtsearch.models.spec import METADATA_KEY, ModelSpec
+from rtsearch.models.taps import TAPS, GraphView, find_taps
+
+__all__ = ["import_onnx", "prepare_onnx"]
+
+_DEFAULT_WH = (416, 416)
+_RESERVED = frozenset({"images", "boxes", "scores", *(f"tap{i}" for i in range(16))})
+
+
+def import_onnx(path: Path, folder: Path, name: str | None = None) -> tuple[Path, list[str]]:
+    """Prepare an exported detector as ``folder/NAME.onnx``.
+
+    Args:
+        path: the export.
+        folder: where prepared models live.
+        name: what to call it; by default as the file.
+
+    Returns:
+        the prepared file, and lines that say what was found in the export.
+
+    Raises:
+        UnknownModelError: no such file.
+        NotADetectorError: no boxes and scores can be found in it.
+        ModelError: damaged, not understood, or a name that cannot be used.
+    """
+    name = path.stem if name is None else name
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ModelError(
+            f"a model cannot be called {name!r}; choose letters, digits, '.', '_', '-' with --name"
+        )
+    if any(entry.name == name for entry in CATALOGUE):
+        raise ModelError(f"{name} is a name of the catalogue; choose another with --name")
+    target = folder / f"{name}.onnx"
+    if target.exists() and path.exists() and target.samefile(path):
+        raise ModelError(f"{path} would be overwritten by its own import; choose another name with --name")
+    model, lines = prepare_onnx(path, name)
+    save_model(model, target)
+    return target, lines
+
+
+def prepare_onnx(
+    path: Path, name: str, entry: CatalogueEntry | None = None
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The prepared model of an export, and what was found in it; the catalogue knows more about its own."""
+    model, sha256 = load_model(path)
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    if METADATA_KEY in props:
+        raise ModelError(f"{path} is a prepared model already; it can be used as it is")
+    signature = _signature(model)
+    _sort(model.graph)
+    image, shape = _input(model, path)
+    _rename(model.graph, {name: f"graph/{name}" for name in _RESERVED - {image}})
+    wh = (shape[3], shape[2]) if shape[2] and shape[3] else _metadata_wh(props)
+    view = GraphView(model, image, wh)
+    layout = recognise(model, view)
+    if layout is None:
+        raise NotADetectorError(f"{path} is no YOLOX or Ultralytics detector: it has {signature}")
+    taps = find_taps(view, *layout.sources, layout.classes, TAPS[layout.family])
+    image = _as_float(model, image)
+    free = layout.size_free or not (shape[2] or shape[3])
+    classes, told_by = _class_names(props, layout.classes)
+    licence, licence_url = (entry.licence, entry.licence_url) if entry else _licence(props)
+    spec = ModelSpec(
+        name=name,
+        family=layout.family,
+        licence=licence,
+        licence_url=licence_url,
+        source_sha256=sha256,
+        recipe=RECIPE,
+        classes=classes,
+        needs_nms=layout.needs_nms,
+        pixel_order=layout.pixel_order,
+        pixel_scale=layout.pixel_scale,
+        pad_value=114,
+        input_wh=wh,
+        flexible=free,
+        multiple=32,
+        batch=None if layout.size_free else shape[0] or None,
+        taps=(),
+    )
+    lines = [
+        f"input: {wh[0]}x{wh[1]} px{' or any multiple of 32' if free else ''}, "
+        f"pictures at a time: {spec.batch or 'any number'}",
+        *layout.lines,
+        f"classes: {layout.classes}, named by {told_by}",
+        *(f"tap: {tap.role}, {tap.channels} channels, {tap.tensor}" for tap in taps),
+    ]
+    if not taps:
+        lines.append("tap: none found; objects are described by their class scores alone")
+    return finish(model, image, taps, spec), lines
+
+
+def _input(model: onnx.ModelProto, path: Path) -> tuple[str, tuple[int, int, int, int]]:
+    """Name and shape of the picture's tensor; 0 for sides that are not fixed."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    entries = [entry for entry in model.graph.input if entry.name not in weights]
+    if len(entries) == 1:
+        tensor = entries[0].type.tensor_type
+        shape = tuple(max(dim.dim_value, 0) for dim in tensor.shape.dim)
+        real = tensor.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        if real and len(shape) == 4 and shape[1] in (0, 3):
+            batch, _, height, width = shape
+            return entries[0].name, (batch, 3, height, width)
+    raise NotADetectorError(f"{path} takes no picture (batch, 3, height, width): it has {_signature(model)}")
+
+
+def _signature(model: onnx.ModelProto) -> str:
+    """Inputs and outputs in words."""
+    parts = []
+    for kind, entries in (("input", model.graph.input), ("output", model.graph.output)):
+        for entry in list(entries)[:4]:
+            tensor = entry.type.tensor_type
+            dims = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in tensor.shape.dim)
+            parts.append(
+                f"{kind} {entry.name} {TensorProto.DataType.Name(tensor.elem_type).lower()} ({dims})"
+            )
+    return "; ".join(parts) or "no inputs and outputs"
+
+
+def _as_float(model: onnx.ModelProto, image: str) -> str:
+    """Name of a float32 input: the graph's own, or one that is cast to what the graph wants."""
+    wanted = next(entry for entry in model.graph.input if entry.name == image).type.tensor_type.elem_type
+    if wanted == TensorProto.FLOAT:
+        return image
+    model.graph.node.insert(0, helper.make_node("Cast", ["rtsearch/images"], [image], to=wanted))
+    return "rtsearch/images"
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Nodes after those they read from, as ONNX asks for and some half precision converters forget."""
+    makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    missing = [len({makers[name] for name in reads(node) if name in makers}) for node in graph.node]
+    readers: dict[int, set[int]] = {}
+    for i, node in enumerate(graph.node):
+        for name in reads(node):
+            if name in makers:
+                readers.setdefault(makers[name], set()).add(i)
+    ready = [i for i, count in enumerate(missing) if not count]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        order.append(heapq.heappop(ready))
+        for reader in readers.get(order[-1], ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                heapq.heappush(ready, reader)
+    if len(order) != len(graph.node):
+        raise ModelError("the graph goes round in a circle")
+    nodes = [graph.node[i] for i in order]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    """Other names for tensors that have the names of the outputs to come."""
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        for inner in _branches(node):
+            _rename(inner, names)
+    for entry in (*graph.initializer, *graph.output):
+        entry.name = names.get(entry.name, entry.name)
+
+
+def _branches(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _metadata_wh(props: dict[str, str]) -> tuple[int, int]:
+    match = re.fullmatch(r"\[(\d{2,4}), (\d{2,4})\]", props.get("imgsz", ""))
+    return (int(match[2]), int(match[1])) if match else _DEFAULT_WH
+
+
+def _class_names(props: dict[str, str], count: int) -> tuple[tuple[str, ...], str]:
+    try:
+        named = ast.literal_eval(props.get("names", "")[:1_000_000])
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        named = None
+    if isinstance(named, list):
+        named = dict(enumerate(named))
+    if isinstance(named, dict) and set(named) == set(range(count)):
+        return tuple(str(named[i]) for i in range(count)), "the file"
+    if count == len(COCO_CLASSES):
+        return COCO_CLASSES, "COCO, as there are 80"
+    return tuple(f"class {i}" for i in range(count)), "number"
+
+
+def _licence(props: dict[str, str]) -> tuple[str, str]:
+    match = re.match(r"([\w.+-]+)[^(]*(?:\((https://[^)\s]+)\))?", props.get("license", ""))
+    return (match[1], match[2] or "") if match else ("unknown", "")
