@@ -1,0 +1,121 @@
+"""Finding the photos below a folder, always in the same order.
+
+Links to folders are never followed: one that stays inside the root leads to photos that are found under their
+own names anyway, so no link can make a loop. Links to photos count when they stay inside the root.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rtsearch.errors import SourceError
+
+__all__ = ["PHOTO_SUFFIXES", "PhotoFile", "Scan", "find_photos"]
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoFile:
+    """A photo as the folder lists it.
+
+    Attributes:
+        path: relative to the root, with ``/``.
+        size_bytes: of the file.
+        mtime_ns: time of its last change, nanoseconds since 1970.
+    """
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What lies below a folder.
+
+    Attributes:
+        photos: in the order of their paths.
+        refused: path and reason of what was left out: links that lead outside, unreadable folders (their path
+            ends with ``/``), names that are not UTF-8.
+    """
+
+    photos: list[PhotoFile] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
+    """List the photos below a folder.
+
+    Args:
+        root: the folder.
+        leave_out: a folder inside it that is not looked into (the library).
+
+    Raises:
+        SourceError: the folder is missing or unreadable, or there is not one photo in it.
+    """
+    scan = Scan()
+    if not root.is_dir():
+        raise SourceError(
+            f"{root} is {'not a folder' if root.exists() else 'missing'}: give a folder of photos"
+        )
+    root = root.resolve()
+    left_out = None if leave_out is None else leave_out.resolve()
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        if folder == left_out:
+            continue
+        try:
+            with os.scandir(folder) as entries:
+                waiting += _look(root, list(entries), scan)
+        except OSError as error:
+            if folder == root:
+                raise SourceError(f"{root} cannot be read: {error.strerror}") from None
+            scan.refused.append((_relative(root, folder) + "/", f"cannot be read: {error.strerror}"))
+    if not scan.photos:
+        raise SourceError(f"{root} has no photos ({' '.join(sorted(s[1:] for s in PHOTO_SUFFIXES))})")
+    scan.photos.sort(key=lambda photo: photo.path)
+    scan.refused.sort()
+    return scan
+
+
+def _look(root: Path, entries: list[os.DirEntry[str]], scan: Scan) -> list[Path]:
+    """Add a folder's photos to the scan; returns the folders in it."""
+    folders = []
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(path)
+            continue
+        wanted = path.suffix.lower() in PHOTO_SUFFIXES
+        if entry.is_symlink() and (wanted or entry.is_dir()) and not _stays_inside(root, path):
+            scan.refused.append((_relative(root, path), "a link that leads out of the folder"))
+        elif wanted:
+            _add(root, path, scan)
+    return folders
+
+
+def _add(root: Path, path: Path, scan: Scan) -> None:
+    try:
+        relative = path.relative_to(root).as_posix()
+        relative.encode()
+        stat = path.stat()
+    except UnicodeEncodeError:
+        scan.refused.append((_relative(root, path), "its name is not UTF-8: rename it"))
+    except OSError as error:
+        scan.refused.append((_relative(root, path), f"cannot be read: {error.strerror}"))
+    else:
+        if path.is_file():
+            scan.photos.append(PhotoFile(relative, stat.st_size, stat.st_mtime_ns))
+
+
+def _stays_inside(root: Path, link: Path) -> bool:
+    return Path(os.path.realpath(link)).is_relative_to(root)
+
+
+def _relative(root: Path, path: Path) -> str:
+    """For messages: printable even where the name is not UTF-8."""
+    return os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")

@@ -1,0 +1,108 @@
+"""Stage times, rates and counters of a run; cheap enough to be asked for on every frame.
+
+with meter.stage("detect"):
+    ...
+meter.tick()                 # a frame was shown
+meter.summary()              # {"fps": ..., "stage_ms": {"detect": {"p50": ..., "p99": ...}}, "counts": {...}}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TypedDict
+
+import numpy as np
+
+__all__ = ["Meter", "Quantiles", "Summary", "rate"]
+
+
+class Quantiles(TypedDict):
+    """Median and 99th percentile, ms."""
+
+    p50: float
+    p99: float
+
+
+class Summary(TypedDict):
+    """What a run's figures come to.
+
+    Attributes:
+        fps: ticks per second over the window.
+        stage_ms: by stage, over the window.
+        counts: by name, since the start.
+    """
+
+    fps: float
+    stage_ms: dict[str, Quantiles]
+    counts: dict[str, int]
+
+
+class Meter:
+    """Collects from any number of threads.
+
+    Args:
+        window: most recent times that quantiles and rates are taken over; bounds the memory.
+    """
+
+    def __init__(self, window: int = 4096) -> None:
+        self._window = window
+        self._lock = threading.Lock()
+        self._times_s: dict[str, deque[float]] = {}
+        self._ticks_s: deque[float] = deque(maxlen=window)
+        self._counts: dict[str, int] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as one run of the stage; one that raises is not counted."""
+        start_s = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - start_s)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count one run of a stage that took so long."""
+        with self._lock:
+            self._times_s.setdefault(name, deque(maxlen=self._window)).append(seconds)
+
+    def tick(self) -> None:
+        """Count one frame, now."""
+        now_s = time.perf_counter()
+        with self._lock:
+            self._ticks_s.append(now_s)
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter."""
+        with self._lock:
+            self._counts[name] = self._counts.get(name, 0) + by
+
+    def quantiles_ms(self, name: str) -> Quantiles:
+        """Median and 99th percentile of a stage over the window; zeros when it never ran."""
+        with self._lock:
+            times_s = list(self._times_s.get(name, ()))
+        p50, p99 = np.percentile(times_s, (50, 99)) * 1e3 if times_s else (0.0, 0.0)
+        return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
+
+    def fps(self) -> float:
+        """Ticks per second over the window."""
+        with self._lock:
+            return rate(self._ticks_s)
+
+    def summary(self) -> Summary:
+        """All figures as JSON-able values."""
+        with self._lock:
+            names, counts = list(self._times_s), dict(self._counts)
+        return {
+            "fps": round(self.fps(), 2),
+            "stage_ms": {name: self.quantiles_ms(name) for name in names},
+            "counts": counts,
+        }
+
+
+def rate(ticks_s: deque[float]) -> float:
+    """Rate of n ticks: the n - 1 intervals between them by the time they span; 0 for less than two."""
+    if len(ticks_s) < 2 or ticks_s[-1] <= ticks_s[0]:
+        return 0.0
+    return (len(ticks_s) - 1) / (ticks_s[-1] - ticks_s[0])

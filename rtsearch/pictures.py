@@ -1,0 +1,161 @@
+"""Photo files to arrays: size known from the header first, then decoded as a viewer would show them.
+
+EXIF orientation is honoured; grey, palette, CMYK and 16-bit pictures become 8-bit BGR; transparency is laid
+over white, as most transparent pictures are made to stand on; of an animation the first picture counts. What
+a file is, its first bytes say, not its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.errors import PhotoError
+from rtsearch.headers import Header, read_header
+from rtsearch.records import U8Array
+
+__all__ = ["decode_photo", "photo_header", "quiet_decoders", "read_photo"]
+
+
+def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
+    """Decode a photo.
+
+    Args:
+        path: of the file.
+        max_mp: larger pictures are refused before memory is taken, millions of pixels.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        PhotoError: it cannot be read; the message has the path and the reason.
+    """
+    try:
+        return decode_photo(path, photo_header(path, max_mp))
+    except PhotoError as error:
+        raise PhotoError(f"{path}: {error}") from None
+
+
+def photo_header(path: Path, max_mp: float) -> Header:
+    """Look at a photo's header, and refuse what should not be decoded.
+
+    Raises:
+        PhotoError: unreadable, empty, no picture or too large; the message is the reason without the path.
+    """
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+    except OSError as error:
+        raise PhotoError(f"cannot be read: {error.strerror or error}") from None
+    megapixels = header.width * header.height / 1e6
+    if megapixels > max_mp:
+        raise PhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
+    return header
+
+
+def decode_photo(path: Path, header: Header) -> U8Array:
+    """Decode a photo whose header was found good.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+
+    Raises:
+        PhotoError: the message is the reason without the path.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise PhotoError(f"cannot be read: {error.strerror or error}") from None
+    try:
+        bgr = _over_paper(data) if header.alpha else cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except (cv2.error, MemoryError) as error:
+        raise PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}") from None
+    if bgr is None:
+        raise PhotoError(f"truncated or damaged {header.kind}")
+    return cast(U8Array, bgr)
+
+
+def _over_paper(data: U8Array) -> U8Array | None:
+    # Only IMREAD_UNCHANGED gives the alpha channel, and only it leaves the orientation alone.
+    picture, kinds, metadata = cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        return None
+    if picture.ndim == 2 or picture.shape[2] != 4:
+        return cast("U8Array | None", cv2.imdecode(data, cv2.IMREAD_COLOR))
+    if picture.dtype == np.uint16:
+        picture = (cast("NDArray[np.uint16]", picture) >> 8).astype(np.uint8)
+    exif = next((bytes(m) for k, m in zip(kinds, metadata, strict=True) if k == cv2.IMAGE_METADATA_EXIF), b"")
+    alpha = cv2.cvtColor(picture[:, :, 3], cv2.COLOR_GRAY2BGR)
+    over = cv2.multiply(picture[:, :, :3], alpha, scale=1 / 255)
+    over = cv2.add(over, cv2.bitwise_not(alpha))  # white, times what alpha leaves of it
+    return _upright(cast(U8Array, over), _orientation(exif))
+
+
+def _orientation(exif: bytes) -> int:
+    """EXIF tag 0x0112 of the first directory, 1 where there is none."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
+    try:
+        if order is not None:
+            (start,) = struct.unpack_from(order + "I", exif, 4)
+            (entries,) = struct.unpack_from(order + "H", exif, start)
+            for i in range(entries):
+                tag, _, _, value = struct.unpack_from(order + "HHIH", exif, start + 2 + 12 * i)
+                if tag == 0x0112:
+                    return int(value)
+    except struct.error:
+        pass
+    return 1
+
+
+def _upright(bgr: U8Array, orientation: int) -> U8Array:
+    turns = {
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: a[::-1].transpose(1, 0, 2),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: a[:, ::-1].transpose(1, 0, 2),
+    }
+    return np.ascontiguousarray(turns.get(orientation, lambda a: a)(bgr))
+
+
+_quiet_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep what OpenCV, libjpeg and libpng write to file descriptor 2 off the terminal while the block runs.
+
+    Python's own ``sys.stderr`` goes on as before. libjpeg has no other switch: it writes a line for every
+    photo with stray bytes, right through a progress bar. The reason of a failure is in the PhotoError.
+    """
+    sys.stderr.flush()
+    with _quiet_lock, contextlib.ExitStack() as stack:
+        kept = os.dup(2)
+        stack.callback(os.close, kept)
+        if _descriptor(sys.stderr) == 2:
+            own = stack.enter_context(open(kept, "w", buffering=1, errors="backslashreplace", closefd=False))
+            stack.enter_context(contextlib.redirect_stderr(own))
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        stack.callback(os.dup2, kept, 2)
+        yield
+
+
+def _descriptor(stream: object) -> int | None:
+    try:
+        return cast(BinaryIO, stream).fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
