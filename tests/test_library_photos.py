@@ -1,0 +1,103 @@
+"""Finding photos below a folder: order, links, names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rtsearch.errors import SourceError
+from rtsearch.library.photos import find_photos
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+
+
+def paths(root: Path, leave_out: Path | None = None) -> list[str]:
+    return [photo.path for photo in find_photos(root, leave_out).photos]
+
+
+def test_folders_without_photos(tmp_path: Path) -> None:
+    touch(tmp_path, "file")
+    with pytest.raises(SourceError, match="missing"):
+        find_photos(tmp_path / "missing")
+    with pytest.raises(SourceError, match="not a folder"):
+        find_photos(tmp_path / "file")
+    with pytest.raises(SourceError, match=r"no photos \(bmp gif jpeg jpg png webp\)"):
+        find_photos(tmp_path)
+
+
+def test_all_kinds_in_order_of_their_paths(tmp_path: Path) -> None:
+    names = ["b.JPG", "a/z.jpeg", "a b/c.png", "ä/写真.webp", "a/b/c/d.gif", "Z.bmp", ".hidden/x.jpg"]
+    touch(tmp_path, *names, "a/notes.txt", "jpg", "a/b/movie.mp4")
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    scan = find_photos(tmp_path)
+    assert [photo.path for photo in scan.photos] == sorted(names)
+    assert scan.refused == []
+    photo = scan.photos[0]
+    stat = (tmp_path / photo.path).stat()
+    assert (photo.size_bytes, photo.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+
+
+def test_links(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    touch(root, "a/1.jpg", "blob")
+    touch(outside, "secret.jpg", "album/2.jpg")
+    (root / "a" / "loop").symlink_to(root)
+    (root / "a" / "itself.jpg").symlink_to("itself.jpg")
+    (root / "dangling.jpg").symlink_to(root / "gone")
+    (root / "inside.jpg").symlink_to(root / "blob")
+    (root / "outside.jpg").symlink_to(outside / "secret.jpg")
+    (root / "album").symlink_to(outside / "album")
+    (root / "up").symlink_to("..")
+    (root / "not a photo").symlink_to(outside / "secret.jpg")
+    scan = find_photos(root)
+    assert [photo.path for photo in scan.photos] == ["a/1.jpg", "inside.jpg"]
+    leads_out = "a link that leads out of the folder"
+    refused = dict(scan.refused)
+    assert set(refused) == {"a/itself.jpg", "album", "dangling.jpg", "outside.jpg", "up"}
+    assert [path for path, reason in scan.refused if reason == leads_out] == ["album", "outside.jpg", "up"]
+
+
+def test_a_root_that_is_a_link(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert paths(tmp_path / "link") == ["a.jpg"]
+
+
+def test_the_library_inside_the_photos_is_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "lib/thumbs/x.jpg")
+    assert paths(tmp_path, tmp_path / "lib") == ["a.jpg"]
+    assert paths(tmp_path, tmp_path / "elsewhere") == ["a.jpg", "lib/thumbs/x.jpg"]
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.jpg")).write_bytes(b"x")
+    scan = find_photos(tmp_path)
+    assert [photo.path for photo in scan.photos] == ["a.jpg"]
+    assert scan.refused == [("b\\xff.jpg", "its name is not UTF-8: rename it")]
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.jpg", "closed/b.jpg")
+    real = os.scandir
+
+    def scandir(folder: Path) -> object:
+        if folder.name in refusing:
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    refusing = {"closed"}
+    scan = find_photos(tmp_path)
+    assert [photo.path for photo in scan.photos] == ["a.jpg"]
+    assert scan.refused == [("closed/", "cannot be read: Permission denied")]
+    refusing = {tmp_path.name}
+    with pytest.raises(SourceError, match="Permission denied"):
+        find_photos(tmp_path)
