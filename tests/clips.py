@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import rtsearch.sources  # noqa: F401  silences FFmpeg before the first writer is opened
 from rtsearch.records import U8Array
 
 BITS = 16

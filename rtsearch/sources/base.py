@@ -55,6 +55,9 @@ class Source(ABC):
             StopIteration: the source has ended or was closed.
         """
 
+    def seek(self, seconds: float) -> None:  # noqa: B027  sources without a timeline have nowhere to go
+        """Go on with the first picture at or after a presentation time; only video files can."""
+
     @abstractmethod
     def close(self) -> None:
         """Give back the device, file or connection; returns within a few seconds and leaves no thread."""

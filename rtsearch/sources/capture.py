@@ -1,7 +1,7 @@
 """Opening cv2 captures: quiet, with time limits, one decoding thread.
 
-OpenCV reads its switches from the environment at each open, so they are set here, unless the user has set
-them.
+OpenCV reads its switches from the environment, the one for FFmpeg's messages only once, at the first capture
+or writer of the process. So they are set when this module is imported, unless the user has set them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _SWITCHES = {
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # FFmpeg prints each damaged picture on stderr otherwise
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",  # s; an unplugged camera would block read() for 10
 }
+for _key, _value in _SWITCHES.items():
+    os.environ.setdefault(_key, _value)
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Without nobuffer the pictures that FFmpeg looked at while opening are delivered late: 0.5 s behind after
 # opening a UDP stream, 0.03 s with it. It must not be set for files, which would lose their first pictures.
@@ -32,12 +36,6 @@ _options_lock = threading.Lock()
 _ONE_THREAD_MAX_PX = 1920 * 1088
 
 
-def _prepare() -> None:
-    for key, value in _SWITCHES.items():
-        os.environ.setdefault(key, value)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
 def _time_limits(open_s: float) -> list[int]:
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(open_s * 1000)]
     return [*limits, cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(READ_TIMEOUT_S * 1000)]
@@ -45,7 +43,6 @@ def _time_limits(open_s: float) -> list[int]:
 
 def open_file(path: str, timeout_s: float) -> cv2.VideoCapture:
     """A capture on a video file, its URL, or an image sequence (``shot%04d.png``); check ``isOpened()``."""
-    _prepare()
     limits = _time_limits(timeout_s)
     with _options_lock:
         ours = os.environ.get(_OPTIONS) == _STREAM_OPTIONS
@@ -65,7 +62,6 @@ def open_file(path: str, timeout_s: float) -> cv2.VideoCapture:
 
 def open_stream(url: str, timeout_s: float) -> cv2.VideoCapture:
     """A capture on a URL, given up after ``timeout_s``; check ``isOpened()``."""
-    _prepare()
     with _options_lock:
         os.environ.setdefault(_OPTIONS, _STREAM_OPTIONS)
     return cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*_time_limits(timeout_s), cv2.CAP_PROP_N_THREADS, 1])
@@ -73,7 +69,6 @@ def open_stream(url: str, timeout_s: float) -> cv2.VideoCapture:
 
 def open_camera(camera: int | str, wh: tuple[int, int]) -> cv2.VideoCapture:
     """A capture on a camera number or device file, asked for pictures of ``wh`` px; check ``isOpened()``."""
-    _prepare()
     capture = cv2.VideoCapture(camera, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
     if capture.isOpened():
         if wh[0] * wh[1] > 640 * 480:  # larger raw pictures do not fit through USB 2 at 30 per second

@@ -16,6 +16,8 @@ from rtsearch.sources.base import Source, Status
 
 __all__ = ["Paced"]
 
+_DEFAULT_FPS = 25.0
+
 
 class Paced(Source):
     """Gives the frames of ``source`` when their presentation time has come.
@@ -37,8 +39,9 @@ class Paced(Source):
         self._now = now
         self._stop = threading.Event()
         self._origin_s: float | None = None  # clock minus presentation time
+        self._pts_s: float | None = None  # of the last frame looked at
         self._ahead: Frame | None = None
-        self._begun = False
+        self._afresh = True
 
     @property
     def status(self) -> Status:
@@ -46,25 +49,29 @@ class Paced(Source):
         return self._source.status
 
     def __next__(self) -> Frame:
-        if not self._begun:
-            self._begun, self._ahead = True, next(self._source, None)
-        while (frame := self._ahead) is not None:
+        while True:
+            if self._afresh:
+                self._afresh, self._origin_s, self._pts_s = False, None, None
+                self._ahead = next(self._source, None)
+            if (frame := self._ahead) is None:
+                raise StopIteration
             due_s = self._due_s(frame)
             self._ahead = next(self._source, None)
             if self._stop.wait(max(0.0, due_s - self._now())):
-                break
-            over = (
-                self._ahead is not None
-                and _follows(self._ahead, frame)
-                and self._due_s(self._ahead) <= self._now()
-            )
-            if not over:
+                raise StopIteration
+            if self._afresh:  # somewhere else was asked for meanwhile
+                continue
+            if self._ahead is None or _pts_s(self._ahead) <= _pts_s(frame) or not self._is_over(self._ahead):
                 return dataclasses.replace(frame, captured_s=max(due_s, frame.captured_s))
             self.dropped += 1
-        raise StopIteration
 
-    def restart(self) -> None:
-        """After a pause or a seek: the next frame is due at once."""
+    def seek(self, seconds: float) -> None:
+        """Go on at a presentation time of the source, at once."""
+        self._source.seek(seconds)
+        self._afresh = True
+
+    def resume(self) -> None:
+        """After a pause: the next frame is due now, and none is dropped for the time that passed."""
         self._origin_s = None
 
     def close(self) -> None:
@@ -73,13 +80,20 @@ class Paced(Source):
         self._source.close()
 
     def _due_s(self, frame: Frame) -> float:
-        assert frame.pts_s is not None
+        pts_s, before_s = _pts_s(frame), self._pts_s
+        self._pts_s = pts_s
         if self._origin_s is None:
-            self._origin_s = self._now() - frame.pts_s
-        return self._origin_s + frame.pts_s
+            self._origin_s = self._now() - pts_s
+        elif before_s is not None and pts_s <= before_s:  # the source has begun again
+            self._origin_s += before_s + 1 / (self.fps or _DEFAULT_FPS) - pts_s
+        return self._origin_s + pts_s
+
+    def _is_over(self, following: Frame) -> bool:
+        """Whether the time of the following frame has come as well."""
+        return self._origin_s is not None and self._origin_s + _pts_s(following) <= self._now()
 
 
-def _follows(later: Frame, frame: Frame) -> bool:
-    assert later.pts_s is not None
-    assert frame.pts_s is not None
-    return later.pts_s > frame.pts_s
+def _pts_s(frame: Frame) -> float:
+    if frame.pts_s is None:
+        raise ValueError("a live source keeps its own time; only sources with presentation times are paced")
+    return frame.pts_s

@@ -14,35 +14,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import cast
-
-import cv2
 
 from rtsearch.errors import PhotoError, SourceError
+from rtsearch.pictures import quiet_decoders, read_photo
 from rtsearch.records import Frame, U8Array
 from rtsearch.sources.base import Source
 
-__all__ = ["PHOTO_SUFFIXES", "Photos", "photos_under", "read_photo"]
+__all__ = ["PHOTO_SUFFIXES", "Photos", "photos_under"]
 
 log = logging.getLogger(__name__)
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
 _MAX_BAD_IN_A_ROW = 1000
-
-
-def read_photo(path: Path) -> U8Array:
-    """(H, W, 3) uint8 BGR, turned as its EXIF orientation says.
-
-    Raises:
-        PhotoError: it cannot be read or decoded.
-    """
-    try:
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise PhotoError(f"{path}: {' '.join(str(error).split())}") from None
-    if bgr is None:
-        raise PhotoError(f"{path} is not a picture that can be decoded")
-    return cast(U8Array, bgr)
 
 
 def photos_under(folder: Path) -> list[Path]:
@@ -109,7 +92,8 @@ class Photos(Source):
         # A library whose photos are gone must not be searched for ever.
         for path in itertools.islice(self._paths, _MAX_BAD_IN_A_ROW):
             try:
-                return path, self._read(path)
+                with quiet_decoders():
+                    return path, self._read(path)
             except PhotoError as error:
                 self._reason = str(error)
                 log.warning("left out: %s", error)

@@ -60,7 +60,7 @@ class Screen(Source):
         self._closed = threading.Event()
         self._lock = threading.Lock()
         try:
-            self._mss = mss.mss()
+            self._mss = mss.MSS()
             self._area = (
                 self._mss.monitors[1]
                 if region is None

@@ -1,0 +1,168 @@
+"""open_source: what a text means, and the clear error when it is not there. Photos, folders, random."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clips import paint, read_number, write_clip
+
+from rtsearch.config import LiveSettings
+from rtsearch.errors import MissingDependencyError, PhotoError, SourceError
+from rtsearch.records import U8Array
+from rtsearch.sources import cameras, open_source
+
+LIVE = LiveSettings(open_timeout_s=1.0, random_s=2.0)
+
+
+def save_photo(path: Path, number: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), paint(number))
+    return path
+
+
+MISSING = [
+    ("", "no source given"),
+    ("   ", "no source given"),
+    ("nowhere.mp4", "did you mean .*nowhere2.mp4"),
+    ("something", "no such file, folder or camera"),
+    ("97", "camera 97 cannot be opened; cameras found:"),
+    ("/dev/video97", "camera /dev/video97 cannot be opened"),
+    ("zero.mp4", "zero.mp4 is empty"),
+    ("text.mp4", "text.mp4 holds no video"),
+    ("text.jpg", "text.jpg: not a JPEG"),
+    ("empty", "empty cannot be shown: there are no photos in it"),
+    ("shot%04d.png", "holds no video"),
+    ("random", "random cannot be shown"),
+    ("screen:1,2,3", "expected screen:x,y,w,h"),
+    ("screen:1,2,0,4", "at least 1 pixel"),
+    ("http://127.0.0.1:1/live", "http://127.0.0.1:1/live cannot be opened"),
+    ("rtsp://user:secret@127.0.0.1:1/live", r"rtsp://user:\*\*\*@127.0.0.1:1/live cannot be opened"),
+    ("http://127.0.0.1:1/clip.mp4", "holds no video"),
+    ("udp://127.0.0.1:45871", "gives no picture within 1 s"),
+]
+
+
+@pytest.mark.parametrize(("spec", "words"), MISSING)
+def test_what_is_not_there_is_named(
+    spec: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nowhere2.mp4").write_bytes(b"x")
+    (tmp_path / "zero.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    (tmp_path / "text.jpg").write_text("no photo\n" * 100)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match=words) as caught:
+        open_source(spec, LIVE)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # neither OpenCV nor FFmpeg adds lines of its own
+
+
+def test_password_is_never_in_a_message() -> None:
+    with pytest.raises(SourceError) as caught:
+        open_source("rtsp://user:secret@127.0.0.1:1/live", LIVE)
+    assert "secret" not in str(caught.value)
+
+
+def test_photo_is_one_frame(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "ein Bild ä.png", 7)
+    with open_source(str(path), LIVE) as source:
+        frames = list(source)
+    assert (source.live, source.frames, source.wh, source.status) == (False, 1, (320, 240), "ok")
+    assert [read_number(f.bgr) for f in frames] == [7]
+    assert (frames[0].name, frames[0].pts_s) == (str(path), 0.0)
+
+
+def test_folder_shows_each_photo_once_in_order(tmp_path: Path) -> None:
+    for i in range(5):
+        save_photo(tmp_path / f"sub{i % 2}" / f"{i}.PNG", i)
+    (tmp_path / "notes.txt").write_text("not shown")
+    (tmp_path / "sub0" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    with open_source(str(tmp_path), LIVE) as source:
+        frames = list(source)
+    assert [read_number(f.bgr) for f in frames] == [0, 2, 4, 1, 3]
+    assert [f.id for f in frames] == [0, 1, 2, 3, 4]
+    assert [f.pts_s for f in frames] == [0, 2, 4, 6, 8]
+    assert source.fps == 0.5
+
+
+def test_random_follows_the_callers_order_and_may_go_on_for_ever(tmp_path: Path) -> None:
+    paths = [save_photo(tmp_path / f"{i}.png", i) for i in range(3)]
+    with open_source("random", LIVE, photos=itertools.cycle(paths)) as source:
+        numbers = [read_number(f.bgr) for f in itertools.islice(source, 7)]
+    assert numbers == [0, 1, 2, 0, 1, 2, 0]
+    assert list(source) == []
+
+
+def test_random_gives_up_when_no_photo_is_left(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"gone\.png: cannot be read"):
+        open_source("random", LIVE, photos=itertools.repeat(tmp_path / "gone.png"))
+
+
+def test_callers_reader_is_used(tmp_path: Path) -> None:
+    def read(path: Path) -> U8Array:
+        if path.stem == "1":
+            raise PhotoError(f"{path}: refused")
+        return np.full((4, 5, 3), int(path.stem), np.uint8)
+
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").touch()
+    with open_source(str(tmp_path), LIVE, read=read) as source:
+        assert [int(f.bgr[0, 0, 0]) for f in source] == [0, 2]
+
+
+def test_a_file_may_be_called_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_photo(tmp_path / "random" / "1.png", 1)
+    monkeypatch.chdir(tmp_path)
+    with open_source("./random", LIVE) as source:
+        assert source.frames == 1
+
+
+def test_image_sequence_is_a_video(tmp_path: Path) -> None:
+    for i in range(4):
+        save_photo(tmp_path / f"shot{i:04d}.png", i)
+    with open_source(str(tmp_path / "shot%04d.png"), LIVE) as source:
+        assert [read_number(f.bgr) for f in source] == [0, 1, 2, 3]
+
+
+def test_video_is_opened_by_its_content(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.avi", range(3)).rename(tmp_path / "clip without suffix")
+    with open_source(str(path), LIVE) as source:
+        assert len(list(source)) == 3
+
+
+def test_cameras_are_listed_by_number(tmp_path: Path) -> None:
+    assert cameras(tmp_path) == {}
+    for number, name in ((10, "Ten"), (2, "HD Webcam")):
+        folder = tmp_path / f"video{number}"
+        folder.mkdir()
+        (folder / "name").write_text(name + "\n")
+    (tmp_path / "video3").mkdir()  # no name: unplugged meanwhile
+    assert cameras(tmp_path) == {"/dev/video2": "HD Webcam", "/dev/video10": "Ten"}
+
+
+def test_screen_without_mss_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "mss", None)
+    with pytest.raises(MissingDependencyError, match=r"rtsearch\[screen\]"):
+        open_source("screen", LIVE)
+
+
+def test_screen_without_display_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mss", reason="mss is not installed: pip install 'rtsearch[screen]'")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with pytest.raises(SourceError, match="DISPLAY"):
+        open_source("screen", LIVE)
+
+
+def test_users_own_switches_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+    monkeypatch.setenv(key, "fflags;genpts")
+    with open_source(str(write_clip(tmp_path / "clip.avi", range(2))), LIVE) as source:
+        assert len(list(source)) == 2
+    assert os.environ[key] == "fflags;genpts"
