@@ -8,11 +8,11 @@ below stops it.
 
 from __future__ import annotations
 
-import collections
 import io
 import pickle
 import pickletools
 import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,16 +23,21 @@ from rtsearch.errors import CheckpointError, UnknownModelError
 
 __all__ = ["Module", "read_checkpoint"]
 
-_MAX_PICKLE_BYTES = 64 * 2**20
-_STORAGES = {
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "DoubleStorage": np.dtype("<f8"),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-}
+_MAX_PICKLE_BYTES = 8 * 2**20  # of yolo26n: 0.2 million; an empty list is 1 byte there and 64 here
+_MAX_ITEMS = 1000  # of a tuple made by a call; calls can be repeated for 3 bytes each
+# What the standard library raises on a pickle or zip that is not what it says.
+_SYMPTOMS = (
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+)
 _INERT = ("torch.nn.modules.", "ultralytics.nn.")
 # What PyTorch's own writer (protocol 2) uses. Left out: opcodes that call by extension code or global state
 # (INST, OBJ, EXT*), out-of-band buffers, and those of later protocols that name a size to allocate.
@@ -48,13 +53,15 @@ class Module:
 
     kind = "Module"
 
-    def __init__(self, *_: object) -> None:
-        self._state: dict[str, Any] = {}
+    _state: dict[str, Any]
 
     def __new__(cls, *_: object) -> Module:
         made = super().__new__(cls)
         made._state = {}
         return made
+
+    def __init__(self, *_: object) -> None:
+        pass
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, dict):
@@ -102,27 +109,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             top = _read_archive(archive)
-    except OSError as error:
-        raise UnknownModelError(f"cannot read {path}: {error.strerror or error}") from None
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except (
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        TypeError,
-        LookupError,
-    ) as error:
+    except OSError as error:
+        raise UnknownModelError(f"cannot read {path}: {error.strerror or error}") from None
+    except _SYMPTOMS as error:
         raise CheckpointError(f"{path} is damaged or no PyTorch checkpoint: {error}") from None
     if not isinstance(top, dict):
         raise CheckpointError(f"{path}: expected a mapping, got {type(top).__name__}")
     return top
 
 
-def _read_archive(archive: zipfile.ZipFile) -> Any:
+def _read_archive(archive: zipfile.ZipFile) -> object:
     members = {info.filename: info for info in archive.infolist()}
-    if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+    stored = zipfile.ZIP_STORED
+    if any(info.compress_type != stored or info.compress_size != info.file_size for info in members.values()):
         # PyTorch never compresses; insisting on it bounds every size below by the size of the file.
         raise CheckpointError("has compressed members, which PyTorch does not write")
     pickles = [name for name in members if name.endswith("/data.pkl") and name.count("/") == 1]
@@ -135,7 +136,8 @@ def _read_archive(archive: zipfile.ZipFile) -> Any:
         raise CheckpointError(f"its pickle has more than {_MAX_PICKLE_BYTES} bytes")
     content = archive.read(pickles[0])
     _check_opcodes(content)
-    return _Reader(content, archive, members, f"{root}data/").load()
+    top: object = _Reader(content, archive, members, f"{root}data/").load()
+    return top
 
 
 def _check_opcodes(content: bytes) -> None:
@@ -145,6 +147,24 @@ def _check_opcodes(content: bytes) -> None:
             raise CheckpointError(f"its pickle uses {opcode.name}, which PyTorch does not write")
         if opcode.name == "LONG_BINPUT" and int(argument or 0) > count:
             raise CheckpointError("its pickle numbers more objects than it has")
+
+
+class _Named:
+    """What a name in the pickle stands for: it can be called, and nothing else can be done to it."""
+
+    __slots__ = ("_call", "dtype")
+
+    def __init__(self, call: Callable[..., object] | None = None, dtype: str = "") -> None:
+        self._call = call
+        self.dtype = np.dtype(dtype) if dtype else None
+
+    def __call__(self, *arguments: object) -> object:
+        if self._call is None:
+            raise CheckpointError("its pickle calls what is no function")
+        return self._call(*arguments)
+
+    def __setstate__(self, _state: object) -> None:
+        raise CheckpointError("its pickle sets attributes of a function")
 
 
 class _Reader(pickle.Unpickler):
@@ -157,11 +177,9 @@ class _Reader(pickle.Unpickler):
         self._folder = folder
         self._storages: dict[str, NDArray[Any]] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _HARMLESS:
-            return _HARMLESS[module, name]
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) in _NAMES:
+            return _NAMES[module, name]
         if module.startswith(_INERT) and name.isidentifier():
             return type(name, (Module,), {"kind": name})
         raise CheckpointError(
@@ -169,8 +187,9 @@ class _Reader(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> NDArray[Any]:
-        _, dtype, key, _, count = pid
-        if not isinstance(dtype, np.dtype) or not isinstance(key, str) or not isinstance(count, int):
+        _, named, key, _, count = pid
+        dtype = named.dtype if isinstance(named, _Named) else None
+        if dtype is None or not isinstance(key, str) or not isinstance(count, int):
             raise CheckpointError("a tensor is described in a way not known here")
         if key not in self._storages:
             info = self._members[f"{self._folder}{key}"]
@@ -182,9 +201,10 @@ class _Reader(pickle.Unpickler):
         return self._storages[key]
 
 
-def _rebuild_tensor(
+def _tensor(
     storage: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
 ) -> NDArray[Any]:
+    """A view into the storage; no tensor takes memory of its own until it is used."""
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     size = int(np.prod(shape, dtype=object))
     if offset < 0 or min((*shape, *strides, 0)) < 0 or size > len(storage) or (size and last >= len(storage)):
@@ -192,17 +212,30 @@ def _rebuild_tensor(
     if not size:
         return np.zeros(shape, storage.dtype)
     steps = [step * storage.itemsize for step in strides]
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps).copy()
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
 
 
-def _rebuild_parameter(tensor: NDArray[Any], *_: object) -> NDArray[Any]:
-    return tensor
+def _mapping() -> dict[object, object]:
+    return {}
 
 
-_HARMLESS: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("__builtin__", "set"): set,
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+def _sizes(values: Sequence[object] = ()) -> tuple[object, ...]:
+    if not isinstance(values, list | tuple) or len(values) > _MAX_ITEMS:
+        raise CheckpointError("a list of sizes is described in a way not known here")
+    return tuple(values)
+
+
+_NAMES: dict[tuple[str, str], _Named] = {
+    ("collections", "OrderedDict"): _Named(_mapping),
+    ("__builtin__", "set"): _Named(_sizes),
+    ("torch", "Size"): _Named(_sizes),
+    ("torch", "FloatStorage"): _Named(dtype="<f4"),
+    ("torch", "HalfStorage"): _Named(dtype="<f2"),
+    ("torch", "DoubleStorage"): _Named(dtype="<f8"),
+    ("torch", "LongStorage"): _Named(dtype="<i8"),
+    ("torch", "IntStorage"): _Named(dtype="<i4"),
+    ("torch", "ByteStorage"): _Named(dtype="u1"),
+    ("torch", "BoolStorage"): _Named(dtype="?"),
+    ("torch._utils", "_rebuild_tensor_v2"): _Named(_tensor),
+    ("torch._utils", "_rebuild_parameter"): _Named(lambda tensor, *_: tensor),
 }

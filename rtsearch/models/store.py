@@ -55,7 +55,7 @@ def pull(name: str, folder: Path, *, progress: Progress | None = None) -> Path:
     source = fetch(entry, folder / "downloads", tell)
     tell(f"preparing {path.name}", 0, 0)
     model = (
-        _prepare_checkpoint(source, entry)
+        prepare_checkpoint(source, entry)
         if entry.family == "yolo26"
         else prepare_onnx(source, name, entry)[0]
     )
@@ -101,7 +101,7 @@ def _roles(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(tap.role for tap in spec.taps)
 
 
-def _prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
+def prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
     writer, classes = yolo26(read_checkpoint(source))
     spec = ModelSpec(
         name=entry.name,
@@ -128,7 +128,7 @@ def _prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("boxes", "scores")],
         writer.initializers,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     view = GraphView(model, IMAGES, entry.input_wh)
     found = find_taps(view, ["boxes"], ["scores"], len(classes), TAPS[entry.family])
     return finish(model, IMAGES, found, spec)

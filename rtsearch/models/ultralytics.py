@@ -39,18 +39,24 @@ def yolo26(checkpoint: dict[str, Any]) -> tuple[GraphWriter, tuple[str, ...]]:
     if not isinstance(model, Module) or model.kind != "DetectionModel":
         kind = model.kind if isinstance(model, Module) else type(model).__name__
         raise CheckpointError(f"expected a DetectionModel, got {kind}; export it to ONNX and import that")
-    modules = list(model.child("model").children.values())
+    try:
+        return _convert(model)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise CheckpointError(f"its layers are not what their names say: {error}") from None
+
+
+def _convert(model: Module) -> tuple[GraphWriter, tuple[str, ...]]:
+    *trunk, head = model.child("model").children.values()
     layers = _Layers()
-    features = _trunk(layers, modules[:-1], tuple(modules[-1].value("f", ())))
-    _head(layers.graph, layers, modules[-1], features)
+    _head(layers, head, _trunk(layers, trunk, head.value("f")))
     names = model.value("names")
-    count = modules[-1].value("nc")
+    count = head.value("nc")
     if not isinstance(names, dict) or set(names) != set(range(count)):
         raise CheckpointError(f"it does not name the {count} classes of its head")
     return layers.graph, tuple(str(names[i]) for i in range(count))
 
 
-def _trunk(layers: _Layers, modules: list[Module], wanted: tuple[int, ...]) -> list[str]:
+def _trunk(layers: _Layers, modules: list[Module], wanted: list[int]) -> list[str]:
     outputs: list[str] = []
     for module in modules:
         source = module.value("f", -1)
@@ -61,9 +67,11 @@ def _trunk(layers: _Layers, modules: list[Module], wanted: tuple[int, ...]) -> l
     return [outputs[i] for i in wanted]
 
 
-def _head(graph: GraphWriter, layers: _Layers, head: Module, features: list[str]) -> None:
-    if head.kind != "Detect" or head.value("reg_max") != 1 or len(features) != len(_STRIDES):
+def _head(layers: _Layers, head: Module, features: list[str]) -> None:
+    strides = tuple(head.value("stride", ()))
+    if head.kind != "Detect" or head.value("reg_max") != 1 or strides != _STRIDES:
         raise CheckpointError("not a YOLO26 detection head; export the model to ONNX and import that")
+    graph = layers.graph
     boxes, scores = [], []
     for level, (feature, stride) in enumerate(zip(features, _STRIDES, strict=True)):
         *first, last = head.child("one2one_cv2").child(str(level)).children.values()

@@ -47,9 +47,7 @@ class OnnxRunner:
             raise RunnerError(f"onnxruntime cannot open {path}: {_one_line(error)}") from None
         self._path = path
         self._names = [output.name for output in self._session.get_outputs()]
-        self._shape = tuple(
-            size if isinstance(size, int) else None for size in self._session.get_inputs()[0].shape
-        )
+        self._shape = _input_shape(self._session, path)
         if input_wh is not None and self._shape[2:] != (input_wh[1], input_wh[0]):
             self.close()
             raise RunnerError(
@@ -64,8 +62,8 @@ class OnnxRunner:
             want is None or want == got for want, got in zip(self._shape, images.shape, strict=True)
         )
         if not fits or images.dtype != np.float32:
-            wanted = tuple("any" if size is None else size for size in self._shape)
-            raise RunnerError(f"expected float32 {wanted}, got {images.dtype} {images.shape}")
+            wanted = ", ".join("any" if size is None else str(size) for size in self._shape)
+            raise RunnerError(f"expected float32 ({wanted}), got {images.dtype} {images.shape}")
         try:
             outputs = self._session.run(self._names, {"images": images})
         except Exception as error:
@@ -75,6 +73,14 @@ class OnnxRunner:
     def close(self) -> None:
         """See ``Runner.close``."""
         self._session = None
+
+
+def _input_shape(session: ort.InferenceSession, path: Path) -> tuple[int | None, ...]:
+    """Shape of the input; None for sides that may be any."""
+    inputs = session.get_inputs()
+    if [entry.name for entry in inputs] != ["images"] or len(inputs[0].shape) != 4:
+        raise RunnerError(f"{path} is not a prepared model; run: rtsearch model import {path}")
+    return tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
 
 
 def _one_line(error: Exception) -> str:
