@@ -23,3 +23,15 @@ def _interval(start, end, cells):
         return start, end
     middle = min(max((start + end) / 2, 0.5), cells - 0.5)
     return middle - 0.5, middle + 0.5
+
+
+def nearest_rows(vectors, queries, k):
+    """Distances and rows of the k nearest, by float64 differences and a stable sort; inf and -1 beyond."""
+    distance = np.full((len(queries), k), np.inf, np.float32)
+    row = np.full((len(queries), k), -1, np.int32)
+    for i, query in enumerate(np.asarray(queries, np.float64)):
+        apart = np.sqrt(((np.asarray(vectors, np.float64) - query) ** 2).sum(axis=1))
+        first = np.argsort(apart, kind="stable")[:k]
+        distance[i, : len(first)] = apart[first]
+        row[i, : len(first)] = first
+    return distance, row

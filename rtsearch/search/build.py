@@ -1,0 +1,244 @@
+"""Build a tree: rotate, split, tighten, group, fill.
+
+    rotate    to principal directions; distances stay the same, the first coordinates carry most of them
+    split     at the median of the widest dimension down to leaves of ``leaf_size`` points (Bentley 1975)
+    tighten   a few passes of Lloyd's algorithm (1982) in which a point looks only at the leaves near its own
+    group     the same once more on the leaves' means
+    fill      7-bit codes in blocks of 16, boxes, radii
+
+Nothing depends on the number of threads: each leaf is worked on by one thread, all random choices are seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rtsearch.records import F32Array, I32Array, I64Array
+from rtsearch.search import build_kernels as kernels
+from rtsearch.search.layout import SIZES, TreeArrays, shapes_of
+from rtsearch.search.simd import BLOCK
+
+__all__ = ["build_arrays"]
+
+_PASSES = 3  # Lloyd passes over the points; a fourth moves the recall by less than 0.001
+_NEAR = 64  # leaves that a point may move to
+_NEAR_GROUPS = 16
+_SAMPLE = 20_000  # points from which directions and code width are estimated
+_PARTS = 16  # shares of work handed to the threads
+_TOP_DEPTH = 3  # levels split before the threads take over
+
+Work = Callable[[int, int], None]
+
+
+class _Top(NamedTuple):
+    """The leaves' means and the groups above them, as in TreeArrays."""
+
+    slot_leaf: I32Array
+    slot_code: np.ndarray
+    slot_norm: F32Array
+    group_slot: I32Array
+    group_code: np.ndarray
+    group_norm: F32Array
+
+
+def build_arrays(
+    vectors: F32Array, held: I64Array, leaf_size: int, seed: int, threads: int, plain: bool | None
+) -> TreeArrays:
+    """Build the arrays of a tree.
+
+    Args:
+        vectors: (n, d), finite, C-contiguous, n > 0.
+        held: rows that are stored but have no part in where the leaves lie, so that they can test the tree.
+        leaf_size: points per leaf before tightening.
+        seed: of the sample that directions are estimated from.
+        threads: that share the work.
+        plain: None for the processor's instructions, True for loops.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        return _Builder(vectors, held, leaf_size, seed, pool, plain).build()
+
+
+class _Builder:
+    """One build; holds what its steps share."""
+
+    def __init__(
+        self,
+        vectors: F32Array,
+        held: I64Array,
+        leaf_size: int,
+        seed: int,
+        pool: ThreadPoolExecutor,
+        plain: bool | None,
+    ) -> None:
+        self.vectors = vectors
+        self.held = np.zeros(len(vectors), np.bool_)
+        self.held[held] = True
+        self.leaf_size = leaf_size
+        self.rng = np.random.default_rng(seed)
+        self.pool = pool
+        self.plain = plain
+
+    def build(self) -> TreeArrays:
+        centre, axes = self._directions()
+        n = len(self.vectors)
+        rotated = np.empty((n, axes.shape[1]), np.float32)
+        self._share(lambda a, b: kernels.rotate_rows(self.vectors, centre, axes, rotated, a, b), n)
+        sample = np.abs(rotated[:: max(1, n // _SAMPLE)])
+        step = np.float32(max(float(np.percentile(sample, 99.95)), 1e-15) / 63)
+
+        order, starts = self._split(rotated, self.leaf_size)
+        mean = np.zeros((len(starts) - 1, axes.shape[1]), np.float32)
+        self._means(rotated, order, starts, mean)
+        for _ in range(_PASSES if len(mean) > 1 else 0):
+            self._tighten(rotated, order, starts, mean, step, self._group(mean, step, 1))
+        kept = np.diff(starts) > 0
+        starts = np.append(starts[:-1][kept], n)
+        top = self._group(mean[kept], step, 3)
+        return self._fill(rotated, order, starts, mean[kept], top, (centre, axes, step))
+
+    def _share(self, work: Work, count: int) -> None:
+        """Run work(first, last) over 0..count, in the threads where there is enough of it."""
+        if count < 2 * _PARTS:
+            work(0, count)
+            return
+        edges = np.linspace(0, count, _PARTS + 1).astype(int)
+        list(self.pool.map(work, edges[:-1], edges[1:]))
+
+    def _directions(self) -> tuple[F32Array, F32Array]:
+        """Median and principal directions, the widest first, padded to a multiple of 8 columns."""
+        n, d = self.vectors.shape
+        rows = np.arange(n) if n <= _SAMPLE else np.sort(self.rng.choice(n, _SAMPLE, replace=False))
+        sample = self.vectors[rows]
+        # The median stays put when a few vectors lie far out; a mean would leave the others coarse floats.
+        centre = np.median(sample, axis=0).astype(np.float32)
+        apart = sample.astype(np.float64) - centre
+        _, directions = np.linalg.eigh(apart.T @ apart / n)
+        axes = np.zeros((d, -(-d // 8) * 8), np.float32)
+        axes[:, :d] = directions[:, ::-1]
+        return centre, axes
+
+    def _split(self, points: F32Array, leaf_size: int) -> tuple[I32Array, I64Array]:
+        n = len(points)
+        order = np.arange(n, dtype=np.int32)
+        edges = np.empty(1 << _TOP_DEPTH, np.int64)
+        count = kernels.split(points, order, 0, n, leaf_size, _TOP_DEPTH, edges)
+        edges = np.append(edges[:count], n)
+
+        def below(low: int, high: int) -> I64Array:
+            starts = np.empty((high - low) // leaf_size + 2, np.int64)
+            return starts[: kernels.split(points, order, low, high, leaf_size, 64, starts)]
+
+        parts = list(self.pool.map(below, edges[:-1], edges[1:]))
+        return order, np.concatenate([*parts, [n]]).astype(np.int64)
+
+    def _means(self, points: F32Array, order: I32Array, starts: I64Array, mean: F32Array) -> None:
+        skipped = self.held if len(points) == len(self.held) else np.zeros(len(points), np.bool_)
+        self._share(lambda a, b: kernels.means(points, order, starts, skipped, mean, a, b), len(mean))
+
+    def _tighten(
+        self, points: F32Array, order: I32Array, starts: I64Array, mean: F32Array, step: np.float32, top: _Top
+    ) -> None:
+        """Move each point to the nearest leaf near its own; order, starts and mean are brought up to date."""
+        leaves = len(mean)
+        near = np.empty((leaves, _NEAR), np.int32)
+        probes = min(_NEAR_GROUPS, len(top.group_slot) - 1)
+        new = np.empty(len(points), np.int32)
+        levels = (top.slot_code, top.slot_norm, top.group_slot, top.group_code, top.group_norm)
+
+        def work(a: int, b: int) -> None:
+            kernels.near_leaves(self.plain, mean, step, levels, top.slot_leaf, probes, near, a, b)
+            kernels.tighten(self.plain, points, order, starts, mean, step, near, new, a, b)
+
+        self._share(work, leaves)
+        kernels.sort_by_leaf(new, order, starts)
+        self._means(points, order, starts, mean)
+
+    def _group(self, mean: F32Array, step: np.float32, passes: int) -> _Top:
+        """Split the leaves' means into groups and tighten those; every mean may move to every group."""
+        leaves = len(mean)
+        size = max(8, int(0.35 * np.sqrt(leaves)))
+        order, starts = self._split(mean, size)
+        centre = np.zeros((len(starts) - 1, mean.shape[1]), np.float32)
+        self._means(mean, order, starts, centre)
+        groups = len(centre)
+        everywhere = np.tile(np.arange(groups, dtype=np.int32), (1, 1))
+        new = np.empty(leaves, np.int32)
+        for _ in range(passes if groups > 1 else 0):
+            near = np.broadcast_to(everywhere, (groups, groups))
+            kernels_near = np.ascontiguousarray(near)
+
+            def work(a: int, b: int, near: I32Array = kernels_near, starts: I64Array = starts) -> None:
+                kernels.tighten(self.plain, mean, order, starts, centre, step, near, new, a, b)
+
+            self._share(work, groups)
+            kernels.sort_by_leaf(new, order, starts)
+            self._means(mean, order, starts, centre)
+        kept = np.diff(starts) > 0
+        return self._top(mean, order, np.append(starts[:-1][kept], leaves), centre[kept], step)
+
+    def _top(
+        self, mean: F32Array, order: I32Array, starts: I64Array, centre: F32Array, step: np.float32
+    ) -> _Top:
+        """Lay leaves and groups out in blocks of slots; each group begins a block."""
+        count = np.diff(starts)
+        group_slot = np.append(0, np.cumsum(-(-count // BLOCK))).astype(np.int32)
+        slot_leaf = np.full(group_slot[-1] * BLOCK, -1, np.int32)
+        first = np.repeat(group_slot[:-1] * BLOCK - starts[:-1], count)
+        slot_leaf[first + np.arange(len(order))] = order
+        group_of = np.full(-(-len(centre) // BLOCK) * BLOCK, -1, np.int32)
+        group_of[: len(centre)] = np.arange(len(centre))
+        blocks = []
+        for points, slots in ((mean, slot_leaf), (centre, group_of)):
+            code = np.empty((len(slots) // BLOCK, BLOCK * mean.shape[1]), np.uint8)
+            norm = np.empty(len(slots), np.float32)
+            kernels.fill_means(points, slots, step, code, norm)
+            blocks.append((code, norm))
+        return _Top(slot_leaf, *blocks[0], group_slot, *blocks[1])
+
+    def _fill(
+        self,
+        rotated: F32Array,
+        order: I32Array,
+        starts: I64Array,
+        mean: F32Array,
+        top: _Top,
+        frame: tuple[F32Array, F32Array, np.float32],
+    ) -> TreeArrays:
+        """Renumber the leaves in the order of the groups and write all arrays."""
+        centre, axes, step = frame
+        ranked = top.slot_leaf[top.slot_leaf >= 0]
+        count = np.diff(starts)[ranked]
+        new_starts = np.append(0, np.cumsum(count))
+        order = order[np.repeat(starts[:-1][ranked] - new_starts[:-1], count) + np.arange(len(order))]
+        leaf_block = np.append(0, np.cumsum(-(-count // BLOCK))).astype(np.int32)
+        n, d = self.vectors.shape
+        counts = [n, d, axes.shape[1], int(leaf_block[-1]), len(ranked)]
+        counts += [len(top.slot_code), len(top.group_slot) - 1, len(top.group_code)]
+        shapes = shapes_of(dict(zip(SIZES, counts, strict=True)))
+        filled: dict[str, Any] = {
+            "centre": centre,
+            "axes": axes,
+            "step": np.array([step], np.float32),
+            "row": order,
+        }
+        filled |= {"vector": self.vectors[order], "leaf_block": leaf_block, **top._asdict()}
+        arrays = {name: filled.get(name, np.empty(shape, dtype)) for name, (dtype, shape) in shapes.items()}
+        tree = TreeArrays(**arrays)
+        spread, radius = np.empty(len(ranked), np.float32), np.empty(len(ranked), np.float32)
+        mean = mean[ranked]
+
+        def work(a: int, b: int) -> None:
+            kernels.fill_leaves(rotated, order, new_starts, mean, tree, spread, radius, a, b)
+
+        self._share(work, len(ranked))
+        held = top.slot_leaf >= 0
+        tree.slot_leaf[held] = np.arange(len(ranked))
+        for target, source in ((tree.slot_spread, spread), (tree.slot_radius, radius)):
+            target[:] = 0
+            target[held] = source
+        tree.slot_norm[held] -= spread
+        return tree

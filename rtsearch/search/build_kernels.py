@@ -1,0 +1,254 @@
+"""Kernels of the build: median splits, means, tightening, filling the blocks.
+
+Each works on a range of leaves or points, so that threads share the work and the result does not depend on
+how many there are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtsearch.search.compiled import kernel
+from rtsearch.search.kernels import (
+    ROUNDING,
+    clear_lane,
+    encode_point,
+    encode_query,
+    insert,
+    rotate,
+    score,
+    select,
+)
+from rtsearch.search.layout import FAR
+from rtsearch.search.simd import BLOCK
+
+__all__ = [
+    "fill_leaves",
+    "fill_means",
+    "means",
+    "near_leaves",
+    "rotate_rows",
+    "sort_by_leaf",
+    "split",
+    "tighten",
+]
+
+_SAMPLE = 256  # points from which the widest dimension of a node is judged
+
+
+@kernel
+def rotate_rows(vector, centre, axes, out, first, last):
+    """Rotate rows first..last of vector (n, d) into out (n, w)."""
+    for i in range(first, last):
+        rotate(vector[i], centre, axes, out[i])
+
+
+@kernel
+def _widest(rotated, order, low, high):
+    """The dimension of largest variance among at most about 256 of the points order[low:high]."""
+    width = rotated.shape[1]
+    stride = max(1, (high - low) // _SAMPLE)
+    base = rotated[order[low]]
+    total = np.zeros(width, np.float32)
+    square = np.zeros(width, np.float32)
+    count = np.float32(0)
+    for t in range(low, high, stride):
+        point = rotated[order[t]]
+        count += np.float32(1)
+        for e in range(width):
+            x = point[e] - base[e]
+            total[e] += x
+            square[e] += x * x
+    for e in range(width):
+        square[e] -= total[e] * total[e] / count
+    return np.argmax(square)
+
+
+@kernel
+def split(rotated, order, low, high, leaf_size, depth, starts):
+    """Median splits of order[low:high] along the widest dimension, down to leaf_size points or fewer.
+
+    Stops ``depth`` levels down at the latest. Writes the first place of each leaf to ``starts``; returns how
+    many there are.
+    (Bentley 1975; the split position is a multiple of leaf_size, so all leaves but one are full.)
+    """
+    key = np.empty(high - low, np.float32)
+    stack = np.empty((128, 3), np.int64)
+    stack[0, 0], stack[0, 1], stack[0, 2] = low, high, 0
+    size = 1
+    count = 0
+    base = low
+    while size:
+        size -= 1
+        low, high, level = stack[size, 0], stack[size, 1], stack[size, 2]
+        if high - low <= leaf_size or level >= depth:
+            starts[count] = low
+            count += 1
+            continue
+        middle = low + (high - low + leaf_size - 1) // leaf_size // 2 * leaf_size
+        widest = _widest(rotated, order, low, high)
+        for t in range(low, high):
+            key[t - base] = rotated[order[t], widest]
+        select(key[low - base : high - base], order[low:high], 0, high - low, middle - low)
+        stack[size, 0], stack[size, 1], stack[size, 2] = middle, high, level + 1
+        stack[size + 1, 0], stack[size + 1, 1], stack[size + 1, 2] = low, middle, level + 1
+        size += 2
+    return count
+
+
+@kernel
+def means(rotated, order, starts, skipped, out, first, last):
+    """out[leaf] = mean of its points that are not skipped, for leaves first..last; without any it stays."""
+    width = rotated.shape[1]
+    total = np.empty(width, np.float32)
+    for leaf in range(first, last):
+        count = 0
+        total[:] = np.float32(0)
+        for t in range(starts[leaf], starts[leaf + 1]):
+            if skipped[order[t]]:
+                continue
+            count += 1
+            point = rotated[order[t]]
+            for e in range(width):
+                total[e] += point[e]
+        if count == 0:
+            continue
+        share = np.float32(1) / np.float32(count)
+        for e in range(width):
+            out[leaf, e] = total[e] * share
+
+
+@kernel
+def fill_means(mean, slot, step, code, norm):
+    """Encode mean[slot[i]] into slot i of the blocks (code, norm); where slot[i] is -1, nothing."""
+    for i in range(slot.size):
+        block, lane = i // BLOCK, i % BLOCK
+        if slot[i] < 0:
+            clear_lane(code, norm, block, lane)
+        else:
+            length, _ = encode_point(mean[slot[i]], step, code, block, lane)
+            norm[i] = length
+
+
+@kernel
+def near_leaves(plain, mean, step, top, slot_leaf, probes, near, first, last):
+    """near[leaf] = the leaves nearest to it (of the ``probes`` nearest groups), nearest first, then -1.
+
+    top: (slot_code, slot_norm, group_slot, group_code, group_norm) as in TreeArrays.
+    """
+    slot_code, slot_norm, group_slot, group_code, group_norm = top
+    room = near.shape[1]
+    out = np.empty(BLOCK, np.float32)
+    code = np.empty(mean.shape[1], np.int8)
+    group_value, group_item = np.empty(probes, np.float32), np.empty(probes, np.int32)
+    value, item = np.empty(room, np.float32), np.empty(room, np.int32)
+    for leaf in range(first, last):
+        scale, _, _ = encode_query(mean[leaf], step, code)
+        groups = 0
+        limit = FAR
+        for block in range(group_code.shape[0]):
+            if score(plain, group_code, group_norm, block, code, scale, out, 0, limit):
+                for lane in range(BLOCK):
+                    if out[lane] < limit:
+                        groups = insert(
+                            group_value, group_item, groups, probes, out[lane], np.int32(block * BLOCK + lane)
+                        )
+                        limit = group_value[probes - 1] if groups == probes else FAR
+        count = 0
+        limit = FAR
+        for g in group_item[:groups]:
+            for block in range(group_slot[g], group_slot[g + 1]):
+                if score(plain, slot_code, slot_norm, block, code, scale, out, 0, limit):
+                    for lane in range(BLOCK):
+                        if out[lane] < limit:
+                            count = insert(
+                                value, item, count, room, out[lane], slot_leaf[block * BLOCK + lane]
+                            )
+                            limit = value[room - 1] if count == room else FAR
+        near[leaf, :count] = item[:count]
+        near[leaf, count:] = -1
+
+
+@kernel
+def tighten(plain, rotated, order, starts, mean, step, near, new, first, last):
+    """One pass of Lloyd's algorithm (1982), kept local: new[point] = nearest of the leaves near its own."""
+    room = near.shape[1]
+    blocks = (room + BLOCK - 1) // BLOCK
+    leaf_code = np.empty((blocks, BLOCK * mean.shape[1]), np.uint8)
+    leaf_norm = np.empty(blocks * BLOCK, np.float32)
+    slot = np.full(blocks * BLOCK, -1, np.int32)
+    out = np.empty(BLOCK, np.float32)
+    code = np.empty(mean.shape[1], np.int8)
+    for leaf in range(first, last):
+        if starts[leaf] == starts[leaf + 1]:
+            continue
+        slot[:room] = near[leaf]
+        fill_means(mean, slot, step, leaf_code, leaf_norm)
+        for t in range(starts[leaf], starts[leaf + 1]):
+            scale, _, _ = encode_query(rotated[order[t]], step, code)
+            best = FAR
+            best_leaf = leaf
+            for block in range(blocks):
+                if score(plain, leaf_code, leaf_norm, block, code, scale, out, 0, best):
+                    for lane in range(BLOCK):
+                        if out[lane] < best:
+                            best = out[lane]
+                            best_leaf = slot[block * BLOCK + lane]
+            new[order[t]] = best_leaf
+
+
+@kernel
+def sort_by_leaf(leaf_of, order, starts):
+    """Counting sort: order lists the points of leaf 0, then of leaf 1, ... each by rising number."""
+    starts[:] = 0
+    for i in range(leaf_of.size):
+        starts[leaf_of[i] + 1] += 1
+    for leaf in range(starts.size - 1):
+        starts[leaf + 1] += starts[leaf]
+    place = starts[:-1].copy()
+    for i in range(leaf_of.size):
+        order[place[leaf_of[i]]] = i
+        place[leaf_of[i]] += 1
+
+
+@kernel
+def fill_leaves(rotated, order, starts, mean, tree, spread, radius, first, last):
+    """Write blocks, boxes, radii and spreads of leaves first..last; ``tree`` is a TreeArrays."""
+    width = rotated.shape[1]
+    lost = ROUNDING * np.float32(width)
+    step = tree.step[0]
+    decoded = np.empty(width, np.float32)
+    block_code = np.empty((1, BLOCK * width), np.uint8)
+    for leaf in range(first, last):
+        encode_point(mean[leaf], step, block_code, 0, 0)
+        for e in range(width):
+            value = np.int32(block_code[0, (e >> 2) * 4 * BLOCK + (e & 3)])
+            decoded[e] = np.float32(value - 64) * step
+        box = tree.box[leaf]
+        box[0] = FAR
+        box[1] = -FAR
+        total, farthest = np.float32(0), np.float32(0)
+        count = starts[leaf + 1] - starts[leaf]
+        for t in range(count):
+            block, lane = tree.leaf_block[leaf] + t // BLOCK, t % BLOCK
+            if lane == 0:
+                tree.block_point[block] = starts[leaf] + t
+                tree.blur[block] = np.float32(0)
+            point = rotated[order[starts[leaf] + t]]
+            length, error = encode_point(point, step, tree.code, block, lane)
+            tree.norm[block * BLOCK + lane] = length
+            square, apart = np.float32(0), np.float32(0)
+            for e in range(width):
+                square += point[e] * point[e]
+                apart += (point[e] - decoded[e]) * (point[e] - decoded[e])
+            rounding = lost * np.sqrt(square)
+            tree.blur[block] = max(tree.blur[block], np.sqrt(error) + rounding)
+            farthest = max(farthest, np.sqrt(apart) + rounding)
+            total += apart
+            for e in range(width):
+                box[0, e] = min(box[0, e], point[e] - rounding)
+                box[1, e] = max(box[1, e], point[e] + rounding)
+        for t in range(count, (tree.leaf_block[leaf + 1] - tree.leaf_block[leaf]) * BLOCK):
+            clear_lane(tree.code, tree.norm, tree.leaf_block[leaf] + t // BLOCK, t % BLOCK)
+        spread[leaf] = np.float32(0.25) * total / np.float32(count)
+        radius[leaf] = farthest

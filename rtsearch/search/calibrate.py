@@ -1,0 +1,104 @@
+"""How hard to search for a promised recall: measured on the tree itself, once, when it is built.
+
+Some vectors, which have no part in where the leaves lie, serve as queries, each left out of its own answer.
+For every effort, from a glance to nearly everything, the share of true neighbours that is found is measured
+at a few values of k. A query takes the least effort whose measured recall, less the uncertainty of the
+measurement, keeps the promise at the values of k on both sides of its own; where none does, it is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from rtsearch.records import F32Array, I32Array, I64Array
+
+__all__ = ["EXACT", "Calibration", "Effort", "calibrate", "held_out"]
+
+_KS = (1, 5, 16, 100)
+_RATIOS = (0.4, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.45, 1.6, 1.8, 2.1, 2.5)
+_LEAVES = 600  # leaves whose groups are probed at ratio 1
+_QUERIES = 512
+_CAUTION = 1.0  # standard errors taken off a measured recall
+
+
+class Effort(NamedTuple):
+    """How hard to search.
+
+    Attributes:
+        probes: groups whose leaves are considered.
+        ratio: stop at the first leaf this many times farther away (squared) than the worst point kept.
+        exact: go on until the answer is proved.
+    """
+
+    probes: int
+    ratio: np.float32
+    exact: bool
+
+
+EXACT = Effort(8, np.float32(1.0), True)
+Search = Callable[[F32Array, int, Effort], tuple[F32Array, I32Array]]
+
+
+class Calibration(NamedTuple):
+    """Measured recall of each effort.
+
+    Attributes:
+        ks: (a,) int32, values of k, ascending.
+        probes: (b,) int32, and ratio: (b,) float32: the efforts, ascending.
+        recall: (a, b) float32, what each is sure to find, never falling along b.
+    """
+
+    ks: I32Array
+    probes: I32Array
+    ratio: F32Array
+    recall: F32Array
+
+    def effort(self, k: int, recall: float) -> Effort:
+        """The least effort that keeps the promise at k; EXACT where none does."""
+        if len(self.ks) == 0 or k > 2 * self.ks[-1]:
+            return EXACT
+        above = int(np.searchsorted(self.ks, k))
+        below = above if above < len(self.ks) and self.ks[above] == k else above - 1
+        rows = self.recall[max(below, 0) : min(above, len(self.ks) - 1) + 1]
+        enough = np.flatnonzero(rows.min(axis=0) >= recall)
+        if len(enough) == 0:
+            return EXACT
+        level = int(enough[0])
+        return Effort(int(self.probes[level]), np.float32(self.ratio[level]), False)
+
+
+def held_out(n: int, seed: int) -> I64Array:
+    """Rows of n to measure with."""
+    return np.sort(np.random.default_rng(seed).choice(n, min(n // 16, _QUERIES), replace=False))
+
+
+def calibrate(queries: F32Array, n: int, groups: int, leaves: int, search: Search) -> Calibration:
+    """Measure a tree of n points through its ``search(queries, k, effort)``; queries are points of it."""
+    ks = [k for k in _KS if 16 * k <= n]
+    efforts = []
+    for ratio in _RATIOS:
+        share = min(1.0, _LEAVES * ratio**3 / leaves)
+        efforts.append(Effort(min(groups, max(4, round(share * groups))), np.float32(ratio), False))
+    recall = np.zeros((len(ks), len(efforts)), np.float32)
+    if ks:
+        truth, _ = search(queries, ks[-1] + 1, EXACT)
+    for a, k in enumerate(ks):
+        # The query itself comes first, at distance 0, and does not count.
+        worst = truth[:, k : k + 1] * np.float32(1 + 1e-6)
+        for b, effort in enumerate(efforts):
+            found, _ = search(queries, k + 1, effort)
+            share_found = (found[:, 1:] <= worst).mean(axis=1)
+            error = share_found.std() / np.sqrt(len(queries))
+            recall[a, b] = share_found.mean() - _CAUTION * error
+            if share_found.mean() == 1:
+                recall[a, b:] = recall[a, b]
+                break
+    return Calibration(
+        np.array(ks, np.int32),
+        np.array([e.probes for e in efforts], np.int32),
+        np.array([e.ratio for e in efforts], np.float32),
+        np.maximum.accumulate(recall, axis=1),
+    )

@@ -1,0 +1,198 @@
+"""Small kernels that both building and searching use: codes, scores, selection, sorted lists, heaps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtsearch.search.compiled import kernel
+from rtsearch.search.layout import PAD
+from rtsearch.search.simd import BLOCK, score_block
+
+__all__ = [
+    "ROUNDING",
+    "encode_point",
+    "encode_query",
+    "heap_build",
+    "heap_pop",
+    "insert",
+    "plain_score_block",
+    "rotate",
+    "score",
+    "select",
+]
+
+ROUNDING = np.float32(2.0**-22)  # relative error of one rotated coordinate, per dimension, with room to spare
+
+
+@kernel
+def rotate(vector, centre, axes, out):
+    """out = (vector - centre) @ axes. All float32; vector (d,), axes (d, w), out (w,)."""
+    for e in range(out.size):
+        out[e] = np.float32(0)
+    for j in range(vector.size):
+        x = vector[j] - centre[j]
+        for e in range(out.size):
+            out[e] += x * axes[j, e]
+
+
+@kernel
+def encode_query(rotated, step, code):
+    """Write the query's signed 8-bit code; return (scale, base, slack).
+
+    With s = norm - scale * dot(point code, query code), the squared distance between decoded point and
+    decoded query is 2 (s + base). The query itself is at most ``slack`` away from its decoded code.
+    """
+    largest = np.float32(1e-30)
+    for e in range(rotated.size):
+        largest = max(largest, abs(rotated[e]))
+    width = largest / np.float32(127)
+    inverse = np.float32(127) / largest
+    total = np.int32(0)
+    length = np.float32(0)
+    error = np.float32(0)
+    for e in range(rotated.size):
+        value = np.int32(np.floor(rotated[e] * inverse + np.float32(0.5)))
+        value = min(max(value, np.int32(-127)), np.int32(127))
+        code[e] = value
+        total += value
+        decoded = np.float32(value) * width
+        length += decoded * decoded
+        error += (rotated[e] - decoded) * (rotated[e] - decoded)
+    scale = step * width
+    base = np.float32(64) * scale * np.float32(total) + np.float32(0.5) * length
+    slack = np.sqrt(error) + ROUNDING * np.float32(rotated.size) * np.sqrt(length)
+    return scale, base, slack
+
+
+@kernel
+def encode_point(rotated, step, code, block, lane):
+    """Write one point's 7-bit code into its block; return half the squared length of the decoded point, and
+    its squared distance from the point.
+    """
+    inverse = np.float32(1) / step
+    length = np.float32(0)
+    error = np.float32(0)
+    for e in range(rotated.size):
+        value = np.floor(rotated[e] * inverse + np.float32(64.5))
+        value = min(max(value, np.float32(0)), np.float32(127))
+        code[block, (e >> 2) * 4 * BLOCK + 4 * lane + (e & 3)] = np.uint8(value)
+        decoded = (value - np.float32(64)) * step
+        length += decoded * decoded
+        error += (rotated[e] - decoded) * (rotated[e] - decoded)
+    return np.float32(0.5) * length, error
+
+
+@kernel
+def clear_lane(code, norm, block, lane):
+    """Make a slot hold no point."""
+    norm[block * BLOCK + lane] = PAD
+    for e in range(code.shape[1] // BLOCK):
+        code[block, (e >> 2) * 4 * BLOCK + 4 * lane + (e & 3)] = np.uint8(64)
+
+
+@kernel
+def plain_score_block(code, norm, block, query, scale, out, at, limit):
+    """What :func:`simd.score_block` does, in plain loops, for processors that it does not know."""
+    mask = np.uint32(0)
+    for lane in range(BLOCK):
+        dot = np.int32(0)
+        for e in range(query.size):
+            dot += np.int32(code[block, (e >> 2) * 4 * BLOCK + 4 * lane + (e & 3)]) * np.int32(query[e])
+        value = norm[block * BLOCK + lane] - scale * np.float32(dot)
+        out[at + lane] = value
+        if value < limit:
+            mask |= np.uint32(1) << np.uint32(lane)
+    return mask
+
+
+@kernel
+def score(plain, code, norm, block, query, scale, out, at, limit):
+    """Score one block. numba compiles one branch only: ``plain`` is None (instructions) or True (loops)."""
+    if plain is None:
+        return score_block(code, norm, block, query, scale, out, at, limit)
+    else:  # noqa: RET505 - numba prunes a branch, not the code after one
+        return plain_score_block(code, norm, block, query, scale, out, at, limit)
+
+
+@kernel
+def select(value, item, low, high, kth):
+    """Reorder value[low:high], and item with it, so that position kth holds what sorting would put there.
+
+    Hoare's quickselect with the median of three as pivot.
+    """
+    while high - low > 1:
+        first, middle, last = value[low], value[(low + high) >> 1], value[high - 1]
+        pivot = max(min(first, middle), min(max(first, middle), last))
+        i = low
+        j = high - 1
+        while i <= j:
+            while value[i] < pivot:
+                i += 1
+            while value[j] > pivot:
+                j -= 1
+            if i <= j:
+                value[i], value[j] = value[j], value[i]
+                item[i], item[j] = item[j], item[i]
+                i += 1
+                j -= 1
+        if kth <= j:
+            high = j + 1
+        elif kth >= i:
+            low = i
+        else:
+            return
+
+
+@kernel
+def insert(value, item, count, room, new_value, new_item):
+    """Insert into a list sorted by (value, item) that holds at most ``room``; return its new length."""
+    if count < room:
+        place = count
+        count += 1
+    else:
+        place = room - 1
+        if value[place] < new_value or (value[place] == new_value and item[place] < new_item):
+            return count
+    while place > 0 and (
+        value[place - 1] > new_value or (value[place - 1] == new_value and item[place - 1] > new_item)
+    ):
+        value[place] = value[place - 1]
+        item[place] = item[place - 1]
+        place -= 1
+    value[place] = new_value
+    item[place] = new_item
+    return count
+
+
+@kernel
+def _sift_down(value, item, place, count):
+    moving, moving_item = value[place], item[place]
+    child = 2 * place + 1
+    while child < count:
+        if child + 1 < count and value[child + 1] < value[child]:
+            child += 1
+        if value[child] >= moving:
+            break
+        value[place] = value[child]
+        item[place] = item[child]
+        place = child
+        child = 2 * place + 1
+    value[place] = moving
+    item[place] = moving_item
+
+
+@kernel
+def heap_build(value, item, count):
+    """Arrange the first ``count`` entries as a heap, the smallest value on top."""
+    for place in range(count // 2 - 1, -1, -1):
+        _sift_down(value, item, place, count)
+
+
+@kernel
+def heap_pop(value, item, count):
+    """Take the top off a heap of ``count`` entries, which must be read before; return the new count."""
+    count -= 1
+    value[0] = value[count]
+    item[0] = item[count]
+    _sift_down(value, item, 0, count)
+    return count
