@@ -26,8 +26,9 @@ class MjpegServer:
     """Serves ``picture(n)`` at ``fps`` to each client, every client from the current tick on.
 
     ``mode`` may be changed while it runs: ``play``; ``stall`` (connection open, no bytes); ``garbage`` (bytes
-    that are no JPEG where pictures belong); ``refuse`` (closes what is open, answers 503). ``stop()`` and
-    ``start()`` take the port away and bring it back.
+    that are no JPEG where pictures belong); ``half`` (closes in the middle of a picture, again and again);
+    ``refuse`` (closes what is open, answers 503). ``stop()`` and ``start()`` take the port away and bring it
+    back.
     """
 
     def __init__(self, picture: Callable[[int], U8Array], fps: float = 30.0) -> None:
@@ -70,8 +71,12 @@ class MjpegServer:
     ) -> None:
         self.stop()
 
+    def tick(self) -> int:
+        """Number of the picture that is due now."""
+        return int((time.monotonic() - self.begun_s) * self.fps)
+
     def stream(self, write: Callable[[bytes], object]) -> None:
-        tick = int((time.monotonic() - self.begun_s) * self.fps)
+        tick = self.tick()
         while self.mode != "refuse":
             due = self.begun_s + tick / self.fps
             if self._halt.wait(max(0.0, due - time.monotonic())):
@@ -79,6 +84,10 @@ class MjpegServer:
             if self.mode in ("play", "garbage"):
                 body = self._body(tick)
                 write(_BOUNDARY + str(len(body)).encode() + b"\r\n\r\n" + body + b"\r\n")
+            elif self.mode == "half":
+                body = self._body(tick)
+                write(_BOUNDARY + str(len(body)).encode() + b"\r\n\r\n" + body[: len(body) // 2])
+                return
             tick += 1
 
     def _body(self, tick: int) -> bytes:
@@ -114,11 +123,14 @@ def _handler(owner: MjpegServer) -> type[BaseHTTPRequestHandler]:
 
 
 class FfmpegPusher:
-    """ffmpeg playing ``clip`` over and over in real time to a ``udp://`` or ``rtsp://`` address."""
+    """ffmpeg playing ``clip`` over and over in real time to a ``udp://`` address or a listening ``rtsp://``
+    one.
+
+    It starts again when it ends early, as it does until somebody listens on the RTSP address.
+    """
 
     def __init__(self, clip: Path, url: str) -> None:
         assert FFMPEG is not None
-        form = ["-f", "rtsp", "-rtsp_flags", "listen"] if url.startswith("rtsp") else ["-f", "mpegts"]
         command = [
             FFMPEG,
             "-v",
@@ -133,11 +145,23 @@ class FfmpegPusher:
             "libx264",
         ]
         command += ["-preset", "ultrafast", "-tune", "zerolatency", "-g", "15", "-pix_fmt", "yuv420p"]
-        self._process = subprocess.Popen([*command, *form, url], stdin=subprocess.DEVNULL)
+        command += ["-f", "rtsp" if url.startswith("rtsp") else "mpegts", url]
+        self._command = command
+        self._halt = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="test-pusher")
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._halt.wait(0.1):
+            process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL)
+            while process.poll() is None and not self._halt.wait(0.05):
+                pass
+            process.kill()
+            process.wait()
 
     def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._halt.set()
+        self._thread.join()
 
     def __enter__(self) -> FfmpegPusher:
         return self

@@ -341,5 +341,7 @@ def test_paced_close_ends_a_wait() -> None:
 
     player = Paced(Slow("slow"))
     next(player)
-    threading.Timer(0.2, player.close).start()
+    timer = threading.Timer(0.2, player.close)
+    timer.start()
     assert list(player) == []
+    timer.join()

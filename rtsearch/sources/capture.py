@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from typing import Any, Protocol
 
 import cv2
 
-__all__ = ["READ_TIMEOUT_S", "open_camera", "open_file", "open_stream"]
+__all__ = ["READ_TIMEOUT_S", "Capture", "open_camera", "open_file", "open_stream"]
 
 READ_TIMEOUT_S = 3.0
 """A stream that sends nothing for so long is lost. It also bounds how long closing a source takes."""
@@ -34,6 +35,18 @@ _options_lock = threading.Lock()
 # Decoding in one thread costs the least CPU: 2.2 ms per 720p H.264 frame against 2.9 with OpenCV's default,
 # and frame threads would add a delay of one frame each. Above Full HD one thread may be too slow.
 _ONE_THREAD_MAX_PX = 1920 * 1088
+
+
+class Capture(Protocol):
+    """The part of ``cv2.VideoCapture`` that live sources use, so that other things can stand in for it."""
+
+    def isOpened(self) -> bool: ...  # noqa: N802
+
+    def read(self) -> tuple[bool, Any]:
+        """Whether anything came, and the picture, or None when what came is none."""
+
+    def get(self, prop: int, /) -> float: ...
+    def release(self) -> None: ...
 
 
 def _time_limits(open_s: float) -> list[int]:
@@ -60,11 +73,41 @@ def open_file(path: str, timeout_s: float) -> cv2.VideoCapture:
     return capture
 
 
-def open_stream(url: str, timeout_s: float) -> cv2.VideoCapture:
+def open_stream(url: str, timeout_s: float) -> Capture:
     """A capture on a URL, given up after ``timeout_s``; check ``isOpened()``."""
     with _options_lock:
         os.environ.setdefault(_OPTIONS, _STREAM_OPTIONS)
-    return cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*_time_limits(timeout_s), cv2.CAP_PROP_N_THREADS, 1])
+    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*_time_limits(timeout_s), cv2.CAP_PROP_N_THREADS, 1])
+    if url.lower().startswith("http") and capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"MJPG"):
+        return _JpegCapture(capture)
+    return capture
+
+
+class _JpegCapture:
+    """Single JPEGs over HTTP, taken undecoded from FFmpeg and decoded here.
+
+    OpenCV would squeeze pictures that change size into the first one's, show the upper half of one that was
+    cut off, and take 2.7 instead of 2.3 ms of CPU for 720p. FFmpeg reports 25 frames per second for each such
+    stream.
+    """
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        self._capture = capture
+        capture.set(cv2.CAP_PROP_FORMAT, -1)  # undecoded; must come before the first read
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self._capture.isOpened()
+
+    def read(self) -> tuple[bool, Any]:
+        ok, data = self._capture.read()
+        whole = ok and bytes(data.ravel()[-64:]).rstrip(b"\r\n\0").endswith(b"\xff\xd9")
+        return ok, cv2.imdecode(data, cv2.IMREAD_COLOR) if whole else None
+
+    def get(self, prop: int, /) -> float:
+        return 0.0 if prop == cv2.CAP_PROP_FPS else self._capture.get(prop)
+
+    def release(self) -> None:
+        self._capture.release()
 
 
 def open_camera(camera: int | str, wh: tuple[int, int]) -> cv2.VideoCapture:

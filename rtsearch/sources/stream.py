@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -23,9 +23,9 @@ import numpy as np
 from rtsearch.errors import SourceError
 from rtsearch.records import Frame, U8Array
 from rtsearch.sources.base import Source, Status
-from rtsearch.sources.capture import READ_TIMEOUT_S
+from rtsearch.sources.capture import READ_TIMEOUT_S, Capture
 
-__all__ = ["Capture", "LiveCapture"]
+__all__ = ["LiveCapture"]
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +34,6 @@ _FROZEN_MAX_S = 300.0
 _WAITS_S = (0.25, 0.5, 1.0, 2.0, 3.0)
 _STEADY_S = 5.0
 _JOIN_S = 5.0
-
-
-class Capture(Protocol):
-    """The part of ``cv2.VideoCapture`` that is used here, so that tests can stand in for a camera."""
-
-    def isOpened(self) -> bool: ...  # noqa: N802
-    def read(self) -> tuple[bool, Any]: ...
-    def get(self, prop: int, /) -> float: ...
-    def release(self) -> None: ...
 
 
 class LiveCapture(Source):
@@ -122,8 +113,10 @@ class LiveCapture(Source):
             capture: Capture | None = self._connect(self._timeout_s)
             while capture is not None:
                 begun_s = time.monotonic()
-                reason = self._pump(capture) if capture.isOpened() else ""
-                capture.release()
+                try:
+                    reason = self._pump(capture) if capture.isOpened() else ""
+                finally:
+                    capture.release()
                 if not reason or self._stop.is_set():
                     return
                 self._status = "reconnecting"
@@ -151,11 +144,15 @@ class LiveCapture(Source):
         """Publish pictures until the source is lost; returns why it is."""
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._fps = fps if 0 < fps < 1000 else None
+        good_s = time.monotonic()
         while not self._stop.is_set():
             ok, bgr = capture.read()
             now_s = time.monotonic()
-            if not ok or bgr is None:
+            if not ok or (bgr is None and now_s - good_s > READ_TIMEOUT_S):
                 return "no picture came"
+            if bgr is None:
+                continue
+            good_s = now_s
             if self._still.too_long(bgr, now_s):
                 return "the picture stands still"
             with self._changed:

@@ -1,0 +1,294 @@
+"""Cameras and streams, against real servers and stand-ins: losses are found and mended, no thread is left."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from clips import FFMPEG, paint, read_number, write_clip
+from servers import FfmpegPusher, MjpegServer
+
+from rtsearch.config import LiveSettings
+from rtsearch.errors import SourceError
+from rtsearch.records import Frame
+from rtsearch.sources import Source, open_source, stream
+from rtsearch.sources.stream import LiveCapture
+
+LIVE = LiveSettings(open_timeout_s=8.0)
+needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def within(seconds: float, source: Source, wanted: Callable[[Frame], bool]) -> Frame:
+    """The first frame that is as wanted; fails when none comes in time."""
+    timer = threading.Timer(seconds, source.close)
+    timer.start()
+    try:
+        return next(frame for frame in source if wanted(frame))
+    except StopIteration:
+        pytest.fail(f"nothing of the kind within {seconds} s; status {source.status}")
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def eventually(seconds: float, wanted: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + seconds
+    while not wanted():
+        assert time.monotonic() < end_s, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+# A stand-in for a camera ------------------------------------------------------------------------------------
+
+
+class FakeCapture:
+    """Gives numbered pictures at a pace until told otherwise."""
+
+    def __init__(self, camera: FakeCamera) -> None:
+        self._camera = camera
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return self._camera.there
+
+    def get(self, prop: int, /) -> float:
+        return 30.0 if prop == cv2.CAP_PROP_FPS else 0.0
+
+    def read(self) -> tuple[bool, Any]:
+        time.sleep(0.002)
+        camera = self._camera
+        if camera.fails is not None:
+            raise camera.fails
+        if not camera.there:
+            return False, None
+        if not camera.frozen:
+            camera.number += 1
+        return True, paint(camera.number, camera.wh)
+
+    def release(self) -> None:
+        self._camera.released += 1
+
+
+class FakeCamera:
+    def __init__(self) -> None:
+        self.there, self.frozen, self.number, self.wh = True, False, 0, (64, 48)
+        self.fails: Exception | None = None
+        self.connected = self.released = 0
+
+    def open(self) -> LiveCapture:
+        return LiveCapture("camera 0", self._connect, timeout_s=2.0, hint="plug it in")
+
+    def _connect(self, timeout_s: float) -> FakeCapture:
+        self.connected += 1
+        return FakeCapture(self)
+
+
+def test_only_the_newest_picture_is_kept_and_gaps_count_what_was_missed() -> None:
+    camera = FakeCamera()
+    with camera.open() as source:
+        assert (source.live, source.fps, source.wh, source.status) == (True, 30.0, (64, 48), "ok")
+        first = next(source)
+        eventually(5, lambda: camera.number > first.id + 20)
+        second = next(source)
+        assert second.id > first.id + 10
+        assert read_number(second.bgr) == second.id + 1
+        assert second.captured_s > first.captured_s
+        assert second.pts_s is None
+    assert camera.released == camera.connected == 1
+    assert list(source) == []
+
+
+def test_camera_that_is_not_there_is_an_error_at_once() -> None:
+    camera = FakeCamera()
+    camera.there = False
+    with pytest.raises(SourceError, match="camera 0 cannot be opened; plug it in"):
+        camera.open()
+    assert camera.released == camera.connected
+
+
+def test_camera_that_comes_back_goes_on() -> None:
+    camera = FakeCamera()
+    with camera.open() as source:
+        next(source)
+        camera.there = False
+        eventually(2, lambda: source.status == "reconnecting")
+        eventually(5, lambda: camera.connected >= 3)  # tries again and again
+        camera.there, gone = True, camera.number
+        assert read_number(within(5, source, lambda f: f.id >= gone).bgr) > gone
+        assert source.status == "ok"
+    assert camera.released == camera.connected
+
+
+def test_waits_grow_from_one_attempt_to_the_next() -> None:
+    assert list(stream._WAITS_S) == sorted(stream._WAITS_S)
+    assert stream._WAITS_S[-1] <= 3
+
+
+def test_frozen_picture_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_FROZEN_S", 0.3)
+    camera = FakeCamera()
+    with camera.open() as source:
+        camera.frozen = True
+        eventually(3, lambda: camera.connected == 2)
+        camera.frozen, stood = False, camera.number
+        assert read_number(within(3, source, lambda f: read_number(f.bgr) > stood).bgr) > stood
+        assert source.status == "ok"
+
+
+def test_true_still_is_tried_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "_FROZEN_S", 1.0)
+    still, moved = np.zeros((32, 32, 3), np.uint8), np.ones((32, 32, 3), np.uint8)
+    judge = stream._Still()
+    losses = [t for t in range(40) if judge.too_long(still, float(t))]
+    assert losses == [1, 3, 7, 15, 31]
+    assert not judge.too_long(moved, 40.0)
+    assert judge.too_long(moved, 41.0)
+
+
+def test_reader_that_fails_is_reported_to_whoever_iterates() -> None:
+    camera = FakeCamera()
+    with camera.open() as source:
+        camera.fails = RuntimeError("driver says no")
+        with pytest.raises(SourceError, match="driver says no"):
+            list(source)
+    assert camera.released == camera.connected
+
+
+def test_close_wakes_whoever_waits() -> None:
+    camera = FakeCamera()
+    source = camera.open()
+    camera.there = False
+    timer = threading.Timer(0.3, source.close)
+    timer.start()
+    list(source)
+    timer.join()
+    source.close()
+
+
+# HTTP -------------------------------------------------------------------------------------------------------
+
+
+def test_mjpeg_over_http_is_fresh() -> None:
+    with MjpegServer(paint) as server, open_source(server.url, LIVE) as source:
+        assert (source.live, source.frames, source.wh) == (True, None, (320, 240))
+        assert source.fps is None  # FFmpeg says 25 to each such stream
+        for _ in range(10):
+            time.sleep(0.1)  # a slow reader
+            number = read_number(within(5, source, lambda f: True).bgr)
+            assert server.tick() - number <= 8
+
+
+@pytest.mark.parametrize("fault", ["stall", "refuse", "half", "garbage", "stop"])
+def test_stream_that_fails_and_returns_goes_on(fault: str) -> None:
+    with MjpegServer(paint) as server, open_source(server.url, LIVE) as source:
+        within(5, source, lambda f: f.id > 3)
+        if fault == "stop":
+            server.stop()
+        else:
+            server.mode = fault
+        eventually(8, lambda: source.status == "reconnecting")
+        if fault == "stop":
+            server.start()
+        server.mode = "play"
+        back = server.tick()
+        assert read_number(within(5, source, lambda f: read_number(f.bgr) >= back).bgr) < back + 150
+        assert source.status == "ok"
+
+
+def test_garbage_does_not_end_a_stream() -> None:
+    with MjpegServer(paint) as server, open_source(server.url, LIVE) as source:
+        within(5, source, lambda f: f.id > 3)
+        server.mode = "garbage"
+        time.sleep(1.0)
+        server.mode = "play"
+        back = server.tick()
+        within(5, source, lambda f: back <= read_number(f.bgr) < back + 300)
+
+
+def test_stream_that_changes_size_goes_on() -> None:
+    sizes = itertools.cycle([(320, 240), (640, 360), (160, 120)])
+    size = next(sizes)
+    with MjpegServer(lambda tick: paint(tick, size)) as server, open_source(server.url, LIVE) as source:
+        for _ in range(3):
+            size = next(sizes)
+            back = server.tick()
+            frame = within(5, source, lambda f: f.bgr.shape[:2] == (size[1], size[0]))  # noqa: B023
+            assert back - 1 <= read_number(frame.bgr) < back + 150
+
+
+def test_nothing_but_garbage_is_an_error_in_time() -> None:
+    with MjpegServer(paint) as server:
+        server.mode = "garbage"
+        begun_s = time.monotonic()
+        with pytest.raises(SourceError, match="gives no picture within 1 s"):
+            open_source(server.url, LiveSettings(open_timeout_s=1.0))
+        assert time.monotonic() - begun_s < 6
+
+
+def test_server_that_never_answers_is_an_error_in_time() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with pytest.raises(SourceError, match="gives no picture within 1 s"):
+            open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/", LiveSettings(open_timeout_s=1.0))
+
+
+@pytest.mark.parametrize("mode", ["play", "stall"])
+def test_close_returns_soon(mode: str) -> None:
+    with MjpegServer(paint) as server:
+        source = open_source(server.url, LIVE)
+        server.mode = mode
+        time.sleep(0.2)
+        begun_s = time.monotonic()
+        source.close()
+        assert time.monotonic() - begun_s < 5
+
+
+# What ffmpeg sends ------------------------------------------------------------------------------------------
+
+
+@needs_ffmpeg
+def test_mpeg_ts_over_udp_stops_and_comes_back(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", range(300))
+    url = f"udp://127.0.0.1:{free_port()}"
+    with FfmpegPusher(clip, url) as pusher, open_source(url, LIVE) as source:
+        numbers = [read_number(within(5, source, lambda f: True).bgr) for _ in range(20)]
+        assert numbers == sorted(numbers)
+        pusher.stop()
+        eventually(6, lambda: source.status == "reconnecting")
+        with FfmpegPusher(clip, url):
+            back_s = time.monotonic()
+            within(5, source, lambda f: f.captured_s > back_s)
+            assert source.status == "ok"
+
+
+@needs_ffmpeg
+def test_rtsp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an RTSP server at hand the source listens and ffmpeg announces the stream to it."""
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;listen|listen_timeout;8|fflags;nobuffer")
+    clip = write_clip(tmp_path / "clip.mp4", range(300))
+    url = f"rtsp://127.0.0.1:{free_port()}/live"
+    with FfmpegPusher(clip, url), open_source(url, LIVE) as source:
+        numbers = [read_number(within(5, source, lambda f: True).bgr) for _ in range(20)]
+    assert numbers == sorted(numbers)
+    assert numbers[-1] > 0
