@@ -1,0 +1,365 @@
+"""Recordings: the shape of a line, timing and playability of the video, what survives a kill or a full disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clips import FFMPEG, paint, read_number
+
+from rtsearch import record
+from rtsearch.errors import RecordError
+from rtsearch.record import JsonlRecorder, VideoRecorder, object_records
+from rtsearch.record import video as video_module
+from rtsearch.records import Detections, Frame, I32Array, Neighbours
+from rtsearch.sources import VideoFile
+
+NAMES = ["person", "cat"]
+
+
+class FakeLibrary:
+    def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
+        return [
+            {"photo": f"é/{row}.jpg", "xyxy": np.float32([0.04, 1, 2.25, row]), "label": "dog"}
+            for row in rows
+        ]
+
+
+def detections(n: int) -> Detections:
+    xyxy = np.arange(4 * n, dtype=np.float32).reshape(n, 4) / 3
+    label = (np.arange(n) % 3 - 1).astype(np.int32)
+    track = np.arange(n, dtype=np.int64) + 2**40
+    return Detections(xyxy, np.full(n, 1 / 3, np.float32), label, np.zeros((n, 8), np.float32), track)
+
+
+def frame(number: int, pts_s: float | None = None) -> Frame:
+    return Frame(number, 500 + number / 8, pts_s, paint(number))
+
+
+# Lines ------------------------------------------------------------------------------------------------------
+
+CASES: list[tuple[int, list[list[int]], list[dict[str, Any]]]] = [
+    (0, [], []),
+    (
+        1,
+        [[]],
+        [
+            {
+                "track": 2**40,
+                "xyxy": [0, 0.3, 0.7, 1],
+                "label": "whole image",
+                "score": 0.3333,
+                "neighbours": [],
+            }
+        ],
+    ),
+    (
+        2,
+        [[7, -1], [-1, -1]],
+        [
+            {
+                "track": 2**40,
+                "xyxy": [0, 0.3, 0.7, 1],
+                "label": "whole image",
+                "score": 0.3333,
+                "neighbours": [
+                    {
+                        "row": 7,
+                        "photo": "é/7.jpg",
+                        "xyxy": [0, 1, 2.2, 7],
+                        "label": "dog",
+                        "distance": 0.33333,
+                    }
+                ],
+            },
+            {
+                "track": 2**40 + 1,
+                "xyxy": [1.3, 1.7, 2, 2.3],
+                "label": "person",
+                "score": 0.3333,
+                "neighbours": [],
+            },
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("n", "rows", "wanted"), CASES)
+def test_objects_as_recorded(n: int, rows: list[list[int]], wanted: list[dict[str, Any]]) -> None:
+    k = len(rows[0]) if rows else 3
+    row = np.array(rows, np.int32).reshape(n, k)
+    distance = np.where(row < 0, np.inf, 1 / 3).astype(np.float32)
+    objects = object_records(detections(n), NAMES, Neighbours(row, distance), FakeLibrary())
+    assert objects == wanted
+    assert [list(o) for o in objects] == [["track", "xyxy", "label", "score", "neighbours"]] * n
+    near = [hit for o in objects for hit in o["neighbours"]]
+    assert [list(h) for h in near] == [["row", "photo", "xyxy", "label", "distance"]] * len(near)
+
+
+def test_neighbours_stay_with_their_object() -> None:
+    row = np.array([[3, -1, -1], [-1, -1, -1], [5, 6, 4]], np.int32)
+    distance = np.where(row < 0, np.inf, row).astype(np.float32)
+    objects = object_records(detections(3), NAMES, Neighbours(row, distance), FakeLibrary())
+    near = [[(h["row"], h["photo"], h["distance"]) for h in o["neighbours"]] for o in objects]
+    assert near == [[(3, "é/3.jpg", 3)], [], [(5, "é/5.jpg", 5), (6, "é/6.jpg", 6), (4, "é/4.jpg", 4)]]
+
+
+def test_lines_have_the_times_of_the_file_or_of_the_run(tmp_path: Path) -> None:
+    for times, wanted in (([0.5, 0.75], [0.5, 0.75]), ([None, None], [0.0, 0.125])):
+        with JsonlRecorder(tmp_path / "run.jsonl") as recorder:
+            for i, pts_s in enumerate(times):
+                recorder.write(frame(i + 4, pts_s), [{"label": "é"}])
+        lines = (tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line) for line in lines] == [
+            {"frame": i + 4, "t_s": t_s, "objects": [{"label": "é"}]} for i, t_s in enumerate(wanted)
+        ]
+
+
+def test_every_line_is_on_disk_when_written(tmp_path: Path) -> None:
+    recorder = JsonlRecorder(tmp_path / "run.jsonl")
+    for i in range(3):
+        recorder.write(frame(i), [])
+        assert len((tmp_path / "run.jsonl").read_bytes().splitlines()) == i + 1
+    recorder.close()
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGKILL,), (signal.SIGINT,), (signal.SIGTERM,)])
+def test_a_kill_loses_no_line(signals: tuple[signal.Signals], tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from rtsearch.record import JsonlRecorder\n"
+        "from rtsearch.records import Frame\n"
+        "recorder = JsonlRecorder(Path(sys.argv[1]))\n"
+        "for i in range(10**9):\n"
+        "    recorder.write(Frame(i, i, i, np.zeros((1, 1, 3), np.uint8)), [{'label': 'x' * 500}])\n"
+        "    print(i, flush=True)\n"
+    )
+    path = tmp_path / "run.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    while int(process.stdout.readline()) < 200:
+        pass
+    process.send_signal(signals[0])
+    said = [int(line) for line in process.stdout.read().split()]
+    process.stdout.close()
+    process.wait()
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) >= max(said, default=200) + 1
+    assert [json.loads(line)["frame"] for line in lines if line.endswith(b"\n")][-1] >= max(said, default=200)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("nowhere/run.jsonl", "cannot be written: No such file"), ("", "cannot be written: Is a directory")],
+)
+def test_lines_that_cannot_be_written(place: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=words):
+        JsonlRecorder(tmp_path / place)
+
+
+def test_full_disk_is_named() -> None:
+    with JsonlRecorder(Path("/dev/full")) as recorder, pytest.raises(RecordError, match="the disk is full"):
+        recorder.write(frame(0), [])
+
+
+def test_half_a_line_is_taken_back(tmp_path: Path) -> None:
+    class Nearly:
+        """A file on a disk with room for 40 bytes."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def write(self, data: bytes) -> int:
+            return int(self._file.write(data[: 40 - self._file.tell()]))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    with JsonlRecorder(tmp_path / "run.jsonl") as recorder:
+        recorder._file = Nearly(recorder._file)  # type: ignore[assignment]
+        recorder.write(frame(0), [])
+        with pytest.raises(RecordError, match="disk is full"):
+            recorder.write(frame(1), [])
+    assert json.loads((tmp_path / "run.jsonl").read_text())["frame"] == 0
+
+
+# Video ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["ffmpeg", "opencv"])
+def _writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "opencv":
+        monkeypatch.setattr(video_module.shutil, "which", lambda name: None)
+    elif FFMPEG is None:
+        pytest.skip("ffmpeg is not installed: apt-get install ffmpeg")
+
+
+def shown(path: Path) -> list[tuple[int, float]]:
+    with VideoFile(str(path)) as source:
+        return [(read_number(f.bgr), round(f.pts_s or 0.0, 3)) for f in source]
+
+
+def record_clip(path: Path, times: list[float], fps: float = 10) -> None:
+    with VideoRecorder(path, fps) as recorder:
+        for i, t_s in enumerate(times):
+            recorder.write(paint(i), t_s)
+
+
+TIMINGS: list[tuple[list[float], list[int]]] = [
+    ([7.0], [0]),
+    ([7.0, 7.1, 7.2, 7.3], [0, 1, 2, 3]),
+    ([7.0, 7.104, 7.196, 7.304], [0, 1, 2, 3]),  # a camera's jitter
+    ([7.0, 7.1, 7.5, 7.6], [0, 1, 1, 1, 1, 2, 3]),  # three were dropped
+    ([7.0, 7.01, 7.02, 7.5], [0, 1, 2, 2, 2, 3]),  # a burst, then a gap
+    ([7.0, 7.0, 6.0, 7.3], [0, 1, 2, 3]),  # times that stand or go back
+]
+
+
+@pytest.mark.usefixtures("_writer")
+@pytest.mark.parametrize(("times", "numbers"), TIMINGS)
+def test_video_keeps_time_and_every_picture(times: list[float], numbers: list[int], tmp_path: Path) -> None:
+    record_clip(tmp_path / "run.mp4", times)
+    assert shown(tmp_path / "run.mp4") == [(n, round(i / 10, 3)) for i, n in enumerate(numbers)]
+    assert [p.name for p in tmp_path.iterdir()] == ["run.mp4"]
+
+
+@pytest.mark.usefixtures("_writer")
+def test_video_of_odd_and_changing_size(tmp_path: Path) -> None:
+    with VideoRecorder(tmp_path / "run.mp4", 10) as recorder:
+        for i, wh in enumerate([(321, 241), (321, 241), (640, 480), (160, 120)]):
+            recorder.write(paint(i, wh), i / 10)
+    with VideoFile(str(tmp_path / "run.mp4")) as source:
+        assert source.wh == (320, 240)
+        assert [read_number(f.bgr) for f in source] == [0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("_writer")
+def test_video_survives_a_caller_that_draws_over_its_picture(tmp_path: Path) -> None:
+    canvas = np.zeros((240, 320, 3), np.uint8)
+    with VideoRecorder(tmp_path / "run.mp4", 10) as recorder:
+        for i, t_s in enumerate([0, 0.3]):
+            canvas[:] = paint(i)
+            recorder.write(canvas, t_s)
+    assert [n for n, _ in shown(tmp_path / "run.mp4")] == [0, 0, 0, 1]
+
+
+@pytest.mark.usefixtures("_writer")
+def test_video_is_finished_and_named_when_the_run_fails(tmp_path: Path) -> None:
+    path = tmp_path / "run.mp4"
+    path.write_text("an older one")
+
+    def run() -> None:
+        with VideoRecorder(path, 10) as recorder:
+            recorder.write(paint(1), 0.0)
+            recorder.write(paint(2), 0.1)
+            assert path.read_text() == "an older one"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert [n for n, _ in shown(path)] == [1, 2]
+
+
+def test_a_long_gap_is_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_module, "_MAX_GAP_S", 2.0)
+    record_clip(tmp_path / "run.mp4", [0.0, 0.1, 3600.0, 3600.1])
+    assert [n for n, _ in shown(tmp_path / "run.mp4")] == [0, *[1] * 21, 2, 3]
+
+
+def test_no_picture_leaves_no_file(tmp_path: Path) -> None:
+    record_clip(tmp_path / "run.mp4", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("run.avi", "written as .mp4"), ("nowhere/run.mp4", "nowhere/run.mp4 cannot be written: No such file")],
+)
+def test_video_that_cannot_be_written(place: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=words):
+        VideoRecorder(tmp_path / place, 10)
+
+
+@pytest.mark.usefixtures("_writer")
+def test_full_disk_stops_the_video_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    free = iter([10**9, 10**6])
+    monkeypatch.setattr(video_module.shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
+    with pytest.raises(RecordError, match=r"run\.mp4: the disk is full"):
+        record_clip(tmp_path / "run.mp4", [i / 10 for i in range(100)])
+    assert [n for n, _ in shown(tmp_path / "run.mp4")] == list(range(30))
+
+
+@pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
+def test_ffmpeg_that_dies_is_an_error(tmp_path: Path) -> None:
+    def run() -> None:
+        with VideoRecorder(tmp_path / "run.mp4", 10) as recorder:
+            recorder.write(paint(0), 0.0)
+            recorder._sink._process.kill()  # type: ignore[union-attr]
+            for i in range(1, 100):
+                recorder.write(paint(i), i / 10)
+
+    with pytest.raises(RecordError, match="ffmpeg stopped writing the video"):
+        run()
+
+
+@pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
+def test_ctrl_c_and_kill_leave_a_video_that_plays(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; sys.path.insert(0, sys.argv[2])\n"
+        "from pathlib import Path; from clips import paint\n"
+        "from rtsearch.record import VideoRecorder\n"
+        "with VideoRecorder(Path(sys.argv[1]), 10) as recorder:\n"
+        "    for i in range(10**6):\n"
+        "        recorder.write(paint(i), i / 10); print(i, flush=True); time.sleep(0.001)\n"
+    )
+    for sent, finds in (
+        (signal.SIGINT, lambda: tmp_path / "run.mp4"),
+        (signal.SIGKILL, lambda: next(tmp_path.glob(".run.*.part.mp4"))),
+    ):
+        _interrupt(code, tmp_path / "run.mp4", sent)
+        deadline_s = time.monotonic() + 20
+        while not _plays(finds) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        numbers = [n for n, _ in shown(finds())]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) >= 50
+        (tmp_path / "run.mp4").unlink(missing_ok=True)
+
+
+def _interrupt(code: str, path: Path, sent: signal.Signals) -> None:
+    """Run code until 50 pictures are written; then interrupt its whole group, as a terminal does, or kill it."""
+    command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
+    )
+    assert process.stdout is not None
+    while int(process.stdout.readline()) < 50:
+        pass
+    if sent == signal.SIGINT:
+        subprocess.run(["kill", "-INT", "--", f"-{process.pid}"], check=True)
+    else:
+        process.send_signal(sent)
+    process.stdout.close()
+    process.wait()
+
+
+def _plays(finds: Callable[[], Path]) -> bool:
+    try:
+        return bool(shown(finds()))
+    except (OSError, StopIteration):
+        return False
+
+
+def test_what_is_public() -> None:
+    assert all(hasattr(record, name) for name in record.__all__)
