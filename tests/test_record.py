@@ -1,4 +1,4 @@
-"""Recordings: the shape of a line, timing and playability of the video, what survives a kill or a full disk."""
+"""Recordings: the shape of a line, the timing of the video, what survives a kill or a full disk."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ def test_ctrl_c_and_kill_leave_a_video_that_plays(tmp_path: Path) -> None:
 
 
 def _interrupt(code: str, path: Path, sent: signal.Signals) -> None:
-    """Run code until 50 pictures are written; then interrupt its whole group, as a terminal does, or kill it."""
+    """Run code until 50 pictures are written; then interrupt its group, as a terminal does, or kill it."""
     command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
