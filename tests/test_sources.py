@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -156,8 +160,38 @@ def test_screen_without_mss_says_which_extra(monkeypatch: pytest.MonkeyPatch) ->
 def test_screen_without_display_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mss", reason="mss is not installed: pip install 'rtsearch[screen]'")
     monkeypatch.delenv("DISPLAY", raising=False)
-    with pytest.raises(SourceError, match="DISPLAY"):
+    with pytest.raises(SourceError, match=r"the screen cannot be read: .*DISPLAY"):
         open_source("screen", LIVE)
+
+
+@pytest.fixture
+def _display(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    pytest.importorskip("mss", reason="mss is not installed: pip install 'rtsearch[screen]'")
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb")
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24", "-noreset"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    monkeypatch.setenv("DISPLAY", f":{process.stdout.readline().strip()}")
+    yield
+    process.terminate()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.window
+@pytest.mark.usefixtures("_display")
+def test_screen_and_region() -> None:
+    for spec, wh in (("screen", (640, 480)), ("screen:10,20,300,200", (300, 200))):
+        with open_source(spec, LIVE) as source, ThreadPoolExecutor(1) as elsewhere:
+            assert (source.live, source.wh) == (True, wh)
+            frames = elsewhere.submit(lambda: list(itertools.islice(source, 3))).result()
+        assert [f.id for f in frames] == [0, 1, 2]
+        assert {f.bgr.shape for f in frames} == {(wh[1], wh[0], 3)}
+        assert frames[2].captured_s - frames[0].captured_s > 0.05  # no faster than 30 per second
+        assert list(source) == []
+    with pytest.raises(SourceError, match="region 600,400,300,200 is not inside of 0,0,640,480"):
+        open_source("screen:600,400,300,200", LIVE)
 
 
 def test_users_own_switches_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

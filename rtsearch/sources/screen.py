@@ -61,14 +61,14 @@ class Screen(Source):
         self._lock = threading.Lock()
         try:
             self._mss = mss.MSS()
-            self._area = (
-                self._mss.monitors[1]
-                if region is None
-                else dict(zip(("left", "top", "width", "height"), region, strict=True))
-            )
-            first = self._mss.grab(self._area)
         except ScreenShotError as error:
-            raise SourceError(f"the screen cannot be read: {error}; is DISPLAY set?") from None
+            raise SourceError(f"the screen cannot be read: {_first_line(error)}") from None
+        try:
+            self._area = self._mss.monitors[1] if region is None else _inside(region, self._mss.monitors[0])
+            first = self._mss.grab(self._area)
+        except (ScreenShotError, SourceError) as error:
+            self._mss.close()
+            raise SourceError(f"the screen cannot be read: {_first_line(error)}") from None
         super().__init__("screen", fps=_FPS, wh=(first.width, first.height))
 
     def __next__(self) -> Frame:
@@ -79,7 +79,7 @@ class Screen(Source):
             try:
                 shot = self._mss.grab(self._area)
             except self._failure as error:
-                raise SourceError(f"the screen cannot be read any more: {error}") from None
+                raise SourceError(f"the screen cannot be read any more: {_first_line(error)}") from None
             now_s = time.monotonic()
             self._due_s = max(self._due_s + 1 / _FPS, now_s)
             bgra = np.frombuffer(shot.raw, np.uint8).reshape(shot.height, shot.width, 4)
@@ -92,3 +92,16 @@ class Screen(Source):
         self._closed.set()
         with self._lock:
             self._mss.close()
+
+
+def _inside(region: tuple[int, int, int, int], whole: dict[str, int]) -> dict[str, int]:
+    x, y, width, height = region
+    left, top = x - whole["left"], y - whole["top"]
+    if left < 0 or top < 0 or left + width > whole["width"] or top + height > whole["height"]:
+        size = f"{whole['left']},{whole['top']},{whole['width']},{whole['height']}"
+        raise SourceError(f"region {x},{y},{width},{height} is not inside of {size}")
+    return {"left": x, "top": y, "width": width, "height": height}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
