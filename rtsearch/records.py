@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Detections", "F32Array", "Frame", "I32Array", "I64Array", "Neighbours", "U8Array"]
+__all__ = ["Detections", "F32Array", "Frame", "I32Array", "I64Array", "Neighbours", "Scene", "U8Array"]
 
 F32Array: TypeAlias = NDArray[np.float32]
 I32Array: TypeAlias = NDArray[np.int32]
@@ -103,3 +103,32 @@ class Neighbours:
 
     def __len__(self) -> int:
         return len(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All that is drawn of one frame.
+
+    Attributes:
+        frame: the query picture.
+        detections: its objects, n of them.
+        names: n class names.
+        neighbours: the k nearest of each object.
+        thumbs: n tuples of up to k crops, (h, w, 3) uint8 BGR, or None where a crop is not loaded yet.
+        notes: short lines about the run, shown beside the frame.
+    """
+
+    frame: Frame
+    detections: Detections
+    names: tuple[str, ...]
+    neighbours: Neighbours
+    thumbs: tuple[tuple[U8Array | None, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        n = len(self.detections)
+        if not n == len(self.names) == len(self.neighbours) == len(self.thumbs):
+            raise ValueError(
+                f"Scene: {n} detections, {len(self.names)} names, {len(self.neighbours)} rows of neighbours "
+                f"and {len(self.thumbs)} of thumbs; expected as many of each"
+            )
