@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol, Self
 import numpy as np
 
 from rtsearch.record.problems import record_error
-from rtsearch.records import Detections, Frame, I32Array, Neighbours
+from rtsearch.records import Detections, F32Array, Frame, I32Array, Neighbours
 
 __all__ = ["Hits", "JsonlRecorder", "object_records"]
 
@@ -39,29 +39,36 @@ def object_records(
         neighbours: of the same n objects.
         library: gives the photo, box and label of a row.
     """
-    found = neighbours.row >= 0
-    hits = iter(library.hits(neighbours.row[found]))
-    distance = np.round(neighbours.distance.astype(np.float64), 5).tolist()
-    xyxy = np.round(detections.xyxy.astype(np.float64), 1).tolist()
-    score = np.round(detections.score.astype(np.float64), 4).tolist()
+    rows = neighbours.row[neighbours.row >= 0]
+    hits = library.hits(rows)
+    boxes = _rounded(np.array([hit["xyxy"] for hit in hits], np.float32).reshape(-1, 4), 1)
+    places = zip(rows.tolist(), hits, boxes, strict=True)
+    distance = _rounded(neighbours.distance, 5)
+    xyxy, score = _rounded(detections.xyxy, 1), _rounded(detections.score, 4)
     objects = []
     for i, label in enumerate(detections.label.tolist()):
         near = [
-            {"row": row, **_place(next(hits)), "distance": far}
-            for row, far in zip(neighbours.row[i].tolist(), distance[i], strict=True)
-            if row >= 0
+            {"row": row, "photo": hit["photo"], "xyxy": box, "label": hit["label"], "distance": far}
+            for far, (row, hit, box) in zip(
+                distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
+            )
         ]
-        word = names[label] if label >= 0 else "whole image"
-        track = int(detections.track[i])
         objects.append(
-            {"track": track, "xyxy": xyxy[i], "label": word, "score": score[i], "neighbours": near}
+            {
+                "track": int(detections.track[i]),
+                "xyxy": xyxy[i],
+                "label": names[label] if label >= 0 else "whole image",
+                "score": score[i],
+                "neighbours": near,
+            }
         )
     return objects
 
 
-def _place(hit: dict[str, Any]) -> dict[str, Any]:
-    xyxy = [round(float(v), 1) for v in hit["xyxy"]]
-    return {"photo": str(hit["photo"]), "xyxy": xyxy, "label": hit["label"]}
+def _rounded(values: F32Array, decimals: int) -> list[Any]:
+    # Rounded as float64: a rounded float32 would print with all its digits again.
+    rounded: list[Any] = np.round(values.astype(np.float64), decimals).tolist()
+    return rounded
 
 
 class JsonlRecorder:
