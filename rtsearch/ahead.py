@@ -1,0 +1,139 @@
+"""Working ahead: a generator that runs in a thread of its own, a budget of memory, a stop that Ctrl-C sets.
+
+Every wait looks at a stop event at least ten times a second, so a chain of these always comes to an end; an
+error in the thread is raised where its items are taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import threading
+from collections.abc import Generator, Iterator
+from types import FrameType
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Ahead", "Budget", "stop_on_signal"]
+
+T = TypeVar("T")
+
+_WAIT_S = 0.1
+
+
+class Ahead(Generic[T]):
+    """Takes items from a generator in a background thread, up to ``depth`` of them before they are asked for.
+
+    Args:
+        items: where they come from; only the background thread touches it.
+        depth: most items that wait.
+        stop: once set, the thread ends and so does the iteration.
+        name: of the thread.
+    """
+
+    def __init__(self, items: Generator[T], depth: int, stop: threading.Event, name: str) -> None:
+        self._items = items
+        self._stop = stop
+        self._queue: queue.Queue[T] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[T]:
+        while not self._stop.is_set():
+            finished = self._done.is_set()  # looked at first: what was put before is then in the queue
+            try:
+                yield self._queue.get(timeout=0 if finished else _WAIT_S)
+            except queue.Empty:
+                if finished:
+                    break
+        if self._error is not None:
+            raise self._error
+
+    def ready(self, most: int) -> list[T]:
+        """Items that are there already, at most so many."""
+        items: list[T] = []
+        while len(items) < most:
+            try:
+                items.append(self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return items
+
+    def join(self) -> None:
+        """Wait for the thread; it ends by itself, or soon after ``stop`` is set."""
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            with contextlib.closing(self._items):
+                for item in self._items:
+                    if not self._put(item):
+                        break
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+    def _put(self, item: T) -> bool:
+        while not self._stop.is_set():
+            with contextlib.suppress(queue.Full):
+                self._queue.put(item, timeout=_WAIT_S)
+                return True
+        return False
+
+
+class Budget:
+    """Bytes that may be in use at a time; more than that is granted only to one that is alone.
+
+    Args:
+        limit_bytes: the budget.
+        stop: once set, waiting ends and everything is granted, for nothing will be done with it.
+    """
+
+    def __init__(self, limit_bytes: int, stop: threading.Event) -> None:
+        self._limit_bytes = limit_bytes
+        self._stop = stop
+        self._used_bytes = 0
+        self._changed = threading.Condition()
+
+    def take(self, amount_bytes: int, *, wait: bool) -> bool:
+        """Ask for memory; without ``wait``, False means that there is no room now."""
+        with self._changed:
+            while self._used_bytes and self._used_bytes + amount_bytes > self._limit_bytes:
+                if self._stop.is_set():
+                    break
+                if not wait:
+                    return False
+                self._changed.wait(_WAIT_S)
+            self._used_bytes += amount_bytes
+            return True
+
+    def give(self, amount_bytes: int) -> None:
+        """Give memory back."""
+        with self._changed:
+            self._used_bytes -= amount_bytes
+            self._changed.notify_all()
+
+
+@contextlib.contextmanager
+def stop_on_signal(stop: threading.Event) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM set ``stop``; the second acts as if we were not here."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[signal.Signals, Any] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
