@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Width = Annotated[int, Field(ge=16, le=7680)]
+Height = Annotated[int, Field(ge=16, le=4320)]
 
 
 class _Section(BaseModel):
@@ -54,10 +56,10 @@ class DetectSettings(_Section):
 
     Attributes:
         threshold: least confidence.
-        max_overlap: an object is dropped when a more confident one covers more than this share of its area,
-            whatever the classes of the two.
-        nms_iou: intersection over union above which the weaker of two boxes of one class is dropped; used only
-            for networks that do not suppress duplicates themselves.
+        max_overlap: an object is dropped when a more confident one covers more than this share of its
+            area, whatever the classes of the two.
+        nms_iou: intersection over union above which the weaker of two boxes of one class is dropped; used
+            only for networks that do not suppress duplicates themselves.
         max_objects: the most confident ones that are kept.
         whole_image: add one object that covers the full frame (reverse image search).
     """
@@ -125,7 +127,7 @@ class LiveSettings(_Section):
     """
 
     source: str = "0"
-    camera_wh: tuple[Annotated[int, Field(ge=16, le=7680)], Annotated[int, Field(ge=16, le=4320)]] = (640, 480)
+    camera_wh: tuple[Width, Height] = (640, 480)
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     random_s: Annotated[float, Field(gt=0, le=3600)] = 4.0
     cache_mb: Annotated[int, Field(ge=1, le=4096)] = 64
@@ -142,7 +144,7 @@ class ShowSettings(_Section):
         fullscreen: start in full screen.
     """
 
-    window_wh: tuple[Annotated[int, Field(ge=160, le=7680)], Annotated[int, Field(ge=120, le=4320)]] = (1280, 720)
+    window_wh: tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]] = (1280, 720)
     header_height: Annotated[int, Field(ge=100, le=480)] = 200
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
     results: Annotated[int, Field(ge=5, le=100)] = 16

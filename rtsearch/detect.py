@@ -1,7 +1,7 @@
 """Frames in, objects out: letterbox, one network call, decode, suppression.
 
-The picture is scaled to fit the network's input and padded on the right and below. With the picture in the top
-left corner, the cells of the network's maps fall on the same picture pixels whatever the amount of padding.
+The picture is scaled to fit the network's input and padded on the right and below. With the picture in the
+top left corner, the cells of the network's maps fall on the same picture pixels whatever the padding.
 
 Suppression has two steps. Networks that report an object several times get per-class non-maximum suppression.
 Then ``max_overlap``: by falling confidence, and across classes, a box is dropped when a kept one covers more
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ class Found:
         xyxy: (n, 4) float32, picture pixels.
         score: (n,) float32, 0..1; 1 for a whole image.
         label: (n,) int32, class index; ``WHOLE_IMAGE`` for the full frame.
-        logits: (n, C) float32, log-odds of every class at the object; for a whole image the largest of each class.
+        logits: (n, C) float32, log-odds of every class at the object; for a whole image the largest of each.
         whole: (n,) bool, True for the object that covers the full frame.
         maps: taps of this picture, each (c, h, w) float32; valid until the next call of the detector.
         input_xyxy: (n, 4) float32, the boxes in pixels of the network's input.
@@ -97,10 +98,8 @@ class Detector:
 
     def _blob(self, image: U8Array) -> F32Array:
         canvas = letterbox(image, self.input_wh, self._spec.pad_value)
-        blob: F32Array = cv2.dnn.blobFromImage(
-            canvas, self._spec.pixel_scale, swapRB=self._spec.pixel_order == "rgb"
-        )
-        return blob
+        swap = self._spec.pixel_order == "rgb"
+        return cast(F32Array, cv2.dnn.blobFromImage(canvas, self._spec.pixel_scale, swapRB=swap))
 
     def _decode_one(
         self, image: U8Array, boxes: F32Array, scores: F32Array, maps: tuple[F32Array, ...]
@@ -143,8 +142,8 @@ class Detector:
         if self._spec.needs_nms and len(rows):
             xywh = np.concatenate([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]], axis=1)
             labels = scores[rows].argmax(1)
-            keep = cv2.dnn.NMSBoxesBatched(xywh, best[rows], labels, 0.0, settings.nms_iou)
-            keep = np.sort(np.asarray(keep, np.intp).ravel())
+            suppress: Any = cv2.dnn.NMSBoxesBatched  # its type stub knows sequences only
+            keep = np.sort(np.asarray(suppress(xywh, best[rows], labels, 0.0, settings.nms_iou), np.intp))
             rows, clipped = rows[keep], clipped[keep]
         return rows[drop_overlapping(clipped, settings.max_overlap)][: settings.max_objects]
 
@@ -193,4 +192,5 @@ def _scale(picture_wh: tuple[int, int], input_wh: tuple[int, int]) -> float:
 
 def _logit(probability: F32Array) -> F32Array:
     p = np.clip(probability, _LOGIT_LIMIT, 1 - _LOGIT_LIMIT)
-    return np.log(p / (1 - p)).astype(np.float32)
+    logit: F32Array = np.log(p / (1 - p)).astype(np.float32)
+    return logit

@@ -1,7 +1,7 @@
 """What travels between the stages: frozen records of arrays, their shapes checked once, here.
 
-n = 0 is valid everywhere. Boxes are ``xyxy`` in pixels of the frame they were found in: x to the right, y down,
-origin at the outer corner of the top left pixel.
+n = 0 is valid everywhere. Boxes are ``xyxy`` in pixels of the frame they were found in: x to the right, y
+down, origin at the outer corner of the top left pixel.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ def _expect(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...]
     )
     if not fits or array.dtype != dtype:
         wanted = tuple("any" if e is None else e for e in shape)
-        raise ValueError(
-            f"{name}: expected {np.dtype(dtype)} {wanted}, got {array.dtype} {array.shape}"
-        )
+        raise ValueError(f"{name}: expected {np.dtype(dtype)} {wanted}, got {array.dtype} {array.shape}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,8 @@ class Scene:
         detections: its objects, n of them.
         names: n class names.
         neighbours: the k nearest of each object.
-        thumbs: n tuples of up to k crops, (h, w, 3) uint8 BGR, or None where a crop is not loaded yet.
+        thumbs: n tuples of up to k crops, (strip height, w, 3) uint8 BGR, or None where a
+            crop is not loaded yet.
         notes: short lines about the run, shown beside the frame.
     """
 

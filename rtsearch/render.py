@@ -3,7 +3,7 @@
     ┌───────────────┬──────────────────────┐
     │ frame, boxes  │ notes                │  header_height
     ├──┬────┬───┬───┴─┬────┬───────────────┤
-    │██│    │   │     │    │  …            │  thumb_height, colour and label of the object, then its neighbours
+    │██│    │   │     │    │  …            │  thumb_height, the object, then its neighbours
     ├──┼────┴┬──┴──┬──┼────┼───────────────┤
     │██│     │     │  │    │               │
     └──┴─────┴─────┴──┴────┴───────────────┘
@@ -14,6 +14,7 @@ Pure: the same scene gives the same picture. Strips that do not fit are counted 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -100,7 +101,7 @@ def _header(scene: Scene, height: int, colours: list[Colour]) -> U8Array:
     scale = height / bgr.shape[0]
     width = max(1, round(bgr.shape[1] * scale))
     method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    view = cv2.resize(bgr, (width, height), interpolation=method)
+    view = cast(U8Array, cv2.resize(bgr, (width, height), interpolation=method))
     boxes = scene.detections.xyxy * np.array([width / bgr.shape[1], scale] * 2, np.float32)
     for i in reversed(range(len(boxes))):  # the most confident on top
         _box(view, boxes[i], colours[i])
@@ -144,19 +145,12 @@ def _label(cell: U8Array, name: str, score: float, colour: Colour) -> None:
 
 
 def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...]) -> None:
-    """Crops side by side, each as high as the strip; the last one is cut at the edge."""
+    """Crops side by side; the last one is cut at the edge."""
     height, room = strip.shape[:2]
     x = 0
     for thumb in thumbs:
         if x >= room:
             return
-        if thumb is None:
-            width = min(height, room - x)
-            strip[:, x : x + width] = _PLACEHOLDER
-        else:
-            if thumb.shape[0] != height:
-                scaled_px = max(1, round(thumb.shape[1] * height / thumb.shape[0]))
-                thumb = cv2.resize(thumb, (scaled_px, height), interpolation=cv2.INTER_AREA)
-            width = min(thumb.shape[1], room - x)
-            strip[:, x : x + width] = thumb[:, :width]
+        width = min(height if thumb is None else thumb.shape[1], room - x)
+        strip[:, x : x + width] = _PLACEHOLDER if thumb is None else thumb[:height, :width]
         x += width + _GAP_PX

@@ -20,7 +20,7 @@ Colour = tuple[int, int, int]
 
 
 def draw_text(picture: U8Array, text: str, xy: tuple[int, int], size_px: int, colour: Colour) -> None:
-    """Blend a line of text into a BGR picture; ``xy`` is its top left corner. Parts beyond the edge are cut."""
+    """Blend a line of text into a BGR picture, its top left corner at ``xy``; what lies beyond is cut."""
     mask = _mask(text, size_px)
     x, y = xy
     top, left = max(0, -y), max(0, -x)
