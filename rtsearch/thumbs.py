@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 # Thumbnails are at most 420 px on their longer side (analyze.thumb_px); larger ones are not ours.
 MAX_SIDE_PX = 512
 GREY = 96
+# In a strip, one very wide crop must not push the other neighbours out.
+MOST_ASPECT = 2.0
 GREY_SIDE_PX = 64
 # Most packs held open. A large library has hundreds, and a process may open 1024 files by default.
 OPEN_PACKS = 128
@@ -69,7 +71,9 @@ class ThumbCache:
     def __init__(self, places: ThumbPlaces, cache_bytes: int) -> None:
         self._places = places
         self._lock = threading.Lock()
-        self._cache: LRUCache[int, U8Array] = LRUCache(cache_bytes, getsizeof=lambda picture: picture.nbytes)
+        self._cache: LRUCache[tuple[int, int], U8Array] = LRUCache(
+            cache_bytes, getsizeof=lambda picture: picture.nbytes
+        )
         self._packs: LRUCache[int, _Pack] = LRUCache(OPEN_PACKS)
         self._warned = False
 
@@ -78,32 +82,39 @@ class ThumbCache:
         """Bytes of the decoded pictures held now."""
         return int(self._cache.currsize)
 
-    def peek(self, row: int) -> U8Array | None:
-        """The thumbnail of a row if it is decoded already, else None; never touches the disk."""
+    def peek(self, row: int, height_px: int = 0) -> U8Array | None:
+        """The thumbnail of a row if it is ready, else None; never touches the disk. See ``get``."""
         with self._lock:
-            return self._cache.get(row)
+            return self._cache.get((row, height_px))
 
-    def get(self, row: int) -> U8Array:
+    def get(self, row: int, height_px: int = 0) -> U8Array:
         """The thumbnail of a row.
+
+        Args:
+            row: of the library.
+            height_px: scaled to this height, its sides cut where it is very wide; 0 leaves it as stored.
 
         Returns:
             (h, w, 3) uint8 BGR, read-only; a grey square where the pack is damaged.
         """
-        picture = self.peek(row)
+        picture = self.peek(row, height_px)
         if picture is None:
             picture = self._decode(row)
+            if height_px:
+                picture = _fitted(picture, height_px)
+            picture.flags.writeable = False
             with self._lock:
                 if picture.nbytes <= self._cache.maxsize:
-                    self._cache[row] = picture
+                    self._cache[row, height_px] = picture
         return picture
 
-    def prefetch(self, rows: Iterable[int]) -> None:
+    def prefetch(self, rows: Iterable[int], height_px: int = 0) -> None:
         """Decode the thumbnails of some rows (negative ones are passed over), in the order of their packs."""
         n = len(self._places)
-        missing = np.array([r for r in set(rows) if 0 <= r < n and self.peek(r) is None], np.int64)
+        missing = np.array([r for r in set(rows) if 0 <= r < n and self.peek(r, height_px) is None], np.int64)
         order = np.lexsort((self._places.offset[missing], self._places.pack[missing]))
         for row in missing[order].tolist():
-            self.get(row)
+            self.get(row, height_px)
 
     def close(self) -> None:
         """Let go of pictures and packs."""
@@ -126,7 +137,6 @@ class ThumbCache:
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if _is_thumb(jpeg) else None
         if picture is None:
             return self._grey(f"{path} is damaged: run rtsearch library check")
-        picture.flags.writeable = False
         return cast(U8Array, picture)
 
     def _pack(self, number: int, path: Path) -> _Pack:
@@ -141,9 +151,20 @@ class ThumbCache:
             if not self._warned:
                 _log.warning("%s; it and others like it are shown grey", why)
             self._warned = True
-        picture = np.full((GREY_SIDE_PX, GREY_SIDE_PX, 3), GREY, np.uint8)
-        picture.flags.writeable = False
-        return picture
+        return np.full((GREY_SIDE_PX, GREY_SIDE_PX, 3), GREY, np.uint8)
+
+
+def _fitted(picture: U8Array, height_px: int) -> U8Array:
+    """Scaled to a height, at most MOST_ASPECT times as wide (the middle stays) and at least a third."""
+    height, width = picture.shape[:2]
+    cut_px = max(0, width - round(height * MOST_ASPECT)) // 2
+    picture = picture[:, cut_px : width - cut_px]
+    scaled_px = max(height_px // 3, round(picture.shape[1] * height_px / height))
+    shrinks = height_px < height
+    size = (scaled_px, height_px)
+    return cast(
+        U8Array, cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    )
 
 
 class _Pack:

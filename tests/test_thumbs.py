@@ -188,3 +188,26 @@ def test_threads_share_a_cache(tmp_path: Path) -> None:
         thread.join()
     assert wrong == []
     assert cache.cached_bytes <= 8 * PICTURE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("wh", "height_px", "expected_wh"),
+    [
+        ((40, 40), 76, (76, 76)),
+        ((128, 16), 60, (120, 60)),
+        ((20, 100), 100, (33, 100)),
+        ((64, 128), 64, (32, 64)),
+    ],
+)
+def test_a_thumbnail_fits_its_strip(
+    tmp_path: Path, wh: tuple[int, int], height_px: int, expected_wh: tuple[int, int]
+) -> None:
+    data = cv2.imencode(".jpg", np.full((wh[1], wh[0], 3), 90, np.uint8))[1].tobytes()
+    path = tmp_path / "0.pack"
+    path.write_bytes(data)
+    one = np.zeros(1, np.int32)
+    cache = ThumbCache(ThumbPlaces(one, one.astype(np.int64), one + np.int32(len(data)), (path,)), 10**6)
+    fitted = cache.get(0, height_px)
+    assert (fitted.shape[1], fitted.shape[0]) == expected_wh
+    assert cache.peek(0, height_px) is fitted
+    assert cache.peek(0) is None
