@@ -29,11 +29,25 @@ class Ahead(Generic[T]):
         depth: most items that wait.
         stop: once set, the thread ends and so does the iteration.
         name: of the thread.
+        newest: when ``depth`` items wait, drop the oldest of them instead of waiting.
+
+    Attributes:
+        dropped: items that were.
     """
 
-    def __init__(self, items: Generator[T], depth: int, stop: threading.Event, name: str) -> None:
+    def __init__(
+        self,
+        items: Generator[T],
+        depth: int,
+        stop: threading.Event,
+        name: str,
+        *,
+        newest: bool = False,
+    ) -> None:
+        self.dropped = 0
         self._items = items
         self._stop = stop
+        self._newest = newest
         self._queue: queue.Queue[T] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -41,15 +55,30 @@ class Ahead(Generic[T]):
         self._thread.start()
 
     def __iter__(self) -> Iterator[T]:
-        while not self._stop.is_set():
-            finished = self._done.is_set()  # looked at first: what was put before is then in the queue
-            try:
-                yield self._queue.get(timeout=0 if finished else _WAIT_S)
-            except queue.Empty:
-                if finished:
-                    break
-        if self._error is not None:
-            raise self._error
+        while not self.ended:
+            with contextlib.suppress(queue.Empty):
+                yield self.take(_WAIT_S)
+
+    @property
+    def ended(self) -> bool:
+        """There will be no more items."""
+        return self._stop.is_set() or (self._done.is_set() and self._queue.empty() and self._error is None)
+
+    def take(self, wait_s: float) -> T:
+        """The next item.
+
+        Raises:
+            queue.Empty: there is none within ``wait_s`` seconds.
+            Exception: whatever ended the thread, once all items before are taken.
+        """
+        finished = self._done.is_set()  # looked at first: what was put before is then in the queue
+        try:
+            return self._queue.get(timeout=0 if finished else wait_s)
+        except queue.Empty:
+            if not finished or self._error is None:
+                raise
+        error, self._error = self._error, None
+        raise error
 
     def ready(self, most: int) -> list[T]:
         """Items that are there already, at most so many."""
@@ -78,6 +107,8 @@ class Ahead(Generic[T]):
 
     def _put(self, item: T) -> bool:
         while not self._stop.is_set():
+            if self._newest and self._queue.full():
+                self.dropped += len(self.ready(1))
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=_WAIT_S)
                 return True

@@ -106,3 +106,18 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert failed == []
+
+
+def test_the_newest_replaces_what_nobody_took() -> None:
+    made, stop = threading.Event(), threading.Event()
+
+    def numbers() -> Generator[int]:
+        yield from range(10)
+        made.set()
+
+    ahead = Ahead(numbers(), 1, stop, "test", newest=True)
+    assert made.wait(5)
+    ahead.join()
+    assert list(ahead) == [9]
+    assert ahead.dropped == 9
+    assert ahead.ended
