@@ -28,6 +28,7 @@ _PASSES = 3  # Lloyd passes over the points; a fourth moves the recall by less t
 _NEAR = 64  # leaves that a point may move to
 _NEAR_GROUPS = 16
 _SAMPLE = 20_000  # points from which directions and code width are estimated
+_FEW_LEAVES = 4096  # so few are scored as fast as the groups to be left out are found
 _PARTS = 16  # shares of work handed to the threads
 _TOP_DEPTH = 3  # levels split before the threads take over
 
@@ -160,7 +161,7 @@ class _Builder:
     def _group(self, mean: F32Array, step: np.float32, passes: int) -> _Top:
         """Split the leaves' means into groups and tighten those; every mean may move to every group."""
         leaves = len(mean)
-        size = max(8, int(0.35 * np.sqrt(leaves)))
+        size = leaves if leaves <= _FEW_LEAVES and passes > 1 else max(8, int(0.35 * np.sqrt(leaves)))
         order, starts = self._split(mean, size)
         centre = np.zeros((len(starts) - 1, mean.shape[1]), np.float32)
         self._means(mean, order, starts, centre)

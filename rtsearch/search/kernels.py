@@ -1,4 +1,4 @@
-"""Small kernels that both building and searching use: codes, scores, selection, sorted lists, heaps."""
+"""Small kernels that both building and searching use: codes, scores, selection, sorted lists."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from rtsearch.search.compiled import kernel
 from rtsearch.search.layout import PAD
-from rtsearch.search.simd import BLOCK, score_block
+from rtsearch.search.simd import BLOCK, keep_below, score_block, score_keep
 
 __all__ = [
     "ROUNDING",
     "encode_point",
     "encode_query",
-    "heap_build",
-    "heap_pop",
     "insert",
+    "keep",
     "plain_score_block",
     "rotate",
     "score",
+    "score_and_keep",
     "select",
 ]
 
@@ -115,6 +115,35 @@ def score(plain, code, norm, block, query, scale, out, at, limit):
 
 
 @kernel
+def score_and_keep(plain, code, norm, block, query, scale, limit, point, value, item, count):
+    """Score one block and append what lies below the limit; see :func:`simd.score_keep`."""
+    if plain is None:
+        return score_keep(code, norm, block, query, scale, limit, point, value, item, count)
+    else:  # noqa: RET505
+        plain_score_block(code, norm, block, query, scale, value, count, limit)
+        kept = count
+        for lane in range(BLOCK):
+            value[kept] = value[count + lane]
+            item[kept] = point + lane
+            kept += np.int64(value[count + lane] < limit)
+        return kept
+
+
+@kernel
+def keep(plain, value, item, at, limit, to_value, to_item, count):
+    """Append those of value[at:at + 16] that lie below the limit; see :func:`simd.keep_below`."""
+    if plain is None:
+        return keep_below(value, item, at, limit, to_value, to_item, count)
+    else:  # noqa: RET505
+        for lane in range(BLOCK):
+            below = value[at + lane] < limit
+            to_value[count] = value[at + lane]
+            to_item[count] = item[at + lane]
+            count += np.int64(below)
+        return count
+
+
+@kernel
 def select(value, item, low, high, kth):
     """Reorder value[low:high], and item with it, so that position kth holds what sorting would put there.
 
@@ -161,38 +190,4 @@ def insert(value, item, count, room, new_value, new_item):
         place -= 1
     value[place] = new_value
     item[place] = new_item
-    return count
-
-
-@kernel
-def _sift_down(value, item, place, count):
-    moving, moving_item = value[place], item[place]
-    child = 2 * place + 1
-    while child < count:
-        if child + 1 < count and value[child + 1] < value[child]:
-            child += 1
-        if value[child] >= moving:
-            break
-        value[place] = value[child]
-        item[place] = item[child]
-        place = child
-        child = 2 * place + 1
-    value[place] = moving
-    item[place] = moving_item
-
-
-@kernel
-def heap_build(value, item, count):
-    """Arrange the first ``count`` entries as a heap, the smallest value on top."""
-    for place in range(count // 2 - 1, -1, -1):
-        _sift_down(value, item, place, count)
-
-
-@kernel
-def heap_pop(value, item, count):
-    """Take the top off a heap of ``count`` entries, which must be read before; return the new count."""
-    count -= 1
-    value[0] = value[count]
-    item[0] = item[count]
-    _sift_down(value, item, 0, count)
     return count
