@@ -54,7 +54,10 @@ class GraphWriter:
 
     def size_of(self, image: str) -> tuple[str, str]:
         """Height and width of a (batch, c, h, w) tensor, as vectors of one int64."""
-        return self.op("Shape", image, start=2, end=3), self.op("Shape", image, start=3, end=4)
+        # onnxruntime folds the shape of a tensor only when all its sides are known, and the first of them
+        # is not. So it is taken out first; once the shape is folded, nothing is left of it to run.
+        flat = self.op("ReduceMax", image, axes=(0, 1))
+        return self.op("Shape", flat, start=2, end=3), self.op("Shape", flat, start=3, end=4)
 
 
 def cell_centres(

@@ -82,6 +82,8 @@ def _yolox(model: onnx.ModelProto, view: GraphView) -> Layout | None:
         return None
     strides = sorted(levels)
     boxes, objectness, scores = ([levels[s][i] for s in strides] for i in range(3))
+    if not view.single(boxes[0]):
+        raise ModelError("a YOLOX of half precision; export it again in single precision")
     size_free = _size_free(view, [*boxes, *objectness, *scores])
     _raise_opset(model, size_free)
     graph = GraphWriter("rtsearch/")
@@ -93,9 +95,8 @@ def _yolox(model: onnx.ModelProto, view: GraphView) -> Layout | None:
     points, cells = cell_centres(graph, boxes, strides, offset=0)
     centre = graph.op("Add", graph.op("Mul", graph.rows(raw, 0, 2), cells), points)
     size = graph.op("Mul", graph.op("Exp", graph.rows(raw, 2, 4)), cells)
-    _add_outputs(
-        model, graph, graph.op("Concat", centre, size, axis=1), graph.op("Mul", certain, likely), True
-    )
+    decoded = graph.op("Concat", centre, size, axis=1)
+    _add_outputs(model, graph, decoded, graph.op("Mul", certain, likely), centres=True)
     return Layout(
         family="yolox",
         sources=(boxes, scores),
@@ -131,7 +132,11 @@ def _ultralytics(model: onnx.ModelProto, view: GraphView) -> Layout | None:
     corners = _tells_corners(view, boxes)
     selection = _selection(view, node.output[0])
     graph = GraphWriter("rtsearch/")
-    _add_outputs(model, graph, boxes, scores, not corners)
+    as_floats = (
+        name if view.single(name) else graph.op("Cast", name, to=TensorProto.FLOAT)
+        for name in (boxes, scores)
+    )
+    _add_outputs(model, graph, *as_floats, centres=not corners)
     return Layout(
         family="ultralytics",
         sources=([boxes], [scores]),
@@ -149,9 +154,10 @@ def _ultralytics(model: onnx.ModelProto, view: GraphView) -> Layout | None:
     )
 
 
-def _add_outputs(model: onnx.ModelProto, graph: GraphWriter, boxes: str, scores: str, centres: bool) -> None:
+def _add_outputs(
+    model: onnx.ModelProto, graph: GraphWriter, boxes: str, scores: str, *, centres: bool
+) -> None:
     """Name (batch, 4, N) boxes and (batch, C, N) scores, as float32 and one row per box."""
-    boxes, scores = (graph.op("Cast", name, to=TensorProto.FLOAT) for name in (boxes, scores))
     boxes = graph.op("Transpose", boxes, perm=(0, 2, 1))
     if centres:
         boxes = graph.op("MatMul", boxes, graph.constant(_CORNERS))

@@ -8,9 +8,7 @@ lines.
 from __future__ import annotations
 
 import ast
-import heapq
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -19,8 +17,9 @@ from onnx import TensorProto, helper
 from rtsearch.errors import ModelError, NotADetectorError
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry
 from rtsearch.models.coco import COCO_CLASSES
+from rtsearch.models.edit import rename, sort
 from rtsearch.models.layouts import recognise
-from rtsearch.models.prepare import RECIPE, finish, reads
+from rtsearch.models.prepare import RECIPE, finish
 from rtsearch.models.protobuf import load_model, save_model
 from rtsearch.models.spec import METADATA_KEY, ModelSpec
 from rtsearch.models.taps import TAPS, GraphView, find_taps
@@ -71,9 +70,9 @@ def prepare_onnx(
     if METADATA_KEY in props:
         raise ModelError(f"{path} is a prepared model already; it can be used as it is")
     signature = _signature(model)
-    _sort(model.graph)
+    sort(model.graph)
     image, shape = _input(model, path)
-    _rename(model.graph, {name: f"graph/{name}" for name in _RESERVED - {image}})
+    rename(model.graph, {name: f"graph/{name}" for name in _RESERVED - {image}})
     wh = (shape[3], shape[2]) if shape[2] and shape[3] else _metadata_wh(props)
     view = GraphView(model, image, wh)
     layout = recognise(model, view)
@@ -145,51 +144,8 @@ def _take_float(model: onnx.ModelProto, image: str) -> None:
     """Let the graph take float32 pictures, whatever precision it computes in."""
     wanted = next(entry for entry in model.graph.input if entry.name == image).type.tensor_type.elem_type
     if wanted != TensorProto.FLOAT:
-        _rename(model.graph, {image: "rtsearch/image"})
+        rename(model.graph, {image: "rtsearch/image"})
         model.graph.node.insert(0, helper.make_node("Cast", [image], ["rtsearch/image"], to=wanted))
-
-
-def _sort(graph: onnx.GraphProto) -> None:
-    """Nodes after those they read from, as ONNX asks for and some half precision converters forget."""
-    makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
-    missing = [len({makers[name] for name in reads(node) if name in makers}) for node in graph.node]
-    readers: dict[int, set[int]] = {}
-    for i, node in enumerate(graph.node):
-        for name in reads(node):
-            if name in makers:
-                readers.setdefault(makers[name], set()).add(i)
-    ready = [i for i, count in enumerate(missing) if not count]
-    heapq.heapify(ready)
-    order = []
-    while ready:
-        order.append(heapq.heappop(ready))
-        for reader in readers.get(order[-1], ()):
-            missing[reader] -= 1
-            if not missing[reader]:
-                heapq.heappush(ready, reader)
-    if len(order) != len(graph.node):
-        raise ModelError("the graph goes round in a circle")
-    nodes = [graph.node[i] for i in order]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    """Other names for tensors that have the names of the outputs to come."""
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
-        node.output[:] = [names.get(name, name) for name in node.output]
-        for inner in _branches(node):
-            _rename(inner, names)
-    for entry in (*graph.initializer, *graph.output):
-        entry.name = names.get(entry.name, entry.name)
-
-
-def _branches(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _metadata_wh(props: dict[str, str]) -> tuple[int, int]:

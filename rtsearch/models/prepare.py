@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -11,10 +10,11 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from rtsearch.errors import ModelError
+from rtsearch.models.edit import needed, reads, rename
 from rtsearch.models.spec import METADATA_KEY, ModelSpec, Tap
 from rtsearch.models.taps import Found
 
-__all__ = ["RECIPE", "finish", "reads"]
+__all__ = ["RECIPE", "finish"]
 
 RECIPE = 1  # raise it whenever a change here or in the converters changes what comes out of a network
 
@@ -33,14 +33,8 @@ def finish(model: onnx.ModelProto, image: str, found: list[Found], spec: ModelSp
     """
     taps = tuple(Tap(f"tap{i}", tap.role, tap.stride, tap.channels) for i, tap in enumerate(found))
     spec = dataclasses.replace(spec, taps=taps)
-    # A cast to the type that a tensor has already is taken out by the runtime.
-    named = [
-        helper.make_node("Cast", [f.tensor], [tap.name], name=tap.name, to=TensorProto.FLOAT)
-        for f, tap in zip(found, taps, strict=True)
-    ]
-    nodes = _needed([*model.graph.node, *named], ["boxes", "scores", *(tap.name for tap in taps)])
-    for node in nodes:
-        node.input[:] = ["images" if name == image else name for name in node.input]
+    _name_outputs(model.graph, image, found)
+    nodes = needed(model.graph, ["boxes", "scores", *(tap.name for tap in taps)])
     used = {name for node in nodes for name in reads(node)}
     finished = helper.make_model(
         helper.make_graph(
@@ -60,6 +54,18 @@ def finish(model: onnx.ModelProto, image: str, found: list[Found], spec: ModelSp
     return finished
 
 
+def _name_outputs(graph: onnx.GraphProto, image: str, found: list[Found]) -> None:
+    """The tensors take their new names where they are, as the runtime would copy those of added nodes."""
+    names = {image: "images"}
+    for i, tap in enumerate(found):
+        tensor = names.get(tap.tensor, tap.tensor)
+        if tap.single and tensor == tap.tensor:
+            names[tensor] = f"tap{i}"
+        else:  # of half precision, or a map in two roles
+            graph.node.append(helper.make_node("Cast", [tap.tensor], [f"tap{i}"], to=TensorProto.FLOAT))
+    rename(graph, names)
+
+
 def _sizes(spec: ModelSpec) -> tuple[int | str, int | str]:
     return ("height", "width") if spec.flexible else (spec.input_wh[1], spec.input_wh[0])
 
@@ -75,25 +81,6 @@ def _outputs(spec: ModelSpec) -> list[onnx.ValueInfoProto]:
 
 def _tensor(name: str, shape: list[int | str | None]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
-def _needed(nodes: list[onnx.NodeProto], outputs: list[str]) -> list[onnx.NodeProto]:
-    wanted = set(outputs)
-    kept = []
-    for node in reversed(nodes):
-        if wanted.intersection(node.output):
-            wanted.update(reads(node))
-            kept.append(node)
-    return kept[::-1]
-
-
-def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node reads, from within its branches and loop bodies too."""
-    yield from node.input
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                yield from reads(inner)
 
 
 def _try(model: onnx.ModelProto, spec: ModelSpec) -> None:

@@ -2,7 +2,8 @@
 
 A role names a map by what it is to the network, so one rule finds it in every family:
 
-    early4    the last map of stride 4 on the way in, before the picture is halved again (also 2, 8, 16, 32)
+    early4    the last map of stride 4 on the way in, before it is halved (also 2, 8, 16) or pooled (32)
+    deep32    the end of the way in: the map that is enlarged first
     neck8     what the box and the class branch of the level with stride 8 both start from
     class8    what the last convolution of the class branch reads
     box8      what the last convolution of the box branch reads
@@ -26,12 +27,13 @@ TAPS: dict[str, tuple[str, ...]] = {"yolo26": _NECKS, "yolox": _NECKS, "ultralyt
 
 @dataclass(frozen=True)
 class Found:
-    """A tensor of the graph that plays a role."""
+    """A tensor of the graph that plays a role; ``single`` tells float32 from half precision."""
 
     role: str
     tensor: str
     stride: int
     channels: int
+    single: bool = True
 
 
 class GraphView:
@@ -59,16 +61,21 @@ class GraphView:
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.producer = {name: node for node in self.nodes for name in node.output if name}
         self.order = {name: i for i, node in enumerate(self.nodes) for name in node.output if name}
-        self._shapes = {
-            entry.name: tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
-            for entry in (*graph.value_info, *graph.input, *graph.output)
+        self._types = {
+            entry.name: entry.type.tensor_type for entry in (*graph.value_info, *graph.input, *graph.output)
         }
 
     def shape(self, tensor: str) -> tuple[int, ...]:
         """Shape of a tensor; () where it is not known, 0 for a side that is not known."""
         if tensor in self.initializers:
             return tuple(self.initializers[tensor].dims)
-        return self._shapes.get(tensor, ())
+        known = self._types.get(tensor)
+        return tuple(dim.dim_value for dim in known.shape.dim) if known else ()
+
+    def single(self, tensor: str) -> bool:
+        """Whether a tensor is float32."""
+        known = self._types.get(tensor)
+        return known is not None and known.elem_type == onnx.TensorProto.FLOAT
 
     def stride(self, tensor: str) -> int:
         """Input pixels per cell of a (1, c, h, w) map; 0 for any other tensor."""
@@ -140,25 +147,30 @@ def find_taps(
         levels.setdefault(view.stride(node.output[0]), []).append(node)
     found = []
     for role in roles:
-        match = re.fullmatch(r"(early|neck|class|box)(\d+)", role)
+        match = re.fullmatch(r"(early|deep|neck|class|box)(\d+)", role)
         if match is None:
             raise ValueError(f"no such role of a map: {role}")
         kind, stride = match[1], int(match[2])
         tensor = (
-            _early(view, stride)
-            if kind == "early"
+            _on_the_way_in(view, kind, stride)
+            if kind in ("early", "deep")
             else _of_level(view, kind, levels.get(stride, []), classes)
         )
         if tensor and view.stride(tensor):
-            found.append(Found(role, tensor, view.stride(tensor), view.shape(tensor)[1]))
+            found.append(Found(role, tensor, view.stride(tensor), view.shape(tensor)[1], view.single(tensor)))
     return found
 
 
-def _early(view: GraphView, stride: int) -> str:
+def _on_the_way_in(view: GraphView, kind: str, stride: int) -> str:
     for node in view.nodes:
-        halves = node.op_type == "Conv" and view.stride(node.output[0]) == 2 * stride
-        if halves and view.stride(node.input[0]) == stride:
+        if not node.input or view.stride(node.input[0]) != stride:
+            continue
+        halved = node.op_type == "Conv" and view.stride(node.output[0]) == 2 * stride
+        enlarged = node.op_type in ("Resize", "Upsample")
+        if (kind == "early" and halved) or (kind == "deep" and enlarged):
             return str(node.input[0])
+        if kind == "early" and node.op_type == "MaxPool":
+            return str(view.last_convolutions(node.input[:1])[-1].input[0])
     return ""
 
 
