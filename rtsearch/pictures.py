@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import cv2
 import numpy as np
@@ -25,6 +25,8 @@ from rtsearch.headers import Header, read_header
 from rtsearch.records import U8Array
 
 __all__ = ["decode_photo", "photo_header", "quiet_decoders", "read_photo"]
+
+_STRIP_ROWS = 64
 
 
 def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
@@ -92,13 +94,27 @@ def _over_paper(data: U8Array) -> U8Array | None:
         return None
     if picture.ndim == 2 or picture.shape[2] != 4:
         return cast("U8Array | None", cv2.imdecode(data, cv2.IMREAD_COLOR))
-    if picture.dtype == np.uint16:
-        picture = (cast("NDArray[np.uint16]", picture) >> 8).astype(np.uint8)
     exif = next((bytes(m) for k, m in zip(kinds, metadata, strict=True) if k == cv2.IMAGE_METADATA_EXIF), b"")
-    alpha = cv2.cvtColor(picture[:, :, 3], cv2.COLOR_GRAY2BGR)
-    over = cv2.multiply(picture[:, :, :3], alpha, scale=1 / 255)
-    over = cv2.add(over, cv2.bitwise_not(alpha))  # white, times what alpha leaves of it
-    return _upright(cast(U8Array, over), _orientation(exif))
+    return _upright(_blend(picture), _orientation(exif))
+
+
+def _blend(picture: NDArray[Any]) -> U8Array:
+    """(h, w, 4) uint8 or uint16 to (h, w, 3) uint8 over white, in the memory of ``picture``.
+
+    Strip by strip, for a second picture of 100 megapixels might not fit; a strip shrinks, so what is written
+    never reaches what is still to be read.
+    """
+    height, width = picture.shape[:2]
+    flat = picture.reshape(-1).view(np.uint8)
+    for top in range(0, height, _STRIP_ROWS):
+        strip = picture[top : top + _STRIP_ROWS]
+        if strip.dtype == np.uint16:
+            strip = (strip >> 8).astype(np.uint8)
+        alpha = cv2.cvtColor(strip[:, :, 3], cv2.COLOR_GRAY2BGR)
+        over = cv2.multiply(strip[:, :, :3], alpha, scale=1 / 255)
+        over = cv2.add(over, cv2.bitwise_not(alpha))  # white, times what alpha leaves of it
+        flat[top * width * 3 : (top + len(strip)) * width * 3] = over.reshape(-1)
+    return flat[: height * width * 3].reshape(height, width, 3)
 
 
 def _orientation(exif: bytes) -> int:
