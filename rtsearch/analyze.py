@@ -104,6 +104,7 @@ class AnalyzeReport:
     """What an analysis did.
 
     Attributes:
+        damaged: fragments that were, and are no longer part of the library.
         found: photos below the folder.
         kept: of them, those that were known and unchanged.
         changed: photos that were known but have another size or date now; they were looked at again.
@@ -117,6 +118,7 @@ class AnalyzeReport:
         stages: times of the stages.
     """
 
+    damaged: list[str] = field(default_factory=list)
     found: int = 0
     kept: int = 0
     changed: int = 0
@@ -136,6 +138,7 @@ def analyze(
     pipeline: Pipeline,
     settings: Settings,
     *,
+    repair: bool = False,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> AnalyzeReport:
@@ -146,6 +149,7 @@ def analyze(
         library: the library's folder.
         pipeline: what looks at the photos.
         settings: section ``analyze``; the others are remembered in the library.
+        repair: look for damaged fragments first; their photos are looked at again.
         progress: called after every photo, from the calling thread.
         stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT or
             SIGTERM sets it.
@@ -163,7 +167,9 @@ def analyze(
     remembered = settings.model_dump(mode="json", include={"model", "detect", "analyze"})
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
+        damaged = writer.drop_damaged() if repair else []
         report, todo = _bring_down(writer, scan, photos)
+        report.damaged = [str(problem) for problem in damaged]
         run = _Run(writer, pipeline, settings, photos.resolve(), report)
         stop = stop or threading.Event()
         with quiet_decoders(), stop_on_signal(stop):

@@ -112,7 +112,8 @@ class Scene:
         detections: its objects, n of them.
         names: n class names.
         neighbours: the k nearest of each object.
-        thumbs: n tuples of up to k crops, (strip height, w, 3) uint8 BGR, or None where a
+        thumb_height: of the strips, px.
+        thumbs: n tuples of up to k crops, (thumb_height, w, 3) uint8 BGR, or None where a
             crop is not loaded yet.
         notes: short lines about the run, shown beside the frame.
     """
@@ -121,6 +122,7 @@ class Scene:
     detections: Detections
     names: tuple[str, ...]
     neighbours: Neighbours
+    thumb_height: int
     thumbs: tuple[tuple[U8Array | None, ...], ...]
     notes: tuple[str, ...] = ()
 

@@ -79,10 +79,10 @@ def colour_of(track: int, position: int) -> Colour:
     return PALETTE[(track if track >= 0 else position) % len(PALETTE)]
 
 
-def compose(scene: Scene, window_wh: tuple[int, int], header_height: int, thumb_height: int) -> U8Array:
+def compose(scene: Scene, window_wh: tuple[int, int], header_height: int) -> U8Array:
     """Draw a scene as a (height, width, 3) uint8 BGR picture of ``window_wh``."""
     picture = np.full((window_wh[1], window_wh[0], 3), _GROUND, np.uint8)
-    layout = lay_out(window_wh, header_height, thumb_height, len(scene.detections))
+    layout = lay_out(window_wh, header_height, scene.thumb_height, len(scene.detections))
     colours = [colour_of(int(t), i) for i, t in enumerate(scene.detections.track)]
     header = _header(scene, layout.header_height, colours)[:, : window_wh[0]]
     picture[: header.shape[0], : header.shape[1]] = header
@@ -152,5 +152,5 @@ def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...]) -> None:
         if x >= room:
             return
         width = min(height if thumb is None else thumb.shape[1], room - x)
-        strip[:, x : x + width] = _PLACEHOLDER if thumb is None else thumb[:height, :width]
+        strip[:, x : x + width] = _PLACEHOLDER if thumb is None else thumb[:, :width]
         x += width + _GAP_PX

@@ -1,0 +1,77 @@
+"""rtsearch analyze: photos to library."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, count_bar, print_json, settings_of, tell
+from rtsearch.config import Settings
+
+if TYPE_CHECKING:
+    from rtsearch.analyze import AnalyzeReport
+
+__all__ = ["analyze", "analyze_folder"]
+
+
+def analyze(
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
+    lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if need be.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop damaged fragments first, and look at their photos again.")
+    ] = False,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Look at every photo of a folder once and make its objects searchable.
+
+    Can be stopped with Ctrl-C, and even killed: the same command goes on where it was. Run again later, it
+    looks at new and changed photos and drops deleted ones.
+
+    [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
+    """
+    settings = settings_of(config, override)
+    report, objects = analyze_folder(photos, lib, settings, repair=repair)
+    if as_json:
+        print_json({**dataclasses.asdict(report), "library_objects": objects})
+    if report.interrupted:
+        tell("stopped; what was done is kept, the same command goes on from there")
+        raise typer.Exit(130)
+
+
+def analyze_folder(
+    photos: Path, lib: Path, settings: Settings, *, repair: bool = False
+) -> tuple[AnalyzeReport, int]:
+    """Analyse with a progress bar, then build the index; returns the report and the library's objects."""
+    from rtsearch.analyze import Progress, analyze
+    from rtsearch.index import open_index
+    from rtsearch.library import Library
+    from rtsearch.pipeline import open_pipeline
+
+    with open_pipeline(settings) as pipeline, count_bar("photos") as bar:
+        task = bar.add_task("analysing", total=None, rate=0.0)
+
+        def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.done, total=progress.total, rate=progress.photos_per_s)
+
+        report = analyze(photos, lib, pipeline, settings, repair=repair, progress=show)
+    for problem in report.damaged:
+        tell(f"[red]damaged[/red] {problem}")
+    for path, reason in [*report.failed[:20], *report.refused[:20]]:
+        tell(f"[yellow]left out[/yellow] {path}: {reason}")
+    if len(report.failed) > 20:
+        tell(f"... and {len(report.failed) - 20} more")
+    library = Library.open(lib)
+    rate = report.analysed / report.seconds if report.seconds else 0.0
+    tell(
+        f"{report.analysed:,} photos looked at in {report.seconds:.0f} s ({rate:.1f}/s), "
+        f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: "
+        f"{library.object_count:,} objects in {lib}"
+    )
+    if library.object_count and not report.interrupted:
+        open_index(library, settings, tell)
+    return report, library.object_count

@@ -1,0 +1,48 @@
+"""The commands, gathered."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rtsearch import __version__
+from rtsearch.cli import analyze, demo, doctor, library, model, query, run
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="rtsearch",
+    help="Reverse object search in real time: every object a camera sees, and the most similar ones of your "
+    "library below it.",
+    epilog="Start with: rtsearch model pull yolo26n, rtsearch analyze PHOTOS LIB, rtsearch run LIB",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"rtsearch {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("run")(run.run)
+app.command("analyze")(analyze.analyze)
+app.command("query")(query.query)
+app.add_typer(library.app, name="library")
+app.add_typer(model.app, name="model")
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)

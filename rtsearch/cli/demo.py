@@ -1,0 +1,55 @@
+"""rtsearch demo: the main job, from nothing, on real pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtsearch.cli.analyze import analyze_folder
+from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, print_json, settings_of, tell
+from rtsearch.cli.model import pull_model
+from rtsearch.cli.run import open_library, play_source
+
+__all__ = ["demo"]
+
+_SHEET_FROM = "skimage-coffee.png"
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where everything is written.")] = Path(
+        "demo-out"
+    ),
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Pull the network, analyse real photos, play a real clip, and write it all to a folder."""
+    from rtsearch.demo import demo_clip, gather_photos
+
+    # Every frame then has a strip, also those in which the network knows nothing.
+    settings = settings_of(config, ["detect.whole_image=true", *(override or ())])
+    clip = demo_clip()
+    pull_model(settings.model.name)
+    photos, lib = out / "photos", out / "library"
+    tell(f"{gather_photos(photos, clip)} photos from installed packages in {photos}")
+    analyze_folder(photos, lib, settings)
+    with open_library(lib, settings) as (pipeline, index):
+        from rtsearch.query import query_photo, save_sheet
+
+        save_sheet(query_photo(photos / _SHEET_FROM, pipeline, index, settings), settings, out / "sheet.png")
+        objects = len(index)
+    report = play_source(lib, str(clip), settings, out=out / "live.mp4", record=out / "live.jsonl")
+    summary = {"library_objects": objects, **dataclasses.asdict(report)}
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(summary)
+    for name in ("sheet.png", "live.mp4", "live.jsonl", "summary.json"):
+        tell(f"  {out / name}")
+    tell(
+        f"{report.frames_shown} frames at {report.fps:.1f}/s over {objects:,} objects. "
+        "Your own: rtsearch analyze PHOTOS LIB"
+    )

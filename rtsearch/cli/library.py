@@ -1,0 +1,105 @@
+"""rtsearch library: look at, check, rebuild and export a library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    LibraryFolder,
+    Overrides,
+    console,
+    print_json,
+    settings_of,
+    tell,
+)
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Look at, check, rebuild and export a library.", no_args_is_help=True)
+
+
+@app.command()
+def info(
+    lib: LibraryFolder, as_json: JsonFlag = False, config: ConfigFile = None, override: Overrides = None
+) -> None:
+    """What a library holds."""
+    from rtsearch.library import Library
+
+    settings = settings_of(config, override)
+    library = Library.open(lib)
+    facts = library.info()
+    facts = {
+        "photos": facts.pop("photos"),
+        "objects": facts.pop("objects"),
+        "failed": facts.pop("failed"),
+        "dim": settings.project.dim,
+        "model": facts["recipe"].get("model", "unknown"),
+        "bytes": facts.pop("bytes"),
+        **facts,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    recipe = facts.pop("recipe")
+    for name, value in facts.items():
+        console.print(
+            f"{name.replace('_', ' '):14s} {value:,}" if isinstance(value, int) else f"{name:14s} {value}"
+        )
+    console.print(f"{'input':14s} {'x'.join(str(side) for side in recipe.get('input_wh', []))} px")
+
+
+@app.command()
+def check(lib: LibraryFolder, as_json: JsonFlag = False) -> None:
+    """Read every byte and name what is damaged; exit code 2 if anything is."""
+    from rtsearch.library import Library, check_library
+
+    settings_of(None, None)
+    problems = check_library(Library.open(lib))
+    if as_json:
+        print_json(
+            {"problems": [{"file": p.file, "what": p.what, "photos": list(p.photos)} for p in problems]}
+        )
+    for problem in problems:
+        tell(f"[red]damaged[/red] {problem}")
+    if problems:
+        tell(f"to look at those photos again: rtsearch analyze --repair PHOTOS {lib}")
+        raise typer.Exit(2)
+    if not as_json:
+        tell(f"{lib} is sound")
+
+
+@app.command()
+def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides = None) -> None:
+    """Build the search index anew, for example with another dimension.
+
+    [bold]Example:[/bold] rtsearch library rebuild pictures.lib --set project.method=pca --set project.dim=32
+    """
+    from rtsearch.index import build_index
+    from rtsearch.library import Library
+
+    settings = settings_of(config, override)
+    index = build_index(Library.open(lib), settings, tell)
+    tell(f"{len(index):,} objects, {index.dim} dimensions")
+
+
+@app.command()
+def export(
+    lib: LibraryFolder,
+    vectors: Annotated[Path, typer.Option("--vectors", metavar="OUT.npz", help="File to write.")],
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Write path, xyxy, whole, label, score and vector (exactly as searched) of every object."""
+    from rtsearch.index import open_index
+    from rtsearch.library import Library, export_npz
+
+    settings = settings_of(config, override)
+    library = Library.open(lib)
+    index = open_index(library, settings, tell)
+    rows = export_npz(library, vectors, index.projection.apply)
+    tell(f"{rows:,} objects in {vectors}")

@@ -1,0 +1,115 @@
+"""rtsearch model: which networks there are, and how to get them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    Overrides,
+    bytes_bar,
+    console,
+    print_json,
+    settings_of,
+    tell,
+)
+
+__all__ = ["app", "pull_model"]
+
+app = typer.Typer(help="List, download, import and describe networks.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_models(as_json: JsonFlag = False) -> None:
+    """The networks that can be pulled, their licences, and which are here."""
+    from rtsearch.models import CATALOGUE, default_folder
+
+    folder = default_folder()
+    if as_json:
+        here = {entry.name: (folder / f"{entry.name}.onnx").is_file() for entry in CATALOGUE}
+        print_json([{**dataclasses.asdict(entry), "here": here[entry.name]} for entry in CATALOGUE])
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("name", "licence", "size", "input", "classes", "here", "about"):
+        table.add_column(column)
+    for entry in CATALOGUE:
+        there = "yes" if (folder / f"{entry.name}.onnx").is_file() else "no"
+        wh = "x".join(str(side) for side in entry.input_wh)
+        size = f"{entry.bytes / 1e6:.1f} MB"
+        table.add_row(entry.name, entry.licence, size, wh, str(entry.classes), there, entry.about)
+    console.print(table)
+    known = {entry.name for entry in CATALOGUE}
+    for path in sorted(folder.glob("*.onnx")):
+        if path.stem not in known:
+            console.print(f"imported: {path.stem}  ({path})")
+
+
+@app.command()
+def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="One of: rtsearch model list.")]) -> None:
+    """Download a network and prepare it; nothing to do if it is there.
+
+    [bold]Example:[/bold] rtsearch model pull yolo26n
+    """
+    path = pull_model(name)
+    tell(f"{name} is ready: {path}")
+
+
+def pull_model(name: str) -> Path:
+    """Pull with a progress bar, and show the licence."""
+    from rtsearch.models import catalogue_entry, default_folder
+    from rtsearch.models import pull as pull_into
+
+    entry = catalogue_entry(name)
+    with bytes_bar() as bar:
+        task = bar.add_task(name, total=entry.bytes)
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        path = pull_into(name, default_folder(), progress=show)
+    tell(f"{name}: weights under {entry.licence}, see {entry.licence_url}")
+    return path
+
+
+@app.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A YOLOX or Ultralytics export.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call it; default: the file's name.")
+    ] = None,
+) -> None:
+    """Prepare an exported detector: find its outputs and the maps that describe objects, by its graph.
+
+    [bold]Example:[/bold] rtsearch model import yolov8s.onnx, then --set model.name=yolov8s on every command
+    """
+    from rtsearch.models import default_folder, import_onnx
+
+    path, report = import_onnx(file, default_folder(), name)
+    for line in report:
+        tell(line)
+    tell(f"ready: {path}; use it with --set model.name={path.stem}")
+
+
+@app.command()
+def info(as_json: JsonFlag = False, config: ConfigFile = None, override: Overrides = None) -> None:
+    """The network that the settings name: family, licence, input, classes, taps."""
+    from rtsearch.models import ModelSpec, default_folder, resolve
+
+    settings = settings_of(config, override)
+    path = resolve(settings.model.name, default_folder())
+    facts = {"file": str(path), **dataclasses.asdict(ModelSpec.read(path))}
+    if as_json:
+        print_json(facts)
+        return
+    facts["taps"] = (
+        ", ".join(f"{tap['role']} ({tap['channels']} channels)" for tap in facts["taps"]) or "none"
+    )
+    facts["classes"] = f"{len(facts['classes'])}: {', '.join(facts['classes'][:8])}, ..."
+    for key, value in facts.items():
+        console.print(f"{key.replace('_', ' '):14s} {value}")

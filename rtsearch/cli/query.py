@@ -1,0 +1,51 @@
+"""rtsearch query: one photo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtsearch.cli.common import ConfigFile, JsonFlag, LibraryFolder, Overrides, print_json, settings_of, tell
+from rtsearch.cli.run import open_library
+
+__all__ = ["query"]
+
+
+def query(
+    lib: LibraryFolder,
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to look for.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of what was found.")
+    ] = None,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Find the objects of one photo and, for each, the most similar ones of the library.
+
+    [bold]Example:[/bold] rtsearch query pictures.lib cat.jpg --out sheet.png
+    """
+    settings = settings_of(config, override)
+    with open_library(lib, settings) as (pipeline, index):
+        from rtsearch.query import query_photo, save_sheet
+
+        answer = query_photo(photo, pipeline, index, settings)
+        if out is not None:
+            save_sheet(answer, settings, out)
+    if as_json:
+        print_json({"photo": str(photo), "objects": answer.objects})
+        return
+    if not answer.objects:
+        tell(f"no objects found in {photo}; try --set detect.threshold=0.1 or --set detect.whole_image=true")
+    for item in answer.objects:
+        near = item["neighbours"][0] if item["neighbours"] else None
+        nearest = (
+            f"nearest: {near['label']} in {near['photo']} at {near['distance']:.3f}"
+            if near
+            else "no neighbours"
+        )
+        tell(f"{item['label']} {item['score']:.2f} at {[round(v) for v in item['xyxy']]}; {nearest}")
+    if out is not None:
+        tell(f"sheet: {out}")

@@ -1,0 +1,91 @@
+"""One photo: its objects, the neighbours of each, and a sheet that shows them all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from rtsearch.config import Settings
+from rtsearch.errors import RecordError
+from rtsearch.index import SearchIndex
+from rtsearch.pictures import quiet_decoders, read_photo
+from rtsearch.pipeline import Pipeline
+from rtsearch.record import object_records
+from rtsearch.records import Detections, Frame, Scene, U8Array
+from rtsearch.render import compose
+from rtsearch.thumbs import ThumbCache
+
+__all__ = ["Answer", "query_photo", "save_sheet", "sheet"]
+
+_SHEET_HEADER_PX = 360
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one photo brings.
+
+    Attributes:
+        scene: frame, objects, neighbours and crops.
+        objects: the same as JSON can hold it; see ``record.object_records``.
+    """
+
+    scene: Scene
+    objects: list[dict[str, Any]]
+
+
+def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> Answer:
+    """Find a photo's objects and the nearest of the library to each.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    with quiet_decoders():
+        bgr = read_photo(photo, settings.analyze.max_photo_mp)
+    found = pipeline.detector.detect([bgr])[0]
+    vector = pipeline.describer.describe(bgr, found)
+    detections = Detections(found.xyxy, found.score, found.label, vector)
+    show, search = settings.show, settings.search
+    neighbours = index.search(vector, show.results, exact=search.exact, recall=search.recall)
+    cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+    thumbs = tuple(
+        tuple(cache.get(row, show.thumb_height) for row in rows if row >= 0)
+        for rows in neighbours.row.tolist()
+    )
+    names = pipeline.class_names
+    words = tuple(names[label] if label >= 0 else "whole image" for label in found.label.tolist())
+    notes = (
+        photo.name,
+        f"{len(detections)} objects found",
+        f"{len(index):,} objects from {index.library.photo_count:,} photos searched",
+    )
+    frame = Frame(0, time.monotonic(), None, bgr, str(photo))
+    scene = Scene(frame, detections, words, neighbours, show.thumb_height, thumbs, notes)
+    return Answer(scene, object_records(detections, names, neighbours, index))
+
+
+def sheet(answer: Answer, settings: Settings) -> U8Array:
+    """The scene as one picture that is high enough for every strip, (H, W, 3) uint8 BGR."""
+    strips = len(answer.scene.detections) * (answer.scene.thumb_height + 2)
+    return compose(answer.scene, (settings.show.window_wh[0], _SHEET_HEADER_PX + strips), _SHEET_HEADER_PX)
+
+
+def save_sheet(answer: Answer, settings: Settings, path: Path) -> None:
+    """Write the sheet as a picture; the format follows the name.
+
+    Raises:
+        RecordError: unknown format, or the file cannot be written.
+    """
+    try:
+        done, data = cv2.imencode(path.suffix or ".png", sheet(answer, settings))
+    except cv2.error:
+        raise RecordError(f"{path}: cannot write pictures of that kind; use .png or .jpg") from None
+    assert done  # imencode raises where it does not know the format
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror or error}") from None

@@ -1,0 +1,92 @@
+"""Sliders drawn into the picture, so that they look the same on every desktop and can be hidden.
+
+Pure: a panel of sliders is drawn at a place, and a mouse position inside it becomes a value. Ranges are those
+of the original application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rtsearch.records import U8Array
+from rtsearch.text import Colour, draw_text, text_wh
+
+__all__ = ["PANEL_WH", "SLIDERS", "Slider", "draw_sliders", "value_at"]
+
+_ROW_PX = 36
+_MARGIN_PX = 14
+_INK: Colour = (232, 232, 232)
+_TRACK: Colour = (84, 84, 84)
+_KNOB: Colour = (80, 175, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Slider:
+    """One setting that can be dragged.
+
+    Attributes:
+        label: what stands above it.
+        section: ``detect`` or ``show``.
+        key: of the setting.
+        low, high: its range.
+        step: values are multiples of it, counted from ``low``.
+    """
+
+    label: str
+    section: str
+    key: str
+    low: float
+    high: float
+    step: float
+
+
+SLIDERS = (
+    Slider("threshold", "detect", "threshold", 0.0, 1.0, 0.01),
+    Slider("max overlap", "detect", "max_overlap", 0.0, 1.0, 0.01),
+    Slider("header height", "show", "header_height", 100, 480, 1),
+    Slider("thumb height", "show", "thumb_height", 60, 420, 1),
+    Slider("results", "show", "results", 5, 100, 1),
+)
+
+PANEL_WH = (300, len(SLIDERS) * _ROW_PX + 12)
+
+
+def draw_sliders(picture: U8Array, xy: tuple[int, int], values: Sequence[float]) -> None:
+    """Draw the panel with its top left corner at ``xy``; one value per slider."""
+    x, y = xy
+    panel = picture[y : y + PANEL_WH[1], x : x + PANEL_WH[0]]
+    panel[:] = panel // 4 + np.uint8(20)
+    for i, (slider, value) in enumerate(zip(SLIDERS, values, strict=True)):
+        top = y + 6 + i * _ROW_PX
+        text = f"{value:.2f}" if slider.step < 1 else f"{value:.0f}"
+        draw_text(picture, slider.label, (x + _MARGIN_PX, top), 13, _INK)
+        draw_text(picture, text, (x + PANEL_WH[0] - _MARGIN_PX - text_wh(text, 13)[0], top), 13, _INK)
+        left, right, middle = x + _MARGIN_PX, x + PANEL_WH[0] - _MARGIN_PX, top + 25
+        knob = left + round((value - slider.low) / (slider.high - slider.low) * (right - left))
+        cv2.line(picture, (left, middle), (right, middle), _TRACK, 3, cv2.LINE_AA)
+        cv2.line(picture, (left, middle), (knob, middle), _KNOB, 3, cv2.LINE_AA)
+        cv2.circle(picture, (knob, middle), 6, _KNOB, -1, cv2.LINE_AA)
+
+
+def value_at(
+    xy: tuple[int, int], mouse_xy: tuple[int, int], held: int | None = None
+) -> tuple[int, float] | None:
+    """The slider under the mouse and the value it is dragged to; None beside the panel.
+
+    Args:
+        xy: top left corner of the panel.
+        mouse_xy: in the same pixels.
+        held: a slider that keeps following the mouse although it has left its row.
+    """
+    x, y = mouse_xy[0] - xy[0], mouse_xy[1] - xy[1]
+    row = (y - 6) // _ROW_PX if held is None else held
+    if held is None and not (0 <= x < PANEL_WH[0] and 0 <= row < len(SLIDERS)):
+        return None
+    slider = SLIDERS[row]
+    share = min(1.0, max(0.0, (x - _MARGIN_PX) / (PANEL_WH[0] - 2 * _MARGIN_PX)))
+    steps = round(share * (slider.high - slider.low) / slider.step)
+    return row, round(slider.low + steps * slider.step, 6)

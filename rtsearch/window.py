@@ -1,0 +1,212 @@
+"""The window: the only place that calls ``imshow`` and ``waitKey``, always from the main thread.
+
+``imshow`` without a display ends the process without an exception, so ``display_problem`` is asked first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from rtsearch.live import Controls
+from rtsearch.records import Scene, U8Array
+from rtsearch.sliders import PANEL_WH, SLIDERS, draw_sliders, value_at
+from rtsearch.text import Colour, draw_text, text_wh
+
+__all__ = ["HELP", "Window", "display_problem"]
+
+_log = logging.getLogger(__name__)
+
+_ESCAPE = 27
+_INK: Colour = (232, 232, 232)
+_ACCENT: Colour = (80, 175, 255)
+HELP = (
+    ("q, Esc", "quit"),
+    ("space", "pause"),
+    ("f", "full screen"),
+    ("s", "save the picture"),
+    ("c", "controls"),
+    ("h", "this help"),
+)
+
+
+def display_problem() -> str:
+    """Why no window can be opened here, or "" if one can."""
+    if sys.platform != "linux":
+        return ""
+    if os.environ.get("WAYLAND_DISPLAY"):
+        return ""
+    display = os.environ.get("DISPLAY", "")
+    if not display:
+        return "there is no display"
+    return "" if _answers(display) else f"the display {display} does not answer"
+
+
+def _answers(display: str) -> bool:
+    """Does an X server listen there? Without one, opening a window would end the process."""
+    host, _, number = display.rpartition(":")
+    number = number.partition(".")[0]
+    if not number.isdecimal():
+        return False
+    try:
+        if host in ("", "unix"):
+            with socket.socket(socket.AF_UNIX) as unix:
+                for path in (f"/tmp/.X11-unix/X{number}", f"\0/tmp/.X11-unix/X{number}"):
+                    if unix.connect_ex(path) == 0:
+                        return True
+            return False
+        with socket.create_connection((host, 6000 + int(number)), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+class Window:
+    """Shows pictures, takes keys and the mouse.
+
+    Args:
+        title: of the window; also the start of the names of saved pictures.
+        controls: changed by keys and sliders.
+        save_to: folder for saved pictures.
+    """
+
+    def __init__(self, title: str, controls: Controls, save_to: Path) -> None:
+        self._title = title
+        self._controls = controls
+        self._save_to = save_to
+        self._picture: U8Array | None = None
+        self._message, self._message_until_s = "", 0.0
+        self._show_help = False
+        self._show_sliders = not controls.show.fullscreen
+        self._held: int | None = None
+        self._fullscreen = False
+        self._redraw = False
+        flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
+        cv2.namedWindow(title, flags)
+        cv2.resizeWindow(title, *controls.show.window_wh)
+        cv2.setMouseCallback(title, self._on_mouse)
+        if controls.show.fullscreen:
+            self._toggle_fullscreen()
+
+    def show(self, scene: Scene, picture: U8Array) -> None:
+        """Show the picture of a scene, with the overlays that are on."""
+        self._picture = picture
+        self._paint()
+
+    def pump(self) -> bool:
+        """Handle keys; False once the user wants to leave or closed the window."""
+        key = cv2.pollKey()
+        if self._redraw and self._picture is not None:
+            self._paint()
+        if key >= 0 and not self._on_key(key & 0xFF):
+            return False
+        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1 or self._picture is None
+
+    def close(self) -> None:
+        """Close the window."""
+        cv2.destroyWindow(self._title)
+        cv2.pollKey()  # the desktop learns of it only when events are looked after
+
+    def _on_key(self, key: int) -> bool:
+        actions: dict[int, Callable[[], None]] = {
+            ord(" "): self._toggle_pause,
+            ord("f"): self._toggle_fullscreen,
+            ord("s"): self._save,
+            ord("h"): self._toggle_help,
+            ord("c"): self._toggle_sliders,
+        }
+        if key in (ord("q"), _ESCAPE):
+            return False
+        if key in actions:
+            actions[key]()
+            self._redraw = True
+        return True
+
+    def _toggle_pause(self) -> None:
+        self._controls.paused = not self._controls.paused
+
+    def _toggle_help(self) -> None:
+        self._show_help = not self._show_help
+
+    def _toggle_sliders(self) -> None:
+        self._show_sliders = not self._show_sliders
+
+    def _toggle_fullscreen(self) -> None:
+        self._fullscreen = not self._fullscreen
+        mode = cv2.WINDOW_FULLSCREEN if self._fullscreen else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
+
+    def _save(self) -> None:
+        if self._picture is None:
+            return
+        name = time.strftime("rtsearch-%Y%m%d-%H%M%S.png")
+        done = cv2.imwrite(str(self._save_to / name), self._picture)
+        self._message = f"saved {name}" if done else f"could not save {name} in {self._save_to}"
+        self._message_until_s = time.monotonic() + 2.5
+        _log.info("%s", self._message)
+
+    def _paint(self) -> None:
+        assert self._picture is not None
+        picture = self._picture.copy()
+        if self._show_sliders:
+            draw_sliders(picture, self._panel_xy(), self._values())
+        if self._show_help:
+            _draw_help(picture)
+        if self._controls.paused:
+            _draw_banner(picture, "paused")
+        elif time.monotonic() < self._message_until_s:
+            _draw_banner(picture, self._message)
+        cv2.imshow(self._title, picture)
+        self._redraw = False
+
+    def _panel_xy(self) -> tuple[int, int]:
+        return max(0, self._controls.show.window_wh[0] - PANEL_WH[0] - 8), 8
+
+    def _values(self) -> list[float]:
+        return [float(getattr(getattr(self._controls, s.section), s.key)) for s in SLIDERS]
+
+    def _on_mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
+        if not self._show_sliders or event == cv2.EVENT_LBUTTONUP:
+            self._held = None
+            return
+        starts = event == cv2.EVENT_LBUTTONDOWN
+        drags = (
+            event == cv2.EVENT_MOUSEMOVE and bool(flags & cv2.EVENT_FLAG_LBUTTON) and self._held is not None
+        )
+        if not (starts or drags):
+            return
+        hit = value_at(self._panel_xy(), (x, y), None if starts else self._held)
+        if hit is None:
+            return
+        self._held, value = hit
+        slider = SLIDERS[self._held]
+        section = getattr(self._controls, slider.section)
+        kind = type(getattr(section, slider.key))
+        setattr(self._controls, slider.section, section.model_copy(update={slider.key: kind(value)}))
+        self._redraw = True
+
+
+def _draw_help(picture: U8Array) -> None:
+    width, line_px = 280, 28
+    height = line_px * len(HELP) + 28
+    y, x = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    box = picture[y : y + height, x : x + width]
+    box[:] = box // 5 + 14
+    for i, (keys, does) in enumerate(HELP):
+        draw_text(picture, keys, (x + 22, y + 14 + i * line_px), 17, _ACCENT)
+        draw_text(picture, does, (x + 110, y + 14 + i * line_px), 17, _INK)
+
+
+def _draw_banner(picture: U8Array, text: str) -> None:
+    width, height = text_wh(text, 20)
+    x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - 34
+    box = picture[y - 8 : y + height + 8, max(0, x - 22) : x + width + 22]
+    box[:] = box // 5 + 14
+    draw_text(picture, text, (x, y), 20, _INK)
