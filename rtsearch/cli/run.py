@@ -37,8 +37,8 @@ def run(
         typer.Option(
             "--source",
             "-s",
-            help="Camera number, video file, http/rtsp/udp URL, photo, folder, [bold]random[/bold] (photos of "
-            "the library) or [bold]screen[/bold]; default: live.source, a camera.",
+            help="Camera number, video file, http/rtsp/udp URL, photo, folder, [bold]random[/bold] (photos "
+            "of the library) or [bold]screen[/bold]; default: live.source, a camera.",
         ),
     ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
@@ -187,8 +187,9 @@ def _window(controls: Controls) -> Iterator[Screen]:
 
 def _tell_report(report: LiveReport) -> None:
     stages = "  ".join(f"{name} {ms['p50']:.1f}" for name, ms in report.stage_ms.items())
+    latency = report.latency_ms
     tell(
         f"{report.frames_shown:,} frames at {report.fps:.1f}/s, {report.dropped:,} dropped, "
-        f"{report.objects:,} objects, {report.neighbours:,} neighbours; latency {report.latency_ms['p50']:.0f} ms (p99 "
-        f"{report.latency_ms['p99']:.0f}); median ms per frame: {stages}"
+        f"{report.objects:,} objects, {report.neighbours:,} neighbours; latency {latency['p50']:.0f} ms "
+        f"(p99 {latency['p99']:.0f}); median ms per frame: {stages}"
     )
