@@ -34,6 +34,8 @@ __all__ = ["AnalyzeReport", "Pipeline", "Progress", "analyze"]
 
 _log = logging.getLogger(__name__)
 
+# On two CPU cores 1, 2, 4 and 8 photos per call give the same rate within the noise (YOLO26n, 416 px: 0.92,
+# 0.95, 0.87 and 0.96 of the bare network); more would only take memory.
 PHOTOS_PER_CALL = 2
 # What decoded photos may take while they wait: 300 of them at 640 x 480, or one of 100 megapixels.
 BUDGET_BYTES = 256 << 20

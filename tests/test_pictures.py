@@ -147,14 +147,14 @@ def test_transparent_pixels_show_white(tmp_path: Path, suffix: str, scale: int) 
     assert np.abs(bgr[8:, :16] - (255, 127, 127)).max() <= 1
 
 
-@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_blending_agrees_with_the_formula(tmp_path: Path, depth: type) -> None:
+@pytest.mark.parametrize(("depth", "off"), [(np.uint8, 1), (np.uint16, 3)])
+def test_blending_agrees_with_the_formula(tmp_path: Path, depth: type, off: int) -> None:
     most = np.iinfo(depth).max
     bgra = np.random.default_rng(3).integers(0, most, (150, 31, 4), depth, endpoint=True)
     (tmp_path / "a.png").write_bytes(encoded(".png", bgra))
     share = bgra[:, :, 3:] / most
     expected = 255 * (bgra[:, :, :3] / most * share + 1 - share)
-    assert np.abs(read_photo(tmp_path / "a.png") - expected).max() <= 2
+    assert np.abs(read_photo(tmp_path / "a.png") - expected).max() <= off
 
 
 def upright(picture: np.ndarray, orientation: int) -> np.ndarray:
