@@ -176,6 +176,8 @@ def read_photos(folder: Path, fragment: Fragment) -> PhotoTable:
             if not table.schema_arrow.equals(PHOTO_SCHEMA) or table.metadata.num_rows != fragment.photos:
                 raise damaged(path, "not the table that the manifest names")
             columns = table.read()
+            if len(columns) != fragment.photos:
+                raise damaged(path, f"it gives {len(columns)} rows instead of {fragment.photos}")
             photos = PhotoTable(**{name: columns[name].to_pylist() for name in PHOTO_SCHEMA.names})
     except DamagedError:
         raise
@@ -200,8 +202,12 @@ def read_objects(
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             if not file.schema_arrow.equals(object_schema(dim)) or file.metadata.num_rows != fragment.objects:
                 raise damaged(path, "not the table that the manifest names")
+            rows = 0
             for batch in file.iter_batches(batch_rows, columns=list(columns)):
+                rows += len(batch)
                 yield {name: to_numpy(batch.column(name)) for name in columns}
+            if rows != fragment.objects:  # page headers, which no checksum covers, may lie
+                raise damaged(path, f"it gives {rows} rows instead of {fragment.objects}")
     except DamagedError:
         raise
     except _UNREADABLE as error:

@@ -1,0 +1,215 @@
+"""Damage to a library's files: found, named, and repaired by looking at the photos again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from blobs import BlobPipeline, content, expected_files, files, run, write_photos
+
+from rtsearch.analyze import analyze
+from rtsearch.config import Settings
+from rtsearch.errors import DamagedError
+from rtsearch.library import Library, Manifest, check_library
+from rtsearch.library.files import sha256_of
+from rtsearch.library.manifest import PARTS, FragmentFiles, StoredFile
+
+COUNT = 20
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos, and a library of them in several fragments."""
+    folder = tmp_path_factory.mktemp("sound")
+    write_photos(folder / "photos", COUNT)
+    run(folder / "photos", folder / "lib", commit_photos=6)
+    return folder
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    shutil.copytree(sound / "lib", tmp_path / "lib")
+    return tmp_path / "lib"
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
+
+
+def flip_data(path: Path) -> None:
+    """The last byte of the first column: footers hold bytes that nothing depends on."""
+    column = pq.read_metadata(path).row_group(0).column(0)
+    data = bytearray(path.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start + column.total_compressed_size - 1] ^= 4
+    path.write_bytes(bytes(data))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def lengthen(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"more")
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+DAMAGE = [flip, truncate, lengthen, remove]
+
+
+def damaged_file(folder: Path, part: str) -> tuple[Path, set[str], int]:
+    """A file of the second fragment, its photos with objects, and the number of all its photos."""
+    library = Library.open(folder)
+    fragment = library.fragments[1]
+    photos = library.photos()
+    inside = range(library.fragments[0].photos, library.fragments[0].photos + fragment.photos)
+    with_objects = {photos.path[i] for i in inside if photos.state[i] == "ok"}
+    return fragment.path(folder, part), with_objects, fragment.photos
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("part", PARTS)
+def test_check_names_the_file_and_the_photos(folder: Path, part: str, damage) -> None:
+    path, with_objects, all_photos = damaged_file(folder, part)
+    damage(path)
+    problems = check_library(Library.open(folder))
+    assert [problem.file for problem in problems] == [f"{part}/{path.name}"]
+    problem = problems[0]
+    if part == "images":
+        assert problem.photo_count == all_photos
+    else:
+        assert set(problem.photos) == with_objects
+        assert problem.photo_count == len(with_objects)
+        assert problem.photos[0] in str(problem)
+    assert problem.file in str(problem)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("part", PARTS)
+def test_repair_looks_at_the_photos_again(sound: Path, folder: Path, part: str, damage) -> None:
+    path, _, all_photos = damaged_file(folder, part)
+    damage(path)
+    pipeline = BlobPipeline()
+    report = analyze(sound / "photos", folder, pipeline, Settings(), repair=True)
+    assert report.analysed == all_photos
+    assert [text.partition(":")[0] for text in report.damaged] == [f"{part}/{path.name}"]
+    assert content(folder) == content(sound / "lib")
+    assert check_library(Library.open(folder)) == []
+    assert files(folder) == expected_files(folder)
+
+
+def test_repair_of_a_sound_library_does_nothing(sound: Path, folder: Path) -> None:
+    stamp = Library.open(folder).stamp
+    report = analyze(sound / "photos", folder, BlobPipeline(), Settings(), repair=True)
+    assert (report.damaged, report.analysed) == ([], 0)
+    assert Library.open(folder).stamp == stamp
+
+
+@pytest.mark.parametrize("part", ["images", "objects"])
+def test_reading_damage_names_the_file_and_the_way_out(sound: Path, folder: Path, part: str) -> None:
+    for damage in (flip_data, truncate, lengthen, remove):
+        path = damaged_file(folder, part)[0]
+        whole = path.read_bytes()
+        damage(path)
+        library = Library.open(folder)
+        with pytest.raises(DamagedError, match=r"is damaged \(.*--repair") as caught:
+            library.photos() if part == "images" else list(library.objects())
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        if part == "images":
+            with pytest.raises(DamagedError, match="--repair"):
+                run(sound / "photos", folder)
+        path.write_bytes(whole)
+
+
+def test_no_flipped_bit_upsets_the_reader(folder: Path) -> None:
+    """Not even in the headers, which no checksum covers before they are parsed."""
+    library = Library.open(folder)
+    rng = np.random.default_rng(0)
+    for part in ("images", "objects"):
+        path = library.fragments[0].path(folder, part)
+        whole = path.read_bytes()
+        rows = library.fragments[0].photos if part == "images" else library.fragments[0].objects
+        ends = np.r_[rng.integers(0, 400, 60), rng.integers(len(whole) - 1500, len(whole), 140)]
+        for place in ends % len(whole):
+            data = bytearray(whole)
+            data[place] ^= 1 << int(rng.integers(0, 8))
+            path.write_bytes(bytes(data))
+            try:
+                if part == "images":
+                    read = len(library.photos()) - (COUNT - rows)
+                else:
+                    read = sum(len(batch["label"]) for batch in library.objects())
+                    read -= library.object_count - rows
+            except DamagedError as error:
+                read = rows if path.name in str(error) else -1
+            assert read == rows
+        path.write_bytes(whole)
+
+
+# What the hashes cannot see: files written wrongly from the start ------------------------------------
+
+
+def rewrite(folder: Path, part: str, **columns: object) -> None:
+    """Replace columns of a table of the first fragment, and have the manifest agree."""
+    manifest = Manifest.read(folder)
+    fragment = manifest.fragments[0]
+    path = fragment.path(folder, part)
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        i = table.schema.get_field_index(name)
+        field = table.schema.field(i)
+        table = table.set_column(i, field, pa.array(values, type=field.type))
+    pq.write_table(table, path)
+    stored = {p: fragment.stored(p) for p in PARTS}
+    stored[part] = StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
+    fragments = (fragment.model_copy(update={"files": FragmentFiles(**stored)}), *manifest.fragments[1:])
+    manifest.model_copy(update={"fragments": fragments}).write(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("photo", 99, "a photo that is not there"),
+        ("photo", -1, "a photo that is not there"),
+        ("thumb_offset", 10**12, "outside its pack"),
+        ("thumb_bytes", -5, "outside its pack"),
+        ("score", float("nan"), "NaN"),
+    ],
+)
+def test_values_out_of_range(folder: Path, column: str, value: float, words: str) -> None:
+    n = Library.open(folder).fragments[0].objects
+    good = np.concatenate([batch[column] for batch in Library.open(folder).objects((column,))])[:n]
+    bad = good.copy()
+    bad[-1] = value
+    rewrite(folder, "objects", **{column: bad})
+    problems = check_library(Library.open(folder))
+    assert len(problems) == 1
+    assert words in problems[0].what
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/passwd", "a/../../b", ""])
+def test_photo_paths_that_lead_outside_are_refused_on_reading(folder: Path, path: str) -> None:
+    n = Library.open(folder).fragments[0].photos
+    rewrite(folder, "images", path=[path, *(f"{i}.jpg" for i in range(n - 1))])
+    with pytest.raises(DamagedError, match="leads out of the photo root"):
+        Library.open(folder).photos()
+
+
+def test_a_photo_in_two_fragments(folder: Path) -> None:
+    library = Library.open(folder)
+    n = library.fragments[0].photos
+    twice = library.photos().path[-1]
+    rewrite(folder, "images", path=[*library.photos().path[: n - 1], twice])
+    problems = check_library(Library.open(folder))
+    assert [problem.photos for problem in problems] == [(twice,)]
+    assert "repeats" in problems[0].what
