@@ -18,6 +18,7 @@ from rtsearch.errors import ConfigError
 
 __all__ = [
     "AnalyzeSettings",
+    "DescribeSettings",
     "DetectSettings",
     "LiveSettings",
     "ModelSettings",
@@ -71,16 +72,26 @@ class DetectSettings(_Section):
     whole_image: bool = False
 
 
+class DescribeSettings(_Section):
+    """What makes two objects alike; fixed when an index is built, changed without analysing again.
+
+    Attributes:
+        meaning: 1 compares what kind of thing an object is, 0 what it looks like.
+    """
+
+    meaning: Share = 0.5
+
+
 class ProjectSettings(_Section):
     """How descriptions become the shorter vectors that are searched; fixed when an index is built.
 
     Attributes:
-        method: Gaussian ``random`` projection, or ``pca``.
+        method: what shortens the looks: ``pca``, fitted on the library, or a Gaussian ``random`` projection.
         dim: dimensions that are searched.
-        seed: of the random projection.
+        seed: of all that is random.
     """
 
-    method: Literal["random", "pca"] = "random"
+    method: Literal["pca", "random"] = "pca"
     dim: Annotated[int, Field(ge=2, le=1000)] = 64
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
 
@@ -156,6 +167,7 @@ class Settings(_Section):
 
     model: ModelSettings = ModelSettings()
     detect: DetectSettings = DetectSettings()
+    describe: DescribeSettings = DescribeSettings()
     project: ProjectSettings = ProjectSettings()
     search: SearchSettings = SearchSettings()
     analyze: AnalyzeSettings = AnalyzeSettings()

@@ -1,25 +1,52 @@
 """One vector per object, from the pass that found it.
 
-Each tap of the network is averaged over the object's box: a cell counts by the share of it that the box
-covers, so a box of any size, even one smaller than a cell, has a mean that moves smoothly with it. Each tap's
-mean is scaled to unit length; the log-odds of the classes follow. The description is a row of blocks whose
-mutual scale means nothing yet: centring, scaling and weighting happen where a library is indexed.
+    form     taps of the network, averaged over the box and scaled to unit length
+    colour   a histogram of the box in the picture, see ``colour.py``
+    class    square root of the probability of every class
+
+The average over a tap gives a cell the weight of its part inside the box, times a bell around the box's
+middle: the corners of a box are mostly background. Square roots make the distance of two objects' classes
+that of two distributions (Hellinger). A whole image has no class, so its class block is zero: the objects in
+it would outvote its looks.
+
+The blocks stand side by side as they are; how they are scaled, weighed and shortened is decided where a
+library is indexed.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch.colour import COLOUR_BINS, colour_histograms
 from rtsearch.models.spec import ModelSpec
 from rtsearch.records import F32Array, U8Array
 
-__all__ = ["Describer"]
+__all__ = ["Describer", "roi_means"]
 
 _log = logging.getLogger(__name__)
+
+_SIGMA = 0.5  # of the bell, in half sides of the box; .35 to .7 score alike, no bell 1 to 5 points lower
+
+
+class _Found(Protocol):
+    """What is read of the objects that a detector found; n of them, see ``detect.py``."""
+
+    @property
+    def xyxy(self) -> F32Array: ...
+    @property
+    def logits(self) -> F32Array: ...
+    @property
+    def whole(self) -> NDArray[np.bool_]: ...
+    @property
+    def maps(self) -> tuple[F32Array, ...]: ...
+    @property
+    def input_xyxy(self) -> F32Array: ...
+    @property
+    def input_wh(self) -> tuple[int, int]: ...
 
 
 class Describer:
@@ -34,55 +61,62 @@ class Describer:
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._blocks = [(f"tap{i}", tap.channels) for i, tap in enumerate(spec.taps)]
-        self._blocks.append(("class", len(spec.classes)))
+        blocks = [("form", tap.role, tap.channels) for tap in spec.taps]
+        blocks += [("colour", "colour", COLOUR_BINS), ("class", "class", len(spec.classes))]
         if not spec.taps:
-            _log.warning("%s has no taps: objects are described by class scores alone", spec.name)
-        self.dim = sum(width for _, width in self._blocks)
+            _log.warning("%s has no taps: objects are described by class scores and colour alone", spec.name)
+        self.dim = sum(width for _, _, width in blocks)
         self.recipe: dict[str, Any] = {
-            "name": "taps-and-class",
+            "name": "form-colour-class",
             "version": 1,
-            "blocks": [{"name": name, "width": width} for name, width in self._blocks],
+            "blocks": [{"kind": kind, "name": name, "width": width} for kind, name, width in blocks],
         }
+        # The kernel is compiled or loaded now, not on the first picture with an object.
+        colour_histograms(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 4), np.float32))
 
-    def describe(self, bgr: U8Array, found: Any) -> F32Array:
+    def describe(self, bgr: U8Array, found: _Found) -> F32Array:
         """(n, dim) float32, one row per object of ``found``, every number finite.
 
         Args:
             bgr: (H, W, 3) uint8, the picture the objects were found in.
             found: what the detector says of it.
         """
-        with np.errstate(invalid="ignore", over="ignore"):  # a broken network; repaired below
-            blocks = [_unit(roi_means(tap, found.input_xyxy, found.input_wh)) for tap in found.maps]
-            description: F32Array = np.concatenate([*blocks, found.logits], axis=1)
+        with np.errstate(all="ignore"):  # of a broken network; its NaN and infinity become 0 below
+            form = [_unit(roi_means(tap, found.input_xyxy, found.input_wh)) for tap in found.maps]
+            certainty = np.exp(-0.5 * np.logaddexp(0, -found.logits)) * ~found.whole[:, None]
+        colour = colour_histograms(bgr, found.xyxy)
+        description: F32Array = np.concatenate([*form, colour, certainty], axis=1, dtype=np.float32)
         return np.nan_to_num(description, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def roi_means(tap_map: F32Array, xyxy: F32Array, input_wh: tuple[int, int]) -> F32Array:
-    """(n, c) float32: the mean of a (c, h, w) map over each of (n, 4) boxes in input pixels."""
-    _, height, width = tap_map.shape
+def roi_means(tap: F32Array, xyxy: F32Array, input_wh: tuple[int, int]) -> F32Array:
+    """(n, c) float32: the weighted mean of a (c, h, w) map over each of (n, 4) boxes in input pixels."""
+    channels, height, width = tap.shape
     boxes = xyxy.astype(np.float64) * np.tile([width / input_wh[0], height / input_wh[1]], 2)
-    columns = _coverage(boxes[:, 0], boxes[:, 2], width)
-    rows = _coverage(boxes[:, 1], boxes[:, 3], height)
-    means: F32Array = np.einsum("chn,nh->nc", tap_map @ columns.T, rows, optimize=True)
+    rows = _cell_weights(boxes[:, 1], boxes[:, 3], height)
+    columns = _cell_weights(boxes[:, 0], boxes[:, 2], width)
+    weights = (rows[:, :, None] * columns[:, None, :]).reshape(len(boxes), height * width)
+    means: F32Array = weights.astype(np.float32) @ tap.reshape(channels, height * width).T
     return means
 
 
-def _coverage(start: NDArray[np.float64], end: NDArray[np.float64], cells: int) -> F32Array:
-    """(n, cells) float32: how much of each cell lies between start and end, summing to 1 per row.
+def _cell_weights(start: NDArray[np.float64], end: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
+    """(n, cells): the weight of each cell for an interval in cells, summing to 1 per row.
 
-    An empty interval stands for the cell it lies in; one beyond the map for the nearest cell.
+    An interval shorter than a cell, or beside the map, stands for the cell-long one around its middle.
     """
-    centre = np.clip((start + end) / 2, 0.5, cells - 0.5)
-    tiny = ~(np.clip(end, 0, cells) - np.clip(start, 0, cells) > 1e-3)
-    start, end = np.where(tiny, centre - 0.5, start), np.where(tiny, centre + 0.5, end)
+    start, end = np.clip(start, 0, cells), np.clip(end, 0, cells)
+    middle, half = (start + end) / 2, np.maximum((end - start) / 2, 0.5)
+    middle = np.clip(middle, 0.5, cells - 0.5)[:, None]
+    half = half[:, None]
     edge = np.arange(cells)
-    share = np.minimum(end[:, None], edge + 1) - np.maximum(start[:, None], edge)
-    share = np.clip(share, 0, None)
-    normalised: F32Array = (share / share.sum(1, keepdims=True)).astype(np.float32)
-    return normalised
+    inside = np.clip(np.minimum(middle + half, edge + 1) - np.maximum(middle - half, edge), 0, None)
+    weight = inside * np.exp(-0.5 * ((edge + 0.5 - middle) / half / _SIGMA) ** 2)
+    weights: NDArray[np.float64] = weight / weight.sum(1, keepdims=True)
+    return weights
 
 
-def _unit(vectors: F32Array) -> F32Array:
-    unit: F32Array = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-6))
+def _unit(vectors: F32Array) -> NDArray[np.float64]:
+    length = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    unit: NDArray[np.float64] = vectors / np.maximum(length, 1e-12)
     return unit

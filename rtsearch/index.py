@@ -36,7 +36,7 @@ __all__ = ["SearchIndex", "build_index", "open_index"]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _TABLE = {
     "photo": np.int32,
     "xyxy": np.float32,
@@ -119,7 +119,7 @@ def open_index(library: Library, settings: Settings, tell: Told = _log.info) -> 
 
     Args:
         library: an opened library.
-        settings: its section ``project`` shapes the index.
+        settings: its sections ``describe`` and ``project`` shape the index.
         tell: gets a line when something takes a while.
 
     Raises:
@@ -164,13 +164,15 @@ def build_index(library: Library, settings: Settings, tell: Told = _log.info) ->
 
 
 def _folder(library: Library, settings: Settings) -> Path:
-    shape = json.dumps(settings.project.model_dump(mode="json"), sort_keys=True)
+    shape = json.dumps(settings.model_dump(mode="json", include={"describe", "project"}), sort_keys=True)
     key = hashlib.sha256(f"{_FORMAT} {library.stamp} {shape}".encode()).hexdigest()[:16]
     return library.folder / "index" / key
 
 
 def _build(library: Library, settings: Settings, folder: Path) -> None:
-    projection = Projection.fit((b["vector"] for b in library.objects(("vector",))), settings.project)
+    vectors = (batch["vector"] for batch in library.objects(("vector",)))
+    blocks = library.space.recipe.get("describe", {}).get("blocks", ())
+    projection = Projection.fit(vectors, settings.project, blocks, settings.describe.meaning)
     projection.save(folder)
     searched = np.empty((library.object_count, projection.dim), np.float32)
     table = _empty_table(library.object_count)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive import roi_mean
 
+from rtsearch.colour import colour_histograms
 from rtsearch.describe import Describer, roi_means
 from rtsearch.models.spec import ModelSpec, Tap
 
@@ -70,7 +71,7 @@ def test_means_agree_with_the_obvious_way(boxes):
     objects = found(boxes)
     for tap_map in objects.maps:
         means = roi_means(tap_map, objects.input_xyxy, WH)
-        expected = [roi_mean(tap_map, box, WH) for box in objects.input_xyxy]
+        expected = [roi_mean(tap_map, box, WH, 0.5) for box in objects.input_xyxy]
         assert means.dtype == np.float32
         np.testing.assert_allclose(means, np.reshape(expected, means.shape), rtol=1e-4, atol=1e-5)
 
@@ -108,12 +109,34 @@ def test_an_object_is_described_alike_whoever_is_beside_it():
         np.testing.assert_allclose(describer.describe(PICTURE, alone)[0], vectors[i], rtol=1e-3, atol=1e-4)
 
 
-def test_without_taps_says_so_and_falls_back_to_class_scores(caplog):
+def test_without_taps_says_so_and_falls_back_to_class_and_colour(caplog):
     describer = Describer(spec(taps=()))
     assert "no taps" in caplog.text
     objects = found([[8, 8, 24, 40]])
     objects.maps = ()
-    np.testing.assert_allclose(describer.describe(PICTURE, objects)[:, -3:], objects.logits)
+    vector = describer.describe(PICTURE, objects)[0]
+    np.testing.assert_allclose(vector[:-3], colour_histograms(PICTURE, objects.xyxy)[0])
+    np.testing.assert_allclose(vector[-3:], np.sqrt(1 / (1 + np.exp(-objects.logits[0]))), rtol=1e-5)
+
+
+def test_form_blocks_have_unit_length():
+    vector = Describer(spec()).describe(PICTURE, found([[8, 8, 24, 40]]))[0]
+    np.testing.assert_allclose([np.linalg.norm(vector[:5]), np.linalg.norm(vector[5:12])], 1, rtol=1e-5)
+
+
+def test_a_whole_image_has_no_class():
+    objects = found([[0, 0, 64, 48], [8, 8, 24, 40]])
+    objects.whole[0] = True
+    vectors = Describer(spec()).describe(PICTURE, objects)
+    assert not vectors[0, -3:].any()
+    assert vectors[1, -3:].any()
+
+
+@pytest.mark.parametrize("logit", [-1e4, -100.0, 0.0, 100.0, 1e4])
+def test_extreme_scores_stay_probabilities(logit):
+    objects = found([[8, 8, 24, 40]])
+    objects.logits[:] = logit
+    assert 0 <= Describer(spec()).describe(PICTURE, objects)[0, -1] <= 1
 
 
 def test_recipe_is_json_and_tells_the_layout_apart():
