@@ -4,7 +4,7 @@
     split     at the median of the widest dimension down to leaves of ``leaf_size`` points (Bentley 1975)
     tighten   a few passes of Lloyd's algorithm (1982) in which a point looks only at the leaves near its own
     group     the same once more on the leaves' means
-    fill      7-bit codes in blocks of 16, boxes, radii
+    fill      7-bit codes in blocks of 16, boxes
 
 Nothing depends on the number of threads: each leaf is worked on by one thread, all random choices are seeded.
 """
@@ -99,7 +99,7 @@ class _Builder:
         kept = np.diff(starts) > 0
         starts = np.append(starts[:-1][kept], n)
         top = self._group(mean[kept], step, 3)
-        return self._fill(rotated, order, starts, mean[kept], top, (centre, axes, step))
+        return self._fill(rotated, order, starts, top, (centre, axes, step))
 
     def _share(self, work: Work, count: int) -> None:
         """Run work(first, last) over 0..count, in the threads where there is enough of it."""
@@ -205,7 +205,6 @@ class _Builder:
         rotated: F32Array,
         order: I32Array,
         starts: I64Array,
-        mean: F32Array,
         top: _Top,
         frame: tuple[F32Array, F32Array, np.float32],
     ) -> TreeArrays:
@@ -229,17 +228,12 @@ class _Builder:
         filled |= {"vector": self.vectors[order], "leaf_block": leaf_block, **top._asdict()}
         arrays = {name: filled.get(name, np.empty(shape, dtype)) for name, (dtype, shape) in shapes.items()}
         tree = TreeArrays(**arrays)
-        spread, radius = np.empty(len(ranked), np.float32), np.empty(len(ranked), np.float32)
-        mean = mean[ranked]
+        slots = np.flatnonzero(top.slot_leaf >= 0)
+        tree.slot_leaf[slots] = np.arange(len(slots))
+        tree.lower[:], tree.upper[:] = 255, 0
 
         def work(a: int, b: int) -> None:
-            kernels.fill_leaves(rotated, order, new_starts, mean, tree, spread, radius, a, b)
+            kernels.fill_leaves(rotated, order, new_starts, slots, tree, a, b)
 
         self._share(work, len(ranked))
-        held = top.slot_leaf >= 0
-        tree.slot_leaf[held] = np.arange(len(ranked))
-        for target, source in ((tree.slot_spread, spread), (tree.slot_radius, radius)):
-            target[:] = 0
-            target[held] = source
-        tree.slot_norm[held] -= spread
         return tree

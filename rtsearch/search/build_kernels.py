@@ -147,7 +147,7 @@ def near_leaves(plain, mean, step, top, slot_leaf, probes, near, first, last):
         groups = 0
         limit = FAR
         for block in range(group_code.shape[0]):
-            if score(plain, group_code, group_norm, block, code, scale, out, 0, limit):
+            if score(plain, group_code, group_norm, block, code, scale, out, 0) < limit:
                 for lane in range(BLOCK):
                     if out[lane] < limit:
                         groups = insert(
@@ -158,7 +158,7 @@ def near_leaves(plain, mean, step, top, slot_leaf, probes, near, first, last):
         limit = FAR
         for g in group_item[:groups]:
             for block in range(group_slot[g], group_slot[g + 1]):
-                if score(plain, slot_code, slot_norm, block, code, scale, out, 0, limit):
+                if score(plain, slot_code, slot_norm, block, code, scale, out, 0) < limit:
                     for lane in range(BLOCK):
                         if out[lane] < limit:
                             count = insert(
@@ -189,7 +189,7 @@ def tighten(plain, rotated, order, starts, mean, step, near, new, first, last):
             best = FAR
             best_leaf = leaf
             for block in range(blocks):
-                if score(plain, leaf_code, leaf_norm, block, code, scale, out, 0, best):
+                if score(plain, leaf_code, leaf_norm, block, code, scale, out, 0) < best:
                     for lane in range(BLOCK):
                         if out[lane] < best:
                             best = out[lane]
@@ -212,22 +212,29 @@ def sort_by_leaf(leaf_of, order, starts):
 
 
 @kernel
-def fill_leaves(rotated, order, starts, mean, tree, spread, radius, first, last):
-    """Write blocks, boxes, radii and spreads of leaves first..last; ``tree`` is a TreeArrays."""
+def _fill_box(low, high, step, slot, lower, upper):
+    """Round a leaf's bounding box outwards to the grid of the boxes and write it to its slot."""
+    inverse = np.float32(2) / step
+    for e in range(low.size):
+        place = (e >> 2) * 4 * BLOCK + 4 * (slot % BLOCK) + (e & 3)
+        below = np.floor(low[e] * inverse + np.float32(128))
+        above = np.ceil(high[e] * inverse + np.float32(128))
+        lower[slot // BLOCK, place] = np.uint8(min(max(below, np.float32(0)), np.float32(255)))
+        upper[slot // BLOCK, place] = np.uint8(min(max(above, np.float32(0)), np.float32(255)))
+
+
+@kernel
+def fill_leaves(rotated, order, starts, slots, tree, first, last):
+    """Write blocks and boxes of leaves first..last, and lower their slots' norms by a quarter of the mean
+    squared radius; ``tree`` is a TreeArrays, slots[leaf] the leaf's slot.
+    """
     width = rotated.shape[1]
-    lost = ROUNDING * np.float32(width)
     step = tree.step[0]
-    decoded = np.empty(width, np.float32)
-    block_code = np.empty((1, BLOCK * width), np.uint8)
+    mean, low, high = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     for leaf in range(first, last):
-        encode_point(mean[leaf], step, block_code, 0, 0)
-        for e in range(width):
-            value = np.int32(block_code[0, (e >> 2) * 4 * BLOCK + (e & 3)])
-            decoded[e] = np.float32(value - 64) * step
-        box = tree.box[leaf]
-        box[0] = FAR
-        box[1] = -FAR
-        total, farthest = np.float32(0), np.float32(0)
+        mean[:] = np.float32(0)
+        low[:] = FAR
+        high[:] = -FAR
         count = starts[leaf + 1] - starts[leaf]
         for t in range(count):
             block, lane = tree.leaf_block[leaf] + t // BLOCK, t % BLOCK
@@ -237,18 +244,22 @@ def fill_leaves(rotated, order, starts, mean, tree, spread, radius, first, last)
             point = rotated[order[starts[leaf] + t]]
             length, error = encode_point(point, step, tree.code, block, lane)
             tree.norm[block * BLOCK + lane] = length
-            square, apart = np.float32(0), np.float32(0)
+            square = np.float32(0)
             for e in range(width):
                 square += point[e] * point[e]
-                apart += (point[e] - decoded[e]) * (point[e] - decoded[e])
-            rounding = lost * np.sqrt(square)
+                mean[e] += point[e]
+            rounding = ROUNDING * np.float32(width) * np.sqrt(square)
             tree.blur[block] = max(tree.blur[block], np.sqrt(error) + rounding)
-            farthest = max(farthest, np.sqrt(apart) + rounding)
-            total += apart
             for e in range(width):
-                box[0, e] = min(box[0, e], point[e] - rounding)
-                box[1, e] = max(box[1, e], point[e] + rounding)
+                low[e] = min(low[e], point[e] - rounding)
+                high[e] = max(high[e], point[e] + rounding)
         for t in range(count, (tree.leaf_block[leaf + 1] - tree.leaf_block[leaf]) * BLOCK):
             clear_lane(tree.code, tree.norm, tree.leaf_block[leaf] + t // BLOCK, t % BLOCK)
-        spread[leaf] = np.float32(0.25) * total / np.float32(count)
-        radius[leaf] = farthest
+        _fill_box(low, high, step, slots[leaf], tree.lower, tree.upper)
+        spread = np.float32(0)
+        for t in range(starts[leaf], starts[leaf + 1]):
+            point = rotated[order[t]]
+            for e in range(width):
+                apart = point[e] - mean[e] / np.float32(count)
+                spread += apart * apart
+        tree.slot_norm[slots[leaf]] -= np.float32(0.25) * spread / np.float32(count)

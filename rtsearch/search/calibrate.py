@@ -38,7 +38,7 @@ class Effort(NamedTuple):
     exact: bool
 
 
-EXACT = Effort(8, np.float32(1.0), True)
+EXACT = Effort(64, np.float32(1.0), True)
 Search = Callable[[F32Array, int, Effort], tuple[F32Array, I32Array]]
 
 

@@ -35,6 +35,7 @@ class KDTree:
         self._arrays = arrays
         self._calibration = calibration
         self._handle = handle_of(arrays)
+        self._size, self._dim = arrays.vector.shape
         # None compiles the processor's instructions, True plain loops; see kernels.score.
         self._plain = True if instructions() == "plain" else None
         self._efforts: dict[tuple[int, float], Effort] = {}
@@ -68,7 +69,7 @@ class KDTree:
         held = held_out(n, seed)
         arrays = build_arrays(clean, held, leaf_size, seed, threads or os.cpu_count() or 1, plain)
         tree = cls(arrays, _no_calibration())
-        groups, leaves = len(arrays.group_slot) - 1, len(arrays.box)
+        groups, leaves = len(arrays.group_slot) - 1, len(arrays.leaf_block) - 1
         calibration = calibrate(clean[held], n, groups, leaves, tree._run)
         return cls(arrays, calibration)
 
@@ -88,12 +89,12 @@ class KDTree:
         save_arrays(Path(folder), self._arrays, self._calibration)
 
     def __len__(self) -> int:
-        return len(self._arrays.row)
+        return self._size
 
     @property
     def dim(self) -> int:
         """Dimensions of the vectors."""
-        return int(self._arrays.vector.shape[1])
+        return self._dim
 
     @property
     def nbytes(self) -> int:
@@ -119,12 +120,11 @@ class KDTree:
             VectorError: wrong shape or dtype, NaN or infinity, k negative, recall out of range.
         """
         clean = _checked("queries", queries)
-        if clean.shape[1] != self.dim:
-            raise VectorError(f"queries: expected {self.dim} dimensions, got {clean.shape[1]}")
-        if not isinstance(k, (int, np.integer)) or k < 0:
-            raise VectorError(f"k: expected a whole number, 0 or more, got {k}")
-        effort = EXACT if exact else self._efforts.get((k, recall)) or self._choose(k, recall)
-        return self._run(clean, k, effort)
+        if clean.shape[1] != self._dim:
+            raise VectorError(f"queries: expected {self._dim} dimensions, got {clean.shape[1]}")
+        return self._run(
+            clean, k, EXACT if exact else self._efforts.get((k, recall)) or self._choose(k, recall)
+        )
 
     def _choose(self, k: int, recall: float) -> Effort:
         if not 0.5 <= recall <= 0.999:
@@ -134,33 +134,29 @@ class KDTree:
         return effort
 
     def _run(self, queries: F32Array, k: int, effort: Effort) -> tuple[F32Array, I32Array]:
-        shape = (len(queries), k)
-        distance, row = np.empty(shape, np.float32), np.empty(shape, np.int32)
-        if k == 0 or len(self) == 0:
+        if not isinstance(k, (int, np.integer)) or k < 0:
+            raise VectorError(f"k: expected a whole number, 0 or more, got {k}")
+        m = len(queries)
+        distance, row = np.empty((m, k), np.float32), np.empty((m, k), np.int32)
+        if k == 0 or self._size == 0:
             distance.fill(np.inf)
             row.fill(-1)
-            if not np.isfinite(queries).all():
-                raise VectorError(_NOT_FINITE)
-        elif not query_kernels.search(
-            self._handle, self._plain, queries, effort.probes, effort.ratio, effort.exact, distance, row
-        ):
-            raise VectorError(_NOT_FINITE)
+            sane = bool(np.isfinite(queries).all())
+        else:
+            sane = query_kernels.search(self._handle, self._plain, queries, *effort, distance, row)
+        if not sane:
+            raise VectorError(
+                "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
+            )
         return distance, row
-
-
-_NOT_FINITE = "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
 
 
 def _checked(name: str, vectors: NDArray[Any]) -> F32Array:
     """(any, any) float32, C-contiguous and writable: kernels are compiled for that alone."""
-    if (
-        type(vectors) is np.ndarray
-        and vectors.dtype == np.float32
-        and vectors.ndim == 2
-        and vectors.flags.c_contiguous
-        and vectors.flags.writeable
-    ):
-        return vectors
+    if type(vectors) is np.ndarray and vectors.dtype == np.float32 and vectors.ndim == 2:
+        flags = vectors.flags
+        if flags.c_contiguous and flags.writeable:
+            return vectors
     array = np.asanyarray(vectors)
     if array.ndim != 2:
         raise VectorError(f"{name}: expected two dimensions (rows, columns), got shape {array.shape}")

@@ -6,10 +6,12 @@ import numpy as np
 
 from rtsearch.search.compiled import kernel
 from rtsearch.search.layout import PAD
-from rtsearch.search.simd import BLOCK, keep_below, score_block, score_keep
+from rtsearch.search.simd import BLOCK, box_block, keep_below, score_block, score_keep
 
 __all__ = [
     "ROUNDING",
+    "box_distances",
+    "encode_place",
     "encode_point",
     "encode_query",
     "insert",
@@ -65,6 +67,22 @@ def encode_query(rotated, step, code):
 
 
 @kernel
+def encode_place(rotated, step, code):
+    """Write the query's unsigned 8-bit code on the grid of the boxes; return how far it is from the query."""
+    inverse = np.float32(1) / step
+    error = np.float32(0)
+    length = np.float32(0)
+    for e in range(rotated.size):
+        value = np.floor(rotated[e] * inverse + np.float32(128.5))
+        value = min(max(value, np.float32(0)), np.float32(255))
+        code[e] = np.uint8(value)
+        apart = rotated[e] - (value - np.float32(128)) * step
+        error += apart * apart
+        length += rotated[e] * rotated[e]
+    return np.sqrt(error) + ROUNDING * np.float32(rotated.size) * np.sqrt(length)
+
+
+@kernel
 def encode_point(rotated, step, code, block, lane):
     """Write one point's 7-bit code into its block; return half the squared length of the decoded point, and
     its squared distance from the point.
@@ -91,27 +109,43 @@ def clear_lane(code, norm, block, lane):
 
 
 @kernel
-def plain_score_block(code, norm, block, query, scale, out, at, limit):
+def plain_score_block(code, norm, block, query, scale, out, at):
     """What :func:`simd.score_block` does, in plain loops, for processors that it does not know."""
-    mask = np.uint32(0)
+    least = PAD
     for lane in range(BLOCK):
         dot = np.int32(0)
         for e in range(query.size):
             dot += np.int32(code[block, (e >> 2) * 4 * BLOCK + 4 * lane + (e & 3)]) * np.int32(query[e])
         value = norm[block * BLOCK + lane] - scale * np.float32(dot)
         out[at + lane] = value
-        if value < limit:
-            mask |= np.uint32(1) << np.uint32(lane)
-    return mask
+        least = min(least, value)
+    return least
 
 
 @kernel
-def score(plain, code, norm, block, query, scale, out, at, limit):
+def box_distances(plain, lower, upper, block, query, out, at):
+    """Squared distances, in codes, of the query from the boxes of a block; see :func:`simd.box_block`."""
+    if plain is None:
+        box_block(lower, upper, block, query, out, at)
+    else:
+        for lane in range(BLOCK):
+            total = 0
+            for e in range(query.size):
+                place = (e >> 2) * 4 * BLOCK + 4 * lane + (e & 3)
+                below = np.int64(lower[block, place]) - np.int64(query[e])
+                above = np.int64(query[e]) - np.int64(upper[block, place])
+                gap = min(max(below, above, np.int64(0)), np.int64(127))
+                total += gap * gap
+            out[at + lane] = np.float32(total)
+
+
+@kernel
+def score(plain, code, norm, block, query, scale, out, at):
     """Score one block. numba compiles one branch only: ``plain`` is None (instructions) or True (loops)."""
     if plain is None:
-        return score_block(code, norm, block, query, scale, out, at, limit)
+        return score_block(code, norm, block, query, scale, out, at)
     else:  # noqa: RET505 - numba prunes a branch, not the code after one
-        return plain_score_block(code, norm, block, query, scale, out, at, limit)
+        return plain_score_block(code, norm, block, query, scale, out, at)
 
 
 @kernel
@@ -120,7 +154,7 @@ def score_and_keep(plain, code, norm, block, query, scale, limit, point, value, 
     if plain is None:
         return score_keep(code, norm, block, query, scale, limit, point, value, item, count)
     else:  # noqa: RET505
-        plain_score_block(code, norm, block, query, scale, value, count, limit)
+        plain_score_block(code, norm, block, query, scale, value, count)
         kept = count
         for lane in range(BLOCK):
             value[kept] = value[count + lane]

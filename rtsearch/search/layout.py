@@ -4,7 +4,7 @@ Points lie in the order of the leaves, leaves in the order of the groups. A leaf
 codes, the last one padded. ::
 
     group ── 16 leaf slots ── leaf ── block of 16 codes ── 16 vectors
-             (slot_code)      (box)   (code, norm)         (vector, row)
+             (slot_code, box)         (code, norm)         (vector, row)
 
 A kernel gets one small array of sizes and addresses instead of twenty arrays: looking twenty up at every call
 costs 3 us, as much as a third of a whole query.
@@ -41,12 +41,11 @@ class TreeArrays(NamedTuple):
         blur: (blocks,) float32, no point of the block is farther than this from its decoded code.
         block_point: (blocks,) int32, position in ``vector`` of the block's first point.
         leaf_block: (leaves + 1,) int32, first block of each leaf.
-        box: (leaves, 2, w) float32, lowest and highest rotated coordinates.
         slot_leaf: (16 slot blocks,) int32, leaf of each slot, -1 for padding.
         slot_code: (slot blocks, 16 w) uint8, codes of the leaves' means.
         slot_norm: (16 slot blocks,) float32, as norm, less a quarter of the leaf's mean squared radius.
-        slot_spread: (16 slot blocks,) float32, that quarter.
-        slot_radius: (16 slot blocks,) float32, distance of the leaf's farthest point from the decoded mean.
+        lower, upper: (slot blocks, 16 w) uint8, the leaves' bounding boxes: rotated coordinates / step * 2
+            + 128, rounded outwards.
         group_slot: (groups + 1,) int32, first slot block of each group.
         group_code: (group blocks, 16 w) uint8, codes of the groups' means.
         group_norm: (16 group blocks,) float32, as norm.
@@ -62,12 +61,11 @@ class TreeArrays(NamedTuple):
     blur: F32Array
     block_point: I32Array
     leaf_block: I32Array
-    box: F32Array
     slot_leaf: I32Array
     slot_code: U8Array
     slot_norm: F32Array
-    slot_spread: F32Array
-    slot_radius: F32Array
+    lower: U8Array
+    upper: U8Array
     group_slot: I32Array
     group_code: U8Array
     group_norm: F32Array
@@ -91,12 +89,11 @@ def shapes_of(sizes: dict[str, int]) -> dict[str, tuple[type, tuple[int, ...]]]:
         "blur": (f, (blocks,)),
         "block_point": (i, (blocks,)),
         "leaf_block": (i, (leaves + 1,)),
-        "box": (f, (leaves, 2, w)),
         "slot_leaf": (i, (BLOCK * slots,)),
         "slot_code": (u, (slots, BLOCK * w)),
         "slot_norm": (f, (BLOCK * slots,)),
-        "slot_spread": (f, (BLOCK * slots,)),
-        "slot_radius": (f, (BLOCK * slots,)),
+        "lower": (u, (slots, BLOCK * w)),
+        "upper": (u, (slots, BLOCK * w)),
         "group_slot": (i, (groups + 1,)),
         "group_code": (u, (group_blocks, BLOCK * w)),
         "group_norm": (f, (BLOCK * group_blocks,)),
@@ -109,7 +106,7 @@ def handle_of(arrays: TreeArrays) -> I64Array:
         *arrays.vector.shape,
         arrays.axes.shape[1],
         len(arrays.code),
-        len(arrays.box),
+        len(arrays.leaf_block) - 1,
         len(arrays.slot_code),
         len(arrays.group_slot) - 1,
         len(arrays.group_code),
@@ -138,13 +135,12 @@ def view(handle):
         carray(load_pointer(handle[15]), (blocks,), f),
         carray(load_pointer(handle[16]), (blocks,), i),
         carray(load_pointer(handle[17]), (leaves + 1,), i),
-        carray(load_pointer(handle[18]), (leaves, 2, w), f),
-        carray(load_pointer(handle[19]), (BLOCK * slots,), i),
-        carray(load_pointer(handle[20]), (slots, BLOCK * w), u),
-        carray(load_pointer(handle[21]), (BLOCK * slots,), f),
-        carray(load_pointer(handle[22]), (BLOCK * slots,), f),
-        carray(load_pointer(handle[23]), (BLOCK * slots,), f),
-        carray(load_pointer(handle[24]), (groups + 1,), i),
-        carray(load_pointer(handle[25]), (group_blocks, BLOCK * w), u),
-        carray(load_pointer(handle[26]), (BLOCK * group_blocks,), f),
+        carray(load_pointer(handle[18]), (BLOCK * slots,), i),
+        carray(load_pointer(handle[19]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[20]), (BLOCK * slots,), f),
+        carray(load_pointer(handle[21]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[22]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[23]), (groups + 1,), i),
+        carray(load_pointer(handle[24]), (group_blocks, BLOCK * w), u),
+        carray(load_pointer(handle[25]), (BLOCK * group_blocks,), f),
     )

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtsearch.records import F32Array, I32Array
+from rtsearch.records import F32Array, I32Array, U8Array
 from rtsearch.search.compiled import kernel
 from rtsearch.search.kernels import (
     ROUNDING,
+    box_distances,
+    encode_place,
     encode_query,
     insert,
     keep,
@@ -27,7 +29,7 @@ from rtsearch.search.simd import BLOCK, prefetch
 __all__ = ["search"]
 
 
-_FIRST = 8  # leaves that are scanned before it is decided which others are worth it
+_FIRST = 8  # blocks whose best leaf is scanned before it is decided which others are worth it
 _BUCKETS = 64
 
 
@@ -37,9 +39,10 @@ class Work(NamedTuple):
     Attributes:
         rotated: (w,) float32, the query in the tree's axes.
         code: (w,) int8, its code.
+        place: (w,) uint8, its code on the grid of the boxes.
         group_value, group_item: scores of groups, numbers of the chosen ones.
+        block_value: least score of each slot block that was scored.
         slot_value: score of each leaf slot of those.
-        first_value, first_item: the few nearest slots, by score.
         near_value, near_item: leaves worth scanning.
         leaf_value, leaf_item: the same, roughly sorted.
         bucket: (_BUCKETS + 1,) int32, for sorting them.
@@ -49,11 +52,11 @@ class Work(NamedTuple):
 
     rotated: F32Array
     code: np.ndarray
+    place: U8Array
     group_value: F32Array
     group_item: I32Array
+    block_value: F32Array
     slot_value: F32Array
-    first_value: F32Array
-    first_item: I32Array
     near_value: F32Array
     near_item: I32Array
     leaf_value: F32Array
@@ -67,25 +70,37 @@ class Work(NamedTuple):
 
 @kernel
 def _work(tree, k, room):
-    width = tree.axes.shape[1]
+    """Cut the scratch memory from two pieces; fifteen allocations took 0.6 us."""
+    groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
     slots = tree.slot_leaf.size + BLOCK
+    f = np.empty(tree.axes.shape[1] + groups + blocks + 3 * slots + room + k, np.float32)
+    i = np.empty(groups + 2 * slots + _BUCKETS + 1 + room + k, np.int32)
+    a = tree.axes.shape[1]
+    b = a + groups
+    c = b + blocks
+    d = c + slots
+    e = d + slots
+    g = e + slots
+    h = groups + slots
+    j = h + slots
+    m = j + _BUCKETS + 1
     return Work(
-        np.empty(width, np.float32),
-        np.empty(width, np.int8),
-        np.empty(tree.group_norm.size, np.float32),
-        np.empty(tree.group_norm.size, np.int32),
-        np.empty(slots, np.float32),
-        np.empty(_FIRST, np.float32),
-        np.empty(_FIRST, np.int32),
-        np.empty(slots, np.float32),
-        np.empty(slots, np.int32),
-        np.empty(slots, np.float32),
-        np.empty(slots, np.int32),
-        np.empty(_BUCKETS + 1, np.int32),
-        np.empty(room, np.float32),
-        np.empty(room, np.int32),
-        np.empty(k, np.float32),
-        np.empty(k, np.int32),
+        f[:a],
+        np.empty(tree.axes.shape[1], np.int8),
+        np.empty(tree.axes.shape[1], np.uint8),
+        f[a:b],
+        i[:groups],
+        f[b:c],
+        f[c:d],
+        f[d:e],
+        i[groups:h],
+        f[e:g],
+        i[h:j],
+        i[j:m],
+        f[g : g + room],
+        i[m : m + room],
+        f[g + room :],
+        i[m + room :],
     )
 
 
@@ -134,7 +149,7 @@ def _choose_groups(plain, tree, work, scale, probes):
     for block in range(tree.group_code.shape[0]):
         at = block * BLOCK
         if probes < groups:
-            score(plain, tree.group_code, tree.group_norm, block, work.code, scale, work.group_value, at, FAR)
+            score(plain, tree.group_code, tree.group_norm, block, work.code, scale, work.group_value, at)
         for lane in range(BLOCK):
             work.group_item[at + lane] = at + lane
     if probes >= groups:
@@ -145,28 +160,28 @@ def _choose_groups(plain, tree, work, scale, probes):
 
 @kernel
 def _score_leaves(plain, tree, work, scale, groups):
-    """Score the leaves of the chosen groups, each score at its slot; note the few nearest."""
-    room = work.first_value.size
-    work.first_value[:] = FAR
-    limit = FAR
+    """Score the leaves of the chosen groups, each score at its slot; return a limit that few lie below."""
+    count = 0
     for g in work.group_item[:groups]:
         for block in range(tree.group_slot[g], tree.group_slot[g + 1]):
             at = np.int64(block) * BLOCK
-            mask = score(
-                plain, tree.slot_code, tree.slot_norm, block, work.code, scale, work.slot_value, at, limit
+            work.block_value[count] = score(
+                plain, tree.slot_code, tree.slot_norm, block, work.code, scale, work.slot_value, at
             )
-            if mask:
-                for slot in range(at, at + BLOCK):
-                    if work.slot_value[slot] < limit:
-                        insert(
-                            work.first_value,
-                            work.first_item,
-                            room,
-                            room,
-                            work.slot_value[slot],
-                            np.int32(slot),
-                        )
-                        limit = work.first_value[room - 1]
+            count += 1
+    return _limit_for(work.block_value, count, min(count, _FIRST))
+
+
+@kernel
+def _near_leaves(plain, tree, work, groups, limit):
+    """List the leaves of the chosen groups whose scores lie below the limit; return how many."""
+    near = 0
+    for g in work.group_item[:groups]:
+        for at in range(tree.group_slot[g] * BLOCK, tree.group_slot[g + 1] * BLOCK, BLOCK):
+            near = keep(
+                plain, work.slot_value, tree.slot_leaf, at, limit, work.near_value, work.near_item, near
+            )
+    return near
 
 
 @kernel
@@ -193,6 +208,15 @@ def _sort_roughly(work, count, high):
 
 
 @kernel
+def _prefetch_leaf(tree, leaf):
+    """Ask for the codes of a leaf that is scanned soon."""
+    block_bytes = tree.code.shape[1]
+    start = np.int64(tree.leaf_block[leaf]) * block_bytes
+    for offset in range(start, start + 2 * block_bytes, 64):
+        prefetch(tree.code, offset)
+
+
+@kernel
 def _scan_block(plain, tree, work, scale, block, limit, count):
     """Append the points of a block whose scores lie below the limit; return the new count."""
     point = tree.block_point[block]
@@ -205,37 +229,32 @@ def _scan_block(plain, tree, work, scale, block, limit, count):
 def _scan(plain, tree, work, scoring, groups, ratio, wanted):
     """Scan leaves nearest first; keep about the ``wanted`` best codes; return how many.
 
-    The few nearest leaves give a first limit; then come those whose distance is at most ``ratio`` times the
-    limit's, until the falling limit ends it.
+    The nearest few give a first limit; then come those whose distance is at most ``ratio`` times the limit's,
+    until the falling limit ends it.
     """
     scale, base, _ = scoring
-    room = work.value.size - 8 * BLOCK
+    room = work.value.size - 2 * BLOCK
     count = 0
     limit = FAR
-    for t in range(work.first_value.size):
-        if work.first_value[t] >= FAR:
-            break
-        leaf = tree.slot_leaf[work.first_item[t]]
+    first = _score_leaves(plain, tree, work, scale, groups)
+    for leaf in work.near_item[: _near_leaves(plain, tree, work, groups, first)]:
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
                 count, limit = _shrink(plain, work.value, work.item, count, wanted)
-        work.slot_value[work.first_item[t]] = PAD
     if count > wanted:
         count, limit = _shrink(plain, work.value, work.item, count, wanted)
     reach = min(ratio * (limit + base) - base, FAR)
-    near = 0
-    for g in work.group_item[:groups]:
-        for block in range(tree.group_slot[g], tree.group_slot[g + 1]):
-            at = np.int64(block) * BLOCK
-            near = keep(
-                plain, work.slot_value, tree.slot_leaf, at, reach, work.near_value, work.near_item, near
-            )
+    near = _near_leaves(plain, tree, work, groups, reach)
     _sort_roughly(work, near, reach)
     for t in range(near):
+        if work.leaf_value[t] < first:
+            continue
         if work.leaf_value[t] + base > ratio * (limit + base):
             break
         leaf = work.leaf_item[t]
+        if t + 3 < near:
+            _prefetch_leaf(tree, work.leaf_item[t + 3])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
@@ -272,15 +291,19 @@ def _rerank(tree, work, query, count):
 
 
 @kernel
-def _box_distance(tree, leaf, rotated):
-    """Squared distance of the query to the leaf's bounding box."""
-    total = np.float32(0)
-    for e in range(rotated.size):
-        below = tree.box[leaf, 0, e] - rotated[e]
-        above = rotated[e] - tree.box[leaf, 1, e]
-        apart = max(below, above, np.float32(0))
-        total += apart * apart
-    return total
+def _settle(tree, work, query, count, found):
+    """Move points kept by a sweep to the result list, unless they are there already; return its length."""
+    k = work.best_value.size
+    for position in work.item[:count]:
+        square = _distance(tree, position, query)
+        if found == k and square > work.best_value[k - 1]:
+            continue
+        known = False
+        for t in range(found):
+            known |= work.best_item[t] == position
+        if not known:
+            found = insert(work.best_value, work.best_item, found, k, square, position)
+    return found
 
 
 @kernel
@@ -289,51 +312,40 @@ def _sweep_leaf(plain, tree, work, query, leaf, scoring, found):
     scale, base, slack = scoring
     k = work.best_value.size
     for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
-        reach = np.sqrt(work.best_value[k - 1]) + slack + tree.blur[block]
-        limit = np.float32(0.50001) * reach * reach - base
-        limit = min(limit + np.float32(1e-5) * abs(base), FAR) if found == k else FAR
-        mask = score(plain, tree.code, tree.norm, block, work.code, scale, work.near_value, 0, limit)
-        if mask == 0:
-            continue
-        for lane in range(BLOCK):
-            if (mask >> np.uint32(lane)) & np.uint32(1) == 0:
-                continue
-            position = tree.block_point[block] + lane
-            square = _distance(tree, position, query)
-            if found == k and square > work.best_value[k - 1]:
-                continue
-            known = False
-            for t in range(found):
-                known |= work.best_item[t] == position
-            if not known:
-                found = insert(work.best_value, work.best_item, found, k, square, position)
+        limit = FAR
+        if found == k:
+            reach = np.sqrt(work.best_value[k - 1]) + slack + tree.blur[block]
+            limit = np.float32(0.50001) * reach * reach - base + np.float32(1e-5) * abs(base)
+        count = _scan_block(plain, tree, work, scale, block, min(limit, FAR), 0)
+        if count:
+            found = _settle(tree, work, query, count, found)
     return found
 
 
 @kernel
 def _sweep(plain, tree, work, query, scoring, found):
-    """Complete the result list: visit every leaf that ball and box cannot rule out; return its length.
+    """Complete the result list: visit every leaf whose box does not rule it out; return the list's length.
 
-    A leaf's ball and box hold its true points, rounding included, so what is skipped cannot belong.
+    A box holds the true points of its leaf, rounding included, so what is skipped cannot belong.
     """
-    scale, base, slack = scoring
+    grid = np.float32(0.5) * tree.step[0]
+    apart = encode_place(work.rotated, grid, work.place)
     k = work.best_value.size
-    lost = ROUNDING * np.float32(query.size)
+    lost = np.float32(1) + ROUNDING * np.float32(query.size)
+    limit = FAR
+    if found == k:
+        reach = (np.sqrt(work.best_value[k - 1]) * lost + apart) / grid
+        limit = min(reach * reach * np.float32(1.00001) + np.float32(1), FAR)
+    near = 0
     for block in range(tree.slot_code.shape[0]):
-        score(plain, tree.slot_code, tree.slot_norm, block, work.code, scale, work.slot_value, 0, FAR)
-        for lane in range(BLOCK):
-            slot = block * BLOCK + lane
-            leaf = tree.slot_leaf[slot]
-            if leaf < 0:
-                continue
-            if found == k:
-                worst = np.sqrt(work.best_value[k - 1]) * (np.float32(1) + lost) + slack
-                half = work.slot_value[lane] + tree.slot_spread[slot] + base - np.float32(1e-5) * abs(base)
-                reach = worst + tree.slot_radius[slot]
-                if half > np.float32(0.50001) * reach * reach:
-                    continue
-                if _box_distance(tree, leaf, work.rotated) > worst * worst:
-                    continue
+        at = np.int64(block) * BLOCK
+        box_distances(plain, tree.lower, tree.upper, block, work.place, work.slot_value, at)
+        near = keep(plain, work.slot_value, tree.slot_leaf, at, limit, work.near_value, work.near_item, near)
+    for t in range(near):
+        leaf = work.near_item[t]
+        if t + 3 < near:
+            _prefetch_leaf(tree, work.near_item[t + 3])
+        if leaf >= 0:
             found = _sweep_leaf(plain, tree, work, query, leaf, scoring, found)
     return found
 
@@ -346,7 +358,7 @@ def search(handle, plain, queries, probes, ratio, exact, distance, row):
     wanted = max(
         2 * k, k + BLOCK
     )  # codes order points roughly; the float32 re-rank needs some to choose from
-    work = _work(tree, k, 2 * wanted + 10 * BLOCK)
+    work = _work(tree, k, 3 * wanted + 4 * BLOCK)
     for i in range(queries.shape[0]):
         query = queries[i]
         sane = True
@@ -357,7 +369,6 @@ def search(handle, plain, queries, probes, ratio, exact, distance, row):
         rotate(query, tree.centre, tree.axes, work.rotated)
         scoring = encode_query(work.rotated, tree.step[0], work.code)
         groups = _choose_groups(plain, tree, work, scoring[0], probes)
-        _score_leaves(plain, tree, work, scoring[0], groups)
         count = _scan(plain, tree, work, scoring, groups, ratio, wanted)
         found = _rerank(tree, work, query, count)
         if exact or found < k:

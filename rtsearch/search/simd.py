@@ -12,6 +12,7 @@ compiled with :func:`kernels.plain_score_block`, an ordinary loop that gives the
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -22,6 +23,7 @@ from numba.extending import intrinsic
 
 __all__ = [
     "BLOCK",
+    "box_block",
     "instructions",
     "keep_below",
     "load_pointer",
@@ -80,64 +82,72 @@ def _declare(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
 
 
-def _dot_vnni(builder: Any, codes: Any, four: Any, sums: list[Any]) -> list[Any]:
-    """sums + dot of 16 x 4 codes with 4 query bytes: one instruction."""
+def _dot_vnni(builder: Any, codes: Any, factors: Any, total: Any) -> Any:
+    """total + dot of 16 x 4 codes and factors, both <64 x i8>: one instruction."""
     v16 = ir.VectorType(_I32, 16)
     function = _declare(builder, "llvm.x86.avx512.vpdpbusd.512", v16, [v16, v16, v16])
-    block = builder.load(builder.bitcast(codes, v16.as_pointer()), align=1)
-    return [builder.call(function, [sums[0], block, _spread(builder, four, 16)])]
+    return builder.call(function, [total, builder.bitcast(codes, v16), builder.bitcast(factors, v16)])
 
 
-def _dot_avx2(builder: Any, codes: Any, four: Any, sums: list[Any]) -> list[Any]:
-    """The same for two halves of 8 points; 7-bit codes cannot overflow the 16-bit sums (2 * 127 * 127)."""
+def _dot_avx2(builder: Any, codes: Any, factors: Any, total: Any) -> Any:
+    """The same in halves; 7-bit codes cannot overflow the 16-bit sums (2 * 127 * 127)."""
     v32, v16, v8 = ir.VectorType(_I8, 32), ir.VectorType(_I16, 16), ir.VectorType(_I32, 8)
     pairs = _declare(builder, "llvm.x86.avx2.pmadd.ub.sw", v16, [v32, v32])
     fours = _declare(builder, "llvm.x86.avx2.pmadd.wd", v8, [v16, v16])
-    query = builder.bitcast(_spread(builder, four, 8), v32)
-    ones = ir.Constant(v16, [1] * 16)
-    new = []
-    for half in range(2):
-        place = builder.gep(codes, [ir.Constant(_I64, 32 * half)])
-        block = builder.load(builder.bitcast(place, v32.as_pointer()), align=1)
-        part = builder.call(fours, [builder.call(pairs, [block, query]), ones])
-        new.append(builder.add(sums[half], part))
-    return new
+    halves = []
+    for first in (0, 32):
+        lanes = ir.Constant(ir.VectorType(_I32, 32), list(range(first, first + 32)))
+        a, b = (builder.shuffle_vector(v, v, lanes) for v in (codes, factors))
+        halves.append(builder.call(fours, [builder.call(pairs, [a, b]), ir.Constant(v16, [1] * 16)]))
+    both = builder.shuffle_vector(*halves, ir.Constant(ir.VectorType(_I32, 16), list(range(16))))
+    return builder.add(total, both)
 
 
-def _scores(builder: Any, codes: Any, row_bytes: Any, norms: Any, fours: Any, scale: Any) -> Any:
-    """<16 x float>: norm - scale * dot of one block; all arguments are pointers or scalars."""
-    lanes, dot = (16, _dot_vnni) if _vector_instructions() == "avx512vnni" else (8, _dot_avx2)
-    zero = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+def _sum_dots(builder: Any, row_bytes: Any, operands: Callable[[Any], tuple[Any, Any]]) -> Any:
+    """<16 x float>: sum over a block of the dots of operands(i), i counting 64 bytes."""
+    dot = _dot_vnni if _vector_instructions() == "avx512vnni" else _dot_avx2
+    zero = ir.Constant(ir.VectorType(_I32, 16), [0] * 16)
     # Two chains of sums, so that one instruction need not wait for the one before.
-    sums = [[cgutils.alloca_once_value(builder, zero) for _ in range(16 // lanes)] for _ in range(2)]
+    sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
     with cgutils.for_range(builder, builder.udiv(row_bytes, ir.Constant(_I64, 128))) as loop:
         for chain in range(2):
             step = builder.add(builder.mul(loop.index, ir.Constant(_I64, 2)), ir.Constant(_I64, chain))
-            place = builder.gep(codes, [builder.mul(step, ir.Constant(_I64, 64))])
-            four = builder.load(builder.gep(fours, [step]))
-            new = dot(builder, place, four, [builder.load(s) for s in sums[chain]])
-            for variable, value in zip(sums[chain], new, strict=True):
-                builder.store(value, variable)
-    total = [builder.add(builder.load(a), builder.load(b)) for a, b in zip(*sums, strict=True)]
-    if lanes == 16:
-        dots = total[0]
-    else:
-        dots = builder.shuffle_vector(
-            total[0], total[1], ir.Constant(ir.VectorType(_I32, 16), list(range(16)))
-        )
-    product = builder.fmul(builder.sitofp(dots, _V16), _spread(builder, scale, 16), flags=_FAST)
-    return builder.fsub(_load16(builder, norms), product, flags=_FAST)
+            builder.store(dot(builder, *operands(step), builder.load(sums[chain])), sums[chain])
+    return builder.sitofp(builder.add(builder.load(sums[0]), builder.load(sums[1])), _V16)
+
+
+def _load64(builder: Any, start: Any, step: Any) -> Any:
+    """Bytes 64 step..64 step + 64 from ``start``."""
+    place = builder.gep(start, [builder.mul(step, ir.Constant(_I64, 64))])
+    return builder.load(builder.bitcast(place, ir.VectorType(_I8, 64).as_pointer()), align=1)
+
+
+def _load_fours(builder: Any, start: Any, step: Any) -> Any:
+    """Bytes 4 step..4 step + 4, sixteen times."""
+    four = builder.load(builder.gep(builder.bitcast(start, _I32.as_pointer()), [step]))
+    return builder.bitcast(_spread(builder, four, 16), ir.VectorType(_I8, 64))
+
+
+def _row(context: Any, builder: Any, array_type: Any, value: Any, block: Any) -> tuple[Any, Any]:
+    """Start of row ``block`` of a 2-D uint8 array, and the row's length in bytes."""
+    array = context.make_array(array_type)(context, builder, value)
+    row_bytes = cgutils.unpack_tuple(builder, array.shape, 2)[1]
+    return builder.gep(
+        builder.bitcast(array.data, _I8.as_pointer()), [builder.mul(block, row_bytes)]
+    ), row_bytes
 
 
 def _block_scores(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     """Scores of block args[2], the arguments beginning (code, norm, block, query, scale)."""
-    code = context.make_array(sig.args[0])(context, builder, args[0])
-    row_bytes = cgutils.unpack_tuple(builder, code.shape, 2)[1]
-    codes = builder.gep(builder.bitcast(code.data, _I8.as_pointer()), [builder.mul(args[2], row_bytes)])
+    codes, row_bytes = _row(context, builder, sig.args[0], args[0], args[2])
+    query = _pointer(context, builder, sig.args[3], args[3], _I8)
+    dots = _sum_dots(
+        builder, row_bytes, lambda i: (_load64(builder, codes, i), _load_fours(builder, query, i))
+    )
     norms = _pointer(context, builder, sig.args[1], args[1], _F32)
     norms = builder.gep(norms, [builder.mul(args[2], ir.Constant(_I64, BLOCK))])
-    fours = _pointer(context, builder, sig.args[3], args[3], _I32)
-    return _scores(builder, codes, row_bytes, norms, fours, args[4])
+    product = builder.fmul(dots, _spread(builder, args[4], 16), flags=_FAST)
+    return builder.fsub(_load16(builder, norms), product, flags=_FAST)
 
 
 def _append(builder: Any, mask: Any, kept: list[tuple[Any, Any, Any]], count: Any) -> Any:
@@ -158,22 +168,58 @@ def _append(builder: Any, mask: Any, kept: list[tuple[Any, Any, Any]], count: An
 
 @intrinsic
 def score_block(
-    typing: Any, code: Any, norm: Any, block: Any, query: Any, scale: Any, out: Any, at: Any, limit: Any
+    typing: Any, code: Any, norm: Any, block: Any, query: Any, scale: Any, out: Any, at: Any
 ) -> Any:
-    """Score a block: out[at:at + 16] = norm - scale * dot. Returns a mask of 16 bits: out < limit.
+    """Score a block: out[at:at + 16] = norm - scale * dot. Returns the least of them.
 
     code: (blocks, 16 * width) uint8; norm: (16 * blocks,) float32; query: (width,) int8 with width a
     multiple of 8; out: float32.
     """
-    signature = types.uint32(code, norm, types.int64, query, types.float32, out, types.int64, types.float32)
+    signature = types.float32(code, norm, types.int64, query, types.float32, out, types.int64)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         scores = _block_scores(context, builder, sig, args)
         _store16(
             builder, scores, builder.gep(_pointer(context, builder, sig.args[5], args[5], _F32), [args[6]])
         )
-        mask = builder.fcmp_ordered("<", scores, _spread(builder, args[7], 16))
-        return builder.zext(builder.bitcast(mask, ir.IntType(16)), _I32)
+        lanes = ir.VectorType(_I32, 16)
+        for half in (8, 4, 2, 1):
+            order = ir.Constant(lanes, [(lane + half) % 16 for lane in range(16)])
+            turned = builder.shuffle_vector(scores, scores, order)
+            scores = builder.select(builder.fcmp_ordered("<", turned, scores), turned, scores)
+        return builder.extract_element(scores, ir.Constant(_I32, 0))
+
+    return signature, codegen
+
+
+@intrinsic
+def box_block(typing: Any, lower: Any, upper: Any, block: Any, query: Any, out: Any, at: Any) -> Any:
+    """out[at:at + 16] = squared distance, in codes, of the query from the boxes of a block.
+
+    lower, upper: (blocks, 16 * width) uint8; query: (width,) uint8. A dimension counts 127 at most.
+    """
+    signature = types.void(lower, upper, types.int64, query, out, types.int64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        lowers, row_bytes = _row(context, builder, sig.args[0], args[0], args[2])
+        uppers, _ = _row(context, builder, sig.args[1], args[1], args[2])
+        query = _pointer(context, builder, sig.args[3], args[3], _I8)
+        v64 = ir.VectorType(_I8, 64)
+        less = _declare(builder, "llvm.usub.sat.v64i8", v64, [v64, v64])
+        least = _declare(builder, "llvm.umin.v64i8", v64, [v64, v64])
+
+        def gaps(i: Any) -> tuple[Any, Any]:
+            place = _load_fours(builder, query, i)
+            below = builder.call(less, [_load64(builder, lowers, i), place])
+            above = builder.call(less, [place, _load64(builder, uppers, i)])
+            gap = builder.call(least, [builder.or_(below, above), ir.Constant(v64, [127] * 64)])
+            return gap, gap
+
+        squares = _sum_dots(builder, row_bytes, gaps)
+        _store16(
+            builder, squares, builder.gep(_pointer(context, builder, sig.args[4], args[4], _F32), [args[5]])
+        )
+        return context.get_dummy_value()
 
     return signature, codegen
 

@@ -139,7 +139,7 @@ def _arrays(path: Path, header: dict[str, Any], data: memoryview) -> dict[str, N
     entries = {entry["name"]: entry for entry in header["arrays"]}
     try:
         shape = {name: tuple(int(s) for s in entry["shape"]) for name, entry in entries.items()}
-        sizes = (*shape["vector"], shape["axes"][1], shape["code"][0], shape["box"][0])
+        sizes = (*shape["vector"], shape["axes"][1], shape["code"][0], shape["leaf_block"][0] - 1)
         sizes += (shape["slot_code"][0], shape["group_slot"][0] - 1, shape["group_code"][0])
         expected = shapes_of(dict(zip(SIZES, sizes, strict=True)))
         a, b = shape["recall"]
@@ -170,7 +170,7 @@ def _check_places(path: Path, tree: TreeArrays) -> None:
         "leaf_block": _are_starts(tree.leaf_block, len(tree.code)),
         "group_slot": _are_starts(tree.group_slot, len(tree.slot_code)),
         "block_point": bool((tree.block_point >= 0).all() and (point[held] < n).all()),
-        "slot_leaf": _within(tree.slot_leaf, -1, len(tree.box)),
+        "slot_leaf": _within(tree.slot_leaf, -1, len(tree.leaf_block) - 1),
         "row": _within(tree.row, 0, n),
         "group_code": len(tree.group_slot) - 1 <= len(tree.group_norm),
     }
