@@ -78,6 +78,24 @@ def test_a_fixed_model_takes_its_own_size_only(tmp_path):
         OnnxRunner(path).run(images(2, 3, 32, 64))
 
 
+def test_several_threads_may_run_it_at_once(flexible):
+    runner = OnnxRunner(flexible, threads=1)
+    wrong = []
+
+    def work(seed):
+        for i in range(20):
+            pictures = np.random.default_rng([seed, i]).random((1, 3, 32, 32), dtype=np.float32)
+            if not np.array_equal(runner.run(pictures)["boxes"], pictures):
+                wrong.append((seed, i))
+
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
 def test_a_closed_runner_says_so(flexible):
     runner = OnnxRunner(flexible)
     runner.close()

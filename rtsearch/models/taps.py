@@ -21,8 +21,8 @@ from rtsearch.errors import ModelError
 
 __all__ = ["TAPS", "Found", "GraphView", "find_taps"]
 
-_NECKS = ("neck8", "neck16", "neck32")
-TAPS: dict[str, tuple[str, ...]] = {"yolo26": _NECKS, "yolox": _NECKS, "ultralytics": _NECKS}
+_DEEP = ("deep32",)
+TAPS: dict[str, tuple[str, ...]] = {"yolo26": _DEEP, "yolox": _DEEP, "ultralytics": _DEEP}
 
 
 @dataclass(frozen=True)
