@@ -35,7 +35,10 @@ Height = Annotated[int, Field(ge=16, le=4320)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    # A camera's number is a name too: YAML reads `source: 0` as a number.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=False, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
 
 class ModelSettings(_Section):

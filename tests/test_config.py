@@ -1,0 +1,204 @@
+"""Settings: one default each, precedence, and errors that name the dotted path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+import rtsearch.config as config_module
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import ConfigError
+
+TOP = Path(__file__).resolve().parents[1]
+
+
+def fields() -> dict[str, object]:
+    """Every setting by its dotted path, with its default."""
+    return {
+        f"{section}.{key}": value
+        for section, values in Settings().model_dump(mode="json").items()
+        for key, value in values.items()
+    }
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}", "detect: {}\n"])
+def test_nothing_given_is_the_defaults(tmp_path, text):
+    assert load_settings() == Settings()
+    assert load_settings(write(tmp_path / "c.yaml", text)) == Settings()
+
+
+def test_defaults_are_those_that_were_promised():
+    s = Settings()
+    assert (s.model.name, s.model.size) == ("yolo26n", 416)
+    assert (s.detect.threshold, s.detect.max_overlap, s.detect.whole_image) == (0.3, 0.5, False)
+    assert s.project.dim == 64
+    assert (s.show.header_height, s.show.thumb_height, s.show.results) == (200, 76, 16)
+
+
+def test_a_file_changes_defaults_and_overrides_change_the_file(tmp_path):
+    file = write(tmp_path / "c.yaml", "detect:\n  threshold: 0.4\n  max_overlap: 0.6\nproject: {dim: 32}\n")
+    settings = load_settings(file, ["detect.threshold=0.7", "show.results=9"])
+    assert settings.detect.threshold == 0.7
+    assert settings.detect.max_overlap == 0.6
+    assert settings.project.dim == 32
+    assert settings.show.results == 9
+    assert settings.detect.nms_iou == Settings().detect.nms_iou
+
+
+def test_the_last_override_counts():
+    assert load_settings(None, ["detect.threshold=0.1", "detect.threshold=0.2"]).detect.threshold == 0.2
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("detect.whole_image=true", "detect.whole_image", True),
+        ("detect.whole_image=no", "detect.whole_image", False),
+        ("live.source=clip.mp4", "live.source", "clip.mp4"),
+        ("live.source=http://a/b?c=d", "live.source", "http://a/b?c=d"),
+        ("live.source='0'", "live.source", "0"),
+        ("live.source=0", "live.source", "0"),
+        ("live.camera_wh=[1280, 720]", "live.camera_wh", (1280, 720)),
+        (" project.method = pca", "project.method", "pca"),
+        ("model.name=größe", "model.name", "größe"),
+        ("model.name=8", "model.name", "8"),
+    ],
+)
+def test_values_of_overrides(override, path, value):
+    section, key = path.split(".")
+    assert getattr(getattr(load_settings(None, [override]), section), key) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("", "expected section.key=value"),
+        ("detect", "expected section.key=value"),
+        ("detect=1", "expected section.key=value"),
+        ("threshold=1", "expected section.key=value"),
+        (".threshold=1", "expected section.key=value"),
+        ("detect.=1", "expected section.key=value"),
+        ("detect.threshold=[", "is not a value"),
+        ("detekt.threshold=0.4", "unknown setting detekt; known here: model, detect"),
+        ("detect.treshold=0.4", "unknown setting detect.treshold; known here: threshold, max_overlap"),
+        ("detect.threshold=1.5", r"detect.threshold = 1.5: input should be less than or equal to 1"),
+        ("detect.threshold=.nan", "detect.threshold"),
+        ("detect.threshold=much", "detect.threshold = 'much': input should be a valid number"),
+        ("detect.threshold=", "detect.threshold = None"),
+        ("detect.max_objects=0", "detect.max_objects = 0"),
+        ("detect.max_objects=2.5", "detect.max_objects = 2.5"),
+        ("model.size=417", "model.size = 417: input should be a multiple of 32"),
+        ("project.method=tsne", "project.method = 'tsne': input should be 'pca' or 'random'"),
+        ("project.dim=1", "project.dim = 1"),
+        ("project.dim=1001", "project.dim = 1001"),
+        ("live.camera_wh=[640]", "live.camera_wh"),
+        ("live.camera_wh=[640, 1]", "live.camera_wh.1 = 1"),
+        ("show.results=101", "show.results = 101"),
+    ],
+)
+def test_bad_overrides(override, message):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(None, [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("just a text", "expected sections such as 'detect:', got str"),
+        ("- a\n- b\n", "expected sections such as 'detect:', got list"),
+        ("detect: [1, 2]\n", "detect = [1, 2]"),
+        ("detect: null\n", "detect = None"),
+        ("detect:\n  threshold: 2\n", "detect.threshold = 2"),
+        ("detect:\n  colour: red\n", "unknown setting detect.colour"),
+        ("colour: red\n", "unknown setting colour; known here: model"),
+        ("1: 2\n", "unknown setting 1"),
+        ("detect: {threshold: 0.3\n", "is not valid YAML"),
+        ("detect:\n\tthreshold: 0.3\n", "is not valid YAML"),
+        ("detect: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
+        ("a: &a [*a]\n", "unknown setting a"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path / "c.yaml", text))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_override_cannot_hide_a_broken_section(tmp_path):
+    with pytest.raises(ConfigError, match="detect = 5"):
+        load_settings(write(tmp_path / "c.yaml", "detect: 5\n"), ["detect.threshold=0.5"])
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot read settings from .*missing\.yaml"):
+        load_settings(tmp_path / "missing.yaml")
+    with pytest.raises(ConfigError, match="cannot read settings"):
+        load_settings(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("live: {source: Stra\xdfe}".encode("latin-1"))
+    with pytest.raises(ConfigError, match="cannot read settings"):
+        load_settings(tmp_path / "latin.yaml")
+
+
+def test_settings_are_frozen():
+    with pytest.raises(ValidationError):
+        Settings().detect.threshold = 0.5
+
+
+@pytest.mark.parametrize("path", fields())
+def test_every_setting_can_be_given_as_its_default(path):
+    given_back = yaml.safe_dump(fields()[path], default_flow_style=True).removesuffix("...\n").strip()
+    assert load_settings(None, [f"{path}={given_back}"]) == Settings()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_share_is_between_0_and_1(value):
+    text = yaml.safe_dump({"detect": {"threshold": value}})
+    values = yaml.safe_load(text)
+    if 0 <= value <= 1:
+        assert Settings.model_validate(values).detect.threshold == value
+    else:
+        with pytest.raises(ConfigError, match=r"detect\.threshold"):
+            load_settings(None, [f"detect.threshold={value!r}"])
+
+
+# config.yaml and the docstrings ----------------------------------------------------------------------------
+
+
+def test_config_yaml_holds_every_default_and_nothing_else():
+    assert yaml.safe_load((TOP / "config.yaml").read_text(encoding="utf-8")) == Settings().model_dump(
+        mode="json"
+    )
+
+
+def test_config_yaml_explains_every_setting_beside_it():
+    section = ""
+    explained = set()
+    for line in (TOP / "config.yaml").read_text(encoding="utf-8").splitlines():
+        code, _, comment = line.partition("#")
+        key = code.partition(":")[0]
+        if key and not key.startswith(" "):
+            section = key
+        elif key.strip() and comment.strip():
+            explained.add(f"{section}.{key.strip()}")
+    assert explained == set(fields())
+
+
+def test_docstrings_explain_every_setting():
+    for name in config_module.__all__:
+        kind = getattr(config_module, name)
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Settings:
+            attributes = kind.__doc__.partition("Attributes:")[2]
+            assert [k for k in kind.model_fields if f" {k}: " not in attributes] == []
