@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["OPSET", "GraphWriter", "cell_centres"]
+__all__ = ["OPSET", "GraphWriter", "cell_centres", "fold_batchnorm"]
 
 OPSET = 17  # Shape with start and end (15) lets a runtime fold the grid once height and width are fixed
 

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from rtsearch.errors import ModelError, UnknownModelError
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["load_model", "save_model", "write_atomically"]
 
 _MAX_BYTES = 2**31 - 1  # what a protobuf message can hold at all
 
