@@ -15,6 +15,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+import exports
 import nets
 import pytest
 
@@ -353,7 +354,7 @@ def test_files_without_a_description(tmp_path):
     path = tmp_path / "a.onnx"
     with pytest.raises(UnknownModelError, match=r"cannot read .*a\.onnx: No such file"):
         ModelSpec.read(path)
-    path.write_bytes(nets.classifier().SerializeToString())
+    path.write_bytes(exports.classifier().SerializeToString())
     with pytest.raises(ModelError, match=r"run: rtsearch model import .*a\.onnx"):
         ModelSpec.read(path)
     path.write_bytes(b"text")

@@ -1,4 +1,4 @@
-import nets
+import exports
 import pytest
 
 from rtsearch.models.taps import TAPS, Found, GraphView, find_taps
@@ -10,7 +10,7 @@ def view_of(model, wh=(96, 64)):
 
 def made(end="raw"):
     """A small detector, and the tensors of its boxes and scores."""
-    model = nets.ultralytics_export(end=end)
+    model = exports.ultralytics_export(end=end)
     joined = [node for node in model.graph.node if node.op_type == "Concat"][-1 if end == "raw" else -2]
     return model, list(joined.input[:1]), list(joined.input[1:2])
 
@@ -58,7 +58,7 @@ def test_a_role_that_does_not_exist_is_an_error():
 
 def test_the_ends_of_the_way_in():
     """``early32`` is what the pooling block reads, ``deep32`` what is enlarged first."""
-    g = nets.Graph()
+    g = exports.Graph()
     x = g.conv(g.conv("images", 3, 4, stride=2), 4, 4, stride=2)
     x = g.conv(x, 4, 4, stride=2)
     x8 = g.conv(x, 4, 5)

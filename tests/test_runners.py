@@ -1,6 +1,6 @@
 import threading
 
-import nets
+import exports
 import numpy as np
 import onnx
 import pytest
@@ -17,7 +17,7 @@ def model_file(path, sides=("batch", 3, "height", "width"), kind="Relu"):
         helper.make_tensor_value_info(name, TensorProto.FLOAT, sides if name == "images" else None)
         for name in ("images", "boxes", "scores")
     ]
-    g = nets.Graph()
+    g = exports.Graph()
     g.nodes.append(helper.make_node(kind, ["images"], ["boxes"]))
     g.nodes.append(helper.make_node("Sub", [g.const(1, np.float32), "images"], ["scores"]))
     graph = helper.make_graph(g.nodes, "made", infos[:1], infos[1:], g.initializers)
@@ -126,7 +126,7 @@ def test_an_operator_that_is_not_known_is_named(tmp_path):
 
 
 def test_a_failure_while_running_is_a_runner_error(tmp_path):
-    g = nets.Graph()
+    g = exports.Graph()
     shape = g.const((1, 3, 7), np.int64)
     g.nodes.append(helper.make_node("Reshape", ["images", shape], ["boxes"]))
     infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", 3, "h", "w"]) for n in ("images",)]
@@ -143,7 +143,7 @@ def test_a_failure_while_running_is_a_runner_error(tmp_path):
 
 
 def test_a_file_with_other_inputs_is_not_a_prepared_model(tmp_path):
-    g = nets.Graph()
+    g = exports.Graph()
     g.nodes.append(helper.make_node("Relu", ["x"], ["boxes"]))
     onnx.save(
         g.model([("x", TensorProto.FLOAT, [4])], [("boxes", TensorProto.FLOAT, [4])]), tmp_path / "m.onnx"
@@ -158,7 +158,7 @@ def test_threads_are_bounded_by_the_cores():
 
 def test_other_threads_go_on_while_it_runs(tmp_path):
     """The interpreter is free during a pass: what another thread does meanwhile is not held up by it."""
-    g, x = nets.Graph(), "images"
+    g, x = exports.Graph(), "images"
     for _ in range(30):
         x = g.conv(x, 3, 3, act=False)
     infos = ("images", TensorProto.FLOAT, [1, 3, 512, 512])

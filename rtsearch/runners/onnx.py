@@ -25,7 +25,7 @@ class OnnxRunner:
 
     ``run`` may be called by several threads at once. Where there are many pictures, that is the better use of
     the cores: on two of them, two callers of a one-threaded network see 71 pictures/s, one caller of a
-    two-threaded network 54 (YOLO26n, 416 px). A single picture takes 20 ms with two threads and 27 ms with one.
+    two-threaded network 54 (YOLO26n, 416 px). One picture takes 20 ms with two threads, 27 ms with one.
 
     Args:
         path: a prepared model.
@@ -41,8 +41,8 @@ class OnnxRunner:
         options.intra_op_num_threads = threads or default_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # A thread that spins while it waits takes the core from decoding and search: at 30 pictures/s a picture
-        # then costs twice the CPU time.
+        # Threads that spin while they wait take the cores from decoding and search: at 30 pictures/s they
+        # double the CPU time of a picture.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if input_wh is not None:
             options.add_free_dimension_override_by_name("width", input_wh[0])

@@ -80,7 +80,7 @@ def serve(path: Path) -> None:
 def turn(
     session: ort.InferenceSession, images: np.ndarray, setting: Setting, seconds: float
 ) -> dict[str, float]:
-    """Median wall ms of a call, pictures per second, and CPU ms per picture with what happens between calls."""
+    """Median wall ms of a call, pictures per second, and CPU ms per picture, waits between calls included."""
     walls_ms: list[float] = []
     start_s, cpu_s = time.perf_counter(), time.process_time()
 

@@ -1,0 +1,152 @@
+"""What is no detector, or not whole, is refused with what was seen in it."""
+
+import exports
+import numpy as np
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from rtsearch.errors import ModelError, NotADetectorError, UnknownModelError
+from rtsearch.models import import_onnx, protobuf
+
+
+def save(model, path):
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _changed(change, end="raw"):
+    model = exports.ultralytics_export(end=end)
+    change(model)
+    return model
+
+
+def _first(model, kind):
+    return next(node for node in model.graph.node if node.op_type == kind)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (
+            exports.classifier,
+            NotADetectorError,
+            r"no YOLOX or Ultralytics detector: it has input images float",
+        ),
+        (
+            lambda: _changed(lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", 2)),
+            NotADetectorError,
+            "takes no picture.*input images uint8",
+        ),
+        (
+            lambda: _changed(lambda m: m.graph.input.append(m.graph.input[0])),
+            NotADetectorError,
+            "takes no picture",
+        ),
+        (
+            lambda: _changed(lambda m: m.graph.input[0].type.tensor_type.shape.dim.pop()),
+            NotADetectorError,
+            "takes no picture",
+        ),
+        (
+            lambda: _changed(lambda m: setattr(_first(m, "Sub"), "op_type", "Add"), "top"),
+            ModelError,
+            "neither corners nor centre and size",
+        ),
+        (
+            lambda: _changed(lambda m: setattr(_first(m, "Conv"), "op_type", "Squeak")),
+            NotADetectorError,
+            "no YOLOX or Ultralytics detector",
+        ),
+        (
+            lambda: _changed(lambda m: m.graph.node[3].input.__setitem__(0, m.graph.node[8].output[0])),
+            ModelError,
+            "round in a circle",
+        ),
+    ],
+)
+def test_graphs_that_are_refused(tmp_path, model, error, message):
+    path = save(model(), tmp_path / "a.onnx")
+    with pytest.raises(error, match=message) as caught:
+        import_onnx(path, tmp_path / "engines")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "engines").exists()
+
+
+def test_an_opset_too_old_to_be_raised(tmp_path):
+    model = exports.yolox_export()
+    model.opset_import[0].version = 9
+    with pytest.raises(ModelError, match="opset 9; export it again with opset 17"):
+        import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
+
+
+def test_a_model_whose_scores_are_none(tmp_path):
+    """Weights that overflow show when the finished file is tried."""
+    model = exports.ultralytics_export()
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 4:
+            values = np.full(tensor.dims, np.nan, np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    with pytest.raises(ModelError, match="tried on a grey picture: boxes or scores are not finite"):
+        import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
+
+
+def test_files_that_are_no_onnx(tmp_path):
+    whole = exports.ultralytics_export().SerializeToString()
+    path = tmp_path / "a.onnx"
+    for content in (b"", b"text, not a network", whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"a\.onnx is not"):
+            import_onnx(path, tmp_path / "engines")
+    with pytest.raises(UnknownModelError, match=r"cannot read .*none\.onnx: No such file"):
+        import_onnx(tmp_path / "none.onnx", tmp_path)
+    with pytest.raises(UnknownModelError, match="Is a directory"):
+        import_onnx(tmp_path, tmp_path, "name")
+
+
+def test_a_file_too_large_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "big.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**31)  # sparse: takes no room on the disk
+    with pytest.raises(ModelError, match="holds at most 2147483647"):
+        import_onnx(path, tmp_path / "engines")
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "/etc/passwd", "beside.bin"])
+def test_weights_outside_the_file_are_refused(tmp_path, place):
+    model = exports.ultralytics_export()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place)
+    with pytest.raises(ModelError, match="keeps weights in other files"):
+        import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "x" * 65, "yolo26n"])
+def test_names_that_cannot_be_used(tmp_path, name):
+    with pytest.raises(ModelError, match="--name"):
+        import_onnx(tmp_path / "a.onnx", tmp_path, name)
+
+
+def test_a_model_never_overwrites_its_source_nor_is_imported_twice(tmp_path):
+    path = save(exports.ultralytics_export(), tmp_path / "a.onnx")
+    with pytest.raises(ModelError, match="overwritten by its own import"):
+        import_onnx(path, tmp_path)
+    done, _ = import_onnx(path, tmp_path, "b")
+    with pytest.raises(ModelError, match="prepared model already"):
+        import_onnx(done, tmp_path, "c")
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    path = save(exports.ultralytics_export(), tmp_path / "a.onnx")
+    target, _ = import_onnx(path, tmp_path / "engines")
+    before = target.read_bytes()
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(protobuf.os, "fsync", full)
+    with pytest.raises(ModelError, match=r"cannot write .*a\.onnx: No space left"):
+        import_onnx(path, tmp_path / "engines")
+    assert [p.name for p in (tmp_path / "engines").iterdir()] == ["a.onnx"]
+    assert target.read_bytes() == before
