@@ -1,0 +1,119 @@
+"""How alike are an object's neighbours? Analyse labelled photos, export what is searched, score it.
+
+The photos, their labels and the script that scores stand in ``shared/`` beside the checkout. The analysis is
+the product's own, with every default but two: whole images are objects too, and the detection threshold is
+0.25. The time of describing comes from the pictures that hold most objects.
+
+    python tools/bench/quality.py [--dims 64 32] [--keep FOLDER] [--set KEY=VALUE ...] [--shared FOLDER]
+
+Prints one JSON object. ``--set`` changes settings of the analysis or of the index, for example
+``model.size=640``, ``project.method=random`` or ``describe.meaning=0.9``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from rtsearch.config import Settings, load_settings
+from rtsearch.models import default_folder, pull
+from rtsearch.models.catalogue import CATALOGUE
+from rtsearch.pipeline import open_pipeline
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+ALWAYS = ("detect.whole_image=true", "detect.threshold=0.25")
+CROWDED = 20  # pictures that the describing is timed on
+ROUNDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--dims", type=int, nargs="+", default=[64, 32], help="dimensions that are searched")
+    parser.add_argument("--keep", type=Path, help="folder for the library; goes on with what is there")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--shared", type=Path, default=SHARED, help="photos, labels and the script that scores"
+    )
+    args = parser.parse_args()
+    if not (args.shared / "bench/retrieval_quality.py").is_file():
+        sys.exit(f"no labelled photos at {args.shared}; name their folder with --shared")
+    overrides = [*ALWAYS, *args.overrides]
+    settings = load_settings(overrides=overrides)
+    if settings.model.name in {entry.name for entry in CATALOGUE}:
+        pull(settings.model.name, default_folder())
+    with nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(measure(Path(folder), args.shared, args.dims, overrides, settings), indent=1))
+
+
+def measure(
+    folder: Path, shared: Path, dims: list[int], overrides: list[str], settings: Settings
+) -> dict[str, Any]:
+    """Everything, as one document."""
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / "library"
+    start = time.perf_counter()
+    report = json.loads(rtsearch("analyze", shared / "data", library, "--json", *as_options(overrides)))
+    result: dict[str, Any] = {
+        "settings": overrides,
+        "analysis_s": round(time.perf_counter() - start, 1),
+        "photos": report,
+        **describing_times(settings, sorted((shared / "data/photos/coco").glob("*.jpg"))),
+    }
+    for dim in dims:
+        vectors = folder / f"vectors{dim}.npz"
+        options = as_options([*overrides, f"project.dim={dim}"])
+        rtsearch("library", "export", library, "--vectors", vectors, *options)
+        scorer = [sys.executable, shared / "bench/retrieval_quality.py", vectors, "--data", shared / "data"]
+        result[f"dim {dim}"] = json.loads(
+            subprocess.run([*scorer, "--json"], stdout=subprocess.PIPE, check=True).stdout
+        )
+    return result
+
+
+def rtsearch(*arguments: str | Path) -> bytes:
+    """Run the command line as a user would."""
+    command = [sys.executable, "-c", "from rtsearch.cli import main; main()", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+
+
+def as_options(overrides: list[str]) -> list[str]:
+    """``--set`` before each."""
+    return [part for item in overrides for part in ("--set", item)]
+
+
+def describing_times(settings: Settings, photos: list[Path]) -> dict[str, Any]:
+    """Median ms of network and describing, in turns, on the pictures with most objects."""
+    with open_pipeline(settings) as pipeline:
+        pipeline.warm_up()
+        pictures = [picture for photo in photos[:200] if (picture := cv2.imread(str(photo))) is not None]
+        pictures.sort(key=lambda picture: -len(pipeline.detector.detect([picture])[0]))
+        detect_ms, describe_ms, objects = [], [], []
+        for picture in pictures[:CROWDED] * ROUNDS:
+            start = time.perf_counter()
+            found = pipeline.detector.detect([picture])[0]
+            middle = time.perf_counter()
+            pipeline.describer.describe(picture, found)
+            detect_ms.append((middle - start) * 1000)
+            describe_ms.append((time.perf_counter() - middle) * 1000)
+            objects.append(len(found))
+        return {
+            "model": pipeline.spec.name,
+            "bytes_per_object": 2 * pipeline.describer.dim,
+            "objects_per_frame": statistics.median(objects),
+            "detect_ms": round(statistics.median(detect_ms), 2),
+            "describe_ms": round(statistics.median(describe_ms), 2),
+        }
+
+
+if __name__ == "__main__":
+    main()
