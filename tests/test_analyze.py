@@ -203,7 +203,7 @@ def test_photos_per_call(tmp_path: Path, photos: Path, batch: int | None, most: 
     assert content(tmp_path / "lib") == content(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("budget_bytes", [1, 3 * 160 * 120 * 3])
+@pytest.mark.parametrize("budget_bytes", [1, 7 * 160 * 120 * 3])
 def test_a_small_budget_slows_but_does_not_stop(
     tmp_path: Path, photos: Path, budget_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +219,7 @@ def test_a_small_budget_slows_but_does_not_stop(
     monkeypatch.setattr(analyze_module.Budget, "take", take)
     run(photos, tmp_path / "lib", workers=4)
     assert Library.open(tmp_path / "lib").photo_count == COUNT
-    assert max(held) <= max(budget_bytes, 160 * 120 * 3 + 10_000)
+    assert max(held) <= max(budget_bytes, 2 * 160 * 120 * 3 + 10_000)  # more is granted to one that is alone
 
 
 def test_fragments_close_by_time_too(tmp_path: Path, photos: Path) -> None:
