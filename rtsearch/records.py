@@ -116,6 +116,8 @@ class Scene:
         thumbs: n tuples of up to k crops, (thumb_height, w, 3) uint8 BGR, or None where a
             crop is not loaded yet.
         notes: short lines about the run, shown beside the frame.
+        strips: the strip of each object, counted from the top; as the objects come unless said otherwise.
+        held: places of objects that are missed in this frame, but whose strip stays for a moment.
     """
 
     frame: Frame
@@ -125,9 +127,13 @@ class Scene:
     thumb_height: int
     thumbs: tuple[tuple[U8Array | None, ...], ...]
     notes: tuple[str, ...] = ()
+    strips: tuple[int, ...] = ()
+    held: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         n = len(self.detections)
+        if len(self.strips) != n:
+            object.__setattr__(self, "strips", tuple(range(n)))
         if not n == len(self.names) == len(self.neighbours) == len(self.thumbs):
             raise ValueError(
                 f"Scene: {n} detections, {len(self.names)} names, {len(self.neighbours)} rows of neighbours "

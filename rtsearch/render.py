@@ -8,13 +8,16 @@
     │██│     │     │  │    │               │
     └──┴─────┴─────┴──┴────┴───────────────┘
 
-Pure: the same scene gives the same picture. Strips that do not fit are counted in the last note.
+The same scene gives the same picture; objects whose strips do not fit are counted in the last note. A painter
+draws one scene after the other into one picture and touches only what has changed.
 """
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from typing import cast
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -22,7 +25,7 @@ import numpy as np
 from rtsearch.records import F32Array, Scene, U8Array
 from rtsearch.text import Colour, draw_text, fit_text, text_wh
 
-__all__ = ["PALETTE", "Layout", "colour_of", "compose", "lay_out"]
+__all__ = ["PALETTE", "Layout", "Painter", "colour_of", "compose", "lay_out"]
 
 PALETTE: tuple[Colour, ...] = (
     (80, 175, 255),
@@ -74,40 +77,105 @@ def lay_out(window_wh: tuple[int, int], header_height: int, thumb_height: int, s
     return Layout(header, thumb_height, tops, strips - shown)
 
 
-def colour_of(track: int, position: int) -> Colour:
-    """An object keeps the colour of its track; without one, that of its place in the frame."""
-    return PALETTE[(track if track >= 0 else position) % len(PALETTE)]
+def colour_of(strip: int) -> Colour:
+    """An object keeps its strip while it is tracked, and so its colour."""
+    return PALETTE[strip % len(PALETTE)]
 
 
 def compose(scene: Scene, window_wh: tuple[int, int], header_height: int) -> U8Array:
     """Draw a scene as a (height, width, 3) uint8 BGR picture of ``window_wh``."""
-    picture = np.full((window_wh[1], window_wh[0], 3), _GROUND, np.uint8)
-    layout = lay_out(window_wh, header_height, scene.thumb_height, len(scene.detections))
-    colours = [colour_of(int(t), i) for i, t in enumerate(scene.detections.track)]
-    header = _header(scene, layout.header_height, colours)[:, : window_wh[0]]
-    picture[: header.shape[0], : header.shape[1]] = header
-    notes = scene.notes + ((f"+ {layout.hidden} more objects below",) if layout.hidden else ())
-    _notes(picture[: layout.header_height, header.shape[1] :], notes)
-    for i, top in enumerate(layout.strip_tops):
-        strip = picture[top : top + layout.strip_height]
-        _label(strip[:, :_LABEL_PX], scene.names[i], float(scene.detections.score[i]), colours[i])
-        _thumbs(strip[:, _LABEL_PX + _GAP_PX :], scene.thumbs[i])
-    return picture
+    return Painter().paint(scene, window_wh, header_height)
 
 
-def _header(scene: Scene, height: int, colours: list[Colour]) -> U8Array:
-    """The frame scaled to ``height``, with boxes; text is drawn after scaling, so it stays sharp."""
+class Painter:
+    """Draws scene after scene into one picture, each as ``compose`` would.
+
+    Eight strips of 16 crops cost 0.8 ms of CPU to draw, and mostly none of them has changed.
+    """
+
+    def __init__(self) -> None:
+        self._picture: U8Array = np.zeros((0, 0, 3), np.uint8)
+        self._placed: tuple[object, ...] = ()
+        self._notes: tuple[str, ...] = ()
+        self._strips: dict[int, _Strip] = {}
+
+    def paint(self, scene: Scene, window_wh: tuple[int, int], header_height: int) -> U8Array:
+        """The picture of a scene, valid until the next call."""
+        layout = lay_out(window_wh, header_height, scene.thumb_height, max(scene.strips, default=-1) + 1)
+        header_wh = _header_wh(scene, layout.header_height)
+        placed = (window_wh, layout.header_height, scene.thumb_height, min(header_wh[0], window_wh[0]))
+        if placed != self._placed:
+            self._picture = np.full((window_wh[1], window_wh[0], 3), _GROUND, np.uint8)
+            self._placed, self._notes, self._strips = placed, (), {}
+        header = self._picture[: header_wh[1], : header_wh[0]]
+        header[:] = _header(scene, header_wh)[:, : header.shape[1]]
+        hidden = sum(strip >= len(layout.strip_tops) for strip in scene.strips)
+        more = (f"+ {hidden} more objects below",) if hidden else ()
+        self._paint_notes(scene.notes + more, self._picture[: layout.header_height, header.shape[1] :])
+        self._paint_strips(scene, layout)
+        return self._picture
+
+    def _paint_notes(self, notes: tuple[str, ...], panel: U8Array) -> None:
+        if notes != self._notes:
+            panel[:] = _GROUND
+            _notes(panel, notes)
+            self._notes = notes
+
+    def _paint_strips(self, scene: Scene, layout: Layout) -> None:
+        wanted: dict[int, _Strip] = {}
+        for i, strip in enumerate(scene.strips):
+            if strip < len(layout.strip_tops):
+                score = f"{scene.detections.score[i]:.0%}"
+                wanted[strip] = _Strip((scene.names[i], score, colour_of(strip)), scene.thumbs[i])
+        for strip in self._strips.keys() - wanted.keys():
+            top = layout.header_height + _GAP_PX + strip * (layout.strip_height + _GAP_PX)
+            self._picture[top : top + layout.strip_height] = _GROUND
+        for strip, want in wanted.items():
+            cell = self._picture[layout.strip_tops[strip] :][: layout.strip_height]
+            old = self._strips.get(strip)
+            if old is None or old.label != want.label:
+                cell[:, :_LABEL_PX] = _label(*want.label, layout.strip_height)
+            if old is None or not _same(old.thumbs, want.thumbs):
+                _thumbs(cell[:, _LABEL_PX + _GAP_PX :], want.thumbs)
+        self._strips = wanted
+
+
+class _Strip(NamedTuple):
+    label: tuple[str, str, Colour]
+    thumbs: tuple[U8Array | None, ...]
+
+
+def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> bool:
+    """The very same crops? Comparing their pixels would cost more than drawing them."""
+    return len(old) == len(new) and all(map(operator.is_, old, new))
+
+
+def _header_wh(scene: Scene, height: int) -> tuple[int, int]:
+    rows, columns = scene.frame.bgr.shape[:2]
+    return max(1, round(columns * height / rows)), height
+
+
+def _header(scene: Scene, header_wh: tuple[int, int]) -> U8Array:
+    """The frame scaled to ``header_wh``, with boxes; text is drawn after scaling, so it stays sharp."""
     bgr = scene.frame.bgr
-    scale = height / bgr.shape[0]
-    width = max(1, round(bgr.shape[1] * scale))
-    method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    view = cast(U8Array, cv2.resize(bgr, (width, height), interpolation=method))
-    boxes = scene.detections.xyxy * np.array([width / bgr.shape[1], scale] * 2, np.float32)
-    for i in reversed(range(len(boxes))):  # the most confident on top
-        _box(view, boxes[i], colours[i])
-    for i in reversed(range(len(boxes))):
-        _tag(view, boxes[i], f"{scene.names[i]}: {scene.detections.score[i]:.2f}", colours[i])
+    view = _scaled(bgr, header_wh)
+    scale = np.array([header_wh[0] / bgr.shape[1], header_wh[1] / bgr.shape[0]] * 2, np.float32)
+    boxes = scene.detections.xyxy * scale
+    seen = [i for i in reversed(range(len(boxes))) if i not in scene.held]  # the most confident on top
+    for i in seen:
+        _box(view, boxes[i], colour_of(scene.strips[i]))
+    for i in seen:
+        text = f"{scene.names[i]}: {scene.detections.score[i]:.2f}"
+        _tag(view, boxes[i], text, colour_of(scene.strips[i]))
     return view
+
+
+def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
+    """Halved as often as fits, then bilinear: 0.4 ms for 720p where INTER_AREA at odd ratios takes 3.6."""
+    while bgr.shape[0] >= 2 * wh[1] and bgr.shape[1] >= 2 * wh[0]:
+        half = (bgr.shape[1] // 2, bgr.shape[0] // 2)
+        bgr = cast(U8Array, cv2.resize(bgr[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA))
+    return cast(U8Array, cv2.resize(bgr, wh, interpolation=cv2.INTER_LINEAR))
 
 
 def _box(view: U8Array, xyxy: F32Array, colour: Colour) -> None:
@@ -117,13 +185,22 @@ def _box(view: U8Array, xyxy: F32Array, colour: Colour) -> None:
 
 def _tag(view: U8Array, xyxy: F32Array, text: str, colour: Colour) -> None:
     """The label on a patch of the object's colour, at the box's upper edge, inside the frame."""
-    size = 11 if view.shape[0] < 240 else 13
-    width, height = text_wh(text, size)
-    x = int(np.clip(xyxy[0], 0, max(0, view.shape[1] - width - 6)))
+    patch = _patch(text, 11 if view.shape[0] < 240 else 13, colour)
+    height, width = patch.shape[:2]
+    x = int(np.clip(xyxy[0], 0, max(0, view.shape[1] - width)))
     y = int(xyxy[1]) - height if xyxy[1] >= height else int(xyxy[1])
     y = int(np.clip(y, 0, max(0, view.shape[0] - height)))
-    view[y : y + height, x : x + width + 6] = colour
-    draw_text(view, text, (x + 3, y), size, _DARK)
+    room = view[y : y + height, x : x + width]
+    room[:] = patch[: room.shape[0], : room.shape[1]]
+
+
+@lru_cache(maxsize=512)
+def _patch(text: str, size_px: int, colour: Colour) -> U8Array:
+    """Kept: blending a line of text takes 60 us, copying it 2."""
+    width, height = text_wh(text, size_px)
+    patch = np.full((height, width + 6, 3), colour, np.uint8)
+    draw_text(patch, text, (3, 0), size_px, _DARK)
+    return patch
 
 
 def _notes(panel: U8Array, notes: tuple[str, ...]) -> None:
@@ -136,12 +213,14 @@ def _notes(panel: U8Array, notes: tuple[str, ...]) -> None:
         draw_text(panel, fit_text(note, size, panel.shape[1] - 28), (14, y), size, _INK if i == 0 else _FAINT)
 
 
-def _label(cell: U8Array, name: str, score: float, colour: Colour) -> None:
-    cell[:] = _GROUND + 12
+@lru_cache(maxsize=256)
+def _label(name: str, score: str, colour: Colour, height: int) -> U8Array:
+    cell = np.full((height, _LABEL_PX, 3), _GROUND + 12, np.uint8)
     cell[:, :6] = colour
-    middle = cell.shape[0] // 2
-    draw_text(cell, fit_text(name, 14, cell.shape[1] - 18), (14, middle - 18), 14, _INK)
-    draw_text(cell, f"{score:.0%}", (14, middle + 1), 12, _FAINT)
+    middle = height // 2
+    draw_text(cell, fit_text(name, 14, _LABEL_PX - 18), (14, middle - 18), 14, _INK)
+    draw_text(cell, score, (14, middle + 1), 12, _FAINT)
+    return cell
 
 
 def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...]) -> None:
@@ -150,7 +229,9 @@ def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...]) -> None:
     x = 0
     for thumb in thumbs:
         if x >= room:
-            return
+            break
         width = min(height if thumb is None else thumb.shape[1], room - x)
         strip[:, x : x + width] = _PLACEHOLDER if thumb is None else thumb[:, :width]
+        strip[:, x + width : x + width + _GAP_PX] = _GROUND
         x += width + _GAP_PX
+    strip[:, x:] = _GROUND

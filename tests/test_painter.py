@@ -1,0 +1,92 @@
+"""A painter that goes from scene to scene shows what a fresh picture of each would."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
+from rtsearch.render import PALETTE, Painter, colour_of, compose
+
+RNG = np.random.default_rng(1)
+CROPS: tuple[U8Array, ...] = tuple(
+    RNG.integers(0, 255, (60, width, 3), dtype=np.uint8) for width in (20, 60, 100)
+)
+PICTURES: tuple[U8Array, ...] = tuple(
+    RNG.integers(0, 255, shape, dtype=np.uint8) for shape in ((90, 160, 3), (480, 640, 3), (200, 90, 3))
+)
+
+
+def scene_of(
+    picture: int, objects: list[tuple[int, int, list[int]]], notes: tuple[str, ...] = (), held: int = -1
+) -> Scene:
+    """Objects are (strip, percent, crops); crop 3 is one that is not loaded."""
+    n = len(objects)
+    boxes = np.tile(np.array([10, 10, 60, 70], np.float32), (n, 1)) + np.arange(n, dtype=np.float32)[:, None]
+    score = np.array([percent / 100 for _, percent, _ in objects], np.float32)
+    found = Detections(boxes, score, np.zeros(n, np.int32), np.zeros((n, 0), np.float32))
+    neighbours = Neighbours(np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32))
+    crops = tuple(tuple(CROPS[c] if c < 3 else None for c in row) for _, _, row in objects)
+    return Scene(
+        Frame(0, 0.0, None, PICTURES[picture]),
+        found,
+        ("cup",) * n,
+        neighbours,
+        60,
+        crops,
+        notes,
+        strips=tuple(strip for strip, _, _ in objects),
+        held=frozenset({held} if 0 <= held < n else ()),
+    )
+
+
+an_object = st.tuples(st.integers(0, 9), st.integers(30, 32), st.lists(st.integers(0, 3), max_size=6))
+scenes = st.builds(
+    scene_of,
+    st.integers(0, 2),
+    st.lists(an_object, max_size=5, unique_by=lambda entry: entry[0]),
+    st.sampled_from([(), ("clip",), ("clip", "30 frames/s")]),
+    st.integers(-1, 4),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(scenes, st.sampled_from([(640, 360), (400, 500)]), st.sampled_from([100, 150]))))
+def test_a_painter_shows_what_compose_draws(run: list[tuple[Scene, tuple[int, int], int]]) -> None:
+    painter = Painter()
+    for scene, window_wh, header in run:
+        assert np.array_equal(painter.paint(scene, window_wh, header), compose(scene, window_wh, header))
+
+
+@pytest.mark.parametrize("strip", [0, 1, 3])
+def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
+    picture = compose(scene_of(0, [(strip, 50, [1])]), (640, 500), 100)
+    tops = [102 + i * 62 for i in range(4)]
+    assert [tuple(picture[top + 30, 2]) for top in tops] == [
+        colour_of(strip) if i == strip else (22, 22, 22) for i in range(4)
+    ]
+    assert colour_of(strip) == PALETTE[strip]
+    assert np.array_equal(picture[tops[strip] : tops[strip] + 60, 110:170], CROPS[1])
+
+
+def test_an_object_that_is_missed_keeps_its_strip_but_not_its_box() -> None:
+    seen = compose(scene_of(0, [(0, 50, [1])]), (640, 360), 100)
+    held = compose(scene_of(0, [(0, 50, [1])], held=0), (640, 360), 100)
+    assert np.array_equal(seen[100:], held[100:])
+    assert not np.array_equal(seen[:100], held[:100])
+
+
+def test_a_large_picture_is_scaled_evenly() -> None:
+    """Halving first must not lose rows or columns at the edges."""
+    picture = np.zeros((723, 1283, 3), np.uint8)
+    picture[:, 640:] = 200
+    empty = scene_of(0, [])
+    frame = Frame(0, 0.0, None, picture)
+    drawn = compose(Scene(frame, empty.detections, (), empty.neighbours, 60, ()), (640, 360), 100)[
+        :100, :177, 0
+    ].astype(int)
+    assert abs(drawn.mean() - picture.mean()) < 2
+    assert drawn[:, :86].max() == 0
+    assert drawn[:, 91:].min() == 200
