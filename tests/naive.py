@@ -67,3 +67,35 @@ def nearest_rows(vectors, queries, k):
         distance[i, : len(first)] = apart[first]
         row[i, : len(first)] = first
     return distance, row
+
+
+def box_area(box):
+    return max(0.0, float(box[2]) - float(box[0])) * max(0.0, float(box[3]) - float(box[1]))
+
+
+def box_intersection(a, b):
+    low, high = (max(a[0], b[0]), max(a[1], b[1])), (min(a[2], b[2]), min(a[3], b[3]))
+    return box_area((*low, *high))
+
+
+def overlapping_dropped(boxes, max_overlap):
+    """Rows that stay: by falling confidence, a box goes when a kept one covers too much of its own area."""
+    kept = []
+    for i, box in enumerate(boxes):
+        if all(box_intersection(box, boxes[j]) <= max_overlap * box_area(box) for j in kept):
+            kept.append(i)
+    return kept
+
+
+def class_suppressed(boxes, labels, max_iou):
+    """Rows that stay: by falling confidence, a box goes when a kept one of its class is much the same."""
+    kept = []
+    for i, box in enumerate(boxes):
+        for j in kept:
+            common = box_intersection(box, boxes[j])
+            union = box_area(box) + box_area(boxes[j]) - common
+            if labels[i] == labels[j] and common > max_iou * union:
+                break
+        else:
+            kept.append(i)
+    return kept
