@@ -4,7 +4,6 @@ import dataclasses
 import email.message
 import hashlib
 import io
-import json
 import os
 import re
 import ssl
@@ -15,13 +14,21 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-import exports
 import nets
 import pytest
 
 from rtsearch import models
-from rtsearch.errors import DownloadError, ModelError, UnknownModelError
-from rtsearch.models import CATALOGUE, CatalogueEntry, ModelSpec, Place, Tap, fetch, store
+from rtsearch.errors import DownloadError, UnknownModelError
+from rtsearch.models import (
+    CATALOGUE,
+    CatalogueEntry,
+    ModelSpec,
+    Place,
+    fetch,
+    prepare,
+    store,
+    taps,
+)
 
 URL = "https://example.org/tiny.pt"
 URL_PLACE = Place(url=URL)
@@ -137,7 +144,7 @@ def test_a_model_of_another_recipe_or_source_is_prepared_again(tmp_path, catalog
     catalogue(URL_PLACE)
     Site(monkeypatch, weights)
     path = models.pull("tiny", tmp_path)
-    monkeypatch.setattr(store, "RECIPE", store.RECIPE + 1)
+    monkeypatch.setattr(prepare, "RECIPE", prepare.RECIPE + 1)
     path.touch()
     stamp = path.stat().st_mtime_ns
     models.pull("tiny", tmp_path)
@@ -264,7 +271,7 @@ def test_the_catalogue_is_complete():
         for place in entry.places:
             assert place.url.startswith("https://") or re.fullmatch(r"[\w-]+==[\d.]+", place.wheel)
             assert bool(place.url) != bool(place.wheel and place.member)
-        assert entry.family in models.taps.TAPS
+        assert entry.family in taps.TAPS
         assert models.catalogue_entry(entry.name) is entry
 
 
@@ -293,70 +300,3 @@ def test_where_models_live(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert models.default_folder() == tmp_path / ".cache/rtsearch/engines"
-
-
-# ---------------------------------------------------------------- what a model says about itself
-
-SPEC = ModelSpec(
-    name="tiny",
-    family="yolo26",
-    licence="MIT",
-    licence_url="",
-    source_sha256="ab",
-    recipe=1,
-    classes=("cat", "Hündin"),
-    needs_nms=True,
-    pixel_order="bgr",
-    pixel_scale=1.0,
-    pad_value=114,
-    input_wh=(96, 64),
-    flexible=False,
-    multiple=32,
-    batch=1,
-    taps=(Tap("tap0", "neck8", 8, 6),),
-)
-
-
-@pytest.mark.parametrize("spec", [dataclasses.replace(SPEC, taps=(), classes=(), batch=None), SPEC])
-def test_a_description_survives_the_journey(spec):
-    again = ModelSpec.from_json(spec.to_json(), sha256="cd")
-    assert again == spec
-    assert again.sha256 == "cd"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"name": None},
-        {"classes": "cat"},
-        {"needs_nms": "perhaps"},
-        {"pixel_order": "hsv"},
-        {"input_wh": [96]},
-        {"taps": [{"name": "tap0"}]},
-        {"batch": "many"},
-    ],
-)
-def test_a_damaged_description_is_refused(change):
-    with pytest.raises(ModelError, match="description is damaged"):
-        ModelSpec.from_json(json.dumps({**json.loads(SPEC.to_json()), **change}))
-    with pytest.raises(ModelError, match="description is damaged"):
-        ModelSpec.from_json("{")
-
-
-def test_a_description_without_a_field_is_refused():
-    values = json.loads(SPEC.to_json())
-    for name in values:
-        with pytest.raises(ModelError, match="description is damaged"):
-            ModelSpec.from_json(json.dumps({key: value for key, value in values.items() if key != name}))
-
-
-def test_files_without_a_description(tmp_path):
-    path = tmp_path / "a.onnx"
-    with pytest.raises(UnknownModelError, match=r"cannot read .*a\.onnx: No such file"):
-        ModelSpec.read(path)
-    path.write_bytes(exports.classifier().SerializeToString())
-    with pytest.raises(ModelError, match=r"run: rtsearch model import .*a\.onnx"):
-        ModelSpec.read(path)
-    path.write_bytes(b"text")
-    with pytest.raises(ModelError, match="not a whole ONNX file"):
-        ModelSpec.read(path)

@@ -3,10 +3,10 @@
 import exports
 import numpy as np
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from rtsearch.errors import ModelError, NotADetectorError, UnknownModelError
-from rtsearch.models import import_onnx, protobuf
+from rtsearch.models import files, import_onnx
 
 
 def save(model, path):
@@ -122,6 +122,18 @@ def test_weights_outside_the_file_are_refused(tmp_path, place):
         import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
 
 
+def test_weights_outside_the_file_are_found_in_branches_too(tmp_path):
+    model = exports.ultralytics_export()
+    outside = TensorProto(name="hidden", data_location=TensorProto.EXTERNAL)
+    constant = helper.make_node("Constant", [], ["never"], value=outside)
+    branch = helper.make_graph([constant], "branch", [], [])
+    model.graph.node.append(
+        helper.make_node("If", ["never"], ["out"], then_branch=branch, else_branch=branch)
+    )
+    with pytest.raises(ModelError, match=r"keeps weights in other files \(hidden\)"):
+        import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "x" * 65, "yolo26n"])
 def test_names_that_cannot_be_used(tmp_path, name):
     with pytest.raises(ModelError, match="--name"):
@@ -145,7 +157,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(protobuf.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(ModelError, match=r"cannot write .*a\.onnx: No space left"):
         import_onnx(path, tmp_path / "engines")
     assert [p.name for p in (tmp_path / "engines").iterdir()] == ["a.onnx"]

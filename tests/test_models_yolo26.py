@@ -9,9 +9,9 @@ import pytest
 from rtsearch.errors import CheckpointError, ModelError
 from rtsearch.models.catalogue import CatalogueEntry
 from rtsearch.models.checkpoint import read_checkpoint
+from rtsearch.models.checkpoint_import import prepare_checkpoint
 from rtsearch.models.protobuf import save_model
 from rtsearch.models.spec import ModelSpec
-from rtsearch.models.store import prepare_checkpoint
 from rtsearch.models.ultralytics import yolo26
 from rtsearch.runners.onnx import OnnxRunner
 

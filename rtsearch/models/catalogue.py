@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from rtsearch.errors import UnknownModelError
 
-__all__ = ["CATALOGUE", "CatalogueEntry", "Place", "catalogue_entry"]
+__all__ = ["CATALOGUE", "CatalogueEntry", "Place", "Progress", "catalogue_entry"]
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told, while a model is got, what is going on, bytes done and bytes in all (0 where not known)."""
 
 
 @dataclass(frozen=True)

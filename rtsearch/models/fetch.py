@@ -16,21 +16,16 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import TypeAlias
 
 from rtsearch.errors import DownloadError
-from rtsearch.models.catalogue import CatalogueEntry, Place
-from rtsearch.models.protobuf import write_atomically
+from rtsearch.models.catalogue import CatalogueEntry, Place, Progress
+from rtsearch.models.files import write_atomically
 
-__all__ = ["Progress", "fetch"]
+__all__ = ["fetch"]
 
 logger = logging.getLogger(__name__)
-
-Progress: TypeAlias = Callable[[str, int, int], None]
-"""Called with what is going on, bytes done and bytes in all (0 where not known)."""
 
 _SILENCE_S = 8.0  # a vendor's site that is blocked often hangs instead of refusing
 _URL_S = 300.0

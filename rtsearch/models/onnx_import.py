@@ -15,56 +15,36 @@ import onnx
 from onnx import TensorProto, helper
 
 from rtsearch.errors import ModelError, NotADetectorError
-from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry
+from rtsearch.models.catalogue import CatalogueEntry
 from rtsearch.models.coco import COCO_CLASSES
 from rtsearch.models.edit import rename, sort
 from rtsearch.models.layouts import recognise
 from rtsearch.models.prepare import RECIPE, finish
-from rtsearch.models.protobuf import load_model, save_model
+from rtsearch.models.protobuf import load_model
 from rtsearch.models.spec import METADATA_KEY, ModelSpec
 from rtsearch.models.taps import TAPS, GraphView, find_taps
 
-__all__ = ["import_onnx", "prepare_onnx"]
+__all__ = ["prepare_onnx"]
 
 _DEFAULT_WH = (416, 416)
 _RESERVED = frozenset({"images", "boxes", "scores", *(f"tap{i}" for i in range(16))})
 
 
-def import_onnx(path: Path, folder: Path, name: str | None = None) -> tuple[Path, list[str]]:
-    """Prepare an exported detector as ``folder/NAME.onnx``.
+def prepare_onnx(
+    path: Path, name: str, entry: CatalogueEntry | None = None
+) -> tuple[onnx.ModelProto, list[str]]:
+    """The prepared model of an export, and lines that say what was found in it.
 
     Args:
         path: the export.
-        folder: where prepared models live.
-        name: what to call it; by default as the file.
-
-    Returns:
-        the prepared file, and lines that say what was found in the export.
+        name: what the model will be called.
+        entry: of the catalogue, which knows the licence of its own.
 
     Raises:
         UnknownModelError: no such file.
         NotADetectorError: no boxes and scores can be found in it.
-        ModelError: damaged, not understood, or a name that cannot be used.
+        ModelError: damaged, or not understood.
     """
-    name = path.stem if name is None else name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise ModelError(
-            f"a model cannot be called {name!r}; choose letters, digits, '.', '_', '-' with --name"
-        )
-    if any(entry.name == name for entry in CATALOGUE):
-        raise ModelError(f"{name} is a name of the catalogue; choose another with --name")
-    target = folder / f"{name}.onnx"
-    if target.exists() and path.exists() and target.samefile(path):
-        raise ModelError(f"{path} would be overwritten by its own import; choose another name with --name")
-    model, lines = prepare_onnx(path, name)
-    save_model(model, target)
-    return target, lines
-
-
-def prepare_onnx(
-    path: Path, name: str, entry: CatalogueEntry | None = None
-) -> tuple[onnx.ModelProto, list[str]]:
-    """The prepared model of an export, and what was found in it; the catalogue knows more about its own."""
     model, sha256 = load_model(path)
     props = {prop.key: prop.value for prop in model.metadata_props}
     if METADATA_KEY in props:

@@ -9,7 +9,6 @@ metadata.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from rtsearch.errors import ModelError, UnknownModelError
+from rtsearch.errors import ModelError
+from rtsearch.models.files import NOT_WHOLE, metadata, read_model
 
 __all__ = ["METADATA_KEY", "ModelSpec", "Tap"]
 
@@ -111,24 +111,14 @@ class ModelSpec:
             UnknownModelError: no such file.
             ModelError: not a prepared model.
         """
-        from rtsearch.models.protobuf import (
-            load_model,
-        )  # onnx takes 0.2 s to import; the record does not need it
-
-        model, sha256 = load_model(path)
-        texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
-        if len(texts) != 1:
+        content, sha256 = read_model(path)
+        try:
+            texts = metadata(content)
+        except ValueError:
+            raise ModelError(NOT_WHOLE.format(path=path)) from None
+        if METADATA_KEY not in texts:
             raise ModelError(f"{path} is not a prepared model; run: rtsearch model import {path}")
-        return cls.from_json(texts[0], sha256=sha256)
+        return cls.from_json(texts[METADATA_KEY], sha256=sha256)
 
 
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(ModelSpec)
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file, read in pieces."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UnknownModelError(f"cannot read {path}: {error.strerror or error}") from None
