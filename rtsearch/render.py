@@ -17,7 +17,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -102,16 +102,15 @@ class Painter:
     def paint(self, scene: Scene, window_wh: tuple[int, int], header_height: int) -> U8Array:
         """The picture of a scene, valid until the next call."""
         layout = lay_out(window_wh, header_height, scene.thumb_height, max(scene.strips, default=-1) + 1)
-        header_wh = _header_wh(scene, layout.header_height)
-        placed = (window_wh, layout.header_height, scene.thumb_height, min(header_wh[0], window_wh[0]))
+        header_wh = _header_wh(scene, (window_wh[0], layout.header_height))
+        placed = (window_wh, layout.header_height, scene.thumb_height, header_wh)
         if placed != self._placed:
             self._picture = np.full((window_wh[1], window_wh[0], 3), _GROUND, np.uint8)
             self._placed, self._notes, self._strips = placed, (), {}
-        header = self._picture[: header_wh[1], : header_wh[0]]
-        header[:] = _header(scene, header_wh)[:, : header.shape[1]]
+        self._picture[: header_wh[1], : header_wh[0]] = _header(scene, header_wh)
         hidden = sum(strip >= len(layout.strip_tops) for strip in scene.strips)
         more = (f"+ {hidden} more objects below",) if hidden else ()
-        self._paint_notes(scene.notes + more, self._picture[: layout.header_height, header.shape[1] :])
+        self._paint_notes(scene.notes + more, self._picture[: layout.header_height, header_wh[0] :])
         self._paint_strips(scene, layout)
         return self._picture
 
@@ -140,6 +139,9 @@ class Painter:
         self._strips = wanted
 
 
+_Rectangle: TypeAlias = tuple[int, int, int, int]
+
+
 class _Strip(NamedTuple):
     label: tuple[str, str, Colour]
     thumbs: tuple[U8Array | None, ...]
@@ -150,9 +152,11 @@ def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> b
     return len(old) == len(new) and all(map(operator.is_, old, new))
 
 
-def _header_wh(scene: Scene, height: int) -> tuple[int, int]:
+def _header_wh(scene: Scene, room_wh: tuple[int, int]) -> tuple[int, int]:
+    """The frame's width and height in the picture; a panorama is as wide as the picture, and less high."""
     rows, columns = scene.frame.bgr.shape[:2]
-    return max(1, round(columns * height / rows)), height
+    scale = min(room_wh[0] / columns, room_wh[1] / rows)
+    return max(1, round(columns * scale)), max(1, round(rows * scale))
 
 
 def _header(scene: Scene, header_wh: tuple[int, int]) -> U8Array:
@@ -164,9 +168,10 @@ def _header(scene: Scene, header_wh: tuple[int, int]) -> U8Array:
     seen = [i for i in reversed(range(len(boxes))) if i not in scene.held]  # the most confident on top
     for i in seen:
         _box(view, boxes[i], colour_of(scene.strips[i]))
-    for i in seen:
+    taken: list[_Rectangle] = []
+    for i in reversed(seen):  # the most confident has its label where it belongs, others make way
         text = f"{scene.names[i]}: {scene.detections.score[i]:.2f}"
-        _tag(view, boxes[i], text, colour_of(scene.strips[i]))
+        _tag(view, boxes[i], text, colour_of(scene.strips[i]), taken)
     return view
 
 
@@ -183,15 +188,24 @@ def _box(view: U8Array, xyxy: F32Array, colour: Colour) -> None:
     cv2.rectangle(view, (x1, y1), (x2 - 1, y2 - 1), colour, 2 if view.shape[0] >= 240 else 1)
 
 
-def _tag(view: U8Array, xyxy: F32Array, text: str, colour: Colour) -> None:
+def _tag(view: U8Array, xyxy: F32Array, text: str, colour: Colour, taken: list[_Rectangle]) -> None:
     """The label on a patch of the object's colour, at the box's upper edge, inside the frame."""
     patch = _patch(text, 11 if view.shape[0] < 240 else 13, colour)
     height, width = patch.shape[:2]
     x = int(np.clip(xyxy[0], 0, max(0, view.shape[1] - width)))
     y = int(xyxy[1]) - height if xyxy[1] >= height else int(xyxy[1])
-    y = int(np.clip(y, 0, max(0, view.shape[0] - height)))
+    lowest = max(0, view.shape[0] - height)
+    y = top = int(np.clip(y, 0, lowest))
+    while y <= lowest and any(_meet((x, y, x + width, y + height), other) for other in taken):
+        y += height
+    y = y if y <= lowest else top
+    taken.append((x, y, x + width, y + height))
     room = view[y : y + height, x : x + width]
     room[:] = patch[: room.shape[0], : room.shape[1]]
+
+
+def _meet(a: _Rectangle, b: _Rectangle) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 @lru_cache(maxsize=512)

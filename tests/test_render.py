@@ -1,0 +1,250 @@
+"""The picture, part by part: frame, boxes, labels, strips, notes, and what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtsearch.records import Detections, Frame, Neighbours, Scene
+from rtsearch.render import PALETTE, colour_of, compose, lay_out
+from rtsearch.text import text_wh
+
+GROUND = (22, 22, 22)
+WINDOW = (640, 480)
+HEADER = 200
+THUMB = 60
+FRAME = (60, 50, 40)
+
+
+def scene(boxes=(), *, names=(), scores=(), thumbs=(), notes=(), frame_wh=(300, 200)):
+    """Objects in a frame of one colour; what is not given is made up."""
+    n = len(boxes)
+    found = Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores or [0.5] * n, np.float32),
+        np.zeros(n, np.int32),
+        np.zeros((n, 0), np.float32),
+    )
+    none = Neighbours(np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32))
+    bgr = np.full((frame_wh[1], frame_wh[0], 3), FRAME, np.uint8)
+    names, thumbs = tuple(names) or ("cup",) * n, tuple(thumbs) or ((),) * n
+    return Scene(Frame(0, 0.0, None, bgr), found, names, none, THUMB, thumbs, tuple(notes))
+
+
+def crop(width, colour):
+    return np.full((THUMB, width, 3), colour, np.uint8)
+
+
+def colour_at(picture, x, y):
+    return tuple(int(v) for v in picture[y, x])
+
+
+def boxes_for(n):
+    return [[5 + i, 50, 60 + i, 150] for i in range(n)]
+
+
+# Layout ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("window_wh", "header", "thumb", "strips", "tops", "hidden"),
+    [
+        ((640, 480), 200, 60, 0, (), 0),
+        ((640, 480), 200, 60, 2, (202, 264), 0),
+        ((640, 480), 200, 60, 9, (202, 264, 326, 388), 5),
+        ((640, 450), 200, 60, 9, (202, 264, 326, 388), 5),
+        ((640, 447), 200, 60, 9, (202, 264, 326), 6),
+        ((320, 240), 200, 76, 3, (), 3),
+        ((320, 240), 480, 76, 3, (), 3),
+    ],
+)
+def test_layout(window_wh, header, thumb, strips, tops, hidden):
+    layout = lay_out(window_wh, header, thumb, strips)
+    assert layout.strip_tops == tops
+    assert layout.hidden == hidden
+
+
+@given(
+    st.integers(320, 4000),
+    st.integers(240, 3000),
+    st.integers(100, 480),
+    st.integers(60, 420),
+    st.integers(0, 300),
+)
+def test_strips_lie_below_each_other_inside_the_window(width, height, header, thumb, strips):
+    layout = lay_out((width, height), header, thumb, strips)
+    assert len(layout.strip_tops) + layout.hidden == strips
+    ends = [layout.header_height] + [top + thumb for top in layout.strip_tops]
+    assert all(top > end for top, end in zip(layout.strip_tops, ends, strict=False))
+    assert ends[-1] <= height
+    if layout.hidden:
+        assert ends[-1] + thumb > height - 4
+
+
+def test_colours_of_neighbouring_strips_differ():
+    assert len({colour_of(i) for i in range(len(PALETTE))}) == len(PALETTE)
+    assert colour_of(len(PALETTE)) == colour_of(0)
+
+
+# Header ----------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_without_objects():
+    picture = compose(scene(), WINDOW, HEADER)
+    assert picture.shape == (480, 640, 3)
+    assert (picture[:200, :300] == FRAME).all()
+    assert (picture[:200, 300:] == GROUND).all()
+    assert (picture[200:] == GROUND).all()
+
+
+@pytest.mark.parametrize(
+    ("frame_wh", "seen_wh"),
+    [
+        ((300, 200), (300, 200)),
+        ((1280, 720), (356, 200)),
+        ((30, 20), (300, 200)),
+        ((200, 400), (100, 200)),
+        ((6400, 400), (640, 40)),
+        ((5000, 1), (640, 1)),
+        ((1, 5000), (1, 200)),
+    ],
+)
+def test_the_frame_is_scaled_not_squashed_and_never_cut(frame_wh, seen_wh):
+    picture = compose(scene(frame_wh=frame_wh), WINDOW, HEADER)
+    seen = (picture == FRAME).all(2)
+    assert seen[: seen_wh[1], : seen_wh[0]].all()
+    assert seen.sum() == seen_wh[0] * seen_wh[1]
+
+
+def test_boxes_have_the_colour_of_their_strip_and_scale_with_the_frame():
+    boxes = [[100, 100, 200, 200], [400, 200, 500, 380]]
+    picture = compose(scene(boxes, frame_wh=(600, 400)), WINDOW, HEADER)
+    for i, (x1, y1, x2, y2) in enumerate(np.array(boxes) // 2):
+        assert colour_at(picture, x1, (y1 + y2) // 2) == colour_of(i)
+        assert colour_at(picture, x2 - 1, (y1 + y2) // 2) == colour_of(i)
+        assert colour_at(picture, (x1 + x2) // 2, y2 - 1) == colour_of(i)
+        assert colour_at(picture, (x1 + x2) // 2, (y1 + y2) // 2) == FRAME
+        assert colour_at(picture, 2, 202 + i * (THUMB + 2) + 5) == colour_of(i)
+
+
+def test_the_label_stands_on_its_box_in_its_colour():
+    picture = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.87]), WINDOW, HEADER)
+    width, height = text_wh("cup: 0.87", 11)
+    patch = picture[100 - height : 100, 50 : 50 + width + 6]
+    assert (patch[0] == colour_of(0)).all()
+    assert patch.min() < 60  # letters
+    other = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.88]), WINDOW, HEADER)
+    assert (other[100 - height : 100] != picture[100 - height : 100]).any()
+
+
+def test_labels_do_not_cover_each_other():
+    boxes = [[0, 0, 300, 200], [4, 2, 290, 190], [8, 4, 280, 180]]
+    picture = compose(scene(boxes, names=["whole image", "table", "cup"]), WINDOW, HEADER)
+    height = text_wh("x", 11)[1]
+    for i, name in enumerate(["whole image", "table", "cup"]):
+        patch = (picture[:HEADER, :300] == colour_of(i)).all(2)
+        widths = [text_wh(f"{name}: 0.50", 11)[0] + 6]
+        full_rows = [y for y in range(HEADER) if patch[y, :130].sum() >= widths[0] * 0.95]
+        assert full_rows, name
+    assert height * 3 < HEADER
+
+
+def test_a_frame_full_of_labels():
+    boxes = [[0, 0, 300, 200]] * 40
+    picture = compose(scene(boxes), WINDOW, HEADER)
+    labelled = (picture[:HEADER, 40] != FRAME).any(axis=1)
+    assert labelled.mean() > 0.9  # one below the other, down to the edge
+    assert (picture[5:195, 100:295] == FRAME).all()
+
+
+@given(
+    st.lists(
+        st.lists(st.floats(-2000, 4000, width=32), min_size=4, max_size=4).map(
+            lambda v: [*sorted(v[:2]), *sorted(v[2:])]
+        ),
+        max_size=4,
+    ),
+    st.integers(1, 2000),
+    st.integers(1, 2000),
+    st.integers(320, 700),
+    st.integers(240, 600),
+    st.integers(100, 480),
+)
+def test_any_frame_in_any_window(rows, frame_w, frame_h, width, height, header):
+    boxes = [[x1, y1, x2, y2] for x1, x2, y1, y2 in rows]
+    picture = compose(scene(boxes, frame_wh=(frame_w, frame_h), notes=("a",)), (width, height), header)
+    assert picture.shape == (height, width, 3)
+    assert picture.dtype == np.uint8
+
+
+# Strips ----------------------------------------------------------------------------------------------------
+
+
+def test_crops_stand_side_by_side_in_order():
+    thumbs = [[crop(40, (1, 2, 3)), crop(70, (4, 5, 6)), None, crop(30, (7, 8, 9))]]
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), WINDOW, HEADER)[202:262]
+    left = 110
+    for width, colour in ((40, (1, 2, 3)), (70, (4, 5, 6)), (60, (44, 44, 44)), (30, (7, 8, 9))):
+        assert (strip[:, left : left + width] == colour).all()
+        assert (strip[:, left + width : left + width + 2] == GROUND).all()
+        left += width + 2
+    assert (strip[:, left:] == GROUND).all()
+
+
+def test_the_last_crop_is_cut_at_the_edge():
+    thumbs = [[crop(100, (i, i, i)) for i in range(100, 200, 10)]]
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), WINDOW, HEADER)[202:262]
+    assert (strip[:, 620:] == 150).all()
+    assert not (strip == 160).all(2).any()
+
+
+def test_the_strip_names_its_object():
+    thumbs = [(), ()]
+    picture = compose(scene(boxes_for(2), names=["cup", "dining table"], thumbs=thumbs), WINDOW, HEADER)
+    first, second = picture[202:262, :108], picture[264:324, :108]
+    assert (first[:, :6] == colour_of(0)).all()
+    assert (second[:, :6] == colour_of(1)).all()
+    assert first[:, 6:].max() > 200
+    assert (first[:, 6:] != second[:, 6:]).any()
+
+
+@pytest.mark.parametrize("name", ["a very long name of a class that fits nowhere", "Kaffeemühle", ""])
+def test_names_of_any_kind_stay_in_their_cell(name):
+    picture = compose(scene(boxes_for(1), names=[name]), WINDOW, HEADER)
+    assert (picture[202:262, 108:] == GROUND).all()
+
+
+def test_letters_beyond_ascii_are_drawn_as_their_plain_ones():
+    plain = compose(scene(boxes_for(1), names=["Kaffeemuhle"], notes=["fete"]), WINDOW, HEADER)
+    accented = compose(scene(boxes_for(1), names=["Kaffeemühle"], notes=["fête"]), WINDOW, HEADER)
+    np.testing.assert_array_equal(plain, accented)
+
+
+# Notes -----------------------------------------------------------------------------------------------------
+
+
+def test_strips_that_do_not_fit_are_counted_not_drawn():
+    shown = compose(scene(boxes_for(4), notes=["clip.mp4", "+ 3 more objects below"]), WINDOW, HEADER)
+    counted = compose(scene(boxes_for(7), notes=["clip.mp4"]), WINDOW, HEADER)
+    np.testing.assert_array_equal(counted[:, 300:], shown[:, 300:])
+    np.testing.assert_array_equal(counted[200:], shown[200:])
+
+
+def test_notes_stand_beside_the_frame_one_below_the_other():
+    def panel(*notes):
+        return compose(scene(notes=notes), WINDOW, HEADER)[:200, 300:]
+
+    one, two = panel("clip.mp4"), panel("clip.mp4", "30 frames/s")
+    first = np.flatnonzero((one != GROUND).any(axis=(1, 2)))
+    both = np.flatnonzero((two != GROUND).any(axis=(1, 2)))
+    assert first[-1] < both[-1]
+    np.testing.assert_array_equal(one[: first[-1] + 1], two[: first[-1] + 1])
+
+
+@pytest.mark.parametrize(("frame_wh", "count"), [((600, 200), 3), ((300, 200), 60)])
+def test_notes_that_do_not_fit_are_left_out(frame_wh, count):
+    picture = compose(scene(notes=["a long line of text " * 9] * count, frame_wh=frame_wh), WINDOW, HEADER)
+    assert (picture[200:] == GROUND).all()
+    assert (picture[:200, :300] == FRAME).all()
