@@ -1,84 +1,34 @@
 """Photos to library: what is new or changed is looked at once, what is gone is dropped, the rest stays.
 
-    find photos -> headers -> decode (threads) -> detect + describe (thread) -> crops, fragments (main thread)
+    find photos -> compare with the library -> look (threads, see ``look``) -> crops -> fragments
 
-The network is the slow part, so everything before and after it runs beside it; decoded photos wait for it
-within a budget of bytes. Fragments are committed every so many photos or seconds: a kill at any instant
-costs at most the photos since the last commit, and the next run goes on from there. Ctrl-C commits first.
+Fragments are committed every so many photos or seconds: a kill at any instant costs at most the photos since
+the last commit, and the next run goes on from there. Ctrl-C commits first.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from rtsearch.ahead import Ahead, Budget, stop_on_signal
+from rtsearch.ahead import stop_on_signal
 from rtsearch.config import Settings
-from rtsearch.errors import LibraryError, PhotoError, VectorError
-from rtsearch.library import FeatureSpace, LibraryWriter, ObjectRows, PhotoRow, PhotoState, PhotoTable
+from rtsearch.errors import LibraryError, VectorError
+from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState, PhotoTable
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.photos import PhotoFile, Scan, find_photos
+from rtsearch.look import Look, Looking, Pipeline
 from rtsearch.meter import Meter, Summary
-from rtsearch.pictures import decode_photo, photo_header, quiet_decoders
-from rtsearch.records import F32Array, U8Array
+from rtsearch.pictures import quiet_decoders
 
 __all__ = ["AnalyzeReport", "Pipeline", "Progress", "analyze"]
 
 _log = logging.getLogger(__name__)
-
-# On two CPU cores 1, 2, 4 and 8 photos per call give the same rate within the noise (YOLO26n, 416 px: 0.92,
-# 0.95, 0.87 and 0.96 of the bare network); more would only take memory.
-PHOTOS_PER_CALL = 2
-# What decoded photos may take while they wait: 300 of them at 640 x 480, or one of 100 megapixels.
-BUDGET_BYTES = 256 << 20
-DECODED_AHEAD = 16
-DESCRIBED_AHEAD = 8
-
-
-class _Detector(Protocol):
-    def detect(self, images: Sequence[U8Array]) -> Sequence[Any]:
-        """One result per picture, with ``xyxy``, ``score``, ``label`` and ``whole`` as in ObjectRows."""
-        ...
-
-
-class _Describer(Protocol):
-    @property
-    def dim(self) -> int: ...
-
-    def describe(self, bgr: U8Array, found: Any) -> F32Array:
-        """(n, dim) float32, one row per object that the detector found in ``bgr``."""
-        ...
-
-
-class Pipeline(Protocol):
-    """What looks at the photos.
-
-    Attributes:
-        detector: finds objects.
-        describer: describes them, from the same pass of the network.
-        class_names: by label.
-        feature_space: all that decides what a vector means, fit for JSON.
-        batch: most photos per call of the detector, None where any number will do.
-    """
-
-    @property
-    def detector(self) -> _Detector: ...
-    @property
-    def describer(self) -> _Describer: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def feature_space(self) -> Mapping[str, Any]: ...
-    @property
-    def batch(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,17 +177,6 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
             )
 
 
-@dataclass(slots=True)
-class _Look:
-    """One photo on its way through the stages."""
-
-    file: PhotoFile
-    reason: str = ""
-    held_bytes: int = 0
-    bgr: U8Array | None = None
-    objects: ObjectRows | None = None
-
-
 class _Run:
     """One analysis under way."""
 
@@ -255,100 +194,33 @@ class _Run:
         self._root = root
         self._report = report
         self._meter = Meter(window=512)
-        self._halt = threading.Event()
-        self._budget = Budget(BUDGET_BYTES, self._halt)
         self._committed_s = time.monotonic()
 
     def look_at(
         self, todo: list[PhotoFile], progress: Callable[[Progress], None], stop: threading.Event
     ) -> None:
         """Look at photos in order, store what is found, commit."""
-        decoded = Ahead(self._decoded(todo), PHOTOS_PER_CALL, self._halt, "decode")
-        described = Ahead(self._described(decoded), DESCRIBED_AHEAD, self._halt, "detect")
         self._committed_s = time.monotonic()
         try:
-            for look in described:
-                if stop.is_set():
-                    break
-                with self._meter.stage("store"):
-                    self._store(look)
-                look.bgr = look.objects = None
-                self._budget.give(look.held_bytes)
-                self._meter.tick()
-                progress(self._progress(len(todo)))
-            self._writer.commit()
+            with Looking(todo, self._root, self._pipeline, self._settings, self._meter) as looking:
+                for look in looking:
+                    if stop.is_set():
+                        break
+                    with self._meter.stage("store"):
+                        self._store(look)
+                    looking.done(look)
+                    self._meter.tick()
+                    progress(self._progress(len(todo)))
         except LibraryError:  # the disk refuses; another try would fail as well
             raise
         except Exception:
             self._writer.commit()
             raise
-        finally:
-            self._halt.set()
-            described.join()
-            decoded.join()
+        self._writer.commit()
         self._report.interrupted = self._report.analysed < len(todo)
         self._report.stages = self._meter.summary()
 
-    def _decoded(self, todo: list[PhotoFile]) -> Generator[_Look]:
-        """Photos in order, decoded in threads; how many are under way, their bytes decide."""
-        waiting: deque[Future[_Look]] = deque()
-        workers = self._settings.workers or min(8, len(os.sched_getaffinity(0)))
-        pool = ThreadPoolExecutor(workers, "decode")
-        try:
-            for file in todo:
-                look, decode = self._prepare(file)
-                while len(waiting) >= DECODED_AHEAD or not self._budget.take(
-                    look.held_bytes, wait=not waiting
-                ):
-                    yield waiting.popleft().result()
-                if self._halt.is_set():
-                    return
-                waiting.append(pool.submit(decode))
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _prepare(self, file: PhotoFile) -> tuple[_Look, Callable[[], _Look]]:
-        """Read the header; returns the photo as it is now, and what decodes it."""
-        look = _Look(file)
-        path = self._root / file.path
-        try:
-            header = photo_header(path, self._settings.max_photo_mp)
-        except PhotoError as error:
-            look.reason = str(error)
-            return look, lambda: look
-        look.held_bytes = header.decoding_bytes + file.size_bytes
-
-        def decode() -> _Look:
-            with self._meter.stage("decode"):
-                try:
-                    look.bgr = decode_photo(path, header)
-                except PhotoError as error:
-                    look.reason = str(error)
-            return look
-
-        return look, decode
-
-    def _described(self, decoded: Ahead[_Look]) -> Generator[_Look]:
-        """Photos with their objects."""
-        most = min(PHOTOS_PER_CALL, self._pipeline.batch or PHOTOS_PER_CALL)
-        for first in decoded:
-            looks = [first, *decoded.ready(most - 1)]
-            self._describe([look for look in looks if look.bgr is not None])
-            yield from looks
-
-    def _describe(self, looks: list[_Look]) -> None:
-        images = [look.bgr for look in looks if look.bgr is not None]
-        with self._meter.stage("detect"):
-            results = self._pipeline.detector.detect(images) if images else []
-        for look, bgr, found in zip(looks, images, results, strict=True):
-            # Here and not in the next thread: the network's maps hold only until its next call.
-            with self._meter.stage("describe"):
-                vector = self._pipeline.describer.describe(bgr, found)
-            look.objects = ObjectRows(found.xyxy, found.label, found.score, found.whole, vector)
-
-    def _store(self, look: _Look) -> None:
+    def _store(self, look: Look) -> None:
         """Add one photo to the library, and commit when it is time."""
         try:
             self._add(look)
@@ -366,7 +238,7 @@ class _Run:
                 self._writer.commit()
             self._committed_s = time.monotonic()
 
-    def _add(self, look: _Look) -> None:
+    def _add(self, look: Look) -> None:
         file, objects, bgr = look.file, look.objects, look.bgr
         state = PhotoState.FAILED if look.reason else PhotoState.OK if objects else PhotoState.EMPTY
         height, width = (0, 0) if bgr is None else bgr.shape[:2]

@@ -31,12 +31,14 @@ class Pipeline:
         detector: finds objects.
         describer: describes them, from the same pass.
         feature_space: all that decides what a vector means; part of every library.
+        callers: threads that may call detector and describer at once.
     """
 
     spec: ModelSpec
     detector: Detector
     describer: Describer
     feature_space: dict[str, Any]
+    callers: int
     _runner: Runner
 
     @property
@@ -80,7 +82,7 @@ def open_pipeline(settings: Settings) -> Pipeline:
         ModelError: the file is not a prepared model.
         RunnerError: it cannot be run.
     """
-    from rtsearch.runners.onnx import OnnxRunner
+    from rtsearch.runners.onnx import OnnxRunner, default_threads
 
     path: Path = resolve(settings.model.name, default_folder())
     spec = ModelSpec.read(path)
@@ -98,5 +100,6 @@ def open_pipeline(settings: Settings) -> Pipeline:
             "letterbox": _LETTERBOX,
             "describe": describer.recipe,
         },
+        callers=default_threads(),
         _runner=runner,
     )

@@ -9,6 +9,7 @@ agree to the bit, however often the making of one was interrupted.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,17 +43,26 @@ class BlobDetector:
         self.sleep_s = sleep_s
         self.seen = 0
         self.largest_batch = 0
+        self.callers = self.most_callers = 0
+        self._lock = threading.Lock()
         self.fail_at: int | None = None
 
     def detect(self, images: Sequence[U8Array]) -> list[BlobsFound]:
-        self.largest_batch = max(self.largest_batch, len(images))
+        with self._lock:
+            self.largest_batch = max(self.largest_batch, len(images))
+            self.callers += 1
+            self.most_callers = max(self.most_callers, self.callers)
+            self.seen += len(images)
+            melts = self.fail_at is not None and self.seen >= self.fail_at
         time.sleep(self.sleep_s * len(images))
-        return [self._one(image) for image in images]
+        found = [self._one(image) for image in images]
+        with self._lock:
+            self.callers -= 1
+        if melts:
+            raise RuntimeError("the network has melted")
+        return found
 
     def _one(self, image: U8Array) -> BlobsFound:
-        self.seen += 1
-        if self.seen == self.fail_at:
-            raise RuntimeError("the network has melted")
         mask = (image.max(2) > 100).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
         boxes = stats[1:]
@@ -83,6 +93,7 @@ class BlobPipeline:
     class_names: tuple[str, ...] = ("blue", "green", "red")
     feature_space: dict[str, Any] = field(default_factory=lambda: {"model": "blobs", "version": 1})
     batch: int | None = None
+    callers: int = 1
 
 
 def draw(seed: int, objects: int = 3, wh: tuple[int, int] = (160, 120)) -> U8Array:

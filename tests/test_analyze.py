@@ -22,7 +22,7 @@ from blobs import (
     write_photos,
 )
 
-from rtsearch import analyze as analyze_module
+from rtsearch import look
 from rtsearch.analyze import Progress, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
@@ -194,11 +194,15 @@ def test_a_vector_that_is_not_finite_fails_its_photo_only(tmp_path: Path, photos
     assert report.objects == Library.open(tmp_path / "lib").object_count
 
 
-@pytest.mark.parametrize(("batch", "most"), [(1, 1), (None, analyze_module.PHOTOS_PER_CALL)])
-def test_photos_per_call(tmp_path: Path, photos: Path, batch: int | None, most: int) -> None:
-    pipeline = BlobPipeline(BlobDetector(0.005), batch=batch)
+@pytest.mark.parametrize(
+    ("batch", "callers", "most"),
+    [(1, 1, 1), (3, 1, 3), (None, 1, look.PHOTOS_PER_CALL), (None, 3, 1)],
+)
+def test_photos_per_call(tmp_path: Path, photos: Path, batch: int | None, callers: int, most: int) -> None:
+    pipeline = BlobPipeline(BlobDetector(0.02), batch=batch, callers=callers)
     run(photos, tmp_path / "lib", pipeline)
     assert pipeline.detector.largest_batch == most
+    assert pipeline.detector.most_callers == callers
     run(photos, tmp_path / "fresh")
     assert content(tmp_path / "lib") == content(tmp_path / "fresh")
 
@@ -208,15 +212,15 @@ def test_a_small_budget_slows_but_does_not_stop(
     tmp_path: Path, photos: Path, budget_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[int] = []
-    real = analyze_module.Budget.take
+    real = look.Budget.take
 
     def take(self, amount_bytes: int, *, wait: bool) -> bool:
         granted = real(self, amount_bytes, wait=wait)
         held.append(self._used_bytes)
         return granted
 
-    monkeypatch.setattr(analyze_module, "BUDGET_BYTES", budget_bytes)
-    monkeypatch.setattr(analyze_module.Budget, "take", take)
+    monkeypatch.setattr(look, "BUDGET_BYTES", budget_bytes)
+    monkeypatch.setattr(look.Budget, "take", take)
     run(photos, tmp_path / "lib", workers=4)
     assert Library.open(tmp_path / "lib").photo_count == COUNT
     assert max(held) <= max(budget_bytes, 2 * 160 * 120 * 3 + 10_000)  # more is granted to one that is alone

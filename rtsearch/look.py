@@ -1,0 +1,220 @@
+"""Looking at photos: header, decoding, detection, description, each beside the others, the results in order.
+
+    todo -> headers, decode (threads) -> detect + describe (threads) -> Look, one per photo
+
+Decoded photos wait for the network within a budget of bytes, which the taker of a Look gives back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from rtsearch.ahead import Ahead, Budget
+from rtsearch.config import AnalyzeSettings
+from rtsearch.errors import PhotoError
+from rtsearch.library import ObjectRows
+from rtsearch.library.photos import PhotoFile
+from rtsearch.meter import Meter
+from rtsearch.pictures import decode_photo, photo_header
+from rtsearch.records import F32Array, U8Array
+
+__all__ = ["Look", "Looking", "Pipeline"]
+
+# Most photos per call of a detector that takes one caller at a time, as engines on a GPU do. On the CPU
+# several callers with a photo each are better: on two cores two callers see 71 photos/s, one with both
+# cores 54, and 1, 2, 4 or 8 photos in its call make no difference (YOLO26n, 416 px).
+PHOTOS_PER_CALL = 8
+# What decoded photos may take while they wait: 130 of them at 640 x 480. A larger one than that goes alone.
+BUDGET_BYTES = 256 << 20
+DECODED_AHEAD = 8
+DESCRIBED_AHEAD = 8
+
+
+class _Detector(Protocol):
+    def detect(self, images: Sequence[U8Array]) -> Sequence[Any]:
+        """One result per picture, with ``xyxy``, ``score``, ``label`` and ``whole`` as in ObjectRows."""
+        ...
+
+
+class _Describer(Protocol):
+    @property
+    def dim(self) -> int: ...
+
+    def describe(self, bgr: U8Array, found: Any) -> F32Array:
+        """(n, dim) float32, one row per object that the detector found in ``bgr``."""
+        ...
+
+
+class Pipeline(Protocol):
+    """What looks at the photos.
+
+    Attributes:
+        detector: finds objects.
+        describer: describes them, from the same pass of the network.
+        class_names: by label.
+        feature_space: all that decides what a vector means, fit for JSON.
+        batch: most photos per call of the detector, None where any number will do.
+        callers: threads that may call detector and describer at once.
+    """
+
+    @property
+    def detector(self) -> _Detector: ...
+    @property
+    def describer(self) -> _Describer: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def feature_space(self) -> Mapping[str, Any]: ...
+    @property
+    def batch(self) -> int | None: ...
+    @property
+    def callers(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Look:
+    """One photo on its way through the stages.
+
+    Attributes:
+        file: the photo.
+        reason: why it cannot be read, else "".
+        held_bytes: of the budget.
+        bgr: (H, W, 3) uint8, None where it cannot be read.
+        objects: found in it.
+    """
+
+    file: PhotoFile
+    reason: str = ""
+    held_bytes: int = 0
+    bgr: U8Array | None = None
+    objects: ObjectRows | None = None
+
+
+class Looking:
+    """Photos being looked at; iterate over it once, and call ``done`` for each.
+
+    Args:
+        todo: the photos.
+        root: folder that their paths are relative to.
+        pipeline: what looks at them.
+        settings: workers and limits.
+        meter: gets the times of the stages.
+    """
+
+    def __init__(
+        self,
+        todo: Sequence[PhotoFile],
+        root: Path,
+        pipeline: Pipeline,
+        settings: AnalyzeSettings,
+        meter: Meter,
+    ) -> None:
+        self._root = root
+        self._pipeline = pipeline
+        self._settings = settings
+        self._meter = meter
+        self._halt = threading.Event()
+        self._budget = Budget(BUDGET_BYTES, self._halt)
+        self._decoding = Ahead(self._decoded(todo), DECODED_AHEAD, self._halt, "decode")
+        self._describing = Ahead(self._described(), DESCRIBED_AHEAD, self._halt, "detect")
+
+    def __iter__(self) -> Iterator[Look]:
+        return iter(self._describing)
+
+    def done(self, look: Look) -> None:
+        """Give the memory of a photo back."""
+        look.bgr = look.objects = None
+        self._budget.give(look.held_bytes)
+
+    def __enter__(self) -> Looking:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._halt.set()
+        self._describing.join()
+        self._decoding.join()
+
+    def _decoded(self, todo: Sequence[PhotoFile]) -> Generator[Look]:
+        """Photos in order, decoded in threads; how many are under way, their bytes decide."""
+        waiting: deque[Future[Look]] = deque()
+        workers = self._settings.workers or min(8, len(os.sched_getaffinity(0)))
+        pool = ThreadPoolExecutor(workers, "decode")
+        try:
+            for file in todo:
+                look, decode = self._prepare(file)
+                while len(waiting) >= DECODED_AHEAD or not self._budget.take(
+                    look.held_bytes, wait=not waiting
+                ):
+                    yield waiting.popleft().result()
+                if self._halt.is_set():
+                    return
+                waiting.append(pool.submit(decode))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, file: PhotoFile) -> tuple[Look, Callable[[], Look]]:
+        """Read the header; returns the photo as it is now, and what decodes it."""
+        look = Look(file)
+        path = self._root / file.path
+        try:
+            header = photo_header(path, self._settings.max_photo_mp)
+        except PhotoError as error:
+            look.reason = str(error)
+            return look, lambda: look
+        look.held_bytes = header.decoding_bytes + file.size_bytes
+
+        def decode() -> Look:
+            with self._meter.stage("decode"):
+                try:
+                    look.bgr = decode_photo(path, header)
+                except PhotoError as error:
+                    look.reason = str(error)
+            return look
+
+        return look, decode
+
+    def _described(self) -> Generator[Look]:
+        """Photos with their objects, still in order."""
+        callers = self._pipeline.callers
+        most = 1 if callers > 1 else min(PHOTOS_PER_CALL, self._pipeline.batch or PHOTOS_PER_CALL)
+        waiting: deque[Future[list[Look]]] = deque()
+        pool = ThreadPoolExecutor(callers, "detect")
+        coming = iter(self._decoding)
+        try:
+            while True:
+                looks = self._decoding.ready(most)
+                if not looks and not waiting:
+                    first = next(coming, None)
+                    if first is None:
+                        return
+                    looks = [first, *self._decoding.ready(most - 1)]
+                if looks:
+                    waiting.append(pool.submit(self._describe, looks))
+                # Never wait for more photos while one is finished: it may hold the memory that they wait for.
+                if not looks or len(waiting) > callers:
+                    yield from waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _describe(self, looks: list[Look]) -> list[Look]:
+        good = [(look, look.bgr) for look in looks if look.bgr is not None]
+        with self._meter.stage("detect"):
+            results = self._pipeline.detector.detect([bgr for _, bgr in good]) if good else []
+        for (look, bgr), found in zip(good, results, strict=True):
+            # Here and not in another thread: the network's maps may hold only until its next call.
+            with self._meter.stage("describe"):
+                vector = self._pipeline.describer.describe(bgr, found)
+            look.objects = ObjectRows(found.xyxy, found.label, found.score, found.whole, vector)
+        return looks
