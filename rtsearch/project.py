@@ -35,6 +35,10 @@ F64Array = NDArray[np.float64]
 _FILE = "projection.npy"
 _MOST_BYTES = 1 << 30  # 65,536 numbers to 1,000 dimensions would be 0.26 GB; a larger file is none of ours
 _LOOKS_SCALE = 0.25  # at meaning 0.5: other looks alone never move an object further away than another class
+_LEAST_LOOKS = 0.01  # at meaning 1 looks still order the objects of one class, and whole images
+_SHARES = {
+    "colour": 2.0
+}  # of the looks' variance, else 1; three varieties of product in a hundred hang on it
 _WHITENING = 0.25  # power of a direction's variance it is divided by; .2 to .4 score alike, 0 and .5 lower
 _REPULSION_STEPS = 100
 
@@ -82,7 +86,7 @@ class Projection:
         axes = scale[:, None] * _look_axes(scaled, settings.dim - dims, settings)
         matrix = np.zeros((len(mean), settings.dim))
         matrix[of_class, :dims] = np.sqrt(2 * meaning) * _codes(len(of_class), dims, settings.seed)
-        matrix[looks, dims:] = np.sqrt(2 - 2 * meaning) * _LOOKS_SCALE * axes
+        matrix[looks, dims:] = np.sqrt(max(2 - 2 * meaning, _LEAST_LOOKS)) * _LOOKS_SCALE * axes
         _log.info("projection fitted on %d objects: %d to %d dimensions", count, *matrix.shape)
         return cls(matrix.astype(np.float32), (-mean @ matrix).astype(np.float32))
 
@@ -171,15 +175,17 @@ def _class_dims(classes: int, looks: int, dim: int) -> int:
 
 
 def _block_scales(blocks: Sequence[Mapping[str, Any]], variance: F64Array) -> F64Array:
-    """(D,): what to multiply with, so that the blocks of each kind together have a total variance of 1.
+    """(D,): what to multiply with, so that the blocks of each kind together have their share of variance.
 
     A block that varies by rounding only counts for nothing.
     """
     kinds = [block["kind"] for block in blocks]
     widths = [block["width"] for block in blocks]
     parts = np.split(variance, np.cumsum(widths)[:-1])
-    totals = np.array([part.sum() * kinds.count(kind) for kind, part in zip(kinds, parts, strict=True)])
-    scales = np.where(totals > 1e-6, 1 / np.sqrt(np.maximum(totals, 1e-6)), 0.0)
+    scales = [
+        np.sqrt(_SHARES.get(kind, 1.0) / kinds.count(kind) / total) if (total := part.sum()) > 1e-6 else 0.0
+        for kind, part in zip(kinds, parts, strict=True)
+    ]
     return np.repeat(scales, widths)
 
 
