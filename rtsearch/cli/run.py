@@ -110,7 +110,8 @@ def play_source(
 
     problem = _no_window(headless)
     controls = Controls(settings.detect, settings.show)
-    with open_library(lib, settings, photos) as (pipeline, index), contextlib.ExitStack() as stack:
+    opened_library = open_library(lib, settings, photos, live=True)
+    with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
         _keep_apart(spec, out, record)
         opened = open_source(
             spec,
@@ -134,7 +135,7 @@ def play_source(
 
 @contextlib.contextmanager
 def open_library(
-    lib: Path, settings: Settings, photos: Path | None = None
+    lib: Path, settings: Settings, photos: Path | None = None, *, live: bool = False
 ) -> Iterator[tuple[Pipeline, SearchIndex]]:
     """A library's pipeline and index, checked against each other and warmed up."""
     from rtsearch.index import open_index
@@ -142,7 +143,7 @@ def open_library(
     from rtsearch.pipeline import open_pipeline
 
     library = Library.open(lib, photos)
-    with open_pipeline(settings) as pipeline:
+    with open_pipeline(settings, cut_padding=live) as pipeline:
         library.require(pipeline.feature_space)
         index = open_index(library, settings, tell)
         pipeline.warm_up()
