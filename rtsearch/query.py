@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from rtsearch.config import Settings
-from rtsearch.errors import RecordError
 from rtsearch.index import SearchIndex
 from rtsearch.pictures import quiet_decoders, read_photo
 from rtsearch.pipeline import Pipeline
@@ -19,7 +16,7 @@ from rtsearch.records import Detections, Frame, Scene, U8Array
 from rtsearch.render import compose
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["Answer", "query_photo", "save_sheet", "sheet"]
+__all__ = ["Answer", "query_photo", "sheet"]
 
 _SHEET_HEADER_PX = 360
 
@@ -71,21 +68,3 @@ def sheet(answer: Answer, settings: Settings) -> U8Array:
     """The scene as one picture that is high enough for every strip, (H, W, 3) uint8 BGR."""
     strips = len(answer.scene.detections) * (answer.scene.thumb_height + 2)
     return compose(answer.scene, (settings.show.window_wh[0], _SHEET_HEADER_PX + strips), _SHEET_HEADER_PX)
-
-
-def save_sheet(answer: Answer, settings: Settings, path: Path) -> None:
-    """Write the sheet as a picture; the format follows the name.
-
-    Raises:
-        RecordError: unknown format, or the file cannot be written.
-    """
-    try:
-        done, data = cv2.imencode(path.suffix or ".png", sheet(answer, settings))
-    except cv2.error:
-        raise RecordError(f"{path}: cannot write pictures of that kind; use .png or .jpg") from None
-    assert done  # imencode raises where it does not know the format
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror or error}") from None

@@ -38,9 +38,11 @@ def demo(
     tell(f"{gather_photos(photos, clip)} photos from installed packages in {photos}")
     analyze_folder(photos, lib, settings)
     with open_library(lib, settings) as (pipeline, index):
-        from rtsearch.query import query_photo, save_sheet
+        from rtsearch.query import query_photo, sheet
+        from rtsearch.record import save_picture
 
-        save_sheet(query_photo(photos / _SHEET_FROM, pipeline, index, settings), settings, out / "sheet.png")
+        answer = query_photo(photos / _SHEET_FROM, pipeline, index, settings)
+        save_picture(sheet(answer, settings), out / "sheet.png")
         objects = len(index)
     report = play_source(lib, str(clip), settings, out=out / "live.mp4", record=out / "live.jsonl")
     summary = {"library_objects": objects, **dataclasses.asdict(report)}

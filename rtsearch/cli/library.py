@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from rtsearch.cli.common import (
     settings_of,
     tell,
 )
+
+if TYPE_CHECKING:
+    from rtsearch.index import SearchIndex
 
 __all__ = ["app"]
 
@@ -103,3 +106,45 @@ def export(
     index = open_index(library, settings, tell)
     rows = export_npz(library, vectors, index.projection.apply)
     tell(f"{rows:,} objects in {vectors}")
+
+
+@app.command("map")
+def draw_map(
+    lib: LibraryFolder,
+    out: Annotated[Path, typer.Option("--out", metavar="MAP.png", help="Picture to write.")],
+    objects: Annotated[int, typer.Option("--objects", min=4, max=20_000, help="How many, at random.")] = 2000,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Draw the library as one picture: thumbnails, those that look alike beside each other."""
+    from rtsearch.overview import map_picture
+    from rtsearch.record import save_picture
+
+    index = _opened(lib, config, override)
+    tell(f"laying out {min(objects, len(index)):,} objects")
+    save_picture(map_picture(index, objects), out)
+    tell(f"map: {out}")
+
+
+@app.command()
+def sheet(
+    lib: LibraryFolder,
+    out: Annotated[Path, typer.Option("--out", metavar="SHEET.png", help="Picture to write.")],
+    objects: Annotated[int, typer.Option("--objects", min=1, max=200, help="How many lines.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another number, other objects.")] = 0,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Draw random objects, each with its 12 nearest of other photos."""
+    from rtsearch.overview import neighbour_sheet
+    from rtsearch.record import save_picture
+
+    save_picture(neighbour_sheet(_opened(lib, config, override), objects, seed=seed), out)
+    tell(f"sheet: {out}")
+
+
+def _opened(lib: Path, config: Path | None, override: list[str] | None) -> SearchIndex:
+    from rtsearch.index import open_index
+    from rtsearch.library import Library
+
+    return open_index(Library.open(lib), settings_of(config, override), tell)

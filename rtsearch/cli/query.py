@@ -29,11 +29,12 @@ def query(
     """
     settings = settings_of(config, override)
     with open_library(lib, settings) as (pipeline, index):
-        from rtsearch.query import query_photo, save_sheet
+        from rtsearch.query import query_photo, sheet
+        from rtsearch.record import save_picture
 
         answer = query_photo(photo, pipeline, index, settings)
         if out is not None:
-            save_sheet(answer, settings, out)
+            save_picture(sheet(answer, settings), out)
     if as_json:
         print_json({"photo": str(photo), "objects": answer.objects})
         return

@@ -5,6 +5,7 @@ composed picture                     -> VideoRecorder   named when it is finishe
 """
 
 from rtsearch.record.jsonl import Hits, JsonlRecorder, object_records
+from rtsearch.record.picture import save_picture
 from rtsearch.record.video import VideoRecorder
 
-__all__ = ["Hits", "JsonlRecorder", "VideoRecorder", "object_records"]
+__all__ = ["Hits", "JsonlRecorder", "VideoRecorder", "object_records", "save_picture"]
