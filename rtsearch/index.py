@@ -92,8 +92,16 @@ class SearchIndex:
 
     def search(self, vectors: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
         """The k nearest objects of each of (n, D) descriptions."""
-        distance, row = self._tree.query(self.projection.apply(vectors), k, exact=exact, recall=recall)
+        return self.near(self.projection.apply(vectors), k, exact=exact, recall=recall)
+
+    def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """The k nearest objects of each of (n, dim) points, which are projected descriptions."""
+        distance, row = self._tree.query(points, k, exact=exact, recall=recall)
         return Neighbours(row, distance)
+
+    def points(self, rows: I32Array) -> F32Array:
+        """(n, dim) float32: where n rows lie, as ``near`` compares them."""
+        return self._tree.vectors(rows)
 
     def photo(self, row: int) -> str:
         """Path of the photo of an object, relative to the library's photo root."""
@@ -111,7 +119,8 @@ class SearchIndex:
 
     def warm_up(self, k: int) -> None:
         """Load what the first query needs, so that nothing compiles on the frame path."""
-        self.search(np.zeros((1, len(self.projection.matrix)), np.float32), k)
+        near = self.search(np.zeros((1, len(self.projection.matrix)), np.float32), k)
+        self.points(near.row[0, :1])
 
 
 def open_index(library: Library, settings: Settings, tell: Told = _log.info) -> SearchIndex:
@@ -198,7 +207,7 @@ def _empty_table(n: int) -> dict[str, NDArray[Any]]:
 def _load(library: Library, folder: Path) -> SearchIndex:
     _check_files(folder)
     n = library.object_count
-    table = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _TABLE}
+    table = {name: _array(folder / f"{name}.npy") for name in _TABLE}
     for name, empty in _empty_table(0).items():
         if table[name].shape != (n, *empty.shape[1:]) or table[name].dtype != empty.dtype:
             raise DamagedError(f"{folder / name}.npy does not fit {n} objects")
@@ -227,6 +236,14 @@ def _check_files(folder: Path) -> None:
             raise DamagedError(f"{path} is missing or altered")
 
 
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedError(f"{path} is no array: {error}") from None
+    return array
+
+
 class _Paths:
     """Many strings as two flat arrays, so that opening reads none: UTF-8 bytes, and where each ends."""
 
@@ -248,10 +265,7 @@ class _Paths:
 
     @classmethod
     def load(cls, folder: Path) -> _Paths:
-        text, end = (
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            for name in ("paths", "paths_end")
-        )
+        text, end = _array(folder / "paths.npy"), _array(folder / "paths_end.npy")
         whole = text.ndim == end.ndim == 1 and (not len(end) or int(end[-1]) == len(text))
         if not whole or (len(end) and (int(end[0]) < 0 or (np.diff(end) < 0).any())):
             raise DamagedError(f"{folder / 'paths.npy'} is damaged")

@@ -1,0 +1,327 @@
+"""The index: derived from the fragments, found by its settings, rebuilt when damaged."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+from pathlib import Path
+
+import blobs
+import cv2
+import naive
+import numpy as np
+import pytest
+
+from rtsearch import index as index_module
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import DamagedError, FeatureSpaceError, LibraryBusyError, LibraryError, VectorError
+from rtsearch.index import build_index, open_index
+from rtsearch.library import Library, library_lock
+from rtsearch.thumbs import ThumbCache
+
+SETTINGS = load_settings(None, ["project.dim=6"])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of 30 blob photos in several fragments, without an index."""
+    folder = tmp_path_factory.mktemp("blobs")
+    blobs.write_photos(folder / "photos", 30)
+    blobs.run(folder / "photos", folder / "lib", commit_photos=7)
+    return folder / "lib"
+
+
+@pytest.fixture
+def lib(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "lib")
+    return tmp_path / "lib"
+
+
+def opened(lib: Path, settings: Settings = SETTINGS):
+    return open_index(Library.open(lib), settings)
+
+
+def columns(lib: Path) -> dict[str, np.ndarray]:
+    batches = list(Library.open(lib).objects())
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def index_folders(lib: Path) -> list[str]:
+    return sorted(path.name for path in (lib / "index").iterdir())
+
+
+def library_of(folder: Path, photos: int, objects: int) -> Path:
+    """A blob library of so many photos with so many objects each."""
+    for i in range(photos):
+        path = folder / "photos" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", blobs.draw(i, objects))[1].tobytes())
+    blobs.run(folder / "photos", folder / "lib")
+    return folder / "lib"
+
+
+# What it answers -------------------------------------------------------------------------------------------
+
+
+def test_no_objects(tmp_path):
+    lib = library_of(tmp_path, 3, 0)
+    with pytest.raises(LibraryError, match="holds no objects to search; analyse other photos"):
+        opened(lib)
+    assert not (lib / "index").exists()
+
+
+@pytest.mark.parametrize(("photos", "objects"), [(1, 1), (1, 2), (2, 1), (5, 4)])
+def test_small_libraries(tmp_path, photos, objects):
+    lib = library_of(tmp_path, photos, objects)
+    index = opened(lib)
+    n = photos * objects
+    assert len(index) == n
+    found = index.search(columns(lib)["vector"].astype(np.float32), 3, exact=True)
+    assert found.row.shape == (n, 3)
+    if n > 1:  # a lone object has no spread: every place is the same
+        np.testing.assert_array_equal(found.row[:, 0], np.arange(n))
+    assert ((found.row >= 0).sum(1) == min(3, n)).all()
+    assert np.isinf(found.distance[found.row < 0]).all()
+
+
+def test_rows_tell_what_the_library_holds(lib):
+    index, expected = opened(lib), columns(lib)
+    photos = Library.open(lib).photos()
+    assert len(index) == len(expected["label"]) == Library.open(lib).object_count
+    hits = index.hits(np.arange(len(index), dtype=np.int32))
+    assert [hit["photo"] for hit in hits] == [photos.path[i] for i in expected["photo"]]
+    assert [index.photo(row) for row in range(len(index))] == [hit["photo"] for hit in hits]
+    assert [hit["label"] for hit in hits] == [("blue", "green", "red")[i] for i in expected["label"]]
+    np.testing.assert_array_equal([hit["xyxy"] for hit in hits], expected["xyxy"])
+    assert index.hits(np.zeros(0, np.int32)) == []
+    cache = ThumbCache(index.thumb_places, 1 << 20)
+    for row in range(len(index)):
+        brightest = cache.get(row).reshape(-1, 3).mean(0).argmax()
+        assert brightest == expected["label"][row]
+
+
+def test_the_whole_image_has_a_name(lib, monkeypatch):
+    index = opened(lib)
+    table = {**index._table, "label": np.full(len(index), -1, np.int32)}
+    monkeypatch.setattr(index, "_table", table)
+    assert index.hits(np.array([0], np.int32))[0]["label"] == "whole image"
+
+
+def test_neighbours_are_those_of_the_projected_vectors(lib):
+    index = opened(lib)
+    vectors = columns(lib)["vector"].astype(np.float32)
+    searched = index.projection.apply(vectors)
+    distance, _ = naive.nearest_rows(searched, searched, 5)
+    found = index.search(vectors, 5, exact=True)
+    np.testing.assert_allclose(found.distance, distance, atol=2e-3)
+    assert index.dim == searched.shape[1] == 6
+
+
+def test_a_description_of_another_width_is_refused(lib):
+    with pytest.raises(VectorError, match="expected"):
+        opened(lib).search(np.zeros((1, blobs.DIM + 1), np.float32), 5)
+
+
+def test_no_queries(lib):
+    found = opened(lib).search(np.zeros((0, blobs.DIM), np.float32), 5)
+    assert found.row.shape == (0, 5)
+
+
+def test_names_of_any_bytes(tmp_path):
+    name = "Straße 写真 \udcff.png"
+    lib = library_of(tmp_path, 2, 1)
+    try:
+        (tmp_path / "photos" / "0.png").rename(tmp_path / "photos" / name)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    report = blobs.run(tmp_path / "photos", lib)
+    index = opened(lib)
+    photos = {index.photo(row) for row in range(len(index))}
+    refused = {path for path, _ in report.refused}
+    assert photos | refused >= {"1.png"}
+    assert name in photos or refused
+
+
+# When it is built ------------------------------------------------------------------------------------------
+
+
+def test_a_second_opening_builds_nothing(lib):
+    told = []
+    open_index(Library.open(lib), SETTINGS, told.append)
+    assert len(told) == 1
+    assert "building the index of" in told[0]
+    stamp = {path: path.stat().st_mtime_ns for path in lib.rglob("index/*/*")}
+    open_index(Library.open(lib), SETTINGS, told.append)
+    assert len(told) == 1
+    assert {path: path.stat().st_mtime_ns for path in lib.rglob("index/*/*")} == stamp
+
+
+@pytest.mark.parametrize(
+    "override", ["project.dim=5", "project.seed=1", "project.method=random", "describe.meaning=0.9"]
+)
+def test_other_settings_make_another_index_and_remove_the_old_one(lib, override):
+    opened(lib)
+    before = index_folders(lib)
+    other = opened(lib, load_settings(None, ["project.dim=6", override]))
+    after = index_folders(lib)
+    assert len(before) == len(after) == 1
+    assert before != after
+    assert len(other) == Library.open(lib).object_count
+
+
+@pytest.mark.parametrize("override", ["search.exact=true", "show.results=50", "detect.threshold=0.9"])
+def test_settings_that_do_not_shape_the_index_leave_it_alone(lib, override):
+    opened(lib)
+    before = index_folders(lib)
+    opened(lib, load_settings(None, ["project.dim=6", override]))
+    assert index_folders(lib) == before
+
+
+def test_new_photos_make_another_index(lib, made, tmp_path):
+    opened(lib)
+    before, count = index_folders(lib), Library.open(lib).object_count
+    shutil.copytree(made.parent / "photos", tmp_path / "photos")
+    (tmp_path / "photos" / "new.png").write_bytes(cv2.imencode(".png", blobs.draw(77, 4))[1].tobytes())
+    blobs.run(tmp_path / "photos", lib)
+    assert len(opened(lib)) == count + 4
+    assert index_folders(lib) != before
+
+
+def test_building_twice_gives_the_same_bytes(lib):
+    build_index(Library.open(lib), SETTINGS)
+    first = {path.name: path.read_bytes() for path in lib.glob("index/*/*")}
+    build_index(Library.open(lib), SETTINGS)
+    assert {path.name: path.read_bytes() for path in lib.glob("index/*/*")} == first
+
+
+def test_what_a_killed_build_left_is_swept(lib):
+    opened(lib)
+    (lib / "index" / ".building-1").mkdir()
+    (lib / "index" / ".building-1" / "photo.npy").write_bytes(b"half")
+    build_index(Library.open(lib), SETTINGS)
+    assert len(index_folders(lib)) == 1
+
+
+def test_a_build_that_fails_leaves_the_old_index(lib, monkeypatch):
+    opened(lib)
+    before = index_folders(lib)
+
+    def full(*_args, **_kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(index_module.KDTree, "build", full)
+        with pytest.raises(LibraryError, match="no space left on the disk"):
+            opened(lib, load_settings(None, ["project.dim=5"]))
+    assert index_folders(lib) == before
+    assert len(opened(lib)) == Library.open(lib).object_count
+
+
+def test_a_library_that_is_being_written(lib):
+    with library_lock(lib), pytest.raises(LibraryBusyError, match="try again"):
+        opened(lib)
+
+
+def test_an_index_that_is_there_needs_no_lock(lib):
+    opened(lib)
+    with library_lock(lib):
+        assert len(opened(lib)) == Library.open(lib).object_count
+
+
+def test_a_damaged_fragment_is_named(lib):
+    objects = sorted((lib / "objects").iterdir())[1]
+    objects.write_bytes(objects.read_bytes()[:-100])
+    with pytest.raises(DamagedError, match=objects.name):
+        opened(lib)
+
+
+# Damage ----------------------------------------------------------------------------------------------------
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) * 2 // 3] ^= 0x10
+    path.write_bytes(data)
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+FILES = ["index.json", "photo.npy", "xyxy.npy", "label.npy", "pack.npy", "thumb_bytes.npy", "paths.npy"]
+FILES += ["paths_end.npy", "thumb_offset.npy", "projection.npy"]
+
+
+def test_the_list_of_files_is_the_whole_list(lib):
+    opened(lib)
+    (folder,) = (lib / "index").iterdir()
+    assert {path.name for path in folder.iterdir()} >= set(FILES)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, _empty, Path.unlink])
+def test_a_damaged_index_is_built_again(lib, damage, caplog):
+    expected = opened(lib).search(columns(lib)["vector"].astype(np.float32), 5, exact=True)
+    (folder,) = (lib / "index").iterdir()
+    for path in sorted(folder.iterdir()):
+        damage(path)
+        with caplog.at_level(logging.WARNING):
+            index = opened(lib)
+        assert path.name.partition(".")[0] in caplog.text, path.name
+        caplog.clear()
+        found = index.search(columns(lib)["vector"].astype(np.float32), 5, exact=True)
+        np.testing.assert_array_equal(found.distance, expected.distance)
+        np.testing.assert_array_equal(found.row, expected.row)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"files": []}', '{"files": {"a": 1}}', '{"files": {}}', "\xff"]
+)
+def test_a_list_of_files_that_says_something_else(lib, text):
+    opened(lib)
+    (folder,) = (lib / "index").iterdir()
+    (folder / "index.json").write_text(text, encoding="latin-1")
+    (folder / "photo.npy").write_bytes(b"not numpy")
+    assert len(opened(lib)) == Library.open(lib).object_count
+
+
+def test_numbers_that_lead_nowhere_are_not_believed(lib):
+    """Hashes guard against accidents; ranges are looked at as well."""
+    import hashlib
+    import json
+
+    opened(lib)
+    (folder,) = (lib / "index").iterdir()
+    document = json.loads((folder / "index.json").read_text())
+    n = Library.open(lib).object_count
+    for name, values in (("photo", np.full(n, 999, np.int32)), ("label", np.full(n, 3, np.int32))):
+        path = folder / f"{name}.npy"
+        np.save(path, values)
+        data = path.read_bytes()
+        document["files"][path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        (folder / "index.json").write_text(json.dumps(document))
+        assert opened(lib).hits(np.arange(n, dtype=np.int32))[0]["photo"] == "000.png"
+
+
+def test_another_feature_space_is_refused_by_name(lib):
+    library = Library.open(lib)
+    library.require({"model": "blobs", "version": 1})
+    with pytest.raises(FeatureSpaceError, match='model: "blobs"'):
+        library.require({"model": "yolo26n", "version": 1})
+
+
+# Real pictures ---------------------------------------------------------------------------------------------
+
+
+def test_every_object_of_a_real_library_finds_itself_first(index, library):
+    vectors = columns(library)["vector"].astype(np.float32)
+    found = index.search(vectors, 16)
+    assert len(vectors) >= 60
+    assert (found.distance[:, 0] < 1e-2).mean() >= 0.99
+    own = (found.row[:, 0] == np.arange(len(vectors))) | (found.distance[:, 0] < 1e-2)
+    assert own.mean() >= 0.99
+    assert (np.diff(found.distance, axis=1) >= 0).all()
