@@ -39,6 +39,7 @@ class KDTree:
         # None compiles the processor's instructions, True plain loops; see kernels.score.
         self._plain = True if instructions() == "plain" else None
         self._efforts: dict[tuple[int, float], Effort] = {}
+        self._place: I32Array | None = None
 
     @classmethod
     def build(
@@ -100,6 +101,15 @@ class KDTree:
     def nbytes(self) -> int:
         """Bytes of all arrays, the tree's own copy of the vectors included."""
         return sum(array.nbytes for array in self._arrays)
+
+    def vectors(self, rows: I32Array) -> F32Array:
+        """(n, d) float32: the vectors of n rows, as they were given."""
+        if self._place is None:  # found out by who asks first; two at once find the same
+            place = np.empty(self._size, np.int32)
+            place[self._arrays.row] = np.arange(self._size, dtype=np.int32)
+            self._place = place
+        vectors: F32Array = self._arrays.vector[self._place[rows]]
+        return vectors
 
     def query(
         self, queries: NDArray[Any], k: int, *, exact: bool = False, recall: float = 0.98
