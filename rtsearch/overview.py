@@ -137,5 +137,6 @@ def _square(thumb: U8Array, side_px: int) -> U8Array:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     square = np.full((side_px, side_px, 3), _GROUND, np.uint8)
     x, y = (side_px - size[0]) // 2, (side_px - size[1]) // 2
-    square[y : y + size[1], x : x + size[0]] = cv2.resize(thumb, size, interpolation=cv2.INTER_AREA)
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    square[y : y + size[1], x : x + size[0]] = cv2.resize(thumb, size, interpolation=method)
     return cast(U8Array, square)
