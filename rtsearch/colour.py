@@ -19,14 +19,16 @@ __all__ = ["COLOUR_BINS", "colour_histograms"]
 
 _POINTS = 48  # 64 or 96 points a side score the same, 32 lower
 _BINS = (3, 6, 6)  # brightness, red-green, blue-green
-_LOW = np.array([6.0, -1.2, -1.6], np.float32)
-_HIGH = np.array([16.8, 1.2, 1.2], np.float32)  # all but the most saturated colours of photos lie between
+_LOW = np.array([6.0, -1.2, -1.6])
+_HIGH = np.array([16.8, 1.2, 1.2])  # all but the most saturated colours of photos lie between
 _SIGMA = 0.4  # of the weight around the middle, in half sides; .35 to .5 score alike, no weight far lower
 
 COLOUR_BINS = _BINS[0] * _BINS[1] * _BINS[2]
 """Length of a histogram."""
 
 _LOG = np.log(np.arange(256, dtype=np.float32) + 8)  # + 8: the noise of dark pixels is no colour
+_STEP = (np.array(_BINS) / (_HIGH - _LOW)).astype(np.float32)
+_START = (-_LOW * _STEP - 0.5).astype(np.float32)  # the middle of bin i is at place i
 _BELL = np.exp(-0.5 * ((np.arange(_POINTS) + 0.5) / (_POINTS / 2) - 1) ** 2 / _SIGMA**2)
 _WEIGHT = np.outer(_BELL, _BELL).ravel()
 _WEIGHT = (_WEIGHT / _WEIGHT.sum()).astype(np.float32)
@@ -42,8 +44,9 @@ def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
     height, width = bgr.shape[:2]
     columns = _points(xyxy[:, 0], xyxy[:, 2], width)
     rows = _points(xyxy[:, 1], xyxy[:, 3], height)
+    places = (rows[:, :, None] * width + columns[:, None, :]).reshape(len(xyxy), _POINTS**2)
     # Copied here, so that the kernel is compiled for one kind of array, whatever the picture's memory.
-    pixels = bgr[rows[:, :, None], columns[:, None, :]].reshape(len(xyxy), _POINTS**2, 3)
+    pixels = np.take(bgr.reshape(-1, 3), places, axis=0)
     shares = np.zeros((len(xyxy), COLOUR_BINS), np.float32)
     _share_out(pixels, _LOG, _WEIGHT, shares)
     roots = np.cbrt(shares)
@@ -71,12 +74,11 @@ def _share_out(pixels, logs, weights, shares):
             value[1] = red - green
             value[2] = blue - green
             for axis in range(3):
-                bins = _BINS[axis]
-                place = (value[axis] - _LOW[axis]) / (_HIGH[axis] - _LOW[axis]) * bins - np.float32(0.5)
-                floor = np.floor(place)
-                part[axis] = place - floor
-                low[axis] = min(max(int(floor), 0), bins - 1)
-                high[axis] = min(max(int(floor) + 1, 0), bins - 1)
+                place = value[axis] * _STEP[axis] + _START[axis]
+                floor = int(np.floor(place))
+                part[axis] = place - np.float32(floor)
+                low[axis] = min(max(floor, 0), _BINS[axis] - 1)
+                high[axis] = min(max(floor + 1, 0), _BINS[axis] - 1)
             for a in range(2):
                 along_a = (high[0] if a else low[0]) * _BINS[1]
                 weight_a = weights[p] * (part[0] if a else np.float32(1) - part[0])
