@@ -157,5 +157,6 @@ def expected_files(folder: Path) -> set[str]:
 
 if __name__ == "__main__":
     photos, library, commit_photos, sleep_s = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    done = run(photos, library, BlobPipeline(BlobDetector(float(sleep_s))), commit_photos=int(commit_photos))
+    pipeline = BlobPipeline(BlobDetector(float(sleep_s)), callers=2)
+    done = run(photos, library, pipeline, commit_photos=int(commit_photos))
     sys.stdout.write(f"{'interrupted' if done.interrupted else 'complete'} {done.analysed}\n")

@@ -18,7 +18,7 @@ from rtsearch.errors import LibraryError
 from rtsearch.library import Library, LibraryWriter, check_library
 from rtsearch.library import files as library_files
 
-COUNT = 60
+COUNT = 48
 BLOBS = Path(__file__).with_name("blobs.py")
 
 
@@ -49,7 +49,7 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
         process = start(photos, library, commit_photos=rng.choice([1, 4, 16]), sleep_s=0.01)
         wait_for_library(process, library)
         try:
-            process.communicate(timeout=rng.uniform(0, 0.4))
+            process.communicate(timeout=rng.uniform(0, 0.5))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
