@@ -39,28 +39,26 @@ def wait_for_library(process: subprocess.Popen[str], library: Path) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     photos, library = tmp_path / "photos", tmp_path / "lib"
     write_photos(photos, COUNT)
     committed, kills = 0, 0
-    for _ in range(30):
-        process = start(photos, library, commit_photos=rng.choice([1, 4, 16]), sleep_s=0.01)
+    for _ in range(6):  # all the work takes 0.5 s, so the first is killed for certain
+        process = start(photos, library, commit_photos=rng.choice([1, 4, 16]), sleep_s=0.02)
         wait_for_library(process, library)
         try:
-            process.communicate(timeout=rng.uniform(0, 0.5))
+            process.communicate(timeout=rng.uniform(0, 0.4))
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             kills += 1
-        else:
-            break
         now = len(content(library)) if (library / "manifest.json").exists() else 0
         assert now >= committed  # a kill never takes away what was committed
         committed = now
-    assert process.returncode == 0
-    assert kills >= 2
+    assert kills
+    run(photos, library)
     run(photos, tmp_path / "fresh")
     assert content(library) == content(tmp_path / "fresh")
     assert list(content(library)) == list(content(tmp_path / "fresh"))
