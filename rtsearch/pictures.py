@@ -147,18 +147,43 @@ def _upright(bgr: U8Array, orientation: int) -> U8Array:
     return np.ascontiguousarray(turns.get(orientation, lambda a: a)(bgr))
 
 
-_quiet_lock = threading.Lock()
-
-
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
     """Keep what OpenCV, libjpeg and libpng write to file descriptor 2 off the terminal while the block runs.
 
     Python's own ``sys.stderr`` goes on as before. libjpeg has no other switch: it writes a line for every
-    photo with stray bytes, right through a progress bar. The reason of a failure is in the PhotoError.
+    photo with stray bytes, right through a progress bar. The reason of a failure is in the PhotoError. Any
+    number of threads may be inside at a time; the last one out turns the noise on again.
     """
+    with _quiet.lock:
+        _quiet.inside += 1
+        if _quiet.inside == 1:
+            _quiet.undo = _silence()
+    try:
+        yield
+    finally:
+        with _quiet.lock:
+            _quiet.inside -= 1
+            if _quiet.inside == 0:
+                _quiet.undo.close()
+
+
+class _Quiet:
+    """Who is inside ``quiet_decoders`` now, in all threads: a process has one descriptor 2."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.undo = contextlib.ExitStack()
+
+
+_quiet = _Quiet()
+
+
+def _silence() -> contextlib.ExitStack:
+    """Send descriptor 2 nowhere; closing what is returned brings it back."""
     sys.stderr.flush()
-    with _quiet_lock, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         kept = os.dup(2)
         stack.callback(os.close, kept)
         if _descriptor(sys.stderr) == 2:
@@ -167,7 +192,7 @@ def quiet_decoders() -> Iterator[None]:
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         stack.callback(os.dup2, kept, 2)
-        yield
+        return stack.pop_all()
 
 
 def _descriptor(stream: object) -> int | None:

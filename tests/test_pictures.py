@@ -313,3 +313,24 @@ def test_decoders_are_kept_quiet_and_python_is_not(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60, env=environment)
     assert done.stderr == "reason: half.jpg\nreason: half.png\nafter\ndescriptor"
+
+
+def test_decoders_are_kept_quiet_in_several_threads_at_a_time(tmp_path: Path) -> None:
+    """Who plays photos is quiet all the time, and reads each of them quietly in another thread."""
+    code = (
+        "import os, sys, threading\n"
+        "from rtsearch.pictures import quiet_decoders\n"
+        "def inner():\n"
+        "    with quiet_decoders():\n"
+        "        os.write(2, b'noise')\n"
+        "with quiet_decoders():\n"
+        "    threads = [threading.Thread(target=inner) for _ in range(8)]\n"
+        "    [thread.start() for thread in threads]\n"
+        "    [thread.join(10) for thread in threads]\n"
+        "    os.write(2, b'noise')\n"
+        "    print('python', file=sys.stderr)\n"
+        "os.write(2, b'descriptor')\n"
+    )
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == "python\ndescriptor"
