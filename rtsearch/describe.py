@@ -1,13 +1,11 @@
 """One vector per object, from the pass that found it.
 
-    form     taps of the network, averaged over the box and scaled to unit length
-    colour   a histogram of the box in the picture, see ``colour.py``
+    form     taps of the network, averaged over the box (``pooling.py``) and scaled to unit length
+    colour   a histogram of the box in the picture (``colour.py``)
     class    square root of the probability of every class
 
-The average over a tap gives a cell the weight of its part inside the box, times a bell around the box's
-middle: the corners of a box are mostly background. Square roots make the distance of two objects' classes
-that of two distributions (Hellinger). A whole image has no class, so its class block is zero: the objects in
-it would outvote its looks.
+Square roots make the distance of two objects' classes that of two distributions (Hellinger). A whole image
+has no class, so its class block is zero: the objects in it would outvote its looks.
 
 The blocks stand side by side as they are; how they are scaled, weighed and shortened is decided where a
 library is indexed.
@@ -23,13 +21,12 @@ from numpy.typing import NDArray
 
 from rtsearch.colour import COLOUR_BINS, colour_histograms
 from rtsearch.models.spec import ModelSpec
+from rtsearch.pooling import roi_means
 from rtsearch.records import F32Array, U8Array
 
-__all__ = ["Describer", "roi_means"]
+__all__ = ["Describer"]
 
 _log = logging.getLogger(__name__)
-
-_SIGMA = 0.5  # of the bell, in half sides of the box; .35 to .7 score alike, no bell 1 to 5 points lower
 
 
 class _Found(Protocol):
@@ -87,33 +84,6 @@ class Describer:
         colour = colour_histograms(bgr, found.xyxy)
         description: F32Array = np.concatenate([*form, colour, certainty], axis=1, dtype=np.float32)
         return np.nan_to_num(description, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def roi_means(tap: F32Array, xyxy: F32Array, input_wh: tuple[int, int]) -> F32Array:
-    """(n, c) float32: the weighted mean of a (c, h, w) map over each of (n, 4) boxes in input pixels."""
-    channels, height, width = tap.shape
-    boxes = xyxy.astype(np.float64) * np.tile([width / input_wh[0], height / input_wh[1]], 2)
-    rows = _cell_weights(boxes[:, 1], boxes[:, 3], height)
-    columns = _cell_weights(boxes[:, 0], boxes[:, 2], width)
-    weights = (rows[:, :, None] * columns[:, None, :]).reshape(len(boxes), height * width)
-    means: F32Array = weights.astype(np.float32) @ tap.reshape(channels, height * width).T
-    return means
-
-
-def _cell_weights(start: NDArray[np.float64], end: NDArray[np.float64], cells: int) -> NDArray[np.float64]:
-    """(n, cells): the weight of each cell for an interval in cells, summing to 1 per row.
-
-    An interval shorter than a cell, or beside the map, stands for the cell-long one around its middle.
-    """
-    start, end = np.clip(start, 0, cells), np.clip(end, 0, cells)
-    middle, half = (start + end) / 2, np.maximum((end - start) / 2, 0.5)
-    middle = np.clip(middle, 0.5, cells - 0.5)[:, None]
-    half = half[:, None]
-    edge = np.arange(cells)
-    inside = np.clip(np.minimum(middle + half, edge + 1) - np.maximum(middle - half, edge), 0, None)
-    weight = inside * np.exp(-0.5 * ((edge + 0.5 - middle) / half / _SIGMA) ** 2)
-    weights: NDArray[np.float64] = weight / weight.sum(1, keepdims=True)
-    return weights
 
 
 def _unit(vectors: F32Array) -> NDArray[np.float64]:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from naive import roi_mean
 
 from rtsearch.colour import colour_histograms
-from rtsearch.describe import Describer, roi_means
+from rtsearch.describe import Describer
 from rtsearch.models.spec import ModelSpec, Tap
+from rtsearch.pooling import roi_means
 
 WH = (64, 48)
 TAPS = (Tap("tap0", "neck8", 8, 5), Tap("tap1", "neck16", 16, 7))
