@@ -1,0 +1,521 @@
+"""Playing: every frame in order, drops counted, errors with the stage's name, and an end to every thread."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import blobs
+import cv2
+import numpy as np
+import pytest
+
+from rtsearch.config import DetectSettings, Settings, load_settings
+from rtsearch.errors import RecordError, SourceError, StageError
+from rtsearch.index import SearchIndex, open_index
+from rtsearch.library import Library
+from rtsearch.live import Controls, Outputs, library_photos, play
+from rtsearch.records import Frame
+from rtsearch.sources import Source, open_source
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
+PHOTOS = 12
+SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]"])
+
+
+class Given(Source):
+    """Frames of the blob photos, by number; ``before`` is called with each number."""
+
+    def __init__(
+        self,
+        numbers: list[int],
+        *,
+        live: bool = False,
+        every_s: float = 0,
+        before: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        super().__init__("given", fps=25.0, frames=len(numbers), wh=(160, 120))
+        self.live = live
+        self.closed = threading.Event()
+        self._numbers = iter(numbers)
+        self._every_s = every_s
+        self._before = before
+
+    def __next__(self) -> Frame:
+        number = next(self._numbers)
+        self._before(number)
+        if self.closed.wait(self._every_s) if self._every_s else self.closed.is_set():
+            raise StopIteration
+        return Frame(number, time.monotonic(), number / 25, blobs.draw(number % PHOTOS))
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Watcher:
+    """A screen that keeps what it was shown; ``pump`` answers by ``goes_on``."""
+
+    def __init__(self, goes_on: Callable[[Watcher], bool] = lambda _: True) -> None:
+        self.scenes = []
+        self.pictures = []
+        self.threads = set()
+        self._goes_on = goes_on
+
+    def show(self, scene, picture) -> None:
+        self.threads.add(threading.current_thread())
+        self.scenes.append(scene)
+        self.pictures.append(picture.copy())
+
+    def pump(self) -> bool:
+        return self._goes_on(self)
+
+
+@pytest.fixture(scope="module")
+def blob_index(tmp_path_factory: pytest.TempPathFactory) -> SearchIndex:
+    """An index of photos 0..11, each with three rectangles."""
+    folder = tmp_path_factory.mktemp("blobs")
+    for i in range(PHOTOS):
+        path = folder / "photos" / f"{i:02d}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", blobs.draw(i))[1].tobytes())
+    blobs.run(folder / "photos", folder / "lib")
+    index = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
+    index.warm_up(5)
+    return index
+
+
+def run(source: Source, index: SearchIndex, outputs: Outputs | None = None, pipeline=None, **more):
+    return play(source, pipeline or blobs.BlobPipeline(), index, SETTINGS, outputs or Outputs(), **more)
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# What comes out --------------------------------------------------------------------------------------------
+
+
+def test_a_source_without_frames(blob_index):
+    source = Given([])
+    report = run(source, blob_index)
+    assert (report.frames_in, report.frames_shown, report.dropped, report.objects) == (0, 0, 0, 0)
+    assert report.fps == 0
+    assert report.latency_ms == {"p50": 0, "p99": 0}
+    assert source.closed.is_set()
+
+
+def test_a_file_is_seen_frame_by_frame_in_order(blob_index, tmp_path):
+    outputs = Outputs(record=tmp_path / "o.jsonl")
+    told = []
+    report = run(Given(list(range(60))), blob_index, outputs, progress=told.append)
+    assert (report.frames_in, report.frames_shown, report.dropped) == (60, 60, 0)
+    assert told == list(range(1, 61))
+    written = lines(tmp_path / "o.jsonl")
+    assert [line["frame"] for line in written] == list(range(60))
+    assert [line["t_s"] for line in written] == [round(i / 25, 4) for i in range(60)]
+    assert report.objects == sum(len(line["objects"]) for line in written) == 180
+    assert report.neighbours == sum(len(o["neighbours"]) for line in written for o in line["objects"])
+
+
+def test_objects_of_the_library_find_themselves(blob_index, tmp_path):
+    run(Given(list(range(PHOTOS))), blob_index, Outputs(record=tmp_path / "o.jsonl"))
+    for line in lines(tmp_path / "o.jsonl"):
+        for item in line["objects"]:
+            assert item.keys() == {"track", "xyxy", "label", "score", "neighbours"}
+            nearest = item["neighbours"][0]
+            assert nearest.keys() == {"row", "photo", "xyxy", "label", "distance"}
+            assert nearest["photo"] == f"{line['frame']:02d}.png"
+            assert nearest["xyxy"] == item["xyxy"]
+            assert nearest["label"] == item["label"]
+            assert nearest["distance"] < 0.02
+            assert len(item["neighbours"]) == 5
+
+
+def test_stages_are_timed(blob_index, tmp_path):
+    report = run(Given(list(range(20))), blob_index, Outputs(screen=Watcher(), record=tmp_path / "o.jsonl"))
+    assert {"capture", "detect", "describe", "search", "thumbs", "draw", "show", "record"} <= set(
+        report.stage_ms
+    )
+    for quantiles in [*report.stage_ms.values(), report.latency_ms]:
+        assert 0 <= quantiles["p50"] <= quantiles["p99"]
+    json.dumps(dataclasses.asdict(report))
+    assert "latency" not in report.stage_ms
+
+
+def test_the_window_gets_every_picture_in_the_main_thread(blob_index):
+    screen = Watcher()
+    run(Given(list(range(10))), blob_index, Outputs(screen=screen))
+    assert [scene.frame.id for scene in screen.scenes] == list(range(10))
+    assert screen.threads == {threading.main_thread()}
+    assert {picture.shape for picture in screen.pictures} == {(480, 640, 3)}
+    for scene in screen.scenes:
+        assert all(crop is not None for row in scene.thumbs for crop in row)
+        assert scene.notes[0] == "given"
+        assert any("36 objects from 12 photos" in note for note in scene.notes)
+
+
+def test_the_video_holds_every_picture(blob_index, tmp_path):
+    run(Given(list(range(30))), blob_index, Outputs(video=tmp_path / "o.mp4"))
+    capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
+    count = 0
+    while capture.read()[0]:
+        count += 1
+    assert count == 30
+    assert abs(capture.get(cv2.CAP_PROP_FPS) - 25) < 0.1
+    assert (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)) == (640, 480)
+    capture.release()
+
+
+def test_without_a_picture_no_crop_is_loaded(blob_index, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("nobody looks at crops")
+
+    monkeypatch.setattr("rtsearch.thumbs.ThumbCache.get", refuse)
+    assert run(Given([0, 1]), blob_index).frames_shown == 2
+
+
+def test_frames_of_changing_size(blob_index):
+    class Changing(Given):
+        def __next__(self):
+            frame = super().__next__()
+            side = 40 + 30 * (frame.id % 3)
+            return dataclasses.replace(frame, bgr=blobs.draw(frame.id, wh=(2 * side, side)))
+
+    screen = Watcher()
+    assert run(Changing(list(range(9))), blob_index, Outputs(screen=screen)).frames_shown == 9
+    assert {picture.shape for picture in screen.pictures} == {(480, 640, 3)}
+
+
+# Drops -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slow", ["detect", "show"])
+def test_a_live_source_drops_the_oldest_and_counts_them(blob_index, tmp_path, slow):
+    detector = blobs.BlobDetector(0.05 if slow == "detect" else 0)
+    screen = Watcher(lambda _: time.sleep(0.05 if slow == "show" else 0) or True)
+    report = run(
+        Given(list(range(100)), live=True, every_s=0.005),
+        blob_index,
+        Outputs(screen=screen, record=tmp_path / "o.jsonl"),
+        blobs.BlobPipeline(detector),
+    )
+    shown = [line["frame"] for line in lines(tmp_path / "o.jsonl")]
+    assert report.frames_in == 100
+    assert report.dropped >= 30
+    assert report.frames_shown == len(shown) == 100 - report.dropped
+    assert shown == sorted(set(shown))
+    assert shown[-1] == 99  # the newest is never the one that goes
+    assert any("frames dropped" in note for note in screen.scenes[-1].notes)
+
+
+def test_frames_that_a_source_left_out_are_counted(blob_index):
+    report = run(Given([0, 1, 5, 6, 9]), blob_index)
+    assert (report.frames_in, report.frames_shown, report.dropped) == (5, 5, 5)
+
+
+# Controls --------------------------------------------------------------------------------------------------
+
+
+def test_the_user_leaves(blob_index):
+    source = Given(list(range(10_000)))
+    screen = Watcher(lambda screen: len(screen.scenes) < 7)
+    report = run(source, blob_index, Outputs(screen=screen))
+    assert report.frames_shown == 7
+    assert source.closed.is_set()
+
+
+def test_the_user_leaves_before_the_first_picture(blob_index):
+    source = Given([0], before=lambda _: source.closed.wait(30))
+    report = run(source, blob_index, Outputs(screen=Watcher(lambda _: False)))
+    assert report.frames_shown == 0
+
+
+def test_nothing_new_is_shown_while_paused(blob_index):
+    controls = Controls(SETTINGS.detect, SETTINGS.show)
+    pumps = []
+
+    def goes_on(screen: Watcher) -> bool:
+        pumps.append(len(screen.scenes))
+        if len(screen.scenes) == 5 and pumps.count(5) == 1:
+            controls.paused = True
+        if pumps.count(5) == 20:
+            controls.paused = False
+        return True
+
+    screen = Watcher(goes_on)
+    report = run(Given(list(range(15))), blob_index, Outputs(screen=screen), controls=controls)
+    assert pumps.count(5) >= 20
+    assert [scene.frame.id for scene in screen.scenes] == list(range(15))
+    assert report.dropped == 0
+
+
+def test_the_user_leaves_while_paused(blob_index):
+    controls = Controls(SETTINGS.detect, SETTINGS.show, paused=True)
+    pumps = iter(range(10))
+    report = run(
+        Given(list(range(100))),
+        blob_index,
+        Outputs(screen=Watcher(lambda _: next(pumps) < 9)),
+        controls=controls,
+    )
+    assert report.frames_shown == 0
+
+
+def test_changed_controls_reach_the_stages(blob_index):
+    controls = Controls(SETTINGS.detect, SETTINGS.show)
+    pipeline = blobs.BlobPipeline()
+
+    def goes_on(screen: Watcher) -> bool:
+        if len(screen.scenes) == 5:
+            controls.show = controls.show.model_copy(
+                update={"results": 9, "thumb_height": 90, "header_height": 300, "window_wh": (800, 600)}
+            )
+            controls.detect = DetectSettings(threshold=0.77)
+        return True
+
+    screen = Watcher(goes_on)
+    source = Given(list(range(30)), before=lambda n: time.sleep(0.02))
+    run(source, blob_index, Outputs(screen=screen), pipeline, controls=controls)
+    first, last = screen.scenes[0], screen.scenes[-1]
+    assert (first.neighbours.row.shape[1], last.neighbours.row.shape[1]) == (5, 9)
+    assert (first.thumb_height, last.thumb_height) == (76, 90)
+    assert (screen.pictures[0].shape, screen.pictures[-1].shape) == ((480, 640, 3), (600, 800, 3))
+    assert pipeline.detector.settings.threshold == 0.77
+    for scene in screen.scenes:
+        assert {crop.shape[0] for row in scene.thumbs for crop in row} == {scene.thumb_height}
+
+
+# Errors ----------------------------------------------------------------------------------------------------
+
+
+class MeltedError(Exception):
+    pass
+
+
+def melt(*_args, **_kwargs):
+    raise MeltedError("it melted")
+
+
+@pytest.mark.parametrize("at", [0, 1, 8])
+@pytest.mark.parametrize("live", [False, True])
+def test_an_error_of_the_source(blob_index, tmp_path, at, live):
+    source = Given(list(range(20)), live=live, every_s=0.02, before=lambda n: melt() if n == at else None)
+    with pytest.raises(StageError, match="capture: it melted") as caught:
+        run(source, blob_index, Outputs(record=tmp_path / "o.jsonl"))
+    assert caught.value.stage == "capture"
+    assert isinstance(caught.value.cause, MeltedError)
+    assert source.closed.is_set()
+    shown = [line["frame"] for line in lines(tmp_path / "o.jsonl")]
+    assert shown == list(range(at)) if not live else shown == sorted(shown)
+
+
+@pytest.mark.parametrize(
+    ("stage", "target"),
+    [
+        ("detect", "blobs.BlobDetector.detect"),
+        ("detect", "blobs.BlobDescriber.describe"),
+        ("search", "rtsearch.index.SearchIndex.near"),
+        ("search", "rtsearch.thumbs.ThumbCache.get"),
+    ],
+)
+@pytest.mark.parametrize("at", [1, 6])
+def test_an_error_of_a_stage(blob_index, monkeypatch, stage, target, at):
+    import importlib
+
+    module, kind, verb = target.rsplit(".", 2)
+    owner = getattr(importlib.import_module(module), kind)
+    real, calls = getattr(owner, verb), iter(range(1, 1000))
+
+    def fails(self, *args, **kwargs):
+        return melt() if next(calls) >= at else real(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, verb, fails)
+    source = Given(list(range(500)))
+    with pytest.raises(StageError, match=f"^{stage}: it melted$") as caught:
+        run(source, blob_index, Outputs(screen=Watcher()))
+    assert caught.value.stage == stage
+    assert source.closed.is_set()
+
+
+def test_an_error_that_explains_itself_stays_as_it_is(blob_index):
+    def lost(number: int) -> None:
+        if number == 3:
+            raise SourceError("camera 0 is gone; plug it in")
+
+    with pytest.raises(SourceError, match="camera 0 is gone; plug it in"):
+        run(Given(list(range(10)), before=lost), blob_index)
+
+
+@pytest.mark.parametrize("verb", ["show", "pump"])
+def test_an_error_of_the_window_ends_the_run(blob_index, verb):
+    screen = Watcher()
+    setattr(screen, verb, melt)
+    source = Given(list(range(500)))
+    with pytest.raises((MeltedError, StageError), match="it melted"):
+        run(source, blob_index, Outputs(screen=screen))
+    assert source.closed.is_set()
+
+
+def test_an_error_of_the_progress_ends_the_run(blob_index):
+    with pytest.raises(MeltedError):
+        run(Given(list(range(500))), blob_index, progress=melt)
+
+
+@pytest.mark.parametrize("what", ["video", "record"])
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_played(blob_index, tmp_path, what):
+    source = Given(list(range(10)), before=melt)
+    with pytest.raises(RecordError, match="missing"):
+        run(source, blob_index, Outputs(**{what: tmp_path / "missing" / "o.mp4"}))
+
+
+def test_what_was_recorded_before_an_error_stays(blob_index, tmp_path):
+    outputs = Outputs(video=tmp_path / "o.mp4", record=tmp_path / "o.jsonl")
+    with pytest.raises(StageError):
+        run(Given(list(range(40)), before=lambda n: melt() if n == 25 else None), blob_index, outputs)
+    assert len(lines(tmp_path / "o.jsonl")) == 25
+    capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
+    assert sum(1 for _ in iter(lambda: capture.read()[0], False)) == 25
+    capture.release()
+
+
+# Ctrl-C ----------------------------------------------------------------------------------------------------
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def once_at(number: int, act: Callable[[], object]) -> Callable[[int], None]:
+    return lambda n: act() if n == number else None
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("at", [0, 1, 9])
+def test_ctrl_c_while_a_frame_is_captured(blob_index, tmp_path, at, live):
+    source = Given(list(range(10_000)), live=live, before=once_at(at, press_ctrl_c))
+    report = run(source, blob_index, Outputs(record=tmp_path / "o.jsonl"))
+    assert report.frames_shown < 10_000
+    assert len(lines(tmp_path / "o.jsonl")) == report.frames_shown
+    assert source.closed.is_set()
+
+
+def test_ctrl_c_while_the_source_waits(blob_index):
+    source = Given([0, 1], before=lambda n: n == 1 and (press_ctrl_c(), source.closed.wait(30)))
+    start_s = time.monotonic()
+    assert run(source, blob_index).frames_shown <= 1
+    assert time.monotonic() - start_s < 20
+
+
+def test_ctrl_c_while_a_picture_is_shown(blob_index, tmp_path):
+    screen = Watcher()
+    show = screen.show
+
+    def pressing(scene, picture):
+        show(scene, picture)
+        if len(screen.scenes) == 4:
+            press_ctrl_c()
+
+    screen.show = pressing
+    outputs = Outputs(screen=screen, video=tmp_path / "o.mp4", record=tmp_path / "o.jsonl")
+    report = run(Given(list(range(10_000))), blob_index, outputs)
+    assert report.frames_shown == len(lines(tmp_path / "o.jsonl")) == 4
+    assert cv2.VideoCapture(str(tmp_path / "o.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
+
+
+def test_ctrl_c_while_paused(blob_index):
+    controls = Controls(SETTINGS.detect, SETTINGS.show, paused=True)
+    threading.Timer(0.3, press_ctrl_c).start()
+    report = run(Given(list(range(100))), blob_index, Outputs(screen=Watcher()), controls=controls)
+    assert report.frames_shown == 0
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.01, 0.05, 0.2])
+def test_ctrl_c_at_any_moment(blob_index, tmp_path, delay_s):
+    timer = threading.Timer(delay_s, press_ctrl_c)
+
+    def frames() -> Iterator[int]:
+        timer.start()
+        yield from range(100_000)
+
+    source = Given([])
+    source._numbers = frames()
+    report = run(source, blob_index, Outputs(record=tmp_path / "o.jsonl"))
+    timer.join()
+    assert len(lines(tmp_path / "o.jsonl")) == report.frames_shown < 100_000
+
+
+def test_signals_are_as_before_afterwards(blob_index):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run(Given([0, 1]), blob_index)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+# Photos of the library, for ever ---------------------------------------------------------------------------
+
+
+def test_random_photos_are_photos_of_the_library(blob_index):
+    paths = library_photos(blob_index, seed=3)
+    drawn = [next(paths) for _ in range(60)]
+    assert all(path.is_file() for path in drawn)
+    assert len({path.name for path in drawn}) >= 8
+    again = library_photos(blob_index, seed=3)
+    assert [next(again) for _ in range(60)] == drawn
+
+
+# Real pictures ---------------------------------------------------------------------------------------------
+
+
+def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline, index, tmp_path):
+    """Seen one by one, live: as good as in the batches in which they were analysed."""
+    settings = Settings()
+    pipeline.detector.settings = settings.detect
+    source = open_source(str(photos), settings.live)
+    report = play(source, pipeline, index, settings, Outputs(record=tmp_path / "o.jsonl"))
+    assert report.frames_shown == report.frames_in == len(list(photos.iterdir()))
+    assert report.dropped == 0
+    names = sorted(path.name for path in photos.iterdir())
+    objects = own = 0
+    for line in lines(tmp_path / "o.jsonl"):
+        for item in line["objects"]:
+            objects += 1
+            nearest = item["neighbours"][0]
+            same_place = np.allclose(nearest["xyxy"], item["xyxy"], atol=0.2)
+            own += nearest["photo"] == names[line["frame"]] and same_place and nearest["distance"] < 0.01
+    assert objects == len(index)
+    assert own >= 0.99 * objects
+
+
+def test_a_real_clip(clip, pipeline, index, tmp_path):
+    """The first two seconds; frames of it are photos of the library, so the nearest is close."""
+    settings = Settings()
+    pipeline.detector.settings = settings.detect
+    outputs = Outputs(video=tmp_path / "o.mp4", record=tmp_path / "o.jsonl")
+
+    class First(Source):
+        def __init__(self) -> None:
+            self._inner = open_source(str(clip), settings.live)
+            super().__init__(self._inner.name, fps=self._inner.fps, wh=self._inner.wh)
+
+        def __next__(self) -> Frame:
+            frame = next(self._inner)
+            if frame.id >= 50:
+                raise StopIteration
+            return frame
+
+        def close(self) -> None:
+            self._inner.close()
+
+    report = play(First(), pipeline, index, settings, outputs)
+    assert (report.frames_in, report.frames_shown, report.dropped) == (50, 50, 0)
+    written = lines(tmp_path / "o.jsonl")
+    assert [line["frame"] for line in written] == list(range(50))
+    assert report.objects == sum(len(line["objects"]) for line in written) > 0
+    nearest = [item["neighbours"][0] for line in written for item in line["objects"]]
+    assert np.mean([hit["photo"].startswith("bikes-0000") for hit in nearest]) > 0.8
