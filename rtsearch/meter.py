@@ -54,18 +54,27 @@ class Meter:
         self._times_s: dict[str, deque[float]] = {}
         self._ticks_s: deque[float] = deque(maxlen=window)
         self._counts: dict[str, int] = {}
+        self._cpu_s: dict[str, float] = {}
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the block as one run of the stage; one that raises is not counted."""
-        start_s = time.perf_counter()
+        start_s, cpu_s = time.perf_counter(), time.thread_time()
         yield
+        spent_s = time.thread_time() - cpu_s
         self.add(name, time.perf_counter() - start_s)
+        with self._lock:
+            self._cpu_s[name] = self._cpu_s.get(name, 0.0) + spent_s
 
     def add(self, name: str, seconds: float) -> None:
         """Count one run of a stage that took so long."""
         with self._lock:
             self._times_s.setdefault(name, deque(maxlen=self._window)).append(seconds)
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU time of each stage since the start, in the thread that ran it."""
+        with self._lock:
+            return dict(self._cpu_s)
 
     def tick(self) -> None:
         """Count one frame, now."""

@@ -89,7 +89,8 @@ class Neighbours:
 
     Attributes:
         row: (n, k) int32, row numbers of the library, -1 where there are fewer than k.
-        distance: (n, k) float32, Euclidean, ascending, inf where row is -1.
+        distance: (n, k) float32, Euclidean, inf where row is -1. Ascending as a search gives it; in a scene
+            in the order in which neighbours are shown, which does not follow every small change.
     """
 
     row: I32Array

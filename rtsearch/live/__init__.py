@@ -1,5 +1,12 @@
-"""A source played through the pipeline, live: threads and clocks in ``player``, steady strips in ``steady``."""
+"""A source played through the pipeline, live.
 
-from rtsearch.live.player import Controls, LiveReport, Outputs, Screen, library_photos, play
+contract  what the loop is given, what it says at the end
+player    threads, clocks, stop
+steady    tracks, strips and neighbours that stay; near: the neighbours of one object
+easel     the picture; loader: crops fetched beside the drawing
+"""
+
+from rtsearch.live.contract import Controls, LiveReport, Outputs, Screen
+from rtsearch.live.player import library_photos, play
 
 __all__ = ["Controls", "LiveReport", "Outputs", "Screen", "library_photos", "play"]

@@ -1,9 +1,15 @@
-"""A source played through the pipeline: threads, clocks, stop.
+"""The loop: threads, clocks, stop.
 
-    capture -> detect + describe -> search + thumbnails -> main thread: draw, show, record
+    capture -> detect + describe -> track + search -> main thread: draw, show, record
+       └───────── newest frame ────────────────────────┘    thumbs: a thread that fetches crops
 
 Each arrow is a small queue. A file waits, so that every frame is seen; a camera, a stream or a file played by
-the wall clock drops the oldest frame, and drops are counted. A worker's error is raised in the main thread.
+the wall clock drops the oldest frame, and drops are counted. Where detection gets fewer than two of three
+frames done, the frames between are shown too, with the last objects moved along by their tracks, and the
+picture says so. A worker's error is raised in the main thread.
+
+The picture shows steady neighbours (see ``steady``); a record holds the nearest to each object as the frame
+shows it.
 """
 
 from __future__ import annotations
@@ -15,97 +21,52 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rtsearch.ahead import Ahead, stop_on_signal
-from rtsearch.config import DetectSettings, Settings, ShowSettings
+from rtsearch.config import Settings
 from rtsearch.errors import RtsearchError, StageError
 from rtsearch.index import SearchIndex
+from rtsearch.live.contract import Controls, LiveReport, Outputs
+from rtsearch.live.easel import Crops, Easel, moved, visible_strips
+from rtsearch.live.loader import Loader
+from rtsearch.live.steady import Steadied, Steady
 from rtsearch.meter import Meter, Quantiles
 from rtsearch.pictures import quiet_decoders
 from rtsearch.pipeline import Pipeline
 from rtsearch.record import JsonlRecorder, VideoRecorder, object_records
-from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
-from rtsearch.render import compose
-from rtsearch.sources import Source
+from rtsearch.records import Detections, Frame, Neighbours, Scene
+from rtsearch.sources import Paced, Source
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["Controls", "LiveReport", "Outputs", "Screen", "library_photos", "play"]
+__all__ = ["library_photos", "play"]
 
 _log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
-_NOTES_S = 0.5
+_BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 _DEPTH = 2  # frames that wait between two stages of a file: enough to keep both busy
-
-
-@dataclass(slots=True)
-class Controls:
-    """What can be changed while a source plays; read by the stages once per frame.
-
-    Attributes:
-        detect: thresholds.
-        show: layout and number of results.
-        paused: nothing new is shown.
-    """
-
-    detect: DetectSettings
-    show: ShowSettings
-    paused: bool = False
-
-
-class Screen(Protocol):
-    """What shows pictures and takes keys; the window is one."""
-
-    def show(self, scene: Scene, picture: U8Array) -> None:
-        """Show the picture of a scene."""
-        ...
-
-    def pump(self) -> bool:
-        """Look after keys and mouse; False once the user wants to leave."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Where pictures and records go; any of them may be absent.
-
-    Attributes:
-        screen: a window.
-        video: the composed picture as MP4.
-        record: objects and neighbours as JSON lines.
-    """
-
-    screen: Screen | None = None
-    video: Path | None = None
-    record: Path | None = None
-
-    @property
-    def draws(self) -> bool:
-        """Is a picture wanted?"""
-        return self.screen is not None or self.video is not None
-
-
-@dataclass(frozen=True, slots=True)
-class LiveReport:
-    """The figures of a run; see docs/performance.md for what each time covers."""
-
-    frames_in: int
-    frames_shown: int
-    dropped: int
-    fps: float
-    objects: int
-    neighbours: int
-    stage_ms: dict[str, Quantiles]
-    latency_ms: Quantiles
+_BEHIND = (0.15, 0.35)  # share of frames without detection below which it is not behind, above which it is
+_MEMORY = 0.1  # weight of the newest frame in that share
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     frame: Frame
     detections: Detections
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """One frame as it leaves the stages; ``own`` are the neighbours for the record, where one is kept."""
+
+    frame: Frame
+    detections: Detections
+    objects: Steadied
+    own: Neighbours | None
+    crops: Crops | None
 
 
 def library_photos(index: SearchIndex, seed: int | None = None) -> Iterator[Path]:
@@ -163,11 +124,20 @@ class _Player:
         self._outputs = outputs
         self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
         self._meter = Meter()
+        self._easel = Easel(pipeline.class_names, self._cache, controls, self._describe_run)
         self._halt = threading.Event()
         self._stages: list[Ahead[Any]] = []
-        self._frames_in = self._skipped = self._objects = self._neighbours = self._shown = 0
-        self._notes: tuple[str, ...] = ()
-        self._notes_s = -1.0
+        self._loader: Loader | None = None
+        self._steady: Steady | None = None
+        self._frames_in = self._skipped = self._objects = self._neighbours = 0
+        self._shown = self._moved = 0
+        self._newest: Frame | None = None
+        self._last: _Result | None = None
+        self._last_id = -1  # of the frame that was drawn last
+        self._between = 1  # frames from one detection to the next
+        self._missing = 0.0  # share of frames without detection, lately
+        self._behind = False
+        self._cpu_s = time.process_time()
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
@@ -176,19 +146,26 @@ class _Player:
             stack.callback(self._stop)
             stack.enter_context(stop_on_signal(self._halt))
             stack.enter_context(quiet_decoders())
+            if self._source.live and self._outputs.draws:
+                self._loader = Loader(self._cache, self._meter)
             frames = self._stage("capture", self._captured)
             seen = self._stage("detect", lambda: self._seen(frames))
-            scenes = self._stage("search", lambda: self._scenes(seen))
-            while not scenes.ended:
-                screen = self._outputs.screen
+            results = self._stage("search", lambda: self._results(seen))
+            screen = self._outputs.screen
+            while not results.ended:
                 if screen is not None and not screen.pump():
                     break
                 if self._controls.paused:
                     self._halt.wait(_PUMP_S)
+                    self._show_better()
                     continue
-                with contextlib.suppress(queue.Empty):
-                    self._finish(scenes.take(_PUMP_S), screen, video, record)
-                    progress(self._shown)
+                try:
+                    result = results.take(_BEHIND_PUMP_S if self._behind else _PUMP_S)
+                except queue.Empty:
+                    self._show_between(video)
+                    continue
+                self._finish(result, video, record)
+                progress(self._shown)
         return self._report()
 
     def _open_outputs(self, stack: contextlib.ExitStack) -> tuple[VideoRecorder | None, JsonlRecorder | None]:
@@ -213,11 +190,16 @@ class _Player:
         self._source.close()
         for stage in self._stages:
             stage.join()
+        if self._loader is not None:
+            self._loader.close()
         self._cache.close()
+
+    # The stages -------------------------------------------------------------------------------------------
 
     def _captured(self) -> Generator[Frame]:
         last = -1
         while True:
+            self._sit_out_pause()
             with self._meter.stage("capture"):
                 frame = next(self._source, None)
             if frame is None:
@@ -225,11 +207,22 @@ class _Player:
             self._frames_in += 1
             self._skipped += frame.id - last - 1  # numbers that a live source or the wall clock left out
             last = frame.id
+            self._newest = frame
             yield frame
+
+    def _sit_out_pause(self) -> None:
+        """A file that is played by the wall clock stands still in a pause; a camera goes on."""
+        if self._controls.paused and isinstance(self._source, Paced):
+            while self._controls.paused and not self._halt.wait(_PUMP_S):
+                pass
+            self._source.resume()
 
     def _seen(self, frames: Ahead[Frame]) -> Generator[_Seen]:
         detector, describer = self._pipeline.detector, self._pipeline.describer
+        last = -1
         for frame in frames:
+            self._look_behind(frame.id - last)
+            last = frame.id
             detector.settings = self._controls.detect
             with self._meter.stage("detect"):
                 found = detector.detect([frame.bgr])[0]
@@ -237,63 +230,97 @@ class _Player:
                 vector = describer.describe(frame.bgr, found)
             yield _Seen(frame, Detections(found.xyxy, found.score, found.label, vector))
 
-    def _scenes(self, seen: Ahead[_Seen]) -> Generator[Scene]:
-        names = self._pipeline.class_names
+    def _look_behind(self, frames: int) -> None:
+        """Does detection keep up? It has taken one of so many frames."""
+        self._between = frames
+        self._missing += _MEMORY * ((frames - 1) / frames - self._missing)
+        self._behind = self._source.live and self._missing > _BEHIND[not self._behind]
+
+    def _results(self, seen: Ahead[_Seen]) -> Generator[_Result]:
+        steady = self._steady = Steady(self._index, self._search)
         for item in seen:
             show, found = self._controls.show, item.detections
             with self._meter.stage("search"):
-                neighbours = self._index.search(
-                    found.vector, show.results, exact=self._search.exact, recall=self._search.recall
+                points = self._index.projection.apply(found.vector)
+                objects = steady.update(
+                    item.frame, found, points, show.results, visible_strips(self._controls)
                 )
-            with self._meter.stage("thumbs"):
-                thumbs = self._thumbs(neighbours, show.thumb_height)
-            words = tuple(names[label] if label >= 0 else "whole image" for label in found.label.tolist())
-            yield Scene(item.frame, found, words, neighbours, show.thumb_height, thumbs)
+                own = None
+                if self._outputs.record is not None:
+                    exact, recall = self._search.exact, self._search.recall
+                    own = self._index.near(points, show.results, exact=exact, recall=recall)
+            crops = self._crops(objects, show.thumb_height)
+            yield _Result(item.frame, found, objects, own, crops)
 
-    def _thumbs(self, neighbours: Neighbours, height_px: int) -> tuple[tuple[U8Array | None, ...], ...]:
+    def _crops(self, objects: Steadied, height_px: int) -> Crops | None:
+        """Every crop for a file, which waits; for a live source they are only asked for."""
+        rows = objects.neighbours.row
         if not self._outputs.draws:
-            return ((),) * len(neighbours)
-        self._cache.prefetch(neighbours.row.ravel().tolist(), height_px)
-        return tuple(
-            tuple(self._cache.get(row, height_px) for row in rows if row >= 0)
-            for rows in neighbours.row.tolist()
-        )
+            return ((),) * len(rows)
+        if self._loader is not None:
+            self._loader.want(rows.ravel().tolist(), height_px)
+            return None
+        with self._meter.stage("thumbs"):
+            self._cache.prefetch(rows.ravel().tolist(), height_px)
+            return tuple(
+                tuple(self._cache.get(row, height_px) for row in line if row >= 0) for line in rows.tolist()
+            )
 
-    def _finish(
-        self, scene: Scene, screen: Screen | None, video: VideoRecorder | None, record: JsonlRecorder | None
-    ) -> None:
-        """Draw, show and record one scene."""
-        self._objects += len(scene.detections)
-        self._neighbours += int((scene.neighbours.row >= 0).sum())
+    # The main thread --------------------------------------------------------------------------------------
+
+    def _finish(self, result: _Result, video: VideoRecorder | None, record: JsonlRecorder | None) -> None:
+        """Draw, show and record one frame."""
+        self._last = result
+        self._objects += len(result.detections)
+        self._neighbours += int((result.objects.neighbours.row[: len(result.detections)] >= 0).sum())
         self._shown += 1
-        if self._outputs.draws:
-            show = self._controls.show
+        if self._outputs.draws and result.frame.id > self._last_id:
+            self._last_id = result.frame.id
             with self._meter.stage("draw"):
-                scene = replace(scene, notes=self._fresh_notes())
-                picture = compose(scene, show.window_wh, show.header_height)
-            if screen is not None:
-                with self._meter.stage("show"):
-                    screen.show(scene, picture)
-            if video is not None:
-                with self._meter.stage("video"):
-                    video.write(picture, self._time_s(scene.frame))
-        if record is not None:
+                scene = self._easel.scene(result.frame, result.objects, result.crops)
+            self._put(scene, video)
+        if record is not None and result.own is not None:
             with self._meter.stage("record"):
                 names = self._pipeline.class_names
-                objects = object_records(scene.detections, names, scene.neighbours, self._index)
-                record.write(scene.frame, objects)
-        self._meter.add("latency", time.monotonic() - scene.frame.captured_s)
+                record.write(result.frame, object_records(result.detections, names, result.own, self._index))
+        self._meter.add("latency", time.monotonic() - result.frame.captured_s)
         self._meter.tick()
+
+    def _put(self, scene: Scene, video: VideoRecorder | None, warning: str = "") -> None:
+        with self._meter.stage("draw"):
+            scene, picture = self._easel.draw(scene, warning)
+        if self._outputs.screen is not None:
+            with self._meter.stage("show"):
+                self._outputs.screen.show(scene, picture)
+        if video is not None:
+            with self._meter.stage("video"):
+                video.write(picture, self._time_s(scene.frame))
+
+    def _show_between(self, video: VideoRecorder | None) -> None:
+        """While no result is there: the newest frame if detection is behind, or crops that have come."""
+        frame, last = self._newest, self._last
+        if last is None or not self._outputs.draws:
+            return
+        if not self._behind or frame is None or frame.id <= self._last_id:
+            self._show_better()
+            return
+        self._last_id = frame.id
+        self._moved += 1
+        updates = (frame.id - last.frame.id) / max(1, self._between)
+        objects = moved(last.objects, updates, frame)
+        late_ms = (frame.captured_s - last.frame.captured_s) * 1e3
+        scene = self._easel.scene(frame, objects, last.crops)
+        self._put(scene, video, f"detection is {late_ms:.0f} ms behind: boxes moved along")
+
+    def _show_better(self) -> None:
+        if self._last is None or self._outputs.screen is None:
+            return
+        scene = self._easel.better(self._last.objects)
+        if scene is not None:
+            self._put(scene, None)
 
     def _time_s(self, frame: Frame) -> float:
         return frame.pts_s if frame.pts_s is not None else frame.captured_s
-
-    def _fresh_notes(self) -> tuple[str, ...]:
-        """Lines beside the frame; renewed twice a second, for figures that flicker cannot be read."""
-        now_s = time.monotonic()
-        if now_s - self._notes_s > _NOTES_S:
-            self._notes, self._notes_s = self._describe_run(), now_s
-        return self._notes
 
     def _describe_run(self) -> tuple[str, ...]:
         library = self._index.library
@@ -316,14 +343,19 @@ class _Player:
         summary = self._meter.summary()
         stages = summary["stage_ms"]
         latency = stages.pop("latency", Quantiles(p50=0.0, p99=0.0))
+        steady, shown = self._steady, max(1, self._shown)
+        cpu_ms = {name: round(spent_s * 1e3 / shown, 3) for name, spent_s in self._meter.cpu_s().items()}
         return LiveReport(
             frames_in=self._frames_in,
             frames_shown=self._shown,
+            frames_moved=self._moved,
             dropped=self._dropped(),
             fps=summary["fps"],
             objects=self._objects,
             neighbours=self._neighbours,
+            searches_skipped=round(1 - steady.searched / steady.asked, 4) if steady and steady.asked else 0.0,
             stage_ms=stages,
+            cpu_ms=cpu_ms | {"all": round((time.process_time() - self._cpu_s) * 1e3 / shown, 3)},
             latency_ms=latency,
         )
 

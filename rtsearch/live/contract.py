@@ -1,0 +1,92 @@
+"""What the live loop is given, and what it says at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rtsearch.config import DetectSettings, ShowSettings
+from rtsearch.meter import Quantiles
+from rtsearch.records import Scene, U8Array
+
+__all__ = ["Controls", "LiveReport", "Outputs", "Screen"]
+
+
+@dataclass(slots=True)
+class Controls:
+    """What can be changed while a source plays; read by the stages once per frame.
+
+    Attributes:
+        detect: thresholds.
+        show: layout and number of results.
+        paused: nothing new is shown.
+    """
+
+    detect: DetectSettings
+    show: ShowSettings
+    paused: bool = False
+
+
+class Screen(Protocol):
+    """What shows pictures and takes keys; the window is one."""
+
+    def show(self, scene: Scene, picture: U8Array) -> None:
+        """Show the picture of a scene; it is drawn over after the call."""
+        ...
+
+    def pump(self) -> bool:
+        """Look after keys and mouse; False once the user wants to leave."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where pictures and records go; any of them may be absent.
+
+    Attributes:
+        screen: a window.
+        video: the composed picture as MP4.
+        record: objects and neighbours as JSON lines.
+    """
+
+    screen: Screen | None = None
+    video: Path | None = None
+    record: Path | None = None
+
+    @property
+    def draws(self) -> bool:
+        """Is a picture wanted?"""
+        return self.screen is not None or self.video is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveReport:
+    """The figures of a run; see docs/performance.md for what each time covers.
+
+    Attributes:
+        frames_in: frames that came.
+        frames_shown: those that were shown with objects of their own.
+        frames_moved: others, shown with the last objects moved along because detection was behind.
+        dropped: frames that got no detection.
+        fps: frames shown per second.
+        objects: in all frames shown.
+        neighbours: of these objects.
+        searches_skipped: share of the objects whose neighbours were proved unchanged without a search.
+        stage_ms: time of each stage.
+        cpu_ms: CPU time per frame shown, by stage; ``all`` is that of the process, the network's threads
+            included.
+        latency_ms: from a frame's capture to the end of its showing.
+    """
+
+    frames_in: int
+    frames_shown: int
+    frames_moved: int
+    dropped: int
+    fps: float
+    objects: int
+    neighbours: int
+    searches_skipped: float
+    stage_ms: dict[str, Quantiles]
+    cpu_ms: dict[str, float]
+    latency_ms: Quantiles

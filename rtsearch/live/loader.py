@@ -1,0 +1,64 @@
+"""Crops are fetched in a thread of their own, so that drawing never waits for the disk."""
+
+from __future__ import annotations
+
+import threading
+
+from rtsearch.errors import StageError
+from rtsearch.meter import Meter
+from rtsearch.thumbs import ThumbCache
+
+__all__ = ["Loader"]
+
+_JOIN_S = 2.0  # a disk may stall; the thread is a daemon and holds nothing that others need
+
+
+class Loader:
+    """Brings into the cache what was asked for last; what was asked for before that is forgotten.
+
+    Args:
+        cache: is filled, in the order in which crops lie on the disk.
+        meter: gets the time of each round as stage ``thumbs``.
+    """
+
+    def __init__(self, cache: ThumbCache, meter: Meter) -> None:
+        self._cache = cache
+        self._meter = meter
+        self._changed = threading.Condition()
+        self._wanted: tuple[list[int], int] | None = None
+        self._closed = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._work, name="thumbs", daemon=True)
+        self._thread.start()
+
+    def want(self, rows: list[int], height_px: int) -> None:
+        """Ask for crops.
+
+        Raises:
+            StageError: the thread has failed.
+        """
+        if self._error is not None:
+            raise StageError("thumbs", self._error) from self._error
+        with self._changed:
+            self._wanted = rows, height_px
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread; one that the disk holds up is left behind."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(_JOIN_S)
+
+    def _work(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed or self._wanted is not None)
+                    wanted, self._wanted = self._wanted, None
+                if self._closed or wanted is None:
+                    return
+                with self._meter.stage("thumbs"):
+                    self._cache.prefetch(*wanted)
+        except Exception as error:
+            self._error = error

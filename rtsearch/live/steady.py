@@ -1,0 +1,171 @@
+"""From the objects of a frame to strips that stay: tracks, pooled queries, neighbours kept while near.
+
+detections -> tracks -> pooled query each -> one search for those whose neighbours may have changed -> strips
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from rtsearch.config import SearchSettings
+from rtsearch.live.near import CANDIDATES, Shown
+from rtsearch.records import Detections, F32Array, Frame, I32Array, I64Array, Neighbours
+from rtsearch.track import Strips, Tracker
+
+__all__ = ["Searched", "Steadied", "Steady"]
+
+
+class Searched(Protocol):
+    """The part of an index that is needed here."""
+
+    def near(self, points: F32Array, k: int, /, *, exact: bool, recall: float) -> Neighbours:
+        """The k nearest rows of each of (n, dim) points."""
+        ...
+
+    def points(self, rows: I32Array, /) -> F32Array:
+        """Where rows lie."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Steadied:
+    """The objects of a frame, and those missed in it, as they are shown.
+
+    Attributes:
+        detections: of the frame, then what is held; with track numbers.
+        neighbours: of each, in the order in which they are shown.
+        strips: of each.
+        held: places in ``detections`` of objects that the frame does not show.
+        step: (n, 4) float32, how far each box moves from frame to frame, px.
+    """
+
+    detections: Detections
+    neighbours: Neighbours
+    strips: tuple[int, ...]
+    held: frozenset[int]
+    step: F32Array
+
+
+@dataclass(slots=True)
+class _Object:
+    """One track: what is shown for it, and how it looked when it was last seen."""
+
+    shown: Shown
+    seen: Detections
+
+
+class Steady:
+    """Follows the objects of one source and their neighbours.
+
+    Args:
+        index: is searched.
+        search: how.
+
+    Attributes:
+        asked: objects that neighbours were wanted for so far.
+        searched: those that needed a search.
+    """
+
+    def __init__(self, index: Searched, search: SearchSettings) -> None:
+        self.asked = self.searched = 0
+        self._index = index
+        self._search = search
+        self._tracker = Tracker()
+        self._strips = Strips()
+        self._objects: dict[int, _Object] = {}
+        self._picture = ""
+
+    def update(
+        self, frame: Frame, found: Detections, points: F32Array, results: int, visible: int
+    ) -> Steadied:
+        """Take in the next frame.
+
+        Args:
+            frame: a name other than the last one's begins anew: photos have nothing to do with each other.
+            found: n objects.
+            points: (n, dim), where they lie in the searched space.
+            results: neighbours wanted for each.
+            visible: strips that fit into the picture.
+        """
+        if frame.name != self._picture:
+            self._picture = frame.name
+            self._tracker.reset()
+            self._objects.clear()
+        tracks = self._tracker.update(found.xyxy, found.label < 0)
+        found = replace(found, track=tracks.number)
+        self._look(found, points, results)
+        held = self._held(tracks.missed, tracks.missed_xyxy)
+        shown = _joined([found, *held])
+        alive = shown.track.tolist()
+        self._objects = {track: self._objects[track] for track in alive}
+        near = [self._objects[track].shown for track in alive]
+        return Steadied(
+            detections=shown,
+            neighbours=_table(near, results),
+            strips=tuple(self._strips.place(alive, visible)),
+            held=frozenset(range(len(found), len(shown))),
+            step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
+        )
+
+    def _look(self, found: Detections, points: F32Array, results: int) -> None:
+        """Renew the neighbours of each object, with one search for all that need one."""
+        wanted: list[Shown] = []
+        queries: list[F32Array] = []
+        for i, track in enumerate(found.track.tolist()):
+            known = self._objects.get(track)
+            shown = Shown(points.shape[1]) if known is None else known.shown
+            self._objects[track] = _Object(shown, _rows(found, [i]))
+            query = shown.look(points[i], results)
+            if query is not None:
+                wanted.append(shown)
+                queries.append(query)
+        if wanted:
+            exact, recall = self._search.exact, self._search.recall
+            near = self._index.near(np.stack(queries), CANDIDATES * results, exact=exact, recall=recall)
+            for shown, rows, distance in zip(wanted, near.row, near.distance, strict=True):
+                there = rows[rows >= 0]
+                shown.renew(there, self._index.points(there), float(distance[-1]))
+        for track in found.track.tolist():
+            self._objects[track].shown.settle(results)
+        self.asked += len(found)
+        self.searched += len(wanted)
+
+    def _held(self, missed: I64Array, xyxy: F32Array) -> list[Detections]:
+        """Objects that were seen a moment ago, their boxes moved along."""
+        return [
+            replace(self._objects[track].seen, xyxy=box[None])
+            for track, box in zip(missed.tolist(), xyxy, strict=True)
+            if track in self._objects
+        ]
+
+
+def _rows(found: Detections, places: list[int]) -> Detections:
+    return Detections(
+        found.xyxy[places],
+        found.score[places],
+        found.label[places],
+        found.vector[places],
+        found.track[places],
+    )
+
+
+def _joined(parts: list[Detections]) -> Detections:
+    if len(parts) == 1:
+        return parts[0]
+    return Detections(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("xyxy", "score", "label", "vector", "track")
+        )
+    )
+
+
+def _table(near: list[Shown], results: int) -> Neighbours:
+    row = np.full((len(near), results), -1, np.int32)
+    distance = np.full((len(near), results), np.inf, np.float32)
+    for i, shown in enumerate(near):
+        row[i, : len(shown.row)], distance[i, : len(shown.row)] = shown.row, shown.distance
+    return Neighbours(row, distance)

@@ -1,0 +1,128 @@
+"""Objects keep their number from frame to frame, and with it their strip.
+
+    boxes of a frame -> Tracker: numbers -> Strips: places in the picture
+
+Boxes are matched by overlap against where a Kalman filter expects each track (norfair). Classes are not
+compared: a network that calls a cup a bowl now and then sees the same object. What is missed for a moment
+stays alive, with its box moved along.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.records import F32Array, I64Array
+
+__all__ = ["Strips", "Tracker", "Tracks"]
+
+_LEAST_IOU = 0.3
+_MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
+WHOLE_IMAGE = 0
+"""Number of the object that covers the full frame; the others start at 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """What became of the tracks in one frame.
+
+    Attributes:
+        number: (n,) int64, of each box of the frame.
+        step: (n, 4) float32, how far each box moves from one update to the next, px.
+        missed: (m,) int64, tracks that are alive but not in this frame.
+        missed_xyxy: (m, 4) float32, where they are expected, px.
+    """
+
+    number: I64Array
+    step: F32Array
+    missed: I64Array
+    missed_xyxy: F32Array
+
+
+class Tracker:
+    """Follows the objects of one source."""
+
+    def __init__(self) -> None:
+        self._tracker = _new_tracker()
+
+    def reset(self) -> None:
+        """Forget all: the next picture has nothing to do with the last."""
+        self._tracker = _new_tracker()
+
+    def update(self, xyxy: F32Array, whole: NDArray[np.bool_]) -> Tracks:
+        """Number the boxes of the next frame.
+
+        Args:
+            xyxy: (n, 4), px.
+            whole: (n,), True for the object that covers the full frame, which needs no following.
+        """
+        import norfair
+
+        number = np.full(len(xyxy), WHOLE_IMAGE, np.int64)
+        step = np.zeros((len(xyxy), 4), np.float32)
+        boxes = [
+            norfair.Detection(xyxy[i].astype(np.float64).reshape(2, 2), data=i)
+            for i in np.flatnonzero(~whole)
+        ]
+        missed, expected = [], []
+        for track in self._tracker.update(boxes):
+            if track.last_detection.age == track.age:
+                place = track.last_detection.data
+                number[place] = track.global_id
+                step[place] = track.estimate_velocity.ravel()
+            else:
+                missed.append(track.global_id)
+                expected.append(track.estimate.ravel())
+        return Tracks(
+            number,
+            step,
+            np.array(missed, np.int64),
+            np.array(expected, np.float32).reshape(-1, 4),
+        )
+
+
+def _new_tracker() -> Any:
+    # Imported here: 1.2 s, nearly all of it scipy, that only a live source needs.
+    import norfair
+
+    # It warns of boxes that it has moved until they are inside out; such a track is about to end.
+    logging.getLogger("norfair").setLevel(logging.ERROR)
+    return norfair.Tracker(
+        "iou", 1 - _LEAST_IOU, hit_counter_max=_MOST_MISSES, initialization_delay=0, past_detections_length=0
+    )
+
+
+class Strips:
+    """Gives each track a strip, counted from the top, that it keeps while it lives.
+
+    A strip that falls free is taken by the next new track, or by one that is out of sight below.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[int, int] = {}  # track: strip
+
+    def place(self, tracks: Iterable[int], visible: int) -> list[int]:
+        """The strip of each track; tracks that are not named any more give theirs back.
+
+        Args:
+            tracks: numbers, the most important first.
+            visible: strips that fit into the picture.
+        """
+        alive = list(tracks)
+        self._taken = {track: self._taken[track] for track in alive if track in self._taken}
+        new = [track for track in alive if track not in self._taken]
+        hidden = sorted((t for t in alive if self._taken.get(t, -1) >= visible), key=self._taken.__getitem__)
+        for track in hidden + new:
+            free = self._first_free()
+            if track not in self._taken or free < visible:
+                self._taken[track] = free
+        return [self._taken[track] for track in alive]
+
+    def _first_free(self) -> int:
+        taken = set(self._taken.values())
+        return next(strip for strip in range(len(taken) + 1) if strip not in taken)
