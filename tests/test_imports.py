@@ -18,7 +18,7 @@ FLOORS = (
     {"pictures", "text", "colour"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo"},
-    {"index", "pipeline"},
+    {"index", "look", "pipeline"},
     {"analyze", "live", "query"},
     {"window"},
     {"doctor"},
