@@ -76,13 +76,17 @@ class DetectSettings(_Section):
 
 
 class DescribeSettings(_Section):
-    """What makes two objects alike; fixed when an index is built, changed without analysing again.
+    """What makes two objects alike.
 
     Attributes:
-        meaning: 1 compares what kind of thing an object is, 0 what it looks like.
+        meaning: 1 compares what kind of thing an object is, 0 what it looks like; fixed when an index is
+            built, changed without analysing again.
+        embedder: ONNX file of a second network that adds its vector of every object's crop; "" for none.
+            Part of a library's feature space.
     """
 
     meaning: Share = 0.5
+    embedder: str = ""
 
 
 class ProjectSettings(_Section):
@@ -196,7 +200,9 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Se
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read settings from {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read settings from {path}: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None

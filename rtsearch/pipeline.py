@@ -13,6 +13,7 @@ from typing import Any, Self
 from rtsearch.config import Settings
 from rtsearch.describe import Describer
 from rtsearch.detect import Detector
+from rtsearch.embed import Embedder
 from rtsearch.models import ModelSpec, default_folder, resolve
 from rtsearch.records import F32Array, U8Array
 from rtsearch.runners import Runner
@@ -95,7 +96,12 @@ def open_pipeline(settings: Settings, *, cut_padding: bool = False) -> Pipeline:
     cut_padding = cut_padding and spec.flexible
     # One session for all shapes is as fast as one that was opened for a shape.
     runner = OnnxRunner(path, settings.model.threads, None if cut_padding else input_wh)
-    describer = Describer(spec)
+    embedder = (
+        Embedder(Path(settings.describe.embedder), settings.model.threads)
+        if settings.describe.embedder
+        else None
+    )
+    describer = Describer(spec, embedder)
     return Pipeline(
         spec=spec,
         detector=Detector(runner, spec, settings.detect, input_wh, cut_padding=cut_padding),

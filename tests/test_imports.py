@@ -17,9 +17,9 @@ FLOORS = (
     {"config", "records", "meter", "ahead", "headers"},
     {"pictures", "text", "colour"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
-    | {"models", "runners", "sliders", "demo"},
+    | {"models", "runners", "sliders", "demo", "embed"},
     {"index", "look", "pipeline"},
-    {"analyze", "live", "query"},
+    {"analyze", "live", "query", "overview"},
     {"window"},
     {"doctor"},
     {"cli"},
