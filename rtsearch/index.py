@@ -173,7 +173,9 @@ def build_index(library: Library, settings: Settings, tell: Told = _log.info) ->
 
 
 def _folder(library: Library, settings: Settings) -> Path:
-    shape = json.dumps(settings.model_dump(mode="json", include={"describe", "project"}), sort_keys=True)
+    shape = json.dumps(
+        settings.model_dump(mode="json", include={"describe": {"meaning"}, "project": True}), sort_keys=True
+    )
     key = hashlib.sha256(f"{_FORMAT} {library.stamp} {shape}".encode()).hexdigest()[:16]
     return library.folder / "index" / key
 
