@@ -7,6 +7,7 @@ standard error and exit code 2.
 from __future__ import annotations
 
 import sys
+from typing import Any, NoReturn
 
 from rtsearch.errors import RtsearchError
 
@@ -15,16 +16,29 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point of the ``rtsearch`` command."""
-    from rtsearch.cli.app import app
+    from typer import Abort
+
+    from rtsearch.cli.app import app, wrong_use
 
     try:
-        app(prog_name="rtsearch")
+        sys.exit(app(prog_name="rtsearch", standalone_mode=False))
     except RtsearchError as error:
-        sys.stderr.write(f"rtsearch: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("rtsearch: stopped\n")
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stderr.close()
-        sys.exit(141)
+        _end(str(error), 2)
+    except wrong_use as error:
+        _end(_how_to_use(error), 2)
+    except (KeyboardInterrupt, Abort):
+        _end("stopped", 130)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if message:
+        sys.stderr.write(f"rtsearch: {' '.join(message.split())}\n")
+    sys.exit(code)
+
+
+def _how_to_use(error: Any) -> str:
+    """What is wrong with the arguments, and where help is; "" where help was shown instead."""
+    message = error.format_message()
+    return (
+        f"{message.rstrip('.')}; see: {error.ctx.command_path} --help" if message and error.ctx else message
+    )

@@ -60,9 +60,9 @@ def analyze_folder(
 
         report = analyze(photos, lib, pipeline, settings, repair=repair, progress=show)
     for problem in report.damaged:
-        tell(f"[red]damaged[/red] {problem}")
+        tell(f"damaged: {problem}", "red")
     for path, reason in [*report.failed[:20], *report.refused[:20]]:
-        tell(f"[yellow]left out[/yellow] {path}: {reason}")
+        tell(f"left out {path}: {reason}", "yellow")
     if len(report.failed) > 20:
         tell(f"... and {len(report.failed) - 20} more")
     library = Library.open(lib)

@@ -10,7 +10,10 @@ import typer
 from rtsearch import __version__
 from rtsearch.cli import analyze, demo, doctor, library, model, query, run
 
-__all__ = ["app"]
+__all__ = ["app", "wrong_use"]
+
+# The base of what typer raises when the arguments are wrong; it has no public name there.
+wrong_use: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="rtsearch",
@@ -18,6 +21,7 @@ app = typer.Typer(
     "library below it.",
     epilog="Start with: rtsearch model pull yolo26n, rtsearch analyze PHOTOS LIB, rtsearch run LIB",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",

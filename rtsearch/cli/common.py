@@ -1,4 +1,8 @@
-"""What the commands share: settings options, the log, progress bars, JSON lines."""
+"""What the commands share: settings options, the log, progress bars, JSON lines.
+
+Answers go to standard output, all that is said about them to standard error; what is said stays one line,
+however long, where it does not go to a terminal.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -22,6 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from rtsearch.config import Settings, load_settings
 
@@ -30,15 +34,17 @@ __all__ = [
     "JsonFlag",
     "LibraryFolder",
     "Overrides",
+    "answer",
     "bytes_bar",
-    "console",
     "count_bar",
+    "output",
     "print_json",
     "settings_of",
     "tell",
 ]
 
-console = Console(stderr=True, highlight=False)
+output = Console(highlight=False)
+_messages = Console(stderr=True, highlight=False)
 
 ConfigFile = Annotated[
     Path | None,
@@ -58,21 +64,32 @@ LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of th
 
 def settings_of(config: Path | None, overrides: list[str] | None) -> Settings:
     """The settings of a command, and its log switched on."""
-    if not logging.getLogger("rtsearch").handlers:
-        handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
-        logging.getLogger("rtsearch").addHandler(handler)
-        logging.getLogger("rtsearch").setLevel(logging.WARNING)
+    log = logging.getLogger("rtsearch")
+    if not log.handlers:
+        log.addHandler(_Telling(logging.WARNING))
     return load_settings(config, overrides or ())
 
 
-def tell(text: str) -> None:
-    """One line about what is going on, on standard error."""
-    console.print(text)
+class _Telling(logging.Handler):
+    """The log, between the progress bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage(), "yellow")
+
+
+def tell(text: str, style: str = "") -> None:
+    """One line about what is going on, on standard error; no bracket in a file's name means anything."""
+    _messages.print(Text(text, style), soft_wrap=True)
+
+
+def answer(text: str) -> None:
+    """One line of what was asked for, on standard output."""
+    output.print(Text(text), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """One line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value) + "\n")  # in ASCII: names of files can be any bytes
     sys.stdout.flush()
 
 
@@ -86,7 +103,7 @@ def count_bar(unit: str) -> Iterator[Progress]:
         TextColumn("{task.fields[rate]:.1f} " + unit + "/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=_messages, transient=True, disable=not _messages.is_terminal) as bar:
         yield bar
 
 
@@ -99,5 +116,5 @@ def bytes_bar() -> Iterator[Progress]:
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=_messages, transient=True, disable=not _messages.is_terminal) as bar:
         yield bar

@@ -6,8 +6,9 @@ import dataclasses
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from rtsearch.cli.common import JsonFlag, console, print_json, settings_of
+from rtsearch.cli.common import JsonFlag, output, print_json, settings_of
 
 __all__ = ["doctor"]
 
@@ -28,7 +29,8 @@ def doctor(as_json: JsonFlag = False) -> None:
     else:
         table = Table(box=None, show_header=False)
         for finding in findings:
-            table.add_row(_MARKS[finding.state], finding.name, finding.what, f"[dim]{finding.advice}[/dim]")
-        console.print(table)
+            what, advice = Text(finding.what), Text(finding.advice, "dim")
+            table.add_row(_MARKS[finding.state], finding.name, what, advice)
+        output.print(table)
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(2)

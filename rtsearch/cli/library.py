@@ -12,7 +12,7 @@ from rtsearch.cli.common import (
     JsonFlag,
     LibraryFolder,
     Overrides,
-    console,
+    answer,
     print_json,
     settings_of,
     tell,
@@ -50,10 +50,8 @@ def info(
         return
     recipe = facts.pop("recipe")
     for name, value in facts.items():
-        console.print(
-            f"{name.replace('_', ' '):14s} {value:,}" if isinstance(value, int) else f"{name:14s} {value}"
-        )
-    console.print(f"{'input':14s} {'x'.join(str(side) for side in recipe.get('input_wh', []))} px")
+        answer(f"{name.replace('_', ' '):14s} {f'{value:,}' if isinstance(value, int) else value}")
+    answer(f"{'input':14s} {'x'.join(str(side) for side in recipe.get('input_wh', []))} px")
 
 
 @app.command()
@@ -67,13 +65,14 @@ def check(lib: LibraryFolder, as_json: JsonFlag = False) -> None:
         print_json(
             {"problems": [{"file": p.file, "what": p.what, "photos": list(p.photos)} for p in problems]}
         )
-    for problem in problems:
-        tell(f"[red]damaged[/red] {problem}")
+    else:
+        for problem in problems:
+            answer(f"damaged: {problem}")
     if problems:
-        tell(f"to look at those photos again: rtsearch analyze --repair PHOTOS {lib}")
+        tell(f"{lib} is damaged; to look at those photos again: rtsearch analyze --repair PHOTOS {lib}")
         raise typer.Exit(2)
     if not as_json:
-        tell(f"{lib} is sound")
+        answer(f"{lib} is sound")
 
 
 @app.command()

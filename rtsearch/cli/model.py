@@ -13,8 +13,9 @@ from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
     Overrides,
+    answer,
     bytes_bar,
-    console,
+    output,
     print_json,
     settings_of,
     tell,
@@ -43,11 +44,11 @@ def list_models(as_json: JsonFlag = False) -> None:
         wh = "x".join(str(side) for side in entry.input_wh)
         size = f"{entry.bytes / 1e6:.1f} MB"
         table.add_row(entry.name, entry.licence, size, wh, str(entry.classes), there, entry.about)
-    console.print(table)
+    output.print(table)
     known = {entry.name for entry in CATALOGUE}
     for path in sorted(folder.glob("*.onnx")):
         if path.stem not in known:
-            console.print(f"imported: {path.stem}  ({path})")
+            answer(f"imported: {path.stem}  ({path})")
 
 
 @app.command()
@@ -112,4 +113,4 @@ def info(as_json: JsonFlag = False, config: ConfigFile = None, override: Overrid
     )
     facts["classes"] = f"{len(facts['classes'])}: {', '.join(facts['classes'][:8])}, ..."
     for key, value in facts.items():
-        console.print(f"{key.replace('_', ' '):14s} {value}")
+        answer(f"{key.replace('_', ' '):14s} {value}")

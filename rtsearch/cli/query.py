@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from rtsearch.cli.common import ConfigFile, JsonFlag, LibraryFolder, Overrides, print_json, settings_of, tell
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    LibraryFolder,
+    Overrides,
+    answer,
+    print_json,
+    settings_of,
+    tell,
+)
 from rtsearch.cli.run import open_library
 
 __all__ = ["query"]
@@ -32,21 +41,21 @@ def query(
         from rtsearch.query import query_photo, sheet
         from rtsearch.record import save_picture
 
-        answer = query_photo(photo, pipeline, index, settings)
+        found = query_photo(photo, pipeline, index, settings)
         if out is not None:
-            save_picture(sheet(answer, settings), out)
+            save_picture(sheet(found, settings), out)
     if as_json:
-        print_json({"photo": str(photo), "objects": answer.objects})
+        print_json({"photo": str(photo), "objects": found.objects})
         return
-    if not answer.objects:
+    if not found.objects:
         tell(f"no objects found in {photo}; try --set detect.threshold=0.1 or --set detect.whole_image=true")
-    for item in answer.objects:
+    for item in found.objects:
         near = item["neighbours"][0] if item["neighbours"] else None
         nearest = (
             f"nearest: {near['label']} in {near['photo']} at {near['distance']:.3f}"
             if near
             else "no neighbours"
         )
-        tell(f"{item['label']} {item['score']:.2f} at {[round(v) for v in item['xyxy']]}; {nearest}")
+        answer(f"{item['label']} {item['score']:.2f} at {[round(v) for v in item['xyxy']]}; {nearest}")
     if out is not None:
         tell(f"sheet: {out}")
