@@ -128,7 +128,7 @@ class _Player:
         self._halt = threading.Event()
         self._stages: list[Ahead[Any]] = []
         self._loader: Loader | None = None
-        self._steady: Steady | None = None
+        self._steady = Steady(index, settings.search)
         self._frames_in = self._skipped = self._objects = self._neighbours = 0
         self._shown = self._moved = 0
         self._newest: Frame | None = None
@@ -237,12 +237,11 @@ class _Player:
         self._behind = self._source.live and self._missing > _BEHIND[not self._behind]
 
     def _results(self, seen: Ahead[_Seen]) -> Generator[_Result]:
-        steady = self._steady = Steady(self._index, self._search)
         for item in seen:
             show, found = self._controls.show, item.detections
             with self._meter.stage("search"):
                 points = self._index.projection.apply(found.vector)
-                objects = steady.update(
+                objects = self._steady.update(
                     item.frame, found, points, show.results, visible_strips(self._controls)
                 )
                 own = None
@@ -344,6 +343,7 @@ class _Player:
         stages = summary["stage_ms"]
         latency = stages.pop("latency", Quantiles(p50=0.0, p99=0.0))
         steady, shown = self._steady, max(1, self._shown)
+        skipped = 1 - steady.searched / steady.asked if steady.asked else 0.0
         cpu_ms = {name: round(spent_s * 1e3 / shown, 3) for name, spent_s in self._meter.cpu_s().items()}
         return LiveReport(
             frames_in=self._frames_in,
@@ -353,7 +353,7 @@ class _Player:
             fps=summary["fps"],
             objects=self._objects,
             neighbours=self._neighbours,
-            searches_skipped=round(1 - steady.searched / steady.asked, 4) if steady and steady.asked else 0.0,
+            searches_skipped=round(skipped, 4),
             stage_ms=stages,
             cpu_ms=cpu_ms | {"all": round((time.process_time() - self._cpu_s) * 1e3 / shown, 3)},
             latency_ms=latency,

@@ -1,0 +1,171 @@
+"""Neighbours that stay: never worse than stated, and never kept without proof; against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtsearch.config import SearchSettings
+from rtsearch.live.near import CLEARLY, DISORDER, POOL_FRAMES, Shown
+from rtsearch.live.steady import Steady
+from rtsearch.records import Detections, F32Array, Frame, I32Array, Neighbours
+
+DIM, K = 6, 5
+EXACT = SearchSettings(exact=True)
+BLACK = np.zeros((4, 4, 3), np.uint8)
+
+
+class Rows:
+    """An index by brute force."""
+
+    def __init__(self, n: int, seed: int = 0) -> None:
+        self.vectors: F32Array = np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
+        self.searches = 0
+
+    def near(self, points: F32Array, k: int, /, *, exact: bool = True, recall: float = 1) -> Neighbours:
+        self.searches += len(points)
+        row = np.full((len(points), k), -1, np.int32)
+        distance = np.full((len(points), k), np.inf, np.float32)
+        for i, point in enumerate(points):
+            far = np.sqrt(((self.vectors - point) ** 2).sum(1))
+            best = np.argsort(far, kind="stable")[:k]
+            row[i, : len(best)], distance[i, : len(best)] = best, far[best]
+        return Neighbours(row, distance)
+
+    def points(self, rows: I32Array, /) -> F32Array:
+        return self.vectors[rows]
+
+
+def found(n: int = 1, left: float = 0) -> Detections:
+    xyxy = np.array([[left + 100 * i, 0, left + 100 * i + 50, 50] for i in range(n)], np.float32).reshape(
+        -1, 4
+    )
+    return Detections(xyxy, np.full(n, 0.5, np.float32), np.zeros(n, np.int32), np.zeros((n, 3), np.float32))
+
+
+def walk(steps: int, step: float, seed: int) -> F32Array:
+    rng = np.random.default_rng(seed)
+    walked: F32Array = np.cumsum(rng.normal(0, step, (steps, DIM)), axis=0).astype(np.float32)
+    return walked
+
+
+def test_a_frame_without_objects() -> None:
+    steady = Steady(Rows(50), EXACT)
+    seen = steady.update(Frame(0, 0.0, None, BLACK), found(0), np.zeros((0, DIM), np.float32), K, 6)
+    assert (len(seen.detections), seen.neighbours.row.shape, seen.strips) == (0, (0, K), ())
+    assert (steady.asked, steady.searched) == (0, 0)
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 20, 500])
+@pytest.mark.parametrize("step", [0.0, 0.003, 0.05, 1.0])
+def test_what_is_shown_is_within_the_bound_of_the_true_neighbours(n: int, step: float) -> None:
+    index, shown = Rows(n), Shown(DIM)
+    k = min(K, n)
+    for point in walk(60, step, 3):
+        query = shown.look(point, K)
+        if query is not None:
+            near = index.near(query[None], 4 * K)
+            rows = near.row[0][near.row[0] >= 0]
+            shown.renew(rows, index.points(rows), float(near.distance[0, -1]))
+        shown.settle(K)
+        true = index.near(shown._query[None], k).distance[0]
+        np.testing.assert_allclose(
+            shown.distance, np.linalg.norm(index.vectors[shown.row] - shown._query, axis=1), atol=1e-5
+        )
+        assert len(set(shown.row.tolist())) == k
+        assert (np.sort(shown.distance) <= CLEARLY * true + 1e-5).all()
+        assert (
+            shown.distance[:-1] <= DISORDER * np.minimum.accumulate(shown.distance[::-1])[::-1][1:] + 1e-5
+        ).all()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1000), st.sampled_from([0.001, 0.01, 0.05, 0.2]), st.sampled_from([4, 19, 20, 21, 300]))
+def test_a_search_is_left_out_only_where_the_answer_is_proved(seed: int, step: float, n: int) -> None:
+    index, shown = Rows(n, seed), Shown(DIM)
+    for point in walk(30, step, seed):
+        query = shown.look(point, K)
+        if query is None:  # then the true neighbours are among those of the last search
+            true = set(index.near(shown._query[None], K).row[0].tolist()) - {-1}
+            assert true <= set(shown._near.tolist())
+        else:
+            near = index.near(query[None], 4 * K)
+            rows = near.row[0][near.row[0] >= 0]
+            shown.renew(rows, index.points(rows), float(near.distance[0, -1]))
+        shown.settle(K)
+
+
+def test_few_searches_are_needed_for_an_object_that_changes_little() -> None:
+    steady = Steady(Rows(2000), EXACT)
+    for t, point in enumerate(walk(100, 0.01, 1)):
+        steady.update(Frame(t, 0.0, None, BLACK), found(), point[None], K, 6)
+    assert steady.asked == 100
+    assert steady.searched <= 20
+
+
+def test_noise_changes_what_is_shown_far_less_than_the_bare_search() -> None:
+    index, rng = Rows(2000), np.random.default_rng(5)
+    steady = Steady(index, EXACT)
+    kept, bare = [], []
+    for t in range(80):
+        point = rng.normal(0, 0.08, (1, DIM)).astype(np.float32)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), found(), point, K, 6)
+        kept.append(seen.neighbours.row[0])
+        bare.append(index.near(point, K).row[0])
+    settled = POOL_FRAMES
+    changed_kept = np.mean([a != b for a, b in zip(kept[settled:], kept[settled + 1 :], strict=False)])
+    changed_bare = np.mean([a != b for a, b in zip(bare[settled:], bare[settled + 1 :], strict=False)])
+    assert changed_kept * 5 <= changed_bare
+
+
+def test_another_object_in_the_same_place_is_not_pooled_with_the_last() -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    here, there = (
+        index.vectors[:1],
+        index.vectors[np.abs(index.vectors - index.vectors[0]).sum(1).argmax()][None],
+    )
+    for t in range(10):
+        steady.update(Frame(t, 0.0, None, BLACK), found(), here, K, 6)
+    seen = steady.update(Frame(10, 0.0, None, BLACK), found(), there, K, 6)
+    assert np.sort(seen.neighbours.distance[0]) == pytest.approx(index.near(there, K).distance[0], abs=1e-5)
+
+
+def test_photos_have_nothing_to_do_with_each_other() -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    for t in range(6):
+        point = index.vectors[t : t + 1] + np.float32(0.01)
+        seen = steady.update(Frame(t, 0.0, None, BLACK, f"{t}.jpg"), found(2), np.repeat(point, 2, 0), K, 6)
+        assert seen.neighbours.row.tolist() == index.near(point, K).row.tolist() * 2
+        assert seen.strips == (0, 1)
+        assert not seen.held
+
+
+def test_an_object_that_is_missed_keeps_its_strip_and_neighbours() -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    for t in range(10):
+        before = steady.update(Frame(t, 0.0, None, BLACK), found(2, 5 * t), index.vectors[:2], K, 6)
+    only_second = Detections(
+        *(getattr(found(2, 50), name)[1:] for name in ("xyxy", "score", "label", "vector"))
+    )
+    seen = steady.update(Frame(10, 0.0, None, BLACK), only_second, index.vectors[1:2], K, 6)
+    assert seen.strips == (1, 0)
+    assert seen.held == {1}
+    assert seen.neighbours.row[::-1].tolist() == before.neighbours.row.tolist()
+    assert seen.detections.xyxy[1, 0] == pytest.approx(50, abs=10)
+    for t in range(11, 40):
+        seen = steady.update(Frame(t, 0.0, None, BLACK), only_second, index.vectors[1:2], K, 6)
+    assert seen.strips == (1,)
+    assert not seen.held
+
+
+def test_the_number_of_results_may_change() -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    for t, k in enumerate([5, 9, 30, 5]):
+        seen = steady.update(Frame(t, 0.0, None, BLACK), found(), index.vectors[:1], k, 6)
+        assert set(seen.neighbours.row[0]) == set(index.near(index.vectors[:1], k).row[0])

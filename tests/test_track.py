@@ -1,0 +1,102 @@
+"""Numbers that stay with their objects, and strips that do not jump."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtsearch.records import F32Array
+from rtsearch.track import WHOLE_IMAGE, Strips, Tracker
+
+
+def boxes(*corners: tuple[float, float], side: float = 60) -> F32Array:
+    xy = np.array(corners, np.float32).reshape(-1, 2)
+    return np.concatenate([xy, xy + np.float32(side)], axis=1)
+
+
+def update(tracker: Tracker, xyxy: F32Array, whole: tuple[int, ...] = ()):
+    return tracker.update(xyxy, np.isin(np.arange(len(xyxy)), whole))
+
+
+def test_nothing_to_follow() -> None:
+    tracks = update(Tracker(), boxes())
+    assert [len(part) for part in (tracks.number, tracks.step, tracks.missed, tracks.missed_xyxy)] == [0] * 4
+
+
+def test_objects_that_move_keep_their_numbers_in_any_order() -> None:
+    tracker = Tracker()
+    first = update(tracker, boxes((0, 100), (500, 100))).number
+    assert len({*first.tolist(), WHOLE_IMAGE}) == 3
+    for t in range(1, 60):
+        places = [(8 * t, 100), (500 - 2 * t, 100 + t)]
+        turn = 1 if t % 2 else -1
+        tracks = update(tracker, boxes(*places[::turn]))
+        assert tracks.number[::turn].tolist() == first.tolist()
+    assert tracks.step[::turn][0] == pytest.approx([8, 0, 8, 0], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("seen", "misses", "kept"), [(10, 1, True), (10, 8, True), (10, 20, False), (1, 4, False)]
+)
+def test_short_misses_are_bridged(seen: int, misses: int, kept: bool) -> None:
+    tracker = Tracker()
+    for t in range(seen):
+        number = update(tracker, boxes((10 * t, 0))).number[0]
+    for _ in range(misses):
+        missed = update(tracker, boxes())
+    assert (number in missed.missed) == kept
+    if kept:
+        assert abs(missed.missed_xyxy[0, 0] - 10 * (seen + misses - 1)) < 20
+    assert (update(tracker, boxes((10 * (seen + misses), 0))).number[0] == number) == kept
+
+
+def test_the_whole_image_needs_no_following() -> None:
+    tracker = Tracker()
+    frame = np.array([[0, 0, 640, 480]], np.float32)
+    person = np.array([[5, 5, 630, 470]], np.float32)
+    both = update(tracker, np.concatenate([frame, person]), whole=(0,)).number
+    assert both[0] == WHOLE_IMAGE
+    assert both[1] != WHOLE_IMAGE
+    alone = update(tracker, frame, whole=(0,))
+    assert alone.number.tolist() == [WHOLE_IMAGE]
+    assert WHOLE_IMAGE not in alone.missed
+
+
+def test_after_a_reset_all_numbers_are_new() -> None:
+    tracker = Tracker()
+    before = update(tracker, boxes((0, 0))).number
+    tracker.reset()
+    after = update(tracker, boxes((0, 0)))
+    assert after.number[0] != before[0]
+    assert len(after.missed) == 0
+
+
+# Strips ----------------------------------------------------------------------------------------------------
+
+
+def test_a_strip_that_falls_free_is_taken_by_the_next_new_track() -> None:
+    strips = Strips()
+    assert strips.place([], 4) == []
+    assert strips.place([5, 6, 7], 4) == [0, 1, 2]
+    assert strips.place([7, 5], 4) == [2, 0]
+    assert strips.place([8, 7, 5], 4) == [1, 2, 0]
+
+
+def test_a_strip_out_of_sight_moves_up_when_there_is_room() -> None:
+    strips = Strips()
+    assert strips.place([1, 2, 3, 4], 2) == [0, 1, 2, 3]
+    assert strips.place([2, 3, 4], 2) == [1, 0, 3]
+
+
+@given(st.lists(st.lists(st.integers(0, 12), unique=True), max_size=30), st.integers(1, 6))
+def test_strips_never_jump_while_they_are_seen(frames: list[list[int]], visible: int) -> None:
+    strips, before = Strips(), dict[int, int]()
+    for tracks in frames:
+        now = dict(zip(tracks, strips.place(tracks, visible), strict=True))
+        assert len(set(now.values())) == len(tracks)
+        assert all(now[t] == before[t] for t in now.keys() & before.keys() if before[t] < visible)
+        hidden = [strip for strip in now.values() if strip >= visible]
+        assert not hidden or len(now) - len(hidden) == visible  # none is hidden while there is room
+        before = now
