@@ -38,7 +38,6 @@ def _end(message: str, code: int) -> NoReturn:
 
 def _how_to_use(error: Any) -> str:
     """What is wrong with the arguments, and where help is; "" where help was shown instead."""
-    message = error.format_message()
-    return (
-        f"{message.rstrip('.')}; see: {error.ctx.command_path} --help" if message and error.ctx else message
-    )
+    message = error.format_message().rstrip(".")
+    command = error.ctx.command_path if error.ctx else "rtsearch"
+    return f"{message}; see: {command} --help" if message else ""

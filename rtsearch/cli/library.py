@@ -146,4 +146,5 @@ def _opened(lib: Path, config: Path | None, override: list[str] | None) -> Searc
     from rtsearch.index import open_index
     from rtsearch.library import Library
 
-    return open_index(Library.open(lib), settings_of(config, override), tell)
+    settings = settings_of(config, override)
+    return open_index(Library.open(lib), settings, tell)

@@ -78,7 +78,7 @@ def run(
     settings = settings_of(config, override)
     report = play_source(
         lib,
-        source or settings.live.source,
+        settings.live.source if source is None else source,
         settings,
         headless=headless,
         out=out,
@@ -108,7 +108,6 @@ def play_source(
     from rtsearch.pictures import read_photo
     from rtsearch.sources import Paced, open_source
 
-    problem = _no_window(headless)
     controls = Controls(settings.detect, settings.show)
     opened_library = open_library(lib, settings, photos, live=True)
     with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
@@ -120,6 +119,7 @@ def play_source(
             read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
         )
         stack.callback(opened.close)
+        problem = _no_window(headless)
         paced = not opened.live and (realtime or (not problem and _is_slides(opened.fps)))
         player = Paced(opened) if paced else opened
         screen = stack.enter_context(_window(controls)) if not problem else None
