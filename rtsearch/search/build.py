@@ -91,7 +91,11 @@ class _Builder:
         sample = np.abs(rotated[:: max(1, n // _SAMPLE)])
         step = np.float32(max(float(np.percentile(sample, 99.95)), 1e-15) / 63)
 
-        order, starts = self._split(rotated, self.leaf_size)
+        base, starts = self._split(rotated, self.leaf_size)
+        # Points in the order of the leaves: what follows reads memory from one end to the other.
+        rotated = self._gather(rotated, base)
+        self.held = self.held[base]
+        order = np.arange(n, dtype=np.int32)
         mean = np.zeros((len(starts) - 1, axes.shape[1]), np.float32)
         self._means(rotated, order, starts, mean)
         for _ in range(_PASSES if len(mean) > 1 else 0):
@@ -99,7 +103,7 @@ class _Builder:
         kept = np.diff(starts) > 0
         starts = np.append(starts[:-1][kept], n)
         top = self._group(mean[kept], step, 3)
-        return self._fill(rotated, order, starts, top, (centre, axes, step))
+        return self._fill(rotated, order, starts, top, base, (centre, axes, step))
 
     def _share(self, work: Work, count: int) -> None:
         """Run work(first, last) over 0..count, in the threads where there is enough of it."""
@@ -108,6 +112,12 @@ class _Builder:
             return
         edges = np.linspace(0, count, _PARTS + 1).astype(int)
         list(self.pool.map(work, edges[:-1], edges[1:]))
+
+    def _gather(self, source: F32Array, order: I32Array) -> F32Array:
+        """The rows of source in another order."""
+        out = np.empty((len(order), source.shape[1]), np.float32)
+        self._share(lambda a, b: kernels.gather(source, order, out, a, b), len(order))
+        return out
 
     def _directions(self) -> tuple[F32Array, F32Array]:
         """Median and principal directions, the widest first, padded to a multiple of 8 columns."""
@@ -148,10 +158,9 @@ class _Builder:
         near = np.empty((leaves, _NEAR), np.int32)
         probes = min(_NEAR_GROUPS, len(top.group_slot) - 1)
         new = np.empty(len(points), np.int32)
-        levels = (top.slot_code, top.slot_norm, top.group_slot, top.group_code, top.group_norm)
 
         def work(a: int, b: int) -> None:
-            kernels.near_leaves(self.plain, mean, step, levels, top.slot_leaf, probes, near, a, b)
+            kernels.near_leaves(self.plain, mean, step, top, probes, near, a, b)
             kernels.tighten(self.plain, points, order, starts, mean, step, near, new, a, b)
 
         self._share(work, leaves)
@@ -206,6 +215,7 @@ class _Builder:
         order: I32Array,
         starts: I64Array,
         top: _Top,
+        base: I32Array,
         frame: tuple[F32Array, F32Array, np.float32],
     ) -> TreeArrays:
         """Renumber the leaves in the order of the groups and write all arrays."""
@@ -219,13 +229,9 @@ class _Builder:
         counts = [n, d, axes.shape[1], int(leaf_block[-1]), len(ranked)]
         counts += [len(top.slot_code), len(top.group_slot) - 1, len(top.group_code)]
         shapes = shapes_of(dict(zip(SIZES, counts, strict=True)))
-        filled: dict[str, Any] = {
-            "centre": centre,
-            "axes": axes,
-            "step": np.array([step], np.float32),
-            "row": order,
-        }
-        filled |= {"vector": self.vectors[order], "leaf_block": leaf_block, **top._asdict()}
+        filled: dict[str, Any] = {"centre": centre, "axes": axes, "step": np.array([step], np.float32)}
+        filled |= {"row": base[order], "vector": self._gather(self.vectors, base[order])}
+        filled |= {"leaf_block": leaf_block, **top._asdict()}
         arrays = {name: filled.get(name, np.empty(shape, dtype)) for name, (dtype, shape) in shapes.items()}
         tree = TreeArrays(**arrays)
         slots = np.flatnonzero(top.slot_leaf >= 0)

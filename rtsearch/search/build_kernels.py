@@ -14,10 +14,10 @@ from rtsearch.search.kernels import (
     clear_lane,
     encode_point,
     encode_query,
-    insert,
     rotate,
     score,
     select,
+    shrink,
 )
 from rtsearch.search.layout import FAR
 from rtsearch.search.simd import BLOCK
@@ -25,6 +25,7 @@ from rtsearch.search.simd import BLOCK
 __all__ = [
     "fill_leaves",
     "fill_means",
+    "gather",
     "means",
     "near_leaves",
     "rotate_rows",
@@ -131,42 +132,50 @@ def fill_means(mean, slot, step, code, norm):
 
 
 @kernel
-def near_leaves(plain, mean, step, top, slot_leaf, probes, near, first, last):
-    """near[leaf] = the leaves nearest to it (of the ``probes`` nearest groups), nearest first, then -1.
+def near_leaves(plain, mean, step, top, probes, near, first, last):
+    """near[leaf] = about three quarters as many leaves near it as there is room for, then -1.
 
-    top: (slot_code, slot_norm, group_slot, group_code, group_norm) as in TreeArrays.
+    top: (slot_leaf, slot_code, slot_norm, group_slot, group_code, group_norm) as in TreeArrays; only the
+    leaves of about ``probes`` groups are looked at.
     """
-    slot_code, slot_norm, group_slot, group_code, group_norm = top
+    slot_leaf, slot_code, slot_norm, group_slot, group_code, group_norm = top
     room = near.shape[1]
-    out = np.empty(BLOCK, np.float32)
+    groups = group_slot.size - 1
     code = np.empty(mean.shape[1], np.int8)
-    group_value, group_item = np.empty(probes, np.float32), np.empty(probes, np.int32)
-    value, item = np.empty(room, np.float32), np.empty(room, np.int32)
+    group_value, group_item = np.empty(group_norm.size, np.float32), np.empty(group_norm.size, np.int32)
+    value, item = np.empty(slot_norm.size, np.float32), np.empty(slot_norm.size, np.int32)
     for leaf in range(first, last):
-        scale, _, _ = encode_query(mean[leaf], step, code)
-        groups = 0
-        limit = FAR
-        for block in range(group_code.shape[0]):
-            if score(plain, group_code, group_norm, block, code, scale, out, 0) < limit:
-                for lane in range(BLOCK):
-                    if out[lane] < limit:
-                        groups = insert(
-                            group_value, group_item, groups, probes, out[lane], np.int32(block * BLOCK + lane)
-                        )
-                        limit = group_value[probes - 1] if groups == probes else FAR
+        scale, _, _, _ = encode_query(mean[leaf], step, code)
+        for at in range(0, group_norm.size, BLOCK):
+            score(plain, group_code, group_norm, at // BLOCK, code, scale, group_value, at)
+            group_item[at : at + BLOCK] = np.arange(at, at + BLOCK)
+        chosen, _ = shrink(plain, group_value, group_item, groups, probes)
         count = 0
-        limit = FAR
-        for g in group_item[:groups]:
+        for g in group_item[:chosen]:
             for block in range(group_slot[g], group_slot[g + 1]):
-                if score(plain, slot_code, slot_norm, block, code, scale, out, 0) < limit:
-                    for lane in range(BLOCK):
-                        if out[lane] < limit:
-                            count = insert(
-                                value, item, count, room, out[lane], slot_leaf[block * BLOCK + lane]
-                            )
-                            limit = value[room - 1] if count == room else FAR
+                score(plain, slot_code, slot_norm, block, code, scale, value, count)
+                item[count : count + BLOCK] = slot_leaf[block * BLOCK : (block + 1) * BLOCK]
+                count += BLOCK
+        count, _ = shrink(plain, value, item, count, min(count, room * 3 // 4))
+        count = min(count, room)
         near[leaf, :count] = item[:count]
         near[leaf, count:] = -1
+
+
+@kernel
+def _nearest(plain, code, norm, query, scale, out):
+    """Place of the least score in all blocks."""
+    best_block = 0
+    best = FAR
+    for block in range(code.shape[0]):
+        least = score(plain, code, norm, block, query, scale, out, block * BLOCK)
+        if least < best:
+            best = least
+            best_block = block
+    lane = 0
+    while lane < BLOCK - 1 and out[best_block * BLOCK + lane] != best:
+        lane += 1
+    return best_block * BLOCK + lane
 
 
 @kernel
@@ -177,7 +186,7 @@ def tighten(plain, rotated, order, starts, mean, step, near, new, first, last):
     leaf_code = np.empty((blocks, BLOCK * mean.shape[1]), np.uint8)
     leaf_norm = np.empty(blocks * BLOCK, np.float32)
     slot = np.full(blocks * BLOCK, -1, np.int32)
-    out = np.empty(BLOCK, np.float32)
+    out = np.empty(blocks * BLOCK, np.float32)
     code = np.empty(mean.shape[1], np.int8)
     for leaf in range(first, last):
         if starts[leaf] == starts[leaf + 1]:
@@ -185,16 +194,16 @@ def tighten(plain, rotated, order, starts, mean, step, near, new, first, last):
         slot[:room] = near[leaf]
         fill_means(mean, slot, step, leaf_code, leaf_norm)
         for t in range(starts[leaf], starts[leaf + 1]):
-            scale, _, _ = encode_query(rotated[order[t]], step, code)
-            best = FAR
-            best_leaf = leaf
-            for block in range(blocks):
-                if score(plain, leaf_code, leaf_norm, block, code, scale, out, 0) < best:
-                    for lane in range(BLOCK):
-                        if out[lane] < best:
-                            best = out[lane]
-                            best_leaf = slot[block * BLOCK + lane]
-            new[order[t]] = best_leaf
+            scale, _, _, _ = encode_query(rotated[order[t]], step, code)
+            new[order[t]] = slot[_nearest(plain, leaf_code, leaf_norm, code, scale, out)]
+
+
+@kernel
+def gather(source, order, out, first, last):
+    """out[i] = source[order[i]] for rows first..last."""
+    for i in range(first, last):
+        for j in range(source.shape[1]):
+            out[i, j] = source[order[i], j]
 
 
 @kernel

@@ -18,9 +18,10 @@ from rtsearch.records import F32Array, I32Array, I64Array
 __all__ = ["EXACT", "Calibration", "Effort", "calibrate", "held_out"]
 
 _KS = (1, 5, 16, 100)
-_RATIOS = (0.4, 0.6, 0.75, 0.9, 1.0, 1.1, 1.2, 1.3, 1.45, 1.6, 1.8, 2.1, 2.5)
+_RATIOS = (0.5, 0.75, 0.95, 1.15, 1.4, 1.8, 2.5)
 _LEAVES = 600  # leaves whose groups are probed at ratio 1
 _QUERIES = 512
+_LARGE_K_QUERIES = 256  # a query with a large k costs more and tells more
 _CAUTION = 1.0  # standard errors taken off a measured recall
 
 
@@ -39,7 +40,7 @@ class Effort(NamedTuple):
 
 
 EXACT = Effort(64, np.float32(1.0), True)
-Search = Callable[[F32Array, int, Effort], tuple[F32Array, I32Array]]
+Search = Callable[[F32Array, int, Effort], F32Array]
 
 
 class Calibration(NamedTuple):
@@ -57,17 +58,33 @@ class Calibration(NamedTuple):
     recall: F32Array
 
     def effort(self, k: int, recall: float) -> Effort:
-        """The least effort that keeps the promise at k; EXACT where none does."""
+        """The least effort that keeps the promise at k; EXACT where none does.
+
+        Recall rises ever more slowly with effort, so a straight line between two efforts promises too little.
+        """
         if len(self.ks) == 0 or k > 2 * self.ks[-1]:
             return EXACT
         above = int(np.searchsorted(self.ks, k))
         below = above if above < len(self.ks) and self.ks[above] == k else above - 1
-        rows = self.recall[max(below, 0) : min(above, len(self.ks) - 1) + 1]
-        enough = np.flatnonzero(rows.min(axis=0) >= recall)
-        if len(enough) == 0:
+        levels = [_crossing(row, recall) for row in self.recall[max(below, 0) : above + 1]]
+        level = max(levels)
+        if level > len(self.ratio) - 1:
             return EXACT
-        level = int(enough[0])
-        return Effort(int(self.probes[level]), np.float32(self.ratio[level]), False)
+        places = np.arange(len(self.ratio))
+        probes = int(np.ceil(np.interp(level, places, self.probes)))
+        return Effort(probes, np.float32(np.interp(level, places, self.ratio)), False)
+
+
+def _crossing(curve: F32Array, recall: float) -> float:
+    """Where a rising curve reaches the recall, in steps of its points; inf where it never does."""
+    enough = np.flatnonzero(curve >= recall)
+    if len(enough) == 0:
+        return np.inf
+    right = int(enough[0])
+    if right == 0:
+        return 0.0
+    low, high = float(curve[right - 1]), float(curve[right])
+    return right - 1 + (recall - low) / (high - low)
 
 
 def held_out(n: int, seed: int) -> I64Array:
@@ -76,25 +93,24 @@ def held_out(n: int, seed: int) -> I64Array:
 
 
 def calibrate(queries: F32Array, n: int, groups: int, leaves: int, search: Search) -> Calibration:
-    """Measure a tree of n points through its ``search(queries, k, effort)``; queries are points of it."""
+    """Measure a tree of n points through ``search(queries, k, effort)``; queries are points of it."""
     ks = [k for k in _KS if 16 * k <= n]
     efforts = []
     for ratio in _RATIOS:
         share = min(1.0, _LEAVES * ratio**3 / leaves)
         efforts.append(Effort(min(groups, max(4, round(share * groups))), np.float32(ratio), False))
     recall = np.zeros((len(ks), len(efforts)), np.float32)
-    if ks:
-        truth, _ = search(queries, ks[-1] + 1, EXACT)
     for a, k in enumerate(ks):
+        some = queries if k < _LARGE_K_QUERIES // 4 else queries[:_LARGE_K_QUERIES]
+        truth = search(some, k + 1, EXACT)
         # The query itself comes first, at distance 0, and does not count.
-        worst = truth[:, k : k + 1] * np.float32(1 + 1e-6)
+        worst = truth[:, k:] * np.float32(1 + 1e-6)
         for b, effort in enumerate(efforts):
-            found, _ = search(queries, k + 1, effort)
+            found = search(some, k + 1, effort)
             share_found = (found[:, 1:] <= worst).mean(axis=1)
-            error = share_found.std() / np.sqrt(len(queries))
-            recall[a, b] = share_found.mean() - _CAUTION * error
+            recall[a, b] = share_found.mean() - _CAUTION * share_found.std() / np.sqrt(len(some))
             if share_found.mean() == 1:
-                recall[a, b:] = recall[a, b]
+                recall[a, b:] = 1
                 break
     return Calibration(
         np.array(ks, np.int32),

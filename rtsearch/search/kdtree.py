@@ -1,11 +1,15 @@
 """KDTree: nearest neighbours among hundreds of thousands of vectors in microseconds.
 
-The class checks what comes in, once, and hands it to the kernels; see docs/search.md for how it works.
+The class checks what comes in, once, and hands it to the kernels; docs/search.md tells how they work.
 """
 
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +21,36 @@ from rtsearch.records import F32Array, I32Array
 from rtsearch.search import query_kernels
 from rtsearch.search.build import build_arrays
 from rtsearch.search.calibrate import EXACT, Calibration, Effort, calibrate, held_out
-from rtsearch.search.layout import SIZES, TreeArrays, handle_of, shapes_of
-from rtsearch.search.simd import instructions
+from rtsearch.search.layout import PAD, SIZES, TreeArrays, handle_of, shapes_of
+from rtsearch.search.simd import BLOCK, instructions
 from rtsearch.search.store import load_arrays, save_arrays
 
-__all__ = ["KDTree"]
+__all__ = ["KDTree", "Result", "checked_vectors"]
 
+LEAF_SIZE = 32  # half as many points cost more per leaf, twice as many more per point; see docs/search.md
 _LARGEST = np.float32(1e15)  # the square of a larger number, summed over 1000 dimensions, is no float32
-_LEAF_SIZE = 32
 _MOST_DIM = 1000
+_NEAR_NOTHING = np.empty((1 << 40, 0), np.int32)  # for any number of queries, in no memory
+_AT_ONCE = 4  # queries between two looks at the clock
+_SLICE = 64  # slot blocks swept between two looks at the clock
+
+Plan = tuple[int, np.float32, int, int]
+Answer = tuple[F32Array, I32Array, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a search found.
+
+    Attributes:
+        distance: (m, k) float32, Euclidean, ascending; inf where there is no row.
+        row: (m, k) int32, -1 where there is none.
+        proved: (m,) bool, whether the answer is known to be exact.
+    """
+
+    distance: F32Array
+    row: I32Array
+    proved: NDArray[np.bool_]
 
 
 class KDTree:
@@ -35,15 +60,17 @@ class KDTree:
         self._arrays = arrays
         self._calibration = calibration
         self._handle = handle_of(arrays)
-        self._size, self._dim = arrays.vector.shape
+        self._size = int(np.count_nonzero(arrays.norm < PAD))
+        self._dim = int(arrays.vector.shape[1])
         # None compiles the processor's instructions, True plain loops; see kernels.score.
         self._plain = True if instructions() == "plain" else None
-        self._efforts: dict[tuple[int, float], Effort] = {}
-        self._place: I32Array | None = None
+        self._exact = self._plan(EXACT)
+        self._plans: dict[tuple[int, float], Plan] = {}
+        self._scratch_bytes: dict[int, int] = {}
 
     @classmethod
     def build(
-        cls, vectors: NDArray[Any], *, leaf_size: int = _LEAF_SIZE, seed: int = 0, threads: int = 0
+        cls, vectors: NDArray[Any], *, leaf_size: int = LEAF_SIZE, seed: int = 0, threads: int = 0
     ) -> KDTree:
         """Build a tree; the result depends on the seed, not on the number of threads.
 
@@ -56,7 +83,7 @@ class KDTree:
         Raises:
             VectorError: wrong shape or dtype, NaN, infinity, or numbers beyond 1e15.
         """
-        clean = _checked("vectors", vectors)
+        clean = checked_vectors("vectors", vectors)
         n, d = clean.shape
         if not 1 <= d <= _MOST_DIM:
             raise VectorError(f"vectors: expected 1 to {_MOST_DIM} dimensions, got {d}")
@@ -67,12 +94,21 @@ class KDTree:
         if n == 0:
             return cls(_empty_arrays(d), _no_calibration())
         plain = True if instructions() == "plain" else None
+        threads = threads or os.cpu_count() or 1
         held = held_out(n, seed)
-        arrays = build_arrays(clean, held, leaf_size, seed, threads or os.cpu_count() or 1, plain)
-        tree = cls(arrays, _no_calibration())
-        groups, leaves = len(arrays.group_slot) - 1, len(arrays.leaf_block) - 1
-        calibration = calibrate(clean[held], n, groups, leaves, tree._run)
-        return cls(arrays, calibration)
+        arrays = build_arrays(clean, held, leaf_size, seed, threads, plain)
+        return cls(arrays, cls(arrays, _no_calibration())._calibrate(clean[held], threads))
+
+    def _calibrate(self, queries: F32Array, threads: int) -> Calibration:
+        groups, leaves = len(self._arrays.group_slot) - 1, len(self._arrays.leaf_block) - 1
+        with ThreadPoolExecutor(threads) as pool:
+
+            def search(some: F32Array, k: int, effort: Effort) -> F32Array:
+                plan = self._plan(effort)
+                parts = np.array_split(some, 2 * threads)
+                return np.concatenate(list(pool.map(lambda part: self._run(part, k, plan)[0], parts)))
+
+            return calibrate(queries, len(self), groups, leaves, search)
 
     @classmethod
     def load(cls, folder: str | Path) -> KDTree:
@@ -102,15 +138,6 @@ class KDTree:
         """Bytes of all arrays, the tree's own copy of the vectors included."""
         return sum(array.nbytes for array in self._arrays)
 
-    def vectors(self, rows: I32Array) -> F32Array:
-        """(n, d) float32: the vectors of n rows, as they were given."""
-        if self._place is None:  # found out by who asks first; two at once find the same
-            place = np.empty(self._size, np.int32)
-            place[self._arrays.row] = np.arange(self._size, dtype=np.int32)
-            self._place = place
-        vectors: F32Array = self._arrays.vector[self._place[rows]]
-        return vectors
-
     def query(
         self, queries: NDArray[Any], k: int, *, exact: bool = False, recall: float = 0.98
     ) -> tuple[F32Array, I32Array]:
@@ -129,44 +156,184 @@ class KDTree:
         Raises:
             VectorError: wrong shape or dtype, NaN or infinity, k negative, recall out of range.
         """
-        clean = _checked("queries", queries)
-        if clean.shape[1] != self._dim:
-            raise VectorError(f"queries: expected {self._dim} dimensions, got {clean.shape[1]}")
-        return self._run(
-            clean, k, EXACT if exact else self._efforts.get((k, recall)) or self._choose(k, recall)
-        )
+        clean = checked_vectors("queries", queries, self._dim)
+        plan = self._exact if exact else self._plans.get((k, recall)) or self._choose(k, recall)
+        distance, row, _ = self._run(clean, k, plan)
+        return distance, row
 
-    def _choose(self, k: int, recall: float) -> Effort:
+    def search(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        *,
+        exact: bool = False,
+        recall: float = 0.98,
+        near: NDArray[np.integer[Any]] | None = None,
+        deadline_s: float | None = None,
+    ) -> Result:
+        """As :meth:`query`, and says which answers are proved.
+
+        Args:
+            queries, k, exact, recall: as for :meth:`query`.
+            near: (m, any) rows that are likely near, such as the answer of the frame before; -1 for none.
+            deadline_s: time after which the best that is known is returned: at least the first four queries
+                are answered, all are answered approximately before any is proved, and those not come to have
+                row -1 throughout.
+        """
+        clean = checked_vectors("queries", queries, self._dim)
+        plan = self._exact if exact else self._choose(k, recall)
+        positions = _NEAR_NOTHING if near is None else self._near_positions(near, len(clean))
+        if deadline_s is None:
+            return Result(*self._run(clean, k, plan, positions))
+        return self._search_until(clean, k, plan, positions, time.perf_counter() + deadline_s)
+
+    def _search_until(self, queries: F32Array, k: int, plan: Plan, near: I32Array, end_s: float) -> Result:
+        m = len(queries)
+        result = Result(
+            np.full((m, k), np.inf, np.float32), np.full((m, k), -1, np.int32), np.zeros(m, np.bool_)
+        )
+        for first in range(0, m, _AT_ONCE):
+            if first and time.perf_counter() >= end_s:
+                break
+            part = slice(first, min(first + _AT_ONCE, m))
+            self._put(result, part, self._run(queries[part], k, (plan[0], plan[1], 0, 0), near[part]))
+        blocks = len(self._arrays.slot_code)
+        for i in range(m if plan[3] else 0):
+            part = slice(i, i + 1)
+            for first in range(0, blocks, _SLICE):
+                if result.proved[i] or time.perf_counter() >= end_s:
+                    break
+                last = min(first + _SLICE, blocks)
+                known = self._near_positions(result.row[part], 1)
+                self._put(result, part, self._run(queries[part], k, (0, plan[1], first, last), known))
+                result.proved[i] = last == blocks
+        return result
+
+    @staticmethod
+    def _put(result: Result, part: slice, answer: Answer) -> None:
+        result.distance[part], result.row[part], result.proved[part] = answer
+
+    def without(self, rows: NDArray[np.integer[Any]]) -> KDTree:
+        """The same tree with some rows marked as removed; shares all memory but the marks.
+
+        Raises:
+            VectorError: a row is not in the tree.
+        """
+        positions = self._known_positions(np.atleast_1d(rows))
+        block = np.searchsorted(self._arrays.block_point, positions, side="right") - 1
+        norm = self._arrays.norm.copy()
+        norm[block * BLOCK + positions - self._arrays.block_point[block]] = PAD
+        return KDTree(self._arrays._replace(norm=norm), self._calibration)
+
+    def renumbered(self, names: NDArray[np.integer[Any]]) -> KDTree:
+        """The same tree answering names[row] instead of row."""
+        row = np.asarray(names, np.int32)[self._arrays.row]
+        return KDTree(self._arrays._replace(row=row), self._calibration)
+
+    def vectors(self, rows: NDArray[np.integer[Any]]) -> F32Array:
+        """(n, d) float32: the vectors of n rows that are in the tree, as they were given."""
+        vectors: F32Array = self._arrays.vector[self._positions(rows)]
+        return vectors
+
+    def vectors(self, rows: NDArray[np.integer[Any]]) -> F32Array:
+        """(n, d) float32: the vectors of n rows, as they were given.
+
+        Raises:
+            VectorError: a row is not in the tree.
+        """
+        return self._arrays.vector[self._known_positions(np.asarray(rows))]
+
+    def stored(self) -> tuple[I32Array, F32Array]:
+        """Rows and vectors of the tree, without the removed ones; in no particular order."""
+        live = self._live()
+        return self._arrays.row[live], self._arrays.vector[live]
+
+    def _live(self) -> NDArray[np.bool_]:
+        point = self._arrays.block_point[:, None] + np.arange(BLOCK, dtype=np.int32)
+        live = np.zeros(len(self._arrays.row), np.bool_)
+        live[point[(self._arrays.norm < PAD).reshape(-1, BLOCK)]] = True
+        return live
+
+    @cached_property
+    def _position_of_row(self) -> I32Array:
+        """Position in ``vector`` of each row, -1 where there is none; made when first asked for."""
+        row, live = self._arrays.row, self._live()
+        places = np.full(int(row.max(initial=-1)) + 1, -1, np.int32)
+        places[row[live]] = np.flatnonzero(live)
+        return places
+
+    def _positions(self, rows: NDArray[np.integer[Any]]) -> I32Array:
+        if rows.dtype.kind not in "iu":
+            raise VectorError(f"rows: expected whole numbers, got {rows.dtype}")
+        places = self._position_of_row
+        known = (rows >= 0) & (rows < len(places))
+        positions = np.full(rows.shape, -1, np.int32)
+        positions[known] = places[rows[known]]
+        return positions
+
+    def _known_positions(self, rows: NDArray[np.integer[Any]]) -> I32Array:
+        positions = self._positions(rows)
+        if (positions < 0).any():
+            raise VectorError("rows: some of them are not in the tree")
+        return positions
+
+    def _near_positions(self, rows: NDArray[np.integer[Any]], m: int) -> I32Array:
+        rows = np.asarray(rows)
+        if rows.ndim != 2 or len(rows) != m:
+            raise VectorError(f"near: expected ({m}, any) rows, got shape {rows.shape}")
+        return self._positions(rows)
+
+    def _choose(self, k: int, recall: float) -> Plan:
         if not 0.5 <= recall <= 0.999:
             raise VectorError(f"recall: expected 0.5 to 0.999, got {recall}; ask for exact=True instead of 1")
-        effort = self._calibration.effort(k, recall)
-        self._efforts[k, recall] = effort
-        return effort
+        plan = self._plan(self._calibration.effort(_checked_k(k), recall))
+        self._plans[k, recall] = plan
+        return plan
 
-    def _run(self, queries: F32Array, k: int, effort: Effort) -> tuple[F32Array, I32Array]:
-        if not isinstance(k, (int, np.integer)) or k < 0:
-            raise VectorError(f"k: expected a whole number, 0 or more, got {k}")
+    def _plan(self, effort: Effort) -> Plan:
+        return effort.probes, effort.ratio, 0, len(self._arrays.slot_code) if effort.exact else 0
+
+    def _measure(self, k: int) -> int:
+        self._scratch_bytes[k] = int(query_kernels.scratch_bytes(self._handle, k))
+        return self._scratch_bytes[k]
+
+    def _run(self, queries: F32Array, k: int, plan: Plan, near: I32Array = _NEAR_NOTHING) -> Answer:
         m = len(queries)
-        distance, row = np.empty((m, k), np.float32), np.empty((m, k), np.int32)
-        if k == 0 or self._size == 0:
+        shape = (m, k if type(k) is int and k > 0 else _checked_k(k))
+        distance, row, proved = np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(m, np.bool_)
+        if shape[1] == 0 or len(self._arrays.row) == 0:
             distance.fill(np.inf)
             row.fill(-1)
-            sane = bool(np.isfinite(queries).all())
+            proved.fill(True)
+            sane = bool((np.abs(queries) <= _LARGEST).all())
         else:
-            sane = query_kernels.search(self._handle, self._plain, queries, *effort, distance, row)
+            scratch = np.empty(self._scratch_bytes.get(shape[1]) or self._measure(shape[1]), np.uint8)
+            sane = query_kernels.search(
+                self._handle, self._plain, scratch, queries, near, plan, distance, row, proved
+            )
         if not sane:
             raise VectorError(
                 "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
             )
-        return distance, row
+        return distance, row, proved
 
 
-def _checked(name: str, vectors: NDArray[Any]) -> F32Array:
-    """(any, any) float32, C-contiguous and writable: kernels are compiled for that alone."""
-    if type(vectors) is np.ndarray and vectors.dtype == np.float32 and vectors.ndim == 2:
-        flags = vectors.flags
-        if flags.c_contiguous and flags.writeable:
-            return vectors
+def checked_vectors(name: str, vectors: NDArray[Any], dim: int | None = None) -> F32Array:
+    """(any, dim) float32, C-contiguous and writable: kernels are compiled for that alone.
+
+    Raises:
+        VectorError: wrong shape or dtype.
+    """
+    clean = vectors
+    flags = vectors.flags if type(vectors) is np.ndarray and vectors.dtype == np.float32 else None
+    if flags is None or vectors.ndim != 2 or not (flags.c_contiguous and flags.writeable):
+        clean = _converted(name, vectors)
+    if dim is not None and clean.shape[1] != dim:
+        raise VectorError(f"{name}: expected {dim} dimensions, got {clean.shape[1]}")
+    return clean
+
+
+def _converted(name: str, vectors: NDArray[Any]) -> F32Array:
     array = np.asanyarray(vectors)
     if array.ndim != 2:
         raise VectorError(f"{name}: expected two dimensions (rows, columns), got shape {array.shape}")
@@ -174,6 +341,12 @@ def _checked(name: str, vectors: NDArray[Any]) -> F32Array:
         raise VectorError(f"{name}: expected numbers, got {array.dtype}")
     with np.errstate(over="ignore"):  # a number too large for float32 becomes inf and is refused as such
         return np.array(array, np.float32, order="C", subok=False)
+
+
+def _checked_k(k: int) -> int:
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 0:
+        raise VectorError(f"k: expected a whole number, 0 or more, got {k}")
+    return int(k)
 
 
 def _empty_arrays(dim: int) -> TreeArrays:

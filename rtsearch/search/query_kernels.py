@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import carray
 
 from rtsearch.records import F32Array, I32Array, U8Array
-from rtsearch.search.compiled import kernel
+from rtsearch.search.compiled import bare_kernel, inlined, kernel
 from rtsearch.search.kernels import (
     ROUNDING,
     box_distances,
@@ -19,14 +20,16 @@ from rtsearch.search.kernels import (
     encode_query,
     insert,
     keep,
+    limit_for,
     rotate,
     score,
     score_and_keep,
+    shrink,
 )
-from rtsearch.search.layout import FAR, PAD, view
-from rtsearch.search.simd import BLOCK, prefetch
+from rtsearch.search.layout import FAR, view
+from rtsearch.search.simd import BLOCK, load_pointer, prefetch
 
-__all__ = ["search"]
+__all__ = ["scratch_bytes", "search"]
 
 
 _FIRST = 8  # blocks whose best leaf is scanned before it is decided which others are worth it
@@ -37,6 +40,7 @@ class Work(NamedTuple):
     """Scratch memory of one call.
 
     Attributes:
+        query: (d,) float32.
         rotated: (w,) float32, the query in the tree's axes.
         code: (w,) int8, its code.
         place: (w,) uint8, its code on the grid of the boxes.
@@ -50,6 +54,7 @@ class Work(NamedTuple):
         best_value, best_item: (k,) squared distances, ascending, and positions.
     """
 
+    query: F32Array
     rotated: F32Array
     code: np.ndarray
     place: U8Array
@@ -68,81 +73,80 @@ class Work(NamedTuple):
     best_item: I32Array
 
 
+@inlined
+def _room(k):
+    """How many codes are wanted, and room for those kept while scanning.
+
+    Codes order points roughly; the float32 re-rank needs some to choose from.
+    """
+    wanted = max(2 * k, k + BLOCK)
+    return wanted, 3 * wanted + 4 * BLOCK
+
+
 @kernel
-def _work(tree, k, room):
-    """Cut the scratch memory from two pieces; fifteen allocations took 0.6 us."""
+def scratch_bytes(handle, k):
+    """Bytes that a search for k neighbours needs to work in."""
+    tree = view(handle)
+    dim, width = tree.axes.shape
     groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
     slots = tree.slot_leaf.size + BLOCK
-    f = np.empty(tree.axes.shape[1] + groups + blocks + 3 * slots + room + k, np.float32)
-    i = np.empty(groups + 2 * slots + _BUCKETS + 1 + room + k, np.int32)
-    a = tree.axes.shape[1]
-    b = a + groups
-    c = b + blocks
-    d = c + slots
-    e = d + slots
-    g = e + slots
-    h = groups + slots
-    j = h + slots
-    m = j + _BUCKETS + 1
+    return 4 * (dim + 2 * width + 2 * groups + blocks + 5 * slots + _BUCKETS + 1 + 2 * _room(k)[1] + 2 * k)
+
+
+@kernel
+def _work(tree, k, scratch):
+    """Cut the scratch memory up."""
+    dim, width = tree.axes.shape
+    groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
+    slots = tree.slot_leaf.size + BLOCK
+    room = _room(k)[1]
+    at = scratch.ctypes.data
+    f, i = np.float32, np.int32
+    query = carray(load_pointer(at), (dim,), f)
+    at += 4 * dim
+    rotated = carray(load_pointer(at), (width,), f)
+    at += 4 * width
+    code = carray(load_pointer(at), (width,), np.int8)
+    place = carray(load_pointer(at + width), (width,), np.uint8)
+    at += 4 * width
+    group_value = carray(load_pointer(at), (groups,), f)
+    group_item = carray(load_pointer(at + 4 * groups), (groups,), i)
+    at += 8 * groups
+    block_value = carray(load_pointer(at), (blocks,), f)
+    at += 4 * blocks
+    slot_value = carray(load_pointer(at), (slots,), f)
+    near_value = carray(load_pointer(at + 4 * slots), (slots,), f)
+    near_item = carray(load_pointer(at + 8 * slots), (slots,), i)
+    leaf_value = carray(load_pointer(at + 12 * slots), (slots,), f)
+    leaf_item = carray(load_pointer(at + 16 * slots), (slots,), i)
+    at += 20 * slots
+    bucket = carray(load_pointer(at), (_BUCKETS + 1,), i)
+    at += 4 * (_BUCKETS + 1)
+    value = carray(load_pointer(at), (room,), f)
+    item = carray(load_pointer(at + 4 * room), (room,), i)
+    at += 8 * room
     return Work(
-        f[:a],
-        np.empty(tree.axes.shape[1], np.int8),
-        np.empty(tree.axes.shape[1], np.uint8),
-        f[a:b],
-        i[:groups],
-        f[b:c],
-        f[c:d],
-        f[d:e],
-        i[groups:h],
-        f[e:g],
-        i[h:j],
-        i[j:m],
-        f[g : g + room],
-        i[m : m + room],
-        f[g + room :],
-        i[m + room :],
+        query,
+        rotated,
+        code,
+        place,
+        group_value,
+        group_item,
+        block_value,
+        slot_value,
+        near_value,
+        near_item,
+        leaf_value,
+        leaf_item,
+        bucket,
+        value,
+        item,
+        carray(load_pointer(at), (k,), f),
+        carray(load_pointer(at + 4 * k), (k,), i),
     )
 
 
-@kernel
-def _limit_for(value, count, wanted):
-    """A limit below which lie at least ``wanted`` of value[:count], and not many more; by bisection.
-
-    Quickselect took three times as long: its branches cannot be foreseen, these counts need none.
-    """
-    low, high = value[0], value[0]
-    for i in range(count):
-        low = min(low, value[i])
-        high = max(high, value[i])
-    high += abs(high) * np.float32(1e-6) + np.float32(1e-30)
-    most = wanted + (wanted >> 2)
-    for _ in range(24):
-        middle = np.float32(0.5) * (low + high)
-        below = np.int32(0)
-        for i in range(count):
-            below += np.int32(value[i] < middle)
-        if below >= wanted:
-            high = middle
-            if below <= most:
-                break
-        else:
-            low = middle
-    return high
-
-
-@kernel
-def _shrink(plain, value, item, count, wanted):
-    """Keep about the ``wanted`` smallest values; return how many, and the limit that they lie below."""
-    limit = _limit_for(value, count, wanted)
-    value[count : (count + BLOCK - 1) // BLOCK * BLOCK] = PAD
-    kept = 0
-    for at in range(0, count, BLOCK):
-        kept = keep(plain, value, item, at, limit, value, item, kept)
-    # Bisection cannot part equal values.
-    return min(kept, 2 * wanted), limit
-
-
-@kernel
+@bare_kernel
 def _choose_groups(plain, tree, work, scale, probes):
     """Put about ``probes`` nearest groups into group_item; return how many."""
     groups = tree.group_slot.size - 1
@@ -154,11 +158,11 @@ def _choose_groups(plain, tree, work, scale, probes):
             work.group_item[at + lane] = at + lane
     if probes >= groups:
         return groups
-    kept, _ = _shrink(plain, work.group_value, work.group_item, groups, probes)
+    kept, _ = shrink(plain, work.group_value, work.group_item, groups, probes)
     return kept
 
 
-@kernel
+@bare_kernel
 def _score_leaves(plain, tree, work, scale, groups):
     """Score the leaves of the chosen groups, each score at its slot; return a limit that few lie below."""
     count = 0
@@ -169,10 +173,10 @@ def _score_leaves(plain, tree, work, scale, groups):
                 plain, tree.slot_code, tree.slot_norm, block, work.code, scale, work.slot_value, at
             )
             count += 1
-    return _limit_for(work.block_value, count, min(count, _FIRST))
+    return limit_for(work.block_value, count, min(count, _FIRST))
 
 
-@kernel
+@bare_kernel
 def _near_leaves(plain, tree, work, groups, limit):
     """List the leaves of the chosen groups whose scores lie below the limit; return how many."""
     near = 0
@@ -184,7 +188,7 @@ def _near_leaves(plain, tree, work, groups, limit):
     return near
 
 
-@kernel
+@bare_kernel
 def _sort_roughly(work, count, high):
     """Order the leaves worth scanning by score, as far as a few buckets tell them apart (counting sort).
 
@@ -200,14 +204,14 @@ def _sort_roughly(work, count, high):
     for b in range(_BUCKETS):
         work.bucket[b + 1] += work.bucket[b]
     for i in range(count):
-        b = np.int32((work.near_value[i] - low) * each)
-        place = work.bucket[b]
-        work.bucket[b] = place + 1
+        mine = np.int32((work.near_value[i] - low) * each)
+        place = work.bucket[mine]
+        work.bucket[mine] = place + 1
         work.leaf_value[place] = work.near_value[i]
         work.leaf_item[place] = work.near_item[i]
 
 
-@kernel
+@inlined
 def _prefetch_leaf(tree, leaf):
     """Ask for the codes of a leaf that is scanned soon."""
     block_bytes = tree.code.shape[1]
@@ -216,7 +220,7 @@ def _prefetch_leaf(tree, leaf):
         prefetch(tree.code, offset)
 
 
-@kernel
+@inlined
 def _scan_block(plain, tree, work, scale, block, limit, count):
     """Append the points of a block whose scores lie below the limit; return the new count."""
     point = tree.block_point[block]
@@ -225,25 +229,24 @@ def _scan_block(plain, tree, work, scale, block, limit, count):
     )
 
 
-@kernel
-def _scan(plain, tree, work, scoring, groups, ratio, wanted):
+@bare_kernel
+def _scan(plain, tree, work, scoring, groups, ratio, wanted, limit):
     """Scan leaves nearest first; keep about the ``wanted`` best codes; return how many.
 
-    The nearest few give a first limit; then come those whose distance is at most ``ratio`` times the limit's,
+    The nearest few lower the limit; then come those whose distance is at most ``ratio`` times the limit's,
     until the falling limit ends it.
     """
-    scale, base, _ = scoring
+    scale, base = scoring[0], scoring[1]
     room = work.value.size - 2 * BLOCK
     count = 0
-    limit = FAR
     first = _score_leaves(plain, tree, work, scale, groups)
     for leaf in work.near_item[: _near_leaves(plain, tree, work, groups, first)]:
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
-                count, limit = _shrink(plain, work.value, work.item, count, wanted)
+                count, limit = shrink(plain, work.value, work.item, count, wanted)
     if count > wanted:
-        count, limit = _shrink(plain, work.value, work.item, count, wanted)
+        count, limit = shrink(plain, work.value, work.item, count, wanted)
     reach = min(ratio * (limit + base) - base, FAR)
     near = _near_leaves(plain, tree, work, groups, reach)
     _sort_roughly(work, near, reach)
@@ -258,86 +261,85 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted):
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
-                count, limit = _shrink(plain, work.value, work.item, count, wanted)
+                count, limit = shrink(plain, work.value, work.item, count, wanted)
     if count > wanted + (wanted >> 2):
-        count, limit = _shrink(plain, work.value, work.item, count, wanted)
+        count, limit = shrink(plain, work.value, work.item, count, wanted)
     return count
 
 
-@kernel
-def _distance(tree, position, query):
+@inlined
+def _distance(tree, work, position):
     """Squared distance of a stored vector to the query, both as given."""
     total = np.float32(0)
-    for j in range(query.size):
-        apart = tree.vector[position, j] - query[j]
+    for j in range(work.query.size):
+        apart = tree.vector[position, j] - work.query[j]
         total += apart * apart
     return total
 
 
-@kernel
-def _rerank(tree, work, query, count):
+@inlined
+def _consider(tree, work, position, found):
+    """Put a point into the result list if it belongs there and is not there yet; return the list's length."""
+    k = work.best_value.size
+    square = _distance(tree, work, position)
+    if found == k and square > work.best_value[k - 1]:
+        return found
+    for t in range(found):
+        if work.best_item[t] == position:
+            return found
+    return insert(work.best_value, work.best_item, found, k, square, position)
+
+
+@inlined
+def _rerank(tree, work, count, found):
     """Move the best of the kept points to the result list, by their float32 distances; return its length."""
-    row_bytes = np.int64(4 * query.size)
+    row_bytes = np.int64(4 * work.query.size)
     for t in range(count):
         start = np.int64(work.item[t]) * row_bytes
         for offset in range(start, start + row_bytes, 64):
             prefetch(tree.vector, offset)
-    found = 0
     for t in range(count):
-        position = work.item[t]
-        square = _distance(tree, position, query)
-        found = insert(work.best_value, work.best_item, found, work.best_value.size, square, position)
+        found = _consider(tree, work, work.item[t], found)
     return found
 
 
-@kernel
-def _settle(tree, work, query, count, found):
-    """Move points kept by a sweep to the result list, unless they are there already; return its length."""
-    k = work.best_value.size
-    for position in work.item[:count]:
-        square = _distance(tree, position, query)
-        if found == k and square > work.best_value[k - 1]:
-            continue
-        known = False
-        for t in range(found):
-            known |= work.best_item[t] == position
-        if not known:
-            found = insert(work.best_value, work.best_item, found, k, square, position)
-    return found
+@inlined
+def _sweep_leaf(plain, tree, work, leaf, scoring, found):
+    """Add to the result list the points of a leaf that can belong to it; return the list's length.
 
-
-@kernel
-def _sweep_leaf(plain, tree, work, query, leaf, scoring, found):
-    """Add to the result list the points of a leaf that can belong to it; return the list's length."""
-    scale, base, slack = scoring
+    A code lies no farther from the query's code than its point from the query, plus what both were rounded
+    by.
+    """
+    scale, base, slack, noise = scoring
     k = work.best_value.size
+    lost = np.float32(1) + ROUNDING * np.float32(work.query.size)
     for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
         limit = FAR
         if found == k:
-            reach = np.sqrt(work.best_value[k - 1]) + slack + tree.blur[block]
-            limit = np.float32(0.50001) * reach * reach - base + np.float32(1e-5) * abs(base)
-        count = _scan_block(plain, tree, work, scale, block, min(limit, FAR), 0)
-        if count:
-            found = _settle(tree, work, query, count, found)
+            reach = np.sqrt(work.best_value[k - 1]) * lost + slack + tree.blur[block]
+            limit = min(np.float32(0.50001) * reach * reach - base + noise, FAR)
+        count = _scan_block(plain, tree, work, scale, block, limit, 0)
+        for t in range(count):
+            found = _consider(tree, work, work.item[t], found)
     return found
 
 
-@kernel
-def _sweep(plain, tree, work, query, scoring, found):
-    """Complete the result list: visit every leaf whose box does not rule it out; return the list's length.
+@bare_kernel
+def _sweep(plain, tree, work, scoring, found, first, last):
+    """Visit every leaf of slot blocks first..last that its box does not rule out; return the list's length.
 
     A box holds the true points of its leaf, rounding included, so what is skipped cannot belong.
     """
     grid = np.float32(0.5) * tree.step[0]
     apart = encode_place(work.rotated, grid, work.place)
     k = work.best_value.size
-    lost = np.float32(1) + ROUNDING * np.float32(query.size)
+    lost = np.float32(1) + ROUNDING * np.float32(work.query.size)
     limit = FAR
     if found == k:
         reach = (np.sqrt(work.best_value[k - 1]) * lost + apart) / grid
         limit = min(reach * reach * np.float32(1.00001) + np.float32(1), FAR)
     near = 0
-    for block in range(tree.slot_code.shape[0]):
+    for block in range(first, last):
         at = np.int64(block) * BLOCK
         box_distances(plain, tree.lower, tree.upper, block, work.place, work.slot_value, at)
         near = keep(plain, work.slot_value, tree.slot_leaf, at, limit, work.near_value, work.near_item, near)
@@ -346,33 +348,64 @@ def _sweep(plain, tree, work, query, scoring, found):
         if t + 3 < near:
             _prefetch_leaf(tree, work.near_item[t + 3])
         if leaf >= 0:
-            found = _sweep_leaf(plain, tree, work, query, leaf, scoring, found)
+            found = _sweep_leaf(plain, tree, work, leaf, scoring, found)
     return found
 
 
+@bare_kernel
+def _answer(plain, tree, work, near, plan):
+    """Fill the result list for one query; return its length, and whether every leaf was seen or ruled out."""
+    probes, ratio, first, last = plan
+    k = work.best_value.size
+    wanted, _ = _room(k)
+    rotate(work.query, tree.centre, tree.axes, work.rotated)
+    scoring = encode_query(work.rotated, tree.step[0], work.code)
+    found = 0
+    for position in near:
+        if position >= 0:
+            found = _consider(tree, work, position, found)
+    if probes:
+        limit = FAR
+        if found == k:
+            blur = np.float32(0.3) * tree.step[0] * np.sqrt(np.float32(work.query.size))
+            reach = np.sqrt(work.best_value[k - 1]) + scoring[2] + blur
+            limit = np.float32(0.5) * reach * reach - scoring[1]
+        groups = _choose_groups(plain, tree, work, scoring[0], probes)
+        count = _scan(plain, tree, work, scoring, groups, ratio, wanted, limit)
+        found = _rerank(tree, work, count, found)
+        if found < k:
+            first, last = 0, tree.slot_code.shape[0]
+    found = _sweep(plain, tree, work, scoring, found, first, last)
+    return found, last - first == tree.slot_code.shape[0]
+
+
 @kernel
-def search(handle, plain, queries, probes, ratio, exact, distance, row):
-    """Search for all queries (m, d) float32; fill distance and row (m, k). False: a NaN or infinity."""
+def search(handle, plain, scratch, queries, near, plan, distance, row, proved):
+    """Search for all queries (m, d) float32; fill distance, row (m, k) and proved (m,).
+
+    Args:
+        handle: see :func:`layout.view`.
+        plain: None or True, see :func:`kernels.score`.
+        scratch: uint8, as many as :func:`scratch_bytes` says.
+        queries: (m, d) float32.
+        near: (m, any) int32, positions in ``vector`` that are likely near, -1 for none.
+        plan: (groups to probe, stop ratio, first slot block to sweep, end of those); no group to probe leaves
+            the approximate search out, an empty sweep leaves the answer unproved.
+
+    Returns:
+        False where a query has a NaN, an infinity or a number beyond 1e15.
+    """
     tree = view(handle)
     k = distance.shape[1]
-    wanted = max(
-        2 * k, k + BLOCK
-    )  # codes order points roughly; the float32 re-rank needs some to choose from
-    work = _work(tree, k, 3 * wanted + 4 * BLOCK)
+    work = _work(tree, k, scratch)
     for i in range(queries.shape[0]):
-        query = queries[i]
         sane = True
-        for j in range(query.size):
-            sane &= abs(query[j]) <= np.float32(1e15)
+        for j in range(queries.shape[1]):
+            work.query[j] = queries[i, j]
+            sane &= abs(queries[i, j]) <= np.float32(1e15)
         if not sane:
             return False
-        rotate(query, tree.centre, tree.axes, work.rotated)
-        scoring = encode_query(work.rotated, tree.step[0], work.code)
-        groups = _choose_groups(plain, tree, work, scoring[0], probes)
-        count = _scan(plain, tree, work, scoring, groups, ratio, wanted)
-        found = _rerank(tree, work, query, count)
-        if exact or found < k:
-            found = _sweep(plain, tree, work, query, scoring, found)
+        found, proved[i] = _answer(plain, tree, work, near[i], plan)
         for t in range(k):
             if t < found:
                 distance[i, t] = np.sqrt(work.best_value[t])
