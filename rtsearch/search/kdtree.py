@@ -231,11 +231,6 @@ class KDTree:
         return KDTree(self._arrays._replace(row=row), self._calibration)
 
     def vectors(self, rows: NDArray[np.integer[Any]]) -> F32Array:
-        """(n, d) float32: the vectors of n rows that are in the tree, as they were given."""
-        vectors: F32Array = self._arrays.vector[self._positions(rows)]
-        return vectors
-
-    def vectors(self, rows: NDArray[np.integer[Any]]) -> F32Array:
         """(n, d) float32: the vectors of n rows, as they were given.
 
         Raises:
