@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -141,8 +142,11 @@ def open_library(
     from rtsearch.index import open_index
     from rtsearch.library import Library
     from rtsearch.pipeline import open_pipeline
+    from rtsearch.track import Tracker
 
     library = Library.open(lib, photos)
+    if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
+        threading.Thread(target=Tracker, name="import", daemon=True).start()
     with open_pipeline(settings, cut_padding=live) as pipeline:
         library.require(pipeline.feature_space)
         index = open_index(library, settings, tell)

@@ -197,7 +197,7 @@ class _Player:
     # The stages -------------------------------------------------------------------------------------------
 
     def _captured(self) -> Generator[Frame]:
-        last = -1
+        last: int | None = None
         while True:
             self._sit_out_pause()
             with self._meter.stage("capture"):
@@ -205,7 +205,8 @@ class _Player:
             if frame is None:
                 return
             self._frames_in += 1
-            self._skipped += frame.id - last - 1  # numbers that a live source or the wall clock left out
+            if last is not None:
+                self._skipped += frame.id - last - 1  # what a live source or the wall clock left out
             last = frame.id
             self._newest = frame
             yield frame
@@ -219,9 +220,9 @@ class _Player:
 
     def _seen(self, frames: Ahead[Frame]) -> Generator[_Seen]:
         detector, describer = self._pipeline.detector, self._pipeline.describer
-        last = -1
+        last: int | None = None
         for frame in frames:
-            self._look_behind(frame.id - last)
+            self._look_behind(1 if last is None else frame.id - last)
             last = frame.id
             detector.settings = self._controls.detect
             with self._meter.stage("detect"):
