@@ -70,9 +70,9 @@ def test_what_is_shown_is_within_the_bound_of_the_true_neighbours(n: int, step: 
             rows = near.row[0][near.row[0] >= 0]
             shown.renew(rows, index.points(rows), float(near.distance[0, -1]))
         shown.settle(K)
-        true = index.near(shown._query[None], k).distance[0]
+        true = index.near(shown.query[None], k).distance[0]
         np.testing.assert_allclose(
-            shown.distance, np.linalg.norm(index.vectors[shown.row] - shown._query, axis=1), atol=1e-5
+            shown.distance, np.linalg.norm(index.vectors[shown.row] - shown.query, axis=1), atol=1e-5
         )
         assert len(set(shown.row.tolist())) == k
         assert (np.sort(shown.distance) <= CLEARLY * true + 1e-5).all()
@@ -88,7 +88,7 @@ def test_a_search_is_left_out_only_where_the_answer_is_proved(seed: int, step: f
     for point in walk(30, step, seed):
         query = shown.look(point, K)
         if query is None:  # then the true neighbours are among those of the last search
-            true = set(index.near(shown._query[None], K).row[0].tolist()) - {-1}
+            true = set(index.near(shown.query[None], K).row[0].tolist()) - {-1}
             assert true <= set(shown._near.tolist())
         else:
             near = index.near(query[None], 4 * K)

@@ -36,13 +36,14 @@ class Shown:
     Attributes:
         row: (k,) int32, in the order in which they are shown, at most as many as the library has.
         distance: (k,) float32, from the pooled query.
+        query: (dim,) float32, the pooled query.
     """
 
     def __init__(self, dim: int) -> None:
         self.row: I32Array = np.zeros(0, np.int32)
         self.distance: F32Array = np.zeros(0, np.float32)
         self._pool: deque[F32Array] = deque(maxlen=POOL_FRAMES)
-        self._query: F32Array = np.zeros(dim, np.float32)
+        self.query: F32Array = np.zeros(dim, np.float32)
         self._points: F32Array = np.zeros((0, dim), np.float32)  # of the shown rows
         self._origin: F32Array | None = None
         self._radius = 0.0
@@ -56,21 +57,21 @@ class Shown:
         Returns:
             The query to search for ``CANDIDATES * k`` rows with, or None where the last search still serves.
         """
-        self._query = self._pooled(point)
+        self.query = self._pooled(point)
         if self._origin is None:
-            return self._query
-        self._near_distance = _distances(self._near_points, self._query)
+            return self.query
+        self._near_distance = _distances(self._near_points, self.query)
         if len(self._near) < k:
-            return None if np.isinf(self._radius) else self._query
+            return None if np.isinf(self._radius) else self.query
         kth = float(np.partition(self._near_distance, k - 1)[k - 1])
-        moved = float(np.linalg.norm(self._query - self._origin))
-        return None if kth <= self._radius - moved else self._query
+        moved = float(np.linalg.norm(self.query - self._origin))
+        return None if kth <= self._radius - moved else self.query
 
     def renew(self, row: I32Array, points: F32Array, radius: float) -> None:
         """Take in a search: (m,) rows, where they lie, how far the last is (inf where these are all)."""
-        self._origin, self._radius = self._query, radius
+        self._origin, self._radius = self.query, radius
         self._near, self._near_points = row, points
-        self._near_distance = _distances(points, self._query)
+        self._near_distance = _distances(points, self.query)
 
     def settle(self, k: int) -> None:
         """Decide what is shown."""
@@ -80,7 +81,7 @@ class Shown:
             self.row, self._points = best[:k], self._near_points[order[:k]]
             self.distance = best_distance[:k]
             return
-        self.distance = _distances(self._points, self._query)
+        self.distance = _distances(self._points, self.query)
         fresh = np.flatnonzero(~np.isin(best, self.row, kind="sort"))
         for new in fresh.tolist():
             worst = int(self.distance.argmax())
@@ -93,7 +94,7 @@ class Shown:
 
     def _pooled(self, point: F32Array) -> F32Array:
         """Mean of the last frames; begun anew when the object has become another one."""
-        if len(self.distance) and np.linalg.norm(point - self._query) > SAME * self.distance.max():
+        if len(self.distance) and np.linalg.norm(point - self.query) > SAME * self.distance.max():
             self._pool.clear()
         self._pool.append(point)
         mean: F32Array = np.mean(self._pool, axis=0, dtype=np.float32)

@@ -110,6 +110,10 @@ class Steady:
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
         )
 
+    def query_of(self, track: int) -> F32Array:
+        """(dim,) the pooled query of a track that is alive."""
+        return self._objects[track].shown.query
+
     def _look(self, found: Detections, points: F32Array, results: int) -> None:
         """Renew the neighbours of each object, with one search for all that need one."""
         wanted: list[Shown] = []

@@ -1,0 +1,139 @@
+"""How steady are the strips? The same clips with and without tracks, pooled queries and neighbours that stay.
+
+    python tools/bench/steady.py LIB CLIP [CLIP ...]
+
+Prints one JSON object per clip. ``without`` searches the neighbours of each object in each frame and shows
+objects in the order of their confidence, as detection gives them.
+
+    row_changes_per_minute    objects that are in another strip than in the frame before
+    changed                   share of the crops on screen that differ from the frame before
+    farther                   mean distance of what is shown, by that of the pooled query's true neighbours
+    farther_own               the same for the query of the frame alone
+    skipped                   share of the searches that were left out, their answer being proved
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtsearch.config import LiveSettings, Settings
+from rtsearch.index import SearchIndex, open_index
+from rtsearch.library import Library
+from rtsearch.live.contract import Controls
+from rtsearch.live.easel import visible_strips
+from rtsearch.live.steady import Steady
+from rtsearch.pipeline import Pipeline, open_pipeline
+from rtsearch.records import Detections
+from rtsearch.sources import open_source
+
+FPS = 30
+Cells = dict[tuple[int, int], int]
+
+
+class Changes:
+    """Counts what differs from frame to frame."""
+
+    def __init__(self) -> None:
+        self.crops: Cells | None = None
+        self.rows: dict[int, int] = {}
+        self.changed = self.cells = self.jumps = 0
+
+    def frame(
+        self, rows: dict[int, int], neighbours: list[list[int]], strips: list[int], visible: int
+    ) -> None:
+        """The strip of each track, and for all shown objects the neighbours and the strip."""
+        now = {
+            (strip, place): row
+            for strip, near in zip(strips, neighbours, strict=True)
+            if strip < visible
+            for place, row in enumerate(near)
+        }
+        if self.crops is not None:
+            self.cells += len(now)
+            self.changed += sum(self.crops.get(cell) != row for cell, row in now.items())
+            self.jumps += sum(self.rows.get(track, strip) != strip for track, strip in rows.items())
+        self.crops, self.rows = now, rows
+
+    def figures(self, frames: int) -> dict[str, float]:
+        return {
+            "row_changes_per_minute": round(self.jumps / (frames / FPS / 60), 1),
+            "changed": round(self.changed / max(1, self.cells), 4),
+        }
+
+
+def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> dict[str, Any]:
+    visible = visible_strips(Controls(settings.detect, settings.show))
+    k = settings.show.results
+    steady, without, with_ = Steady(index, settings.search), Changes(), Changes()
+    farther: list[float] = []
+    farther_own: list[float] = []
+    cpu_ms: list[float] = []
+    frames = 0
+    with open_source(str(clip), LiveSettings()) as source:
+        for frame in source:
+            frames += 1
+            found = pipeline.detector.detect([frame.bgr])[0]
+            vector = pipeline.describer.describe(frame.bgr, found)
+            points = index.projection.apply(vector)
+            begun_s = time.thread_time()
+            seen = steady.update(
+                frame, Detections(found.xyxy, found.score, found.label, vector), points, k, visible
+            )
+            cpu_ms.append((time.thread_time() - begun_s) * 1e3)
+            bare = index.near(points, k, exact=True)
+            tracks = seen.detections.track.tolist()[: len(found)]
+            without.frame(
+                dict(zip(tracks, range(len(tracks)), strict=True)),
+                bare.row.tolist(),
+                list(range(len(found))),
+                visible,
+            )
+            with_.frame(
+                dict(zip(tracks, seen.strips, strict=False)),
+                seen.neighbours.row.tolist(),
+                list(seen.strips),
+                visible,
+            )
+            for i, track in enumerate(tracks):
+                rows = seen.neighbours.row[i]
+                query = steady.query_of(track)
+                true = index.near(query[None], k, exact=True).distance.mean()
+                farther.append(float(seen.neighbours.distance[i].mean() / max(true, 1e-6)))
+                own = np.linalg.norm(index.points(rows) - points[i], axis=1).mean()
+                farther_own.append(float(own / max(bare.distance[i].mean(), 1e-6)))
+    return {
+        "clip": clip.name,
+        "frames": frames,
+        "without": without.figures(frames),
+        "with": with_.figures(frames),
+        "farther": round(statistics.mean(farther), 4),
+        "farther_own": round(statistics.mean(farther_own), 4),
+        "skipped": round(1 - steady.searched / max(1, steady.asked), 4),
+        "cpu_ms": round(statistics.median(cpu_ms), 3),
+    }
+
+
+def main() -> None:
+    """One JSON object per clip."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("library", type=Path)
+    parser.add_argument("clips", type=Path, nargs="+")
+    options = parser.parse_args()
+    settings = Settings()
+    with open_pipeline(settings, cut_padding=True) as pipeline:
+        index = open_index(Library.open(options.library), settings)
+        for clip in options.clips:
+            print(json.dumps(measure(clip, pipeline, index, settings)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
