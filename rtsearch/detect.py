@@ -73,6 +73,9 @@ class Detector:
         settings: thresholds.
         input_wh: width and height of the network's input, px.
         cut_padding: leave out what padding the network can do without; for a runner that takes any size.
+
+    Attributes:
+        settings, cut_padding: may be changed between calls.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Detector:
         self.input_wh = input_wh
         self._runner = runner
         self._spec = spec
-        self._multiple = spec.multiple if cut_padding else 0
+        self.cut_padding = cut_padding
 
     def detect(self, images: Sequence[U8Array]) -> list[Found]:
         """Find the objects of each (H, W, 3) uint8 BGR picture; those of one shape share a network call."""
@@ -106,11 +109,11 @@ class Detector:
 
     def padded_wh(self, image: U8Array) -> tuple[int, int]:
         """Width and height of the network's input for a picture, px."""
-        if not self._multiple:
+        if not self.cut_padding:
             return self.input_wh
-        scale = _scale((image.shape[1], image.shape[0]), self.input_wh)
-        width, height = (-(-max(1, round(side * scale)) // self._multiple) for side in image.shape[1::-1])
-        return width * self._multiple, height * self._multiple
+        scale, multiple = _scale((image.shape[1], image.shape[0]), self.input_wh), self._spec.multiple
+        width, height = (-(-max(1, round(side * scale)) // multiple) for side in image.shape[1::-1])
+        return width * multiple, height * multiple
 
     def _blob(self, image: U8Array, wh: tuple[int, int]) -> F32Array:
         canvas = letterbox(image, self.input_wh, self._spec.pad_value)[: wh[1], : wh[0]]

@@ -665,6 +665,39 @@ def test_run_on_photos(cli, library, photos, tmp_path, source):
     assert report["objects"] >= 1
 
 
+def test_photos_of_the_library_that_are_played_find_their_own_objects_first(cli, library, photos):
+    assert cli("run", library, "--source", photos, "--headless", "--record", "o.jsonl").code == 0
+    names = sorted(path.name for path in photos.iterdir())
+    own = [
+        item["neighbours"][0]["photo"] == names[line["frame"]] and item["neighbours"][0]["distance"] < 0.01
+        for line in map(json.loads, Path("o.jsonl").read_text(encoding="utf-8").splitlines())
+        for item in line["objects"]
+    ]
+    assert len(own) == Library.open(library).object_count
+    assert np.mean(own) >= 0.99
+
+
+def test_random_photos_of_the_library(cli, own_library, photos, monkeypatch):
+    """They go on for ever; here until the library has shown five."""
+    from rtsearch import live
+
+    play, shown = live.play, []
+
+    def five(source, *args, progress, **more):
+        def told(count: int) -> None:
+            shown.append(count)
+            progress(count)
+            if count == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return play(source, *args, progress=told, **more)
+
+    monkeypatch.setattr(live, "play", five)
+    done = cli("run", own_library, "--source", "random", "--headless", "--json")
+    assert (done.code, shown) == (0, [1, 2, 3, 4, 5])
+    assert done.json["frames_shown"] == 5
+
+
 def test_a_library_that_moved_with_its_photos(cli, own_library, photos, tmp_path):
     moved = tmp_path / "moved photos"
     shutil.copytree(photos, moved)

@@ -121,6 +121,8 @@ def play_source(
         )
         stack.callback(opened.close)
         problem = _no_window(headless)
+        if _is_slides(opened.fps):  # there is time to see them as the library saw its photos
+            pipeline.detector.cut_padding = False
         paced = not opened.live and (realtime or (not problem and _is_slides(opened.fps)))
         player = Paced(opened) if paced else opened
         screen = stack.enter_context(_window(controls)) if not problem else None
