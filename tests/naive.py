@@ -99,3 +99,50 @@ def class_suppressed(boxes, labels, max_iou):
         else:
             kept.append(i)
     return kept
+
+
+def decoded_points(code, step):
+    """The points that blocks (blocks, 16 w) of 7-bit codes stand for: (16 blocks, w) float64."""
+    blocks, width = code.shape[0], code.shape[1] // 16
+    points = np.zeros((16 * blocks, width))
+    for point in range(16 * blocks):
+        for e in range(width):
+            value = code[point // 16, e // 4 * 64 + point % 16 * 4 + e % 4]
+            points[point, e] = (int(value) - 64) * float(step)
+    return points
+
+
+def nearest_codes(points, step):
+    """Where each point (n, w) lies once rounded to the grid of 7-bit codes."""
+    return np.clip(np.floor(np.asarray(points, np.float64) / step + 0.5), -64, 63) * step
+
+
+def code_scores(code, norm, query, scale):
+    """norm - scale * dot for each of the 16 points of each block."""
+    points = decoded_points(code, 1) + 64
+    return np.asarray(norm, np.float64) - float(scale) * points @ np.asarray(query, np.float64)
+
+
+def box_gaps(lower, upper, query):
+    """Squared distance of a query (w,) uint8 from each of the boxes in blocks; 127 at most per dimension."""
+    low, high = decoded_points(lower, 1) + 64, decoded_points(upper, 1) + 64
+    query = np.asarray(query, np.float64)
+    gap = np.maximum(np.maximum(low - query, query - high), 0)
+    return (np.minimum(gap, 127) ** 2).sum(axis=1)
+
+
+def median_split(points, rows, leaf_size):
+    """Leaves of a KD-tree as lists of rows: split along the widest dimension, all leaves but one full."""
+    if len(rows) <= leaf_size:
+        return [sorted(rows)]
+    middle = -(-len(rows) // leaf_size) // 2 * leaf_size
+    widest = int(np.argmax(points[rows].var(axis=0)))
+    ordered = sorted(rows, key=lambda row: points[row, widest])
+    return median_split(points, ordered[:middle], leaf_size) + median_split(
+        points, ordered[middle:], leaf_size
+    )
+
+
+def group_means(points, groups):
+    """Mean of each list of rows."""
+    return np.array([points[rows].mean(axis=0) for rows in groups])

@@ -1,8 +1,30 @@
 """Nearest neighbours: a KD-tree compiled with numba.
 
+    vectors -> KDTree -> the k nearest rows of each query, as exactly as asked for
+               GrowingTree: the same while rows come and go
+               RecallWatch: whether the promised recall is kept
+
 Importing this package loads numba; ``import rtsearch`` does not.
 """
 
-from rtsearch.search.kdtree import KDTree
+import numpy as np
 
-__all__ = ["KDTree"]
+from rtsearch.search.growing import GrowingTree
+from rtsearch.search.kdtree import KDTree, Result
+from rtsearch.search.watch import RecallWatch
+
+__all__ = ["GrowingTree", "KDTree", "RecallWatch", "Result", "warm_up"]
+
+
+def warm_up(dim: int = 64, k: int = 16) -> None:
+    """Load or compile every kernel of the search, so that nothing compiles on the frame path.
+
+    Args:
+        dim, k: of the searches to come; any others are warm too.
+    """
+    tree = GrowingTree(KDTree.build(np.eye(max(dim, 2), dim, dtype=np.float32)))
+    tree.add(np.ones((1, dim), np.float32))
+    query = np.zeros((1, dim), np.float32)
+    found = tree.search(query, k, exact=True)
+    tree.search(query, k, near=found.row)
+    tree.query(query, k)

@@ -134,6 +134,11 @@ class KDTree:
         return self._dim
 
     @property
+    def removed(self) -> int:
+        """Rows that are stored, but marked as removed."""
+        return len(self._arrays.row) - self._size
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all arrays, the tree's own copy of the vectors included."""
         return sum(array.nbytes for array in self._arrays)
@@ -189,6 +194,7 @@ class KDTree:
 
     def _search_until(self, queries: F32Array, k: int, plan: Plan, near: I32Array, end_s: float) -> Result:
         m = len(queries)
+        _refuse_unless((np.abs(queries) <= _LARGEST).all())
         result = Result(
             np.full((m, k), np.inf, np.float32), np.full((m, k), -1, np.int32), np.zeros(m, np.bool_)
         )
@@ -219,11 +225,15 @@ class KDTree:
         Raises:
             VectorError: a row is not in the tree.
         """
-        positions = self._known_positions(np.atleast_1d(rows))
+        gone = np.atleast_1d(rows)
+        positions = self._known_positions(gone)
         block = np.searchsorted(self._arrays.block_point, positions, side="right") - 1
         norm = self._arrays.norm.copy()
         norm[block * BLOCK + positions - self._arrays.block_point[block]] = PAD
-        return KDTree(self._arrays._replace(norm=norm), self._calibration)
+        tree = KDTree(self._arrays._replace(norm=norm), self._calibration)
+        tree._position_of_row = self._position_of_row.copy()
+        tree._position_of_row[gone] = -1
+        return tree
 
     def renumbered(self, names: NDArray[np.integer[Any]]) -> KDTree:
         """The same tree answering names[row] instead of row."""
@@ -300,17 +310,19 @@ class KDTree:
             distance.fill(np.inf)
             row.fill(-1)
             proved.fill(True)
-            sane = bool((np.abs(queries) <= _LARGEST).all())
+            sane = (np.abs(queries) <= _LARGEST).all()
         else:
             scratch = np.empty(self._scratch_bytes.get(shape[1]) or self._measure(shape[1]), np.uint8)
             sane = query_kernels.search(
                 self._handle, self._plain, scratch, queries, near, plan, distance, row, proved
             )
-        if not sane:
-            raise VectorError(
-                "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
-            )
+        _refuse_unless(sane)
         return distance, row, proved
+
+
+def _refuse_unless(sane: bool | np.bool_) -> None:
+    if not sane:
+        raise VectorError("queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out")
 
 
 def checked_vectors(name: str, vectors: NDArray[Any], dim: int | None = None) -> F32Array:

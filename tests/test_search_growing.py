@@ -1,0 +1,287 @@
+"""Trees that grow and shrink while they are searched, warm starts, deadlines, the recall watch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import naive
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_search import clustered
+
+from rtsearch.errors import VectorError
+from rtsearch.search import GrowingTree, KDTree, RecallWatch, growing, warm_up
+
+
+class Reference:
+    """The slow twin: a dictionary from row to vector."""
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.rows = dict(enumerate(vectors))
+        self.next = len(vectors)
+
+    def add(self, vectors: np.ndarray) -> list[int]:
+        rows = list(range(self.next, self.next + len(vectors)))
+        self.rows.update(zip(rows, vectors, strict=True))
+        self.next += len(vectors)
+        return rows
+
+    def remove(self, rows: np.ndarray) -> None:
+        for row in rows.tolist():
+            del self.rows[row]
+
+    def check(self, tree: GrowingTree | KDTree, queries: np.ndarray, k: int) -> None:
+        numbers = np.array(list(self.rows), np.int32)
+        vectors = np.array(list(self.rows.values()), np.float32).reshape(len(numbers), queries.shape[1])
+        wanted, _ = naive.nearest_rows(vectors, queries, k)
+        distance, row = tree.query(queries, k, exact=True)
+        np.testing.assert_allclose(distance, wanted, rtol=2e-5, atol=1e-5)
+        for i in range(len(queries)):
+            there = row[i][row[i] >= 0]
+            assert len(there) == min(k, len(numbers))
+            found = np.array([self.rows[r] for r in there.tolist()]).reshape(-1, queries.shape[1])
+            apart = np.linalg.norm(found - queries[i], axis=1)
+            np.testing.assert_allclose(apart, distance[i][: len(there)], rtol=2e-5, atol=1e-5)
+
+
+@given(
+    n=st.integers(0, 150),
+    changes=st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=8),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=25, deadline=None)
+def test_any_order_of_changes(n: int, changes: list[tuple[bool, int]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, 4, (n, 6)).astype(np.float32)
+    tree, reference = GrowingTree(KDTree.build(first)), Reference(first)
+    for adds, count in changes:
+        if adds:
+            new = rng.integers(0, 4, (count, 6)).astype(np.float32)
+            assert tree.add(new).tolist() == reference.add(new)
+        else:
+            gone = rng.permutation(np.array(list(reference.rows), np.int32))[:count]
+            tree.remove(gone)
+            reference.remove(gone)
+        assert len(tree) == len(reference.rows)
+        reference.check(tree, rng.integers(0, 4, (4, 6)).astype(np.float32), 7)
+
+
+def test_folding_keeps_every_row_and_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing, "_LEAST_FOLD", 200)
+    vectors, queries = clustered(3000, 8), clustered(20, 8, seed=1)
+    tree, reference = GrowingTree(KDTree.build(vectors[:1000])), Reference(vectors[:1000])
+    folds = 0
+    for start in range(1000, 3000, 150):
+        new = vectors[start : start + 150]
+        assert tree.add(new).tolist() == reference.add(new)
+        gone = np.array([start - 7, start + 3, start - 900], np.int32)
+        tree.remove(gone)
+        reference.remove(gone)
+        reference.check(tree, queries, 9)
+        before = tree.side_rows
+        tree.settle()
+        folds += tree.side_rows < before
+        reference.check(tree, queries, 9)
+    assert folds >= 3
+
+
+def test_rows_that_change_while_a_tree_is_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing, "_LEAST_FOLD", 50)
+    start, go = threading.Event(), threading.Event()
+    build = KDTree.build
+
+    def slow_build(*args: np.ndarray, **options: int) -> KDTree:
+        start.set()
+        assert go.wait(30)
+        return build(*args, **options)
+
+    vectors, queries = clustered(600, 8), clustered(20, 8, seed=1)
+    tree, reference = GrowingTree(build(vectors[:300])), Reference(vectors[:300])
+    monkeypatch.setattr(KDTree, "build", slow_build)
+    reference.add(vectors[300:400])
+    tree.add(vectors[300:400])
+    assert start.wait(30)
+    for gone in ([5, 320], [399]):  # from the tree, and from the side segment that is being folded
+        tree.remove(np.array(gone))
+        reference.remove(np.array(gone))
+    reference.add(vectors[400:450])
+    tree.add(vectors[400:450])
+    tree.remove(np.array([410]))
+    reference.remove(np.array([410]))
+    reference.check(tree, queries, 9)  # the reader did not wait
+    go.set()
+    tree.settle()
+    assert tree.side_rows == 49
+    reference.check(tree, queries, 9)
+
+
+def test_two_threads_search_while_a_third_adds_and_removes() -> None:
+    vectors, queries = clustered(6000, 8), clustered(40, 8, seed=1)
+    tree = GrowingTree(KDTree.build(vectors[:2000]))
+    stop, errors = threading.Event(), []
+
+    def read() -> None:
+        try:
+            while not stop.is_set():
+                distance, row = tree.query(queries, 5)
+                assert (np.diff(distance, axis=1) >= 0).all()
+                assert (row >= 0).all()
+        except BaseException as error:
+            errors.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for start in range(2000, 6000, 100):
+        rows = tree.add(vectors[start : start + 100])
+        tree.remove(rows[::2])
+    tree.settle()
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert not errors
+    reference = Reference(vectors[:2000])
+    for start in range(2000, 6000, 100):
+        reference.remove(np.array(reference.add(vectors[start : start + 100])[::2]))
+    reference.check(tree, queries, 9)
+
+
+def test_removing_what_is_not_there_removes_nothing() -> None:
+    vectors = clustered(100, 4)
+    tree = GrowingTree(KDTree.build(vectors))
+    tree.add(vectors[:3])
+    for rows in ([100, 103], [-1], [5, 5_000_000]):
+        with pytest.raises(VectorError, match="not in the tree"):
+            tree.remove(np.array(rows))
+    assert len(tree) == 103
+    tree.remove(np.array([5]))
+    with pytest.raises(VectorError, match="not in the tree"):
+        tree.remove(np.array([5]))
+    with pytest.raises(VectorError, match="whole numbers"):
+        tree.remove(np.array([0.5]))
+
+
+def test_bad_rows_are_not_added() -> None:
+    tree = GrowingTree(KDTree.build(clustered(100, 4)))
+    for bad in (np.zeros((1, 3)), np.zeros(4), np.full((1, 4), np.nan), np.full((1, 4), 1e20)):
+        with pytest.raises(VectorError):
+            tree.add(bad)
+    assert len(tree) == 100
+
+
+def test_everything_removed() -> None:
+    vectors = clustered(300, 4)
+    tree = KDTree.build(vectors).without(np.arange(300))
+    assert len(tree) == 0
+    for exact in (False, True):
+        distance, row = tree.query(vectors[:3], 5, exact=exact)
+        assert (row == -1).all()
+        assert np.isinf(distance).all()
+
+
+def test_vectors_of_rows() -> None:
+    vectors = clustered(500, 6)
+    tree = KDTree.build(vectors)
+    rows = np.array([[3, 499], [0, 3]])
+    np.testing.assert_array_equal(tree.vectors(rows), vectors[rows])
+    with pytest.raises(VectorError):
+        tree.vectors(np.array([500]))
+    with pytest.raises(VectorError):
+        tree.without(np.array([4])).vectors(np.array([4]))
+
+
+def test_a_warm_start_changes_no_exact_answer() -> None:
+    vectors, queries = clustered(5000, 12), clustered(50, 12, seed=1)
+    tree = KDTree.build(vectors)
+    wanted = tree.search(queries, 8, exact=True)
+    rng = np.random.default_rng(0)
+    for near in (wanted.row, rng.integers(-1, 5000, (50, 30)), np.full((50, 0), -1), wanted.row[:, :1]):
+        for exact in (True, False):
+            found = tree.search(queries, 8, exact=exact, near=near)
+            assert found.proved.all() == exact
+            if exact:
+                np.testing.assert_allclose(found.distance, wanted.distance, rtol=1e-6)
+    repeated = np.repeat(wanted.row[:, :2], 4, axis=1)
+    np.testing.assert_array_equal(tree.search(queries, 8, exact=True, near=repeated).row, wanted.row)
+    with pytest.raises(VectorError, match="near"):
+        tree.search(queries, 8, near=wanted.row[:3])
+
+
+def test_a_warm_start_finds_at_least_as_much() -> None:
+    vectors, queries = clustered(20_000, 12), clustered(200, 12, seed=1)
+    tree = KDTree.build(vectors)
+    truth = tree.search(queries, 8, exact=True)
+    cold = tree.search(queries, 8, recall=0.6)
+    warm = tree.search(queries, 8, recall=0.6, near=truth.row)
+    np.testing.assert_allclose(warm.distance, truth.distance, rtol=1e-6)
+    assert (cold.distance > truth.distance * 1.0001).any()
+
+
+def test_a_deadline_in_the_far_future_changes_nothing() -> None:
+    vectors, queries = clustered(9000, 12), clustered(30, 12, seed=1)
+    tree = KDTree.build(vectors)
+    for exact in (True, False):
+        wanted = tree.search(queries, 8, exact=exact)
+        found = tree.search(queries, 8, exact=exact, deadline_s=60)
+        np.testing.assert_array_equal(found.distance, wanted.distance)
+        np.testing.assert_array_equal(found.row, wanted.row)
+        assert found.proved.all() == exact
+
+
+def test_a_deadline_that_has_passed_leaves_the_best_so_far() -> None:
+    vectors, queries = clustered(9000, 12), clustered(30, 12, seed=1)
+    found = KDTree.build(vectors).search(queries, 8, exact=True, deadline_s=0)
+    assert not found.proved.any()
+    assert (found.row[:4] >= 0).all()
+    assert (found.row[4:] == -1).all()
+    wanted, _ = naive.nearest_rows(vectors, queries[:4], 8)
+    assert (found.distance[:4] <= wanted[:, -1:] * 1.0001).mean() > 0.8
+    with pytest.raises(VectorError):
+        KDTree.build(vectors).search(np.full((9, 12), np.nan), 8, deadline_s=0)
+
+
+def test_proved_answers_of_a_clock_that_runs_out_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = clustered(40_000, 12), clustered(20, 12, seed=1)
+    tree = KDTree.build(vectors)
+    wanted, _ = tree.query(queries, 8, exact=True)
+    for looks in (1, 10, 20, 30):
+        ticks = iter(range(10_000))
+        monkeypatch.setattr("rtsearch.search.kdtree.time.perf_counter", lambda t=ticks: float(next(t)))
+        found = tree.search(queries, 8, exact=True, deadline_s=looks)
+        np.testing.assert_allclose(found.distance[found.proved], wanted[found.proved], rtol=1e-6)
+    assert 0 < found.proved.sum() < len(queries)
+
+
+def test_the_watch_sees_a_recall_that_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    vectors, queries = clustered(9000, 12), clustered(200, 12, seed=1)
+    tree = KDTree.build(vectors)
+    distance, _ = tree.query(queries, 8, exact=True)
+    kept, lost = RecallWatch(tree, every=3, report=10), RecallWatch(tree, every=1)
+    assert np.isnan(kept.recall)
+    with caplog.at_level(logging.INFO):
+        for part in np.split(np.arange(200), 10):
+            kept.see(queries[part], distance[part])
+    assert kept.recall == 1
+    assert len(caplog.records) == 6
+    worse = distance.copy()
+    worse[:, 6:] *= 2
+    lost.see(queries, worse)
+    assert 0.7 < lost.recall < 0.8
+
+
+def test_warming_up_compiles_all_that_a_query_needs() -> None:
+    from rtsearch.search import query_kernels
+
+    warm_up(7, 3)
+    before = len(query_kernels.search.signatures)
+    vectors = clustered(3000, 9)
+    frozen = vectors.copy()
+    frozen.flags.writeable = False
+    tree = KDTree.build(frozen)
+    for queries in (vectors[:2], frozen[:5], np.asfortranarray(vectors), vectors.astype(np.float64)):
+        tree.query(queries, 4)
+        tree.search(queries, 4, exact=True, near=tree.query(queries, 4)[1], deadline_s=1)
+    assert len(query_kernels.search.signatures) == before
