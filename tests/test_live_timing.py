@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +117,6 @@ def test_a_frame_is_shown_with_its_own_boxes(index: SearchIndex) -> None:
         assert scene.detections.xyxy[0, 0] == 10 + 3 * (scene.frame.id % 80)
 
 
-@pytest.fixture
-def _options_of_streams() -> Iterator[None]:
-    """OpenCV takes them from the environment, where they would spoil files that other tests open."""
-    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
-    before = os.environ.get(name)
-    yield
-    os.environ.pop(name, None)
-    if before is not None:
-        os.environ[name] = before
-
-
-@pytest.mark.usefixtures("_options_of_streams")
 def test_a_stream_is_shown_with_its_own_boxes(index: SearchIndex) -> None:
     screen = Watcher(lambda screen: len(screen.scenes) < 40)
     with MjpegServer(picture, fps=30) as server:

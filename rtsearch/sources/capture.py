@@ -28,9 +28,10 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Without nobuffer the pictures that FFmpeg looked at while opening are delivered late: 0.5 s behind after
-# opening a UDP stream, 0.03 s with it. It must not be set for files, which would lose their first pictures.
+# opening a UDP stream, 0.03 s with it. It must not be set for files, which would lose their first pictures:
+# so it stands in the environment only while a stream is opened, and nothing else is opened meanwhile.
 _STREAM_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer"
-_options_lock = threading.Lock()
+_opening = threading.Lock()
 
 # Decoding in one thread costs the least CPU: 2.2 ms per 720p H.264 frame against 2.9 with OpenCV's default,
 # and frame threads would add a delay of one frame each. Above Full HD one thread may be too slow.
@@ -57,27 +58,26 @@ def _time_limits(open_s: float) -> list[int]:
 def open_file(path: str, timeout_s: float) -> cv2.VideoCapture:
     """A capture on a video file, its URL, or an image sequence (``shot%04d.png``); check ``isOpened()``."""
     limits = _time_limits(timeout_s)
-    with _options_lock:
-        ours = os.environ.get(_OPTIONS) == _STREAM_OPTIONS
-        if ours:
-            del os.environ[_OPTIONS]
-        try:
-            capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [*limits, cv2.CAP_PROP_N_THREADS, 1])
-            pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
-            if pixels > _ONE_THREAD_MAX_PX:
-                capture.release()
-                capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, limits)
-        finally:
-            if ours:
-                os.environ[_OPTIONS] = _STREAM_OPTIONS
+    with _opening:
+        capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [*limits, cv2.CAP_PROP_N_THREADS, 1])
+        pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if pixels > _ONE_THREAD_MAX_PX:
+            capture.release()
+            capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, limits)
     return capture
 
 
 def open_stream(url: str, timeout_s: float) -> Capture:
     """A capture on a URL, given up after ``timeout_s``; check ``isOpened()``."""
-    with _options_lock:
+    with _opening:
+        ours = _OPTIONS not in os.environ
         os.environ.setdefault(_OPTIONS, _STREAM_OPTIONS)
-    capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*_time_limits(timeout_s), cv2.CAP_PROP_N_THREADS, 1])
+        try:
+            limits = _time_limits(timeout_s)
+            capture = cv2.VideoCapture(url, cv2.CAP_FFMPEG, [*limits, cv2.CAP_PROP_N_THREADS, 1])
+        finally:
+            if ours:
+                del os.environ[_OPTIONS]
     if url.lower().startswith("http") and capture.get(cv2.CAP_PROP_FOURCC) == cv2.VideoWriter.fourcc(*"MJPG"):
         return _JpegCapture(capture)
     return capture
