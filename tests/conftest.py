@@ -5,6 +5,7 @@ All of it is made once per session and only read by the tests; a test that chang
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -91,6 +92,15 @@ def own_library(library: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "own library"
     shutil.copytree(library, copy)
     return copy
+
+
+@pytest.fixture(autouse=True)
+def _log_stays_as_it_was() -> Iterator[None]:
+    """A command that runs in this process switches the log on; other tests look at what is printed."""
+    log = logging.getLogger("rtsearch")
+    before = list(log.handlers)
+    yield
+    log.handlers[:] = before
 
 
 @pytest.fixture
