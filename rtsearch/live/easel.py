@@ -14,7 +14,7 @@ from rtsearch.records import Frame, Scene, U8Array
 from rtsearch.render import Painter, lay_out
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["Crops", "Easel", "visible_strips"]
+__all__ = ["Crops", "Easel", "moved", "visible_strips"]
 
 Crops = tuple[tuple[U8Array | None, ...], ...]
 
