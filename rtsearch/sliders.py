@@ -21,6 +21,7 @@ _ROW_PX = 36
 _MARGIN_PX = 14
 _INK: Colour = (232, 232, 232)
 _TRACK: Colour = (84, 84, 84)
+_EDGE: Colour = (58, 58, 58)
 _KNOB: Colour = (80, 175, 255)
 
 
@@ -59,7 +60,8 @@ def draw_sliders(picture: U8Array, xy: tuple[int, int], values: Sequence[float])
     """Draw the panel with its top left corner at ``xy``; one value per slider."""
     x, y = xy
     panel = picture[y : y + PANEL_WH[1], x : x + PANEL_WH[0]]
-    panel[:] = panel // 4 + np.uint8(20)
+    panel[:] = panel // 8 + np.uint8(18)
+    cv2.rectangle(picture, (x, y), (x + PANEL_WH[0] - 1, y + PANEL_WH[1] - 1), _EDGE, 1)
     for i, (slider, value) in enumerate(zip(SLIDERS, values, strict=True)):
         top = y + 6 + i * _ROW_PX
         text = f"{value:.2f}" if slider.step < 1 else f"{value:.0f}"

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _ESCAPE = 27
 _INK: Colour = (232, 232, 232)
 _ACCENT: Colour = (80, 175, 255)
+_EDGE: Colour = (58, 58, 58)
 HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
@@ -198,7 +199,7 @@ def _draw_help(picture: U8Array) -> None:
     height = line_px * len(HELP) + 28
     y, x = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     box = picture[y : y + height, x : x + width]
-    box[:] = box // 5 + 14
+    _darken(box)
     for i, (keys, does) in enumerate(HELP):
         draw_text(picture, keys, (x + 22, y + 14 + i * line_px), 17, _ACCENT)
         draw_text(picture, does, (x + 110, y + 14 + i * line_px), 17, _INK)
@@ -208,5 +209,11 @@ def _draw_banner(picture: U8Array, text: str) -> None:
     width, height = text_wh(text, 20)
     x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - 34
     box = picture[y - 8 : y + height + 8, max(0, x - 22) : x + width + 22]
-    box[:] = box // 5 + 14
+    _darken(box)
     draw_text(picture, text, (x, y), 20, _INK)
+
+
+def _darken(box: U8Array) -> None:
+    """A ground for text, with an edge that shows on any picture."""
+    box[:] = box // 6 + 14
+    cv2.rectangle(box, (0, 0), (box.shape[1] - 1, box.shape[0] - 1), _EDGE, 1)

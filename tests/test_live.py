@@ -22,7 +22,7 @@ from rtsearch.index import SearchIndex, open_index
 from rtsearch.library import Library
 from rtsearch.live import Controls, Outputs, library_photos, play
 from rtsearch.records import Frame
-from rtsearch.sources import Source, open_source
+from rtsearch.sources import Paced, Source, open_source
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -212,7 +212,7 @@ def test_a_live_source_drops_the_oldest_and_counts_them(blob_index, tmp_path, sl
     assert report.frames_shown == len(shown) == 100 - report.dropped
     assert shown == sorted(set(shown))
     assert shown[-1] == 99  # the newest is never the one that goes
-    assert any("frames dropped" in note for note in screen.scenes[-1].notes)
+    assert any("frames dropped: " in note for note in screen.scenes[-1].notes)
 
 
 def test_frames_that_a_source_left_out_are_counted(blob_index):
@@ -221,6 +221,31 @@ def test_frames_that_a_source_left_out_are_counted(blob_index):
 
 
 # Controls --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("paced", [False, True])
+def test_the_last_photo_stays_until_the_user_leaves(blob_index, tmp_path, paced):
+    for i in (1, 2):
+        (tmp_path / f"{i}.png").write_bytes(cv2.imencode(".png", blobs.draw(i))[1].tobytes())
+    live = load_settings(None, ["live.random_s=0.05"]).live
+    source = open_source(str(tmp_path), live)
+    pumps = []
+
+    def goes_on(screen: Watcher) -> bool:
+        pumps.append(len(screen.scenes) > 0 and screen.scenes[-1].frame.id == 1)
+        return sum(pumps) < 20
+
+    screen = Watcher(goes_on)
+    report = run(Paced(source) if paced else source, blob_index, Outputs(screen=screen))
+    assert report.frames_shown == 2
+    assert sum(pumps) == 20
+    assert all(crop is not None for row in screen.scenes[-1].thumbs for crop in row)
+
+
+def test_a_photo_without_a_window_ends_by_itself(blob_index, tmp_path):
+    (tmp_path / "1.png").write_bytes(cv2.imencode(".png", blobs.draw(1))[1].tobytes())
+    source = open_source(str(tmp_path / "1.png"), SETTINGS.live)
+    assert run(source, blob_index, Outputs(record=tmp_path / "o.jsonl")).frames_shown == 1
 
 
 def test_the_user_leaves(blob_index):

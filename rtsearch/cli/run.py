@@ -121,9 +121,9 @@ def play_source(
         )
         stack.callback(opened.close)
         problem = _no_window(headless)
-        if _is_slides(opened.fps):  # there is time to see them as the library saw its photos
+        if opened.slides:  # there is time to see them as the library saw its photos
             pipeline.detector.cut_padding = False
-        paced = not opened.live and (realtime or (not problem and _is_slides(opened.fps)))
+        paced = not opened.live and (realtime or (not problem and opened.slides))
         player = Paced(opened) if paced else opened
         screen = stack.enter_context(_window(controls)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
@@ -167,11 +167,6 @@ def _no_window(headless: bool) -> str:
     if problem:
         tell(f"{problem}: running without a window")
     return problem
-
-
-def _is_slides(fps: float | None) -> bool:
-    """Slides in a window keep their pace; a video is seen frame by frame unless asked else."""
-    return fps is not None and fps < 1
 
 
 def _keep_apart(spec: str, out: Path | None, record: Path | None) -> None:

@@ -29,7 +29,7 @@ from rtsearch.ahead import Ahead, stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.errors import RtsearchError, StageError
 from rtsearch.index import SearchIndex
-from rtsearch.live.contract import Controls, LiveReport, Outputs
+from rtsearch.live.contract import Controls, LiveReport, Outputs, Screen
 from rtsearch.live.easel import Crops, Easel, moved, visible_strips
 from rtsearch.live.loader import Loader
 from rtsearch.live.steady import Steadied, Steady
@@ -166,7 +166,15 @@ class _Player:
                     continue
                 self._finish(result, video, record)
                 progress(self._shown)
+            else:
+                self._let_look(screen)
         return self._report()
+
+    def _let_look(self, screen: Screen | None) -> None:
+        """The last photo stays until the user leaves; a window that closes by itself shows nothing."""
+        while screen is not None and self._source.slides and not self._halt.is_set() and screen.pump():
+            self._halt.wait(_PUMP_S)
+            self._show_better()
 
     def _open_outputs(self, stack: contextlib.ExitStack) -> tuple[VideoRecorder | None, JsonlRecorder | None]:
         outputs, video, record = self._outputs, None, None
@@ -328,10 +336,11 @@ class _Player:
         notes = [
             Path(self._source.name).name or self._source.name,
             f"{len(self._index):,} objects from {library.photo_count:,} photos",
-            f"{self._meter.fps():.1f} frames/s    {latency['p50']:.0f} ms",
         ]
+        if (fps := self._meter.fps()) > 0:
+            notes.append(f"{fps:.1f} frames/s    {latency['p50']:.0f} ms")
         if self._dropped():
-            notes.append(f"{self._dropped():,} frames dropped")
+            notes.append(f"frames dropped: {self._dropped():,}")
         if self._source.status != "ok":
             notes.append("connection lost, trying again")
         return tuple(notes)

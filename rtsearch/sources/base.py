@@ -23,6 +23,7 @@ class Source(ABC):
         live: True where pictures come by themselves and the newest counts (camera, stream, screen); False
         where
             the source waits for whoever reads it, so that every picture is seen (file, photo, folder).
+        slides: True where each picture is there to be looked at, for seconds (photos).
         name: what to call it on the screen and in messages; passwords are masked.
         fps: nominal frames per second, or None.
         frames: how many frames there are, as the container promises, or None.
@@ -30,6 +31,7 @@ class Source(ABC):
     """
 
     live: bool = False
+    slides: bool = False
 
     def __init__(
         self, name: str, *, fps: float | None = None, frames: int | None = None, wh: tuple[int, int] = (0, 0)

@@ -52,6 +52,8 @@ class Photos(Source):
         SourceError: not one of them can be read.
     """
 
+    slides = True
+
     def __init__(
         self,
         name: str,

@@ -1,0 +1,330 @@
+"""The window: opened on a screen in memory, driven with keys and mouse, looked at in screenshots."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rtsearch.render import PALETTE
+from rtsearch.sliders import PANEL_WH, SLIDERS
+from rtsearch.window import HELP, display_problem
+
+SCREEN_WH = (1600, 900)
+WINDOW_WH = (1280, 720)
+PANEL_XY = (WINDOW_WH[0] - PANEL_WH[0] - 8, 8)
+KNOB = (80, 175, 255)
+INK = (232, 232, 232)
+TOOLS = ("Xvfb", "xdotool", "ffmpeg")
+WAIT_S = 30
+
+# Whether there is a display --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("display", "wayland", "problem"),
+    [
+        (None, None, "there is no display"),
+        ("", None, "there is no display"),
+        (":987", None, "the display :987 does not answer"),
+        (":987.0", None, "the display :987.0 does not answer"),
+        ("nonsense", None, "the display nonsense does not answer"),
+        (":", None, "the display : does not answer"),
+        ("localhost:987", None, "the display localhost:987 does not answer"),
+        (None, "wayland-0", ""),
+    ],
+)
+def test_displays_that_are_not_there(monkeypatch, display, wayland, problem):
+    for name, value in (("DISPLAY", display), ("WAYLAND_DISPLAY", wayland)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert display_problem() == problem
+
+
+def test_a_display_that_listens(monkeypatch, tmp_path):
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":986")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0/tmp/.X11-unix/X986")
+        server.listen(1)
+        assert display_problem() == ""
+
+
+# A screen, a window on it ----------------------------------------------------------------------------------
+
+
+class Screen:
+    """A display in memory: keys, mouse, screenshots."""
+
+    def __init__(self, display: str) -> None:
+        self.display = display
+        self.environment = {**os.environ, "DISPLAY": display}
+        self.environment.pop("WAYLAND_DISPLAY", None)
+
+    def call(self, *command: object) -> str:
+        done = subprocess.run(
+            [str(part) for part in command],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            env=self.environment,
+        )
+        return done.stdout
+
+    def key(self, name: str) -> None:
+        self.call("xdotool", "key", name)
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        middle = ((start[0] + end[0]) // 2, (start[1] + end[1]) // 2)
+        self.call("xdotool", "mousemove", *start, "mousedown", 1)
+        for x, y in (middle, end):
+            time.sleep(0.1)
+            self.call("xdotool", "mousemove", x, y)
+        time.sleep(0.1)
+        self.call("xdotool", "mouseup", 1)
+
+    def shot(self) -> np.ndarray:
+        """What the screen shows, (h, w, 3) BGR."""
+        grab = ["ffmpeg", "-v", "error", "-f", "x11grab", "-draw_mouse", "0"]
+        grab += ["-video_size", "x".join(map(str, SCREEN_WH)), "-i", self.display, "-frames:v", "1"]
+        grab += ["-f", "rawvideo", "-pix_fmt", "bgr24", "-"]
+        done = subprocess.run(grab, check=True, capture_output=True, timeout=WAIT_S)
+        return np.frombuffer(done.stdout, np.uint8).reshape(SCREEN_WH[1], SCREEN_WH[0], 3)
+
+    def until(self, holds: Callable[[np.ndarray], bool]) -> np.ndarray:
+        """The first screenshot of which something holds."""
+        deadline_s = time.monotonic() + WAIT_S
+        while True:
+            shot = self.shot()
+            if holds(shot):
+                return shot
+            if time.monotonic() > deadline_s:
+                path = Path(os.environ.get("TMPDIR", "/tmp")) / "rtsearch-window-test.png"
+                cv2.imwrite(str(path), shot)
+                raise AssertionError(f"it never came to that; the last screenshot is {path}")
+            time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Screen]:
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: apt install {' '.join(tool.lower() for tool in TOOLS)}")
+    reads, writes = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writes), "-screen", "0", f"{SCREEN_WH[0]}x{SCREEN_WH[1]}x24"]
+    server = subprocess.Popen(
+        [*command, "-nolisten", "tcp"], pass_fds=[writes], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    os.close(writes)
+    try:
+        with os.fdopen(reads) as said:
+            number = said.readline().strip()  # Xvfb chooses a free one, and says so when it is ready
+        if not number:
+            pytest.skip("Xvfb does not start here")
+        yield Screen(f":{number}")
+    finally:
+        server.terminate()
+        server.wait(WAIT_S)
+
+
+class Run:
+    """``rtsearch run`` with a window on a screen."""
+
+    def __init__(self, screen: Screen, folder: Path, *args: object) -> None:
+        command = [Path(sys.executable).parent / "rtsearch", "run", *args, "--json"]
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=folder,
+            env=screen.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def end(self) -> dict:
+        """The report of a run that ends by itself."""
+        out, err = self.process.communicate(timeout=WAIT_S)
+        assert self.process.returncode == 0, err
+        assert "Traceback" not in err
+        return json.loads(out)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+# What screenshots show -------------------------------------------------------------------------------------
+
+
+def is_there(shot: np.ndarray) -> bool:
+    """Sliders, and a strip: the first picture has come."""
+    return knob_x(shot, 0) is not None and bool(strip_tops(shot))
+
+
+def knob_x(shot: np.ndarray, row: int) -> int | None:
+    """Where the knob of a slider stands."""
+    y = PANEL_XY[1] + 6 + row * 36 + 20  # above the line, so that only the knob is met
+    columns = np.flatnonzero((shot[y, : WINDOW_WH[0]] == KNOB).all(1))
+    inside = columns[columns >= PANEL_XY[0]]
+    return int(inside.mean().round()) if len(inside) else None
+
+
+def knob_place(row: int, value: float) -> tuple[int, int]:
+    slider = SLIDERS[row]
+    share = (value - slider.low) / (slider.high - slider.low)
+    return round(PANEL_XY[0] + 14 + share * (PANEL_WH[0] - 28)), PANEL_XY[1] + 6 + row * 36 + 25
+
+
+def strip_tops(shot: np.ndarray) -> list[int]:
+    """Upper edges of the strips, by the bars of their objects' colours."""
+    bar = [tuple(colour) in PALETTE for colour in shot[200 : WINDOW_WH[1], 2].tolist()]
+    return [200 + y for y in range(len(bar) - 20) if all(bar[y : y + 20]) and not (y and bar[y - 1])]
+
+
+def strip_height(shot: np.ndarray) -> int:
+    top = strip_tops(shot)[0]
+    colour = shot[top, 2]
+    return int((~(shot[top:, 2] == colour).all(1)).argmax())
+
+
+def help_is_shown(shot: np.ndarray) -> bool:
+    """The keys of the help, in their own colour, in the middle of the window."""
+    middle = shot[250:470, 500:620].astype(int)
+    return int((np.abs(middle - KNOB).max(2) < 12).sum()) > 10 * len(HELP)
+
+
+def banner_is_shown(shot: np.ndarray) -> bool:
+    area = shot[WINDOW_WH[1] - 60 : WINDOW_WH[1] - 20, 560:720].astype(int)
+    return int((np.abs(area - INK).max(2) < 12).sum()) > 60
+
+
+@pytest.fixture
+def paused(screen: Screen, library: Path, clip: Path, tmp_path: Path) -> Iterator[Run]:
+    """A run of the real clip, paused at a picture with a strip."""
+    options = ["--set", "detect.whole_image=true", "--realtime"]
+    with Run(screen, tmp_path, library, "--source", clip, *options) as run:
+        screen.until(is_there)
+        screen.key("space")
+        screen.until(banner_is_shown)
+        yield run
+
+
+@pytest.mark.window
+def test_the_picture_has_its_parts(screen, paused):
+    shot = screen.shot()
+    assert (shot[: WINDOW_WH[1], WINDOW_WH[0] :] == 0).all()  # the screen beyond the window
+    frame = shot[:200, :300]
+    assert frame.std() > 20  # a photograph, not a plane
+    notes = shot[:200, 480:940].astype(int)
+    assert (np.abs(notes - INK).max(2) < 12).sum() > 50
+    tops = strip_tops(shot)
+    assert tops[0] == 202
+    assert strip_height(shot) == 76
+    assert shot[202:278, 112:300].std() > 15  # crops
+    for row, slider in enumerate(SLIDERS):
+        value = {
+            "threshold": 0.3,
+            "max overlap": 0.5,
+            "header height": 200,
+            "thumb height": 76,
+            "results": 16,
+        }
+        assert abs(knob_x(shot, row) - knob_place(row, value[slider.label])[0]) <= 1
+    screen.key("q")
+    report = paused.end()
+    assert 0 < report["frames_shown"] < 250
+
+
+@pytest.mark.window
+def test_keys(screen, paused):
+    before = screen.shot()
+    screen.key("h")
+    screen.until(help_is_shown)
+    screen.key("h")
+    screen.until(lambda shot: not help_is_shown(shot))
+    screen.key("c")
+    hidden = screen.until(lambda shot: knob_x(shot, 0) is None)
+    np.testing.assert_array_equal(hidden[202:600], before[202:600])  # still paused
+    screen.key("c")
+    screen.until(lambda shot: knob_x(shot, 0) is not None)
+    screen.key("s")
+    deadline_s = time.monotonic() + WAIT_S
+    while not (saved := list(paused.folder.glob("rtsearch-*.png"))) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    picture = None
+    while picture is None and time.monotonic() < deadline_s:
+        picture = cv2.imread(str(saved[0]))
+    assert picture.shape == (WINDOW_WH[1], WINDOW_WH[0], 3)
+    np.testing.assert_array_equal(picture[:600, : PANEL_XY[0]], before[:600, : PANEL_XY[0]])
+    assert knob_x(picture, 0) is None  # the picture, not the controls on it
+    screen.key("space")
+    screen.until(lambda shot: not banner_is_shown(shot) and (shot[:200, :300] != before[:200, :300]).any())
+    screen.key("Escape")
+    assert paused.end()["frames_shown"] < 250
+
+
+@pytest.mark.window
+def test_sliders_are_dragged_with_the_mouse(screen, paused):
+    before = screen.shot()
+    screen.drag(knob_place(3, 76), knob_place(3, 150))
+    screen.until(lambda shot: abs(knob_x(shot, 3) - knob_place(3, 150)[0]) <= 2)
+    screen.drag(knob_place(2, 200), (WINDOW_WH[0] - 1, 600))  # beyond the panel: to the end of its range
+    shot = screen.until(lambda shot: abs(knob_x(shot, 2) - knob_place(2, 480)[0]) <= 2)
+    for row in (0, 1, 4):
+        assert knob_x(shot, row) == knob_x(before, row)
+    screen.key("space")
+    changed = screen.until(lambda shot: strip_tops(shot)[:1] == [482])
+    assert abs(strip_height(changed) - 150) <= 2
+    screen.key("q")
+    paused.end()
+
+
+@pytest.mark.window
+def test_full_screen_and_back(screen, paused):
+    """Without a window manager nothing grows; with one it may. Either way the window stays usable."""
+    screen.key("f")
+    screen.key("h")
+    screen.key("f")
+    screen.key("h")
+    shot = screen.until(lambda shot: not help_is_shown(shot) and bool(strip_tops(shot)))
+    assert banner_is_shown(shot)
+    screen.key("q")
+    paused.end()
+
+
+@pytest.mark.window
+def test_the_clip_ends_and_so_does_the_window(screen, library, clip, tmp_path):
+    with Run(screen, tmp_path, library, "--source", clip) as run:
+        report = run.end()
+    assert (report["frames_in"], report["frames_shown"], report["dropped"]) == (250, 250, 0)
+    assert {"draw", "show"} <= report["stage_ms"].keys()
+    assert (screen.shot() == 0).all()
+
+
+@pytest.mark.window
+def test_a_photo_stays_until_the_user_leaves(screen, library, photos, tmp_path):
+    with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png") as run:
+        screen.until(is_there)
+        time.sleep(1)
+        shot = screen.shot()
+        assert is_there(shot)
+        assert len(strip_tops(shot)) == 2  # a cup on a table
+        screen.key("q")
+        assert run.end()["frames_shown"] == 1
