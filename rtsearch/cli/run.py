@@ -54,7 +54,11 @@ def run(
     ] = None,
     realtime: Annotated[
         bool,
-        typer.Option("--realtime", help="Play a file at its own speed and drop frames that come too late."),
+        typer.Option(
+            "--realtime",
+            help="Play a file at its own speed and drop frames that come too late. A window without --out "
+            "and --record does so anyway; else every frame is seen, however long it takes.",
+        ),
     ] = False,
     photos: Annotated[
         Path | None,
@@ -123,7 +127,8 @@ def play_source(
         problem = _no_window(headless)
         if opened.slides:  # there is time to see them as the library saw its photos
             pipeline.detector.cut_padding = False
-        paced = not opened.live and (realtime or (not problem and opened.slides))
+        watched = not problem and out is None and record is None
+        paced = not opened.live and (realtime or watched or (not problem and opened.slides))
         player = Paced(opened) if paced else opened
         screen = stack.enter_context(_window(controls)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
