@@ -61,7 +61,7 @@ class KDTree:
         self._calibration = calibration
         self._handle = handle_of(arrays)
         self._size = int(np.count_nonzero(arrays.norm < PAD))
-        self._dim = int(arrays.vector.shape[1])
+        self._stored, self._dim = (int(length) for length in arrays.vector.shape)
         # None compiles the processor's instructions, True plain loops; see kernels.score.
         self._plain = True if instructions() == "plain" else None
         self._exact = self._plan(EXACT)
@@ -136,7 +136,7 @@ class KDTree:
     @property
     def removed(self) -> int:
         """Rows that are stored, but marked as removed."""
-        return len(self._arrays.row) - self._size
+        return self._stored - self._size
 
     @property
     def nbytes(self) -> int:
@@ -306,7 +306,7 @@ class KDTree:
         m = len(queries)
         shape = (m, k if type(k) is int and k > 0 else _checked_k(k))
         distance, row, proved = np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(m, np.bool_)
-        if shape[1] == 0 or len(self._arrays.row) == 0:
+        if shape[1] == 0 or self._stored == 0:
             distance.fill(np.inf)
             row.fill(-1)
             proved.fill(True)

@@ -221,6 +221,17 @@ def _prefetch_leaf(tree, leaf):
 
 
 @inlined
+def _prefetch_vectors(tree, work, count):
+    """Ask for the vectors and row numbers of the points kept so far."""
+    row_bytes = np.int64(4 * work.query.size)
+    for position in work.item[:count]:
+        start = position * row_bytes
+        for offset in range(start, start + row_bytes, 64):
+            prefetch(tree.vector, offset)
+        prefetch(tree.row, np.int64(4) * position)
+
+
+@inlined
 def _scan_block(plain, tree, work, scale, block, limit, count):
     """Append the points of a block whose scores lie below the limit; return the new count."""
     point = tree.block_point[block]
@@ -240,13 +251,17 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted, limit):
     room = work.value.size - 2 * BLOCK
     count = 0
     first = _score_leaves(plain, tree, work, scale, groups)
-    for leaf in work.near_item[: _near_leaves(plain, tree, work, groups, first)]:
+    near = _near_leaves(plain, tree, work, groups, first)
+    for t in range(near):
+        leaf = work.near_item[t]
+        _prefetch_leaf(tree, work.near_item[min(t + 3, near - 1)])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
                 count, limit = shrink(plain, work.value, work.item, count, wanted)
     if count > wanted:
         count, limit = shrink(plain, work.value, work.item, count, wanted)
+    _prefetch_vectors(tree, work, count)  # most of these come to be re-ranked
     reach = min(ratio * (limit + base) - base, FAR)
     near = _near_leaves(plain, tree, work, groups, reach)
     _sort_roughly(work, near, reach)
@@ -256,8 +271,7 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted, limit):
         if work.leaf_value[t] + base > ratio * (limit + base):
             break
         leaf = work.leaf_item[t]
-        if t + 3 < near:
-            _prefetch_leaf(tree, work.leaf_item[t + 3])
+        _prefetch_leaf(tree, work.leaf_item[min(t + 3, near - 1)])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
@@ -293,11 +307,7 @@ def _consider(tree, work, position, found):
 @inlined
 def _rerank(tree, work, count, found):
     """Move the best of the kept points to the result list, by their float32 distances; return its length."""
-    row_bytes = np.int64(4 * work.query.size)
-    for t in range(count):
-        start = np.int64(work.item[t]) * row_bytes
-        for offset in range(start, start + row_bytes, 64):
-            prefetch(tree.vector, offset)
+    _prefetch_vectors(tree, work, count)
     for t in range(count):
         found = _consider(tree, work, work.item[t], found)
     return found
@@ -345,8 +355,7 @@ def _sweep(plain, tree, work, scoring, found, first, last):
         near = keep(plain, work.slot_value, tree.slot_leaf, at, limit, work.near_value, work.near_item, near)
     for t in range(near):
         leaf = work.near_item[t]
-        if t + 3 < near:
-            _prefetch_leaf(tree, work.near_item[t + 3])
+        _prefetch_leaf(tree, work.near_item[min(t + 3, near - 1)])
         if leaf >= 0:
             found = _sweep_leaf(plain, tree, work, leaf, scoring, found)
     return found
