@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -104,16 +105,23 @@ class Window:
     def pump(self) -> bool:
         """Handle keys; False once the user wants to leave or closed the window."""
         key = cv2.pollKey()
+        if self._picture is not None and not self._is_open():
+            return False  # looked at before anything is drawn: imshow would open it again
         if self._redraw and self._picture is not None:
             self._paint()
-        if key >= 0 and not self._on_key(key & 0xFF):
-            return False
-        return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1 or self._picture is None
+        return key < 0 or self._on_key(key & 0xFF)
 
     def close(self) -> None:
-        """Close the window."""
-        cv2.destroyWindow(self._title)
-        cv2.pollKey()  # the desktop learns of it only when events are looked after
+        """Close the window, if the user has not done so."""
+        with contextlib.suppress(cv2.error):  # what there is no longer cannot be closed
+            cv2.destroyWindow(self._title)
+            cv2.pollKey()  # the desktop learns of it only when events are looked after
+
+    def _is_open(self) -> bool:
+        try:
+            return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
+        except cv2.error:  # the last window is gone, and OpenCV's notion of windows with it
+            return False
 
     def _on_key(self, key: int) -> bool:
         actions: dict[int, Callable[[], None]] = {

@@ -328,3 +328,37 @@ def test_a_photo_stays_until_the_user_leaves(screen, library, photos, tmp_path):
         assert len(strip_tops(shot)) == 2  # a cup on a table
         screen.key("q")
         assert run.end()["frames_shown"] == 1
+
+
+CLOSED_BY_THE_USER = """
+import sys
+from pathlib import Path
+import cv2
+import numpy as np
+from rtsearch.config import Settings
+from rtsearch.live import Controls
+from rtsearch.window import Window
+
+settings = Settings()
+window = Window("closed", Controls(settings.detect, settings.show), Path.cwd())
+assert window.pump(), "nothing was shown yet"
+window.show(None, np.zeros((720, 1280, 3), np.uint8))
+assert window.pump(), "it is open"
+cv2.destroyWindow("closed")
+assert not window.pump(), "it is closed"
+window.close()
+print("well")
+"""
+
+
+@pytest.mark.window
+def test_a_window_that_the_user_closes(screen):
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_BY_THE_USER],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        env=screen.environment,
+    )
+    assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
