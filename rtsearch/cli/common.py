@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,6 +42,7 @@ __all__ = [
     "print_json",
     "settings_of",
     "tell",
+    "tell_if_slow",
 ]
 
 output = Console(highlight=False)
@@ -75,6 +77,19 @@ class _Telling(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         tell(record.getMessage(), "yellow")
+
+
+@contextlib.contextmanager
+def tell_if_slow(text: str, after_s: float = 3.0) -> Iterator[None]:
+    """Tell whoever sits at a terminal what is going on if the block takes longer: silence looks like a hang."""
+    timer = threading.Timer(after_s, tell, [text])
+    timer.daemon = True
+    if console.is_terminal:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def tell(text: str, style: str = "") -> None:

@@ -20,6 +20,7 @@ from rtsearch.cli.common import (
     print_json,
     settings_of,
     tell,
+    tell_if_slow,
 )
 from rtsearch.config import Settings
 
@@ -156,9 +157,10 @@ def open_library(
         threading.Thread(target=Tracker, name="import", daemon=True).start()
     with open_pipeline(settings, cut_padding=live) as pipeline:
         library.require(pipeline.feature_space)
-        index = open_index(library, settings, tell)
-        pipeline.warm_up()
-        index.warm_up(settings.show.results)
+        with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
+            index = open_index(library, settings, tell)
+            pipeline.warm_up()
+            index.warm_up(settings.show.results)
         yield pipeline, index
 
 
