@@ -81,10 +81,10 @@ class _Telling(logging.Handler):
 
 @contextlib.contextmanager
 def tell_if_slow(text: str, after_s: float = 3.0) -> Iterator[None]:
-    """Tell whoever sits at a terminal what is going on if the block takes longer: silence looks like a hang."""
+    """Tell a terminal what is going on if the block takes longer: silence looks like a hang."""
     timer = threading.Timer(after_s, tell, [text])
     timer.daemon = True
-    if console.is_terminal:
+    if _messages.is_terminal:
         timer.start()
     try:
         yield
