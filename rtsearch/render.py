@@ -124,7 +124,8 @@ class Painter:
         wanted: dict[int, _Strip] = {}
         for i, strip in enumerate(scene.strips):
             if strip < len(layout.strip_tops):
-                score = f"{scene.detections.score[i]:.0%}"
+                sure = scene.detections.label[i] >= 0  # a whole image was not found, it is simply there
+                score = f"{scene.detections.score[i]:.0%}" if sure else ""
                 wanted[strip] = _Strip((scene.names[i], score, colour_of(strip)), scene.thumbs[i])
         for strip in self._strips.keys() - wanted.keys():
             top = layout.header_height + _GAP_PX + strip * (layout.strip_height + _GAP_PX)
@@ -170,7 +171,8 @@ def _header(scene: Scene, header_wh: tuple[int, int]) -> U8Array:
         _box(view, boxes[i], colour_of(scene.strips[i]))
     taken: list[_Rectangle] = []
     for i in reversed(seen):  # the most confident has its label where it belongs, others make way
-        text = f"{scene.names[i]}: {scene.detections.score[i]:.2f}"
+        score = f": {scene.detections.score[i]:.2f}" if scene.detections.label[i] >= 0 else ""
+        text = f"{scene.names[i]}{score}"
         _tag(view, boxes[i], text, colour_of(scene.strips[i]), taken)
     return view
 
