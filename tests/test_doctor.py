@@ -1,0 +1,121 @@
+"""The check-up: what is there, what is missing, what to do; it never fails itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from rtsearch import doctor as doctor_module
+from rtsearch.cli import main
+from rtsearch.doctor import examine
+
+
+def found() -> dict[str, doctor_module.Finding]:
+    return {finding.name: finding for finding in examine()}
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    """A machine with nothing beyond what rtsearch needs."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setattr(doctor_module.ctypes.util, "find_library", lambda _name: None)
+    monkeypatch.setattr("rtsearch.sources.cameras", dict)
+    real = importlib.util.find_spec
+    optional = {"mss", "tensorrt", "tensorrt_rtx"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in optional else real(name))
+
+
+def test_everything_is_looked_at_and_said(model):
+    findings = found()
+    assert {"python", "cpu", "packages", "model", "display", "cameras", "ffmpeg", "gpu", "tensorrt"} <= set(
+        findings
+    )
+    for finding in findings.values():
+        assert finding.state in ("ok", "missing", "optional")
+        assert finding.what
+        assert finding.advice or finding.state == "ok"
+    assert findings["python"].what.startswith("3.")
+    assert findings["model"].state == "ok"
+    assert "AGPL-3.0" in findings["model"].what
+    assert importlib.metadata.version("numpy") in findings["packages"].what
+
+
+def test_a_bare_machine(bare):
+    findings = found()
+    assert {name for name, finding in findings.items() if finding.state == "missing"} == {"model"}
+    assert "rtsearch model pull yolo26n" in findings["model"].advice
+    assert findings["display"].what == "there is no display"
+    assert "--headless" in findings["display"].advice
+    assert findings["cameras"].what == "none found"
+    assert "apt install ffmpeg" in findings["ffmpeg"].advice
+
+
+def test_a_package_that_is_missing(monkeypatch):
+    real = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "onnx":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    finding = found()["packages"]
+    assert (finding.state, finding.what) == ("missing", "no onnx")
+
+
+def test_cameras_are_named(monkeypatch):
+    monkeypatch.setattr("rtsearch.sources.cameras", lambda: {"/dev/video0": "HD Webcam"})
+    assert found()["cameras"].what == "/dev/video0 (HD Webcam)"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_gpu(monkeypatch, fails):
+    def smi(command, **_options):
+        if fails:
+            raise subprocess.CalledProcessError(9, command)
+        return subprocess.CompletedProcess(command, 0, "NVIDIA L4, 580.1, 23034 MiB\n")
+
+    monkeypatch.setattr(doctor_module.ctypes.util, "find_library", lambda _name: "libcuda.so.1")
+    monkeypatch.setattr(doctor_module.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(doctor_module.subprocess, "run", smi)
+    finding = found()["gpu"]
+    if fails:
+        assert finding.state == "optional"
+        assert "nvidia-smi failed" in finding.what
+    else:
+        assert (finding.state, finding.what) == ("ok", "NVIDIA L4, 580.1, 23034 MiB")
+
+
+def call(monkeypatch, capfd, *args: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["rtsearch", "doctor", *args])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main()
+    out, err = capfd.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def test_the_command(model, monkeypatch, capfd):
+    code, out, err = call(monkeypatch, capfd)
+    assert (code, err) == (0, "")
+    assert "python" in out
+    assert "yolo26n" in out
+    code, out, err = call(monkeypatch, capfd, "--json")
+    assert (code, err, out.count("\n")) == (0, "", 1)
+    assert all({"name", "state", "what", "advice"} == finding.keys() for finding in json.loads(out))
+
+
+def test_the_command_where_something_is_missing(bare, monkeypatch, capfd):
+    code, out, _err = call(monkeypatch, capfd)
+    assert code == 2
+    assert "missing" in out
+    assert "rtsearch model pull yolo26n" in " ".join(out.split())

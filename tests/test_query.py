@@ -1,0 +1,98 @@
+"""One photo: its objects, their neighbours, the sheet."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import PhotoError
+from rtsearch.library import Library
+from rtsearch.query import query_photo, sheet
+from rtsearch.render import colour_of
+
+
+@pytest.fixture
+def ask(pipeline, index):
+    def call(photo, *overrides):
+        settings = load_settings(None, overrides)
+        pipeline.detector.settings = settings.detect
+        return query_photo(photo, pipeline, index, settings)
+
+    return call
+
+
+def test_a_photo_without_objects(ask, tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((60, 80, 3), 120, np.uint8))
+    answer = ask(tmp_path / "grey.png")
+    assert answer.objects == []
+    assert sheet(answer, Settings()).shape == (360, 1280, 3)
+
+
+def test_every_photo_of_the_library_finds_its_own_objects_first(ask, index, library, photos):
+    objects = own = 0
+    for path in Library.open(library).photos().path:
+        answer = ask(photos / path)
+        for item in answer.objects:
+            nearest = item["neighbours"][0]
+            objects += 1
+            near = nearest["distance"] < 0.01
+            own += near and nearest["photo"] == path and np.allclose(nearest["xyxy"], item["xyxy"], atol=0.2)
+    assert objects == len(index)
+    assert own >= 0.99 * objects
+
+
+def test_objects_as_they_are_recorded(ask, photos):
+    answer = ask(photos / "skimage-astronaut.png", "show.results=7")
+    assert "person" in {item["label"] for item in answer.objects}
+    for i, item in enumerate(answer.objects):
+        assert list(item) == ["track", "xyxy", "label", "score", "neighbours"]
+        assert item["track"] == -1
+        assert len(item["neighbours"]) == 7
+        assert [near["distance"] for near in item["neighbours"]] == sorted(
+            near["distance"] for near in item["neighbours"]
+        )
+        assert item["label"] == answer.scene.names[i]
+    json.dumps(answer.objects)
+
+
+def test_exact_and_approximate_search_agree(ask, photos):
+    exact = ask(photos / "skimage-coffee.png", "search.exact=true")
+    near = ask(photos / "skimage-coffee.png")
+    for a, b in zip(exact.objects, near.objects, strict=True):
+        assert a["neighbours"][0] == b["neighbours"][0]
+
+
+def test_the_whole_image(ask, photos):
+    answer = ask(photos / "skimage-moon.png", "detect.whole_image=true", "detect.threshold=1")
+    (item,) = answer.objects
+    assert (item["label"], item["score"]) == ("whole image", 1)
+    assert item["xyxy"] == [0, 0, 512, 512]
+
+
+def test_the_sheet_is_high_enough_for_every_strip(ask, photos):
+    answer = ask(photos / "skimage-coffee.png", "detect.threshold=0.05", "detect.max_overlap=1")
+    strips = len(answer.objects)
+    assert strips >= 3
+    picture = sheet(answer, Settings())
+    assert picture.shape == (360 + 78 * strips, 1280, 3)
+    for i in range(strips):
+        top = 362 + 78 * i
+        assert tuple(picture[top + 38, 2]) == colour_of(i)
+        thumb = answer.scene.thumbs[i][0]
+        np.testing.assert_array_equal(picture[top : top + 76, 110 : 110 + thumb.shape[1]], thumb)
+
+
+def test_photos_that_cannot_be_read(ask, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    for name in ("text.jpg", "missing.jpg"):
+        with pytest.raises(PhotoError, match=name):
+            ask(tmp_path / name)
+
+
+def test_photos_that_are_too_large(ask, photos):
+    with pytest.raises(PhotoError, match="megapixels"):
+        ask(photos / "skimage-coffee.png", "analyze.max_photo_mp=0.1")
