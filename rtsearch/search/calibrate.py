@@ -21,7 +21,9 @@ _KS = (1, 5, 16, 100)
 _RATIOS = (0.5, 0.75, 0.95, 1.15, 1.4, 1.8, 2.5)
 _LEAVES = 600  # leaves whose groups are probed at ratio 1
 _QUERIES = 512
-_LARGE_K_QUERIES = 256  # a query with a large k costs more and tells more
+_SMALL_K = 16
+_LARGE_K_QUERIES = 256  # beyond _SMALL_K a query costs more and tells more
+_MOST_ASKED = 0.999
 _CAUTION = 1.0  # standard errors taken off a measured recall
 
 
@@ -100,17 +102,16 @@ def calibrate(queries: F32Array, n: int, groups: int, leaves: int, search: Searc
         share = min(1.0, _LEAVES * ratio**3 / leaves)
         efforts.append(Effort(min(groups, max(4, round(share * groups))), np.float32(ratio), False))
     recall = np.zeros((len(ks), len(efforts)), np.float32)
+    truth = _truth(queries, ks, search) if ks else queries
     for a, k in enumerate(ks):
-        some = queries if k < _LARGE_K_QUERIES // 4 else queries[:_LARGE_K_QUERIES]
-        truth = search(some, k + 1, EXACT)
+        some = queries[: _LARGE_K_QUERIES if k > _SMALL_K else None]
         # The query itself comes first, at distance 0, and does not count.
-        worst = truth[:, k:] * np.float32(1 + 1e-6)
+        worst = truth[: len(some), k : k + 1] * np.float32(1 + 1e-6)
         for b, effort in enumerate(efforts):
             found = search(some, k + 1, effort)
             share_found = (found[:, 1:] <= worst).mean(axis=1)
-            recall[a, b] = share_found.mean() - _CAUTION * share_found.std() / np.sqrt(len(some))
-            if share_found.mean() == 1:
-                recall[a, b:] = 1
+            recall[a, b:] = share_found.mean() - _CAUTION * share_found.std() / np.sqrt(len(some))
+            if recall[a, b] > _MOST_ASKED:
                 break
     return Calibration(
         np.array(ks, np.int32),
@@ -118,3 +119,12 @@ def calibrate(queries: F32Array, n: int, groups: int, leaves: int, search: Searc
         np.array([e.ratio for e in efforts], np.float32),
         np.maximum.accumulate(recall, axis=1),
     )
+
+
+def _truth(queries: F32Array, ks: list[int], search: Search) -> F32Array:
+    """Exact distances, as many as the largest k needs; only the first queries are asked for many."""
+    truth = np.full((len(queries), ks[-1] + 1), np.inf, np.float32)
+    truth[:_LARGE_K_QUERIES] = search(queries[:_LARGE_K_QUERIES], ks[-1] + 1, EXACT)
+    few = max(k for k in ks if k <= _SMALL_K) + 1
+    truth[_LARGE_K_QUERIES:, :few] = search(queries[_LARGE_K_QUERIES:], few, EXACT)
+    return truth

@@ -20,29 +20,33 @@ __all__ = ["bare_kernel", "inlined", "kernel"]
 _FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
 
 
-def _cache_folder() -> Path | None:
-    here = Path(__file__).parent
+def _cache_name() -> str:
     digest = hashlib.sha256()
-    for source in sorted(here.glob("*.py")):
+    for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
-    name = f"kernels-{digest.hexdigest()[:16]}"
-    chosen = [Path(config.CACHE_DIR)] if config.CACHE_DIR else [here / "__pycache__", _user_cache()]
-    for folder in chosen:
+    return f"kernels-{digest.hexdigest()[:16]}"
+
+
+def _cache_parents() -> list[Path]:
+    if config.CACHE_DIR:  # numba's own setting, NUMBA_CACHE_DIR
+        return [Path(config.CACHE_DIR)]
+    home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return [Path(__file__).parent / "__pycache__", Path(home) / "rtsearch"]
+
+
+def _writable_folder(parents: list[Path], name: str) -> Path | None:
+    """``name`` in the first of the parents that lets it be made and written to; None where none does."""
+    for parent in parents:
         try:
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (parent / name).mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
-        if os.access(folder / name, os.W_OK | os.X_OK):
-            return folder / name
+        if os.access(parent / name, os.W_OK | os.X_OK):
+            return parent / name
     return None
 
 
-def _user_cache() -> Path:
-    home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "rtsearch"
-
-
-_FOLDER = _cache_folder()
+_FOLDER = _writable_folder(_cache_parents(), _cache_name())
 
 
 def kernel(function: Any) -> Any:
