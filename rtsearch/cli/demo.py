@@ -28,11 +28,11 @@ def demo(
     override: Overrides = None,
 ) -> None:
     """Pull the network, analyse real photos, play a real clip, and write it all to a folder."""
-    from rtsearch.demo import demo_clip, gather_photos
+    from rtsearch.demo import copy_clip, gather_photos
 
     # Every frame then has a strip, also those in which the network knows nothing.
     settings = settings_of(config, ["detect.whole_image=true", *(override or ())])
-    clip = demo_clip()
+    clip = copy_clip(out)
     pull_model(settings.model.name)
     photos, lib = out / "photos", out / "library"
     tell(f"{gather_photos(photos, clip)} photos from installed packages in {photos}")
