@@ -78,7 +78,7 @@ def test_the_demo_twice(model, clip, tmp_path, monkeypatch, capfd):
     first, said = run_demo(monkeypatch, capfd, out)
     assert "there is no display: running without a window" in said
     assert {path.name for path in out.iterdir()} == {
-        *("photos", "library", "sheet.png", "live.mp4", "live.jsonl", "summary.json")
+        *("photos", "clip.mp4", "library", "sheet.png", "live.mp4", "live.jsonl", "summary.json")
     }
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert summary == first
