@@ -218,6 +218,8 @@ def test_a_warm_start_finds_at_least_as_much() -> None:
     warm = tree.search(queries, 8, recall=0.6, near=truth.row)
     np.testing.assert_allclose(warm.distance, truth.distance, rtol=1e-6)
     assert (cold.distance > truth.distance * 1.0001).any()
+    moved = tree.search(queries + np.float32(0.1), 8, recall=0.6, near=truth.row).distance
+    assert (moved <= tree.search(queries + np.float32(0.1), 8, recall=0.6).distance * 1.000001).all()
 
 
 def test_a_deadline_in_the_far_future_changes_nothing() -> None:

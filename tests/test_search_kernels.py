@@ -226,12 +226,12 @@ def test_trees_of_both_kinds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_exact(KDTree.build(vectors), vectors, vectors[:10], 10)
 
 
-AVX2 = """
+OLDER = """
 import numpy as np, sys
 sys.path.insert(0, "tests")
 import test_search_kernels as t
 from rtsearch.search.simd import instructions
-assert instructions() == "avx2", instructions()
+assert instructions() == sys.argv[1], instructions()
 for width in t.WIDTHS:
     t.test_scores(None, width)
     t.test_scores_below_a_limit_are_kept(None, width)
@@ -243,12 +243,14 @@ t.test_values_below_a_limit_are_kept(None)
 @pytest.mark.skipif(
     instructions() != "avx512vnni", reason="this processor has no newer instructions to leave out"
 )
-def test_older_instructions_on_a_newer_processor() -> None:
-    features = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+bmi,+bmi2,+cx16,+64bit"
-    environment = {**os.environ, "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": features}
+@pytest.mark.parametrize(
+    ("expected", "name", "more"), [("avx2", "haswell", ",+avx,+avx2,+fma"), ("any", "nehalem", "")]
+)
+def test_older_instructions_on_a_newer_processor(expected: str, name: str, more: str) -> None:
+    features = "+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+64bit" + more
     done = subprocess.run(
-        [sys.executable, "-c", AVX2],
-        env=environment,
+        [sys.executable, "-c", OLDER, expected],
+        env={**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features},
         cwd=Path(__file__).resolve().parents[1],
         capture_output=True,
         text=True,

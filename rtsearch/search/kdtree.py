@@ -31,6 +31,7 @@ LEAF_SIZE = 32  # half as many points cost more per leaf, twice as many more per
 _LARGEST = np.float32(1e15)  # the square of a larger number, summed over 1000 dimensions, is no float32
 _MOST_DIM = 1000
 _NEAR_NOTHING = np.empty((1 << 40, 0), np.int32)  # for any number of queries, in no memory
+_NO_PLACES = np.empty(0, np.int32)
 _AT_ONCE = 4  # queries between two looks at the clock
 _SLICE = 64  # slot blocks swept between two looks at the clock
 
@@ -186,11 +187,11 @@ class KDTree:
                 row -1 throughout.
         """
         clean = checked_vectors("queries", queries, self._dim)
-        plan = self._exact if exact else self._choose(k, recall)
-        positions = _NEAR_NOTHING if near is None else self._near_positions(near, len(clean))
+        plan = self._exact if exact else self._plans.get((k, recall)) or self._choose(k, recall)
+        rows = _NEAR_NOTHING if near is None else _checked_near(near, len(clean))
         if deadline_s is None:
-            return Result(*self._run(clean, k, plan, positions))
-        return self._search_until(clean, k, plan, positions, time.perf_counter() + deadline_s)
+            return Result(*self._run(clean, k, plan, rows))
+        return self._search_until(clean, k, plan, rows, time.perf_counter() + deadline_s)
 
     def _search_until(self, queries: F32Array, k: int, plan: Plan, near: I32Array, end_s: float) -> Result:
         m = len(queries)
@@ -210,8 +211,8 @@ class KDTree:
                 if result.proved[i] or time.perf_counter() >= end_s:
                     break
                 last = min(first + _SLICE, blocks)
-                known = self._near_positions(result.row[part], 1)
-                self._put(result, part, self._run(queries[part], k, (0, plan[1], first, last), known))
+                sweep = (0, plan[1], first, last)
+                self._put(result, part, self._run(queries[part], k, sweep, result.row[part]))
                 result.proved[i] = last == blocks
         return result
 
@@ -282,12 +283,6 @@ class KDTree:
             raise VectorError("rows: some of them are not in the tree")
         return positions
 
-    def _near_positions(self, rows: NDArray[np.integer[Any]], m: int) -> I32Array:
-        rows = np.asarray(rows)
-        if rows.ndim != 2 or len(rows) != m:
-            raise VectorError(f"near: expected ({m}, any) rows, got shape {rows.shape}")
-        return self._positions(rows)
-
     def _choose(self, k: int, recall: float) -> Plan:
         if not 0.5 <= recall <= 0.999:
             raise VectorError(f"recall: expected 0.5 to 0.999, got {recall}; ask for exact=True instead of 1")
@@ -313,8 +308,9 @@ class KDTree:
             sane = (np.abs(queries) <= _LARGEST).all()
         else:
             scratch = np.empty(self._scratch_bytes.get(shape[1]) or self._measure(shape[1]), np.uint8)
+            place = self._position_of_row if near.shape[1] else _NO_PLACES
             sane = query_kernels.search(
-                self._handle, self._plain, scratch, queries, near, plan, distance, row, proved
+                self._handle, self._plain, scratch, queries, near, place, plan, distance, row, proved
             )
         _refuse_unless(sane)
         return distance, row, proved
@@ -348,6 +344,15 @@ def _converted(name: str, vectors: NDArray[Any]) -> F32Array:
         raise VectorError(f"{name}: expected numbers, got {array.dtype}")
     with np.errstate(over="ignore"):  # a number too large for float32 becomes inf and is refused as such
         return np.array(array, np.float32, order="C", subok=False)
+
+
+def _checked_near(rows: NDArray[np.integer[Any]], m: int) -> I32Array:
+    array = np.asarray(rows)
+    if array.ndim != 2 or len(array) != m or array.dtype.kind not in "iu":
+        raise VectorError(f"near: expected ({m}, any) rows, got {array.dtype} {array.shape}")
+    flags = array.flags
+    clean = array.dtype == np.int32 and flags.c_contiguous and flags.writeable
+    return array if clean else np.array(array, np.int32, order="C")
 
 
 def _checked_k(k: int) -> int:

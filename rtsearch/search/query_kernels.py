@@ -241,15 +241,16 @@ def _scan_block(plain, tree, work, scale, block, limit, count):
 
 
 @bare_kernel
-def _scan(plain, tree, work, scoring, groups, ratio, wanted, limit):
+def _scan(plain, tree, work, scoring, groups, ratio, wanted):
     """Scan leaves nearest first; keep about the ``wanted`` best codes; return how many.
 
-    The nearest few lower the limit; then come those whose distance is at most ``ratio`` times the limit's,
+    The nearest few give a first limit; then come those whose distance is at most ``ratio`` times the limit's,
     until the falling limit ends it.
     """
     scale, base = scoring[0], scoring[1]
     room = work.value.size - 2 * BLOCK
     count = 0
+    limit = FAR
     first = _score_leaves(plain, tree, work, scale, groups)
     near = _near_leaves(plain, tree, work, groups, first)
     for t in range(near):
@@ -362,7 +363,7 @@ def _sweep(plain, tree, work, scoring, found, first, last):
 
 
 @bare_kernel
-def _answer(plain, tree, work, near, plan):
+def _answer(plain, tree, work, near, place, plan):
     """Fill the result list for one query; return its length, and whether every leaf was seen or ruled out."""
     probes, ratio, first, last = plan
     k = work.best_value.size
@@ -370,17 +371,12 @@ def _answer(plain, tree, work, near, plan):
     rotate(work.query, tree.centre, tree.axes, work.rotated)
     scoring = encode_query(work.rotated, tree.step[0], work.code)
     found = 0
-    for position in near:
-        if position >= 0:
-            found = _consider(tree, work, position, found)
+    for row in near:
+        if row >= 0 and row < place.size and place[row] >= 0:
+            found = _consider(tree, work, place[row], found)
     if probes:
-        limit = FAR
-        if found == k:
-            blur = np.float32(0.3) * tree.step[0] * np.sqrt(np.float32(work.query.size))
-            reach = np.sqrt(work.best_value[k - 1]) + scoring[2] + blur
-            limit = np.float32(0.5) * reach * reach - scoring[1]
         groups = _choose_groups(plain, tree, work, scoring[0], probes)
-        count = _scan(plain, tree, work, scoring, groups, ratio, wanted, limit)
+        count = _scan(plain, tree, work, scoring, groups, ratio, wanted)
         found = _rerank(tree, work, count, found)
         if found < k:
             first, last = 0, tree.slot_code.shape[0]
@@ -389,7 +385,7 @@ def _answer(plain, tree, work, near, plan):
 
 
 @kernel
-def search(handle, plain, scratch, queries, near, plan, distance, row, proved):
+def search(handle, plain, scratch, queries, near, place, plan, distance, row, proved):
     """Search for all queries (m, d) float32; fill distance, row (m, k) and proved (m,).
 
     Args:
@@ -397,7 +393,8 @@ def search(handle, plain, scratch, queries, near, plan, distance, row, proved):
         plain: None or True, see :func:`kernels.score`.
         scratch: uint8, as many as :func:`scratch_bytes` says.
         queries: (m, d) float32.
-        near: (m, any) int32, positions in ``vector`` that are likely near, -1 for none.
+        near: (m, any) int32, rows that are likely near; what is no row is passed over.
+        place: (any,) int32, position in ``vector`` of each row, -1 for none.
         plan: (groups to probe, stop ratio, first slot block to sweep, end of those); no group to probe leaves
             the approximate search out, an empty sweep leaves the answer unproved.
 
@@ -414,7 +411,7 @@ def search(handle, plain, scratch, queries, near, plan, distance, row, proved):
             sane &= abs(queries[i, j]) <= np.float32(1e15)
         if not sane:
             return False
-        found, proved[i] = _answer(plain, tree, work, near[i], plan)
+        found, proved[i] = _answer(plain, tree, work, near[i], place, plan)
         for t in range(k):
             if t < found:
                 distance[i, t] = np.sqrt(work.best_value[t])

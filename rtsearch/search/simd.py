@@ -4,9 +4,10 @@ A block holds 16 points whose coordinates are 7-bit codes, laid out so that four
 lie in 64 consecutive bytes. :func:`score_block` writes ``norm - scale * dot(code, query)`` of each point,
 which orders points as their distance to the query does, and returns a bit mask of those below a limit.
 
-The instructions follow from the processor that numba compiles for (``NUMBA_CPU_FEATURES`` counts):
-AVX-512 VNNI or AVX2 on x86-64. Everywhere else, and wherever ``RTSEARCH_SIMD=off`` is set, the kernels are
-compiled with :func:`kernels.plain_score_block`, an ordinary loop that gives the same integers.
+The instructions follow from the processor that numba compiles for (``NUMBA_CPU_FEATURES`` counts): AVX-512
+VNNI or AVX2 on x86-64, generic vector operations elsewhere. With ``RTSEARCH_SIMD=off`` the kernels are
+compiled with :func:`kernels.plain_score_block` and its like, ordinary loops that give the same integers: to
+compare with, and for processors that the others fail on.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _FAST = ("fast",)
 
 
 def instructions() -> str:
-    """Name the instructions that blocks are scored with: ``avx512vnni``, ``avx2`` or ``plain``."""
+    """Name what blocks are scored with: ``avx512vnni``, ``avx2``, ``any`` or, without vectors, ``plain``."""
     if os.environ.get("RTSEARCH_SIMD", "").lower() == "off":
         return "plain"
     return _vector_instructions()
@@ -53,7 +54,7 @@ def _vector_instructions() -> str:
         features = {name for name, there in llvm.get_host_cpu_features().items() if there}
     if {"avx512f", "avx512bw", "avx512vnni"} <= features:
         return "avx512vnni"
-    return "avx2" if "avx2" in features else "plain"
+    return "avx2" if "avx2" in features else "any"
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, value: Any, kind: Any) -> Any:
@@ -103,9 +104,24 @@ def _dot_avx2(builder: Any, codes: Any, factors: Any, total: Any) -> Any:
     return builder.add(total, both)
 
 
+def _dot_any(builder: Any, codes: Any, factors: Any, total: Any) -> Any:
+    """The same in operations that every processor with vectors has, a quarter of the bytes at a time."""
+    v16 = ir.VectorType(_I32, 16)
+    a, b = builder.bitcast(codes, v16), builder.bitcast(factors, v16)
+
+    def bits(count: int) -> Any:
+        return ir.Constant(v16, [count] * 16)
+
+    for byte in range(4):
+        code = builder.and_(builder.lshr(a, bits(8 * byte)), bits(255))
+        factor = builder.ashr(builder.shl(b, bits(24 - 8 * byte)), bits(24))
+        total = builder.add(total, builder.mul(code, factor))
+    return total
+
+
 def _sum_dots(builder: Any, row_bytes: Any, operands: Callable[[Any], tuple[Any, Any]]) -> Any:
     """<16 x float>: sum over a block of the dots of operands(i), i counting 64 bytes."""
-    dot = _dot_vnni if _vector_instructions() == "avx512vnni" else _dot_avx2
+    dot = {"avx512vnni": _dot_vnni, "avx2": _dot_avx2, "any": _dot_any}[_vector_instructions()]
     zero = ir.Constant(ir.VectorType(_I32, 16), [0] * 16)
     # Two chains of sums, so that one instruction need not wait for the one before.
     sums = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
