@@ -131,3 +131,14 @@ def rtsearch() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def demo_run(
+    rtsearch, model: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder in which ``rtsearch demo --json`` has run, and what it said."""
+    folder = tmp_path_factory.mktemp("demo of today")
+    done = rtsearch("demo", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done

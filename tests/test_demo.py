@@ -10,7 +10,6 @@ import cv2
 import pytest
 
 from rtsearch import demo as demo_module
-from rtsearch.cli import main
 from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.library import Library, check_library
@@ -61,22 +60,11 @@ def test_a_clip_that_cannot_be_read(tmp_path):
         gather_photos(tmp_path / "photos", tmp_path / "text.mp4")
 
 
-def run_demo(monkeypatch, capfd, out: Path) -> tuple[dict, str]:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(sys, "argv", ["rtsearch", "demo", "--out", str(out), "--json"])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capfd.readouterr()
-    assert not end.value.code, said.err
-    return json.loads(said.out), said.err
-
-
-def test_the_demo_twice(model, clip, tmp_path, monkeypatch, capfd):
-    out = tmp_path / "demo out"
-    first, said = run_demo(monkeypatch, capfd, out)
-    assert "there is no display: running without a window" in said
+def test_the_demo_twice(demo_run, rtsearch):
+    folder, done = demo_run
+    out = folder / "demo-out"
+    first = json.loads(done.stdout)
+    assert "there is no display: running without a window" in done.stderr
     assert {path.name for path in out.iterdir()} == {
         *("photos", "clip.mp4", "library", "sheet.png", "live.mp4", "live.jsonl", "summary.json")
     }
@@ -107,7 +95,9 @@ def test_the_demo_twice(model, clip, tmp_path, monkeypatch, capfd):
     assert sheet.shape[1] == 1280
     assert sheet[:360, :500].std() > 30
 
-    second, said = run_demo(monkeypatch, capfd, out)
-    assert "0 photos looked at" in said
+    again = rtsearch("demo", "--json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "0 photos looked at" in again.stderr
+    second = json.loads(again.stdout)
     assert second["library_objects"] == first["library_objects"]
     assert second["frames_shown"] == 250
