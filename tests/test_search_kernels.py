@@ -82,6 +82,16 @@ def test_box_distances(plain: bool | None, width: int) -> None:
     np.testing.assert_array_equal(out, naive.box_gaps(ends[0], ends[1], query))
 
 
+@pytest.mark.parametrize("d", [1, 3, 4, 5, 63, 200])
+def test_rotate(d: int) -> None:
+    rng = np.random.default_rng(d)
+    vector, centre = rng.normal(size=(2, d)).astype(np.float32)
+    axes = rng.normal(size=(d, d + 5)).astype(np.float32)
+    out = np.full(d + 5, 9, np.float32)
+    kernels.rotate(vector, centre, axes, out)
+    np.testing.assert_allclose(out, (vector - centre).astype(np.float64) @ axes, atol=1e-4)
+
+
 def test_codes_score_as_distances() -> None:
     rng = np.random.default_rng(0)
     points, query = rng.normal(size=(32, 24)).astype(np.float32), rng.normal(size=24).astype(np.float32)

@@ -32,12 +32,17 @@ ROUNDING = np.float32(2.0**-22)  # relative error of one rotated coordinate, per
 @bare_kernel
 def rotate(vector, centre, axes, out):
     """out = (vector - centre) @ axes. All float32; vector (d,), axes (d, w), out (w,)."""
-    for e in range(out.size):
-        out[e] = np.float32(0)
-    for j in range(vector.size):
-        x = vector[j] - centre[j]
+    out[:] = np.float32(0)
+    fours = vector.size // 4 * 4
+    for j in range(0, fours, 4):  # four at a time, so that sums wait for memory a quarter as often
+        a, b = vector[j] - centre[j], vector[j + 1] - centre[j + 1]
+        c, d = vector[j + 2] - centre[j + 2], vector[j + 3] - centre[j + 3]
         for e in range(out.size):
-            out[e] += x * axes[j, e]
+            out[e] += (a * axes[j, e] + b * axes[j + 1, e]) + (c * axes[j + 2, e] + d * axes[j + 3, e])
+    for j in range(fours, vector.size):
+        a = vector[j] - centre[j]
+        for e in range(out.size):
+            out[e] += a * axes[j, e]
 
 
 @bare_kernel
