@@ -109,6 +109,7 @@ def test_the_command(model, monkeypatch, capfd):
     assert (code, err) == (0, "")
     assert "python" in out
     assert "yolo26n" in out
+    assert "…" not in out  # nothing is cut off
     code, out, err = call(monkeypatch, capfd, "--json")
     assert (code, err, out.count("\n")) == (0, "", 1)
     assert all({"name", "state", "what", "advice"} == finding.keys() for finding in json.loads(out))

@@ -28,6 +28,8 @@ def doctor(as_json: JsonFlag = False) -> None:
         print_json([dataclasses.asdict(finding) for finding in findings])
     else:
         table = Table(box=None, show_header=False)
+        for _ in range(4):
+            table.add_column(overflow="fold")  # a path that is cut off helps nobody
         for finding in findings:
             what, advice = Text(finding.what), Text(finding.advice, "dim")
             table.add_row(_MARKS[finding.state], finding.name, what, advice)
