@@ -16,6 +16,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from commands import Done
 
 from rtsearch.config import Settings
 from rtsearch.demo import demo_clip, gather_photos
@@ -142,3 +143,47 @@ def demo_run(
     done = rtsearch("demo", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd, tmp_path) -> Callable[..., Done]:
+    """Runs a command in this process, without a display, in an empty folder."""
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    from rtsearch.cli import main
+
+    def call(*args: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["rtsearch", *map(str, args)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capfd.readouterr()
+        code = end.value.code
+        return Done(code if isinstance(code, int) else 0, out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def blob_index(tmp_path_factory: pytest.TempPathFactory):
+    """An index of photos 0..11, each with three rectangles."""
+    import blobs
+    import cv2
+    from playing import PHOTOS
+
+    from rtsearch.config import load_settings
+    from rtsearch.index import open_index
+    from rtsearch.library import Library
+
+    folder = tmp_path_factory.mktemp("blobs")
+    for i in range(PHOTOS):
+        path = folder / "photos" / f"{i:02d}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", blobs.draw(i))[1].tobytes())
+    blobs.run(folder / "photos", folder / "lib")
+    index = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
+    index.warm_up(5)
+    return index

@@ -1,0 +1,75 @@
+"""A source with given frames and a screen that keeps what it is shown: playing without a camera or window."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import blobs
+
+from rtsearch.config import load_settings
+from rtsearch.index import SearchIndex
+from rtsearch.live import Outputs, play
+from rtsearch.records import Frame
+from rtsearch.sources import Source
+
+PHOTOS = 12
+SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]"])
+
+
+class Given(Source):
+    """Frames of the blob photos, by number; ``before`` is called with each number."""
+
+    def __init__(
+        self,
+        numbers: list[int],
+        *,
+        live: bool = False,
+        every_s: float = 0,
+        before: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        super().__init__("given", fps=25.0, frames=len(numbers), wh=(160, 120))
+        self.live = live
+        self.closed = threading.Event()
+        self._numbers = iter(numbers)
+        self._every_s = every_s
+        self._before = before
+
+    def __next__(self) -> Frame:
+        number = next(self._numbers)
+        self._before(number)
+        if self.closed.wait(self._every_s) if self._every_s else self.closed.is_set():
+            raise StopIteration
+        return Frame(number, time.monotonic(), number / 25, blobs.draw(number % PHOTOS))
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Watcher:
+    """A screen that keeps what it was shown; ``pump`` answers by ``goes_on``."""
+
+    def __init__(self, goes_on: Callable[[Watcher], bool] = lambda _: True) -> None:
+        self.scenes = []
+        self.pictures = []
+        self.threads = set()
+        self._goes_on = goes_on
+
+    def show(self, scene, picture) -> None:
+        self.threads.add(threading.current_thread())
+        self.scenes.append(scene)
+        self.pictures.append(picture.copy())
+
+    def pump(self) -> bool:
+        return self._goes_on(self)
+
+
+def run(source: Source, index: SearchIndex, outputs: Outputs | None = None, pipeline=None, **more):
+    return play(source, pipeline or blobs.BlobPipeline(), index, SETTINGS, outputs or Outputs(), **more)
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

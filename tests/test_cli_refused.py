@@ -1,0 +1,299 @@
+"""Bad input on the command line: one line that names the thing and the way out, exit code 2, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import blobs
+import cv2
+import exports
+import numpy as np
+import onnx
+import pytest
+
+from rtsearch.library import library_lock
+
+
+@pytest.fixture(scope="module")
+def blob_photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("blob photos") / "photos"
+    blobs.write_photos(folder, 8)
+    return folder
+
+
+@pytest.fixture
+def blob_lib(blob_photos, tmp_path) -> Path:
+    """A library that no network of ours has made."""
+    blobs.run(blob_photos, tmp_path / "blobs.lib")
+    return tmp_path / "blobs.lib"
+
+
+# Libraries that are none -----------------------------------------------------------------------------------
+
+
+def commands_on(lib: Path, photo: Path, source: Path) -> list[list[object]]:
+    return [
+        ["run", lib, "--source", source, "--headless"],
+        ["query", lib, photo],
+        ["library", "info", lib],
+        ["library", "check", lib],
+        ["library", "rebuild", lib],
+        ["library", "export", lib, "--vectors", "v.npz"],
+        ["library", "map", lib, "--out", "m.png"],
+        ["library", "sheet", lib, "--out", "s.png"],
+    ]
+
+
+def _nothing(lib: Path) -> None:
+    pass
+
+
+def _a_file(lib: Path) -> None:
+    lib.write_bytes(b"x")
+
+
+def _text_as_manifest(lib: Path) -> None:
+    lib.mkdir()
+    (lib / "manifest.json").write_text("hello")
+
+
+def _foreign(lib: Path) -> None:
+    lib.mkdir()
+    (lib / "holiday.txt").write_text("sunny")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_nothing, "is missing; make a library with: rtsearch analyze"),
+        (Path.mkdir, "is empty"),
+        (_a_file, "no folder|not a folder|no library|not a library"),
+        (_foreign, "holds no library|not a library|no library"),
+        (_text_as_manifest, "manifest"),
+    ],
+)
+def test_folders_that_are_no_library(cli, tmp_path, photos, clip, make, message):
+    lib = tmp_path / "no lib"
+    make(lib)
+    before = sorted(lib.rglob("*")) if lib.is_dir() else lib.exists()
+    for command in commands_on(lib, photos / "skimage-coffee.png", clip):
+        complaint = cli(*command).complaint
+        assert re.search(message, complaint), complaint
+        assert "no lib" in complaint
+    assert (sorted(lib.rglob("*")) if lib.is_dir() else lib.exists()) == before
+
+
+def test_a_library_of_a_newer_version(cli, own_library, photos, clip):
+    manifest = own_library / "manifest.json"
+    document = json.loads(manifest.read_text())
+    (number,) = [key for key in document if "format" in key]
+    document[number] = 999
+    manifest.write_text(json.dumps(document))
+    for command in commands_on(own_library, photos / "skimage-coffee.png", clip):
+        assert re.search("newer|version", cli(*command).complaint)
+    assert re.search("newer|version", cli("analyze", photos, own_library).complaint)
+
+
+def test_a_library_of_another_feature_space(cli, blob_lib, blob_photos, photos, clip):
+    for command in (
+        ["run", blob_lib, "--source", clip, "--headless"],
+        ["query", blob_lib, photos / "skimage-coffee.png"],
+        ["analyze", blob_photos, blob_lib],
+    ):
+        assert 'model: "blobs", this run "yolo26n"' in cli(*command).complaint
+
+
+def test_a_library_without_objects(cli, tmp_path, clip):
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "grey.png"), np.full((60, 80, 3), 120, np.uint8))
+    assert cli("analyze", tmp_path / "photos", tmp_path / "lib").code == 0
+    assert cli("library", "info", tmp_path / "lib", "--json").json["objects"] == 0
+    complaint = cli("run", tmp_path / "lib", "--source", clip, "--headless").complaint
+    assert "holds no objects to search" in complaint
+
+
+def test_damage_is_found_named_and_repaired(cli, own_library, photos):
+    assert cli("library", "check", own_library).out == f"{own_library} is sound\n"
+    assert cli("library", "check", own_library, "--json").json == {"problems": []}
+    pack = next((own_library / "thumbs").iterdir())
+    data = bytearray(pack.read_bytes())
+    data[1000] ^= 1
+    pack.write_bytes(data)
+    done = cli("library", "check", own_library)
+    assert done.code == 2
+    assert done.out.startswith(f"damaged: thumbs/{pack.name}: ")
+    assert "analyze --repair" in done.err
+    (problem,) = cli("library", "check", own_library, "--json").json["problems"]
+    assert problem["file"] == f"thumbs/{pack.name}"
+    assert problem["photos"]
+    shutil.rmtree(own_library / "index")
+    repaired = cli("analyze", "--repair", photos, own_library)
+    assert repaired.code == 0
+    assert f"damaged: thumbs/{pack.name}" in repaired.err
+    assert cli("library", "check", own_library).code == 0
+
+
+def test_a_damaged_index_is_rebuilt_and_said(cli, own_library, photos):
+    (folder,) = (own_library / "index").iterdir()
+    (folder / "photo.npy").write_bytes(b"")
+    done = cli("query", own_library, photos / "skimage-coffee.png", "--json")
+    assert done.code == 0
+    assert "the index is built again" in done.err
+    assert done.json["objects"]
+
+
+def test_two_writers(cli, own_library, photos):
+    with library_lock(own_library):
+        assert "try again" in cli("analyze", photos, own_library).complaint
+        assert cli("library", "info", own_library).code == 0
+
+
+# Photos and sources that are none --------------------------------------------------------------------------
+
+
+def test_folders_without_photos(cli, tmp_path):
+    assert "missing" in cli("analyze", tmp_path / "missing", tmp_path / "lib").complaint
+    (tmp_path / "empty").mkdir()
+    assert "no photos" in cli("analyze", tmp_path / "empty", tmp_path / "lib").complaint
+    (tmp_path / "empty" / "notes.txt").write_text("x")
+    assert "no photos" in cli("analyze", tmp_path / "empty", tmp_path / "lib").complaint
+    assert "notes.txt" in cli("analyze", tmp_path / "empty" / "notes.txt", tmp_path / "lib").complaint
+    assert not (tmp_path / "lib").exists()
+
+
+def bad_photos(folder: Path, good: Path) -> dict[str, str]:
+    """Files that are no photos, with what is said of each."""
+    data = good.read_bytes()
+    folder.mkdir(exist_ok=True)
+    (folder / "text.jpg").write_text("no picture at all")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "half.png").write_bytes(data[: len(data) // 2])
+    (folder / "folder.jpg").mkdir(exist_ok=True)
+    return {
+        "missing.jpg": "No such file",
+        "text.jpg": "not a JPEG, PNG, GIF, WebP or BMP picture",
+        "empty.png": "empty",
+        "half.png": "truncated or damaged PNG",
+        "folder.jpg": "irectory",
+    }
+
+
+def test_photos_that_cannot_be_queried(cli, library, photos, tmp_path):
+    for name, message in bad_photos(tmp_path / "bad", photos / "skimage-coffee.png").items():
+        complaint = cli("query", library, tmp_path / "bad" / name).complaint
+        assert message in complaint
+        assert name in complaint
+
+
+def test_photos_that_cannot_be_analysed_are_named_and_the_rest_goes_on(cli, photos, tmp_path):
+    folder = tmp_path / "some bad"
+    bad = bad_photos(folder, photos / "skimage-coffee.png")
+    shutil.copyfile(photos / "skimage-coffee.png", folder / "Kaffeemühle [alt].png")
+    done = cli("analyze", folder, tmp_path / "lib", "--json")
+    assert done.code == 0
+    assert done.json["objects"] >= 1
+    assert done.json["library_objects"] == done.json["objects"]
+    assert {path for path, _ in done.json["failed"]} == {"text.jpg", "empty.png", "half.png"}
+    for name in ("text.jpg", "empty.png", "half.png"):
+        (line,) = [line for line in done.err.splitlines() if line.startswith(f"left out {name}")]
+        assert bad[name] in line
+    found = cli("query", tmp_path / "lib", folder / "Kaffeemühle [alt].png", "--json").json
+    assert found["photo"] == str(folder / "Kaffeemühle [alt].png")
+    assert found["objects"][0]["neighbours"][0]["photo"] == "Kaffeemühle [alt].png"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", "no source given"),
+        ("missing.mp4", "no source 'missing.mp4'"),
+        ("bad/text.mp4", "text.mp4"),
+        ("bad/empty.mp4", "empty.mp4 is empty"),
+        ("bad/no photos", "no photos"),
+        ("bad/text.jpg", "text.jpg"),
+        ("77", "camera 77"),
+        ("http://127.0.0.1:9/video.mjpg", "127.0.0.1:9"),
+        ("rtsp://127.0.0.1:9/x", "127.0.0.1:9"),
+        ("screen", "screen|display|mss"),
+        ("screen:1,2", "screen"),
+    ],
+)
+def test_sources_that_cannot_be_played(cli, library, tmp_path, source, message):
+    bad = tmp_path / "here" / "bad"
+    (bad / "no photos").mkdir(parents=True)
+    (bad / "text.mp4").write_text("no video at all " * 100)
+    (bad / "text.jpg").write_text("no picture at all")
+    (bad / "empty.mp4").write_bytes(b"")
+    done = cli(
+        *("run", library, "--headless", "--source", source, "--set", "live.open_timeout_s=1"),
+        *("--out", "o.mp4", "--record", "o.jsonl"),
+    )
+    assert re.search(message, done.complaint)
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["bad"]
+
+
+def test_a_source_is_not_written_over(cli, library, clip, tmp_path):
+    copy = tmp_path / "clip.mp4"
+    shutil.copyfile(clip, copy)
+    before = copy.read_bytes()
+    for option in ("--out", "--record"):
+        complaint = cli("run", library, "--headless", "--source", copy, option, copy).complaint
+        assert "is the source" in complaint
+        assert copy.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--record"])
+def test_places_that_cannot_be_written(cli, library, clip, option):
+    complaint = cli("run", library, "--headless", "--source", clip, option, "no/such/folder/o.mp4").complaint
+    assert "no/such/folder" in complaint
+    assert "/proc" in cli("run", library, "--headless", "--source", clip, option, "/proc/o.mp4").complaint
+
+
+def test_sheets_that_cannot_be_written(cli, library, photos):
+    photo = photos / "skimage-coffee.png"
+    assert "use .png or .jpg" in cli("query", library, photo, "--out", "sheet.xyz").complaint
+    assert "/proc/" in cli("query", library, photo, "--out", "/proc/sheet.png").complaint
+    assert "/proc" in cli("library", "export", library, "--vectors", "/proc/v.npz").complaint
+
+
+# Models ----------------------------------------------------------------------------------------------------
+
+
+def test_models_that_are_not_there(cli, library, clip, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
+    assert "yolo26n" in cli("model", "pull", "yolo99").complaint
+    assert "run: rtsearch model pull yolo26n" in cli("model", "info").complaint
+    for command in (
+        ["run", library, "--source", clip, "--headless"],
+        ["query", library, photos / "skimage-coffee.png"],
+        ["analyze", photos, tmp_path / "lib"],
+    ):
+        assert "run: rtsearch model pull yolo26n" in cli(*command).complaint
+        assert "no model named mine" in cli(*command, "--set", "model.name=mine").complaint
+        assert "no model file mine.onnx" in cli(*command, "--set", "model.name=mine.onnx").complaint
+
+
+def test_files_that_are_no_detector(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
+    (tmp_path / "text.onnx").write_text("no network at all")
+    onnx.save(exports.classifier(), str(tmp_path / "classifier.onnx"))
+    assert "missing.onnx" in cli("model", "import", tmp_path / "missing.onnx").complaint
+    assert "text.onnx" in cli("model", "import", tmp_path / "text.onnx").complaint
+    assert "classifier.onnx" in cli("model", "import", tmp_path / "classifier.onnx").complaint
+    assert "import" in cli("model", "info", "--set", f"model.name={tmp_path / 'classifier.onnx'}").complaint
+    assert not list(tmp_path.glob("engines/*.onnx"))
+
+
+def test_an_imported_model_is_used_by_name(cli, tmp_path, monkeypatch, photos):
+    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
+    onnx.save(exports.ultralytics_export(wh=(96, 64)), str(tmp_path / "mine.onnx"))
+    done = cli("model", "import", tmp_path / "mine.onnx")
+    assert done.code == 0
+    assert "--set model.name=mine" in done.err
+    facts = cli("model", "info", "--set", "model.name=mine", "--json").json
+    assert facts["name"] == "mine"
+    assert len(facts["classes"]) == 3
+    assert "imported: mine" in cli("model", "list").out

@@ -1,0 +1,208 @@
+"""rtsearch run on the command line, Ctrl-C, and commands as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from clips import write_clip
+from commands import NEIGHBOUR_KEYS, OBJECT_KEYS
+
+from rtsearch.library import Library
+
+
+@pytest.fixture(scope="module")
+def short_clip(tmp_path_factory, clip) -> Path:
+    """The first twelve frames of the real clip."""
+    path = tmp_path_factory.mktemp("short") / "short clip.avi"
+    capture = cv2.VideoCapture(str(clip))
+    writer = None
+    for _ in range(12):
+        bgr = capture.read()[1]
+        if writer is None:
+            code = cv2.VideoWriter.fourcc(*"MJPG")
+            writer = cv2.VideoWriter(str(path), code, 25, (bgr.shape[1], bgr.shape[0]))
+        writer.write(bgr)
+    writer.release()
+    capture.release()
+    return path
+
+
+def test_run_without_a_display_says_so_and_goes_on(cli, library, short_clip):
+    done = cli("run", library, "--source", short_clip, "--json")
+    assert done.code == 0
+    assert done.err == "there is no display: running without a window\n"
+    assert done.json["frames_shown"] == 12
+
+
+def test_run_with_a_display_that_does_not_answer(cli, library, short_clip, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":987")
+    done = cli("run", library, "--source", short_clip)
+    assert done.code == 0
+    assert "the display :987 does not answer: running without a window" in done.err
+
+
+def test_run(cli, library, short_clip):
+    done = cli(
+        *("run", library, "--source", short_clip, "--headless", "--json"),
+        *("--out", "o.mp4", "--record", "o.jsonl"),
+    )
+    assert done.code == 0
+    report = done.json
+    assert {
+        "frames_in",
+        "frames_shown",
+        "dropped",
+        "fps",
+        "objects",
+        "stage_ms",
+        "latency_ms",
+    } <= report.keys()
+    assert (report["frames_in"], report["frames_shown"], report["dropped"]) == (12, 12, 0)
+    assert {"capture", "detect", "describe", "search"} <= report["stage_ms"].keys()
+    for times in [*report["stage_ms"].values(), report["latency_ms"]]:
+        assert {"p50", "p99"} <= times.keys()
+    written = [json.loads(line) for line in Path("o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [list(line) for line in written] == [["frame", "t_s", "objects"]] * 12
+    assert [line["frame"] for line in written] == list(range(12))
+    objects = [item for line in written for item in line["objects"]]
+    assert [list(item) for item in objects] == [OBJECT_KEYS] * len(objects)
+    assert {tuple(near) for item in objects for near in item["neighbours"]} == {tuple(NEIGHBOUR_KEYS)}
+    capture = cv2.VideoCapture("o.mp4")
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    capture.release()
+
+
+def test_run_tells_its_figures(cli, library, short_clip):
+    done = cli("run", library, "--source", short_clip, "--headless")
+    assert (done.code, done.out) == (0, "")
+    assert re.search(r"12 frames at [\d.]+/s, 0 dropped, \d+ objects", done.err)
+
+
+def test_run_at_the_clips_own_speed(cli, library, short_clip):
+    report = cli("run", library, "--source", short_clip, "--headless", "--realtime", "--json").json
+    assert report["frames_shown"] + report["dropped"] == 12
+
+
+@pytest.mark.parametrize("source", ["photo", "folder"])
+def test_run_on_photos(cli, library, photos, tmp_path, source):
+    folder = tmp_path / "two photos"
+    folder.mkdir()
+    for name in ("skimage-coffee.png", "skimage-chelsea.png"):
+        shutil.copyfile(photos / name, folder / name)
+    spec = folder if source == "folder" else folder / "skimage-coffee.png"
+    report = cli("run", library, "--source", spec, "--headless", "--json").json
+    assert report["frames_shown"] == (2 if source == "folder" else 1)
+    assert report["objects"] >= 1
+
+
+def test_photos_of_the_library_that_are_played_find_their_own_objects_first(cli, library, photos):
+    assert cli("run", library, "--source", photos, "--headless", "--record", "o.jsonl").code == 0
+    names = sorted(path.name for path in photos.iterdir())
+    own = [
+        item["neighbours"][0]["photo"] == names[line["frame"]] and item["neighbours"][0]["distance"] < 0.01
+        for line in map(json.loads, Path("o.jsonl").read_text(encoding="utf-8").splitlines())
+        for item in line["objects"]
+    ]
+    assert len(own) == Library.open(library).object_count
+    assert np.mean(own) >= 0.99
+
+
+def test_random_photos_of_the_library(cli, own_library, photos, monkeypatch):
+    """They go on for ever; here until the library has shown five."""
+    from rtsearch import live
+
+    play, shown = live.play, []
+
+    def five(source, *args, progress, **more):
+        def told(count: int) -> None:
+            shown.append(count)
+            progress(count)
+            if count == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return play(source, *args, progress=told, **more)
+
+    monkeypatch.setattr(live, "play", five)
+    done = cli("run", own_library, "--source", "random", "--headless", "--json")
+    assert (done.code, shown) == (0, [1, 2, 3, 4, 5])
+    assert done.json["frames_shown"] == 5
+
+
+def test_a_library_that_moved_with_its_photos(cli, own_library, photos, tmp_path):
+    moved = tmp_path / "moved photos"
+    shutil.copytree(photos, moved)
+    manifest = Library.open(own_library).manifest
+    assert Path(manifest.photo_root) == photos
+    opened = Library.open(own_library, moved)
+    assert opened.photo_path("skimage-coffee.png") == moved / "skimage-coffee.png"
+
+
+# Real processes --------------------------------------------------------------------------------------------
+
+
+def test_the_installed_command(rtsearch, library, photos, tmp_path):
+    done = rtsearch("query", library, photos / "skimage-coffee.png", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["objects"]
+    done = rtsearch("run", tmp_path / "none")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+
+
+def interrupted(args: list[object], until: Callable[[], bool]) -> subprocess.CompletedProcess[str]:
+    """A command that gets Ctrl-C once ``until`` holds."""
+    command = [str(Path(sys.executable).parent / "rtsearch"), *map(str, args)]
+    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    deadline_s = time.monotonic() + 120
+    while not until() and process.poll() is None and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def test_ctrl_c_ends_a_run_with_its_report(library, tmp_path):
+    clip = write_clip(tmp_path / "long.avi", range(3000))
+    record = tmp_path / "o.jsonl"
+    done = interrupted(
+        ["run", library, "--source", clip, "--headless", "--record", record, "--json"],
+        lambda: record.exists() and record.stat().st_size > 300,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert 0 < report["frames_shown"] < 3000
+    assert len(record.read_text().splitlines()) == report["frames_shown"]
+
+
+def test_ctrl_c_ends_an_analysis_that_the_next_one_goes_on_with(cli, photos, tmp_path):
+    lib = tmp_path / "lib"
+    command = ["analyze", photos, lib, "--set", "analyze.commit_photos=1"]
+    done = interrupted(command, lambda: len(list(lib.glob("images/*.parquet"))) >= 3)
+    assert done.returncode == 130, done.stderr
+    assert "the same command goes on from there" in done.stderr
+    known = Library.open(lib).photo_count
+    assert 3 <= known < len(list(photos.iterdir()))
+    report = cli(*command, "--json").json
+    assert report["kept"] == known
+    assert report["kept"] + report["analysed"] == len(list(photos.iterdir()))
+
+
+def test_an_output_that_nobody_reads(rtsearch, model):
+    command = f"{Path(sys.executable).parent / 'rtsearch'} model info --json | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in done.stderr
