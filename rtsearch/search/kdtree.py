@@ -22,6 +22,7 @@ from rtsearch.search import query_kernels
 from rtsearch.search.build import build_arrays
 from rtsearch.search.calibrate import EXACT, Calibration, Effort, calibrate, held_out
 from rtsearch.search.layout import PAD, SIZES, TreeArrays, handle_of, shapes_of
+from rtsearch.search.scratch import scratch_bytes
 from rtsearch.search.simd import BLOCK, instructions
 from rtsearch.search.store import load_arrays, save_arrays
 
@@ -294,7 +295,7 @@ class KDTree:
         return effort.probes, effort.ratio, 0, len(self._arrays.slot_code) if effort.exact else 0
 
     def _measure(self, k: int) -> int:
-        self._scratch_bytes[k] = int(query_kernels.scratch_bytes(self._handle, k))
+        self._scratch_bytes[k] = int(scratch_bytes(self._handle, k))
         return self._scratch_bytes[k]
 
     def _run(self, queries: F32Array, k: int, plan: Plan, near: I32Array = _NEAR_NOTHING) -> Answer:

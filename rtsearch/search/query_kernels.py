@@ -6,12 +6,8 @@ where base belongs to the query alone (see :func:`kernels.encode_query`).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numba import carray
 
-from rtsearch.records import F32Array, I32Array, U8Array
 from rtsearch.search.compiled import bare_kernel, inlined, kernel
 from rtsearch.search.kernels import (
     ROUNDING,
@@ -27,123 +23,13 @@ from rtsearch.search.kernels import (
     shrink,
 )
 from rtsearch.search.layout import FAR, view
-from rtsearch.search.simd import BLOCK, load_pointer, prefetch
+from rtsearch.search.scratch import BUCKETS, cut_up, wanted_and_room
+from rtsearch.search.simd import BLOCK, prefetch
 
-__all__ = ["scratch_bytes", "search"]
+__all__ = ["search"]
 
 
 _FIRST = 8  # blocks whose best leaf is scanned before it is decided which others are worth it
-_BUCKETS = 64
-
-
-class Work(NamedTuple):
-    """Scratch memory of one call.
-
-    Attributes:
-        query: (d,) float32.
-        rotated: (w,) float32, the query in the tree's axes.
-        code: (w,) int8, its code.
-        place: (w,) uint8, its code on the grid of the boxes.
-        group_value, group_item: scores of groups, numbers of the chosen ones.
-        block_value: least score of each slot block that was scored.
-        slot_value: score of each leaf slot of those.
-        near_value, near_item: leaves worth scanning.
-        leaf_value, leaf_item: the same, roughly sorted.
-        bucket: (_BUCKETS + 1,) int32, for sorting them.
-        value, item: points kept so far, by score, with their position in ``vector``.
-        best_value, best_item: (k,) squared distances, ascending, and positions.
-    """
-
-    query: F32Array
-    rotated: F32Array
-    code: np.ndarray
-    place: U8Array
-    group_value: F32Array
-    group_item: I32Array
-    block_value: F32Array
-    slot_value: F32Array
-    near_value: F32Array
-    near_item: I32Array
-    leaf_value: F32Array
-    leaf_item: I32Array
-    bucket: I32Array
-    value: F32Array
-    item: I32Array
-    best_value: F32Array
-    best_item: I32Array
-
-
-@inlined
-def _room(k):
-    """How many codes are wanted, and room for those kept while scanning.
-
-    Codes order points roughly; the float32 re-rank needs some to choose from.
-    """
-    wanted = max(2 * k, k + BLOCK)
-    return wanted, 3 * wanted + 4 * BLOCK
-
-
-@kernel
-def scratch_bytes(handle, k):
-    """Bytes that a search for k neighbours needs to work in."""
-    tree = view(handle)
-    dim, width = tree.axes.shape
-    groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
-    slots = tree.slot_leaf.size + BLOCK
-    return 4 * (dim + 2 * width + 2 * groups + blocks + 5 * slots + _BUCKETS + 1 + 2 * _room(k)[1] + 2 * k)
-
-
-@kernel
-def _work(tree, k, scratch):
-    """Cut the scratch memory up."""
-    dim, width = tree.axes.shape
-    groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
-    slots = tree.slot_leaf.size + BLOCK
-    room = _room(k)[1]
-    at = scratch.ctypes.data
-    f, i = np.float32, np.int32
-    query = carray(load_pointer(at), (dim,), f)
-    at += 4 * dim
-    rotated = carray(load_pointer(at), (width,), f)
-    at += 4 * width
-    code = carray(load_pointer(at), (width,), np.int8)
-    place = carray(load_pointer(at + width), (width,), np.uint8)
-    at += 4 * width
-    group_value = carray(load_pointer(at), (groups,), f)
-    group_item = carray(load_pointer(at + 4 * groups), (groups,), i)
-    at += 8 * groups
-    block_value = carray(load_pointer(at), (blocks,), f)
-    at += 4 * blocks
-    slot_value = carray(load_pointer(at), (slots,), f)
-    near_value = carray(load_pointer(at + 4 * slots), (slots,), f)
-    near_item = carray(load_pointer(at + 8 * slots), (slots,), i)
-    leaf_value = carray(load_pointer(at + 12 * slots), (slots,), f)
-    leaf_item = carray(load_pointer(at + 16 * slots), (slots,), i)
-    at += 20 * slots
-    bucket = carray(load_pointer(at), (_BUCKETS + 1,), i)
-    at += 4 * (_BUCKETS + 1)
-    value = carray(load_pointer(at), (room,), f)
-    item = carray(load_pointer(at + 4 * room), (room,), i)
-    at += 8 * room
-    return Work(
-        query,
-        rotated,
-        code,
-        place,
-        group_value,
-        group_item,
-        block_value,
-        slot_value,
-        near_value,
-        near_item,
-        leaf_value,
-        leaf_item,
-        bucket,
-        value,
-        item,
-        carray(load_pointer(at), (k,), f),
-        carray(load_pointer(at + 4 * k), (k,), i),
-    )
 
 
 @bare_kernel
@@ -197,11 +83,11 @@ def _sort_roughly(work, count, high):
     low = high
     for i in range(count):
         low = min(low, work.near_value[i])
-    each = np.float32(_BUCKETS - 1) / max(high - low, np.float32(1e-30))
+    each = np.float32(BUCKETS - 1) / max(high - low, np.float32(1e-30))
     work.bucket[:] = 0
     for i in range(count):
         work.bucket[np.int32((work.near_value[i] - low) * each) + 1] += 1
-    for b in range(_BUCKETS):
+    for b in range(BUCKETS):
         work.bucket[b + 1] += work.bucket[b]
     for i in range(count):
         mine = np.int32((work.near_value[i] - low) * each)
@@ -367,7 +253,7 @@ def _answer(plain, tree, work, near, place, plan):
     """Fill the result list for one query; return its length, and whether every leaf was seen or ruled out."""
     probes, ratio, first, last = plan
     k = work.best_value.size
-    wanted, _ = _room(k)
+    wanted, _ = wanted_and_room(k)
     rotate(work.query, tree.centre, tree.axes, work.rotated)
     scoring = encode_query(work.rotated, tree.step[0], work.code)
     found = 0
@@ -403,7 +289,7 @@ def search(handle, plain, scratch, queries, near, place, plan, distance, row, pr
     """
     tree = view(handle)
     k = distance.shape[1]
-    work = _work(tree, k, scratch)
+    work = cut_up(tree, k, scratch)
     for i in range(queries.shape[0]):
         sane = True
         for j in range(queries.shape[1]):

@@ -1,0 +1,132 @@
+"""The memory that a search works in: one piece, cut up into the arrays of a Work.
+
+The caller brings the piece, so that kernels need not allocate: fifteen allocations took 0.6 us.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import carray
+
+from rtsearch.records import F32Array, I32Array, U8Array
+from rtsearch.search.compiled import inlined, kernel
+from rtsearch.search.layout import view
+from rtsearch.search.simd import BLOCK, load_pointer
+
+__all__ = ["BUCKETS", "Work", "cut_up", "scratch_bytes", "wanted_and_room"]
+
+BUCKETS = 64  # that leaves are sorted into
+
+
+class Work(NamedTuple):
+    """Scratch memory of one call.
+
+    Attributes:
+        query: (d,) float32.
+        rotated: (w,) float32, the query in the tree's axes.
+        code: (w,) int8, its code.
+        place: (w,) uint8, its code on the grid of the boxes.
+        group_value, group_item: scores of groups, numbers of the chosen ones.
+        block_value: least score of each slot block that was scored.
+        slot_value: score of each leaf slot of those.
+        near_value, near_item: leaves worth scanning.
+        leaf_value, leaf_item: the same, roughly sorted.
+        bucket: (BUCKETS + 1,) int32, for sorting them.
+        value, item: points kept so far, by score, with their position in ``vector``.
+        best_value, best_item: (k,) squared distances, ascending, and positions.
+    """
+
+    query: F32Array
+    rotated: F32Array
+    code: np.ndarray
+    place: U8Array
+    group_value: F32Array
+    group_item: I32Array
+    block_value: F32Array
+    slot_value: F32Array
+    near_value: F32Array
+    near_item: I32Array
+    leaf_value: F32Array
+    leaf_item: I32Array
+    bucket: I32Array
+    value: F32Array
+    item: I32Array
+    best_value: F32Array
+    best_item: I32Array
+
+
+@inlined
+def wanted_and_room(k):
+    """How many codes are wanted, and room for those kept while scanning.
+
+    Codes order points roughly; the float32 re-rank needs some to choose from.
+    """
+    wanted = max(2 * k, k + BLOCK)
+    return wanted, 3 * wanted + 4 * BLOCK
+
+
+@kernel
+def scratch_bytes(handle, k):
+    """Bytes that a search for k neighbours needs to work in."""
+    tree = view(handle)
+    dim, width = tree.axes.shape
+    groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
+    slots = tree.slot_leaf.size + BLOCK
+    return 4 * (
+        dim + 2 * width + 2 * groups + blocks + 5 * slots + BUCKETS + 1 + 2 * wanted_and_room(k)[1] + 2 * k
+    )
+
+
+@kernel
+def cut_up(tree, k, scratch):
+    """Cut the scratch memory up."""
+    dim, width = tree.axes.shape
+    groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
+    slots = tree.slot_leaf.size + BLOCK
+    room = wanted_and_room(k)[1]
+    at = scratch.ctypes.data
+    f, i = np.float32, np.int32
+    query = carray(load_pointer(at), (dim,), f)
+    at += 4 * dim
+    rotated = carray(load_pointer(at), (width,), f)
+    at += 4 * width
+    code = carray(load_pointer(at), (width,), np.int8)
+    place = carray(load_pointer(at + width), (width,), np.uint8)
+    at += 4 * width
+    group_value = carray(load_pointer(at), (groups,), f)
+    group_item = carray(load_pointer(at + 4 * groups), (groups,), i)
+    at += 8 * groups
+    block_value = carray(load_pointer(at), (blocks,), f)
+    at += 4 * blocks
+    slot_value = carray(load_pointer(at), (slots,), f)
+    near_value = carray(load_pointer(at + 4 * slots), (slots,), f)
+    near_item = carray(load_pointer(at + 8 * slots), (slots,), i)
+    leaf_value = carray(load_pointer(at + 12 * slots), (slots,), f)
+    leaf_item = carray(load_pointer(at + 16 * slots), (slots,), i)
+    at += 20 * slots
+    bucket = carray(load_pointer(at), (BUCKETS + 1,), i)
+    at += 4 * (BUCKETS + 1)
+    value = carray(load_pointer(at), (room,), f)
+    item = carray(load_pointer(at + 4 * room), (room,), i)
+    at += 8 * room
+    return Work(
+        query,
+        rotated,
+        code,
+        place,
+        group_value,
+        group_item,
+        block_value,
+        slot_value,
+        near_value,
+        near_item,
+        leaf_value,
+        leaf_item,
+        bucket,
+        value,
+        item,
+        carray(load_pointer(at), (k,), f),
+        carray(load_pointer(at + 4 * k), (k,), i),
+    )
