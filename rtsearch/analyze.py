@@ -114,7 +114,7 @@ def analyze(
     start_s = time.monotonic()
     scan = find_photos(photos, leave_out=library)
     space = FeatureSpace(
-        recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.describer.dim
+        recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.sight.dim
     )
     remembered = settings.model_dump(mode="json", include={"model", "detect", "analyze"})
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:

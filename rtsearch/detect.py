@@ -107,6 +107,10 @@ class Detector:
                 found[i] = self._decode_one(images[i], wh, boxes, scores, tuple(tap[row] for tap in taps))
         return [found[i] for i in range(len(images))]
 
+    def close(self) -> None:
+        """Close the runner."""
+        self._runner.close()
+
     def padded_wh(self, image: U8Array) -> tuple[int, int]:
         """Width and height of the network's input for a picture, px."""
         if not self.cut_padding:

@@ -24,7 +24,8 @@ from rtsearch.library import ObjectRows
 from rtsearch.library.photos import PhotoFile
 from rtsearch.meter import Meter
 from rtsearch.pictures import decode_photo, photo_header
-from rtsearch.records import F32Array, U8Array
+from rtsearch.records import U8Array
+from rtsearch.sight import Sight
 
 __all__ = ["Look", "Looking", "Pipeline"]
 
@@ -38,45 +39,21 @@ DECODED_AHEAD = 8
 DESCRIBED_AHEAD = 8
 
 
-class _Detector(Protocol):
-    def detect(self, images: Sequence[U8Array]) -> Sequence[Any]:
-        """One result per picture, with ``xyxy``, ``score``, ``label`` and ``whole`` as in ObjectRows."""
-        ...
-
-
-class _Describer(Protocol):
-    @property
-    def dim(self) -> int: ...
-
-    def describe(self, bgr: U8Array, found: Any) -> F32Array:
-        """(n, dim) float32, one row per object that the detector found in ``bgr``."""
-        ...
-
-
 class Pipeline(Protocol):
     """What looks at the photos.
 
     Attributes:
-        detector: finds objects.
-        describer: describes them, from the same pass of the network.
+        sight: sees their objects.
         class_names: by label.
         feature_space: all that decides what a vector means, fit for JSON.
-        batch: most photos per call of the detector, None where any number will do.
-        callers: threads that may call detector and describer at once.
     """
 
     @property
-    def detector(self) -> _Detector: ...
-    @property
-    def describer(self) -> _Describer: ...
+    def sight(self) -> Sight: ...
     @property
     def class_names(self) -> tuple[str, ...]: ...
     @property
     def feature_space(self) -> Mapping[str, Any]: ...
-    @property
-    def batch(self) -> int | None: ...
-    @property
-    def callers(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -187,8 +164,9 @@ class Looking:
 
     def _described(self) -> Generator[Look]:
         """Photos with their objects, still in order."""
-        callers = self._pipeline.callers
-        most = 1 if callers > 1 else min(PHOTOS_PER_CALL, self._pipeline.batch or PHOTOS_PER_CALL)
+        sight = self._pipeline.sight
+        callers = sight.callers
+        most = 1 if callers > 1 else min(PHOTOS_PER_CALL, sight.batch or PHOTOS_PER_CALL)
         waiting: deque[Future[list[Look]]] = deque()
         pool = ThreadPoolExecutor(callers, "detect")
         coming = iter(self._decoding)
@@ -210,11 +188,8 @@ class Looking:
 
     def _describe(self, looks: list[Look]) -> list[Look]:
         good = [(look, look.bgr) for look in looks if look.bgr is not None]
-        with self._meter.stage("detect"):
-            results = self._pipeline.detector.detect([bgr for _, bgr in good]) if good else []
-        for (look, bgr), found in zip(good, results, strict=True):
-            # Here and not in another thread: the network's maps may hold only until its next call.
-            with self._meter.stage("describe"):
-                vector = self._pipeline.describer.describe(bgr, found)
-            look.objects = ObjectRows(found.xyxy, found.label, found.score, found.whole, vector)
+        results = self._pipeline.sight.see([bgr for _, bgr in good], self._meter)
+        for (look, _), seen in zip(good, results, strict=True):
+            whole = seen.label < 0
+            look.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
         return looks

@@ -1,4 +1,4 @@
-"""The network, its detector and its describer, opened together from the settings.
+"""A network and the sight made with it, opened together from the settings.
 
 ``analyze``, ``live`` and ``query`` see objects through the same pipeline, so their vectors compare.
 """
@@ -14,9 +14,10 @@ from rtsearch.config import Settings
 from rtsearch.describe import Describer
 from rtsearch.detect import Detector
 from rtsearch.embed import Embedder
+from rtsearch.meter import Meter
 from rtsearch.models import ModelSpec, default_folder, resolve
-from rtsearch.records import F32Array, U8Array
-from rtsearch.runners import Runner
+from rtsearch.records import U8Array
+from rtsearch.sight import Sight, TwoSteps
 
 __all__ = ["Pipeline", "open_pipeline"]
 
@@ -29,42 +30,31 @@ class Pipeline:
 
     Attributes:
         spec: the network.
-        detector: finds objects.
-        describer: describes them, from the same pass.
+        sight: sees objects with it.
         feature_space: all that decides what a vector means; part of every library.
-        callers: threads that may call detector and describer at once.
     """
 
     spec: ModelSpec
-    detector: Detector
-    describer: Describer
+    sight: Sight
     feature_space: dict[str, Any]
-    callers: int
-    _runner: Runner
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """By label."""
         return self.spec.classes
 
-    @property
-    def batch(self) -> int | None:
-        """Pictures per call of the network, None where any number will do."""
-        return self.spec.batch
-
     def warm_up(self) -> None:
         """Run everything once, so that the first picture is as fast as the others."""
         import numpy as np
 
-        width, height = self.detector.input_wh
+        width, height = self.feature_space["input_wh"]
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
-        found = self.detector.detect([blank])[0]
-        vectors: F32Array = self.describer.describe(blank, found)
-        assert vectors.shape[1] == self.describer.dim
+        seen = self.sight.see([blank], Meter())[0]
+        assert seen.vector.shape[1] == self.sight.dim
 
     def close(self) -> None:
         """Give back the network's memory and threads."""
-        self._runner.close()
+        self.sight.close()
 
     def __enter__(self) -> Self:
         return self
@@ -104,8 +94,12 @@ def open_pipeline(settings: Settings, *, cut_padding: bool = False) -> Pipeline:
     describer = Describer(spec, embedder)
     return Pipeline(
         spec=spec,
-        detector=Detector(runner, spec, settings.detect, input_wh, cut_padding=cut_padding),
-        describer=describer,
+        sight=TwoSteps(
+            Detector(runner, spec, settings.detect, input_wh, cut_padding=cut_padding),
+            describer,
+            batch=spec.batch,
+            callers=default_threads(),
+        ),
         feature_space={
             "model": spec.name,
             "model_sha256": spec.sha256,
@@ -113,6 +107,4 @@ def open_pipeline(settings: Settings, *, cut_padding: bool = False) -> Pipeline:
             "letterbox": _LETTERBOX,
             "describe": describer.recipe,
         },
-        callers=default_threads(),
-        _runner=runner,
     )

@@ -9,10 +9,11 @@ from typing import Any
 
 from rtsearch.config import Settings
 from rtsearch.index import SearchIndex
+from rtsearch.meter import Meter
 from rtsearch.pictures import quiet_decoders, read_photo
 from rtsearch.pipeline import Pipeline
 from rtsearch.record import object_records
-from rtsearch.records import Detections, Frame, Scene, U8Array
+from rtsearch.records import Frame, Scene, U8Array
 from rtsearch.render import compose
 from rtsearch.thumbs import ThumbCache
 
@@ -42,18 +43,16 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
     """
     with quiet_decoders():
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
-    found = pipeline.detector.detect([bgr])[0]
-    vector = pipeline.describer.describe(bgr, found)
-    detections = Detections(found.xyxy, found.score, found.label, vector)
+    detections = pipeline.sight.see([bgr], Meter())[0]
     show, search = settings.show, settings.search
-    neighbours = index.search(vector, show.results, exact=search.exact, recall=search.recall)
+    neighbours = index.search(detections.vector, show.results, exact=search.exact, recall=search.recall)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
     thumbs = tuple(
         tuple(cache.get(row, show.thumb_height) for row in rows if row >= 0)
         for rows in neighbours.row.tolist()
     )
     names = pipeline.class_names
-    words = tuple(names[label] if label >= 0 else "whole image" for label in found.label.tolist())
+    words = tuple(names[label] if label >= 0 else "whole image" for label in detections.label.tolist())
     notes = (
         photo.name,
         f"{len(detections)} objects found",

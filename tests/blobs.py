@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch.analyze import AnalyzeReport, analyze
-from rtsearch.config import Settings
+from rtsearch.config import DetectSettings, Settings
 from rtsearch.library import Library
 from rtsearch.records import F32Array, I32Array, U8Array
+from rtsearch.sight import TwoSteps
 
 DIM = 8
 
@@ -46,6 +47,11 @@ class BlobDetector:
         self.callers = self.most_callers = 0
         self._lock = threading.Lock()
         self.fail_at: int | None = None
+        self.settings = DetectSettings()
+        self.cut_padding = False
+
+    def close(self) -> None:
+        pass
 
     def detect(self, images: Sequence[U8Array]) -> list[BlobsFound]:
         with self._lock:
@@ -94,6 +100,9 @@ class BlobPipeline:
     feature_space: dict[str, Any] = field(default_factory=lambda: {"model": "blobs", "version": 1})
     batch: int | None = None
     callers: int = 1
+
+    def __post_init__(self) -> None:
+        self.sight = TwoSteps(self.detector, self.describer, batch=self.batch, callers=self.callers)
 
 
 def draw(seed: int, objects: int = 3, wh: tuple[int, int] = (160, 120)) -> U8Array:

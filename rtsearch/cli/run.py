@@ -127,7 +127,7 @@ def play_source(
         stack.callback(opened.close)
         problem = _no_window(headless)
         if opened.slides:  # there is time to see them as the library saw its photos
-            pipeline.detector.cut_padding = False
+            pipeline.sight.cut_padding = False
         watched = not problem and out is None and record is None
         paced = not opened.live and (realtime or watched or (not problem and opened.slides))
         player = Paced(opened) if paced else opened

@@ -227,17 +227,13 @@ class _Player:
             self._source.resume()
 
     def _seen(self, frames: Ahead[Frame]) -> Generator[_Seen]:
-        detector, describer = self._pipeline.detector, self._pipeline.describer
+        sight = self._pipeline.sight
         last: int | None = None
         for frame in frames:
             self._look_behind(1 if last is None else frame.id - last)
             last = frame.id
-            detector.settings = self._controls.detect
-            with self._meter.stage("detect"):
-                found = detector.detect([frame.bgr])[0]
-            with self._meter.stage("describe"):
-                vector = describer.describe(frame.bgr, found)
-            yield _Seen(frame, Detections(found.xyxy, found.score, found.label, vector))
+            sight.settings = self._controls.detect
+            yield _Seen(frame, sight.see([frame.bgr], self._meter)[0])
 
     def _look_behind(self, frames: int) -> None:
         """Does detection keep up? It has taken one of so many frames."""

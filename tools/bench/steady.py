@@ -29,8 +29,8 @@ from rtsearch.library import Library
 from rtsearch.live.contract import Controls
 from rtsearch.live.easel import visible_strips
 from rtsearch.live.steady import Steady
+from rtsearch.meter import Meter
 from rtsearch.pipeline import Pipeline, open_pipeline
-from rtsearch.records import Detections
 from rtsearch.sources import open_source
 
 FPS = 30
@@ -75,17 +75,14 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
     farther: list[float] = []
     farther_own: list[float] = []
     cpu_ms: list[float] = []
-    frames = 0
+    frames, meter = 0, Meter()
     with open_source(str(clip), LiveSettings()) as source:
         for frame in source:
             frames += 1
-            found = pipeline.detector.detect([frame.bgr])[0]
-            vector = pipeline.describer.describe(frame.bgr, found)
-            points = index.projection.apply(vector)
+            found = pipeline.sight.see([frame.bgr], meter)[0]
+            points = index.projection.apply(found.vector)
             begun_s = time.thread_time()
-            seen = steady.update(
-                frame, Detections(found.xyxy, found.score, found.label, vector), points, k, visible
-            )
+            seen = steady.update(frame, found, points, k, visible)
             cpu_ms.append((time.thread_time() - begun_s) * 1e3)
             bare = index.near(points, k, exact=True)
             tracks = seen.detections.track.tolist()[: len(found)]
