@@ -116,7 +116,7 @@ def analyze(
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.sight.dim
     )
-    remembered = settings.model_dump(mode="json", include={"model", "detect", "analyze"})
+    remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
         damaged = writer.drop_damaged() if repair else []

@@ -182,8 +182,18 @@ class Settings(_Section):
     show: ShowSettings = ShowSettings()
 
 
-def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+def load_settings(
+    path: Path | None = None,
+    overrides: Iterable[str] = (),
+    remembered: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
     """Read settings from a YAML file and ``section.key=value`` overrides (values are YAML too).
+
+    Args:
+        path: the file.
+        overrides: go before the file.
+        remembered: by section, what stands instead of the defaults where neither says anything; see
+            ``index.remembered_settings``.
 
     Raises:
         ConfigError: unreadable file, unknown key, wrong type or value out of range.
@@ -191,6 +201,10 @@ def load_settings(path: Path | None = None, overrides: Iterable[str] = ()) -> Se
     values: dict[str, Any] = _read(path) if path is not None else {}
     for item in overrides:
         _override(values, item)
+    for section, fields in (remembered or {}).items():
+        given = values.get(section, {})
+        if isinstance(given, dict):
+            values[section] = {**fields, **given}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

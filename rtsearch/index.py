@@ -5,6 +5,7 @@
 
     LIB/index/KEY/   KEY is made of the library's stamp and of the settings that shape the index, so an index
                      that does not fit is simply not found, and one that is being replaced can still be read
+    LIB/index/settings.json   those settings; they stand until others are given
 
 Everything is memory-mapped; an index that is damaged is built again from the fragments.
 """
@@ -25,18 +26,21 @@ from numpy.typing import NDArray
 
 from rtsearch.config import Settings
 from rtsearch.errors import DamagedError, LibraryError, RtsearchError
-from rtsearch.library import Library, library_lock
-from rtsearch.library.files import disk_errors, sha256_of
+from rtsearch.library import Library, Manifest, library_lock
+from rtsearch.library.files import disk_errors, sha256_of, write_atomic
 from rtsearch.project import Projection
 from rtsearch.records import F32Array, I32Array, Neighbours
 from rtsearch.search import KDTree
 from rtsearch.thumbs import ThumbPlaces
 
-__all__ = ["SearchIndex", "build_index", "open_index"]
+__all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
 _FORMAT = 2
+_SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
+_SETTINGS = "settings.json"
+_MOST_SETTINGS_BYTES = 1 << 16
 _TABLE = {
     "photo": np.int32,
     "xyxy": np.float32,
@@ -128,7 +132,7 @@ def open_index(library: Library, settings: Settings, tell: Told = _log.info) -> 
 
     Args:
         library: an opened library.
-        settings: its sections ``describe`` and ``project`` shape the index.
+        settings: ``describe.meaning`` and section ``project`` shape the index.
         tell: gets a line when something takes a while.
 
     Raises:
@@ -164,18 +168,43 @@ def build_index(library: Library, settings: Settings, tell: Told = _log.info) ->
             _build(library, settings, building)
             shutil.rmtree(final, ignore_errors=True)
             building.rename(final)
+            shape = settings.model_dump(mode="json", include=_SHAPE)
+            write_atomic(final.parent / _SETTINGS, json.dumps(shape).encode())
         finally:
             shutil.rmtree(building, ignore_errors=True)
         for other in final.parent.iterdir():
-            if other != final:
+            if other != final and other.is_dir():
                 shutil.rmtree(other, ignore_errors=True)
     return _load(library, final)
 
 
+def remembered_settings(folder: Path) -> dict[str, dict[str, Any]]:
+    """The settings that a library was made and indexed with, by section; none where there is no library.
+
+    They decide whether vectors compare, and what is searched: whoever opens the library wants the same.
+    """
+    try:
+        made = Manifest.read(folder).settings
+    except (RtsearchError, OSError):
+        return {}  # whoever opens the library will say what is wrong
+    remembered: dict[str, dict[str, Any]] = {"model": {}, "describe": {}}
+    for section, keys in (("model", ("name", "size")), ("describe", ("embedder",))):
+        remembered[section] |= {key: made[section][key] for key in keys if key in made.get(section, {})}
+    path = folder / "index" / _SETTINGS
+    try:
+        if path.stat().st_size <= _MOST_SETTINGS_BYTES:
+            shape = Settings.model_validate(json.loads(path.read_bytes()))
+            for section, fields in shape.model_dump(mode="json", include=_SHAPE).items():
+                remembered.setdefault(section, {}).update(fields)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError):
+        _log.warning("%s cannot be read: the index has the default settings", path)
+    return remembered
+
+
 def _folder(library: Library, settings: Settings) -> Path:
-    shape = json.dumps(
-        settings.model_dump(mode="json", include={"describe": {"meaning"}, "project": True}), sort_keys=True
-    )
+    shape = json.dumps(settings.model_dump(mode="json", include=_SHAPE), sort_keys=True)
     key = hashlib.sha256(f"{_FORMAT} {library.stamp} {shape}".encode()).hexdigest()[:16]
     return library.folder / "index" / key
 

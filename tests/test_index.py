@@ -16,7 +16,7 @@ import pytest
 from rtsearch import index as index_module
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, FeatureSpaceError, LibraryBusyError, LibraryError, VectorError
-from rtsearch.index import build_index, open_index
+from rtsearch.index import build_index, open_index, remembered_settings
 from rtsearch.library import Library, library_lock
 from rtsearch.thumbs import ThumbCache
 
@@ -48,7 +48,7 @@ def columns(lib: Path) -> dict[str, np.ndarray]:
 
 
 def index_folders(lib: Path) -> list[str]:
-    return sorted(path.name for path in (lib / "index").iterdir())
+    return sorted(path.name for path in (lib / "index").iterdir() if path.is_dir())
 
 
 def library_of(folder: Path, photos: int, objects: int) -> Path:
@@ -170,6 +170,30 @@ def test_other_settings_make_another_index_and_remove_the_old_one(lib, override)
     assert len(other) == Library.open(lib).object_count
 
 
+def test_a_library_remembers_how_it_was_indexed(lib):
+    assert remembered_settings(lib) == {
+        "model": {"name": "yolo26n", "size": 416},
+        "describe": {"embedder": ""},
+    }
+    opened(lib, load_settings(None, ["project.dim=5", "describe.meaning=0.9"]))
+    again = load_settings(None, ["project.seed=3"], remembered_settings(lib))
+    assert (again.project.dim, again.describe.meaning, again.project.seed) == (5, 0.9, 3)
+    assert load_settings(None, ["project.dim=7"], remembered_settings(lib)).project.dim == 7
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"project": {"dim": 1e9}}', b'{"other": 1}', b"[" * 99999])
+def test_remembered_settings_that_are_damaged_are_left_out(lib, damage, caplog):
+    opened(lib)
+    (lib / "index" / "settings.json").write_bytes(damage)
+    assert "project" not in remembered_settings(lib)
+    assert "default" in caplog.text or len(damage) > 1 << 16
+
+
+def test_what_is_no_library_remembers_nothing(tmp_path):
+    assert remembered_settings(tmp_path) == {}
+    assert remembered_settings(tmp_path / "missing") == {}
+
+
 @pytest.mark.parametrize("override", ["search.exact=true", "show.results=50", "detect.threshold=0.9"])
 def test_settings_that_do_not_shape_the_index_leave_it_alone(lib, override):
     opened(lib)
@@ -259,14 +283,14 @@ FILES += ["paths_end.npy", "thumb_offset.npy", "projection.npy"]
 
 def test_the_list_of_files_is_the_whole_list(lib):
     opened(lib)
-    (folder,) = (lib / "index").iterdir()
+    (folder,) = (lib / "index").glob("*/")
     assert {path.name for path in folder.iterdir()} >= set(FILES)
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, _empty, Path.unlink])
 def test_a_damaged_index_is_built_again(lib, damage, caplog):
     expected = opened(lib).search(columns(lib)["vector"].astype(np.float32), 5, exact=True)
-    (folder,) = (lib / "index").iterdir()
+    (folder,) = (lib / "index").glob("*/")
     for path in sorted(folder.iterdir()):
         damage(path)
         with caplog.at_level(logging.WARNING):
@@ -283,7 +307,7 @@ def test_a_damaged_index_is_built_again(lib, damage, caplog):
 )
 def test_a_list_of_files_that_says_something_else(lib, text):
     opened(lib)
-    (folder,) = (lib / "index").iterdir()
+    (folder,) = (lib / "index").glob("*/")
     (folder / "index.json").write_text(text, encoding="latin-1")
     (folder / "photo.npy").write_bytes(b"not numpy")
     assert len(opened(lib)) == Library.open(lib).object_count
@@ -295,7 +319,7 @@ def test_numbers_that_lead_nowhere_are_not_believed(lib):
     import json
 
     opened(lib)
-    (folder,) = (lib / "index").iterdir()
+    (folder,) = (lib / "index").glob("*/")
     document = json.loads((folder / "index.json").read_text())
     n = Library.open(lib).object_count
     for name, values in (("photo", np.full(n, 999, np.int32)), ("label", np.full(n, 3, np.int32))):

@@ -34,7 +34,7 @@ def analyze(
 
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
-    settings = settings_of(config, override)
+    settings = settings_of(config, override, lib)
     report, objects = analyze_folder(photos, lib, settings, repair=repair)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})

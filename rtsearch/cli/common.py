@@ -64,12 +64,21 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, 
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
 
 
-def settings_of(config: Path | None, overrides: list[str] | None) -> Settings:
-    """The settings of a command, and its log switched on."""
+def settings_of(config: Path | None, overrides: list[str] | None, library: Path | None = None) -> Settings:
+    """The settings of a command, and its log switched on.
+
+    Args:
+        config, overrides: of the command line.
+        library: what it was made with goes before the defaults.
+    """
     log = logging.getLogger("rtsearch")
     if not log.handlers:
         log.addHandler(_Telling(logging.WARNING))
-    return load_settings(config, overrides or ())
+    if library is None:
+        return load_settings(config, overrides or ())
+    from rtsearch.index import remembered_settings
+
+    return load_settings(config, overrides or (), remembered_settings(library))
 
 
 class _Telling(logging.Handler):

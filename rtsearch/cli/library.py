@@ -33,7 +33,7 @@ def info(
     """What a library holds."""
     from rtsearch.library import Library
 
-    settings = settings_of(config, override)
+    settings = settings_of(config, override, lib)
     library = Library.open(lib)
     facts = library.info()
     facts = {
@@ -84,7 +84,7 @@ def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides =
     from rtsearch.index import build_index
     from rtsearch.library import Library
 
-    settings = settings_of(config, override)
+    settings = settings_of(config, override, lib)
     index = build_index(Library.open(lib), settings, tell)
     tell(f"{len(index):,} objects, {index.dim} dimensions")
 
@@ -100,7 +100,7 @@ def export(
     from rtsearch.index import open_index
     from rtsearch.library import Library, export_npz
 
-    settings = settings_of(config, override)
+    settings = settings_of(config, override, lib)
     library = Library.open(lib)
     index = open_index(library, settings, tell)
     rows = export_npz(library, vectors, index.projection.apply)
@@ -146,5 +146,5 @@ def _opened(lib: Path, config: Path | None, override: list[str] | None) -> Searc
     from rtsearch.index import open_index
     from rtsearch.library import Library
 
-    settings = settings_of(config, override)
+    settings = settings_of(config, override, lib)
     return open_index(Library.open(lib), settings, tell)

@@ -36,7 +36,7 @@ def query(
 
     [bold]Example:[/bold] rtsearch query pictures.lib cat.jpg --out sheet.png
     """
-    settings = settings_of(config, override)
+    settings = settings_of(config, override, lib)
     with open_library(lib, settings) as (pipeline, index):
         from rtsearch.query import query_photo, sheet
         from rtsearch.record import save_picture

@@ -81,7 +81,7 @@ def run(
 
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
     """
-    settings = settings_of(config, override)
+    settings = settings_of(config, override, lib)
     report = play_source(
         lib,
         settings.live.source if source is None else source,
