@@ -154,6 +154,15 @@ def test_two_writers(cli, own_library, photos):
 # Photos and sources that are none --------------------------------------------------------------------------
 
 
+def test_photos_of_which_none_can_be_read(cli, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"no picture")
+    for _ in range(2):
+        assert "none of the 1 photos" in cli("analyze", tmp_path / "photos", tmp_path / "lib").complaint
+    cv2.imwrite(str(tmp_path / "photos" / "b.png"), np.zeros((20, 30, 3), np.uint8))
+    assert cli("analyze", tmp_path / "photos", tmp_path / "lib").code == 0
+
+
 def test_folders_without_photos(cli, tmp_path):
     assert "missing" in cli("analyze", tmp_path / "missing", tmp_path / "lib").complaint
     (tmp_path / "empty").mkdir()

@@ -10,6 +10,7 @@ import typer
 
 from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, count_bar, print_json, settings_of, tell
 from rtsearch.config import Settings
+from rtsearch.errors import LibraryError
 
 if TYPE_CHECKING:
     from rtsearch.analyze import AnalyzeReport
@@ -74,4 +75,6 @@ def analyze_folder(
     )
     if library.object_count and not report.interrupted:
         open_index(library, settings, tell)
+    if report.found and library.info()["failed"] == library.photo_count:
+        raise LibraryError(f"none of the {report.found:,} photos of {photos} could be read")
     return report, library.object_count
