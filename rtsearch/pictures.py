@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from rtsearch.errors import PhotoError
 from rtsearch.headers import Header, read_header
@@ -27,6 +25,7 @@ from rtsearch.records import U8Array
 __all__ = ["decode_photo", "photo_header", "quiet_decoders", "read_photo"]
 
 _STRIP_ROWS = 64
+_ORIENTATION = 0x0112  # EXIF tag
 
 
 def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
@@ -75,63 +74,44 @@ def decode_photo(path: Path, header: Header) -> U8Array:
         PhotoError: the message is the reason without the path.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        if header.alpha or header.kind == "BMP":
+            return _in_strips(path)
+        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except OSError as error:
-        raise PhotoError(f"cannot be read: {error.strerror or error}") from None
-    try:
-        bgr = _over_paper(data) if header.alpha else cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (cv2.error, MemoryError) as error:
+        if error.errno is None:  # from Pillow: what is in the file, not the disk
+            raise PhotoError(f"truncated or damaged {header.kind}") from None
+        raise PhotoError(f"cannot be read: {error.strerror}") from None
+    except (cv2.error, MemoryError, ValueError, SyntaxError) as error:
         raise PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}") from None
     if bgr is None:
         raise PhotoError(f"truncated or damaged {header.kind}")
     return cast(U8Array, bgr)
 
 
-def _over_paper(data: U8Array) -> U8Array | None:
-    # Only IMREAD_UNCHANGED gives the alpha channel, and only it leaves the orientation alone.
-    picture, kinds, metadata = cv2.imdecodeWithMetadata(data, flags=cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        return None
-    if picture.ndim == 2 or picture.shape[2] != 4:
-        return cast("U8Array | None", cv2.imdecode(data, cv2.IMREAD_COLOR))
-    exif = next((bytes(m) for k, m in zip(kinds, metadata, strict=True) if k == cv2.IMAGE_METADATA_EXIF), b"")
-    return _upright(_blend(picture), _orientation(exif))
+def _in_strips(path: Path) -> U8Array:
+    """A picture by Pillow, transparency laid over white strip by strip.
 
-
-def _blend(picture: NDArray[Any]) -> U8Array:
-    """(h, w, 4) uint8 or uint16 to (h, w, 3) uint8 over white, in the memory of ``picture``.
-
-    Strip by strip, for a second picture of 100 megapixels might not fit; a strip shrinks, so what is written
-    never reaches what is still to be read.
+    OpenCV holds a PNG with transparency twice, and a BMP three times: 0.9 GB for 100 megapixels.
     """
-    height, width = picture.shape[:2]
-    flat = picture.reshape(-1).view(np.uint8)
-    for top in range(0, height, _STRIP_ROWS):
-        strip = picture[top : top + _STRIP_ROWS]
-        if strip.dtype == np.uint16:
-            strip = (strip >> 8).astype(np.uint8)
-        alpha = cv2.cvtColor(strip[:, :, 3], cv2.COLOR_GRAY2BGR)
-        over = cv2.multiply(strip[:, :, :3], alpha, scale=1 / 255)
-        over = cv2.add(over, cv2.bitwise_not(alpha))  # white, times what alpha leaves of it
-        flat[top * width * 3 : (top + len(strip)) * width * 3] = over.reshape(-1)
-    return flat[: height * width * 3].reshape(height, width, 3)
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # the header was checked
+    with Image.open(path) as picture:
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+        picture.load()
+        width, height = picture.size
+        bgr: U8Array = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, _STRIP_ROWS):
+            strip = picture.crop((0, top, width, min(top + _STRIP_ROWS, height)))
+            _blend(np.asarray(strip.convert("RGBA")), bgr[top : top + _STRIP_ROWS])
+    return _upright(bgr, orientation)
 
 
-def _orientation(exif: bytes) -> int:
-    """EXIF tag 0x0112 of the first directory, 1 where there is none."""
-    exif = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(exif[:2])
-    try:
-        if order is not None:
-            (start,) = struct.unpack_from(order + "I", exif, 4)
-            (entries,) = struct.unpack_from(order + "H", exif, start)
-            for i in range(entries):
-                tag, _, _, value = struct.unpack_from(order + "HHIH", exif, start + 2 + 12 * i)
-                if tag == 0x0112:
-                    return int(value)
-    except struct.error:
-        pass
-    return 1
+def _blend(rgba: U8Array, bgr: U8Array) -> None:
+    """Lay (h, w, 4) over white, into (h, w, 3)."""
+    alpha = cv2.cvtColor(rgba[:, :, 3], cv2.COLOR_GRAY2BGR)
+    over = cv2.multiply(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), alpha, scale=1 / 255)
+    cv2.add(over, cv2.bitwise_not(alpha), dst=bgr)  # white, times what alpha leaves of it
 
 
 def _upright(bgr: U8Array, orientation: int) -> U8Array:
