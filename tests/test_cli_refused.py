@@ -254,11 +254,19 @@ def test_a_source_is_not_written_over(cli, library, clip, tmp_path):
         assert copy.read_bytes() == before
 
 
-@pytest.mark.parametrize("option", ["--out", "--record"])
-def test_places_that_cannot_be_written(cli, library, clip, option):
-    complaint = cli("run", library, "--headless", "--source", clip, option, "no/such/folder/o.mp4").complaint
-    assert "no/such/folder" in complaint
-    assert "/proc" in cli("run", library, "--headless", "--source", clip, option, "/proc/o.mp4").complaint
+@pytest.mark.parametrize(("option", "name"), [("--out", "o.mp4"), ("--record", "o.jsonl")])
+def test_places_that_cannot_be_written(cli, library, clip, option, name):
+    run = ("run", library, "--headless", "--source", clip)
+    assert f"no/such/folder/{name} cannot" in cli(*run, option, f"no/such/folder/{name}").complaint
+    assert f"/proc/{name} cannot" in cli(*run, option, f"/proc/{name}").complaint
+
+
+def test_records_that_cannot_be(cli, library, clip):
+    run = ("run", library, "--headless", "--source", clip)
+    complaint = cli(*run, "--record", "o.txt").complaint
+    assert "o.txt: objects are recorded as .jsonl, .csv or .parquet" in complaint
+    assert "o.csv is to be written twice" in cli(*run, "--record", "o.csv", "--record", "o.csv").complaint
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_sheets_that_cannot_be_written(cli, library, photos):

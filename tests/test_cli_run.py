@@ -74,7 +74,7 @@ def test_run(cli, library, short_clip):
     for times in [*report["stage_ms"].values(), report["latency_ms"]]:
         assert {"p50", "p99"} <= times.keys()
     written = [json.loads(line) for line in Path("o.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert [list(line) for line in written] == [["frame", "t_s", "objects"]] * 12
+    assert [list(line) for line in written] == [["frame", "t_s", "objects", "shown"]] * 12
     assert [line["frame"] for line in written] == list(range(12))
     objects = [item for line in written for item in line["objects"]]
     assert [list(item) for item in objects] == [OBJECT_KEYS] * len(objects)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import threading
@@ -10,6 +11,7 @@ import time
 import blobs
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from playing import PHOTOS, SETTINGS, Given, Watcher, lines, run
 
@@ -33,7 +35,7 @@ def test_a_source_without_frames(blob_index):
 
 
 def test_a_file_is_seen_frame_by_frame_in_order(blob_index, tmp_path):
-    outputs = Outputs(record=tmp_path / "o.jsonl")
+    outputs = Outputs(records=(tmp_path / "o.jsonl",))
     told = []
     report = run(Given(list(range(60))), blob_index, outputs, progress=told.append)
     assert (report.frames_in, report.frames_shown, report.dropped) == (60, 60, 0)
@@ -46,7 +48,7 @@ def test_a_file_is_seen_frame_by_frame_in_order(blob_index, tmp_path):
 
 
 def test_objects_of_the_library_find_themselves(blob_index, tmp_path):
-    run(Given(list(range(PHOTOS))), blob_index, Outputs(record=tmp_path / "o.jsonl"))
+    run(Given(list(range(PHOTOS))), blob_index, Outputs(records=(tmp_path / "o.jsonl",)))
     for line in lines(tmp_path / "o.jsonl"):
         for item in line["objects"]:
             assert item.keys() == {"track", "xyxy", "label", "score", "neighbours"}
@@ -59,8 +61,46 @@ def test_objects_of_the_library_find_themselves(blob_index, tmp_path):
             assert len(item["neighbours"]) == 5
 
 
+def test_a_record_holds_tracks_and_the_strips_that_were_shown(blob_index, tmp_path):
+    screen = Watcher()
+    numbers = [PHOTOS * i for i in range(5)] + [PHOTOS * i + 1 for i in range(5, 10)]
+    run(Given(numbers), blob_index, Outputs(screen=screen, records=(tmp_path / "o.jsonl",)))
+    written = lines(tmp_path / "o.jsonl")
+    assert len(written) == len(screen.scenes) == 10
+    for line, scene in zip(written, screen.scenes, strict=True):
+        n = len(line["objects"])
+        tracks = [item["track"] for item in line["objects"]]
+        assert tracks == scene.detections.track[:n].tolist()
+        assert [item["track"] for item in line["shown"]] == scene.detections.track.tolist()
+        assert [item["strip"] for item in line["shown"]] == list(scene.strips)
+        assert [item["label"] for item in line["shown"]] == list(scene.names)
+        assert [item["rows"] for item in line["shown"]] == scene.neighbours.row.tolist()
+    assert len({item["track"] for item in written[0]["objects"]}) == 3
+    assert len(written[5]["shown"]) > len(written[5]["objects"])  # those that have just gone stay a moment
+
+
+@pytest.mark.parametrize("names", [("o.csv",), ("o.jsonl", "o.csv", "o.parquet")])
+def test_several_records_of_one_run_agree(blob_index, tmp_path, names):
+    records = tuple(tmp_path / name for name in names)
+    report = run(Given(list(range(20))), blob_index, Outputs(records=records))
+    with (tmp_path / "o.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == report.neighbours == 20 * 3 * 5
+    if len(names) > 1:
+        written, table = lines(tmp_path / "o.jsonl"), pq.read_table(tmp_path / "o.parquet").to_pylist()
+        objects = [(line["frame"], line["t_s"], item) for line in written for item in line["objects"]]
+        assert [(row["frame"], row["t_s"], row["track"]) for row in table] == [
+            (number, t_s, item["track"]) for number, t_s, item in objects
+        ]
+        near = [(number, hit["photo"]) for number, _, item in objects for hit in item["neighbours"]]
+        assert near == [(int(row["frame"]), row["neighbour_photo"]) for row in rows]
+        assert near == [(row["frame"], photo) for row in table for photo in row["neighbour_photo"]]
+
+
 def test_stages_are_timed(blob_index, tmp_path):
-    report = run(Given(list(range(20))), blob_index, Outputs(screen=Watcher(), record=tmp_path / "o.jsonl"))
+    report = run(
+        Given(list(range(20))), blob_index, Outputs(screen=Watcher(), records=(tmp_path / "o.jsonl",))
+    )
     assert {"capture", "detect", "describe", "search", "thumbs", "draw", "show", "record"} <= set(
         report.stage_ms
     )
@@ -124,7 +164,7 @@ def test_a_live_source_drops_the_oldest_and_counts_them(blob_index, tmp_path, sl
     report = run(
         Given(list(range(100)), live=True, every_s=0.005),
         blob_index,
-        Outputs(screen=screen, record=tmp_path / "o.jsonl"),
+        Outputs(screen=screen, records=(tmp_path / "o.jsonl",)),
         blobs.BlobPipeline(detector),
     )
     shown = [line["frame"] for line in lines(tmp_path / "o.jsonl")]
@@ -166,7 +206,7 @@ def test_the_last_photo_stays_until_the_user_leaves(blob_index, tmp_path, paced)
 def test_a_photo_without_a_window_ends_by_itself(blob_index, tmp_path):
     (tmp_path / "1.png").write_bytes(cv2.imencode(".png", blobs.draw(1))[1].tobytes())
     source = open_source(str(tmp_path / "1.png"), SETTINGS.live)
-    assert run(source, blob_index, Outputs(record=tmp_path / "o.jsonl")).frames_shown == 1
+    assert run(source, blob_index, Outputs(records=(tmp_path / "o.jsonl",))).frames_shown == 1
 
 
 def test_the_user_leaves(blob_index):
@@ -258,7 +298,7 @@ def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline,
     settings = Settings()
     pipeline.sight.settings = settings.detect
     source = open_source(str(photos), settings.live)
-    report = play(source, pipeline, index, settings, Outputs(record=tmp_path / "o.jsonl"))
+    report = play(source, pipeline, index, settings, Outputs(records=(tmp_path / "o.jsonl",)))
     assert report.frames_shown == report.frames_in == len(list(photos.iterdir()))
     assert report.dropped == 0
     names = sorted(path.name for path in photos.iterdir())
@@ -277,7 +317,7 @@ def test_a_real_clip(clip, pipeline, index, tmp_path):
     """The first two seconds; frames of it are photos of the library, so the nearest is close."""
     settings = Settings()
     pipeline.sight.settings = settings.detect
-    outputs = Outputs(video=tmp_path / "o.mp4", record=tmp_path / "o.jsonl")
+    outputs = Outputs(video=tmp_path / "o.mp4", records=(tmp_path / "o.jsonl",))
 
     class First(Source):
         def __init__(self) -> None:

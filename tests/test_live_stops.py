@@ -33,7 +33,7 @@ def melt(*_args, **_kwargs):
 def test_an_error_of_the_source(blob_index, tmp_path, at, live):
     source = Given(list(range(20)), live=live, every_s=0.02, before=lambda n: melt() if n == at else None)
     with pytest.raises(StageError, match="capture: it melted") as caught:
-        run(source, blob_index, Outputs(record=tmp_path / "o.jsonl"))
+        run(source, blob_index, Outputs(records=(tmp_path / "o.jsonl",)))
     assert caught.value.stage == "capture"
     assert isinstance(caught.value.cause, MeltedError)
     assert source.closed.is_set()
@@ -93,15 +93,16 @@ def test_an_error_of_the_progress_ends_the_run(blob_index):
         run(Given(list(range(500))), blob_index, progress=melt)
 
 
-@pytest.mark.parametrize("what", ["video", "record"])
-def test_a_place_that_cannot_be_written_is_said_before_anything_is_played(blob_index, tmp_path, what):
+@pytest.mark.parametrize("name", ["o.mp4", "o.jsonl", "o.csv", "o.parquet"])
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_played(blob_index, tmp_path, name):
     source = Given(list(range(10)), before=melt)
-    with pytest.raises(RecordError, match="missing"):
-        run(source, blob_index, Outputs(**{what: tmp_path / "missing" / "o.mp4"}))
+    path = tmp_path / "missing" / name
+    with pytest.raises(RecordError, match=f"missing/{name} cannot be written"):
+        run(source, blob_index, Outputs(video=path) if name == "o.mp4" else Outputs(records=(path,)))
 
 
 def test_what_was_recorded_before_an_error_stays(blob_index, tmp_path):
-    outputs = Outputs(video=tmp_path / "o.mp4", record=tmp_path / "o.jsonl")
+    outputs = Outputs(video=tmp_path / "o.mp4", records=(tmp_path / "o.jsonl",))
     with pytest.raises(StageError):
         run(Given(list(range(40)), before=lambda n: melt() if n == 25 else None), blob_index, outputs)
     assert len(lines(tmp_path / "o.jsonl")) == 25
@@ -125,7 +126,7 @@ def once_at(number: int, act: Callable[[], object]) -> Callable[[int], None]:
 @pytest.mark.parametrize("at", [0, 1, 9])
 def test_ctrl_c_while_a_frame_is_captured(blob_index, tmp_path, at, live):
     source = Given(list(range(10_000)), live=live, before=once_at(at, press_ctrl_c))
-    report = run(source, blob_index, Outputs(record=tmp_path / "o.jsonl"))
+    report = run(source, blob_index, Outputs(records=(tmp_path / "o.jsonl",)))
     assert report.frames_shown < 10_000
     assert len(lines(tmp_path / "o.jsonl")) == report.frames_shown
     assert source.closed.is_set()
@@ -148,7 +149,7 @@ def test_ctrl_c_while_a_picture_is_shown(blob_index, tmp_path):
             press_ctrl_c()
 
     screen.show = pressing
-    outputs = Outputs(screen=screen, video=tmp_path / "o.mp4", record=tmp_path / "o.jsonl")
+    outputs = Outputs(screen=screen, video=tmp_path / "o.mp4", records=(tmp_path / "o.jsonl",))
     report = run(Given(list(range(10_000))), blob_index, outputs)
     assert report.frames_shown == len(lines(tmp_path / "o.jsonl")) == 4
     assert cv2.VideoCapture(str(tmp_path / "o.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
@@ -171,7 +172,7 @@ def test_ctrl_c_at_any_moment(blob_index, tmp_path, delay_s):
 
     source = Given([])
     source._numbers = frames()
-    report = run(source, blob_index, Outputs(record=tmp_path / "o.jsonl"))
+    report = run(source, blob_index, Outputs(records=(tmp_path / "o.jsonl",)))
     timer.join()
     assert len(lines(tmp_path / "o.jsonl")) == report.frames_shown < 100_000
 

@@ -133,7 +133,7 @@ def test_when_detection_is_behind_the_newest_frame_is_shown_and_boxes_go_along(
     index: SearchIndex, tmp_path: Path, sleep_s: float
 ) -> None:
     screen = Watcher()
-    report = run(Moving(75, 0.033), index, screen, sleep_s, record=tmp_path / "o.jsonl")
+    report = run(Moving(75, 0.033), index, screen, sleep_s, records=(tmp_path / "o.jsonl",))
     moved = [scene for scene in screen.scenes if is_moved(scene)]
     assert report.frames_moved == len(moved) >= 10
     ids = [scene.frame.id for scene in screen.scenes]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,12 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from clips import FFMPEG, paint, read_number
 
 from rtsearch import record
 from rtsearch.errors import RecordError
-from rtsearch.record import JsonlRecorder, VideoRecorder, object_records
+from rtsearch.record import (
+    CSV_COLUMNS,
+    CsvRecorder,
+    JsonlRecorder,
+    VideoRecorder,
+    object_records,
+    open_record,
+    problems,
+    shown_records,
+    table,
+)
 from rtsearch.record import video as video_module
 from rtsearch.records import Detections, Frame, I32Array, Neighbours
 from rtsearch.sources import VideoFile
@@ -132,6 +145,13 @@ def test_every_line_is_on_disk_when_written(tmp_path: Path) -> None:
     recorder.close()
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.json", "a.mp4"])
+def test_a_kind_that_is_not_known(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"a.*: objects are recorded as \.jsonl, \.csv or \.parquet"):
+        open_record(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("signals", [(signal.SIGKILL,), (signal.SIGINT,), (signal.SIGTERM,)])
 def test_a_kill_loses_no_line(signals: tuple[signal.Signals], tmp_path: Path) -> None:
     code = (
@@ -160,15 +180,18 @@ def test_a_kill_loses_no_line(signals: tuple[signal.Signals], tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("place", "words"),
-    [("nowhere/run.jsonl", "cannot be written: No such file"), ("", "cannot be written: Is a directory")],
+    [("nowhere/run", "cannot be written: No such file"), ("folder", "cannot be written: Is a directory")],
 )
-def test_lines_that_cannot_be_written(place: str, words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_record_that_cannot_be_written(place: str, words: str, suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"folder{suffix}").mkdir()
     with pytest.raises(RecordError, match=words):
-        JsonlRecorder(tmp_path / place)
+        open_record((tmp_path / place).with_suffix(suffix))
 
 
-def test_full_disk_is_named() -> None:
-    with JsonlRecorder(Path("/dev/full")) as recorder, pytest.raises(RecordError, match="the disk is full"):
+@pytest.mark.parametrize("kind", [JsonlRecorder, CsvRecorder])
+def test_full_disk_is_named(kind: Any) -> None:
+    with pytest.raises(RecordError, match="the disk is full"), kind(Path("/dev/full")) as recorder:
         recorder.write(frame(0), [])
 
 
@@ -191,6 +214,118 @@ def test_half_a_line_is_taken_back(tmp_path: Path) -> None:
         with pytest.raises(RecordError, match="disk is full"):
             recorder.write(frame(1), [])
     assert json.loads((tmp_path / "run.jsonl").read_text())["frame"] == 0
+
+
+def test_strips_as_recorded() -> None:
+    rows = np.array([[5, 3], [7, -1], [-1, -1]], np.int32)
+    assert shown_records(detections(0), NAMES, (), rows[:0]) == []
+    assert shown_records(detections(3), NAMES, (4, 0, 1), rows) == [
+        {"track": 2**40, "strip": 4, "label": "whole image", "score": 0.3333, "rows": [5, 3]},
+        {"track": 2**40 + 1, "strip": 0, "label": "person", "score": 0.3333, "rows": [7]},
+        {"track": 2**40 + 2, "strip": 1, "label": "cat", "score": 0.3333, "rows": []},
+    ]
+
+
+# Tables -----------------------------------------------------------------------------------------------------
+
+
+def recorded(path: Path, frames: int) -> list[tuple[Frame, list[dict[str, Any]]]]:
+    """Frames with 0, 1, 2, 0, ... objects, recorded; a photo's name needs quotes, another is no UTF-8."""
+    names = ["a, b", 'the "é"\n.jpg', os.fsdecode(b"\xff.jpg")]
+    written = []
+    with open_record(path) as recorder:
+        for i in range(frames):
+            near = [
+                {
+                    "row": j,
+                    "photo": names[j],
+                    "xyxy": [0.0, 1.5, 2.0, j],
+                    "label": "dog",
+                    "distance": 0.25 * j,
+                }
+                for j in range(i % 4)
+            ]
+            objects = [
+                {"track": j, "xyxy": [1.0, 2.0, 3.0, i], "label": "cat", "score": 0.5, "neighbours": near}
+                for j in range(i % 3)
+            ]
+            written.append((frame(2 * i, i / 10), objects))
+            recorder.write(*written[-1])
+    return written
+
+
+def utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2, 30])
+def test_csv_has_a_row_per_neighbour(frames: int, tmp_path: Path) -> None:
+    written = recorded(tmp_path / "run.csv", frames)
+    with (tmp_path / "run.csv").open(encoding="utf-8", newline="") as file:
+        names, *rows = csv.reader(file)
+    assert tuple(names) == CSV_COLUMNS
+    wanted = []
+    for seen, objects in written:
+        for i, item in enumerate(objects):
+            of_object = [seen.id, seen.pts_s, i, item["track"], "cat", 0.5, *item["xyxy"]]
+            wanted += [
+                [*of_object, j, n["row"], utf8(n["photo"]), n["label"], *n["xyxy"], n["distance"]]
+                for j, n in enumerate(item["neighbours"], 1)
+            ] or [[*of_object, *[""] * 9]]
+    assert rows == [[str(value) for value in row] for row in wanted]
+
+
+@pytest.mark.parametrize("group", [1, 7, 1024])
+@pytest.mark.parametrize("frames", [0, 1, 2, 30])
+def test_parquet_has_a_row_per_object(
+    frames: int, group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "_GROUP_ROWS", group)
+    written = recorded(tmp_path / "run.parquet", frames)
+    read = pq.read_table(tmp_path / "run.parquet")
+    assert read.schema == table.SCHEMA
+    wanted = []
+    for seen, objects in written:
+        for i, item in enumerate(objects):
+            near = item["neighbours"]
+            of_object = [seen.id, seen.pts_s, i, item["track"], "cat", 0.5, *item["xyxy"]]
+            lists = [[n[key] for n in near] for key in ("row", "photo", "label", "xyxy", "distance")]
+            lists[1] = [utf8(photo) for photo in lists[1]]
+            wanted.append(dict(zip(table.SCHEMA.names, [*of_object, *lists], strict=True)))
+    assert read.to_pylist() == wanted
+    assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
+
+
+def test_names_that_are_no_utf8_come_back_from_lines(tmp_path: Path) -> None:
+    written = recorded(tmp_path / "run.jsonl", 8)
+    lines = (tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["objects"] for line in lines] == [objects for _, objects in written]
+
+
+def test_an_older_table_stays_until_the_new_one_is_finished(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    recorded(path, 3)
+    objects = recorded(tmp_path / "other.csv", 2)[1][1]
+
+    def run() -> None:
+        with open_record(path) as recorder:
+            recorder.write(frame(77), objects)
+            assert pq.read_table(path).num_rows == 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert pq.read_table(path)["frame"].to_pylist() == [77]
+
+
+def test_a_full_disk_ends_a_table_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_GROUP_ROWS", 1)
+    free = iter([10**9, 10**9])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(problems.shutil, "disk_usage", lambda path: usage._replace(free=next(free, 10**6)))
+    with pytest.raises(RecordError, match=r"run\.parquet: the disk is full"):
+        recorded(tmp_path / "run.parquet", 30)
+    assert pq.read_table(tmp_path / "run.parquet").num_rows == 3
 
 
 # Video ------------------------------------------------------------------------------------------------------
@@ -294,7 +429,7 @@ def test_video_that_cannot_be_written(place: str, words: str, tmp_path: Path) ->
 def test_full_disk_stops_the_video_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     free = iter([10**9, 10**6])
-    monkeypatch.setattr(video_module.shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
+    monkeypatch.setattr(problems.shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
     with pytest.raises(RecordError, match=r"run\.mp4: the disk is full"):
         record_clip(tmp_path / "run.mp4", [i / 10 for i in range(100)])
     assert [n for n, _ in shown(tmp_path / "run.mp4")] == list(range(30))

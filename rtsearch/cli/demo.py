@@ -44,7 +44,7 @@ def demo(
         answer = query_photo(photos / _SHEET_FROM, pipeline, index, settings)
         save_picture(sheet(answer, settings), out / "sheet.png")
         objects = len(index)
-    report = play_source(lib, str(clip), settings, out=out / "live.mp4", record=out / "live.jsonl")
+    report = play_source(lib, str(clip), settings, out=out / "live.mp4", records=(out / "live.jsonl",))
     summary = {"library_objects": objects, **dataclasses.asdict(report)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     if as_json:

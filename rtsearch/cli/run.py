@@ -48,9 +48,12 @@ def run(
         Path | None, typer.Option("--out", metavar="OUT.mp4", help="Save the picture as a video.")
     ] = None,
     record: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--record", metavar="OUT.jsonl", help="Save objects and neighbours, one JSON line per frame."
+            "--record",
+            metavar="OUT.jsonl|OUT.csv|OUT.parquet",
+            help="Save objects and neighbours: one JSON line per frame, one row per neighbour (.csv) or one "
+            "per object (.parquet); may be repeated.",
         ),
     ] = None,
     realtime: Annotated[
@@ -88,7 +91,7 @@ def run(
         settings,
         headless=headless,
         out=out,
-        record=record,
+        records=tuple(record or ()),
         realtime=realtime,
         photos=photos,
     )
@@ -105,7 +108,7 @@ def play_source(
     *,
     headless: bool = False,
     out: Path | None = None,
-    record: Path | None = None,
+    records: tuple[Path, ...] = (),
     realtime: bool = False,
     photos: Path | None = None,
 ) -> LiveReport:
@@ -117,7 +120,7 @@ def play_source(
     controls = Controls(settings.detect, settings.show)
     opened_library = open_library(lib, settings, photos, live=True)
     with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
-        _keep_apart(spec, out, record)
+        _keep_apart(spec, out, records)
         opened = open_source(
             spec,
             settings.live,
@@ -128,7 +131,7 @@ def play_source(
         problem = _no_window(headless)
         if opened.slides:  # there is time to see them as the library saw its photos
             pipeline.sight.cut_padding = False
-        watched = not problem and out is None and record is None
+        watched = not problem and out is None and not records
         paced = not opened.live and (realtime or watched or (not problem and opened.slides))
         player = Paced(opened) if paced else opened
         screen = stack.enter_context(_window(controls)) if not problem else None
@@ -138,7 +141,7 @@ def play_source(
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = Outputs(screen, out, record)
+        outputs = Outputs(screen, out, records)
         return play(player, pipeline, index, settings, outputs, controls=controls, progress=show)
 
 
@@ -176,10 +179,13 @@ def _no_window(headless: bool) -> str:
     return problem
 
 
-def _keep_apart(spec: str, out: Path | None, record: Path | None) -> None:
-    """A file that is played is not written over."""
-    for path in (out, record):
-        if path is not None and path.exists() and Path(spec).exists() and path.samefile(spec):
+def _keep_apart(spec: str, out: Path | None, records: tuple[Path, ...]) -> None:
+    """A file that is played is not written over, nor one that is written twice."""
+    written = [path for path in (out, *records) if path is not None]
+    for path in written:
+        if written.count(path) > 1:
+            raise typer.BadParameter(f"{path} is to be written twice; choose another name")
+        if path.exists() and Path(spec).exists() and path.samefile(spec):
             raise typer.BadParameter(f"{path} is the source; choose another name for what is written")
 
 

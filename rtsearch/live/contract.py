@@ -47,12 +47,12 @@ class Outputs:
     Attributes:
         screen: a window.
         video: the composed picture as MP4.
-        record: objects and neighbours as JSON lines.
+        records: objects and neighbours; each name's ending says how (see ``record.open_record``).
     """
 
     screen: Screen | None = None
     video: Path | None = None
-    record: Path | None = None
+    records: tuple[Path, ...] = ()
 
     @property
     def draws(self) -> bool:

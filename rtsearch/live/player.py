@@ -21,7 +21,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from rtsearch.live.steady import Steadied, Steady
 from rtsearch.meter import Meter, Quantiles
 from rtsearch.pictures import quiet_decoders
 from rtsearch.pipeline import Pipeline
-from rtsearch.record import JsonlRecorder, VideoRecorder, object_records
+from rtsearch.record import Recorder, VideoRecorder, object_records, open_record, shown_records
 from rtsearch.records import Detections, Frame, Neighbours, Scene
 from rtsearch.sources import Paced, Source
 from rtsearch.thumbs import ThumbCache
@@ -60,7 +60,7 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """One frame as it leaves the stages; ``own`` are the neighbours for the record, where one is kept."""
+    """One frame as it leaves the stages; ``own`` are the neighbours for records, where any are kept."""
 
     frame: Frame
     detections: Detections
@@ -142,7 +142,7 @@ class _Player:
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
         with contextlib.ExitStack() as stack:
-            video, record = self._open_outputs(stack)
+            video, records = self._open_outputs(stack)
             stack.callback(self._stop)
             stack.enter_context(stop_on_signal(self._halt))
             stack.enter_context(quiet_decoders())
@@ -164,7 +164,7 @@ class _Player:
                 except queue.Empty:
                     self._show_between(video)
                     continue
-                self._finish(result, video, record)
+                self._finish(result, video, records)
                 progress(self._shown)
             else:
                 self._let_look(screen)
@@ -176,13 +176,11 @@ class _Player:
             self._halt.wait(_PUMP_S)
             self._show_better()
 
-    def _open_outputs(self, stack: contextlib.ExitStack) -> tuple[VideoRecorder | None, JsonlRecorder | None]:
-        outputs, video, record = self._outputs, None, None
+    def _open_outputs(self, stack: contextlib.ExitStack) -> tuple[VideoRecorder | None, list[Recorder]]:
+        outputs, video = self._outputs, None
         if outputs.video is not None:
             video = stack.enter_context(VideoRecorder(outputs.video, self._source.fps or 30.0))
-        if outputs.record is not None:
-            record = stack.enter_context(JsonlRecorder(outputs.record))
-        return video, record
+        return video, [stack.enter_context(open_record(path)) for path in outputs.records]
 
     def _stage(self, name: str, items: Callable[[], Generator[Any]]) -> Ahead[Any]:
         """Run a stage in a thread of its own."""
@@ -250,10 +248,11 @@ class _Player:
                     item.frame, found, points, show.results, visible_strips(self._controls)
                 )
                 own = None
-                if self._outputs.record is not None:
+                if self._outputs.records:
                     exact, recall = self._search.exact, self._search.recall
                     own = self._index.near(points, show.results, exact=exact, recall=recall)
             crops = self._crops(objects, show.thumb_height)
+            found = replace(found, track=objects.detections.track[: len(found)])
             yield _Result(item.frame, found, objects, own, crops)
 
     def _crops(self, objects: Steadied, height_px: int) -> Crops | None:
@@ -272,7 +271,7 @@ class _Player:
 
     # The main thread --------------------------------------------------------------------------------------
 
-    def _finish(self, result: _Result, video: VideoRecorder | None, record: JsonlRecorder | None) -> None:
+    def _finish(self, result: _Result, video: VideoRecorder | None, records: list[Recorder]) -> None:
         """Draw, show and record one frame."""
         self._last = result
         self._objects += len(result.detections)
@@ -283,12 +282,18 @@ class _Player:
             with self._meter.stage("draw"):
                 scene = self._easel.scene(result.frame, result.objects, result.crops)
             self._put(scene, video)
-        if record is not None and result.own is not None:
+        if result.own is not None:
             with self._meter.stage("record"):
-                names = self._pipeline.class_names
-                record.write(result.frame, object_records(result.detections, names, result.own, self._index))
+                self._write(result, result.own, records)
         self._meter.add("latency", time.monotonic() - result.frame.captured_s)
         self._meter.tick()
+
+    def _write(self, result: _Result, own: Neighbours, records: list[Recorder]) -> None:
+        names, shown = self._pipeline.class_names, result.objects
+        objects = object_records(result.detections, names, own, self._index)
+        strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row)
+        for record in records:
+            record.write(result.frame, objects, strips)
 
     def _put(self, scene: Scene, video: VideoRecorder | None, warning: str = "") -> None:
         with self._meter.stage("draw"):

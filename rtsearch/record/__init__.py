@@ -1,11 +1,75 @@
-"""What is kept of a run: one JSON object per frame, and the composed picture as a video.
+"""What is kept of a run: its objects frame by frame, and the composed picture as a video.
 
-object_records(...) -> list of dicts -> JsonlRecorder   flushed line by line, a kill loses no line written
-composed picture                     -> VideoRecorder   named when it is finished
+object_records(...) -> open_record(path): .jsonl, .csv   flushed line by line, a kill loses no line written
+                                          .parquet       in groups of rows, named when it is finished
+composed picture    -> VideoRecorder      .mp4, with the sound of the file that is played; named likewise
 """
 
-from rtsearch.record.jsonl import Hits, JsonlRecorder, object_records
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rtsearch.errors import RecordError
+from rtsearch.record.lines import CSV_COLUMNS, CsvRecorder, JsonlRecorder
+from rtsearch.record.objects import Hits, object_records, shown_records
 from rtsearch.record.picture import save_picture
 from rtsearch.record.video import VideoRecorder
+from rtsearch.records import Frame
 
-__all__ = ["Hits", "JsonlRecorder", "VideoRecorder", "object_records", "save_picture"]
+__all__ = [
+    "CSV_COLUMNS",
+    "CsvRecorder",
+    "Hits",
+    "JsonlRecorder",
+    "Recorder",
+    "VideoRecorder",
+    "object_records",
+    "open_record",
+    "save_picture",
+    "shown_records",
+]
+
+
+class Recorder(Protocol):
+    """Keeps the objects of a run; leaving the context finishes the file."""
+
+    def write(
+        self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
+    ) -> None:
+        """Append one frame; ``objects`` as ``object_records`` gives them, ``shown`` as ``shown_records``.
+
+        Raises:
+            RecordError: the file cannot be written any further.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish the file."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_record(path: Path) -> Recorder:
+    """A recorder of the kind that the name's ending says.
+
+    Raises:
+        RecordError: there is no such kind, or the file cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind == ".jsonl":
+        return JsonlRecorder(path)
+    if kind == ".csv":
+        return CsvRecorder(path)
+    if kind == ".parquet":
+        from rtsearch.record.table import ParquetRecorder  # pyarrow takes a moment that others need not wait
+
+        return ParquetRecorder(path)
+    raise RecordError(f"{path}: objects are recorded as .jsonl, .csv or .parquet; choose such a name")

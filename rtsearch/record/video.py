@@ -6,7 +6,6 @@ is killed, ffmpeg still finishes the temporary file.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
@@ -20,7 +19,7 @@ import cv2
 import numpy as np
 
 from rtsearch.errors import RecordError
-from rtsearch.record.problems import record_error
+from rtsearch.record.problems import record_error, require_room
 from rtsearch.records import U8Array
 
 __all__ = ["VideoRecorder"]
@@ -28,7 +27,6 @@ __all__ = ["VideoRecorder"]
 log = logging.getLogger(__name__)
 
 _FFMPEG_END_S = 20.0
-_MIN_FREE_BYTES = 16_000_000
 _CHECK_EVERY = 30
 _MAX_GAP_S = 60.0
 
@@ -72,7 +70,7 @@ class VideoRecorder:
         """Append a picture that belongs at ``t_s``, seconds on any clock that only goes forward."""
         sink = self._sink or self._open(bgr, t_s)
         if self._slots % _CHECK_EVERY == 0:
-            self._check_room()
+            require_room(self._path)
         picture = self._fit(bgr)
         gap = round((t_s - self._begun_s) * self._fps) - self._slots
         if gap > _MAX_GAP_S * self._fps:
@@ -132,10 +130,6 @@ class VideoRecorder:
         else:
             bgr = cast(U8Array, cv2.resize(bgr, self._wh, interpolation=cv2.INTER_AREA))
         return np.ascontiguousarray(bgr)
-
-    def _check_room(self) -> None:
-        if shutil.disk_usage(self._partial.parent).free < _MIN_FREE_BYTES:
-            raise record_error(self._path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 class _Sink(Protocol):
