@@ -20,6 +20,7 @@ __all__ = [
     "AnalyzeSettings",
     "DescribeSettings",
     "DetectSettings",
+    "GpuSettings",
     "LiveSettings",
     "ModelSettings",
     "ProjectSettings",
@@ -53,6 +54,16 @@ class ModelSettings(_Section):
     name: str = "yolo26n"
     size: Annotated[int, Field(ge=64, le=1280, multiple_of=32)] = 416
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+
+
+class GpuSettings(_Section):
+    """How an NVIDIA GPU is spoken to, where there is one.
+
+    Attributes:
+        runtime: ``cuda`` (NVIDIA's own bindings), ``pycuda``, or ``auto``: the first that is installed.
+    """
+
+    runtime: Literal["auto", "cuda", "pycuda"] = "auto"
 
 
 class DetectSettings(_Section):
@@ -173,6 +184,7 @@ class Settings(_Section):
     """All settings, by section."""
 
     model: ModelSettings = ModelSettings()
+    gpu: GpuSettings = GpuSettings()
     detect: DetectSettings = DetectSettings()
     describe: DescribeSettings = DescribeSettings()
     project: ProjectSettings = ProjectSettings()
