@@ -56,16 +56,6 @@ class ModelSettings(_Section):
     threads: Annotated[int, Field(ge=0, le=256)] = 0
 
 
-class GpuSettings(_Section):
-    """How an NVIDIA GPU is spoken to, where there is one.
-
-    Attributes:
-        runtime: ``cuda`` (NVIDIA's own bindings), ``pycuda``, or ``auto``: the first that is installed.
-    """
-
-    runtime: Literal["auto", "cuda", "pycuda"] = "auto"
-
-
 class DetectSettings(_Section):
     """What counts as an object.
 
@@ -180,11 +170,20 @@ class ShowSettings(_Section):
     fullscreen: bool = False
 
 
+class GpuSettings(_Section):
+    """How an NVIDIA GPU is spoken to, where there is one.
+
+    Attributes:
+        runtime: ``cuda`` (NVIDIA's own bindings), ``pycuda``, or ``auto``: the first that is installed.
+    """
+
+    runtime: Literal["auto", "cuda", "pycuda"] = "auto"
+
+
 class Settings(_Section):
     """All settings, by section."""
 
     model: ModelSettings = ModelSettings()
-    gpu: GpuSettings = GpuSettings()
     detect: DetectSettings = DetectSettings()
     describe: DescribeSettings = DescribeSettings()
     project: ProjectSettings = ProjectSettings()
@@ -192,6 +191,7 @@ class Settings(_Section):
     analyze: AnalyzeSettings = AnalyzeSettings()
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
+    gpu: GpuSettings = GpuSettings()
 
 
 def load_settings(
