@@ -10,7 +10,7 @@ import contextlib
 import queue
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -29,10 +29,8 @@ class Ahead(Generic[T]):
         depth: most items that wait.
         stop: once set, the thread ends and so does the iteration.
         name: of the thread.
-        newest: when ``depth`` items wait, drop the oldest of them instead of waiting.
-
-    Attributes:
-        dropped: items that were.
+        dropped: told of the oldest item, which is dropped when ``depth`` of them wait; without, a full queue
+            holds the generator up.
     """
 
     def __init__(
@@ -42,12 +40,11 @@ class Ahead(Generic[T]):
         stop: threading.Event,
         name: str,
         *,
-        newest: bool = False,
+        dropped: Callable[[T], None] | None = None,
     ) -> None:
-        self.dropped = 0
         self._items = items
         self._stop = stop
-        self._newest = newest
+        self._dropped = dropped
         self._queue: queue.Queue[T] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -107,8 +104,9 @@ class Ahead(Generic[T]):
 
     def _put(self, item: T) -> bool:
         while not self._stop.is_set():
-            if self._newest and self._queue.full():
-                self.dropped += len(self.ready(1))
+            if self._dropped is not None and self._queue.full():
+                for oldest in self.ready(1):
+                    self._dropped(oldest)
             with contextlib.suppress(queue.Full):
                 self._queue.put(item, timeout=_WAIT_S)
                 return True

@@ -30,9 +30,14 @@ _LEAST_WH = (320, 240)  # as show.window_wh allows; a smaller window shows the p
 _INK: Colour = (232, 232, 232)
 _ACCENT: Colour = (80, 175, 255)
 _EDGE: Colour = (58, 58, 58)
+_LEFT, _RIGHT = 0xFF51, 0xFF53  # X keysyms, which OpenCV's Qt windows pass on
+_SKIP_S = 5.0
 HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
+    (", .", "one frame back, forward"),
+    ("← →", "5 seconds back, forward"),
+    ("l", "loop"),
     ("f", "full screen"),
     ("s", "save the picture"),
     ("c", "controls"),
@@ -113,7 +118,7 @@ class Window:
             self._follow_size()
         if self._redraw and self._picture is not None:
             self._paint()
-        return key < 0 or self._on_key(key & 0xFF)
+        return key < 0 or self._on_key(key & 0xFFFF)
 
     def close(self) -> None:
         """Close the window, if the user has not done so."""
@@ -144,6 +149,11 @@ class Window:
             ord("s"): self._save,
             ord("h"): self._toggle_help,
             ord("c"): self._toggle_sliders,
+            ord("."): self._controls.step,
+            ord(","): self._controls.step_back,
+            _LEFT: lambda: self._skip(-_SKIP_S),
+            _RIGHT: lambda: self._skip(_SKIP_S),
+            ord("l"): self._toggle_loop,
         }
         if key in (ord("q"), _ESCAPE):
             return False
@@ -154,6 +164,17 @@ class Window:
 
     def _toggle_pause(self) -> None:
         self._controls.paused = not self._controls.paused
+
+    def _skip(self, by_s: float) -> None:
+        self._controls.seek(self._controls.position_s + by_s)
+        self._tell(f"to {self._controls.position_s:.0f} s", 1.0)
+
+    def _toggle_loop(self) -> None:
+        self._controls.loop = not self._controls.loop
+        self._tell("loop" if self._controls.loop else "no loop", 1.5)
+
+    def _tell(self, message: str, for_s: float) -> None:
+        self._message, self._message_until_s = message, time.monotonic() + for_s
 
     def _toggle_help(self) -> None:
         self._show_help = not self._show_help
@@ -171,8 +192,7 @@ class Window:
             return
         name = time.strftime("rtsearch-%Y%m%d-%H%M%S.png")
         done = cv2.imwrite(str(self._save_to / name), self._picture)
-        self._message = f"saved {name}" if done else f"could not save {name} in {self._save_to}"
-        self._message_until_s = time.monotonic() + 2.5
+        self._tell(f"saved {name}" if done else f"could not save {name} in {self._save_to}", 2.5)
         _log.info("%s", self._message)
 
     def _paint(self) -> None:
@@ -183,7 +203,7 @@ class Window:
         if self._show_help:
             _draw_help(picture)
         if self._controls.paused:
-            _draw_banner(picture, "paused")
+            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s")
         elif time.monotonic() < self._message_until_s:
             _draw_banner(picture, self._message)
         cv2.imshow(self._title, picture)

@@ -115,9 +115,10 @@ def test_the_newest_replaces_what_nobody_took() -> None:
         yield from range(10)
         made.set()
 
-    ahead = Ahead(numbers(), 1, stop, "test", newest=True)
+    dropped: list[int] = []
+    ahead = Ahead(numbers(), 1, stop, "test", dropped=dropped.append)
     assert made.wait(5)
     ahead.join()
     assert list(ahead) == [9]
-    assert ahead.dropped == 9
+    assert dropped == list(range(9))
     assert ahead.ended

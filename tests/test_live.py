@@ -118,7 +118,7 @@ def test_the_window_gets_every_picture_in_the_main_thread(blob_index):
     assert {picture.shape for picture in screen.pictures} == {(480, 640, 3)}
     for scene in screen.scenes:
         assert all(crop is not None for row in scene.thumbs for crop in row)
-        assert scene.notes[0] == "given"
+        assert scene.notes[0] == "given    0:00 of 0:00"
         assert any("36 objects from 12 photos" in note for note in scene.notes)
 
 

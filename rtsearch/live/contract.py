@@ -10,7 +10,7 @@ from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.meter import Quantiles
 from rtsearch.records import Scene, U8Array
 
-__all__ = ["Controls", "LiveReport", "Outputs", "Screen"]
+__all__ = ["Controls", "LiveReport", "Outputs", "Screen", "SourceReport"]
 
 
 @dataclass(slots=True)
@@ -20,12 +20,39 @@ class Controls:
     Attributes:
         detect: thresholds.
         show: layout and number of results.
-        paused: nothing new is shown.
+        paused: nothing new is shown but what is asked for.
+        loop: video files begin again at their end.
+        position_s: presentation time of the picture shown last.
+        frame_s: time from one picture to the next.
+        target_s: presentation time that was last gone to.
+        steps, seeks: how often the user has asked for the next picture, and for another place.
     """
 
     detect: DetectSettings
     show: ShowSettings
     paused: bool = False
+    loop: bool = False
+    position_s: float = 0.0
+    frame_s: float = 0.04
+    target_s: float = 0.0
+    steps: int = 0
+    seeks: int = 0
+
+    def step(self) -> None:
+        """Pause, and show the next picture."""
+        self.paused = True
+        self.steps += 1
+
+    def step_back(self) -> None:
+        """Pause, and show the picture before."""
+        self.paused = True
+        self.seek(self.position_s - 1.5 * self.frame_s)  # the first at or after that
+
+    def seek(self, seconds: float) -> None:
+        """Go on at a presentation time; in a pause, show the picture there."""
+        self.target_s = self.position_s = max(0.0, seconds)
+        self.seeks += 1
+        self.steps += self.paused
 
 
 class Screen(Protocol):
@@ -61,6 +88,18 @@ class Outputs:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceReport:
+    """The figures of one source; see LiveReport."""
+
+    name: str
+    frames_in: int
+    frames_shown: int
+    frames_moved: int
+    dropped: int
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
 class LiveReport:
     """The figures of a run; see docs/performance.md for what each time covers.
 
@@ -77,6 +116,7 @@ class LiveReport:
         cpu_ms: CPU time per frame shown, by stage; ``all`` is that of the process, the network's threads
             included.
         latency_ms: from a frame's capture to the end of its showing.
+        sources: the figures of each source.
     """
 
     frames_in: int
@@ -90,3 +130,4 @@ class LiveReport:
     stage_ms: dict[str, Quantiles]
     cpu_ms: dict[str, float]
     latency_ms: Quantiles
+    sources: tuple[SourceReport, ...]

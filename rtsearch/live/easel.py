@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rtsearch.live.contract import Controls
+from rtsearch.config import ShowSettings
 from rtsearch.live.steady import Steadied
 from rtsearch.records import Frame, Scene, U8Array
 from rtsearch.render import Painter, lay_out
@@ -28,7 +28,7 @@ class Easel:
     Args:
         class_names: by label.
         cache: crops that are there, or come later.
-        controls: layout.
+        show: the layout as it is now.
         notes: lines about the run.
     """
 
@@ -36,12 +36,12 @@ class Easel:
         self,
         class_names: tuple[str, ...],
         cache: ThumbCache,
-        controls: Controls,
+        show: Callable[[], ShowSettings],
         notes: Callable[[], tuple[str, ...]],
     ) -> None:
         self._names = class_names
         self._cache = cache
-        self._controls = controls
+        self._show = show
         self._describe = notes
         self._painter = Painter()
         self._notes: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Easel:
             objects: found in it, or moved to it.
             crops: of all neighbours; None takes those that the cache holds by now.
         """
-        height = self._controls.show.thumb_height
+        height = self._show().thumb_height
         found = objects.detections
         return Scene(
             frame=frame,
@@ -74,7 +74,7 @@ class Easel:
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """The scene with its notes, and its picture, which is valid until the next call."""
         scene = replace(scene, notes=(*self._fresh_notes(), *([warning] if warning else [])))
-        show = self._controls.show
+        show = self._show()
         self._drawn = scene, show
         return scene, self._painter.paint(scene, show.window_wh, show.header_height)
 
@@ -84,7 +84,7 @@ class Easel:
             return None
         scene, show = self._drawn
         if not any(crop is None for crops in scene.thumbs for crop in crops):
-            return None if show == self._controls.show else scene
+            return None if show == self._show() else scene
         crops = self._cached(objects, scene.thumb_height)
         came = any(
             new is not old
@@ -114,7 +114,6 @@ def moved(objects: Steadied, updates: float, frame: Frame) -> Steadied:
     return replace(objects, detections=replace(objects.detections, xyxy=xyxy.astype(np.float32)))
 
 
-def visible_strips(controls: Controls) -> int:
+def visible_strips(show: ShowSettings) -> int:
     """Strips that fit into the picture."""
-    show = controls.show
     return len(lay_out(show.window_wh, show.header_height, show.thumb_height, _MANY).strip_tops)

@@ -14,7 +14,7 @@ _JOIN_S = 2.0  # a disk may stall; the thread is a daemon and holds nothing that
 
 
 class Loader:
-    """Brings into the cache what was asked for last; what was asked for before that is forgotten.
+    """Brings into the cache what each channel asked for last; what it asked for before that is forgotten.
 
     Args:
         cache: is filled, in the order in which crops lie on the disk.
@@ -25,14 +25,14 @@ class Loader:
         self._cache = cache
         self._meter = meter
         self._changed = threading.Condition()
-        self._wanted: tuple[list[int], int] | None = None
+        self._wanted: dict[int, tuple[list[int], int]] = {}
         self._closed = False
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="thumbs", daemon=True)
         self._thread.start()
 
-    def want(self, rows: list[int], height_px: int) -> None:
-        """Ask for crops.
+    def want(self, channel: int, rows: list[int], height_px: int) -> None:
+        """Ask for crops for a channel.
 
         Raises:
             StageError: the thread has failed.
@@ -40,7 +40,7 @@ class Loader:
         if self._error is not None:
             raise StageError("thumbs", self._error) from self._error
         with self._changed:
-            self._wanted = rows, height_px
+            self._wanted[channel] = rows, height_px
             self._changed.notify()
 
     def close(self) -> None:
@@ -54,11 +54,12 @@ class Loader:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._wanted is not None)
-                    wanted, self._wanted = self._wanted, None
-                if self._closed or wanted is None:
+                    self._changed.wait_for(lambda: self._closed or self._wanted)
+                    wanted, self._wanted = self._wanted, {}
+                if self._closed:
                     return
-                with self._meter.stage("thumbs"):
-                    self._cache.prefetch(*wanted)
+                for rows, height_px in wanted.values():
+                    with self._meter.stage("thumbs"):
+                        self._cache.prefetch(rows, height_px)
         except Exception as error:
             self._error = error

@@ -92,8 +92,7 @@ class Steady:
         """
         if frame.name != self._picture:
             self._picture = frame.name
-            self._tracker.reset()
-            self._objects.clear()
+            self.begin_anew()
         tracks = self._tracker.update(found.xyxy, found.label < 0)
         found = replace(found, track=tracks.number)
         self._look(found, points, results)
@@ -109,6 +108,11 @@ class Steady:
             held=frozenset(range(len(found), len(shown))),
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
         )
+
+    def begin_anew(self) -> None:
+        """Forget all objects: the next picture has nothing to do with the last."""
+        self._tracker.reset()
+        self._objects.clear()
 
     def query_of(self, track: int) -> F32Array:
         """(dim,) the pooled query of a track that is alive."""

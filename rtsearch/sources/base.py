@@ -24,6 +24,8 @@ class Source(ABC):
         where
             the source waits for whoever reads it, so that every picture is seen (file, photo, folder).
         slides: True where each picture is there to be looked at, for seconds (photos).
+        paced: True where pictures are there already and the wall clock says when each is due.
+        loop: begin again at the end; only video files do.
         name: what to call it on the screen and in messages; passwords are masked.
         fps: nominal frames per second, or None.
         frames: how many frames there are, as the container promises, or None.
@@ -32,6 +34,8 @@ class Source(ABC):
 
     live: bool = False
     slides: bool = False
+    paced: bool = False
+    loop: bool = False
 
     def __init__(
         self, name: str, *, fps: float | None = None, frames: int | None = None, wh: tuple[int, int] = (0, 0)
@@ -57,8 +61,12 @@ class Source(ABC):
             StopIteration: the source has ended or was closed.
         """
 
-    def seek(self, seconds: float) -> None:  # noqa: B027  sources without a timeline have nowhere to go
-        """Go on with the first picture at or after a presentation time; only video files can."""
+    def seek(self, seconds: float) -> bool:
+        """Go on with the first picture at or after a presentation time; False where there is no timeline."""
+        return False
+
+    def resume(self) -> None:  # noqa: B027  only the wall clock has something to make up for
+        """After a pause: go on from here as if no time had passed."""
 
     @abstractmethod
     def close(self) -> None:

@@ -31,6 +31,7 @@ class Paced(Source):
     """
 
     live = True
+    paced = True
 
     def __init__(self, source: Source, *, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(source.name, fps=source.fps, frames=source.frames, wh=source.wh)
@@ -43,6 +44,15 @@ class Paced(Source):
         self._pts_s: float | None = None  # of the last frame looked at
         self._ahead: Frame | None = None
         self._afresh = True
+
+    @property
+    def loop(self) -> bool:
+        """That of the source."""
+        return self._source.loop
+
+    @loop.setter
+    def loop(self, loop: bool) -> None:
+        self._source.loop = loop
 
     @property
     def status(self) -> Status:
@@ -66,10 +76,11 @@ class Paced(Source):
                 return dataclasses.replace(frame, captured_s=max(due_s, frame.captured_s))
             self.dropped += 1
 
-    def seek(self, seconds: float) -> None:
+    def seek(self, seconds: float) -> bool:
         """Go on at a presentation time of the source, at once."""
-        self._source.seek(seconds)
-        self._afresh = True
+        sought = self._source.seek(seconds)
+        self._afresh = self._afresh or sought
+        return sought
 
     def resume(self) -> None:
         """After a pause: the next frame is due now, and none is dropped for the time that passed."""

@@ -78,7 +78,7 @@ class VideoFile(Source):
     def __init__(self, path: str, *, loop: bool = False, timeout_s: float = 10.0) -> None:
         self._path = path
         self._timeout_s = timeout_s
-        self._loop = loop
+        self.loop = loop
         self._lock = threading.Lock()
         self._closed = False
         self._next_id = 0
@@ -108,7 +108,7 @@ class VideoFile(Source):
             bgr = None if self._closed else self._read()
             if bgr is None and not self._closed:
                 self._tell_if_short()
-                if self._loop:
+                if self.loop:
                     self._rewind()
                     bgr = self._read()
             if bgr is None:
@@ -118,7 +118,7 @@ class VideoFile(Source):
             self._played += 1
             return frame
 
-    def seek(self, seconds: float) -> None:
+    def seek(self, seconds: float) -> bool:
         """Go on with the first frame whose presentation time is at or after ``seconds``; past the end, end.
 
         OpenCV's own seek is exact for constant frame rates only, so it is asked for an earlier place, from
@@ -126,13 +126,14 @@ class VideoFile(Source):
         """
         with self._lock:
             if self._closed:
-                return
+                return False
             target_s = max(0.0, seconds) - 0.0005  # container times are rounded to a millisecond in places
             if not self._jump(target_s):
                 self._rewind()
                 self._waiting = self._grab()
             while self._waiting and self._pts_s < target_s:
                 self._waiting = self._grab()
+            return True
 
     def close(self) -> None:
         """Close the file; an iteration that goes on elsewhere ends."""

@@ -303,7 +303,7 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     index: SearchIndex = open_index(Library.open(lib), settings)
     controls = Controls(settings.detect, settings.show)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
-    easel = Easel(index.library.space.class_names, cache, controls, lambda: ("eight objects",))
+    easel = Easel(index.library.space.class_names, cache, lambda: controls.show, lambda: ("eight objects",))
     steady = Steady(index, settings.search)
     rng = np.random.default_rng(0)
     centres = index.points(rng.integers(0, len(index), 8).astype(np.int32))
@@ -317,7 +317,7 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
         points = centres + rng.normal(0, 0.02, centres.shape).astype(np.float32)
         frame = Frame(t, time.monotonic(), None, bgr)
         marks = [time.thread_time()]
-        objects = steady.update(frame, found, points, 16, visible_strips(controls))
+        objects = steady.update(frame, found, points, 16, visible_strips(controls.show))
         marks.append(time.thread_time())
         cache.prefetch(objects.neighbours.row.ravel().tolist(), settings.show.thumb_height)
         marks.append(time.thread_time())

@@ -26,7 +26,6 @@ import numpy as np
 from rtsearch.config import LiveSettings, Settings
 from rtsearch.index import SearchIndex, open_index
 from rtsearch.library import Library
-from rtsearch.live.contract import Controls
 from rtsearch.live.easel import visible_strips
 from rtsearch.live.steady import Steady
 from rtsearch.meter import Meter
@@ -69,7 +68,7 @@ class Changes:
 
 
 def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> dict[str, Any]:
-    visible = visible_strips(Controls(settings.detect, settings.show))
+    visible = visible_strips(settings.show)
     k = settings.show.results
     steady, without, with_ = Steady(index, settings.search), Changes(), Changes()
     farther: list[float] = []
