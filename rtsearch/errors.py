@@ -12,6 +12,7 @@
     │   ├── CheckpointError(ValueError)        a checkpoint that is damaged or not understood
     │   └── NotADetectorError(ValueError)      an ONNX file without the outputs of a detector
     ├── RunnerError(RuntimeError)        an inference engine cannot start or failed
+    │   └── EngineError                  an engine file cannot be built, or must not be run here
     ├── LibraryError
     │   ├── NotALibraryError(ValueError)       missing, empty or foreign folder
     │   ├── FormatError(ValueError)            written by a newer version
@@ -30,6 +31,7 @@ __all__ = [
     "ConfigError",
     "DamagedError",
     "DownloadError",
+    "EngineError",
     "FeatureSpaceError",
     "FormatError",
     "LibraryBusyError",
@@ -95,6 +97,10 @@ class NotADetectorError(ModelError, ValueError):
 
 class RunnerError(RtsearchError, RuntimeError):
     """An inference engine cannot start, or failed while running."""
+
+
+class EngineError(RunnerError):
+    """An engine file cannot be built, or must not be run here: unknown, altered, or made for another machine."""
 
 
 class LibraryError(RtsearchError):
