@@ -243,3 +243,41 @@ class FakeDevice:
         kinds = {"memory": self.memory, "pinned": self.pinned, "streams": self.streams}
         kinds |= {"events": self.events, "modules": self.modules}
         return {kind: len(things) for kind, things in kinds.items() if things}
+
+
+class FakeEngine:
+    """A network on a fake device: what it gives is computed by ``run`` on the planes it finds in its memory.
+
+    Args:
+        device: a FakeDevice.
+        inputs, outputs: shape and dtype by name.
+        run: (batch, 3, height, width) float32 -> outputs by name.
+    """
+
+    def __init__(self, device, inputs, outputs, run):
+        self.device, self.inputs, self.outputs, self.run = device, inputs, outputs, run
+        self.bound, self.passes, self.closed = {}, 0, False
+
+    def bind(self, name, address):
+        assert name in {**self.inputs, **self.outputs}
+        self.bound[name] = address
+
+    def _memory(self, name):
+        shape, dtype = {**self.inputs, **self.outputs}[name]
+        size_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return self.device.view(self.bound[name], size_bytes).view(dtype).reshape(shape)
+
+    def enqueue(self, stream):
+        assert not self.closed
+        assert stream in self.device.streams
+        assert set(self.bound) == {*self.inputs, *self.outputs}
+        self.device._call("enqueue", stream)
+        self.device._enqueue(self._pass)
+
+    def _pass(self):
+        self.passes += 1
+        for name, array in self.run(self._memory("images").astype(np.float32)).items():
+            np.copyto(self._memory(name), array, casting="same_kind")
+
+    def close(self):
+        self.closed = True

@@ -17,7 +17,8 @@ FLOORS = (
     {"config", "records", "meter", "ahead", "headers"},
     {"pictures", "text", "colour", "pooling", "sight"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
-    | {"models", "runners", "sliders", "demo", "embed"},
+    | {"models", "runners", "engines", "sliders", "demo", "embed"},
+    {"gpu"},
     {"index", "look", "pipeline"},
     {"analyze", "live", "query", "overview"},
     {"window"},

@@ -1,0 +1,21 @@
+"""The whole pass on an NVIDIA GPU: a picture goes up, boxes and vectors come back.
+
+    kernels.cu    all that is done around the network
+    kernels.py    compiles it for the GPU at hand, and keeps what came out
+    plan.py       the memory of a pass: what lies where, and how the kernels are laid out
+    slot.py       where pictures go up from and results come back to
+    work.py       what is done between: kernels, network, their memory
+    sight.py      a Sight of all this and an engine
+
+What the kernels compute is what ``detect``, ``describe`` and ``project`` compute on the CPU; the tests run
+the same source there and compare.
+"""
+
+from __future__ import annotations
+
+from rtsearch.gpu.kernels import KERNELS, compiled
+from rtsearch.gpu.plan import Layout, MapLayout
+from rtsearch.gpu.sight import GpuSight
+from rtsearch.gpu.work import Engine
+
+__all__ = ["KERNELS", "Engine", "GpuSight", "Layout", "MapLayout", "compiled"]

@@ -1,0 +1,220 @@
+"""The memory of a pass on the GPU: what lies where, and how the kernels are laid out over it.
+
+The structures are those of kernels.cu, field by field. Everything a pass needs besides the network's own
+inputs and outputs lies in one piece of memory, so growing it is one allocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rtsearch.colour import COLOUR_BINS
+from rtsearch.records import U8Array
+from rtsearch.runners.device import Shape3
+
+__all__ = ["CANDIDATES", "MOST_MAPS", "PICTURE", "PLAN", "UPLOAD", "Layout", "MapLayout", "upload_head_bytes"]
+
+CANDIDATES = 300
+"""Boxes that enter suppression, as in ``detect``."""
+
+MOST_MAPS = 8
+"""Taps that a network may have."""
+
+_ALIGN = 256  # of every array, bytes: what the driver's own allocations have
+
+_MAP = np.dtype([("cells", "u8"), *((name, "i4") for name in ("channels", "width", "height", "half"))])
+_NETWORK = ("planes", "boxes", "scores")
+_SCRATCH = (
+    "keys",
+    "labels",
+    "order",
+    "counts",
+    "boxes_chosen",
+    "rows_chosen",
+    "weights",
+    "spans",
+    "means",
+    "raw",
+)
+_AFTER = ("matrix", "offset", "result")
+_NUMBERS = ("batch", "width", "height", "rows", "classes", "map_count", "slots", "raw_dim", "dim", "header")
+_SWITCHES = ("swap", "pad_value", "needs_nms", "planes_half", "boxes_half", "scores_half")
+
+PLAN = np.dtype(
+    [(name, "u8") for name in (*_NETWORK, *_SCRATCH, *_AFTER)]
+    + [("maps", _MAP, (MOST_MAPS,))]
+    + [(name, "i4") for name in (*_NUMBERS, *_SWITCHES)]
+    + [("pixel_scale", "f4"), ("unused", "i4")]
+)
+PICTURE = np.dtype(
+    [("offset", "u8")]
+    + [(name, "i4") for name in ("width", "height", "fitted_width", "fitted_height")]
+    + [("scale", "f4"), ("limit_x", "f4"), ("limit_y", "f4"), ("unused", "i4")]
+)
+UPLOAD = np.dtype(
+    [(name, "f4") for name in ("threshold", "max_overlap", "nms_iou")]
+    + [(name, "i4") for name in ("max_objects", "whole_image", "pictures")]
+    + [("unused", "i4", (2,))]
+)
+
+
+@dataclass(frozen=True)
+class MapLayout:
+    """One tap.
+
+    Attributes:
+        channels, width, height: of the map, cells.
+        half: float16 instead of float32.
+    """
+
+    channels: int
+    width: int
+    height: int
+    half: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What decides the memory of a pass.
+
+    Attributes:
+        batch: pictures.
+        input_wh: of the network, px.
+        rows: candidates that the network gives per picture.
+        classes: scores per candidate.
+        maps: taps.
+        slots: most objects per picture.
+        projected: numbers of a vector, or None for the description as it is.
+        swap: the network wants RGB.
+        pad_value: grey level of the padding, 0..255.
+        pixel_scale: a grey level times this is the network's input.
+        needs_nms: the network repeats its objects.
+        planes_half, boxes_half, scores_half: float16 instead of float32.
+    """
+
+    batch: int
+    input_wh: tuple[int, int]
+    rows: int
+    classes: int
+    maps: tuple[MapLayout, ...]
+    slots: int
+    projected: int | None
+    swap: bool
+    pad_value: int
+    pixel_scale: float
+    needs_nms: bool
+    planes_half: bool = False
+    boxes_half: bool = False
+    scores_half: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of all maps together."""
+        return sum(one.channels for one in self.maps)
+
+    @property
+    def raw_dim(self) -> int:
+        """Numbers of a description."""
+        return self.channels + COLOUR_BINS + self.classes
+
+    @property
+    def dim(self) -> int:
+        """Numbers of a vector that is copied back."""
+        return self.raw_dim if self.projected is None else self.projected
+
+    @property
+    def header_bytes(self) -> int:
+        """Of the counts before the rows of the result."""
+        return -(-self.batch * 4 // 16) * 16
+
+    @property
+    def row(self) -> np.dtype[Any]:
+        """One object of the result."""
+        return np.dtype(
+            [("xyxy", "f4", (4,)), ("score", "f4"), ("label", "i4"), ("vector", "f4", (self.dim,))]
+        )
+
+    @property
+    def result_bytes(self) -> int:
+        """Of the one copy back."""
+        return self.header_bytes + self.batch * self.slots * self.row.itemsize
+
+    @property
+    def cleared_bytes(self) -> int:
+        """Of the counts that are 0 when a pass begins."""
+        return 4 * self.batch
+
+    def arrays(self) -> dict[str, tuple[int, int]]:
+        """Offset and size, bytes, of every array in the piece of memory; and the whole under ""."""
+        objects = self.batch * self.slots
+        cells = sum(one.width + one.height for one in self.maps)
+        sizes = {
+            "keys": 8 * self.batch * self.rows,
+            "labels": 4 * self.batch * self.rows,
+            "order": 4 * self.batch * CANDIDATES,
+            "counts": 8 * self.batch,
+            "boxes_chosen": 16 * objects,
+            "rows_chosen": 4 * objects,
+            "weights": 4 * objects * cells,
+            "spans": 16 * objects * len(self.maps),
+            "means": 4 * objects * self.channels,
+            "raw": 4 * objects * self.raw_dim,
+            "result": self.result_bytes,
+            "plan": PLAN.itemsize,
+        }
+        if self.projected is not None:
+            sizes |= {"matrix": 4 * self.raw_dim * self.projected, "offset": 4 * self.projected}
+        places, end = {}, 0
+        for name, size in sizes.items():
+            places[name] = (end, size)
+            end += -(-max(size, 1) // _ALIGN) * _ALIGN
+        return places | {"": (0, end)}
+
+    def plan(self, network: Mapping[str, int], maps: tuple[int, ...], memory: int) -> U8Array:
+        """The bytes of a Plan.
+
+        Args:
+            network: addresses of ``planes``, ``boxes`` and ``scores``.
+            maps: addresses of the taps.
+            memory: address of the piece of memory that ``arrays`` lays out.
+        """
+        plan = np.zeros(1, PLAN)
+        for name, address in network.items():
+            plan[name] = address
+        for name, (offset, _) in self.arrays().items():
+            if name in (*_SCRATCH, *_AFTER):
+                plan[name] = memory + offset
+        for place, (one, address) in enumerate(zip(self.maps, maps, strict=True)):
+            plan["maps"][0, place] = (address, one.channels, one.width, one.height, one.half)
+        plan["width"], plan["height"] = self.input_wh
+        plan["map_count"], plan["header"] = len(self.maps), self.header_bytes
+        for name in ("batch", "rows", "classes", "slots", "raw_dim", "dim", *_SWITCHES, "pixel_scale"):
+            plan[name] = getattr(self, name)
+        return plan.view(np.uint8)
+
+    def launches(self) -> Iterator[tuple[str, Shape3, Shape3]]:
+        """Kernel, grid and block, in the order in which they run; the network comes after the first."""
+        width, height = self.input_wh
+        yield "letterbox", (_parts(width, 32), _parts(height, 8), self.batch), (32, 8, 1)
+        yield "candidates", (_parts(self.rows, 8), self.batch, 1), (32, 8, 1)
+        yield "rank", (_parts(self.rows, 256), self.batch, 1), (256, 1, 1)
+        yield "choose", (self.batch, 1, 1), (320, 1, 1)
+        if self.maps:
+            yield "weigh", (self.slots, self.batch, 1), (32, 4, 1)
+            yield "pool", (self.slots, _parts(self.channels, 8), self.batch), (32, 8, 1)
+        yield "describe", (self.slots, self.batch, 1), (256, 1, 1)
+        if self.projected is not None:
+            yield "project", (_parts(self.projected, 128), self.slots, self.batch), (128, 1, 1)
+
+
+def upload_head_bytes(batch: int) -> int:
+    """Bytes before the first pixel of an upload."""
+    return -(-(UPLOAD.itemsize + batch * PICTURE.itemsize) // _ALIGN) * _ALIGN
+
+
+def _parts(size: int, part: int) -> int:
+    return -(-size // part)

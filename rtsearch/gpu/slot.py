@@ -1,0 +1,134 @@
+"""One of the places that pictures are uploaded from and results come back to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtsearch.config import DetectSettings
+from rtsearch.gpu.plan import PICTURE, UPLOAD, Layout, upload_head_bytes
+from rtsearch.records import Detections, U8Array
+from rtsearch.runners.device import Device, Graph
+
+__all__ = ["Slot"]
+
+_ALIGN = 16  # of a picture's first pixel, bytes
+_SPARE = 1.25  # a buffer that grows gets this much more than it needs: folders hold photos of many sizes
+
+
+class Slot:
+    """Memory for one group of pictures on both sides, used again from group to group.
+
+    Args:
+        device: it lies on.
+        batch: most pictures of a group.
+
+    Attributes:
+        address: of what was uploaded; changes when a larger group comes.
+        uploaded, done: events.
+        result: pinned memory for what comes back, or None.
+        graph: the recorded work on this slot, or None.
+    """
+
+    def __init__(self, device: Device, batch: int) -> None:
+        self._device = device
+        self._batch = batch
+        self._host: U8Array | None = None
+        self._pictures = 0
+        self.address = 0
+        self.result: U8Array | None = None
+        self.graph: Graph | None = None
+        self.uploaded = device.new_event()
+        self.done = device.new_event()
+
+    def upload(
+        self, images: Sequence[U8Array], settings: DetectSettings, layout: Layout, stream: int
+    ) -> None:
+        """Copy a group and what the kernels must know of it to the GPU; asynchronous.
+
+        Args:
+            images: (H, W, 3) uint8, at most ``batch``.
+            settings: thresholds.
+            layout: of the network's input.
+            stream: the copy goes on.
+        """
+        head_bytes = upload_head_bytes(self._batch)
+        ends = np.cumsum([-(-image.size // _ALIGN) * _ALIGN for image in images])
+        host = self._room_for(head_bytes + int(ends[-1]))
+        head = host[: UPLOAD.itemsize].view(UPLOAD)
+        for name in ("threshold", "max_overlap", "nms_iou", "max_objects", "whole_image"):
+            head[name] = getattr(settings, name)
+        head["pictures"] = self._pictures = len(images)
+        pictures = host[UPLOAD.itemsize :][: self._batch * PICTURE.itemsize].view(PICTURE)
+        for i, image in enumerate(images):
+            start = head_bytes + int(ends[i - 1]) if i else head_bytes
+            pictures[i] = _picture(start, (image.shape[1], image.shape[0]), layout.input_wh)
+            np.copyto(host[start : start + image.size].reshape(image.shape), image)
+        self._device.upload(self.address, host[: head_bytes + int(ends[-1])], stream)
+
+    def results(self, layout: Layout) -> list[Detections]:
+        """Wait for the group and read what came back."""
+        assert self.result is not None
+        self._device.wait(self.done)
+        counts = self.result[: layout.header_bytes].view(np.int32)[: self._pictures]
+        rows = self.result[layout.header_bytes :].view(layout.row).reshape(layout.batch, layout.slots)
+        found = [rows[i, :count] for i, count in enumerate(counts)]
+        # Copies: the memory is used again. Plain ones, as fields of a record array are strided.
+        return [
+            Detections(*(np.array(one[name], order="C") for name in ("xyxy", "score", "label", "vector")))
+            for one in found
+        ]
+
+    def fit_result(self, size_bytes: int) -> U8Array:
+        """Pinned memory for what comes back, of just this size."""
+        if self.result is None or self.result.size != size_bytes:
+            self.forget_graph()
+            if self.result is not None:
+                self._device.free_pinned(self.result)
+                self.result = None
+            self.result = self._device.allocate_pinned(size_bytes)
+        return self.result
+
+    def forget_graph(self) -> None:
+        """Close the recorded work; it names memory that is about to go."""
+        if self.graph is not None:
+            self.graph.close()
+            self.graph = None
+
+    def close(self) -> None:
+        """Give back all memory; what uses it must be done."""
+        self.forget_graph()
+        self._free_upload()
+        if self.result is not None:
+            self._device.free_pinned(self.result)
+            self.result = None
+        self._device.free_event(self.uploaded)
+        self._device.free_event(self.done)
+
+    def _room_for(self, size_bytes: int) -> U8Array:
+        if self._host is None or self._host.size < size_bytes:
+            first = self._host is None
+            self.forget_graph()
+            self._free_upload()
+            room_bytes = size_bytes if first else int(size_bytes * _SPARE)
+            self._host = self._device.allocate_pinned(room_bytes)
+            self.address = self._device.allocate(room_bytes)
+        return self._host
+
+    def _free_upload(self) -> None:
+        if self.address:
+            self._device.free(self.address)
+            self.address = 0
+        if self._host is not None:
+            self._device.free_pinned(self._host)
+            self._host = None
+
+
+def _picture(start: int, picture_wh: tuple[int, int], input_wh: tuple[int, int]) -> tuple[float, ...]:
+    """One PICTURE: where its pixels start and how it is fitted, in the arithmetic of ``detect``."""
+    width, height = picture_wh
+    scale = min(input_wh[0] / width, input_wh[1] / height)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    limit_x, limit_y = np.array([width, height], np.float32) * np.float32(scale)
+    return start, width, height, *fitted, scale, limit_x, limit_y, 0
