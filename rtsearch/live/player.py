@@ -187,7 +187,8 @@ class _Player:
         outputs, video = self._outputs, None
         if outputs.video is not None:
             fps = max(channel.source.fps or 30.0 for channel in self._channels)
-            video = stack.enter_context(VideoRecorder(outputs.video, fps))
+            sound = self._leading().source.sound
+            video = stack.enter_context(VideoRecorder(outputs.video, fps, sound))
         return video, [stack.enter_context(open_record(path)) for path in outputs.records]
 
     def _stage(self, name: str, items: Callable[[], Generator[Any]]) -> Ahead[Any]:

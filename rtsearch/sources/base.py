@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
@@ -30,6 +31,7 @@ class Source(ABC):
         fps: nominal frames per second, or None.
         frames: how many frames there are, as the container promises, or None.
         wh: width and height of the first picture, px; later pictures may have another size.
+        sound: the file whose sound belongs to the pictures, at their presentation times, or None.
     """
 
     live: bool = False
@@ -44,6 +46,7 @@ class Source(ABC):
         self.fps = fps
         self.frames = frames
         self.wh = wh
+        self.sound: Path | None = None
 
     @property
     def status(self) -> Status:

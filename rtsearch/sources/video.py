@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 import time
+from pathlib import Path
 from typing import cast
 
 import cv2
@@ -101,6 +102,7 @@ class VideoFile(Source):
             frames=int(count) if 0 < count < 2**40 else None,
             wh=(bgr.shape[1], bgr.shape[0]),
         )
+        self.sound = Path(path) if Path(path).is_file() else None
         self._rewind()
 
     def __next__(self) -> Frame:
