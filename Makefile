@@ -43,7 +43,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,demo)
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	$(call install,test$(comma)demo$(comma)screen$(comma)gpu)
+	$(call install,test$(comma)demo$(comma)screen$(comma)gpu$(comma)rtx)
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,bench$(comma)demo)

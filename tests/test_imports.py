@@ -17,8 +17,9 @@ FLOORS = (
     {"config", "records", "meter", "ahead", "headers"},
     {"pictures", "text", "colour", "pooling", "sight"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
-    | {"models", "runners", "engines", "sliders", "demo", "embed"},
+    | {"models", "runners", "sliders", "demo", "embed"},
     {"gpu"},
+    {"engines"},
     {"index", "look", "pipeline"},
     {"analyze", "live", "query", "overview"},
     {"window"},

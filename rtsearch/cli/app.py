@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtsearch import __version__
-from rtsearch.cli import analyze, demo, doctor, library, model, query, run
+from rtsearch.cli import analyze, demo, doctor, engine, library, model, query, run
 
 __all__ = ["app", "wrong_use"]
 
@@ -48,5 +48,6 @@ app.command("analyze")(analyze.analyze)
 app.command("query")(query.query)
 app.add_typer(library.app, name="library")
 app.add_typer(model.app, name="model")
+app.add_typer(engine.app, name="engine")
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -41,6 +42,7 @@ __all__ = [
     "output",
     "print_json",
     "settings_of",
+    "share_bar",
     "tell",
     "tell_if_slow",
 ]
@@ -142,3 +144,12 @@ def bytes_bar() -> Iterator[Progress]:
     )
     with Progress(*columns, console=_messages, transient=True, disable=not _messages.is_terminal) as bar:
         yield bar
+
+
+@contextlib.contextmanager
+def share_bar() -> Iterator[Callable[[str, float], None]]:
+    """A progress bar of one thing; gives what wants to know what is being done, and the share done."""
+    columns = (BarColumn(bar_width=32), TaskProgressColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=_messages, transient=True, disable=not _messages.is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)

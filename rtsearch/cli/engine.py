@@ -1,0 +1,231 @@
+"""rtsearch engine: build engines for NVIDIA GPUs, and look at those that are here."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    Overrides,
+    answer,
+    output,
+    print_json,
+    settings_of,
+    share_bar,
+    tell,
+)
+from rtsearch.errors import ConfigError, RtsearchError
+
+if TYPE_CHECKING:
+    from rtsearch.engines import Gpu, Order, Passport
+
+__all__ = ["app"]
+
+_log = logging.getLogger(__name__)
+
+app = typer.Typer(
+    help="Build engines for NVIDIA GPUs, and look at those that are here.", no_args_is_help=True
+)
+
+
+class PrecisionName(StrEnum):
+    """Of the engine's arithmetic."""
+
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+class FlavourChoice(StrEnum):
+    """Of the library."""
+
+    AUTO = "auto"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt_rtx"
+
+
+FlavourOption = Annotated[
+    FlavourChoice, typer.Option("--flavour", help="Which library; auto takes the one that is installed.")
+]
+EngineArgument = Annotated[Path, typer.Argument(metavar="FILE.engine", help="An engine.")]
+
+
+@app.command()
+def build(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of rtsearch model list, or a file.")],
+    precision: Annotated[
+        PrecisionName, typer.Option("--precision", help="fp16 is about twice as fast.")
+    ] = PrecisionName.FP16,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", metavar="PX", help="Side of the square input; default: model.size."),
+    ] = None,
+    batch: Annotated[
+        str, typer.Option("--batch", metavar="N[,N]", help="Pictures per pass; one engine for each.")
+    ] = "1",
+    flavour: FlavourOption = FlavourChoice.AUTO,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Build engines of a network; nothing to do for those that are there and fit.
+
+    [bold]Example:[/bold] rtsearch engine build yolo26n --size 640 --batch 1,8
+    """
+    from rtsearch.engines import build_engine, load_flavour, read_passport
+    from rtsearch.models import default_folder
+
+    settings = settings_of(config, override)
+    gpu = _gpu(settings.gpu.runtime)
+    library = load_flavour(flavour.value, gpu=gpu is not None)
+    orders = _orders(model, size or settings.model.size, _batches(batch), precision.value)
+    built = []
+    for order in orders:
+        with share_bar() as show:
+            path = build_engine(order, default_folder(), library, gpu, progress=show)
+        built.append(path)
+        if not as_json:
+            tell(f"ready: {path} ({library.name} {library.version})")
+    if as_json:
+        print_json({"engines": [_facts(path, read_passport(path)) for path in built]})
+
+
+@app.command("list")
+def list_all(as_json: JsonFlag = False) -> None:
+    """The engines that are here, and what they were made for."""
+    from rtsearch.engines import list_engines
+    from rtsearch.models import default_folder
+
+    found = list_engines(default_folder())
+    if as_json:
+        print_json([_facts(path, passport) for path, passport in found])
+        return
+    if not found:
+        tell(f"no engines in {default_folder()}; build one with: rtsearch engine build MODEL")
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("file", "made by", "for", "precision", "input", "size"):
+        table.add_column(column, overflow="fold")
+    for path, passport in found:
+        if isinstance(passport, RtsearchError):
+            table.add_row(Text(path.name), Text(f"not run: {passport}", "yellow"))
+            continue
+        facts = _facts(path, passport)
+        images = facts["inputs"].get("images")
+        table.add_row(
+            path.name,
+            f"{passport.flavour} {passport.version}",
+            passport.gpu or ", ".join(passport.compute_capabilities),
+            passport.precision or "adopted",
+            "x".join(str(side) for side in images[0]) if images else "",
+            f"{passport.engine_bytes / 1e6:.1f} MB",
+        )
+    output.print(table)
+
+
+@app.command()
+def info(file: EngineArgument, as_json: JsonFlag = False) -> None:
+    """What the passport of an engine says.
+
+    [bold]Example:[/bold] rtsearch engine info engines/yolo26n-640x640-b1-fp16.tensorrt_rtx.engine
+    """
+    from rtsearch.engines import read_passport
+
+    facts = _facts(file, read_passport(file))
+    if as_json:
+        print_json(facts)
+        return
+    for group in ("inputs", "outputs"):
+        facts[group] = "; ".join(
+            f"{name} {'x'.join(str(side) for side in shape)} {dtype}"
+            for name, (shape, dtype) in facts[group].items()
+        )
+    facts["compute_capabilities"] = ", ".join(facts["compute_capabilities"])
+    facts["describe"] = facts["describe"].get("name", "")
+    for key, value in facts.items():
+        answer(f"{key.replace('_', ' '):20s} {value}")
+
+
+@app.command()
+def adopt(
+    file: EngineArgument,
+    model: Annotated[
+        str, typer.Option("--model", metavar="NAME", help="The prepared model that it was built of.")
+    ],
+    flavour: FlavourOption = FlavourChoice.AUTO,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Vouch for an engine that was built elsewhere, on the machine that will run it.
+
+    [bold]Example:[/bold] rtsearch engine adopt yolo26n.engine --model yolo26n
+    """
+    from rtsearch.engines import adopt_engine, load_flavour
+    from rtsearch.models import default_folder, resolve
+
+    settings = settings_of(config, override)
+    path = resolve(model, default_folder())
+    library = load_flavour(flavour.value)
+    tell("An engine is code that runs with your rights: adopt only a file whose maker you trust.", "yellow")
+    passport = adopt_engine(file, path, library, _needed_gpu(settings.gpu.runtime))
+    tell(f"{file} will run on {passport.gpu} with {passport.flavour} {passport.version}")
+
+
+def _gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu | None:
+    """The GPU that is here, if one is."""
+    try:
+        return _needed_gpu(runtime)
+    except RtsearchError as error:
+        _log.info("no GPU: %s", error)
+        return None
+
+
+def _needed_gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu:
+    from rtsearch.engines import Gpu
+    from rtsearch.runners.device import open_device
+
+    device = open_device(runtime)
+    try:
+        return Gpu(device.name, device.compute_capability)
+    finally:
+        device.close()
+
+
+def _orders(model: str, size: int, batches: list[int], precision: Literal["fp16", "fp32"]) -> list[Order]:
+    from rtsearch.describe import Describer
+    from rtsearch.engines import Order
+    from rtsearch.models import ModelSpec, default_folder, resolve
+
+    path = resolve(model, default_folder())
+    spec = ModelSpec.read(path)
+    input_wh = (size, size) if spec.flexible else spec.input_wh
+    recipe = Describer(spec).recipe
+    return [
+        Order(model=path, input_wh=input_wh, batch=batch, precision=precision, describe=recipe)
+        for batch in batches
+    ]
+
+
+def _batches(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise ConfigError(f"--batch {text}: expected numbers of pictures, for example 1,8")
+    return sorted({int(part) for part in parts})
+
+
+def _facts(path: Path, passport: Passport | RtsearchError) -> dict[str, Any]:
+    """What is said of an engine."""
+    if isinstance(passport, RtsearchError):
+        return {"file": str(path), "problem": str(passport)}
+    facts = dataclasses.asdict(passport)
+    spec = passport.spec
+    facts |= {"model": spec.name, "licence": spec.licence, "taps": [tap.role for tap in spec.taps]}
+    return {"file": str(path), **facts}

@@ -1,0 +1,179 @@
+"""The two libraries that make and run engines, behind one code path.
+
+    tensorrt       10.13 to 11.x; builds on the GPU that will run the engine, and for it
+    tensorrt_rtx   1.7 to 1.x; builds without a GPU, in seconds, for several generations at once; the final
+                   code is made when the engine is opened on a GPU
+
+Both take a network whose types stand in the ONNX file (strongly typed), so ``half.py`` decides on precision.
+Neither is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import importlib
+import importlib.util
+import logging
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+from rtsearch.errors import MissingDependencyError, RunnerError
+
+__all__ = ["Flavour", "FlavourName", "Gpu", "installed_flavours", "load_flavour", "targets_of"]
+
+_log = logging.getLogger(__name__)
+
+FlavourName = Literal["tensorrt", "tensorrt_rtx"]
+_NAMES: tuple[FlavourName, ...] = get_args(FlavourName)
+_VERSIONS = {"tensorrt": ((10, 13), (12, 0)), "tensorrt_rtx": ((1, 7), (2, 0))}  # from, below
+_INSTALL = {
+    "tensorrt": "pip install tensorrt, from the vendor's package index (see docs/gpu.md)",
+    "tensorrt_rtx": "pip install 'rtsearch[rtx]'",
+}
+_TURING = "7.5"
+
+
+class Gpu(NamedTuple):
+    """The GPU that is there, as ``runners.device.Device`` tells it.
+
+    Attributes:
+        name: as the driver gives it.
+        compute_capability: major and minor.
+    """
+
+    name: str
+    compute_capability: tuple[int, int]
+
+    @property
+    def text(self) -> str:
+        """The compute capability as people write it: ``8.6``."""
+        return ".".join(str(part) for part in self.compute_capability)
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One of the libraries, loaded.
+
+    Attributes:
+        name: of the module.
+        version: of the library.
+        module: the library itself.
+        logger: what it is given to talk to; there is one per process.
+        complaints: what it said last of errors, oldest first.
+    """
+
+    name: FlavourName
+    version: str
+    module: Any
+    logger: Any
+    complaints: collections.deque[str]
+
+    def reason(self, otherwise: str) -> str:
+        """Why the last call failed, in one line; the complaints are forgotten."""
+        said = " ".join("; ".join(self.complaints).split())
+        self.complaints.clear()
+        return said[:300] or otherwise
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether building needs the GPU that will run the engine."""
+        return self.name == "tensorrt"
+
+
+def installed_flavours() -> tuple[FlavourName, ...]:
+    """Those that can be imported, judged without importing them; the preferred one first."""
+    return tuple(name for name in _NAMES if importlib.util.find_spec(name) is not None)
+
+
+def load_flavour(name: FlavourName | Literal["auto"] = "auto", *, gpu: bool = True) -> Flavour:
+    """Import a library.
+
+    Args:
+        name: which; ``auto`` takes ``tensorrt`` where it is installed, else ``tensorrt_rtx``.
+        gpu: whether there is one; without it ``auto`` prefers what builds without one.
+
+    Raises:
+        MissingDependencyError: it is not installed, or its own libraries are missing.
+        RunnerError: of a version that this code does not know.
+    """
+    if name == "auto":
+        there = installed_flavours()
+        if not there:
+            raise MissingDependencyError(
+                f"no TensorRT is installed; run: {_INSTALL['tensorrt_rtx']}, or: {_INSTALL['tensorrt']}"
+            )
+        name = there[0] if gpu else there[-1]
+    return _load(name)
+
+
+@functools.cache
+def _load(name: FlavourName) -> Flavour:
+    try:
+        module = importlib.import_module(name)
+        version = str(module.__version__)
+    except Exception as error:  # a stub, or a wheel whose libraries are missing, fails in its own ways
+        raise MissingDependencyError(
+            f"{name} cannot be loaded ({_one_line(error)}); run: {_INSTALL[name]}"
+        ) from None
+    least, below = _VERSIONS[name]
+    if not least <= _numbers(version) < below:
+        known = f"{'.'.join(map(str, least))} to below {'.'.join(map(str, below))}"
+        raise RunnerError(f"{name} {version} is not known to rtsearch; install {known}")
+    complaints: collections.deque[str] = collections.deque(maxlen=4)
+    return Flavour(name, version, module, _logger(module, complaints), complaints)
+
+
+def targets_of(flavour: Flavour, gpu: Gpu | None) -> tuple[str, ...]:
+    """The compute capabilities that an engine is built for, such as ``8.6``; lowest first.
+
+    ``tensorrt`` builds for the GPU that is there. ``tensorrt_rtx`` builds for all that it knows, but Turing
+    (7.5) by itself and only on such a GPU: with it in the list an engine of YOLO26n grows from 9 to 33 MB,
+    and the vendor warns that it gets slower on the others.
+
+    Args:
+        gpu: the one that is there, or None.
+
+    Raises:
+        RunnerError: the library cannot build for that GPU, or needs one and there is none.
+    """
+    own = None if gpu is None else gpu.text
+    if flavour.name == "tensorrt":
+        if own is None:
+            raise RunnerError("tensorrt builds engines on the GPU that runs them, and there is none here")
+        return (own,)
+    known = [
+        f"{int(member) // 10}.{int(member) % 10}"
+        for name, member in flavour.module.ComputeCapability.__members__.items()
+        if name.startswith("SM")
+    ]
+    if own is not None and own not in known:
+        raise RunnerError(
+            f"{flavour.name} {flavour.version} makes no code for this GPU (compute capability {own}; it "
+            f"knows {', '.join(known)}); install tensorrt, see docs/gpu.md"
+        )
+    return (_TURING,) if own == _TURING else tuple(target for target in known if target != _TURING)
+
+
+def _logger(module: Any, complaints: collections.deque[str]) -> Any:
+    levels = {"VERBOSE": logging.DEBUG, "INFO": logging.DEBUG, "WARNING": logging.INFO}
+
+    class Logger(module.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            _log.log(levels.get(severity.name, logging.INFO), "%s: %s", module.__name__, message)
+            if severity.name in ("ERROR", "INTERNAL_ERROR"):
+                complaints.append(message)
+
+    return Logger()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")[:2]
+    return tuple(int(part) if part.isdigit() else 0 for part in parts)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

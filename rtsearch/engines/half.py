@@ -1,0 +1,258 @@
+"""Half precision, written into the network itself: TensorRT takes every tensor's type from the ONNX file.
+
+Nodes of ``_HALF`` work in float16, all others stay in float32, and so do
+
+- the way from the heads' last convolutions to ``boxes`` and ``scores``: coordinates up to 1280 px would be
+  rounded to whole pixels, and the sigmoid of the scores is where small differences count;
+- the softmax of attention;
+- nodes with weights that float16 does not hold, or whose values came near its limit on sample pictures.
+
+A Cast stands where the two meet. ``images`` and the taps become float16, ``boxes`` and ``scores`` stay
+float32.
+
+onnxconverter-common 1.16 and onnxruntime.transformers.float16 were tried on YOLO26n: the first writes graphs
+that do not load, the second rounds to float16 between any two nodes that are kept in float32, which is what
+box decoding must be spared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from rtsearch.errors import ModelError
+from rtsearch.records import F32Array
+
+__all__ = ["halved", "near_the_limit"]
+
+# What is as good in float16; a node of another kind is left alone.
+_HALF = frozenset(
+    (
+        *(
+            "Add",
+            "AveragePool",
+            "Clip",
+            "Concat",
+            "Conv",
+            "ConvTranspose",
+            "DepthToSpace",
+            "Expand",
+            "Flatten",
+        ),
+        *(
+            "Gather",
+            "Gemm",
+            "GlobalAveragePool",
+            "HardSigmoid",
+            "HardSwish",
+            "Identity",
+            "LeakyRelu",
+            "MatMul",
+        ),
+        *("MaxPool", "Mul", "PRelu", "Pad", "ReduceMax", "Relu", "Reshape", "Resize", "Sigmoid", "Slice"),
+        *("SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze"),
+    )
+)
+_LAYERS = frozenset(["Conv", "ConvTranspose"])  # the way to the outputs begins at the last of them
+_SHAPES = frozenset(["Concat", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"])
+_FLOAT32_INPUTS = {"Resize": (1, 2)}  # region and scales
+_LARGEST = 65504.0
+_MARGIN = 8.0  # other pictures reach higher than the samples
+
+
+def near_the_limit(model: onnx.ModelProto, images: F32Array) -> set[str]:
+    """Tensors that come near the largest float16 while a float32 network looks at sample pictures.
+
+    Args:
+        model: of a fixed input size.
+        images: (batch, 3, height, width) float32, as the network takes them.
+    """
+    candidates = [node for node in model.graph.node if node.op_type in _HALF]
+    kinds = _kinds(model)
+    names = [name for node in candidates for name in node.output if kinds.get(name) == TensorProto.FLOAT]
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        values = session.run(names, {"images": images})
+    except Exception as error:  # onnxruntime's exceptions have no common base below Exception
+        raise ModelError(f"the network cannot be run: {' '.join(str(error).split())[:200]}") from None
+    limit = _LARGEST / _MARGIN
+    return {name for name, array in zip(names, values, strict=True) if not _within(array, limit)}
+
+
+def halved(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
+    """The same network in half precision, where that does no harm.
+
+    Args:
+        model: a prepared model in float32; stays as it is.
+        keep: tensors whose makers stay in float32.
+
+    Raises:
+        ModelError: not in float32, or with branches or loops inside.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.value_info[:]
+    _constants_to_initializers(made.graph)
+    writer = _Writer(made, keep)
+    writer.rewrite()
+    return made
+
+
+class _Writer:
+    """Turns the graph of one model, in place."""
+
+    def __init__(self, model: onnx.ModelProto, keep: Collection[str]) -> None:
+        self.graph = model.graph
+        self.kinds = _kinds(model)
+        self.weights = {tensor.name: tensor for tensor in self.graph.initializer}
+        half = _half_nodes(self.graph, self.kinds, self.weights, keep)
+        self.half_nodes = half
+        self.in_half = {
+            name
+            for i in half
+            for name in self.graph.node[i].output
+            if self.kinds.get(name) == TensorProto.FLOAT
+        }
+        self.in_half.add("images")
+        self.nodes: list[onnx.NodeProto] = []
+        self.casts: dict[tuple[str, bool], str] = {}
+
+    def rewrite(self) -> None:
+        for i, node in enumerate(self.graph.node):
+            half = i in self.half_nodes
+            single = _FLOAT32_INPUTS.get(node.op_type, ()) if half else ()
+            # Before the node itself, so that the graph stays sorted.
+            node.input[:] = [self._as(name, half and at not in single) for at, name in enumerate(node.input)]
+            self.nodes.append(node)
+        del self.graph.node[:]
+        self.graph.node.extend(self.nodes)
+        used = {name for node in self.nodes for name in node.input}
+        kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+        for entry in (*self.graph.input, *self.graph.output):
+            if entry.name in self.in_half:
+                entry.type.tensor_type.elem_type = TensorProto.FLOAT16
+
+    def _as(self, name: str, half: bool) -> str:
+        """The tensor that a node reads for ``name``, in the precision it works in."""
+        if self.kinds.get(name) != TensorProto.FLOAT or (name in self.in_half) == half:
+            return name
+        if (name, half) not in self.casts:
+            other = f"{name}{'.half' if half else '.single'}"
+            self.casts[name, half] = other
+            if name in self.weights:
+                value = numpy_helper.to_array(self.weights[name]).astype(np.float16)
+                self.graph.initializer.append(numpy_helper.from_array(value, other))
+            else:
+                to = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+                self.nodes.append(helper.make_node("Cast", [name], [other], name=other, to=to))
+        return self.casts[name, half]
+
+
+def _half_nodes(
+    graph: onnx.GraphProto,
+    kinds: dict[str, int],
+    weights: dict[str, onnx.TensorProto],
+    keep: Collection[str],
+) -> set[int]:
+    """Places of the nodes that will work in float16."""
+    too_large = {
+        name
+        for name, tensor in weights.items()
+        if tensor.data_type == TensorProto.FLOAT and not _within(numpy_helper.to_array(tensor), _LARGEST)
+    }
+    decoding = _decoding(graph, kinds)
+    chosen = set()
+    for i, node in enumerate(graph.node):
+        single = _FLOAT32_INPUTS.get(node.op_type, ())
+        reads = [name for at, name in enumerate(node.input) if at not in single]
+        floats = any(kinds.get(name) == TensorProto.FLOAT for name in (*reads, *node.output))
+        if (
+            node.op_type in _HALF
+            and not node.domain
+            and floats
+            and i not in decoding
+            and not too_large.intersection(reads)
+            and not set(keep).intersection(node.output)
+        ):
+            chosen.add(i)
+    return chosen
+
+
+def _decoding(graph: onnx.GraphProto, kinds: dict[str, int]) -> set[int]:
+    """Places of the nodes between the last convolutions and the outputs; the last node before each too."""
+    makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+
+    def feeding(i: int) -> list[int]:
+        # Sizes are whole numbers; following them would lead back into the network, whose maps they are of.
+        floats = (name for name in graph.node[i].input if kinds.get(name) == TensorProto.FLOAT)
+        return [makers[name] for name in floats if name in makers]
+
+    def is_layer(i: int) -> bool:
+        return graph.node[i].op_type in _LAYERS and not averages(i)
+
+    def averages(i: int) -> bool:
+        """Whether it turns a distribution into its mean: the last step of some box decodings."""
+        ahead = feeding(i)
+        while any(graph.node[j].op_type in _SHAPES for j in ahead):
+            ahead = [k for j in ahead for k in (feeding(j) if graph.node[j].op_type in _SHAPES else [j])]
+        return any(graph.node[j].op_type == "Softmax" for j in ahead)
+
+    found: set[int] = set()
+    ahead = [makers[name] for name in ("boxes", "scores") if name in makers]
+    while ahead:
+        i = ahead.pop()
+        if i not in found:
+            found.add(i)
+            ahead += [j for j in feeding(i) if not is_layer(j)]
+    return found
+
+
+def _kinds(model: onnx.ModelProto) -> dict[str, int]:
+    """Element type of every tensor."""
+    for node in model.graph.node:
+        if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
+            raise ModelError(
+                f"half precision: {node.name or node.output[0]} ({node.op_type}) has graphs inside; "
+                "build with --precision fp32"
+            )
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(f"not a valid network: {' '.join(str(error).split())[:200]}") from None
+    kinds: dict[str, int] = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    typed: Iterable[onnx.ValueInfoProto] = (*graph.input, *graph.value_info, *graph.output)
+    kinds |= {entry.name: entry.type.tensor_type.elem_type for entry in typed}
+    if kinds.get("images") != TensorProto.FLOAT:
+        raise ModelError("half precision is made of a prepared model, whose input is float32")
+    return kinds
+
+
+def _constants_to_initializers(graph: onnx.GraphProto) -> None:
+    """Constants that stand in nodes become weights like all others."""
+    kept = []
+    for node in graph.node:
+        value = next((entry.t for entry in node.attribute if entry.name == "value"), None)
+        if node.op_type == "Constant" and value is not None:
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(value)
+            tensor.name = node.output[0]
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _within(array: F32Array, limit: float) -> bool:
+    return bool(np.isfinite(array).all() and (not array.size or np.abs(array).max() <= limit))

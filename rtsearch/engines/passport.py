@@ -1,0 +1,260 @@
+"""What is known of an engine file, kept beside it; without it the file is never run.
+
+An engine is code: a library that deserialises one does what it says. So ``FILE.engine`` has a passport
+``FILE.engine.json``, written by whoever built it here or vouches for it, and ``check`` lets an engine pass
+only if its bytes are those of the passport and this machine is the one it was made for. The bytes that were
+hashed are the bytes that are handed on: nobody can change the file in between.
+
+Some exporters write a text in front of the engine: four bytes, its length (little-endian), then JSON. It is
+left out here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rtsearch.engines.compile import Tensors
+from rtsearch.engines.flavour import Flavour, Gpu
+from rtsearch.errors import EngineError, ModelError
+from rtsearch.models.files import write_atomically
+from rtsearch.models.spec import ModelSpec
+
+__all__ = [
+    "ENGINE_SUFFIX",
+    "CheckedEngine",
+    "Machine",
+    "Passport",
+    "check",
+    "passport_path",
+    "prefix_bytes",
+    "problems",
+    "read_passport",
+    "write_engine",
+    "write_passport",
+]
+
+ENGINE_SUFFIX = ".engine"
+_FORMAT = 1
+_MOST_PASSPORT_BYTES = 1 << 20
+_MOST_ENGINE_BYTES = 1 << 32
+_REBUILD = "build it again: rtsearch engine build {model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where an engine is to run.
+
+    Attributes:
+        flavour, version: of the library.
+        gpu: name of the GPU.
+        compute_capability: of it, such as ``8.6``.
+    """
+
+    flavour: str
+    version: str
+    gpu: str
+    compute_capability: str
+
+    @classmethod
+    def of(cls, flavour: Flavour, gpu: Gpu) -> Machine:
+        """A library that is loaded and the GPU that is there."""
+        return cls(flavour.name, flavour.version, gpu.name, gpu.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passport:
+    """What is known of an engine file.
+
+    Attributes:
+        engine_sha256: of the whole file, in hex.
+        engine_bytes: its length.
+        origin: ``built`` by rtsearch, or ``adopted``: somebody vouches for it.
+        flavour, version: the library that made it; no other version reads it.
+        compute_capabilities: of the GPUs it is made for, such as ``8.6``.
+        gpu: name of the only GPU it is made for, or "" for all of these compute capabilities.
+        precision: ``fp16``, ``fp32``, or "" where it is not known.
+        recipe: version of the steps from the model to the engine; see ``build.py``.
+        inputs, outputs: shape and dtype by name; empty where the file was adopted.
+        describe: the describing recipe that its taps were chosen for.
+        model_sha256: of the prepared ONNX file it is made of.
+        model: ModelSpec of that file, as JSON.
+        format: version of this record.
+    """
+
+    engine_sha256: str
+    engine_bytes: int
+    origin: str
+    flavour: str
+    version: str
+    compute_capabilities: tuple[str, ...]
+    gpu: str
+    precision: str
+    recipe: int
+    inputs: Tensors
+    outputs: Tensors
+    describe: dict[str, Any]
+    model_sha256: str
+    model: str
+    format: int = _FORMAT
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model it is made of."""
+        return ModelSpec.from_json(self.model, sha256=self.model_sha256)
+
+
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Passport)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedEngine:
+    """An engine that may run here.
+
+    Attributes:
+        path: of its file.
+        content: what a library deserialises.
+        passport: what is known of it.
+    """
+
+    path: Path
+    content: memoryview
+    passport: Passport
+
+
+def passport_path(engine: Path) -> Path:
+    """Where the passport of an engine lies."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def read_passport(engine: Path) -> Passport:
+    """The passport beside an engine, its values of the right types.
+
+    Raises:
+        EngineError: there is none, or it is damaged.
+    """
+    path = passport_path(engine)
+    try:
+        if path.stat().st_size > _MOST_PASSPORT_BYTES:
+            raise EngineError(f"{path} is no passport: it has more than {_MOST_PASSPORT_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise EngineError(
+            f"{engine} has no passport, so it is not run: an engine is code; if you trust it: "
+            f"rtsearch engine adopt {engine} --model NAME"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"cannot read {path}: {error}") from None
+    try:
+        values = json.loads(text)
+        if isinstance(values, dict) and values.get("format") != _FORMAT:
+            raise EngineError(f"{path} was written by another version of rtsearch; build the engine again")
+        passport: Passport = _ADAPTER.validate_python(values)
+        passport.spec  # noqa: B018 - it is JSON of its own
+    except (ValueError, ValidationError, ModelError, RecursionError) as error:
+        raise EngineError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+    return passport
+
+
+def check(engine: Path, machine: Machine, *, model_sha256: str = "") -> CheckedEngine:
+    """Read an engine that may run here.
+
+    Args:
+        engine: its file.
+        machine: where it is to run.
+        model_sha256: of the prepared model it has to be made of; "" for any.
+
+    Raises:
+        EngineError: it may not; the message says why and what to do.
+    """
+    passport = read_passport(engine)
+    for problem in problems(passport, machine, model_sha256):
+        raise EngineError(f"{engine.name} is not run: {problem}; {_REBUILD.format(model=passport.spec.name)}")
+    content = _content(engine, passport)
+    return CheckedEngine(engine, memoryview(content)[prefix_bytes(content) :], passport)
+
+
+def problems(passport: Passport, machine: Machine, model_sha256: str = "") -> Iterator[str]:
+    """What speaks against running an engine, most telling first."""
+    if passport.flavour != machine.flavour:
+        yield f"it was made by {passport.flavour}, here is {machine.flavour}"
+    if passport.version != machine.version:
+        yield f"it was made by {passport.flavour} {passport.version}, here is {machine.version}"
+    if machine.compute_capability not in passport.compute_capabilities:
+        made_for = ", ".join(passport.compute_capabilities)
+        yield f"it was made for compute capability {made_for}, here is {machine.compute_capability}"
+    if passport.gpu and passport.gpu != machine.gpu:
+        yield f"it was made for {passport.gpu}, here is {machine.gpu}"
+    if model_sha256 and passport.model_sha256 != model_sha256:
+        yield f"it was made of another {passport.spec.name}"
+
+
+def _content(engine: Path, passport: Passport) -> bytes:
+    """The bytes of a file, read once, if they are those of its passport."""
+    wanted = passport.engine_bytes
+    try:
+        with engine.open("rb") as file:
+            found = os.fstat(file.fileno()).st_size
+            # Not a byte into memory before the length is the one that was promised.
+            content = file.read() if found == wanted <= _MOST_ENGINE_BYTES else b""
+    except OSError as error:
+        raise EngineError(f"cannot read {engine}: {error.strerror or error}") from None
+    if len(content) != wanted:
+        problem = f"it has {found} bytes, its passport says {wanted}"
+    elif hashlib.sha256(content).hexdigest() != passport.engine_sha256:
+        problem = "its bytes are not those of its passport"
+    else:
+        return content
+    raise EngineError(f"{engine.name} is not run: {problem}; {_REBUILD.format(model=passport.spec.name)}")
+
+
+def prefix_bytes(content: bytes) -> int:
+    """Length of the text that an exporter wrote in front of an engine; 0 where there is none."""
+    if len(content) < 4:
+        return 0
+    (length,) = struct.unpack_from("<i", content)
+    if not 2 <= length <= min(_MOST_PASSPORT_BYTES, len(content) - 4):
+        return 0
+    try:
+        text = json.loads(content[4 : 4 + length])
+    except (ValueError, RecursionError):
+        return 0
+    return 4 + length if isinstance(text, dict) else 0
+
+
+def write_engine(path: Path, content: bytes, passport: Passport) -> None:
+    """Put an engine and its passport in place.
+
+    The engine comes first: whoever looks in between sees a passport of other bytes, or none, and leaves it.
+
+    Raises:
+        EngineError: the disk refuses it.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise EngineError(f"cannot write {path}: {error.strerror or error}") from None
+    write_passport(path, passport)
+
+
+def write_passport(engine: Path, passport: Passport) -> None:
+    """Put the passport of an engine in place.
+
+    Raises:
+        EngineError: the disk refuses it.
+    """
+    path = passport_path(engine)
+    text = json.dumps(dataclasses.asdict(passport), indent=1)
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise EngineError(f"cannot write {path}: {error.strerror or error}") from None
