@@ -187,3 +187,20 @@ def blob_index(tmp_path_factory: pytest.TempPathFactory):
     index = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
     index.warm_up(5)
     return index
+
+
+@pytest.fixture(scope="session")
+def barcode_index(tmp_path_factory: pytest.TempPathFactory):
+    """An index of 60 blob photos, searched with what the pictures of ``barcode`` show."""
+    import blobs
+
+    from rtsearch.config import load_settings
+    from rtsearch.index import open_index
+    from rtsearch.library import Library
+
+    folder = tmp_path_factory.mktemp("barcode")
+    blobs.write_photos(folder / "photos", 60)
+    blobs.run(folder / "photos", folder / "lib")
+    opened = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
+    opened.warm_up(5)
+    return opened

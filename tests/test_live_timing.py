@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,102 +12,37 @@ import blobs
 import cv2
 import numpy as np
 import pytest
+from barcode import WH, Moving, Watcher, number_of, picture
 from servers import MjpegServer
 
 from rtsearch.config import LiveSettings, load_settings
 from rtsearch.errors import StageError
-from rtsearch.index import SearchIndex, open_index
-from rtsearch.library import Library
+from rtsearch.index import SearchIndex
 from rtsearch.live import Controls, LiveReport, Outputs, play
-from rtsearch.records import Frame, Scene, U8Array
+from rtsearch.records import Scene
 from rtsearch.sources import Paced, Source, open_source
 from rtsearch.thumbs import ThumbCache
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]"])
-WH = (320, 240)
 ENDS_WITHIN_S = 5.0
 
 
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> SearchIndex:
-    folder = tmp_path_factory.mktemp("timing")
-    blobs.write_photos(folder / "photos", 60)
-    blobs.run(folder / "photos", folder / "lib")
-    opened = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
-    opened.warm_up(5)
-    return opened
-
-
-def picture(number: int) -> U8Array:
-    """Its number as a bar code of eight squares below, and one rectangle that moves by 3 px a frame."""
-    bgr = np.zeros((WH[1], WH[0], 3), np.uint8)
-    x = 10 + 3 * (number % 80)
-    bgr[40:90, x : x + 50] = (20, 30, 220)
-    for bit in range(8):
-        bgr[200:240, 40 * bit : 40 * bit + 40] = 90 * ((number >> bit) & 1)  # too dark to be an object
-    return bgr
-
-
-def number_of(bgr: U8Array) -> int:
-    return int(sum((int(bgr[220, 40 * bit + 20, 0]) > 45) << bit for bit in range(8)))
-
-
-class Moving(Source):
-    """A camera that gives ``picture(n)``."""
-
-    live = True
-
-    def __init__(self, count: int, every_s: float) -> None:
-        super().__init__("moving", fps=1 / every_s if every_s else None, wh=WH)
-        self.closed = threading.Event()
-        self._count, self._every_s = count, every_s
-        self._next = 0
-        self._begun_s = 0.0
-
-    def __next__(self) -> Frame:
-        self._begun_s = self._begun_s or time.monotonic()
-        due_s = self._begun_s + self._next * self._every_s
-        if self._next >= self._count or self.closed.wait(max(0.0, due_s - time.monotonic())):
-            raise StopIteration
-        self._next += 1
-        return Frame(self._next - 1, time.monotonic(), None, picture(self._next - 1))
-
-    def close(self) -> None:
-        self.closed.set()
-
-
-class Watcher:
-    """A screen that keeps scenes, and stops the run when ``goes_on`` says so."""
-
-    def __init__(self, goes_on: Callable[[Watcher], bool] = lambda _: True) -> None:
-        self.scenes: list[Scene] = []
-        self.shown_s: list[float] = []
-        self._goes_on = goes_on
-
-    def show(self, scene: Scene, picture: U8Array) -> None:
-        self.scenes.append(scene)
-        self.shown_s.append(time.monotonic())
-
-    def pump(self) -> bool:
-        return self._goes_on(self)
-
-
 def run(
-    source: Source, index: SearchIndex, screen: Watcher, sleep_s: float = 0, **outputs: Any
+    source: Source, barcode_index: SearchIndex, screen: Watcher, sleep_s: float = 0, **outputs: Any
 ) -> LiveReport:
     pipeline: Any = blobs.BlobPipeline(blobs.BlobDetector(sleep_s))
-    return play(source, pipeline, index, SETTINGS, Outputs(screen=screen, **outputs))
+    return play(source, pipeline, barcode_index, SETTINGS, Outputs(screen=screen, **outputs))
 
 
 def is_moved(scene: Scene) -> bool:
     return any("boxes moved along" in note for note in scene.notes)
 
 
-def test_a_frame_is_shown_with_its_own_boxes(index: SearchIndex) -> None:
+def test_a_frame_is_shown_with_its_own_boxes(barcode_index: SearchIndex) -> None:
     screen = Watcher()
-    report = run(Moving(100, 0.03), index, screen)
+    report = run(Moving(100, 0.03), barcode_index, screen)
     own = [scene for scene in screen.scenes if not is_moved(scene)]
     assert len(own) >= 10
     assert report.frames_shown + report.dropped == 100
@@ -117,10 +51,10 @@ def test_a_frame_is_shown_with_its_own_boxes(index: SearchIndex) -> None:
         assert scene.detections.xyxy[0, 0] == 10 + 3 * (scene.frame.id % 80)
 
 
-def test_a_stream_is_shown_with_its_own_boxes(index: SearchIndex) -> None:
+def test_a_stream_is_shown_with_its_own_boxes(barcode_index: SearchIndex) -> None:
     screen = Watcher(lambda screen: len(screen.scenes) < 40)
     with MjpegServer(picture, fps=30) as server:
-        run(open_source(server.url, LiveSettings()), index, screen)
+        run(open_source(server.url, LiveSettings()), barcode_index, screen)
     numbers = [number_of(scene.frame.bgr) for scene in screen.scenes]
     assert numbers == sorted(numbers)
     for number, scene in zip(numbers, screen.scenes, strict=True):
@@ -130,10 +64,10 @@ def test_a_stream_is_shown_with_its_own_boxes(index: SearchIndex) -> None:
 
 @pytest.mark.parametrize("sleep_s", [0.12])
 def test_when_detection_is_behind_the_newest_frame_is_shown_and_boxes_go_along(
-    index: SearchIndex, tmp_path: Path, sleep_s: float
+    barcode_index: SearchIndex, tmp_path: Path, sleep_s: float
 ) -> None:
     screen = Watcher()
-    report = run(Moving(75, 0.033), index, screen, sleep_s, records=(tmp_path / "o.jsonl",))
+    report = run(Moving(75, 0.033), barcode_index, screen, sleep_s, records=(tmp_path / "o.jsonl",))
     moved = [scene for scene in screen.scenes if is_moved(scene)]
     assert report.frames_moved == len(moved) >= 10
     ids = [scene.frame.id for scene in screen.scenes]
@@ -149,9 +83,9 @@ def test_when_detection_is_behind_the_newest_frame_is_shown_and_boxes_go_along(
         assert line["objects"][0]["xyxy"][0] == 10 + 3 * (line["frame"] % 80)
 
 
-def test_a_loop_that_keeps_up_guesses_nothing(index: SearchIndex) -> None:
+def test_a_loop_that_keeps_up_guesses_nothing(barcode_index: SearchIndex) -> None:
     screen = Watcher()
-    report = run(Moving(30, 0.1), index, screen)
+    report = run(Moving(30, 0.1), barcode_index, screen)
     assert report.frames_moved == 0
     assert report.dropped <= 3
 
@@ -160,7 +94,7 @@ def test_a_loop_that_keeps_up_guesses_nothing(index: SearchIndex) -> None:
 
 
 def test_drawing_does_not_wait_for_a_disk_that_stalls(
-    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+    barcode_index: SearchIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stall, real = threading.Event(), ThumbCache.prefetch
 
@@ -176,14 +110,14 @@ def test_drawing_does_not_wait_for_a_disk_that_stalls(
         return True
 
     screen = Watcher(goes_on)
-    run(Moving(60, 0.05), index, screen)
+    run(Moving(60, 0.05), barcode_index, screen)
     assert all(crop is None for scene in screen.scenes[:20] for row in scene.thumbs for crop in row)
     complete = [all(crop is not None for row in scene.thumbs for crop in row) for scene in screen.scenes]
     assert complete[-1]
 
 
 def test_a_still_picture_gets_its_crops_when_they_come(
-    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+    barcode_index: SearchIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = ThumbCache.prefetch
 
@@ -193,29 +127,33 @@ def test_a_still_picture_gets_its_crops_when_they_come(
 
     monkeypatch.setattr(ThumbCache, "prefetch", late)
     screen = Watcher(lambda screen: len(screen.scenes) < 2)
-    run(Moving(2, 30.0), index, screen)  # the second frame never comes
+    run(Moving(2, 30.0), barcode_index, screen)  # the second frame never comes
     assert [scene.frame.id for scene in screen.scenes] == [0, 0]
     assert all(crop is None for crop in screen.scenes[0].thumbs[0])
     assert all(crop is not None for crop in screen.scenes[1].thumbs[0])
 
 
-def test_an_error_of_the_crops_ends_the_run(index: SearchIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_crops_ends_the_run(
+    barcode_index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def melt(*_: Any) -> None:
         raise RuntimeError("it melted")
 
     monkeypatch.setattr(ThumbCache, "prefetch", melt)
     with pytest.raises(StageError, match=r"^thumbs: it melted$"):
-        run(Moving(200, 0.02), index, Watcher())
+        run(Moving(200, 0.02), barcode_index, Watcher())
 
 
 # Ends ------------------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_queue_at_quit_ends_in_time(index: SearchIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_queue_at_quit_ends_in_time(
+    barcode_index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stall = threading.Event()
     monkeypatch.setattr(ThumbCache, "prefetch", lambda *_: stall.wait(20))
     begun_s = time.monotonic()
-    run(Moving(10_000, 0.02), index, Watcher(lambda screen: len(screen.scenes) < 5))
+    run(Moving(10_000, 0.02), barcode_index, Watcher(lambda screen: len(screen.scenes) < 5))
     assert time.monotonic() - begun_s < ENDS_WITHIN_S + 3
     stall.set()
     deadline_s = time.monotonic() + 5
@@ -223,7 +161,7 @@ def test_a_full_disk_queue_at_quit_ends_in_time(index: SearchIndex, monkeypatch:
         time.sleep(0.01)
 
 
-def test_a_file_by_the_wall_clock_stands_still_in_a_pause(index: SearchIndex, tmp_path: Path) -> None:
+def test_a_file_by_the_wall_clock_stands_still_in_a_pause(barcode_index: SearchIndex, tmp_path: Path) -> None:
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 25, WH)
     for number in range(30):
@@ -241,13 +179,13 @@ def test_a_file_by_the_wall_clock_stands_still_in_a_pause(index: SearchIndex, tm
     screen = Watcher(goes_on)
     pipeline: Any = blobs.BlobPipeline()
     source = Paced(open_source(str(clip), LiveSettings()))
-    play(source, pipeline, index, SETTINGS, Outputs(screen=screen), controls=controls)
+    play(source, pipeline, barcode_index, SETTINGS, Outputs(screen=screen), controls=controls)
     assert number_of(screen.scenes[-1].frame.bgr) == 29
     assert len({scene.frame.id for scene in screen.scenes}) >= 20
 
 
-def test_cpu_time_is_told_by_stage(index: SearchIndex) -> None:
-    report = run(Moving(20, 0.02), index, Watcher())
+def test_cpu_time_is_told_by_stage(barcode_index: SearchIndex) -> None:
+    report = run(Moving(20, 0.02), barcode_index, Watcher())
     assert {"capture", "detect", "describe", "search", "draw", "show", "all"} <= report.cpu_ms.keys()
     assert report.cpu_ms["all"] >= sum(v for k, v in report.cpu_ms.items() if k != "all") * 0.9
     assert 0 <= report.searches_skipped <= 1

@@ -12,7 +12,7 @@ import typer
 from rtsearch.cli.analyze import analyze_folder
 from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, print_json, settings_of, tell
 from rtsearch.cli.model import pull_model
-from rtsearch.cli.run import open_library, play_source
+from rtsearch.cli.run import Playing, open_library, play_sources
 
 __all__ = ["demo"]
 
@@ -44,7 +44,8 @@ def demo(
         answer = query_photo(photos / _SHEET_FROM, pipeline, index, settings)
         save_picture(sheet(answer, settings), out / "sheet.png")
         objects = len(index)
-    report = play_source(lib, str(clip), settings, out=out / "live.mp4", records=(out / "live.jsonl",))
+    playing = Playing(out=out / "live.mp4", records=(out / "live.jsonl",))
+    report = play_sources(lib, [str(clip)], settings, playing)
     summary = {"library_objects": objects, **dataclasses.asdict(report)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     if as_json:

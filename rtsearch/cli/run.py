@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,19 +30,49 @@ if TYPE_CHECKING:
     from rtsearch.index import SearchIndex
     from rtsearch.live import Controls, LiveReport, Screen
     from rtsearch.pipeline import Pipeline
+    from rtsearch.sources import Source
 
-__all__ = ["open_library", "play_source", "run"]
+__all__ = ["Clock", "Playing", "open_library", "play_sources", "run"]
+
+
+class Clock(StrEnum):
+    """What a file's frames wait for."""
+
+    WALL = "wall"
+    EVERY = "every"
+
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """How sources are played.
+
+    Attributes:
+        headless: without a window, even where one can be opened.
+        out: the picture as a video.
+        records: the objects and neighbours.
+        clock: None: the wall clock where files are only watched, else every frame.
+        loop: video files begin again at their end.
+        photos: where the library's photos are, if they have moved.
+    """
+
+    headless: bool = False
+    out: Path | None = None
+    records: tuple[Path, ...] = ()
+    clock: Clock | None = None
+    loop: bool = False
+    photos: Path | None = None
 
 
 def run(
     lib: LibraryFolder,
     source: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--source",
             "-s",
             help="Camera number, video file, http/rtsp/udp URL, photo, folder, [bold]random[/bold] (photos "
-            "of the library) or [bold]screen[/bold]; default: live.source, a camera.",
+            "of the library) or [bold]screen[/bold]; default: live.source, a camera. May be repeated: "
+            "several are shown side by side.",
         ),
     ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
@@ -56,14 +88,16 @@ def run(
             "per object (.parquet); may be repeated.",
         ),
     ] = None,
-    realtime: Annotated[
-        bool,
+    clock: Annotated[
+        Clock | None,
         typer.Option(
-            "--realtime",
-            help="Play a file at its own speed and drop frames that come too late. A window without --out "
-            "and --record does so anyway; else every frame is seen, however long it takes.",
+            help="[bold]wall[/bold] plays a file at its own speed and drops frames that come too late, "
+            "[bold]every[/bold] sees every frame, however long it takes. Default: wall where a file is only "
+            "watched in a window, else every.",
         ),
-    ] = False,
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="The same as --clock wall.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -76,73 +110,86 @@ def run(
 ) -> None:
     """Play a camera, video or stream and show what the library holds that looks like it.
 
-    Keys in the window: q or Esc quit, space pause, f full screen, s save the picture, c controls, h help.
+    Keys in the window: q or Esc quit, space pause, . and , one frame on and back, arrows 5 s, l loop, f full
+    screen, s save the picture, c controls, h help.
 
     [bold]Examples:[/bold]
 
     rtsearch run pictures.lib
 
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
+
+    rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
     settings = settings_of(config, override, lib)
-    report = play_source(
-        lib,
-        settings.live.source if source is None else source,
-        settings,
+    if realtime and clock is Clock.EVERY:
+        raise typer.BadParameter("--realtime is --clock wall; give one of the two")
+    playing = Playing(
         headless=headless,
         out=out,
         records=tuple(record or ()),
-        realtime=realtime,
+        clock=Clock.WALL if realtime else clock,
+        loop=loop,
         photos=photos,
     )
+    report = play_sources(lib, source or [settings.live.source], settings, playing)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
         _tell_report(report)
 
 
-def play_source(
-    lib: Path,
-    spec: str,
-    settings: Settings,
-    *,
-    headless: bool = False,
-    out: Path | None = None,
-    records: tuple[Path, ...] = (),
-    realtime: bool = False,
-    photos: Path | None = None,
-) -> LiveReport:
+def play_sources(lib: Path, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
     """Open everything, play, close everything."""
-    from rtsearch.live import Controls, Outputs, library_photos, play
-    from rtsearch.pictures import read_photo
-    from rtsearch.sources import Paced, open_source
+    from rtsearch.live import Controls, Outputs, play
 
-    controls = Controls(settings.detect, settings.show)
-    opened_library = open_library(lib, settings, photos, live=True)
+    controls = Controls(settings.detect, settings.show, loop=playing.loop)
+    opened_library = open_library(lib, settings, playing.photos, live=True)
     with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
-        _keep_apart(spec, out, records)
-        opened = open_source(
-            spec,
-            settings.live,
-            photos=library_photos(index) if spec == "random" else (),
-            read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
-        )
-        stack.callback(opened.close)
-        problem = _no_window(headless)
-        if opened.slides:  # there is time to see them as the library saw its photos
+        _keep_apart(specs, playing)
+        opened = [_open(spec, index, settings, stack) for spec in specs]
+        problem = _no_window(playing.headless)
+        if any(source.slides for source in opened):  # there is time to see them as the library saw its photos
             pipeline.sight.cut_padding = False
-        watched = not problem and out is None and not records
-        paced = not opened.live and (realtime or watched or (not problem and opened.slides))
-        player = Paced(opened) if paced else opened
+        players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(_window(controls)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
-        task = bar.add_task("playing", total=opened.frames, rate=0.0, visible=screen is None)
+        total = None if any(source.frames is None for source in opened) else _sum_of_frames(opened)
+        task = bar.add_task("playing", total=total, rate=0.0, visible=screen is None)
 
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = Outputs(screen, out, records)
-        return play(player, pipeline, index, settings, outputs, controls=controls, progress=show)
+        outputs = Outputs(screen, playing.out, playing.records)
+        return play(players, pipeline, index, settings, outputs, controls=controls, progress=show)
+
+
+def _open(spec: str, index: SearchIndex, settings: Settings, stack: contextlib.ExitStack) -> Source:
+    from rtsearch.live import library_photos
+    from rtsearch.pictures import read_photo
+    from rtsearch.sources import open_source
+
+    source = open_source(
+        spec,
+        settings.live,
+        photos=library_photos(index) if spec == "random" else (),
+        read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
+    )
+    stack.callback(source.close)
+    return source
+
+
+def _paced(source: Source, playing: Playing, *, window: bool) -> Source:
+    """A file by the wall clock, if that is what its frames wait for."""
+    from rtsearch.sources import Paced
+
+    watched = window and playing.out is None and not playing.records
+    clock = playing.clock or (Clock.WALL if watched or (window and source.slides) else Clock.EVERY)
+    return Paced(source) if clock is Clock.WALL and not source.live else source
+
+
+def _sum_of_frames(sources: Sequence[Source]) -> int:
+    return sum(source.frames or 0 for source in sources)
 
 
 @contextlib.contextmanager
@@ -179,13 +226,15 @@ def _no_window(headless: bool) -> str:
     return problem
 
 
-def _keep_apart(spec: str, out: Path | None, records: tuple[Path, ...]) -> None:
+def _keep_apart(specs: Sequence[str], playing: Playing) -> None:
     """A file that is played is not written over, nor one that is written twice."""
-    written = [path for path in (out, *records) if path is not None]
+    if len(specs) > 1 and playing.records:
+        raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
+    written = [path for path in (playing.out, *playing.records) if path is not None]
     for path in written:
         if written.count(path) > 1:
             raise typer.BadParameter(f"{path} is to be written twice; choose another name")
-        if path.exists() and Path(spec).exists() and path.samefile(spec):
+        if any(path.exists() and Path(spec).exists() and path.samefile(spec) for spec in specs):
             raise typer.BadParameter(f"{path} is the source; choose another name for what is written")
 
 

@@ -136,6 +136,7 @@ class Channel:
             self.source.seek(self._controls.target_s)
             self._floor = 0 if self._newest is None else self._newest.id + 1
             self._jumped = True
+            self._steps = max(self._steps, self._controls.superseded)
             self._seeks = seeks
 
     def drop(self, frames: int = 1) -> None:

@@ -26,6 +26,7 @@ class Controls:
         frame_s: time from one picture to the next.
         target_s: presentation time that was last gone to.
         steps, seeks: how often the user has asked for the next picture, and for another place.
+        superseded: steps that came before the last other place, and are not to be shown any more.
     """
 
     detect: DetectSettings
@@ -37,6 +38,7 @@ class Controls:
     target_s: float = 0.0
     steps: int = 0
     seeks: int = 0
+    superseded: int = 0
 
     def step(self) -> None:
         """Pause, and show the next picture."""
@@ -46,13 +48,16 @@ class Controls:
     def step_back(self) -> None:
         """Pause, and show the picture before."""
         self.paused = True
-        self.seek(self.position_s - 1.5 * self.frame_s)  # the first at or after that
+        before_s = self.position_s - self.frame_s
+        self.seek(before_s - self.frame_s / 2)  # the first picture at or after that
+        self.position_s = max(0.0, before_s)
 
     def seek(self, seconds: float) -> None:
         """Go on at a presentation time; in a pause, show the picture there."""
         self.target_s = self.position_s = max(0.0, seconds)
-        self.seeks += 1
+        self.superseded = self.steps
         self.steps += self.paused
+        self.seeks += 1
 
 
 class Screen(Protocol):

@@ -1,0 +1,167 @@
+"""What the user does to time: pause, step, go elsewhere, loop. The picture itself says which frame it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import blobs
+import cv2
+import pytest
+from barcode import WH, number_of, picture
+
+from rtsearch.config import LiveSettings, load_settings
+from rtsearch.index import SearchIndex
+from rtsearch.live import Controls, LiveReport, Outputs, play
+from rtsearch.records import Scene, U8Array
+from rtsearch.sources import Paced, Source, open_source
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
+SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]"])
+FRAMES, FPS = 60, 25
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, WH)
+    for number in range(FRAMES):
+        writer.write(picture(number))
+    writer.release()
+    return path
+
+
+class User:
+    """A screen whose user acts once a given frame has been shown: a list of (after so many shows, act)."""
+
+    def __init__(self, controls: Controls, *acts: Callable[[Controls], object]) -> None:
+        self.scenes: list[Scene] = []
+        self._controls = controls
+        self._acts = list(acts)
+        self._idle = 0
+        self._seen = 0
+
+    def show(self, scene: Scene, picture: U8Array) -> None:
+        assert scene.detections.xyxy[0, 0] == 10 + 3 * number_of(scene.frame.bgr)  # boxes of this very frame
+        self.scenes.append(scene)
+
+    def pump(self) -> bool:
+        """The next act comes when nothing new was shown for a while, the first after five pictures."""
+        self._idle = self._idle + 1 if len(self.scenes) == self._seen else 0
+        self._seen = len(self.scenes)
+        due = self._idle >= 6 if self._controls.paused else self._seen >= 5
+        if due and self._acts:
+            self._idle = 0
+            self._acts.pop(0)(self._controls)
+        return bool(self._acts) or not self._controls.paused or self._idle < 12
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the pictures; one that is shown again because its crops have come counts once."""
+        numbers = [number_of(scene.frame.bgr) for scene in self.scenes]
+        return [number for number, _ in groupby(numbers)]
+
+
+def pause(controls: Controls) -> None:
+    controls.paused = True
+
+
+def go_on(controls: Controls) -> None:
+    controls.paused = False
+
+
+def run(source: Source, index: SearchIndex, *acts: Callable[[Controls], object]) -> tuple[User, LiveReport]:
+    controls = Controls(SETTINGS.detect, SETTINGS.show)
+    user = User(controls, *acts)
+    pipeline: Any = blobs.BlobPipeline()
+    report = play(source, pipeline, index, SETTINGS, Outputs(screen=user), controls=controls)
+    return user, report
+
+
+def opened(clip: Path, clock: str) -> Source:
+    source = open_source(str(clip), LiveSettings())
+    return Paced(source) if clock == "wall" else source
+
+
+@pytest.mark.parametrize("clock", ["wall", "every"])
+def test_a_step_shows_the_next_frame_and_no_other(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
+    user, _ = run(opened(clip, clock), barcode_index, pause, *[Controls.step] * 6)
+    last = user.numbers[-7:]
+    assert last == list(range(last[0], last[0] + 7))
+
+
+@pytest.mark.parametrize("clock", ["wall", "every"])
+def test_a_step_back_shows_the_frame_before(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
+    user, _ = run(opened(clip, clock), barcode_index, pause, *[Controls.step] * 2, *[Controls.step_back] * 4)
+    shown = user.numbers
+    highest = shown.index(max(shown))
+    assert highest >= 5  # stepped forward to here
+    assert shown[-1] == shown[highest] - 4
+    assert shown[highest:] == sorted(shown[highest:], reverse=True)
+
+
+def test_quick_presses_add_up(clip: Path, barcode_index: SearchIndex) -> None:
+    def back_by_three(controls: Controls) -> None:
+        for _ in range(3):
+            controls.step_back()
+
+    user, _ = run(opened(clip, "every"), barcode_index, pause, back_by_three)
+    assert user.numbers[-1] == user.numbers[-2] - 3
+
+
+@pytest.mark.parametrize("clock", ["wall", "every"])
+def test_another_place_in_a_pause(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
+    user, _ = run(opened(clip, clock), barcode_index, pause, lambda c: c.seek(40 / FPS), Controls.step)
+    assert user.numbers[-2:] == [40, 41]
+    assert user.numbers.count(40) == 1
+
+
+@pytest.mark.parametrize("clock", ["wall", "every"])
+def test_another_place_while_it_plays(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
+    user, _ = run(opened(clip, clock), barcode_index, lambda c: c.seek(30 / FPS))
+    jump = next(i for i, (a, b) in enumerate(zip(user.numbers, user.numbers[1:], strict=False)) if b - a > 15)
+    assert user.numbers[jump + 1] in ((30,) if clock == "every" else range(30, 34))
+    assert user.numbers[-1] == FRAMES - 1
+    assert user.numbers == sorted(user.numbers)
+
+
+def test_going_back_begins_new_tracks(clip: Path, barcode_index: SearchIndex) -> None:
+    user, _ = run(opened(clip, "every"), barcode_index, pause, lambda c: c.seek(50 / FPS), Controls.step)
+    before, after = user.scenes[0].detections.track[0], user.scenes[-1].detections.track[0]
+    assert before != after
+    assert user.scenes[-1].held == frozenset()
+
+
+def test_a_loop_is_left_when_it_is_switched_off(clip: Path, barcode_index: SearchIndex) -> None:
+    controls = Controls(SETTINGS.detect, SETTINGS.show, loop=True)
+
+    class Twice(User):
+        def pump(self) -> bool:
+            controls.loop = self.numbers.count(30) < 2
+            return True
+
+    user = Twice(controls)
+    pipeline: Any = blobs.BlobPipeline()
+    play(opened(clip, "every"), pipeline, barcode_index, SETTINGS, Outputs(screen=user), controls=controls)
+    assert user.numbers == [*range(FRAMES)] * 2
+
+
+def test_a_source_without_a_timeline_takes_no_harm(barcode_index: SearchIndex, tmp_path: Path) -> None:
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+    live = load_settings(None, ["live.random_s=0.1"]).live
+    slides = Paced(open_source(str(tmp_path), live))
+    controls = Controls(SETTINGS.detect, SETTINGS.show)
+
+    class Looker(User):
+        def pump(self) -> bool:
+            super().pump()
+            return self.numbers[-1:] != [3]
+
+    looker = Looker(controls, lambda c: c.seek(9))
+    pipeline: Any = blobs.BlobPipeline()
+    play(slides, pipeline, barcode_index, SETTINGS, Outputs(screen=looker), controls=controls)
+    assert looker.numbers == [0, 1, 2, 3]
