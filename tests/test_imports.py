@@ -33,6 +33,9 @@ SHARED = {
     ("describe", "rtsearch.models.spec"),
     ("detect", "rtsearch.runners"),
     ("demo", "rtsearch.library.files"),
+    ("runners", "rtsearch.engines.flavour"),
+    ("runners", "rtsearch.engines.passport"),
+    ("runners", "rtsearch.models.spec"),
 }
 HEAVY = ("cv2", "numba", "onnxruntime", "onnx", "pyarrow", "tensorrt", "tensorrt_rtx", "cuda", "PIL", "typer")
 

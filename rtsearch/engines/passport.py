@@ -19,12 +19,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from rtsearch.engines.compile import Tensors
-from rtsearch.engines.flavour import Flavour, Gpu
+from rtsearch.engines.flavour import Flavour, FlavourName, Gpu
 from rtsearch.errors import EngineError, ModelError
 from rtsearch.models.files import write_atomically
 from rtsearch.models.spec import ModelSpec
@@ -93,8 +93,8 @@ class Passport:
 
     engine_sha256: str
     engine_bytes: int
-    origin: str
-    flavour: str
+    origin: Literal["built", "adopted"]
+    flavour: FlavourName
     version: str
     compute_capabilities: tuple[str, ...]
     gpu: str

@@ -1,0 +1,204 @@
+"""Run an engine of TensorRT or TensorRT-RTX on a GPU.
+
+    passport checked -> deserialised -> context; then bind addresses once, and enqueue per frame
+
+The runner owns no memory of the GPU until ``run`` is called: whoever drives it frame by frame binds buffers
+of its own, and what comes before and after the network stays on the same stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtsearch.engines.flavour import Flavour, Gpu, load_flavour
+from rtsearch.engines.passport import CheckedEngine, Machine, check, read_passport
+from rtsearch.errors import RunnerError
+from rtsearch.models.spec import ModelSpec
+from rtsearch.records import F32Array, U8Array
+from rtsearch.runners.device import Device
+
+__all__ = ["TensorRTRunner"]
+
+_Tensor = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+class TensorRTRunner:
+    """One engine, for one caller at a time.
+
+    Args:
+        path: an engine with a passport; see ``engines/passport.py``.
+        device: the GPU that it will run on.
+        model_sha256: of the prepared model it has to be made of; "" for any.
+
+    Attributes:
+        spec: the model that the engine is made of.
+        inputs, outputs: shape and dtype by name; ``images`` and the taps may be float16.
+        library: name and version of what runs it.
+
+    Raises:
+        EngineError: the engine may not run here; the message says why and what to do.
+        MissingDependencyError: its library is not installed.
+        RunnerError: it cannot be opened: no memory, or something else than a network of ours.
+    """
+
+    def __init__(self, path: Path, device: Device, *, model_sha256: str = "") -> None:
+        flavour = load_flavour(read_passport(path).flavour)
+        machine = Machine.of(flavour, Gpu(device.name, device.compute_capability))
+        checked = check(path, machine, model_sha256=model_sha256)
+        self.spec: ModelSpec = checked.passport.spec
+        self.library = f"{flavour.name} {flavour.version}"
+        self._path, self._device, self._flavour = path, device, flavour
+        self._buffers: _Buffers | None = None
+        with device.use():
+            self._runtime, self._engine = _deserialise(flavour, checked)
+            self.inputs, self.outputs = _tensors(flavour, self._engine)
+            _expect_ours(checked, self.inputs, self.outputs)
+            self._context = self._call("make a context", self._engine.create_execution_context)
+
+    def bind(self, name: str, address: int) -> None:
+        """Say where a tensor lies on the GPU; holds until it is bound elsewhere."""
+        self._call(f"bind {name}", self._open().set_tensor_address, name, address)
+
+    def enqueue(self, stream: int) -> None:
+        """Put one pass on a stream, in a block of ``device.use()``, all tensors being bound; asynchronous."""
+        self._call("run", self._open().execute_async_v3, stream)
+
+    def run(self, images: F32Array) -> dict[str, F32Array]:
+        """See ``Runner.run``; binds all tensors to buffers of its own."""
+        self._open()
+        shape, dtype = self.inputs["images"]
+        if images.shape != shape or images.dtype != np.float32:
+            raise RunnerError(
+                f"{self._path.name}: expected float32 {shape}, got {images.dtype} {images.shape}"
+            )
+        with self._device.use():
+            if self._buffers is None:
+                self._buffers = _Buffers(self._device, {**self.inputs, **self.outputs})
+            buffers = self._buffers
+            for name, address in buffers.addresses.items():
+                self.bind(name, address)
+            buffers.host["images"].view(dtype).reshape(shape)[:] = images
+            buffers.upload("images")
+            self.enqueue(buffers.stream)
+            for name in self.outputs:
+                buffers.download(name)
+            self._device.synchronise(buffers.stream)
+            return {
+                name: buffers.host[name].view(dtype).reshape(shape).astype(np.float32)
+                for name, (shape, dtype) in self.outputs.items()
+            }
+
+    def close(self) -> None:
+        """See ``Runner.close``."""
+        if self._context is None:
+            return
+        with contextlib.suppress(RunnerError), self._device.use():  # a GPU that is lost takes it all with it
+            if self._buffers is not None:
+                self._buffers.close()
+            # In this order: a context needs its engine, an engine its runtime.
+            self._context = None
+            self._engine = None
+            self._runtime = None
+        self._context = self._engine = self._runtime = self._buffers = None
+
+    def _open(self) -> Any:
+        if self._context is None:
+            raise RunnerError(f"the runner of {self._path} is closed")
+        return self._context
+
+    def _call(self, what: str, function: Any, *arguments: Any) -> Any:
+        """Call the library, which says that it failed by returning nothing or False."""
+        try:
+            result = function(*arguments)
+        except Exception as error:  # its exceptions have no common base below Exception
+            raise RunnerError(f"{self.library} cannot {what}: {_one_line(error)}") from None
+        if result is None or result is False:
+            raise RunnerError(f"{self.library} cannot {what}: {self._flavour.reason('no reason given')}")
+        return result
+
+
+class _Buffers:
+    """Memory for one pass: every tensor on the GPU, and pinned beside it."""
+
+    def __init__(self, device: Device, tensors: dict[str, _Tensor]) -> None:
+        self._device = device
+        self.addresses: dict[str, int] = {}
+        self.host: dict[str, U8Array] = {}
+        self.stream = device.new_stream()
+        try:
+            for name, (shape, dtype) in tensors.items():
+                size_bytes = int(np.prod(shape)) * dtype.itemsize
+                self.addresses[name] = device.allocate(size_bytes)
+                self.host[name] = device.allocate_pinned(size_bytes)
+        except RunnerError:
+            self.close()
+            raise
+
+    def upload(self, name: str) -> None:
+        self._device.upload(self.addresses[name], self.host[name], self.stream)
+
+    def download(self, name: str) -> None:
+        self._device.download(self.host[name], self.addresses[name], self.stream)
+
+    def close(self) -> None:
+        self._device.synchronise(self.stream)
+        for address in self.addresses.values():
+            self._device.free(address)
+        for memory in self.host.values():
+            self._device.free_pinned(memory)
+        self._device.free_stream(self.stream)
+
+
+def _deserialise(flavour: Flavour, checked: CheckedEngine) -> tuple[Any, Any]:
+    flavour.complaints.clear()
+    try:
+        runtime = flavour.module.Runtime(flavour.logger)
+        engine = runtime.deserialize_cuda_engine(checked.content)
+    except Exception as error:  # see TensorRTRunner._call
+        raise RunnerError(f"{checked.path.name} cannot be opened: {_one_line(error)}") from None
+    if engine is None:
+        raise RunnerError(
+            f"{checked.path.name} cannot be opened by {flavour.name} {flavour.version}: "
+            f"{flavour.reason('no reason given')}"
+        )
+    return runtime, engine
+
+
+def _tensors(flavour: Flavour, engine: Any) -> tuple[dict[str, _Tensor], dict[str, _Tensor]]:
+    trt = flavour.module
+    dtypes: dict[Any, np.dtype[Any]] = {trt.float32: np.dtype(np.float32), trt.float16: np.dtype(np.float16)}
+    inputs: dict[str, _Tensor] = {}
+    outputs: dict[str, _Tensor] = {}
+    for i in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(i)
+        shape = tuple(int(size) for size in engine.get_tensor_shape(name))
+        dtype = engine.get_tensor_dtype(name)
+        if dtype not in dtypes or any(size < 1 for size in shape):
+            raise RunnerError(
+                f"{name} of the engine is {dtype} {shape}; expected float16 or float32 and a fixed shape"
+            )
+        group = inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
+        group[name] = (shape, dtypes[dtype])
+    return inputs, outputs
+
+
+def _expect_ours(checked: CheckedEngine, inputs: dict[str, _Tensor], outputs: dict[str, _Tensor]) -> None:
+    """Whether it is the network of a prepared model, and the one that its passport tells of."""
+    spec, passport = checked.passport.spec, checked.passport
+    wanted = ["boxes", "scores", *(tap.name for tap in spec.taps)]
+    if list(inputs) != ["images"] or set(outputs) != set(wanted):
+        raise RunnerError(
+            f"{checked.path.name} has {', '.join((*inputs, *outputs))}; expected images, "
+            f"{', '.join(wanted)}: build it of a prepared model with rtsearch engine build {spec.name}"
+        )
+    found = {name: (shape, dtype.name) for name, (shape, dtype) in {**inputs, **outputs}.items()}
+    if passport.inputs and found != {**passport.inputs, **passport.outputs}:
+        raise RunnerError(f"{checked.path.name} has other shapes than its passport says; build it again")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
