@@ -1,12 +1,29 @@
-"""A source played through the pipeline, live.
+"""A source played through the pipeline, live, or again with what was found before.
 
 contract  what the loop is given, what it says at the end
 player    threads, stop; channel: one source of a run; grid: several in one picture
 steady    tracks, strips and neighbours that stay; near: the neighbours of one object
 easel     the picture; loader: crops fetched beside the drawing
+shuffle   what the source ``random`` shows
 """
 
+from rtsearch.live.channel import Recall
 from rtsearch.live.contract import Controls, LiveReport, Outputs, Screen, SourceReport
-from rtsearch.live.player import library_photos, play
+from rtsearch.live.easel import visible_strips
+from rtsearch.live.player import play, show_again
+from rtsearch.live.shuffle import library_photos
+from rtsearch.live.steady import Steadied
 
-__all__ = ["Controls", "LiveReport", "Outputs", "Screen", "SourceReport", "library_photos", "play"]
+__all__ = [
+    "Controls",
+    "LiveReport",
+    "Outputs",
+    "Recall",
+    "Screen",
+    "SourceReport",
+    "Steadied",
+    "library_photos",
+    "play",
+    "show_again",
+    "visible_strips",
+]

@@ -8,9 +8,10 @@ A single source fills the picture; several have a cell each, with strips of thei
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.index import SearchIndex
@@ -23,12 +24,16 @@ from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
 from rtsearch.sources import Source
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["Channel", "Result", "Shared"]
+__all__ = ["Channel", "Recall", "Result", "Shared"]
 
 _DEFAULT_FPS = 25.0
 _POLL_S = 0.02  # how often a source that stands still looks whether it may go on
 _BEHIND = (0.15, 0.35)  # share of frames without detection below which it is not behind, above which it is
 _MEMORY = 0.1  # weight of the newest frame in that share
+
+
+Recall: TypeAlias = Callable[[Frame], Steadied]
+"""Gives what is known of a frame already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,18 +19,16 @@ import contextlib
 import dataclasses
 import logging
 import queue
-import random
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 from rtsearch.ahead import Ahead, stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.errors import RtsearchError, StageError
 from rtsearch.index import SearchIndex
-from rtsearch.live.channel import Channel, Result, Shared
+from rtsearch.live.channel import Channel, Recall, Result, Shared
 from rtsearch.live.contract import Controls, LiveReport, Outputs
 from rtsearch.live.easel import Crops
 from rtsearch.live.grid import Grid
@@ -40,10 +38,11 @@ from rtsearch.pictures import quiet_decoders
 from rtsearch.pipeline import Pipeline
 from rtsearch.record import Recorder, VideoRecorder, object_records, open_record, shown_records
 from rtsearch.records import Detections, Frame, Neighbours, Scene
+from rtsearch.sight import Sight
 from rtsearch.sources import Source
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["library_photos", "play"]
+__all__ = ["play", "show_again"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +66,6 @@ class _Seen(NamedTuple):
 class _Found(NamedTuple):
     channel: Channel
     result: Result
-
-
-def library_photos(index: SearchIndex, seed: int | None = None) -> Iterator[Path]:
-    """Photos of the library in random order, for ever."""
-    order = random.Random(seed)
-    while True:
-        yield index.library.photo_path(index.photo(order.randrange(len(index))))
 
 
 def play(
@@ -107,26 +99,47 @@ def play(
     return player.run(progress or (lambda _: None))
 
 
+def show_again(
+    source: Source,
+    recall: Recall,
+    index: SearchIndex,
+    settings: Settings,
+    outputs: Outputs,
+    *,
+    controls: Controls | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> LiveReport:
+    """Play a source of which everything is known: as ``play``, but nothing is detected or searched.
+
+    Args:
+        recall: called with frame after frame, in a thread of its own.
+        source, index, settings, outputs, controls, progress: see ``play``; nothing can be recorded again.
+    """
+    controls = controls or Controls(settings.detect, settings.show)
+    player = _Player([source], recall, index, settings, controls, outputs)
+    return player.run(progress or (lambda _: None))
+
+
 class _Player:
     def __init__(
         self,
         sources: list[Source],
-        pipeline: Pipeline,
+        sees: Pipeline | Recall,
         index: SearchIndex,
         settings: Settings,
         controls: Controls,
         outputs: Outputs,
     ) -> None:
-        self._pipeline = pipeline
+        self._sees = sees
         self._index = index
         self._controls = controls
         self._outputs = outputs
         self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
         self._meter = Meter()
         self._halt = threading.Event()
-        names = pipeline.class_names
+        self._names = index.library.space.class_names if callable(sees) else sees.class_names
         shared = Shared(
-            index, settings.search, controls, self._cache, self._meter, names, len(sources), self._halt
+            index, settings.search, controls, self._cache, self._meter, self._names, len(sources), self._halt
         )
         self._channels = [Channel(place, source, shared) for place, source in enumerate(sources)]
         self._live = all(source.live for source in sources)
@@ -145,8 +158,13 @@ class _Player:
             if self._live and self._outputs.draws:
                 self._loader = Loader(self._cache, self._meter)
             captured = [self._capture(channel) for channel in self._channels]
-            seen = self._stage("detect", lambda: self._seen(captured))
-            results = self._stage("search", lambda: self._found(seen))
+            if callable(self._sees):
+                recall = self._sees
+                results = self._stage("replay", lambda: self._recalled(captured[0], recall))
+            else:
+                sight = self._sees.sight
+                seen = self._stage("detect", lambda: self._seen(captured, sight))
+                results = self._stage("search", lambda: self._found(seen))
             self._show(results, video, records, progress)
         return self._report()
 
@@ -222,9 +240,8 @@ class _Player:
 
     # The stages -------------------------------------------------------------------------------------------
 
-    def _seen(self, captured: list[Ahead[_Captured]]) -> Generator[_Seen]:
-        sight = self._pipeline.sight
-        for items in self._in_turn(captured):
+    def _seen(self, captured: list[Ahead[_Captured]], sight: Sight) -> Generator[_Seen]:
+        for items in self._in_turn(captured, sight):
             for channel, frame in items:
                 channel.look_behind(frame)
             sight.settings = self._controls.detect
@@ -232,12 +249,11 @@ class _Player:
             for (channel, frame), found in zip(items, seen, strict=True):
                 yield _Seen(channel, frame, found)
 
-    def _in_turn(self, captured: list[Ahead[_Captured]]) -> Generator[list[_Captured]]:
+    def _in_turn(self, captured: list[Ahead[_Captured]], sight: Sight) -> Generator[list[_Captured]]:
         """Frames for one call of the detector, none of a channel before all others had their turn."""
         if len(captured) == 1:
             yield from ([item] for item in captured[0])
             return
-        sight = self._pipeline.sight
         most = 1 if sight.callers > 1 else sight.batch or len(captured)
         while not all(stage.ended for stage in captured):
             waiting: list[_Captured] = []
@@ -260,6 +276,13 @@ class _Player:
             result = channel.search(frame, found, own=own)
             crops = self._crops(channel, result)
             yield _Found(channel, dataclasses.replace(result, crops=crops))
+
+    def _recalled(self, captured: Ahead[_Captured], recall: Recall) -> Generator[_Found]:
+        for channel, frame in captured:
+            with self._meter.stage("replay"):
+                objects = recall(frame)
+            result = Result(frame, objects.seen, objects, None, None)
+            yield _Found(channel, dataclasses.replace(result, crops=self._crops(channel, result)))
 
     def _crops(self, channel: Channel, result: Result) -> Crops | None:
         """Every crop for a file, which waits; for a live source they are only asked for."""
@@ -293,7 +316,7 @@ class _Player:
         self._meter.tick()
 
     def _write(self, result: Result, own: Neighbours, records: list[Recorder]) -> None:
-        names, shown = self._pipeline.class_names, result.objects
+        names, shown = self._names, result.objects
         objects = object_records(result.detections, names, own, self._index)
         strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row)
         for record in records:

@@ -48,6 +48,11 @@ class Steadied:
     held: frozenset[int]
     step: F32Array
 
+    @property
+    def seen(self) -> Detections:
+        """Those of the frame itself."""
+        return _rows(self.detections, [i for i in range(len(self.detections)) if i not in self.held])
+
 
 @dataclass(slots=True)
 class _Object:
