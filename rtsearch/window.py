@@ -36,7 +36,7 @@ HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
     (", .", "one frame back, forward"),
-    ("← →", "5 seconds back, forward"),
+    ("arrows", "5 seconds back, forward"),
     ("l", "loop"),
     ("f", "full screen"),
     ("s", "save the picture"),
@@ -237,7 +237,7 @@ class Window:
 
 
 def _draw_help(picture: U8Array) -> None:
-    width, line_px = 280, 28
+    width, line_px = 320, min(28, (picture.shape[0] - 28) // len(HELP))
     height = line_px * len(HELP) + 28
     y, x = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
     box = picture[y : y + height, x : x + width]

@@ -281,6 +281,18 @@ def test_keys(screen, paused):
 
 
 @pytest.mark.window
+def test_keys_that_go_elsewhere(screen, paused):
+    for key in ("period", "Right", "comma"):
+        before = screen.shot()
+        screen.key(key)
+        screen.until(lambda shot, before=before: (shot[:200, :300] != before[:200, :300]).any())
+        screen.until(banner_is_shown)  # still paused
+    screen.key("l")
+    screen.key("q")
+    assert paused.end()["frames_shown"] < 250
+
+
+@pytest.mark.window
 def test_sliders_are_dragged_with_the_mouse(screen, paused):
     before = screen.shot()
     screen.drag(knob_place(3, 76), knob_place(3, 150))
