@@ -174,6 +174,7 @@ inline unsigned short to_half(float value) {  // to the nearest, of two as near 
     float size = std::fabs(value);
     if (std::isnan(value)) return (unsigned short)(sign | 0x7e00);
     if (size >= 65520.0f) return (unsigned short)(sign | 0x7c00);
+    if (size == 0) return (unsigned short)sign;
     int exponent;
     std::frexp(size, &exponent);
     int step = exponent - 11 < -24 ? -24 : exponent - 11;

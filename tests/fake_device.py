@@ -1,13 +1,16 @@
-"""A GPU of numpy arrays: memory behind integer addresses, streams that do their work at once or on demand.
+"""A GPU of numpy arrays: memory behind integer addresses, and streams as late as streams may be.
 
-Every call is kept in ``log`` as (verb, ...). Kernels are looked up by name among ``kernels``: Python
-functions (grid, block, *arguments), or those of the CPU build. Reading or writing outside of what was
-allocated fails the test, as do copies from memory that is not pinned.
+What is put on a stream is done only when somebody waits for it, so a result that is read too early, or memory
+that is written or freed too early, shows. New and freed memory is full of nonsense. Every call is kept in
+``log`` as (verb, ...). Kernels are looked up by name among ``kernels``: Python functions (grid, block,
+*arguments), or those of the CPU build. Copies outside of what was allocated or from memory that is not pinned
+fail the test, as does a call outside of ``use()``.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import contextmanager
 
 import numpy as np
@@ -18,17 +21,27 @@ from rtsearch.errors import RunnerError
 class FakeGraph:
     """Recorded calls, played again in order."""
 
-    def __init__(self, device, calls):
-        self.device, self.calls, self.closed = device, calls, False
+    def __init__(self, device, stream, calls):
+        self.device, self.stream, self.calls, self.closed = device, stream, calls, False
 
     def launch(self):
         assert not self.closed, "launch of a graph that was closed"
-        self.device.log.append(("launch_graph", len(self.calls)))
+        self.device._call("launch_graph", len(self.calls))
         for call in self.calls:
-            call()
+            self.device._enqueue(self.stream, call)
 
     def close(self):
         self.closed = True
+
+
+class FakeReplay:
+    """The work itself, where there are no graphs."""
+
+    def __init__(self, work):
+        self.launch = work
+
+    def close(self):
+        pass
 
 
 class FakeDevice:
@@ -51,7 +64,9 @@ class FakeDevice:
         self.log = []
         self.memory = {}  # address -> array
         self.pinned = {}  # address -> array
-        self.streams, self.events = {}, {}  # open handles -> None, or when set
+        self.streams = {}  # handle -> work that waits to be done
+        self.events = {}  # handle -> (stream, mark) of the last record, or None
+        self.freed = []  # kept, so that what still points there finds nonsense instead of a crash
         self.modules, self.functions = {}, {}
         self.fails = {}  # verb -> error to raise at its next call
         self.recording = None
@@ -70,11 +85,24 @@ class FakeDevice:
         if verb in self.fails:
             raise self.fails.pop(verb)
 
-    def _enqueue(self, work):
-        if self.recording is not None:
-            self.recording.append(work)
+    def _enqueue(self, stream, work):
+        if self.recording is not None and self.recording[0] == stream:
+            self.recording[1].append(work)
         else:
+            self.streams[stream].append(work)
+
+    def _run(self, stream, until=None):
+        """Do the work of a stream, up to and with one piece of it."""
+        while self.streams[stream]:
+            work = self.streams[stream].popleft()
             work()
+            if work is until:
+                break
+
+    def _run_to(self, event):
+        stream, mark = self.events.get(event) or (None, None)
+        if stream in self.streams and mark in self.streams[stream]:
+            self._run(stream, mark)
 
     def view(self, address, size_bytes):
         """The bytes at an address inside one allocation, as an array that shares them."""
@@ -115,7 +143,7 @@ class FakeDevice:
 
     def free(self, address):
         self._call("free", address)
-        del self.memory[address]
+        self._bury(self.memory.pop(address))
 
     def allocate_pinned(self, size_bytes):
         self._call("allocate_pinned", size_bytes)
@@ -125,41 +153,45 @@ class FakeDevice:
 
     def free_pinned(self, memory):
         self._call("free_pinned", memory.size)
-        del self.pinned[memory.ctypes.data]
+        self._bury(self.pinned.pop(memory.ctypes.data))
+
+    def _bury(self, array):
+        array.fill(0xEE)
+        self.freed.append(array)
 
     def upload(self, address, source, stream):
         self._call("upload", source.size, stream)
         self._pinned(source)
         target = self.view(address, source.size)
         assert stream in self.streams
-        self._enqueue(lambda: np.copyto(target, source))
+        self._enqueue(stream, lambda: np.copyto(target, source))
 
     def download(self, target, address, stream):
         self._call("download", target.size, stream)
         self._pinned(target)
         source = self.view(address, target.size)
         assert stream in self.streams
-        self._enqueue(lambda: np.copyto(target, source))
+        self._enqueue(stream, lambda: np.copyto(target, source))
 
     def clear(self, address, size_bytes, stream):
         self._call("clear", size_bytes, stream)
         target = self.view(address, size_bytes)
         assert stream in self.streams
-        self._enqueue(lambda: target.fill(0))
+        self._enqueue(stream, lambda: target.fill(0))
 
     def new_stream(self):
         self._call("new_stream")
         handle = self._handle()
-        self.streams[handle] = None
+        self.streams[handle] = deque()
         return handle
 
     def free_stream(self, stream):
         self._call("free_stream", stream)
-        del self.streams[stream]
+        assert not self.streams.pop(stream), "a stream was freed with work on it"
 
     def synchronise(self, stream):
         self._call("synchronise", stream)
-        assert stream in self.streams
+        self._run(stream)
 
     def new_event(self):
         self._call("new_event")
@@ -173,21 +205,31 @@ class FakeDevice:
 
     def record(self, event, stream):
         self._call("record", event, stream)
-        assert stream in self.streams
-        self.events[event] = len(self.log)
+        assert event in self.events
+        mark = lambda: None  # noqa: E731
+        self.streams[stream].append(mark)
+        self.events[event] = (stream, mark)
 
     def wait(self, event):
         self._call("wait", event)
         assert event in self.events
+        self._run_to(event)
 
     def wait_on(self, stream, event):
         self._call("wait_on", stream, event)
-        assert stream in self.streams
-        assert event in self.events
+        recorded = self.events[event]
+
+        def reach():
+            if recorded and recorded[1] in self.streams[recorded[0]]:
+                self._run(*recorded)
+
+        self.streams[stream].append(reach)
 
     def elapsed_ms(self, start, end):
         self._call("elapsed_ms", start, end)
-        return float(self.events[end] - self.events[start])
+        assert self.events[start]
+        assert self.events[end]
+        return 1.0
 
     def load(self, code):
         self._call("load", len(code))
@@ -216,20 +258,20 @@ class FakeDevice:
         assert min(*grid, *block) > 0
         assert np.prod(block) <= 1024
         arguments = tuple(arguments)
-        self._enqueue(lambda: self.kernels[name](grid, block, *arguments))
+        self._enqueue(stream, lambda: self.kernels[name](grid, block, *arguments))
 
     def capture(self, stream, work):
         self._call("capture", stream)
         assert stream in self.streams
         if not self.graphs:
-            return FakeGraph(self, [work])
+            return FakeReplay(work)
         assert self.recording is None, "capture while capturing"
-        self.recording = calls = []
+        self.recording = (stream, [])
         try:
             work()
+            return FakeGraph(self, stream, self.recording[1])
         finally:
             self.recording = None
-        return FakeGraph(self, calls)
 
     def memory_bytes(self):
         used = sum(m.size for m in self.memory.values())
@@ -272,7 +314,7 @@ class FakeEngine:
         assert stream in self.device.streams
         assert set(self.bound) == {*self.inputs, *self.outputs}
         self.device._call("enqueue", stream)
-        self.device._enqueue(self._pass)
+        self.device._enqueue(stream, self._pass)
 
     def _pass(self):
         self.passes += 1

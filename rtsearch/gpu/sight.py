@@ -70,7 +70,7 @@ class GpuSight:
         self._network = _network(engine, spec)
         self.batch: int | None = self._network.batch
         self._projection: Projection | None = None
-        with contextlib.ExitStack() as undo, device.use():
+        with device.use(), contextlib.ExitStack() as undo:
             self._work = Work(engine, device, code, tuple(tap.name for tap in spec.taps))
             undo.callback(self._work.close)
             self._uploads = device.new_stream()
@@ -179,7 +179,7 @@ def _network(engine: Engine, spec: ModelSpec) -> Layout:
     wanted = {"images": (batch, 3, height, width), "boxes": (batch, rows, 4)}
     wanted["scores"] = (batch, rows, len(spec.classes))
     for tap in spec.taps:
-        wanted[tap.name] = (batch, tap.channels, *shapes[tap.name][2:4])
+        wanted[tap.name] = (batch, tap.channels, *(*shapes[tap.name], 0, 0, 0, 0)[2:4])
     halves = {}
     for name, shape in wanted.items():
         dtype = np.dtype({**engine.inputs, **engine.outputs}[name][1])

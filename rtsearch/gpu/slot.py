@@ -112,8 +112,8 @@ class Slot:
             self.forget_graph()
             self._free_upload()
             room_bytes = size_bytes if first else int(size_bytes * _SPARE)
-            self._host = self._device.allocate_pinned(room_bytes)
             self.address = self._device.allocate(room_bytes)
+            self._host = self._device.allocate_pinned(room_bytes)
         return self._host
 
     def _free_upload(self) -> None:
