@@ -5,7 +5,7 @@
     ├── VectorError(ValueError)          vectors of the wrong shape, dtype or with NaN/inf
     ├── SourceError(OSError)             a camera, stream, video or folder cannot be played
     ├── PhotoError(ValueError)           one picture cannot be read
-    ├── RecordError(OSError)             a recording cannot be written: disk full, no such folder
+    ├── RecordError(OSError)             a recording cannot be written or read: disk full, no record
     ├── ModelError
     │   ├── UnknownModelError(LookupError)     no such name in the catalogue, no such file
     │   ├── DownloadError(OSError)             no place had the file, or its hash is wrong
@@ -72,7 +72,7 @@ class PhotoError(RtsearchError, ValueError):
 
 
 class RecordError(RtsearchError, OSError):
-    """A recording cannot be written, or not any further; the message names the file."""
+    """A recording cannot be written, not any further, or not be read; the message names the file."""
 
 
 class ModelError(RtsearchError):

@@ -22,7 +22,7 @@ FLOORS = (
     {"engines"},
     {"index", "look", "pipeline"},
     {"analyze", "live", "query", "overview"},
-    {"window"},
+    {"window", "replay"},
     {"doctor"},
     {"cli"},
     {"__main__"},

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtsearch import __version__
-from rtsearch.cli import analyze, demo, doctor, engine, library, model, query, run
+from rtsearch.cli import analyze, demo, doctor, engine, library, model, query, replay, run
 
 __all__ = ["app", "wrong_use"]
 
@@ -44,6 +44,7 @@ def _root(
 
 
 app.command("run")(run.run)
+app.command("replay")(replay.replay)
 app.command("analyze")(analyze.analyze)
 app.command("query")(query.query)
 app.add_typer(library.app, name="library")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rtsearch.pipeline import Pipeline
     from rtsearch.sources import Source
 
-__all__ = ["Clock", "Playing", "open_library", "play_sources", "run"]
+__all__ = ["Clock", "Playing", "no_window", "open_library", "open_window", "play_sources", "run"]
 
 
 class Clock(StrEnum):
@@ -148,11 +148,11 @@ def play_sources(lib: Path, specs: Sequence[str], settings: Settings, playing: P
     with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
         _keep_apart(specs, playing)
         opened = [_open(spec, index, settings, stack) for spec in specs]
-        problem = _no_window(playing.headless)
+        problem = no_window(playing.headless)
         if any(source.slides for source in opened):  # there is time to see them as the library saw its photos
             pipeline.sight.cut_padding = False
         players = [_paced(source, playing, window=not problem) for source in opened]
-        screen = stack.enter_context(_window(controls)) if not problem else None
+        screen = stack.enter_context(open_window(controls)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
         total = None if any(source.frames is None for source in opened) else _sum_of_frames(opened)
         task = bar.add_task("playing", total=total, rate=0.0, visible=screen is None)
@@ -214,8 +214,8 @@ def open_library(
         yield pipeline, index
 
 
-def _no_window(headless: bool) -> str:
-    """Why there will be no window, or ""."""
+def no_window(headless: bool) -> str:
+    """Why there will be no window, or ""; says so if one was wanted."""
     if headless:
         return "not wanted"
     from rtsearch.window import display_problem
@@ -239,7 +239,7 @@ def _keep_apart(specs: Sequence[str], playing: Playing) -> None:
 
 
 @contextlib.contextmanager
-def _window(controls: Controls) -> Iterator[Screen]:
+def open_window(controls: Controls) -> Iterator[Screen]:
     from rtsearch.window import Window
 
     window = Window("rtsearch", controls, Path.cwd())

@@ -12,7 +12,7 @@ import numpy as np
 
 from rtsearch.records import U8Array
 
-__all__ = ["Grid", "cells"]
+__all__ = ["Grid", "cells", "header_of"]
 
 _GAP_PX = 4
 _GROUND = 8

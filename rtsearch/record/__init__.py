@@ -3,6 +3,7 @@
 object_records(...) -> open_record(path): .jsonl, .csv   flushed line by line, a kill loses no line written
                                           .parquet       in groups of rows, named when it is finished
 composed picture    -> VideoRecorder      .mp4, with the sound of the file that is played; named likewise
+.jsonl              -> Recording          its lines, found by frame or time
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from rtsearch.errors import RecordError
 from rtsearch.record.lines import CSV_COLUMNS, CsvRecorder, JsonlRecorder
 from rtsearch.record.objects import Hits, object_records, shown_records
 from rtsearch.record.picture import save_picture
+from rtsearch.record.recording import SAME_S, Recording
 from rtsearch.record.video import VideoRecorder
 from rtsearch.records import Frame
 
 __all__ = [
     "CSV_COLUMNS",
+    "SAME_S",
     "CsvRecorder",
     "Hits",
     "JsonlRecorder",
     "Recorder",
+    "Recording",
     "VideoRecorder",
     "object_records",
     "open_record",

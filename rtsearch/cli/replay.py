@@ -1,0 +1,92 @@
+"""rtsearch replay: a recorded run, shown again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    LibraryFolder,
+    Overrides,
+    count_bar,
+    print_json,
+    settings_of,
+    tell,
+)
+from rtsearch.cli.run import no_window, open_window
+from rtsearch.config import Settings
+
+if TYPE_CHECKING:
+    from rtsearch.replay import ReplayReport
+
+__all__ = ["replay"]
+
+
+def replay(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The file that was played.")],
+    record: Annotated[
+        Path, typer.Argument(metavar="RECORD.jsonl", help="What rtsearch run --record kept of it.")
+    ],
+    lib: LibraryFolder,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT.mp4", help="Save the picture as a video.")
+    ] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Show a recording again: nothing is detected or searched, so any machine is fast enough.
+
+    In a window it plays at the video's own speed, with the keys of run; with --out every frame is drawn.
+
+    [bold]Example:[/bold]
+
+    rtsearch replay clip.mp4 seen.jsonl pictures.lib --out again.mp4
+    """
+    settings = settings_of(config, override, lib)
+    for path in (video, record):
+        if out is not None and out.exists() and path.exists() and out.samefile(path):
+            raise typer.BadParameter(f"{path} is played; choose another name for what is written")
+    report = _show(video, record, lib, settings, out=out, headless=headless)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+    else:
+        tell(
+            f"{report.frames_shown:,} frames at {report.fps:.1f}/s, {report.dropped:,} dropped, "
+            f"{report.bare:,} that were not recorded, {report.objects:,} objects"
+        )
+
+
+def _show(
+    video: Path, record: Path, lib: Path, settings: Settings, *, out: Path | None, headless: bool
+) -> ReplayReport:
+    from rtsearch.index import open_index
+    from rtsearch.library import Library
+    from rtsearch.live import Controls, Outputs
+    from rtsearch.record import Recording
+    from rtsearch.replay import replay as show_recording
+    from rtsearch.sources import Paced, open_source
+
+    controls = Controls(settings.detect, settings.show)
+    with contextlib.ExitStack() as stack:
+        recording = stack.enter_context(Recording(record))
+        source = stack.enter_context(open_source(str(video.absolute()), settings.live))  # never a camera
+        index = open_index(Library.open(lib), settings, tell)
+        problem = no_window(headless)
+        screen = None if problem else stack.enter_context(open_window(controls))
+        player = Paced(source) if screen is not None and out is None else source
+        bar = stack.enter_context(count_bar("frames"))
+        task = bar.add_task("playing", total=source.frames, rate=0.0, visible=screen is None)
+
+        def show(shown: int) -> None:
+            bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
+
+        outputs = Outputs(screen, out)
+        return show_recording(player, recording, index, settings, outputs, controls=controls, progress=show)
