@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -64,14 +64,7 @@ class CudaDevice:
 
     def _start(self) -> None:
         """Wake the driver, or say in one line what is missing."""
-        try:
-            version = self._call("cuDriverGetVersion")
-        except RunnerError:
-            raise
-        except Exception as error:  # the bindings have no common base for a library that is not there
-            raise RunnerError(
-                f"no NVIDIA driver on this machine ({_one_line(error)}); without one rtsearch runs on the CPU"
-            ) from None
+        version = self._call("cuDriverGetVersion")
         if version < _LEAST_DRIVER:
             raise RunnerError(
                 f"the NVIDIA driver is too old: it speaks CUDA {_version(version)}, needed is "
@@ -86,7 +79,13 @@ class CudaDevice:
 
     def _call(self, name: str, *arguments: Any) -> Any:
         """Call a function of the driver; its result, if it has one."""
-        status, *values = getattr(self._driver, name)(*arguments)
+        try:
+            status, *values = getattr(self._driver, name)(*arguments)
+        except RuntimeError as error:  # of the bindings: no driver's library, or none with that function
+            raise RunnerError(
+                f"no usable NVIDIA driver on this machine ({_one_line(error)}); without one rtsearch runs on "
+                "the CPU"
+            ) from None
         if int(status):
             raise RunnerError(self._reason(name, status))
         return values[0] if len(values) == 1 else tuple(values)
@@ -216,7 +215,8 @@ class CudaDevice:
         try:
             work()
         except BaseException:
-            self._driver.cuStreamEndCapture(stream)  # leaves the stream as it was; its error is the work's
+            with suppress(RunnerError):  # the stream is to be as it was; the error is that of the work
+                self._call("cuGraphDestroy", self._call("cuStreamEndCapture", stream))
             raise
         graph = self._call("cuStreamEndCapture", stream)
         try:
