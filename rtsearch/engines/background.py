@@ -95,16 +95,15 @@ def start_build(order: Order, flavour: FlavourName) -> BackgroundBuild:
     """Build an engine in another process, into the default folder; poll or cancel what comes back.
 
     Args:
-        order: what is to be built.
+        order: what is to be built; its input is square, or the only one that the model takes.
         flavour: what builds it.
     """
-    if order.input_wh[0] != order.input_wh[1]:
-        raise ValueError(f"the input is square, not {order.input_wh}")
+    width, height = order.input_wh
     return BackgroundBuild(
         [
             # -P: what lies in the current folder is nobody's module.
             *(sys.executable, "-P", "-m", "rtsearch", "engine", "build", str(order.model.absolute())),
-            *("--size", str(order.input_wh[0]), "--batch", str(order.batch)),
-            *("--precision", order.precision, "--flavour", flavour, "--json"),
+            *(("--size", str(width)) if width == height else ()),
+            *("--batch", str(order.batch), "--precision", order.precision, "--flavour", flavour, "--json"),
         ]
     )

@@ -58,7 +58,7 @@ def compile_network(
         EngineError: a layer is not supported (named), shapes are not fixed, or the library failed.
         KeyboardInterrupt: Ctrl-C; the build has ended by then.
     """
-    stop = threading.Event()
+    stop, done = threading.Event(), threading.Event()
     result: list[Built | BaseException] = []
 
     def work() -> None:
@@ -66,16 +66,20 @@ def compile_network(
             result.append(_build(flavour, network, targets, tf32, _monitor(flavour, stop, progress)))
         except BaseException as error:  # raised again below
             result.append(error)
+        finally:
+            done.set()
 
     worker = threading.Thread(target=work, name=f"{flavour.name} build", daemon=True)
     worker.start()
     try:
-        while worker.is_alive():
-            worker.join(0.1)
+        # Not join: a thread whose join was interrupted cannot be joined again (Python 3.11).
+        while not done.wait(0.1):
+            pass
     except KeyboardInterrupt:
         stop.set()
-        worker.join()
+        done.wait()
         raise
+    worker.join()
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]
