@@ -42,7 +42,7 @@ PALETTE: tuple[Colour, ...] = (
 """Colours of objects (BGR): even in lightness, so that none shouts on a dark ground."""
 
 _GROUND = 22
-_PLACEHOLDER = 44
+_PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not there yet
 _GAP_PX = 2
 _LABEL_PX = 108
 _INK: Colour = (232, 232, 232)
@@ -136,7 +136,7 @@ class Painter:
             if old is None or old.label != want.label:
                 cell[:, :_LABEL_PX] = _label(*want.label, layout.strip_height)
             if old is None or not _same(old.thumbs, want.thumbs):
-                _thumbs(cell[:, _LABEL_PX + _GAP_PX :], want.thumbs)
+                _thumbs(cell[:, _LABEL_PX + _GAP_PX :], want.thumbs, want.label[2])
         self._strips = wanted
 
 
@@ -239,15 +239,16 @@ def _label(name: str, score: str, colour: Colour, height: int) -> U8Array:
     return cell
 
 
-def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...]) -> None:
-    """Crops side by side; the last one is cut at the edge."""
+def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...], colour: Colour) -> None:
+    """Crops side by side, the object's colour where one is missing; the last one is cut at the edge."""
     height, room = strip.shape[:2]
+    field = [round(_PLACEHOLDER * value + (1 - _PLACEHOLDER) * _GROUND) for value in colour]
     x = 0
     for thumb in thumbs:
         if x >= room:
             break
         width = min(height if thumb is None else thumb.shape[1], room - x)
-        strip[:, x : x + width] = _PLACEHOLDER if thumb is None else thumb[:, :width]
+        strip[:, x : x + width] = field if thumb is None else thumb[:, :width]
         strip[:, x + width : x + width + _GAP_PX] = _GROUND
         x += width + _GAP_PX
     strip[:, x:] = _GROUND
