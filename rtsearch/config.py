@@ -171,12 +171,17 @@ class ShowSettings(_Section):
 
 
 class GpuSettings(_Section):
-    """How an NVIDIA GPU is spoken to, where there is one.
+    """Whether an NVIDIA GPU does the work, and how it is spoken to.
 
     Attributes:
+        engine: what runs the network there: ``tensorrt``, ``tensorrt_rtx``, ``auto`` for the first that is
+            installed, if there is a GPU, or ``none``.
+        precision: of the engine.
         runtime: ``cuda`` (NVIDIA's own bindings), ``pycuda``, or ``auto``: the first that is installed.
     """
 
+    engine: Literal["auto", "tensorrt", "tensorrt_rtx", "none"] = "auto"
+    precision: Literal["fp16", "fp32"] = "fp16"
     runtime: Literal["auto", "cuda", "pycuda"] = "auto"
 
 

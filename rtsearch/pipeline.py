@@ -5,23 +5,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from rtsearch.accelerate import Accelerator, find_accelerator
 from rtsearch.config import Settings
 from rtsearch.describe import Describer
 from rtsearch.detect import Detector
 from rtsearch.embed import Embedder
+from rtsearch.errors import RtsearchError
+from rtsearch.handover import Handover
 from rtsearch.meter import Meter
 from rtsearch.models import ModelSpec, default_folder, resolve
 from rtsearch.records import U8Array
 from rtsearch.sight import Sight, TwoSteps
 
-__all__ = ["Pipeline", "open_pipeline"]
+if TYPE_CHECKING:
+    from rtsearch.engines import Order
+
+__all__ = ["EngineWhen", "Pipeline", "open_pipeline"]
+
+_log = logging.getLogger(__name__)
 
 _LETTERBOX = "top-left, bilinear"
+_TOGETHER = 8  # photos per pass of an engine that analyses
+
+EngineWhen = Literal["there", "now", "later"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +78,61 @@ class Pipeline:
         self.close()
 
 
-def open_pipeline(settings: Settings, *, cut_padding: bool = False) -> Pipeline:
+def open_pipeline(
+    settings: Settings,
+    *,
+    cut_padding: bool = False,
+    engine: EngineWhen = "there",
+    tell: Callable[[str], None] = _log.info,
+) -> Pipeline:
     """Open the network that the settings name.
 
     Args:
-        settings: sections ``model`` and ``detect``.
+        settings: sections ``model``, ``detect``, ``describe`` and ``gpu``.
         cut_padding: where the network takes any size, give it no more padding than it needs. That is a third
             faster, and near enough for looking up what a live source shows; see ``detect.py``.
+        engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, for several
+            pictures at a time, or ``later``, while the CPU sees.
+        tell: gets a line when something takes a while.
 
     Raises:
         UnknownModelError: it is not there; the message says how to get it.
         ModelError: the file is not a prepared model.
         RunnerError: it cannot be run.
     """
-    from rtsearch.runners.onnx import OnnxRunner, default_threads
-
     path: Path = resolve(settings.model.name, default_folder())
     spec = ModelSpec.read(path)
     input_wh = (settings.model.size, settings.model.size) if spec.flexible else spec.input_wh
-    cut_padding = cut_padding and spec.flexible
+    sight, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding and spec.flexible)
+    pipeline = Pipeline(
+        spec=spec,
+        sight=sight,
+        feature_space={
+            "model": spec.name,
+            "model_sha256": spec.sha256,
+            "input_wh": list(input_wh),
+            "letterbox": _LETTERBOX,
+            "describe": recipe,
+        },
+    )
+    accelerator = find_accelerator(settings)
+    if accelerator is None:
+        return pipeline
+    from rtsearch.engines import Order  # loads what builds engines: a second that only a GPU is worth
+
+    batch = _TOGETHER if engine == "now" and spec.batch is None else spec.batch or 1
+    order = Order(
+        model=path, input_wh=input_wh, batch=batch, precision=settings.gpu.precision, describe=recipe
+    )
+    return replace(pipeline, sight=_on_gpu(accelerator, order, pipeline, settings, (engine, tell)))
+
+
+def _on_cpu(
+    settings: Settings, path: Path, spec: ModelSpec, input_wh: tuple[int, int], *, cut_padding: bool
+) -> tuple[Sight, dict[str, Any]]:
+    """The sight, and the recipe of its descriptions."""
+    from rtsearch.runners.onnx import OnnxRunner, default_threads
+
     # One session for all shapes is as fast as one that was opened for a shape.
     runner = OnnxRunner(path, settings.model.threads, None if cut_padding else input_wh)
     embedder = (
@@ -91,20 +140,38 @@ def open_pipeline(settings: Settings, *, cut_padding: bool = False) -> Pipeline:
         if settings.describe.embedder
         else None
     )
+    detector = Detector(runner, spec, settings.detect, input_wh, cut_padding=cut_padding)
     describer = Describer(spec, embedder)
-    return Pipeline(
-        spec=spec,
-        sight=TwoSteps(
-            Detector(runner, spec, settings.detect, input_wh, cut_padding=cut_padding),
-            describer,
-            batch=spec.batch,
-            callers=default_threads(),
-        ),
-        feature_space={
-            "model": spec.name,
-            "model_sha256": spec.sha256,
-            "input_wh": list(input_wh),
-            "letterbox": _LETTERBOX,
-            "describe": describer.recipe,
-        },
-    )
+    return TwoSteps(detector, describer, batch=spec.batch, callers=default_threads()), describer.recipe
+
+
+def _on_gpu(
+    accelerator: Accelerator,
+    order: Order,
+    pipeline: Pipeline,
+    settings: Settings,
+    how: tuple[EngineWhen, Callable[[str], None]],
+) -> Sight:
+    """The GPU's sight, backed by that of the CPU."""
+    (engine, tell), folder, spec = how, default_folder(), pipeline.spec
+    if engine == "later":
+        return Handover(
+            pipeline.sight,
+            lambda stop: accelerator.later(order, folder, spec, settings, stop),
+            accelerator.name,
+        )
+    ready = accelerator.ready(order, folder)
+    if engine == "there" and not ready:
+        accelerator.close()
+        return pipeline.sight
+    if not ready:
+        tell(f"building an engine for {accelerator.device.name}; this takes seconds to minutes, once")
+    try:
+        return Handover(pipeline.sight, accelerator.sight(order, folder, spec, settings), accelerator.name)
+    except RtsearchError as error:
+        accelerator.close()
+        if settings.gpu.engine != "auto":
+            pipeline.close()
+            raise
+        tell(f"going on without {accelerator.name}: {error}")
+        return pipeline.sight

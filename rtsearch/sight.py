@@ -12,7 +12,20 @@ from rtsearch.config import DetectSettings
 from rtsearch.meter import Meter
 from rtsearch.records import Detections, F32Array, U8Array
 
-__all__ = ["Describer", "Detector", "Sight", "TwoSteps"]
+__all__ = ["Describer", "Detector", "Projecting", "Sight", "TwoSteps"]
+
+
+class Projecting(Protocol):
+    """Shortens descriptions; see ``project.py``."""
+
+    @property
+    def matrix(self) -> F32Array: ...
+    @property
+    def offset(self) -> F32Array: ...
+
+    def apply(self, vectors: F32Array, /) -> F32Array:
+        """(n, dim) float32 of (n, D) descriptions."""
+        ...
 
 
 class Sight(Protocol):
@@ -27,18 +40,25 @@ class Sight(Protocol):
             calls, and is ignored where the network's input has one size.
     """
 
-    dim: int
-    batch: int | None
-    callers: int
     settings: DetectSettings
     cut_padding: bool
 
-    def see(self, images: Sequence[U8Array], meter: Meter) -> list[Detections]:
+    @property
+    def dim(self) -> int: ...
+    @property
+    def batch(self) -> int | None: ...
+    @property
+    def callers(self) -> int: ...
+
+    def see(
+        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+    ) -> list[Detections]:
         """The objects of each (H, W, 3) uint8 BGR picture, with their descriptions.
 
         Args:
             images: of any sizes.
             meter: gets the times of the stages.
+            projection: give searched vectors instead of descriptions.
 
         Raises:
             RunnerError: the network failed.
@@ -111,7 +131,9 @@ class TwoSteps:
     def cut_padding(self, cut: bool) -> None:
         self.detector.cut_padding = cut
 
-    def see(self, images: Sequence[U8Array], meter: Meter) -> list[Detections]:
+    def see(
+        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+    ) -> list[Detections]:
         """See ``Sight.see``; the stages are ``detect`` and ``describe``."""
         if not images:
             return []
@@ -122,6 +144,8 @@ class TwoSteps:
             # Here and not in another thread: the network's maps may hold only until its next call.
             with meter.stage("describe"):
                 vector = self.describer.describe(bgr, found)
+                if projection is not None:
+                    vector = projection.apply(vector)
             seen.append(Detections(found.xyxy, found.score, found.label, vector))
         return seen
 

@@ -269,14 +269,11 @@ def test_vectors_are_projected_when_asked_for(on_cpu):
     for dim in (2, 64, 300):
         matrix = rng.standard_normal((raw_dim, dim)).astype(np.float32)
         projection = Projection(matrix, rng.standard_normal(dim).astype(np.float32))
-        sight.project_with(projection)
-        assert sight.dim == dim
         for _ in range(3):
-            got = sight.see([picture()], Meter())[0]
+            got = sight.see([picture()], Meter(), projection)[0]
             assert got.vector.shape == (len(raw), dim)
             assert np.allclose(got.vector, projection.apply(raw.vector), rtol=0, atol=1e-4)
             assert np.array_equal(got.xyxy, raw.xyxy)
-    sight.project_with(None)
     assert np.array_equal(sight.see([picture()], Meter())[0].vector, raw.vector)
     assert sight.dim == raw_dim
     sight.close()
@@ -287,7 +284,7 @@ def test_a_projection_of_other_descriptions_is_refused(on_cpu):
     sight, _, _ = fake_sight(on_cpu)
     matrix = np.zeros((7, 3), np.float32)
     with pytest.raises(RunnerError, match=f"of 7 numbers, those of this network have {sight.dim}"):
-        sight.project_with(Projection(matrix, np.zeros(3, np.float32)))
+        sight.see([picture()], Meter(), Projection(matrix, np.zeros(3, np.float32)))
 
 
 # ---------------------------------------------------------------------------------------------- errors

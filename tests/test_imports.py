@@ -19,7 +19,8 @@ FLOORS = (
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo", "embed"},
     {"gpu"},
-    {"engines"},
+    {"engines", "handover"},
+    {"accelerate"},
     {"index", "look", "pipeline"},
     {"analyze", "live", "query", "overview"},
     {"window", "replay"},

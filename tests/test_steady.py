@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +47,11 @@ def found(n: int = 1, left: float = 0) -> Detections:
     return Detections(xyxy, np.full(n, 0.5, np.float32), np.zeros(n, np.int32), np.zeros((n, 3), np.float32))
 
 
+def at(found: Detections, points: F32Array) -> Detections:
+    """The same objects, lying at (n, DIM) points of the searched space."""
+    return dataclasses.replace(found, vector=points)
+
+
 def walk(steps: int, step: float, seed: int) -> F32Array:
     rng = np.random.default_rng(seed)
     walked: F32Array = np.cumsum(rng.normal(0, step, (steps, DIM)), axis=0).astype(np.float32)
@@ -53,7 +60,7 @@ def walk(steps: int, step: float, seed: int) -> F32Array:
 
 def test_a_frame_without_objects() -> None:
     steady = Steady(Rows(50), EXACT)
-    seen = steady.update(Frame(0, 0.0, None, BLACK), found(0), np.zeros((0, DIM), np.float32), K, 6)
+    seen = steady.update(Frame(0, 0.0, None, BLACK), at(found(0), np.zeros((0, DIM), np.float32)), K, 6)
     assert (len(seen.detections), seen.neighbours.row.shape, seen.strips) == (0, (0, K), ())
     assert (steady.asked, steady.searched) == (0, 0)
 
@@ -100,7 +107,7 @@ def test_a_search_is_left_out_only_where_the_answer_is_proved(seed: int, step: f
 def test_few_searches_are_needed_for_an_object_that_changes_little() -> None:
     steady = Steady(Rows(2000), EXACT)
     for t, point in enumerate(walk(100, 0.01, 1)):
-        steady.update(Frame(t, 0.0, None, BLACK), found(), point[None], K, 6)
+        steady.update(Frame(t, 0.0, None, BLACK), at(found(), point[None]), K, 6)
     assert steady.asked == 100
     assert steady.searched <= 20
 
@@ -111,7 +118,7 @@ def test_noise_changes_what_is_shown_far_less_than_the_bare_search() -> None:
     kept, bare = [], []
     for t in range(80):
         point = rng.normal(0, 0.08, (1, DIM)).astype(np.float32)
-        seen = steady.update(Frame(t, 0.0, None, BLACK), found(), point, K, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), K, 6)
         kept.append(seen.neighbours.row[0])
         bare.append(index.near(point, K).row[0])
     settled = POOL_FRAMES
@@ -128,8 +135,8 @@ def test_another_object_in_the_same_place_is_not_pooled_with_the_last() -> None:
         index.vectors[np.abs(index.vectors - index.vectors[0]).sum(1).argmax()][None],
     )
     for t in range(10):
-        steady.update(Frame(t, 0.0, None, BLACK), found(), here, K, 6)
-    seen = steady.update(Frame(10, 0.0, None, BLACK), found(), there, K, 6)
+        steady.update(Frame(t, 0.0, None, BLACK), at(found(), here), K, 6)
+    seen = steady.update(Frame(10, 0.0, None, BLACK), at(found(), there), K, 6)
     assert np.sort(seen.neighbours.distance[0]) == pytest.approx(index.near(there, K).distance[0], abs=1e-5)
 
 
@@ -138,7 +145,9 @@ def test_photos_have_nothing_to_do_with_each_other() -> None:
     steady = Steady(index, EXACT)
     for t in range(6):
         point = index.vectors[t : t + 1] + np.float32(0.01)
-        seen = steady.update(Frame(t, 0.0, None, BLACK, f"{t}.jpg"), found(2), np.repeat(point, 2, 0), K, 6)
+        seen = steady.update(
+            Frame(t, 0.0, None, BLACK, f"{t}.jpg"), at(found(2), np.repeat(point, 2, 0)), K, 6
+        )
         assert seen.neighbours.row.tolist() == index.near(point, K).row.tolist() * 2
         assert seen.strips == (0, 1)
         assert not seen.held
@@ -148,17 +157,17 @@ def test_an_object_that_is_missed_keeps_its_strip_and_neighbours() -> None:
     index = Rows(500)
     steady = Steady(index, EXACT)
     for t in range(10):
-        before = steady.update(Frame(t, 0.0, None, BLACK), found(2, 5 * t), index.vectors[:2], K, 6)
+        before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2, 5 * t), index.vectors[:2]), K, 6)
     only_second = Detections(
         *(getattr(found(2, 50), name)[1:] for name in ("xyxy", "score", "label", "vector"))
     )
-    seen = steady.update(Frame(10, 0.0, None, BLACK), only_second, index.vectors[1:2], K, 6)
+    seen = steady.update(Frame(10, 0.0, None, BLACK), at(only_second, index.vectors[1:2]), K, 6)
     assert seen.strips == (1, 0)
     assert seen.held == {1}
     assert seen.neighbours.row[::-1].tolist() == before.neighbours.row.tolist()
     assert seen.detections.xyxy[1, 0] == pytest.approx(50, abs=10)
     for t in range(11, 40):
-        seen = steady.update(Frame(t, 0.0, None, BLACK), only_second, index.vectors[1:2], K, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(only_second, index.vectors[1:2]), K, 6)
     assert seen.strips == (1,)
     assert not seen.held
 
@@ -167,5 +176,5 @@ def test_the_number_of_results_may_change() -> None:
     index = Rows(500)
     steady = Steady(index, EXACT)
     for t, k in enumerate([5, 9, 30, 5]):
-        seen = steady.update(Frame(t, 0.0, None, BLACK), found(), index.vectors[:1], k, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), index.vectors[:1]), k, 6)
         assert set(seen.neighbours.row[0]) == set(index.near(index.vectors[:1], k).row[0])

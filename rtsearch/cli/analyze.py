@@ -53,7 +53,7 @@ def analyze_folder(
     from rtsearch.library import Library
     from rtsearch.pipeline import open_pipeline
 
-    with open_pipeline(settings) as pipeline, count_bar("photos") as bar:
+    with open_pipeline(settings, engine="now", tell=tell) as pipeline, count_bar("photos") as bar:
         task = bar.add_task("analysing", total=None, rate=0.0)
 
         def show(progress: Progress) -> None:

@@ -205,7 +205,7 @@ def open_library(
     library = Library.open(lib, photos)
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
         threading.Thread(target=Tracker, name="import", daemon=True).start()
-    with open_pipeline(settings, cut_padding=live) as pipeline:
+    with open_pipeline(settings, cut_padding=live, engine="later" if live else "there") as pipeline:
         library.require(pipeline.feature_space)
         with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
             index = open_index(library, settings, tell)

@@ -24,9 +24,9 @@ from rtsearch.gpu.slot import Slot
 from rtsearch.gpu.work import Engine, Work
 from rtsearch.meter import Meter
 from rtsearch.models.spec import ModelSpec
-from rtsearch.project import Projection
 from rtsearch.records import Detections, U8Array
 from rtsearch.runners.device import Device
+from rtsearch.sight import Projecting
 
 __all__ = ["GpuSight"]
 
@@ -69,7 +69,7 @@ class GpuSight:
         self._device = device
         self._network = _network(engine, spec)
         self.batch: int | None = self._network.batch
-        self._projection: Projection | None = None
+        self._projection: Projecting | None = None
         with device.use(), contextlib.ExitStack() as undo:
             self._work = Work(engine, device, code, tuple(tap.name for tap in spec.taps))
             undo.callback(self._work.close)
@@ -84,15 +84,10 @@ class GpuSight:
 
     @property
     def dim(self) -> int:
-        """Numbers per object: those of the description, or of the projection that is set."""
-        return self._network.raw_dim if self._projection is None else self._projection.dim
+        """Numbers that describe an object."""
+        return self._network.raw_dim
 
-    def project_with(self, projection: Projection | None) -> None:
-        """From the next call on give searched vectors, or with None descriptions as they are.
-
-        Raises:
-            RunnerError: the projection was fitted on other descriptions.
-        """
+    def _project_with(self, projection: Projecting | None) -> None:
         raw_dim = self._network.raw_dim
         if projection is not None and len(projection.matrix) != raw_dim:
             raise RunnerError(
@@ -101,10 +96,14 @@ class GpuSight:
             )
         self._projection = projection
 
-    def see(self, images: Sequence[U8Array], meter: Meter) -> list[Detections]:
+    def see(
+        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+    ) -> list[Detections]:
         """See ``Sight.see``; all of it is the stage ``detect``."""
         if self._closed:
             raise RunnerError("the GPU's sight is closed")
+        if projection is not self._projection:
+            self._project_with(projection)
         if not images:
             return []
         with meter.stage("detect"), self._device.use():
@@ -151,7 +150,7 @@ class GpuSight:
         return seen
 
     def _layout(self, max_objects: int) -> Layout:
-        projected = None if self._projection is None else self._projection.dim
+        projected = None if self._projection is None else self._projection.matrix.shape[1]
         return dataclasses.replace(self._network, slots=max_objects + 1, projected=projected)
 
     def _settle(self) -> None:

@@ -159,18 +159,23 @@ class Channel:
         self._behind = self.source.live and self._missing > _BEHIND[not self._behind]
 
     def search(self, frame: Frame, found: Detections, *, own: bool) -> Result:
-        """Find the neighbours to be shown, and with ``own`` those of the objects as the frame shows them."""
+        """Find the neighbours to be shown, and with ``own`` those of the objects as the frame shows them.
+
+        Args:
+            frame: the picture.
+            found: its objects; their vectors are those that are searched.
+            own: wanted for records.
+        """
         shared, show = self._shared, self.show_settings()
         if self._jumped and frame.id >= self._floor:
             self._jumped = False
             self._steady.begin_anew()
         with shared.meter.stage("search"):
-            points = shared.index.projection.apply(found.vector)
-            objects = self._steady.update(frame, found, points, show.results, visible_strips(show))
+            objects = self._steady.update(frame, found, show.results, visible_strips(show))
             nearest = None
             if own:
                 exact, recall = shared.search.exact, shared.search.recall
-                nearest = shared.index.near(points, show.results, exact=exact, recall=recall)
+                nearest = shared.index.near(found.vector, show.results, exact=exact, recall=recall)
         found = replace(found, track=objects.detections.track[: len(found)])
         return Result(frame, found, objects, nearest, None)
 

@@ -245,7 +245,8 @@ class _Player:
             for channel, frame in items:
                 channel.look_behind(frame)
             sight.settings = self._controls.detect
-            seen = sight.see([frame.bgr for _, frame in items], self._meter)
+            pictures = [frame.bgr for _, frame in items]
+            seen = sight.see(pictures, self._meter, self._index.projection)
             for (channel, frame), found in zip(items, seen, strict=True):
                 yield _Seen(channel, frame, found)
 

@@ -84,14 +84,13 @@ class Steady:
         self._picture = ""
 
     def update(
-        self, frame: Frame, found: Detections, points: F32Array, results: int, visible: int
+        self, frame: Frame, found: Detections, results: int, visible: int
     ) -> Steadied:
         """Take in the next frame.
 
         Args:
             frame: a name other than the last one's begins anew: photos have nothing to do with each other.
-            found: n objects.
-            points: (n, dim), where they lie in the searched space.
+            found: n objects; their vectors say where they lie in the searched space.
             results: neighbours wanted for each.
             visible: strips that fit into the picture.
         """
@@ -100,7 +99,7 @@ class Steady:
             self.begin_anew()
         tracks = self._tracker.update(found.xyxy, found.label < 0)
         found = replace(found, track=tracks.number)
-        self._look(found, points, results)
+        self._look(found, results)
         held = self._held(tracks.missed, tracks.missed_xyxy)
         shown = _joined([found, *held])
         alive = shown.track.tolist()
@@ -123,15 +122,15 @@ class Steady:
         """(dim,) the pooled query of a track that is alive."""
         return self._objects[track].shown.query
 
-    def _look(self, found: Detections, points: F32Array, results: int) -> None:
+    def _look(self, found: Detections, results: int) -> None:
         """Renew the neighbours of each object, with one search for all that need one."""
         wanted: list[Shown] = []
         queries: list[F32Array] = []
         for i, track in enumerate(found.track.tolist()):
             known = self._objects.get(track)
-            shown = Shown(points.shape[1]) if known is None else known.shown
+            shown = Shown(found.vector.shape[1]) if known is None else known.shown
             self._objects[track] = _Object(shown, _rows(found, [i]))
-            query = shown.look(points[i], results)
+            query = shown.look(found.vector[i], results)
             if query is not None:
                 wanted.append(shown)
                 queries.append(query)

@@ -313,11 +313,11 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     for t in range(frames):
         boxes = (corners + rng.normal(0, 3, (8, 4))).astype(np.float32)
         score = rng.uniform(0.5, 0.9, 8).astype(np.float32)
-        found = Detections(boxes, score, np.zeros(8, np.int32), np.zeros((8, 0), np.float32))
         points = centres + rng.normal(0, 0.02, centres.shape).astype(np.float32)
+        found = Detections(boxes, score, np.zeros(8, np.int32), points)
         frame = Frame(t, time.monotonic(), None, bgr)
         marks = [time.thread_time()]
-        objects = steady.update(frame, found, points, 16, visible_strips(controls.show))
+        objects = steady.update(frame, found, 16, visible_strips(controls.show))
         marks.append(time.thread_time())
         cache.prefetch(objects.neighbours.row.ravel().tolist(), settings.show.thumb_height)
         marks.append(time.thread_time())

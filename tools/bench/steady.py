@@ -78,10 +78,10 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
     with open_source(str(clip), LiveSettings()) as source:
         for frame in source:
             frames += 1
-            found = pipeline.sight.see([frame.bgr], meter)[0]
-            points = index.projection.apply(found.vector)
+            found = pipeline.sight.see([frame.bgr], meter, index.projection)[0]
+            points = found.vector
             begun_s = time.thread_time()
-            seen = steady.update(frame, found, points, k, visible)
+            seen = steady.update(frame, found, k, visible)
             cpu_ms.append((time.thread_time() - begun_s) * 1e3)
             bare = index.near(points, k, exact=True)
             tracks = seen.detections.track.tolist()[: len(found)]

@@ -1,0 +1,155 @@
+"""What a GPU takes over: is there one, is its engine there or to be built, and the sight made of the two.
+
+``auto`` looks quietly: without a GPU or without a library for it, all goes on as if nobody had asked. An
+engine that was asked for by name is missed loudly.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtsearch.config import Settings
+from rtsearch.errors import EngineError, MissingDependencyError, RunnerError
+from rtsearch.models.spec import ModelSpec
+from rtsearch.records import U8Array
+from rtsearch.sight import Sight
+
+if TYPE_CHECKING:
+    from rtsearch.engines import Flavour, Gpu, Order
+    from rtsearch.runners.device import Device
+
+__all__ = ["Accelerator", "find_accelerator"]
+
+_log = logging.getLogger(__name__)
+
+_LIBRARIES = ("tensorrt", "tensorrt_rtx")
+_POLL_S = 0.2
+_WARM_UP_PASSES = 3  # engines choose and load kernels in the first ones
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """A GPU and what runs networks on it.
+
+    Attributes:
+        device: opened; whoever makes a sight with it gives it away.
+        flavour: loaded.
+    """
+
+    device: Device
+    flavour: Flavour
+
+    @property
+    def name(self) -> str:
+        """Of both, for messages."""
+        return f"{self.flavour.name} on {self.device.name}"
+
+    @property
+    def gpu(self) -> Gpu:
+        """The GPU, as engines know it."""
+        from rtsearch.engines import Gpu
+
+        return Gpu(self.device.name, self.device.compute_capability)
+
+    def close(self) -> None:
+        """Give the device back, where no sight was made with it."""
+        self.device.close()
+
+    def ready(self, order: Order, folder: Path) -> bool:
+        """Is the engine of an order there?"""
+        from rtsearch.engines import find_engine
+
+        return find_engine(order, folder, self.flavour, self.gpu) is not None
+
+    def sight(self, order: Order, folder: Path, spec: ModelSpec, settings: Settings) -> Sight:
+        """Its sight, with an engine that is built now if there is none.
+
+        Raises:
+            EngineError: the engine cannot be built, or not be run.
+            RunnerError: the GPU failed.
+        """
+        from rtsearch.engines import build_engine, find_engine
+
+        path = find_engine(order, folder, self.flavour, self.gpu)
+        if path is None:
+            path = build_engine(order, folder, self.flavour, self.gpu)
+        return self._open(path, spec, settings)
+
+    def later(
+        self, order: Order, folder: Path, spec: ModelSpec, settings: Settings, stop: threading.Event
+    ) -> Sight | None:
+        """The same, built in another process meanwhile; None when ``stop`` was set before it was done."""
+        from rtsearch.engines import find_engine, start_build
+
+        path = find_engine(order, folder, self.flavour, self.gpu)
+        if path is None:
+            build = start_build(order, self.flavour.name)
+            try:
+                while build.running and not stop.wait(_POLL_S):
+                    build.poll()
+                path = build.poll()
+            finally:
+                build.cancel()
+            if path is None:
+                if stop.is_set():
+                    return None
+                raise EngineError(build.error)
+        return self._open(path, spec, settings)
+
+    def _open(self, path: Path, spec: ModelSpec, settings: Settings) -> Sight:
+        import numpy as np
+
+        from rtsearch.gpu import GpuSight
+        from rtsearch.meter import Meter
+        from rtsearch.runners.tensorrt import TensorRTRunner
+
+        runner = TensorRTRunner(path, self.device, model_sha256=spec.sha256)
+        try:
+            sight = GpuSight(runner, self.device, spec, settings.detect)
+        except Exception:
+            runner.close()
+            raise
+        width, height = spec.input_wh
+        blank: U8Array = np.zeros((height, width, 3), np.uint8)
+        for _ in range(_WARM_UP_PASSES):
+            sight.see([blank], Meter())
+        _log.info("%s runs %s", self.name, path.name)
+        return sight
+
+
+def find_accelerator(settings: Settings) -> Accelerator | None:
+    """The GPU and the library that the settings ask for; None where ``auto`` finds none, or it is ``none``.
+
+    Raises:
+        MissingDependencyError, RunnerError: what was asked for by name is not there.
+    """
+    wanted = settings.gpu.engine
+    if wanted == "none" or (wanted == "auto" and not any(map(importlib.util.find_spec, _LIBRARIES))):
+        return None
+    try:
+        if settings.describe.embedder:
+            raise RunnerError("describe.embedder is set, and a second network runs on the CPU only")
+        return _open(wanted, settings)
+    except (MissingDependencyError, RunnerError) as error:
+        if wanted != "auto":
+            raise
+        _log.debug("no GPU is used: %s", error)
+        return None
+
+
+def _open(wanted: Any, settings: Settings) -> Accelerator:
+    from rtsearch.runners.device import open_device
+
+    device = open_device(settings.gpu.runtime)  # first: loading the libraries takes a second
+    try:
+        from rtsearch.engines import load_flavour
+
+        return Accelerator(device, load_flavour(wanted))
+    except BaseException:
+        device.close()
+        raise

@@ -1,0 +1,136 @@
+"""Whether a GPU takes over, and what happens on a machine without one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from rtsearch import accelerate
+from rtsearch.accelerate import Accelerator, find_accelerator
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import EngineError, MissingDependencyError, RunnerError
+from rtsearch.pipeline import open_pipeline
+from rtsearch.sight import TwoSteps
+
+
+@pytest.fixture
+def no_gpu() -> None:
+    """Skips where there is one: these tests are about its absence."""
+    from rtsearch.runners.device import open_device
+
+    try:
+        open_device().close()
+    except (RunnerError, MissingDependencyError):
+        return
+    pytest.skip("this machine has a GPU")
+
+
+def test_without_a_library_nothing_is_looked_for(monkeypatch):
+    monkeypatch.setattr(accelerate, "_LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr(accelerate, "_open", None)  # would fail if it were called
+    assert find_accelerator(Settings()) is None
+
+
+def test_none_is_none(monkeypatch):
+    monkeypatch.setattr(accelerate, "_open", None)
+    assert find_accelerator(load_settings(None, ["gpu.engine=none"])) is None
+
+
+def test_auto_is_quiet_without_a_gpu(no_gpu, monkeypatch, caplog):
+    monkeypatch.setattr(accelerate, "_LIBRARIES", ("json",))  # one that is there
+    assert find_accelerator(Settings()) is None
+    assert caplog.text == ""
+
+
+def test_what_was_asked_for_by_name_is_missed_loudly(no_gpu):
+    with pytest.raises((RunnerError, MissingDependencyError), match=r"GPU|driver|install"):
+        find_accelerator(load_settings(None, ["gpu.engine=tensorrt_rtx"]))
+
+
+def test_a_second_network_stays_on_the_cpu(monkeypatch):
+    wanted = load_settings(None, ["gpu.engine=tensorrt", "describe.embedder=other.onnx"])
+    with pytest.raises(RunnerError, match="second network runs on the CPU only"):
+        find_accelerator(wanted)
+
+
+def test_the_pipeline_is_that_of_the_cpu_without_a_gpu(no_gpu, model):
+    for engine in ("there", "now", "later"):
+        with open_pipeline(Settings(), engine=engine) as pipeline:
+            assert isinstance(pipeline.sight, TwoSteps)
+
+
+class Building:
+    """A build in another process, as ``engines.start_build`` gives it."""
+
+    def __init__(self, outcome) -> None:
+        self.outcome, self.error, self.polls, self.cancelled = outcome, "", 0, False
+
+    @property
+    def running(self) -> bool:
+        return self.polls < 3 and not self.cancelled
+
+    def poll(self):
+        self.polls += 1
+        if self.polls < 3:
+            return None
+        if isinstance(self.outcome, str):
+            self.error = self.outcome
+            return None
+        return self.outcome
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Device:
+    name, compute_capability = "fake", (8, 6)
+
+    def close(self) -> None:
+        pass
+
+
+class Library:
+    name = "tensorrt_rtx"
+
+
+@pytest.fixture
+def accelerator(monkeypatch, tmp_path):
+    """One whose engine is not there, whose builds are fake, and whose sights are the engine's path."""
+    from rtsearch import engines
+
+    def make(outcome) -> tuple[Accelerator, Building]:
+        build = Building(outcome)
+        monkeypatch.setattr(engines, "find_engine", lambda *_: None)
+        monkeypatch.setattr(engines, "start_build", lambda *_: build)
+        monkeypatch.setattr(accelerate, "_POLL_S", 0.01)
+        monkeypatch.setattr(Accelerator, "_open", lambda _self, path, *_: ("sight of", path))
+        return Accelerator(Device(), Library()), build
+
+    return make
+
+
+def later(accelerator, stop, tmp_path):
+    order = spec = None
+    return accelerator.later(order, tmp_path, spec, Settings(), stop)
+
+
+def test_an_engine_is_built_elsewhere_meanwhile(accelerator, tmp_path):
+    made, build = accelerator(tmp_path / "x.engine")
+    assert later(made, threading.Event(), tmp_path) == ("sight of", tmp_path / "x.engine")
+    assert build.polls >= 3
+
+
+def test_a_build_that_fails_says_why(accelerator, tmp_path):
+    made, _ = accelerator("layer Foo is not supported")
+    with pytest.raises(EngineError, match="layer Foo is not supported"):
+        later(made, threading.Event(), tmp_path)
+
+
+def test_a_build_is_cancelled_with_the_run(accelerator, tmp_path):
+    made, build = accelerator(tmp_path / "x.engine")
+    build.polls = -(10**9)
+    stop = threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    assert later(made, stop, tmp_path) is None
+    assert build.cancelled
