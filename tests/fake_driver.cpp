@@ -90,6 +90,10 @@ EXPORT Result cuDeviceGetAttribute(int* value, int attribute, int) {
     *value = attribute == 75 ? 8 : attribute == 76 ? 6 : attribute == 115 ? from_environment("FAKE_DRIVER_POOLS", 1) : 0;
     return SUCCESS;
 }
+EXPORT Result cuDeviceComputeCapability(int* major, int* minor, int) {
+    *major = 8, *minor = 6;
+    return SUCCESS;
+}
 EXPORT Result cuDevicePrimaryCtxRetain(Handle* context, int) {
     kept++;
     *context = &kept;
@@ -239,6 +243,7 @@ EXPORT Result cuModuleGetFunction(Handle* function, Handle module, const char* n
         }
     return NOT_FOUND;
 }
+EXPORT Result cuFuncSetBlockShape(Handle, int, int, int) { return SUCCESS; }  // PyCUDA's; the launch says it again
 EXPORT Result cuLaunchKernel(Handle function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                              unsigned bz, unsigned, Handle stream, void** arguments, void** extra) {
     Address values[2];
@@ -306,3 +311,7 @@ EXPORT Result cuGetProcAddress_v2(const char* symbol, void** function, int, Addr
 EXPORT Result cuGetProcAddress(const char* symbol, void** function, int version, Address flags) {
     return cuGetProcAddress_v2(symbol, function, version, flags, nullptr);
 }
+
+#ifdef MORE_NAMES  // PyCUDA is linked against the library: whatever else it names must be there
+#include MORE_NAMES
+#endif

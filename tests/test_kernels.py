@@ -279,6 +279,7 @@ CASES = {
     "more than enter suppression": (MANY, {"threshold": 0.05, "max_overlap": 0.9, "max_objects": 300}),
     "one object": (MANY, {"max_objects": 1}),
     "all scores alike": (TIES, {"max_overlap": 0.3}),
+    "two classes alike": (changed(given_outputs(), scores=(np.s_[:, ::3, 1:3], np.float32(0.75))), {}),
     "not even touching": (MANY, {"max_overlap": 0, "max_objects": 300}),
     "whole image": (given_outputs(), {"whole_image": True}),
     "whole image alone": (given_outputs(), {"whole_image": True, "threshold": 1}),
