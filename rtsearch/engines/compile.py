@@ -77,9 +77,10 @@ def compile_network(
             pass
     except KeyboardInterrupt:
         stop.set()
-        done.wait()
         raise
-    worker.join()
+    finally:
+        done.wait()
+        worker.join()
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]

@@ -5,6 +5,8 @@ Nodes of ``_HALF`` work in float16, all others stay in float32, and so do
 - the way from the heads' last convolutions to ``boxes`` and ``scores``: coordinates up to 1280 px would be
   rounded to whole pixels, and the sigmoid of the scores is where small differences count;
 - the softmax of attention;
+- the first six convolutions and those with a bias beyond 4, each with its activation: the error of a rounded
+  bias is the same everywhere, so it adds up where others cancel out. It made half of what was lost;
 - nodes with weights that float16 does not hold, or whose values came near its limit on sample pictures.
 
 A Cast stands where the two meet. ``images`` and the taps become float16, ``boxes`` and ``scores`` stay
@@ -57,6 +59,11 @@ _HALF = frozenset(
         *("SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze"),
     )
 )
+_ACTIVATIONS = frozenset(
+    ["Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Mul", "PRelu", "Relu", "Sigmoid", "Tanh"]
+)
+_STEM = 6  # convolutions
+_LARGE_BIAS = 4.0
 _LAYERS = frozenset(["Conv", "ConvTranspose"])  # the way to the outputs begins at the last of them
 _SHAPES = frozenset(["Concat", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"])
 _FLOAT32_INPUTS = {"Resize": (1, 2)}  # region and scales
@@ -94,7 +101,7 @@ def halved(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProt
 
     Args:
         model: a prepared model in float32; stays as it is.
-        keep: tensors whose makers stay in float32.
+        keep: tensors that stay in float32, and so do their makers and readers.
 
     Raises:
         ModelError: not in float32, or with branches or loops inside.
@@ -172,7 +179,7 @@ def _half_nodes(
         for name, tensor in weights.items()
         if tensor.data_type == TensorProto.FLOAT and not _within(numpy_helper.to_array(tensor), _LARGEST)
     }
-    decoding = _decoding(graph, kinds)
+    spared = _decoding(graph, kinds) | _biased(graph, kinds, weights)
     chosen = set()
     for i, node in enumerate(graph.node):
         single = _FLOAT32_INPUTS.get(node.op_type, ())
@@ -182,12 +189,34 @@ def _half_nodes(
             node.op_type in _HALF
             and not node.domain
             and floats
-            and i not in decoding
+            and i not in spared
             and not too_large.intersection(reads)
-            and not set(keep).intersection(node.output)
+            and not set(keep).intersection((*reads, *node.output))
         ):
             chosen.add(i)
     return chosen
+
+
+def _biased(graph: onnx.GraphProto, kinds: dict[str, int], weights: dict[str, onnx.TensorProto]) -> set[int]:
+    """Places of the convolutions whose bias must not be rounded, and of the activations behind them."""
+    found: set[int] = set()
+    single: set[str] = set()
+    convolutions = 0
+    for i, node in enumerate(graph.node):
+        if node.op_type == "Conv":
+            bias = weights.get(node.input[2]) if len(node.input) > 2 else None
+            large = bias is not None and not _within(numpy_helper.to_array(bias), _LARGE_BIAS)
+            keep = convolutions < _STEM or large
+            convolutions += 1
+        else:
+            read = [
+                name for name in node.input if kinds.get(name) == TensorProto.FLOAT and name not in weights
+            ]
+            keep = node.op_type in _ACTIVATIONS and bool(read) and single.issuperset(read)
+        if keep:
+            found.add(i)
+            single.update(node.output)
+    return found
 
 
 def _decoding(graph: onnx.GraphProto, kinds: dict[str, int]) -> set[int]:
