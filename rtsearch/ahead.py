@@ -28,7 +28,7 @@ class Ahead(Generic[T]):
         items: where they come from; only the background thread touches it.
         depth: most items that wait.
         stop: once set, the thread ends and so does the iteration.
-        name: of the thread.
+        name: of the thread; kept as an attribute.
         dropped: told of the oldest item, which is dropped when ``depth`` of them wait; without, a full queue
             holds the generator up.
     """
@@ -42,6 +42,7 @@ class Ahead(Generic[T]):
         *,
         dropped: Callable[[T], None] | None = None,
     ) -> None:
+        self.name = name
         self._items = items
         self._stop = stop
         self._dropped = dropped
@@ -87,9 +88,10 @@ class Ahead(Generic[T]):
                 break
         return items
 
-    def join(self) -> None:
-        """Wait for the thread; it ends by itself, or soon after ``stop`` is set."""
-        self._thread.join()
+    def join(self, wait_s: float | None = None) -> bool:
+        """Wait for the thread, which ends by itself or soon after ``stop`` is set; False if it did not."""
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         try:

@@ -18,9 +18,9 @@ from rtsearch.sources import Source
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 FPS = 30
-COLD, GONE, AGAIN, END = 6, 12, 50, 56  # frames at which the objects come, go, come back; tracks live shorter
+COLD, GONE, AGAIN, END = 5, 10, 32, 36  # frames at which the objects come, go, come back; tracks live shorter
 AT_MOST_LATER = 2
-RUNS = 5
+RUNS = 3
 
 
 class Coming(Source):

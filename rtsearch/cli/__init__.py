@@ -16,6 +16,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point of the ``rtsearch`` command."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        _end("stopped", 130)
+
+
+def _run() -> None:
     from typer import Abort
 
     from rtsearch.cli.app import app, wrong_use
@@ -26,7 +33,7 @@ def main() -> None:
         _end(str(error), 2)
     except wrong_use as error:
         _end(_how_to_use(error), 2)
-    except (KeyboardInterrupt, Abort):
+    except Abort:
         _end("stopped", 130)
 
 

@@ -21,7 +21,7 @@ from rtsearch.live.grid import cells, header_of
 from rtsearch.live.steady import Steadied, Steady
 from rtsearch.meter import Meter
 from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
-from rtsearch.sources import Source
+from rtsearch.sources import Source, Status
 from rtsearch.thumbs import ThumbCache
 
 __all__ = ["Channel", "Recall", "Result", "Shared"]
@@ -99,6 +99,7 @@ class Channel:
         self._floor = 0  # frames with a lower number are from before the last seek
         self._jumped = False
         self._detected_id: int | None = None
+        self._status: Status = "ok"  # of the source, as its notes told last
         self._finished_id = -1
         self._counting = threading.Lock()
         self._frames_in = self._dropped = self._objects = self._moved = 0
@@ -233,7 +234,10 @@ class Channel:
 
     def better(self) -> Scene | None:
         """What is drawn already, if it can be drawn better now."""
-        return None if self.result is None else self._easel.better(self.result.objects)
+        if self.result is None:
+            return None
+        before, self._status = self._status, self.source.status
+        return self._easel.better(self.result.objects, news=self._status != before)
 
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """The scene with its notes, and its picture."""

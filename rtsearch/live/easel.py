@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -78,11 +79,19 @@ class Easel:
         self._drawn = scene, show
         return scene, self._painter.paint(scene, show.window_wh, show.header_height)
 
-    def better(self, objects: Steadied) -> Scene | None:
-        """The scene drawn last, if it can be drawn better now: crops have come, or the layout has changed."""
+    def better(self, objects: Steadied, *, news: bool = False) -> Scene | None:
+        """The scene drawn last, if it can be drawn better now: crops have come, or the layout has changed.
+
+        Args:
+            objects: of that scene.
+            news: there is something that its notes must tell.
+        """
         if self._drawn is None:
             return None
         scene, show = self._drawn
+        if news:
+            self._notes_s = -math.inf
+            return scene
         if not any(crop is None for crops in scene.thumbs for crop in crops):
             return None if show == self._show() else scene
         crops = self._cached(objects, scene.thumb_height)

@@ -49,6 +49,7 @@ _log = logging.getLogger(__name__)
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 _TURN_S = 0.003  # how long detection waits when none of several sources has a frame
+_JOIN_S = 4.0  # a disk or a driver may stall for ever; longer than any read of a source may take
 _DEPTH = 2  # frames that wait between two stages of a file: enough to keep both busy
 
 
@@ -95,8 +96,7 @@ def play(
     """
     controls = controls or Controls(settings.detect, settings.show)
     sources = [source] if isinstance(source, Source) else list(source)
-    player = _Player(sources, pipeline, index, settings, controls, outputs)
-    return player.run(progress or (lambda _: None))
+    return _Player(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
 def show_again(
@@ -109,15 +109,13 @@ def show_again(
     controls: Controls | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> LiveReport:
-    """Play a source of which everything is known: as ``play``, but nothing is detected or searched.
+    """As ``play``, of what is known already: nothing is detected, searched or recorded.
 
     Args:
-        recall: called with frame after frame, in a thread of its own.
-        source, index, settings, outputs, controls, progress: see ``play``; nothing can be recorded again.
+        recall: called with frame after frame, in a thread of its own; the others are those of ``play``.
     """
     controls = controls or Controls(settings.detect, settings.show)
-    player = _Player([source], recall, index, settings, controls, outputs)
-    return player.run(progress or (lambda _: None))
+    return _Player([source], recall, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
 class _Player:
@@ -151,9 +149,9 @@ class _Player:
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
         with contextlib.ExitStack() as stack:
+            stack.enter_context(stop_on_signal(self._halt))  # until all is in order again
             video, records = self._open_outputs(stack)
             stack.callback(self._stop)
-            stack.enter_context(stop_on_signal(self._halt))
             stack.enter_context(quiet_decoders())
             if self._live and self._outputs.draws:
                 self._loader = Loader(self._cache, self._meter)
@@ -232,8 +230,10 @@ class _Player:
         self._halt.set()
         for channel in self._channels:
             channel.source.close()
+        until_s = time.monotonic() + _JOIN_S
         for stage in self._stages:
-            stage.join()
+            if not stage.join(max(0.0, until_s - time.monotonic())):
+                _log.warning("%s does not end; its thread is left behind", stage.name)
         if self._loader is not None:
             self._loader.close()
         self._cache.close()

@@ -83,9 +83,7 @@ class Steady:
         self._objects: dict[int, _Object] = {}
         self._picture = ""
 
-    def update(
-        self, frame: Frame, found: Detections, results: int, visible: int
-    ) -> Steadied:
+    def update(self, frame: Frame, found: Detections, results: int, visible: int) -> Steadied:
         """Take in the next frame.
 
         Args:
