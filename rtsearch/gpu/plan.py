@@ -208,7 +208,7 @@ class Layout:
             yield "pool", (self.slots, _parts(self.channels, 8), self.batch), (32, 8, 1)
         yield "describe", (self.slots, self.batch, 1), (256, 1, 1)
         if self.projected is not None:
-            yield "project", (_parts(self.projected, 128), self.slots, self.batch), (128, 1, 1)
+            yield "project", (_parts(self.projected, 32), self.slots, self.batch), (32, 8, 1)
 
 
 def upload_head_bytes(batch: int) -> int:
