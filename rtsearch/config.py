@@ -248,7 +248,9 @@ def _override(values: dict[str, Any], item: str) -> None:
     path, equals, text = item.partition("=")
     section, dot, key = path.strip().partition(".")
     if not (equals and dot and section and key):
-        raise ConfigError(f"--set {item}: expected section.key=value, for example detect.threshold=0.4")
+        whole = [f"{name}.{path}" for name in Settings.model_fields if path.strip() in _keys(name)]
+        hint = f"did you mean {' or '.join(whole)}?" if whole else "for example detect.threshold=0.4"
+        raise ConfigError(f"--set {item}: expected section.key=value, {hint}")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -267,8 +269,11 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _siblings(loc: tuple[int | str, ...]) -> list[str]:
-    section = Settings.model_fields.get(str(loc[0])) if len(loc) > 1 else None
-    if section is None:
-        return list(Settings.model_fields)
-    assert isinstance(section.default, BaseModel)
-    return list(type(section.default).model_fields)
+    return _keys(str(loc[0])) if len(loc) > 1 else list(Settings.model_fields)
+
+
+def _keys(section: str) -> list[str]:
+    """The settings of a section."""
+    default = Settings.model_fields[section].default
+    assert isinstance(default, BaseModel)
+    return list(type(default).model_fields)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -52,7 +52,8 @@ def _cpu() -> Finding:
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features()
-    fast = "AVX2" if features.get("avx2") else "portable search kernels"
+    sets = {"avx512vnni": "AVX-512 VNNI", "avx2": "AVX2"}
+    fast = next((text for name, text in sets.items() if features.get(name)), "generic search kernels")
     if cores < 2:
         return Finding("cpu", "optional", f"{cores} core, {fast}", "two cores are wanted for a live picture")
     return Finding("cpu", "ok", f"{cores} cores, {fast}")
@@ -117,24 +118,34 @@ def _screen() -> Finding:
 
 
 def _gpu() -> Finding:
-    library = ctypes.util.find_library("cuda")
-    if library is None:
+    if ctypes.util.find_library("cuda") is None:
         return Finding("gpu", "optional", "no NVIDIA driver", "not needed: the CPU is the default")
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return Finding("gpu", "ok", f"NVIDIA driver {library}")
-    query = [command, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    from rtsearch.errors import MissingDependencyError, RunnerError
+    from rtsearch.runners.device import open_device
+
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding("gpu", "optional", f"nvidia-smi failed: {error}", "check the driver")
-    return Finding("gpu", "ok", "; ".join(answer.stdout.strip().splitlines()))
+        device = open_device()
+    except MissingDependencyError as error:
+        return Finding("gpu", "optional", "an NVIDIA driver, and nothing that speaks to it", str(error))
+    except RunnerError as error:
+        return Finding("gpu", "optional", str(error), "not needed: the CPU is the default")
+    with contextlib.closing(device):
+        capability = ".".join(str(part) for part in device.compute_capability)
+        _, total_bytes = device.memory_bytes()
+        return Finding("gpu", "ok", f"{device.name}, compute {capability}, {total_bytes / 2**30:.0f} GiB")
 
 
 def _tensorrt() -> Finding:
-    for module in ("tensorrt", "tensorrt_rtx"):
-        if importlib.util.find_spec(module) is not None:
-            return Finding(
-                "tensorrt", "optional", f"{module} is installed", "rtsearch runs networks on the CPU so far"
-            )
-    return Finding("tensorrt", "optional", "not installed", "not needed: the CPU is the default")
+    from rtsearch.engines import installed_flavours, load_flavour
+    from rtsearch.errors import MissingDependencyError, RunnerError
+
+    there = installed_flavours()
+    if not there:
+        return Finding("tensorrt", "optional", "not installed", "for an NVIDIA GPU; see docs/gpu.md")
+    found = []
+    for name in there:
+        try:
+            found.append(f"{name} {load_flavour(name).version}")
+        except (MissingDependencyError, RunnerError) as error:
+            return Finding("tensorrt", "optional", f"{name} is installed but does not work", str(error))
+    return Finding("tensorrt", "ok", ", ".join(found))

@@ -85,7 +85,7 @@ def test_values_of_overrides(override, path, value):
         ("", "expected section.key=value"),
         ("detect", "expected section.key=value"),
         ("detect=1", "expected section.key=value"),
-        ("threshold=1", "expected section.key=value"),
+        ("threshold=1", "expected section.key=value, did you mean detect.threshold?"),
         (".threshold=1", "expected section.key=value"),
         ("detect.=1", "expected section.key=value"),
         ("detect.threshold=[", "is not a value"),

@@ -6,14 +6,15 @@ import importlib.metadata
 import importlib.util
 import json
 import shutil
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from rtsearch import doctor as doctor_module
 from rtsearch.cli import main
 from rtsearch.doctor import examine
+from rtsearch.errors import MissingDependencyError, RunnerError
 
 
 def found() -> dict[str, doctor_module.Finding]:
@@ -77,22 +78,58 @@ def test_cameras_are_named(monkeypatch):
     assert found()["cameras"].what == "/dev/video0 (HD Webcam)"
 
 
-@pytest.mark.parametrize("fails", [True, False])
-def test_a_gpu(monkeypatch, fails):
-    def smi(command, **_options):
-        if fails:
-            raise subprocess.CalledProcessError(9, command)
-        return subprocess.CompletedProcess(command, 0, "NVIDIA L4, 580.1, 23034 MiB\n")
+class Device:
+    name, compute_capability = "NVIDIA L4", (8, 9)
+
+    def memory_bytes(self) -> tuple[int, int]:
+        return 20 << 30, 24 << 30
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("opened", "state", "what", "advice"),
+    [
+        (Device(), "ok", "NVIDIA L4, compute 8.9, 24 GiB", ""),
+        (RunnerError("the driver is too old"), "optional", "the driver is too old", "not needed"),
+        (MissingDependencyError("run: pip install x"), "optional", "nothing that speaks to it", "install x"),
+    ],
+)
+def test_a_gpu(monkeypatch, opened, state, what, advice):
+    def open_device():
+        if isinstance(opened, Exception):
+            raise opened
+        return opened
 
     monkeypatch.setattr(doctor_module.ctypes.util, "find_library", lambda _name: "libcuda.so.1")
-    monkeypatch.setattr(doctor_module.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(doctor_module.subprocess, "run", smi)
+    monkeypatch.setattr("rtsearch.runners.device.open_device", open_device)
     finding = found()["gpu"]
-    if fails:
-        assert finding.state == "optional"
-        assert "nvidia-smi failed" in finding.what
-    else:
-        assert (finding.state, finding.what) == ("ok", "NVIDIA L4, 580.1, 23034 MiB")
+    assert finding.state == state
+    assert what in finding.what
+    assert advice in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("there", "loads", "state", "what"),
+    [
+        ((), "", "optional", "not installed"),
+        (("tensorrt_rtx",), "", "ok", "tensorrt_rtx 1.2"),
+        (("tensorrt", "tensorrt_rtx"), "libnvinfer is missing", "optional", "tensorrt is installed but"),
+    ],
+)
+def test_tensorrt(monkeypatch, there, loads, state, what):
+    def load(name):
+        if loads:
+            raise MissingDependencyError(loads)
+        return SimpleNamespace(version="1.2")
+
+    monkeypatch.setattr("rtsearch.engines.installed_flavours", lambda: there)
+    monkeypatch.setattr("rtsearch.engines.load_flavour", load)
+    finding = found()["tensorrt"]
+    assert finding.state == state
+    assert what in finding.what
+    assert loads in finding.advice
 
 
 def call(monkeypatch, capfd, *args: str) -> tuple[int, str, str]:
