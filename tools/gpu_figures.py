@@ -1,0 +1,274 @@
+"""The measurements of gpu_check.py: each adds figures to a report, labelled with what made them."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from gpu_stand import Bench, KeptOpen, StandIn, Stopwatch, TimedEngine, WithoutGraphs
+from onnx import TensorProto, helper
+
+from rtsearch.config import DetectSettings
+from rtsearch.describe import Describer
+from rtsearch.detect import Detector
+from rtsearch.engines.compile import compile_network
+from rtsearch.engines.network import network_for
+from rtsearch.errors import RunnerError
+from rtsearch.gpu import GpuSight
+from rtsearch.meter import Meter
+from rtsearch.sight import TwoSteps
+
+__all__ = ["copy_rates", "floor", "measure_pass"]
+
+WARM_UP = 100
+COPY_BYTES = 64 << 20
+COPIES = 20
+MATRIX = 8192  # rows and columns, for the rate of float16 arithmetic
+NEAR_PX = 16.0  # farther away it is another object
+
+
+def measure_pass(
+    bench: Bench,
+    device: Any,
+    open_engine: Callable[[int], Any],
+    batches: Sequence[int],
+    *,
+    steady_s: float,
+) -> None:
+    """All that is to be known of a pass with one network on one runtime."""
+    one = batches[0]
+    before = free_bytes(device)
+    with sight_on(bench, open_engine(one), device) as (sight, engine):
+        parity(bench, sight, engine)
+        if isinstance(engine, StandIn):
+            engine.show(bench.frames()[0])
+        whole_pass(bench, sight, graph=device.graphs)
+        bench.add("memory of the GPU", batch=one, mb=(before - free_bytes(device)) / 1e6)
+        if steady_s:
+            steady_run(bench, sight, device, steady_s)
+    watch = Stopwatch(device)
+    with sight_on(bench, TimedEngine(open_engine(one), watch), watch) as (sight, _):
+        step_times(bench, sight, watch)
+    watch.close()
+    if device.graphs:
+        with sight_on(bench, open_engine(one), WithoutGraphs(device)) as (sight, _):
+            whole_pass(bench, sight, graph=False)
+    for batch in batches:
+        with sight_on(bench, open_engine(batch), device) as (sight, _):
+            photo_rate(bench, sight, batch)
+
+
+@contextlib.contextmanager
+def sight_on(bench: Bench, engine: Any, device: Any) -> Iterator[tuple[GpuSight, Any]]:
+    try:
+        sight = GpuSight(engine, KeptOpen(device), bench.spec, DetectSettings())
+    except BaseException:
+        engine.close()
+        raise
+    try:
+        yield sight, engine
+    finally:
+        sight.close()
+
+
+def parity(bench: Bench, sight: GpuSight, engine: Any) -> None:
+    """Every photo on the CPU and on the GPU: how far are boxes, scores and descriptions apart?"""
+    settings = DetectSettings()
+    cpu = TwoSteps(Detector(bench.runner, bench.spec, settings, bench.input_wh), Describer(bench.spec))
+    found, apart = 0, []
+    for picture in bench.pictures:
+        wanted = cpu.see([picture], Meter())[0]
+        if isinstance(engine, StandIn):
+            engine.show(picture)
+        got = sight.see([picture], Meter())[0]
+        found += len(wanted)
+        scale = min(side / own for side, own in zip(bench.input_wh, picture.shape[1::-1], strict=True))
+        apart += [pair for i in range(len(wanted)) if (pair := difference(wanted, i, got, scale))]
+    box, score, cosine = np.array(apart or [(0.0, 0.0, 1.0)]).T
+    bench.add(
+        "parity with the CPU",
+        objects=found,
+        not_found=found - len(apart),
+        box_px_max=float(box.max()),
+        score_max=float(score.max()),
+        cosine_min=float(cosine.min()),
+        share_within=float(((box < 1) & (score < 0.01) & (cosine > 0.999)).mean()),
+    )
+
+
+def difference(wanted: Any, i: int, got: Any, scale: float) -> tuple[float, float, float] | None:
+    """Box in px of the network's input, score, and cosine of the same object; None where it is missing."""
+    px = np.abs(got.xyxy - wanted.xyxy[i]).max(1, initial=0) * scale
+    px = np.where(got.label == wanted.label[i], px, np.inf)
+    if not len(px) or px.min() > NEAR_PX:
+        return None
+    j = int(px.argmin())
+    a, b = wanted.vector[i].astype(np.float64), got.vector[j].astype(np.float64)
+    cosine = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+    return float(px[j]), float(abs(got.score[j] - wanted.score[i])), cosine
+
+
+def whole_pass(bench: Bench, sight: GpuSight, *, graph: bool) -> None:
+    """From a frame in memory to objects and vectors in memory."""
+    times = timed(sight, bench.frames(), bench.args.frames)
+    bench.add("whole pass", graph=graph, frames=len(times), **spread(times))
+
+
+def timed(sight: GpuSight, frames: list[Any], count: int) -> list[float]:
+    """Milliseconds of each frame."""
+    meter, times = Meter(), []
+    for i in range(min(WARM_UP, count) + count):
+        start = time.perf_counter()
+        sight.see([frames[i % len(frames)]], meter)
+        times.append((time.perf_counter() - start) * 1e3)
+    return times[-count:]
+
+
+def spread(times: Sequence[float]) -> dict[str, float]:
+    p50, p99 = np.quantile(times, [0.5, 0.99])
+    return {"p50_ms": float(p50), "p99_ms": float(p99), "max_ms": float(max(times))}
+
+
+def step_times(bench: Bench, sight: GpuSight, watch: Stopwatch) -> None:
+    """Each step by itself, by the GPU's own clock; marks between them cost a little."""
+    meter, steps = Meter(), {}
+    frames = bench.frames()
+    count = bench.args.frames
+    for i in range(min(WARM_UP, count) + count):
+        sight.see([frames[i % len(frames)]], meter)
+        taken = watch.take()
+        if i >= min(WARM_UP, count):
+            for name, ms in taken.items():
+                steps.setdefault(name, []).append(ms)
+    for name, times in steps.items():
+        bench.add("step", step=name, frames=len(times), **spread(times))
+    beside = sum(statistics.median(times) for name, times in steps.items() if name != "network")
+    bench.add("all steps but the network", ms=float(beside))
+
+
+def photo_rate(bench: Bench, sight: GpuSight, batch: int) -> None:
+    """Decoded photos to objects, as fast as they come."""
+    frames = (bench.frames() * batch)[: 4 * batch]
+    meter, done = Meter(), 0
+    sight.see(frames, meter)
+    rounds = max(1, bench.args.frames // len(frames) // 4)
+    start = time.perf_counter()
+    for _ in range(rounds):
+        done += len(sight.see(frames, meter))
+    bench.add("photos per second", batch=batch, rate=done / (time.perf_counter() - start), photos=done)
+
+
+def steady_run(bench: Bench, sight: GpuSight, device: Any, seconds: float) -> None:
+    """Frame after frame: does it get slower, or grow?"""
+    frames, meter, times = bench.frames(), Meter(), []
+    before = free_bytes(device)
+    start = last = time.perf_counter()
+    while last - start < seconds:
+        sight.see([frames[len(times) % len(frames)]], meter)
+        now = time.perf_counter()
+        times.append((now - last) * 1e3)
+        last = now
+    grown = (before - free_bytes(device)) / 1e6
+    bench.add("steady run", seconds=last - start, frames=len(times), grown_mb=grown, **spread(times))
+
+
+def free_bytes(device: Any) -> int:
+    with device.use():
+        return int(device.memory_bytes()[0])
+
+
+def copy_rates(bench: Bench, device: Any) -> None:
+    """Pinned memory to the GPU and back, the floor of every upload and download."""
+    with device.use():
+        stream, start, end = device.new_stream(), device.new_event(), device.new_event()
+        address, pinned = device.allocate(COPY_BYTES), device.allocate_pinned(COPY_BYTES)
+        pinned[:] = 0
+        for name, copy in (
+            ("upload", lambda: device.upload(address, pinned, stream)),
+            ("download", lambda: device.download(pinned, address, stream)),
+        ):
+            times = []
+            for _ in range(COPIES):
+                device.record(start, stream)
+                copy()
+                device.record(end, stream)
+                device.synchronise(stream)
+                times.append(device.elapsed_ms(start, end))
+            bench.add("copy rate", direction=name, gb_per_s=COPY_BYTES / statistics.median(times) / 1e6)
+        device.free(address)
+        device.free_pinned(pinned)
+        for event in (start, end):
+            device.free_event(event)
+        device.free_stream(stream)
+
+
+def floor(bench: Bench, device: Any, flavour: Any) -> None:
+    """What no network of this size can be faster than here: operations over the rate of a large product."""
+    shape = [MATRIX, MATRIX]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, shape) for name in "abc"]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["c"])], "product", infos[:2], infos[2:]
+    )
+    product = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    gpu = ".".join(map(str, device.compute_capability))
+    try:
+        engine = compile_network(flavour, product.SerializeToString(), (gpu,)).engine
+        with device.use():
+            ms = product_ms(device, flavour, engine)
+    except RunnerError as error:
+        bench.report["not_run"]["rate of float16 arithmetic"] = str(error)
+        return
+    rate = 2 * MATRIX**3 / ms / 1e9
+    operations = operations_of(bench)
+    bench.add("float16 rate", tflop_per_s=rate, matrix=MATRIX)
+    bench.add("floor of the network", gflop=operations / 1e9, ms=operations / rate / 1e9)
+
+
+def product_ms(device: Any, flavour: Any, engine: bytes) -> float:
+    """One product of two large matrices; the engine was built a moment ago and never left this process."""
+    runtime = flavour.module.Runtime(flavour.logger)
+    opened = runtime.deserialize_cuda_engine(engine)
+    context = None if opened is None else opened.create_execution_context()
+    if context is None:
+        raise RunnerError(f"{flavour.name} cannot open what it built: {flavour.reason('no reason given')}")
+    stream, start, end = device.new_stream(), device.new_event(), device.new_event()
+    addresses = [device.allocate(2 * MATRIX * MATRIX) for _ in "abc"]
+    for name, address in zip("abc", addresses, strict=True):
+        device.clear(address, 2 * MATRIX * MATRIX, stream)
+        context.set_tensor_address(name, address)
+    times = []
+    for _ in range(COPIES):
+        device.record(start, stream)
+        context.execute_async_v3(stream)
+        device.record(end, stream)
+        device.synchronise(stream)
+        times.append(device.elapsed_ms(start, end))
+    for address in addresses:
+        device.free(address)
+    for event in (start, end):
+        device.free_event(event)
+    device.free_stream(stream)
+    return statistics.median(times[COPIES // 2 :])
+
+
+def operations_of(bench: Bench) -> float:
+    """Multiplications and additions of the network's convolutions for one picture."""
+    content, _ = network_for(
+        bench.model, input_wh=bench.input_wh, batch=bench.spec.batch or 1, precision="fp32"
+    )
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(content), data_prop=True).graph
+    shapes = {
+        entry.name: [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
+        for entry in (*graph.value_info, *graph.output)
+    }
+    weights = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    total = 0.0
+    for node in graph.node:
+        if node.op_type == "Conv" and node.input[1] in weights:
+            total += 2.0 * float(np.prod(shapes[node.output[0]])) * float(np.prod(weights[node.input[1]][1:]))
+    return total / (bench.spec.batch or 1)
