@@ -27,7 +27,7 @@ from rtsearch.pictures import decode_photo, photo_header
 from rtsearch.records import U8Array
 from rtsearch.sight import Sight
 
-__all__ = ["Look", "Looking", "Pipeline"]
+__all__ = ["PHOTOS_PER_CALL", "Look", "Looking", "Pipeline"]
 
 # Most photos per call of a detector that takes one caller at a time, as engines on a GPU do. On the CPU
 # several callers with a photo each are better: on two cores two callers see 71 photos/s, one with both

@@ -32,7 +32,6 @@ __all__ = ["EngineWhen", "Pipeline", "open_pipeline"]
 _log = logging.getLogger(__name__)
 
 _LETTERBOX = "top-left, bilinear"
-_TOGETHER = 8  # photos per pass of an engine that analyses
 
 EngineWhen = Literal["there", "now", "later"]
 
@@ -83,6 +82,7 @@ def open_pipeline(
     *,
     cut_padding: bool = False,
     engine: EngineWhen = "there",
+    pictures: int = 1,
     tell: Callable[[str], None] = _log.info,
 ) -> Pipeline:
     """Open the network that the settings name.
@@ -91,8 +91,9 @@ def open_pipeline(
         settings: sections ``model``, ``detect``, ``describe`` and ``gpu``.
         cut_padding: where the network takes any size, give it no more padding than it needs. That is a third
             faster, and near enough for looking up what a live source shows; see ``detect.py``.
-        engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, for several
-            pictures at a time, or ``later``, while the CPU sees.
+        engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, or ``later``,
+            while the CPU sees.
+        pictures: that the engine sees at a time.
         tell: gets a line when something takes a while.
 
     Raises:
@@ -120,9 +121,8 @@ def open_pipeline(
         return pipeline
     from rtsearch.engines import Order  # loads what builds engines: a second that only a GPU is worth
 
-    batch = _TOGETHER if engine == "now" and spec.batch is None else spec.batch or 1
     order = Order(
-        model=path, input_wh=input_wh, batch=batch, precision=settings.gpu.precision, describe=recipe
+        model=path, input_wh=input_wh, batch=spec.batch or pictures, precision=settings.gpu.precision, describe=recipe
     )
     return replace(pipeline, sight=_on_gpu(accelerator, order, pipeline, settings, (engine, tell)))
 

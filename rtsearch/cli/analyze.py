@@ -51,9 +51,10 @@ def analyze_folder(
     from rtsearch.analyze import Progress, analyze
     from rtsearch.index import open_index
     from rtsearch.library import Library
+    from rtsearch.look import PHOTOS_PER_CALL
     from rtsearch.pipeline import open_pipeline
 
-    with open_pipeline(settings, engine="now", tell=tell) as pipeline, count_bar("photos") as bar:
+    with open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell) as pipeline, count_bar("photos") as bar:
         task = bar.add_task("analysing", total=None, rate=0.0)
 
         def show(progress: Progress) -> None:

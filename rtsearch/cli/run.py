@@ -144,7 +144,7 @@ def play_sources(lib: Path, specs: Sequence[str], settings: Settings, playing: P
     from rtsearch.live import Controls, Outputs, play
 
     controls = Controls(settings.detect, settings.show, loop=playing.loop)
-    opened_library = open_library(lib, settings, playing.photos, live=True)
+    opened_library = open_library(lib, settings, playing.photos, sources=len(specs))
     with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
         _keep_apart(specs, playing)
         opened = [_open(spec, index, settings, stack) for spec in specs]
@@ -194,18 +194,27 @@ def _sum_of_frames(sources: Sequence[Source]) -> int:
 
 @contextlib.contextmanager
 def open_library(
-    lib: Path, settings: Settings, photos: Path | None = None, *, live: bool = False
+    lib: Path, settings: Settings, photos: Path | None = None, *, sources: int = 0
 ) -> Iterator[tuple[Pipeline, SearchIndex]]:
-    """A library's pipeline and index, checked against each other and warmed up."""
+    """A library's pipeline and index, checked against each other and warmed up.
+
+    Args:
+        lib: its folder.
+        settings: of the command.
+        photos: where the library's photos are, if they have moved.
+        sources: that will be played; none for a single photo.
+    """
     from rtsearch.index import open_index
     from rtsearch.library import Library
-    from rtsearch.pipeline import open_pipeline
+    from rtsearch.pipeline import EngineWhen, open_pipeline
     from rtsearch.track import Tracker
 
     library = Library.open(lib, photos)
+    live = sources > 0
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
         threading.Thread(target=Tracker, name="import", daemon=True).start()
-    with open_pipeline(settings, cut_padding=live, engine="later" if live else "there") as pipeline:
+    engine: EngineWhen = "later" if live else "there"
+    with open_pipeline(settings, cut_padding=live, engine=engine, pictures=max(1, sources)) as pipeline:
         library.require(pipeline.feature_space)
         with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
             index = open_index(library, settings, tell)
