@@ -100,7 +100,7 @@ class RunnerError(RtsearchError, RuntimeError):
 
 
 class EngineError(RunnerError):
-    """An engine file cannot be built, or must not be run here: unknown, altered, or made for another machine."""
+    """An engine file cannot be built, or must not be run here: unknown, altered, made for another machine."""
 
 
 class LibraryError(RtsearchError):

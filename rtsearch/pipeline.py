@@ -91,8 +91,8 @@ def open_pipeline(
         settings: sections ``model``, ``detect``, ``describe`` and ``gpu``.
         cut_padding: where the network takes any size, give it no more padding than it needs. That is a third
             faster, and near enough for looking up what a live source shows; see ``detect.py``.
-        engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, or ``later``,
-            while the CPU sees.
+        engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, or
+            ``later``, while the CPU sees.
         pictures: that the engine sees at a time.
         tell: gets a line when something takes a while.
 
@@ -122,7 +122,11 @@ def open_pipeline(
     from rtsearch.engines import Order  # loads what builds engines: a second that only a GPU is worth
 
     order = Order(
-        model=path, input_wh=input_wh, batch=spec.batch or pictures, precision=settings.gpu.precision, describe=recipe
+        model=path,
+        input_wh=input_wh,
+        batch=spec.batch or pictures,
+        precision=settings.gpu.precision,
+        describe=recipe,
     )
     return replace(pipeline, sight=_on_gpu(accelerator, order, pipeline, settings, (engine, tell)))
 

@@ -54,7 +54,8 @@ def analyze_folder(
     from rtsearch.look import PHOTOS_PER_CALL
     from rtsearch.pipeline import open_pipeline
 
-    with open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell) as pipeline, count_bar("photos") as bar:
+    opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell)
+    with opened as pipeline, count_bar("photos") as bar:
         task = bar.add_task("analysing", total=None, rate=0.0)
 
         def show(progress: Progress) -> None:
