@@ -1,6 +1,7 @@
 # make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
 # make test   installs what is missing, then format, lint, types and tests
 # make bench  installs the peers too, then prints the figures of the README, one JSON object per line
+# make soak   the live loop before a failing camera for SOAK_MINUTES (30), then the long tests of faults
 # make clean  removes what the others made; downloaded models in engines/ stay
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test bench clean
+.PHONY: demo test bench soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtsearch demo
@@ -19,6 +20,11 @@ test: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	$(BIN)/python tools/bench/all.py
+
+SOAK_MINUTES ?= 30
+soak: $(VENV)/.test
+	$(BIN)/python tools/soak.py --minutes $(SOAK_MINUTES)
+	RTSEARCH_LONG=1 $(BIN)/python -m pytest -q tests/test_faults.py
 
 clean:
 	rm -rf $(VENV) demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -20,15 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import queue
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +32,9 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 import psutil
+from camera import WH, camera, default_clip, make_library, quantiles
 
-import rtsearch.sources  # noqa: F401  quietens FFmpeg before the first capture
-from rtsearch.analyze import analyze
 from rtsearch.config import Settings
-from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.detect import letterbox
 from rtsearch.index import SearchIndex, open_index
 from rtsearch.library import Library
@@ -55,82 +49,6 @@ from rtsearch.sources import open_source
 from rtsearch.thumbs import ThumbCache
 from rtsearch.track import Tracker
 from rtsearch.window import Window, display_problem
-
-FPS = 30.0
-WH = (1280, 720)
-BITS = 12
-CODE_PX = 8
-COFFEE = Path(__file__).resolve().parents[3] / "shared/data/videos/coffee.mp4"
-
-
-# The camera ------------------------------------------------------------------------------------------------
-
-
-def coded(bgr: U8Array, number: int) -> U8Array:
-    """The picture with a number in its lowest rows, one square per bit."""
-    bgr = cv2.resize(bgr, WH)
-    for bit in range(BITS):
-        bgr[-CODE_PX:, bit * CODE_PX : (bit + 1) * CODE_PX] = 255 * ((number >> bit) & 1)
-    return bgr
-
-
-def number_of(bgr: U8Array) -> int:
-    row = bgr[-CODE_PX // 2, CODE_PX // 2 : BITS * CODE_PX : CODE_PX, 0] > 127
-    return int((row << np.arange(BITS)).sum())
-
-
-def serve(clip: str) -> None:
-    """In the child: says its port, the first picture's time and their number, then plays to who comes."""
-    capture = cv2.VideoCapture(clip)
-    frames = []
-    while len(frames) < 300 and (bgr := capture.read()[1]) is not None:
-        frames.append(bgr)
-    frames += frames[-2:0:-1]  # to and fro, so that there is no cut
-    jpegs = [cv2.imencode(".jpg", coded(bgr, i))[1].tobytes() for i, bgr in enumerate(frames)]
-    del frames
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        begun_s = time.monotonic()
-        print(json.dumps([server.getsockname()[1], begun_s, len(jpegs)]), flush=True)
-        while True:
-            client, _ = server.accept()
-            threading.Thread(target=send, args=(client, jpegs, begun_s), daemon=True).start()
-
-
-def send(client: socket.socket, jpegs: list[bytes], begun_s: float) -> None:
-    """Every picture when its time has come, as long as the client takes them."""
-    head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
-    part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
-    with client:
-        try:
-            client.recv(4096)
-            client.sendall(head)
-            tick = int((time.monotonic() - begun_s) * FPS)
-            while True:
-                time.sleep(max(0.0, begun_s + tick / FPS - time.monotonic()))
-                jpeg = jpegs[tick % len(jpegs)]
-                client.sendall(part % (len(jpeg), jpeg))
-                tick += 1
-        except OSError:
-            return
-
-
-@contextmanager
-def camera(clip: Path) -> Iterator[tuple[str, Callable[[U8Array], float]]]:
-    """Its URL, and a function that tells when a picture was sent."""
-    command = [sys.executable, __file__, "--serve", str(clip)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        port, begun_s, count = json.loads(child.stdout.readline())
-
-        def sent_s(bgr: U8Array) -> float:
-            now = int((time.monotonic() - begun_s) * FPS)
-            return float(begun_s + (now - (now - number_of(bgr)) % count) / FPS)
-
-        try:
-            yield f"http://127.0.0.1:{port}/camera.mjpg", sent_s
-        finally:
-            child.kill()
-
 
 # What is measured ------------------------------------------------------------------------------------------
 
@@ -170,11 +88,6 @@ class Log:
             "cpu_ms_all": round((time.process_time() - self.cpu_s) * 1e3 / len(ages), 2),
             "memory_growth": round(self.memory[-1] / self.memory[sixths], 3) if self.memory else None,
         }
-
-
-def quantiles(values: list[float]) -> dict[str, float]:
-    p50, p99 = np.percentile(values, (50, 99))
-    return {"p50": round(float(p50), 1), "p99": round(float(p99), 1)}
 
 
 class Watched:
@@ -333,14 +246,6 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     return means | {"all": round(sum(means.values()), 3)}
 
 
-def make_library(folder: Path) -> Path:
-    """A small library of the demo's pictures."""
-    gather_photos(folder / "photos", demo_clip())
-    with open_pipeline(Settings()) as pipeline:
-        analyze(folder / "photos", folder / "library", pipeline, Settings())
-    return folder / "library"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -351,15 +256,12 @@ def main() -> None:
     parser.add_argument(
         "--library", type=Path, help="what is searched; made of the demo's pictures if not given"
     )
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        serve(options.serve)
-        return
-    clip = options.clip or (COFFEE if COFFEE.is_file() else demo_clip())
+    clip = options.clip or default_clip()
     model = pull(Settings().model.name, default_folder())
     problem = display_problem()
-    with tempfile.TemporaryDirectory() as folder, camera(clip) as (url, sent_s):
+    with tempfile.TemporaryDirectory() as folder, camera(clip) as seen:
+        url, sent_s = seen.url, seen.sent_s
         lib = options.library or make_library(Path(folder))
         settings = Settings()
         controls = Controls(settings.detect, settings.show)
