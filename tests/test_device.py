@@ -133,6 +133,21 @@ def test_what_kind_of_machine_it_is(driver, runtime, machine, answer):
     assert done.stdout.count("\n") == 1
 
 
+@needs_pycuda
+@pytest.mark.parametrize(
+    ("machine", "answer"),
+    [
+        ({}, "opened"),
+        ({"version": 12080}, "RunnerError the NVIDIA driver is too old"),
+        ({"devices": 0}, "RunnerError "),
+    ],
+)
+def test_what_kind_of_machine_it_is_to_pycuda(driver_of_pycuda, machine, answer):
+    done = run(["-c", OPEN, "pycuda"], driver_of_pycuda, **machine)
+    assert done.stdout.startswith(answer), done.stderr
+    assert done.stdout.count("\n") == 1
+
+
 def has_driver():
     return shutil.which("nvidia-smi") is not None or bool(list(Path("/dev").glob("nvidia[0-9]*")))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import subprocess
+from pathlib import Path
 
 import cpu_kernels
 import cv2
@@ -115,6 +117,38 @@ def test_half_precision_of_the_stand_in_is_that_of_numpy(library):
     with np.errstate(over="ignore"):
         wanted = values.astype(np.float32).astype(np.float16).view(np.uint16)
     assert [library.float_to_half(float(np.float32(v))) for v in values] == wanted.tolist()
+
+
+MISTAKES = {
+    "none": "__syncthreads();",
+    "a barrier that some threads miss": "if (threadIdx.x < 7) __syncthreads();",
+    "a shuffle that some lanes miss": "if (threadIdx.x != 3) __shfl_xor_sync(0xffffffffu, 1, 16);",
+    "a shuffle of half a warp": "__shfl_xor_sync(0xffffu, 1, 8);",
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_stand_in_refuses_what_goes_wrong_on_a_gpu(tmp_path, mistake):
+    source = tmp_path / "mistake.cpp"
+    source.write_text(
+        f"""#include "cuda_shim.h"
+        void kernel() {{ {MISTAKES[mistake]} }}
+        const unsigned one[3] = {{1, 1, 1}}, warp[3] = {{32, 1, 1}};
+        int main() {{ shim::launch(kernel, one, warp, nullptr); }}
+        """
+    )
+    command = [
+        cpu_kernels.COMPILER,
+        "-std=c++20",
+        f"-I{Path(__file__).parent}",
+        str(source),
+        "-o",
+        str(tmp_path / "it"),
+    ]
+    subprocess.run(command, check=True)
+    done = subprocess.run([tmp_path / "it"], check=False, capture_output=True, text=True)
+    assert (done.returncode == 0) == (mistake == "none")
+    assert ("kernel on the CPU:" in done.stderr) == (mistake != "none")
 
 
 # ---------------------------------------------------------------------------- a network that is made up

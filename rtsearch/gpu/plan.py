@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -131,14 +132,14 @@ class Layout:
         """Of the counts before the rows of the result."""
         return -(-self.batch * 4 // 16) * 16
 
-    @property
+    @cached_property
     def row(self) -> np.dtype[Any]:
         """One object of the result."""
         return np.dtype(
             [("xyxy", "f4", (4,)), ("score", "f4"), ("label", "i4"), ("vector", "f4", (self.dim,))]
         )
 
-    @property
+    @cached_property
     def result_bytes(self) -> int:
         """Of the one copy back."""
         return self.header_bytes + self.batch * self.slots * self.row.itemsize

@@ -67,7 +67,7 @@ class GpuSight:
         self.cut_padding = False
         self.callers = 1
         self._device = device
-        self._network = _network(engine, spec)
+        self._network = self._last = _network(engine, spec)
         self.batch: int | None = self._network.batch
         self._projection: Projecting | None = None
         with device.use(), contextlib.ExitStack() as undo:
@@ -151,7 +151,9 @@ class GpuSight:
 
     def _layout(self, max_objects: int) -> Layout:
         projected = None if self._projection is None else self._projection.matrix.shape[1]
-        return dataclasses.replace(self._network, slots=max_objects + 1, projected=projected)
+        if (self._last.slots, self._last.projected) != (max_objects + 1, projected):
+            self._last = dataclasses.replace(self._network, slots=max_objects + 1, projected=projected)
+        return self._last
 
     def _settle(self) -> None:
         """Wait for all that is under way, whatever comes of it."""

@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
-from rtsearch.errors import MissingDependencyError
+from rtsearch.errors import MissingDependencyError, RunnerError
 from rtsearch.records import U8Array
 
-__all__ = ["Device", "Graph", "Runtime", "Shape3", "Work", "open_device"]
+__all__ = ["Device", "Graph", "Runtime", "Shape3", "Work", "expect_driver", "open_device"]
 
 Runtime = Literal["auto", "cuda", "pycuda"]
 Shape3 = tuple[int, int, int]
+_LEAST_DRIVER = 13000  # the bindings, and the code that kernels are compiled to, are of CUDA 13
 Work = Callable[[], None]
 
 
@@ -189,6 +190,26 @@ def open_device(runtime: Runtime = "auto") -> Device:
             except MissingDependencyError:
                 raise missing from None
     return _open_pycuda()
+
+
+def expect_driver(version: int) -> None:
+    """Refuse a driver that does not take what is made for it.
+
+    Args:
+        version: of CUDA, as the driver gives it: 13020 for 13.2.
+
+    Raises:
+        RunnerError: too old.
+    """
+    if version < _LEAST_DRIVER:
+        raise RunnerError(
+            f"the NVIDIA driver is too old: it speaks CUDA {_version(version)}, needed is "
+            f"{_version(_LEAST_DRIVER)} (driver 580 or newer)"
+        )
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _open_cuda() -> Device:

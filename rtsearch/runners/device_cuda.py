@@ -17,13 +17,11 @@ import numpy as np
 
 from rtsearch.errors import MissingDependencyError, RunnerError
 from rtsearch.records import U8Array
-from rtsearch.runners.device import Shape3, Work
+from rtsearch.runners.device import Shape3, Work, expect_driver
 
 __all__ = ["CudaDevice"]
 
 _log = logging.getLogger(__name__)
-
-_LEAST_DRIVER = 13000  # the bindings, and the code their compiler makes, are of CUDA 13
 
 
 class CudaDevice:
@@ -64,12 +62,7 @@ class CudaDevice:
 
     def _start(self) -> None:
         """Wake the driver, or say in one line what is missing."""
-        version = self._call("cuDriverGetVersion")
-        if version < _LEAST_DRIVER:
-            raise RunnerError(
-                f"the NVIDIA driver is too old: it speaks CUDA {_version(version)}, needed is "
-                f"{_version(_LEAST_DRIVER)} (driver 580 or newer)"
-            )
+        expect_driver(self._call("cuDriverGetVersion"))
         self._call("cuInit", 0)
         if self._call("cuDeviceGetCount") == 0:
             raise RunnerError("no NVIDIA GPU is visible to this process; see CUDA_VISIBLE_DEVICES")
@@ -258,10 +251,6 @@ class _CudaGraph:
         if self._handle is not None:
             self._call("cuGraphExecDestroy", self._handle)
             self._handle = None
-
-
-def _version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _one_line(error: Exception) -> str:

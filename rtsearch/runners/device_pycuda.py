@@ -13,7 +13,7 @@ from typing import Any
 
 from rtsearch.errors import MissingDependencyError, RunnerError
 from rtsearch.records import U8Array
-from rtsearch.runners.device import Shape3, Work
+from rtsearch.runners.device import Shape3, Work, expect_driver
 
 __all__ = ["PycudaDevice"]
 
@@ -28,7 +28,7 @@ class PycudaDevice:
 
     Raises:
         MissingDependencyError: the package is not installed.
-        RunnerError: no driver or no GPU.
+        RunnerError: no driver, a driver that is too old, or no GPU.
     """
 
     runtime = "pycuda"
@@ -40,6 +40,7 @@ class PycudaDevice:
         self._memory: dict[int, Any] = {}  # by address, on the GPU and pinned
         self._driver: Any = _import_driver()
         with self._errors("cuInit"):
+            expect_driver(self._driver.get_driver_version())
             self._driver.init()
             if self._driver.Device.count() == 0:
                 raise RunnerError("no NVIDIA GPU is visible to this process; see CUDA_VISIBLE_DEVICES")
