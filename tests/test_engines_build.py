@@ -98,6 +98,20 @@ def test_auto_takes_what_can_build_here(monkeypatch, there, gpu, chosen):
     assert load_flavour("auto", gpu=gpu) == chosen
 
 
+def test_a_stub_does_not_hide_the_other_library(monkeypatch):
+    def load(name):
+        if name == "tensorrt":
+            raise MissingDependencyError("a stub")
+        return name
+
+    monkeypatch.setattr(flavour_module, "_load", load)
+    monkeypatch.setattr(flavour_module, "installed_flavours", lambda: ("tensorrt", "tensorrt_rtx"))
+    assert load_flavour() == "tensorrt_rtx"
+    monkeypatch.setattr(flavour_module, "installed_flavours", lambda: ("tensorrt",))
+    with pytest.raises(MissingDependencyError, match="a stub"):
+        load_flavour()
+
+
 @pytest.mark.parametrize(
     ("name", "version", "problem"),
     [
@@ -499,6 +513,18 @@ def test_all_engines_of_a_folder(tiny, fake, tmp_path):
 
 
 # The network that is built ---------------------------------------------------------------------------------
+
+
+def test_the_look_for_large_values_takes_one_small_picture(model, monkeypatch):
+    seen = []
+
+    def look(_, images):
+        seen.append(images.shape)
+        return set()
+
+    monkeypatch.setattr("rtsearch.engines.network.near_the_limit", look)
+    network_for(model, input_wh=(1280, 1280), batch=32, precision="fp16")
+    assert seen == [(1, 3, 320, 320)]
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -86,7 +86,7 @@ def build(
     settings = settings_of(config, override)
     gpu = _gpu(settings.gpu.runtime)
     library = load_flavour(flavour.value, gpu=gpu is not None)
-    orders = _orders(model, size or settings.model.size, _batches(batch), precision.value)
+    orders = _orders(model, size, settings.model.size, _batches(batch), precision.value)
     built = []
     for order in orders:
         with share_bar() as show:
@@ -199,14 +199,17 @@ def _needed_gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu:
         device.close()
 
 
-def _orders(model: str, size: int, batches: list[int], precision: Literal["fp16", "fp32"]) -> list[Order]:
+def _orders(
+    model: str, size: int | None, usual: int, batches: list[int], precision: Literal["fp16", "fp32"]
+) -> list[Order]:
     from rtsearch.describe import Describer
     from rtsearch.engines import Order
     from rtsearch.models import ModelSpec, default_folder, resolve
 
     path = resolve(model, default_folder())
     spec = ModelSpec.read(path)
-    input_wh = (size, size) if spec.flexible else spec.input_wh
+    side = size or (usual if spec.flexible else 0)
+    input_wh = (side, side) if side else spec.input_wh
     recipe = Describer(spec).recipe
     return [
         Order(model=path, input_wh=input_wh, batch=batch, precision=precision, describe=recipe)

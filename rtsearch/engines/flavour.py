@@ -15,6 +15,7 @@ import functools
 import importlib
 import importlib.util
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -103,8 +104,18 @@ def load_flavour(name: FlavourName | Literal["auto"] = "auto", *, gpu: bool = Tr
             raise MissingDependencyError(
                 f"no TensorRT is installed; run: {_INSTALL['tensorrt_rtx']}, or: {_INSTALL['tensorrt']}"
             )
-        name = there[0] if gpu else there[-1]
+        return _first_that_loads(there if gpu else there[::-1])
     return _load(name)
+
+
+def _first_that_loads(names: Sequence[FlavourName]) -> Flavour:
+    """The public index has stubs under these names; one that cannot be loaded must not hide the other."""
+    try:
+        return _load(names[0])
+    except MissingDependencyError:
+        if len(names) == 1:
+            raise
+        return _first_that_loads(names[1:])
 
 
 @functools.cache

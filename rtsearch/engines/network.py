@@ -22,6 +22,7 @@ from rtsearch.records import F32Array
 __all__ = ["Precision", "network_for", "sample_pictures"]
 
 Precision = Literal["fp16", "fp32"]
+_SAMPLE_PX = 320  # a multiple of all that networks ask for
 
 
 def network_for(
@@ -45,9 +46,10 @@ def network_for(
         raise ModelError(f"{path} is not a prepared model; run: rtsearch model import {path}")
     spec = ModelSpec.from_json(texts[METADATA_KEY], sha256=sha256)
     _check_shape(spec, input_wh, batch)
+    near = _near_the_limit(model, spec) if precision == "fp16" else set()
     _fix(model, input_wh, batch)
     if precision == "fp16":
-        model = halved(model, near_the_limit(model, sample_pictures(spec, input_wh, batch)))
+        model = halved(model, near)
         onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True), spec
 
@@ -65,6 +67,17 @@ def sample_pictures(spec: ModelSpec, input_wh: tuple[int, int], batch: int) -> F
         pixels += np.kron(cells, np.ones((grain, grain)))[:, :, :height, :width]
     pixels = np.clip((pixels / 4 - 0.5) * 4 + 0.5, 0, 1) * 255 * spec.pixel_scale
     return pixels.astype(np.float32)
+
+
+def _near_the_limit(model: onnx.ModelProto, spec: ModelSpec) -> set[str]:
+    """Tensors that must stay in float32. Looked for in a small picture, as all maps are held at once."""
+    width, height = spec.input_wh
+    small = (min(width, _SAMPLE_PX), min(height, _SAMPLE_PX)) if spec.flexible else spec.input_wh
+    batch = spec.batch or 1
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    _fix(probe, small, batch)
+    return near_the_limit(probe, sample_pictures(spec, small, batch))
 
 
 def _check_shape(spec: ModelSpec, input_wh: tuple[int, int], batch: int) -> None:
