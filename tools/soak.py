@@ -8,7 +8,8 @@ the camera stalls, sends garbage or hangs up, in turn. One JSON object says what
 Ctrl-C:
 
     latency_ms   from the sending of a picture to the end of its showing, median, first and last minute
-    memory_mb    resident, mean of the first minute after the warm-up (a fifth of the time) and of the last
+    memory_mb    resident, mean of the first minute after the warm-up (a fifth of the time) and of the last,
+                 and in the middle of each minute
     threads, handles   of the same minutes, and the most
     faults       how long after the camera is well again its next picture was shown
     failed       which promises were broken: latency within 10 %, memory within 2 %, no thread and no handle
@@ -24,7 +25,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,8 @@ class Watch:
     camera: Camera
     lasts_s: float
     begun_s: float = field(default_factory=time.monotonic)
-    ages: list[tuple[float, float]] = field(default_factory=list)  # shown at s, ms after it was sent
+    shown_s: array[float] = field(default_factory=lambda: array("d"))
+    ages_ms: array[float] = field(default_factory=lambda: array("d"))  # since it was sent
     samples: list[Sample] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
@@ -87,7 +90,8 @@ class Watch:
         """A picture was drawn."""
         sent_s = self.camera.sent_s(scene.frame.bgr)
         now_s = self.now_s
-        self.ages.append((now_s, (time.monotonic() - sent_s) * 1e3))
+        self.shown_s.append(now_s)
+        self.ages_ms.append((time.monotonic() - sent_s) * 1e3)
         for fault in self.faults:
             if fault.back_s == float("inf") and sent_s - self.begun_s > fault.well_s:
                 fault.back_s = now_s
@@ -141,29 +145,29 @@ def soak(seen: Camera, lib: Path, lasts_s: float, record: Path) -> tuple[LiveRep
 
 def figures(report: LiveReport, watch: Watch, record: Path, left: list[str]) -> dict[str, Any]:
     """What came of it."""
-    end_s = watch.ages[-1][0] if watch.ages else 0.0
+    end_s = watch.shown_s[-1] if watch.shown_s else 0.0
     minute_s = min(MINUTE_S, end_s / 4)
     warm_s = max(SETTLES_S, end_s / 5)
     first, last = (SETTLES_S, SETTLES_S + minute_s), (end_s - minute_s, end_s)
     warm = (warm_s, warm_s + minute_s)
-    latency = [
-        median([age for at_s, age in watch.ages if a <= at_s <= b and watch.calm(at_s)])
-        for a, b in (first, last)
-    ]
 
     def held(what: Callable[[Sample], float]) -> list[float]:
         return [mean([what(s) for s in watch.samples if a <= s.at_s <= b]) for a, b in (warm, last)]
 
+    ages = list(zip(watch.shown_s, watch.ages_ms, strict=True))
+    latency = [
+        median([age for at_s, age in ages if a <= at_s <= b and watch.calm(at_s)]) for a, b in (first, last)
+    ]
     memory = held(lambda s: s.memory_mb)
     threads = held(lambda s: s.threads)
     handles = held(lambda s: s.handles)
     backs = [fault.back_s - fault.well_s for fault in watch.faults if fault.well_s < end_s - BACK_WITHIN_S]
     lines = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
     broken = {
-        "latency": latency[1] > 1.1 * latency[0],
-        "memory": memory[1] > 1.02 * memory[0],
-        "threads": round(threads[1]) > round(threads[0]) or bool(left),
-        "handles": round(handles[1]) > round(handles[0]),
+        "latency": grew(latency, 0.1),
+        "memory": grew(memory, 0.02),
+        "threads": grew([round(n) for n in threads], 0) or bool(left),
+        "handles": grew([round(n) for n in handles], 0),
         "faults": any(back_s > BACK_WITHIN_S for back_s in backs),
         "lines": len(lines) != report.frames_shown,
     }
@@ -174,7 +178,7 @@ def figures(report: LiveReport, watch: Watch, record: Path, left: list[str]) -> 
         "dropped": report.dropped,
         "fps": round(report.frames_shown / max(1e-6, end_s), 2),
         "latency_ms": compared(latency),
-        "memory_mb": compared(memory),
+        "memory_mb": compared(memory) | {"by_minute": [round(s.memory_mb) for s in watch.samples[30::60]]},
         "threads": compared(threads) | {"most": max(s.threads for s in watch.samples), "left": left},
         "handles": compared(handles) | {"most": max(s.handles for s in watch.samples)},
         "faults": [
@@ -191,10 +195,20 @@ def figures(report: LiveReport, watch: Watch, record: Path, left: list[str]) -> 
     }
 
 
-def compared(values: list[float]) -> dict[str, float]:
-    """First, last and how much more."""
+def compared(values: list[float]) -> dict[str, float | None]:
+    """First, last and how much more; what ended early has no first."""
     first, last = values
-    return {"first": round(first, 1), "last": round(last, 1), "ratio": round(last / max(first, 1e-9), 4)}
+    return {
+        "first": round(first, 1),
+        "last": round(last, 1),
+        "ratio": round(last / first, 4) if first else None,
+    }
+
+
+def grew(values: Sequence[float], share: float) -> bool:
+    """Is the last more than the first by more than a share?"""
+    first, last = values
+    return first > 0 and last > (1 + share) * first
 
 
 def mean(values: list[float]) -> float:
