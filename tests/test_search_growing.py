@@ -278,7 +278,9 @@ def test_warming_up_compiles_all_that_a_query_needs() -> None:
     from rtsearch.search import query_kernels
 
     warm_up(7, 3)
-    before = len(query_kernels.search.signatures)
+    entries = query_kernels.search, query_kernels.search_near
+    before = [len(entry.signatures) for entry in entries]
+    assert all(before)
     vectors = clustered(3000, 9)
     frozen = vectors.copy()
     frozen.flags.writeable = False
@@ -286,4 +288,4 @@ def test_warming_up_compiles_all_that_a_query_needs() -> None:
     for queries in (vectors[:2], frozen[:5], np.asfortranarray(vectors), vectors.astype(np.float64)):
         tree.query(queries, 4)
         tree.search(queries, 4, exact=True, near=tree.query(queries, 4)[1], deadline_s=1)
-    assert len(query_kernels.search.signatures) == before
+    assert [len(entry.signatures) for entry in entries] == before

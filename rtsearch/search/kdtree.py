@@ -31,8 +31,6 @@ __all__ = ["KDTree", "Result", "checked_vectors"]
 LEAF_SIZE = 32  # half as many points cost more per leaf, twice as many more per point; see docs/search.md
 _LARGEST = np.float32(1e15)  # the square of a larger number, summed over 1000 dimensions, is no float32
 _MOST_DIM = 1000
-_NEAR_NOTHING = np.empty((1 << 40, 0), np.int32)  # for any number of queries, in no memory
-_NO_PLACES = np.empty(0, np.int32)
 _AT_ONCE = 4  # queries between two looks at the clock
 _SLICE = 64  # slot blocks swept between two looks at the clock
 
@@ -189,12 +187,14 @@ class KDTree:
         """
         clean = checked_vectors("queries", queries, self._dim)
         plan = self._exact if exact else self._plans.get((k, recall)) or self._choose(k, recall)
-        rows = _NEAR_NOTHING if near is None else _checked_near(near, len(clean))
+        rows = None if near is None else _checked_near(near, len(clean))
         if deadline_s is None:
             return Result(*self._run(clean, k, plan, rows))
         return self._search_until(clean, k, plan, rows, time.perf_counter() + deadline_s)
 
-    def _search_until(self, queries: F32Array, k: int, plan: Plan, near: I32Array, end_s: float) -> Result:
+    def _search_until(
+        self, queries: F32Array, k: int, plan: Plan, near: I32Array | None, end_s: float
+    ) -> Result:
         m = len(queries)
         _refuse_unless((np.abs(queries) <= _LARGEST).all())
         result = Result(
@@ -204,7 +204,8 @@ class KDTree:
             if first and time.perf_counter() >= end_s:
                 break
             part = slice(first, min(first + _AT_ONCE, m))
-            self._put(result, part, self._run(queries[part], k, (plan[0], plan[1], 0, 0), near[part]))
+            warm = None if near is None else near[part]
+            self._put(result, part, self._run(queries[part], k, (plan[0], plan[1], 0, 0), warm))
         blocks = len(self._arrays.slot_code)
         for i in range(m if plan[3] else 0):
             part = slice(i, i + 1)
@@ -298,7 +299,7 @@ class KDTree:
         self._scratch_bytes[k] = int(scratch_bytes(self._handle, k))
         return self._scratch_bytes[k]
 
-    def _run(self, queries: F32Array, k: int, plan: Plan, near: I32Array = _NEAR_NOTHING) -> Answer:
+    def _run(self, queries: F32Array, k: int, plan: Plan, near: I32Array | None = None) -> Answer:
         m = len(queries)
         shape = (m, k if type(k) is int and k > 0 else _checked_k(k))
         distance, row, proved = np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(m, np.bool_)
@@ -306,13 +307,14 @@ class KDTree:
             distance.fill(np.inf)
             row.fill(-1)
             proved.fill(True)
-            sane = (np.abs(queries) <= _LARGEST).all()
+            _refuse_unless((np.abs(queries) <= _LARGEST).all())
+            return distance, row, proved
+        scratch = np.empty(self._scratch_bytes.get(shape[1]) or self._measure(shape[1]), np.uint8)
+        tree = self._handle, self._plain, scratch, queries
+        if near is None:
+            sane = query_kernels.search(*tree, plan, distance, row, proved)
         else:
-            scratch = np.empty(self._scratch_bytes.get(shape[1]) or self._measure(shape[1]), np.uint8)
-            place = self._position_of_row if near.shape[1] else _NO_PLACES
-            sane = query_kernels.search(
-                self._handle, self._plain, scratch, queries, near, place, plan, distance, row, proved
-            )
+            sane = query_kernels.search_near(*tree, near, self._position_of_row, plan, distance, row, proved)
         _refuse_unless(sane)
         return distance, row, proved
 
