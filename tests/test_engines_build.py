@@ -41,7 +41,7 @@ from rtsearch.errors import EngineError, MissingDependencyError, ModelError, Run
 from rtsearch.models import import_onnx
 
 GPU = Gpu("H200", (9, 0))
-YOLOX = Path("/work/shared/models/yolox_nano_416_coco.onnx")
+YOLOX = Path(__file__).resolve().parents[2] / "shared" / "models" / "yolox_nano_416_coco.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from rtsearch.meter import Meter
 from rtsearch.models import ModelSpec, import_onnx
 from rtsearch.sight import TwoSteps
 
-YOLOX = Path("/work/shared/models/yolox_nano_416_coco.onnx")
+YOLOX = Path(__file__).resolve().parents[2] / "shared" / "models" / "yolox_nano_416_coco.onnx"
 IMAGES = ("images", TensorProto.FLOAT, [1, 3, 32, 32])
 
 
