@@ -1,7 +1,8 @@
 """A source played through the pipeline, live, or again with what was found before.
 
 contract  what the loop is given, what it says at the end
-player    threads, stop; channel: one source of a run; grid: several in one picture
+player    the main loop; stages: its threads; showing: what is drawn and written
+channel   one source of a run; grid: several in one picture
 steady    tracks, strips and neighbours that stay; near: the neighbours of one object
 easel     the picture; loader: crops fetched beside the drawing
 shuffle   what the source ``random`` shows

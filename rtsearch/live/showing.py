@@ -1,0 +1,105 @@
+"""What the main thread does with a result: draw it, show it, write it down."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from rtsearch.live.channel import Channel, Result, Shared
+from rtsearch.live.contract import Outputs
+from rtsearch.live.grid import Grid
+from rtsearch.record import Recorder, VideoRecorder, object_records, open_record, shown_records
+from rtsearch.records import Neighbours, Scene
+
+__all__ = ["Showing"]
+
+_DEFAULT_FPS = 30.0
+
+
+class Showing(contextlib.ExitStack):
+    """The outputs of a run, open; leaving the context finishes their files.
+
+    Args:
+        channels: that are shown.
+        shared: by the channels.
+        outputs: where they are shown.
+
+    Raises:
+        RecordError: a file cannot be written.
+    """
+
+    def __init__(self, channels: list[Channel], shared: Shared, outputs: Outputs) -> None:
+        super().__init__()
+        self._channels = channels
+        self._shared = shared
+        self._outputs = outputs
+        self._grid = Grid(len(channels))
+        self._video: VideoRecorder | None = None
+        self._records: list[Recorder] = []
+        if outputs.video is not None:
+            fps = max(channel.source.fps or _DEFAULT_FPS for channel in channels)
+            sound = self._leading().source.sound
+            self._video = self.enter_context(VideoRecorder(outputs.video, fps, sound))
+        with contextlib.ExitStack() as undo:
+            undo.push(self)
+            self._records = [self.enter_context(open_record(path)) for path in outputs.records]
+            undo.pop_all()
+
+    def finish(self, channel: Channel, result: Result) -> None:
+        """Draw, show and record one frame."""
+        channel.take(result)
+        if self._outputs.draws and channel.is_newest(result.frame):
+            with self._shared.meter.stage("draw"):
+                scene = channel.scene(result)
+            self._put(channel, scene)
+        if result.own is not None:
+            with self._shared.meter.stage("record"):
+                self._write(result, result.own)
+        self._shared.meter.add("latency", time.monotonic() - result.frame.captured_s)
+        self._shared.meter.tick()
+
+    def _write(self, result: Result, own: Neighbours) -> None:
+        names, shown = self._shared.class_names, result.objects
+        objects = object_records(result.detections, names, own, self._shared.index)
+        strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row)
+        for record in self._records:
+            record.write(result.frame, objects, strips)
+
+    def _put(self, channel: Channel, scene: Scene, warning: str = "", *, keep: bool = True) -> None:
+        with self._shared.meter.stage("draw"):
+            scene, picture = channel.draw(scene, warning)
+            picture = self._grid.put(channel.place, picture, self._shared.controls.show.window_wh)
+        if self._outputs.screen is not None:
+            with self._shared.meter.stage("show"):
+                self._outputs.screen.show(scene, picture)
+        if keep and self._video is not None and channel is self._leading():
+            with self._shared.meter.stage("video"):
+                frame = scene.frame
+                self._video.write(picture, frame.pts_s if frame.pts_s is not None else frame.captured_s)
+
+    def _leading(self) -> Channel:
+        """The first source keeps the time of the recorded video."""
+        return self._channels[0]
+
+    def between(self) -> None:
+        """While no result is there: the newest frames where detection is behind, or crops that have come."""
+        if not self._outputs.draws:
+            return
+        for channel in self._channels:
+            between = channel.between()
+            if between is not None:
+                scene, warning = between
+                self._put(channel, scene, warning)
+            else:
+                self._better_of(channel)
+
+    def better(self) -> None:
+        for channel in self._channels:
+            self._better_of(channel)
+
+    def _better_of(self, channel: Channel) -> None:
+        if self._outputs.screen is None:
+            return
+        scene = channel.better()
+        if scene is not None:
+            self._put(channel, scene, keep=False)

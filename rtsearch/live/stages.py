@@ -1,0 +1,188 @@
+"""The stages of a run, each in a thread of its own; small queues between them.
+
+    capture, one per source -> detect + describe -> track + search -> whoever takes the results
+    capture ------------------------------------------> replay ------^
+
+A file waits, so that every frame is seen; what is live drops the oldest frame, and its channel counts it. A
+stage's error is raised where the results are taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import queue
+import time
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
+
+from rtsearch.ahead import Ahead
+from rtsearch.errors import RtsearchError, StageError
+from rtsearch.live.channel import Channel, Recall, Result, Shared
+from rtsearch.live.contract import Outputs
+from rtsearch.live.easel import Crops
+from rtsearch.live.loader import Loader
+from rtsearch.records import Detections, Frame
+from rtsearch.sight import Sight
+
+__all__ = ["Found", "Stages"]
+
+_log = logging.getLogger(__name__)
+
+_TURN_S = 0.003  # how long detection waits when none of several sources has a frame
+_JOIN_S = 4.0  # a disk or a driver may stall for ever; longer than any read of a source may take
+_DEPTH = 2  # frames that wait between two stages of a file: enough to keep both busy
+
+
+class _Captured(NamedTuple):
+    channel: Channel
+    frame: Frame
+
+
+class _Seen(NamedTuple):
+    channel: Channel
+    frame: Frame
+    found: Detections
+
+
+class Found(NamedTuple):
+    """What the last stage gives."""
+
+    channel: Channel
+    result: Result
+
+
+class Stages:
+    """Starts the threads of a run, and ends them.
+
+    Args:
+        channels: whose frames go through.
+        shared: by the channels.
+        outputs: decide what is to be found and fetched.
+    """
+
+    def __init__(self, channels: list[Channel], shared: Shared, outputs: Outputs) -> None:
+        self._channels = channels
+        self._shared = shared
+        self._outputs = outputs
+        self._live = all(channel.source.live for channel in channels)
+        self._running: list[Ahead[Any]] = []
+        self._loader: Loader | None = None
+
+    def play(self, sight: Sight) -> Ahead[Found]:
+        """Start what detects and searches."""
+        captured = self._begin()
+        seen = self._stage("detect", lambda: self._seen(captured, sight))
+        return self._stage("search", lambda: self._found(seen))
+
+    def replay(self, recall: Recall) -> Ahead[Found]:
+        """Start what recalls the objects of the first source."""
+        captured = self._begin()
+        return self._stage("replay", lambda: self._recalled(captured[0], recall))
+
+    def stop(self) -> None:
+        """End all threads; one that a disk or a driver holds up is left behind."""
+        self._shared.halt.set()
+        for channel in self._channels:
+            channel.source.close()
+        until_s = time.monotonic() + _JOIN_S
+        for stage in self._running:
+            if not stage.join(max(0.0, until_s - time.monotonic())):
+                _log.warning("%s does not end; its thread is left behind", stage.name)
+        if self._loader is not None:
+            self._loader.close()
+
+    def _begin(self) -> list[Ahead[_Captured]]:
+        if self._live and self._outputs.draws:
+            self._loader = Loader(self._shared.cache, self._shared.meter)
+        return [self._capture(channel) for channel in self._channels]
+
+    def _stage(self, name: str, items: Callable[[], Generator[Any]]) -> Ahead[Any]:
+        return self._start(name, items, self._live, len(self._channels))
+
+    def _capture(self, channel: Channel) -> Ahead[_Captured]:
+        frames = (_Captured(channel, frame) for frame in channel.captured())
+        return self._start("capture", lambda: frames, channel.source.live, 1)
+
+    def _start(self, name: str, items: Callable[[], Generator[Any]], live: bool, room: int) -> Ahead[Any]:
+        stage: Ahead[Any] = Ahead(
+            _named(name, items),
+            room if live else _DEPTH,
+            self._shared.halt,
+            name,
+            dropped=(lambda item: item.channel.drop()) if live else None,
+        )
+        self._running.append(stage)
+        return stage
+
+    def _seen(self, captured: list[Ahead[_Captured]], sight: Sight) -> Generator[_Seen]:
+        for items in self._in_turn(captured, sight):
+            for channel, frame in items:
+                channel.look_behind(frame)
+            sight.settings = self._shared.controls.detect
+            pictures = [frame.bgr for _, frame in items]
+            seen = sight.see(pictures, self._shared.meter, self._shared.index.projection)
+            for (channel, frame), found in zip(items, seen, strict=True):
+                yield _Seen(channel, frame, found)
+
+    def _in_turn(self, captured: list[Ahead[_Captured]], sight: Sight) -> Generator[list[_Captured]]:
+        """Frames for one call of the detector, none of a channel before all others had their turn."""
+        if len(captured) == 1:
+            yield from ([item] for item in captured[0])
+            return
+        most = 1 if sight.callers > 1 else sight.batch or len(captured)
+        while not all(stage.ended for stage in captured):
+            waiting: list[_Captured] = []
+            idle = True
+            for stage in captured:
+                with contextlib.suppress(queue.Empty):
+                    waiting.append(stage.take(0))
+                    idle = False
+                if len(waiting) == most:
+                    yield waiting
+                    waiting = []
+            if waiting:
+                yield waiting
+            if idle:
+                self._shared.halt.wait(_TURN_S)
+
+    def _found(self, seen: Ahead[_Seen]) -> Generator[Found]:
+        own = bool(self._outputs.records)
+        for channel, frame, found in seen:
+            result = channel.search(frame, found, own=own)
+            crops = self._crops(channel, result)
+            yield Found(channel, dataclasses.replace(result, crops=crops))
+
+    def _recalled(self, captured: Ahead[_Captured], recall: Recall) -> Generator[Found]:
+        for channel, frame in captured:
+            with self._shared.meter.stage("replay"):
+                objects = recall(frame)
+            result = Result(frame, objects.seen, objects, None, None)
+            yield Found(channel, dataclasses.replace(result, crops=self._crops(channel, result)))
+
+    def _crops(self, channel: Channel, result: Result) -> Crops | None:
+        """Every crop for a file, which waits; for a live source they are only asked for."""
+        rows, height_px = result.objects.neighbours.row, self._shared.controls.show.thumb_height
+        if not self._outputs.draws:
+            return ((),) * len(rows)
+        if self._loader is not None:
+            self._loader.want(channel.place, rows.ravel().tolist(), height_px)
+            return None
+        with self._shared.meter.stage("thumbs"):
+            self._shared.cache.prefetch(rows.ravel().tolist(), height_px)
+            return tuple(
+                tuple(self._shared.cache.get(row, height_px) for row in line if row >= 0)
+                for line in rows.tolist()
+            )
+
+
+def _named(name: str, items: Callable[[], Generator[Any]]) -> Generator[Any]:
+    """The items of a stage; an error that does not explain itself gets the stage's name."""
+    try:
+        yield from items()
+    except RtsearchError:
+        raise
+    except Exception as error:
+        _log.debug("stage %s failed", name, exc_info=True)
+        raise StageError(name, error) from error
