@@ -1,15 +1,21 @@
-"""The one error of recordings, worded from what the system said."""
+"""What can go wrong with recordings: one error, worded from what the system said; files that end in order."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
+from abc import ABC, abstractmethod
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from rtsearch.errors import RecordError
 
-__all__ = ["record_error", "require_room"]
+__all__ = ["FinishesOnExit", "record_error", "require_room"]
+
+_log = logging.getLogger(__name__)
 
 _MIN_FREE_BYTES = 16_000_000  # what it takes to end a video or a table in order
 
@@ -29,3 +35,24 @@ def require_room(path: Path) -> None:
     """
     if shutil.disk_usage(path.parent).free < _MIN_FREE_BYTES:
         raise record_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+class FinishesOnExit(ABC):
+    """A file that is finished when its context is left, whatever happened."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except RecordError as failure:
+            if error is None:
+                raise
+            _log.error("%s", failure)  # what ended the run matters more

@@ -7,24 +7,20 @@ not lose anything records .jsonl beside it.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rtsearch.errors import RecordError
 from rtsearch.record.objects import Times, text_bytes
-from rtsearch.record.problems import record_error, require_room
+from rtsearch.record.problems import FinishesOnExit, record_error, require_room
 from rtsearch.records import Frame
 
 __all__ = ["SCHEMA", "ParquetRecorder"]
-
-_log = logging.getLogger(__name__)
 
 _GROUP_ROWS = 256  # with 16 neighbours each 6 ms to write, which no frame notices; 1024 take 22
 _BOX = pa.list_(pa.float32(), 4)
@@ -48,7 +44,7 @@ SCHEMA = pa.schema(
 """``object`` counts the objects of a frame from 0; the lists of a row are as long as each other."""
 
 
-class ParquetRecorder:
+class ParquetRecorder(FinishesOnExit):
     """Appends the objects of frame after frame.
 
     Raises:
@@ -117,16 +113,3 @@ class ParquetRecorder:
             self._writer.write_table(pa.table(columns, schema=SCHEMA))
         except OSError as error:
             raise record_error(self._path, error) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except RecordError as failure:
-            if error is None:
-                raise
-            _log.error("%s", failure)  # what ended the run matters more

@@ -11,15 +11,14 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self, cast
+from typing import Protocol, cast
 
 import cv2
 import numpy as np
 
 from rtsearch.errors import RecordError
 from rtsearch.record.ffmpeg import FfmpegSink, Piece, add_sound, encodes_h264, find_ffmpeg, sound_start_s
-from rtsearch.record.problems import record_error, require_room
+from rtsearch.record.problems import FinishesOnExit, record_error, require_room
 from rtsearch.records import U8Array
 
 __all__ = ["VideoRecorder"]
@@ -31,7 +30,7 @@ _MAX_GAP_S = 60.0
 _RESTART_S = 1.0
 
 
-class VideoRecorder:
+class VideoRecorder(FinishesOnExit):
     """The composed pictures as an .mp4, each at its own time.
 
     A picture is held until the next one's time, so that the video keeps time with the source when pictures
@@ -96,19 +95,6 @@ class VideoRecorder:
                 self._partial.replace(self._path)
         except OSError as error:
             raise record_error(self._path, error) from None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except RecordError as failure:
-            if error is None:
-                raise
-            log.error("%s", failure)  # what ended the run matters more
 
     def _open(self, bgr: U8Array) -> _Sink:
         height, width = bgr.shape[:2]
