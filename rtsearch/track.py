@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rtsearch.records import F32Array, I64Array
 
-__all__ = ["Strips", "Tracker", "Tracks"]
+__all__ = ["Strips", "Tracker", "Tracks", "preload"]
 
 _LEAST_IOU = 0.3
 _MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
@@ -48,11 +48,11 @@ class Tracker:
     """Follows the objects of one source."""
 
     def __init__(self) -> None:
-        self._tracker = _new_tracker()
+        self._tracker: Any = None  # made when first needed: a replay needs none
 
     def reset(self) -> None:
         """Forget all: the next picture has nothing to do with the last."""
-        self._tracker = _new_tracker()
+        self._tracker = None
 
     def update(self, xyxy: F32Array, whole: NDArray[np.bool_]) -> Tracks:
         """Number the boxes of the next frame.
@@ -63,6 +63,7 @@ class Tracker:
         """
         import norfair
 
+        self._tracker = self._tracker or _new_tracker()
         number = np.full(len(xyxy), WHOLE_IMAGE, np.int64)
         step = np.zeros((len(xyxy), 4), np.float32)
         boxes = [
@@ -86,8 +87,12 @@ class Tracker:
         )
 
 
+def preload() -> None:
+    """Import what follows objects: 1.2 s, nearly all of it scipy, that only a live source needs."""
+    import norfair  # noqa: F401
+
+
 def _new_tracker() -> Any:
-    # Imported here: 1.2 s, nearly all of it scipy, that only a live source needs.
     import norfair
 
     # It warns of boxes that it has moved until they are inside out; such a track is about to end.

@@ -207,12 +207,12 @@ def open_library(
     from rtsearch.index import open_index
     from rtsearch.library import Library
     from rtsearch.pipeline import EngineWhen, open_pipeline
-    from rtsearch.track import Tracker
+    from rtsearch.track import preload
 
     library = Library.open(lib, photos)
     live = sources > 0
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
-        threading.Thread(target=Tracker, name="import", daemon=True).start()
+        threading.Thread(target=preload, name="import", daemon=True).start()
     engine: EngineWhen = "later" if live else "there"
     with open_pipeline(settings, cut_padding=live, engine=engine, pictures=max(1, sources)) as pipeline:
         library.require(pipeline.feature_space)

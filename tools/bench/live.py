@@ -47,7 +47,7 @@ from rtsearch.pipeline import open_pipeline
 from rtsearch.records import Detections, Frame, Scene, U8Array
 from rtsearch.sources import open_source
 from rtsearch.thumbs import ThumbCache
-from rtsearch.track import Tracker
+from rtsearch.track import preload
 from rtsearch.window import Window, display_problem
 
 # What is measured ------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def ours(
         index = open_index(Library.open(lib), settings)
         pipeline.warm_up()
         index.warm_up(settings.show.results)
-        Tracker()  # brings its library into memory
+        preload()
         source = open_source(url, settings.live)
         log = Log(seconds)
         screen = Watched(window, log, sent_s)
