@@ -5,7 +5,7 @@
 
     LIB/index/KEY/   KEY is made of the library's stamp and of the settings that shape the index, so an index
                      that does not fit is simply not found, and one that is being replaced can still be read
-    LIB/index/settings.json   those settings; they stand until others are given
+    LIB/index/settings.json   those the library remembers; an index of others may stand beside its own
 
 Everything is memory-mapped; an index that is damaged is built again from the fragments.
 """
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.config import Settings
+from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryError, RtsearchError
 from rtsearch.library import Library, Manifest, library_lock
 from rtsearch.library.files import disk_errors, sha256_of, write_atomic
@@ -127,13 +127,16 @@ class SearchIndex:
         self.points(near.row[0, :1])
 
 
-def open_index(library: Library, settings: Settings, tell: Told = _log.info) -> SearchIndex:
+def open_index(
+    library: Library, settings: Settings, tell: Told = _log.info, *, remember: bool = False
+) -> SearchIndex:
     """The index of a library for these settings, built now if there is none or it is damaged.
 
     Args:
         library: an opened library.
         settings: ``describe.meaning`` and section ``project`` shape the index.
         tell: gets a line when something takes a while.
+        remember: the library is to be searched like this from now on, also by those who do not say how.
 
     Raises:
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
@@ -141,14 +144,23 @@ def open_index(library: Library, settings: Settings, tell: Told = _log.info) -> 
     folder = _folder(library, settings)
     if folder.is_dir():
         try:
-            return _load(library, folder)
+            index = _load(library, folder)
         except (RtsearchError, OSError) as error:
             _log.warning("the index is built again: %s", error)
-    return build_index(library, settings, tell)
+        else:
+            if remember:
+                _remember(library, settings)
+            return index
+    return build_index(library, settings, tell, remember=remember)
 
 
-def build_index(library: Library, settings: Settings, tell: Told = _log.info) -> SearchIndex:
-    """Build the index anew, put it in place, and remove older ones.
+def build_index(
+    library: Library, settings: Settings, tell: Told = _log.info, *, remember: bool = True
+) -> SearchIndex:
+    """Build the index anew, put it in place, and remove older ones, but for the one that is remembered.
+
+    Args:
+        library, settings, tell, remember: as for ``open_index``; the first index is always remembered.
 
     Raises:
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
@@ -168,12 +180,13 @@ def build_index(library: Library, settings: Settings, tell: Told = _log.info) ->
             _build(library, settings, building)
             shutil.rmtree(final, ignore_errors=True)
             building.rename(final)
-            shape = settings.model_dump(mode="json", include=_SHAPE)
-            write_atomic(final.parent / _SETTINGS, json.dumps(shape).encode())
         finally:
             shutil.rmtree(building, ignore_errors=True)
+        if remember or not (final.parent / _SETTINGS).exists():
+            _remember(library, settings)
+        own = _folder(library, load_settings(None, (), remembered_settings(library.folder)))
         for other in final.parent.iterdir():
-            if other != final and other.is_dir():
+            if other not in (final, own) and other.is_dir():
                 shutil.rmtree(other, ignore_errors=True)
     return _load(library, final)
 
@@ -201,6 +214,13 @@ def remembered_settings(folder: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError):
         _log.warning("%s cannot be read: the index has the default settings", path)
     return remembered
+
+
+def _remember(library: Library, settings: Settings) -> None:
+    text = json.dumps(settings.model_dump(mode="json", include=_SHAPE))
+    path = library.folder / "index" / _SETTINGS
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text.encode())
 
 
 def _folder(library: Library, settings: Settings) -> Path:

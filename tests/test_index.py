@@ -163,7 +163,7 @@ def test_a_second_opening_builds_nothing(lib):
 def test_other_settings_make_another_index_and_remove_the_old_one(lib, override):
     opened(lib)
     before = index_folders(lib)
-    other = opened(lib, load_settings(None, ["project.dim=6", override]))
+    other = open_index(Library.open(lib), load_settings(None, ["project.dim=6", override]), remember=True)
     after = index_folders(lib)
     assert len(before) == len(after) == 1
     assert before != after
@@ -175,10 +175,23 @@ def test_a_library_remembers_how_it_was_indexed(lib):
         "model": {"name": "yolo26n", "size": 416},
         "describe": {"embedder": ""},
     }
-    opened(lib, load_settings(None, ["project.dim=5", "describe.meaning=0.9"]))
+    build_index(Library.open(lib), load_settings(None, ["project.dim=5", "describe.meaning=0.9"]))
     again = load_settings(None, ["project.seed=3"], remembered_settings(lib))
     assert (again.project.dim, again.describe.meaning, again.project.seed) == (5, 0.9, 3)
     assert load_settings(None, ["project.dim=7"], remembered_settings(lib)).project.dim == 7
+
+
+def test_a_look_with_other_settings_changes_nothing_for_others(lib):
+    build_index(Library.open(lib), load_settings(None, ["project.dim=6"]))
+    own = index_folders(lib)
+    for dim in (4, 5):
+        other = opened(lib, load_settings(None, [f"project.dim={dim}"], remembered_settings(lib)))
+        assert other.dim == dim
+        assert len(index_folders(lib)) == 2  # its own, and the last that was asked for
+        assert set(own) < set(index_folders(lib))
+        assert load_settings(None, [], remembered_settings(lib)).project.dim == 6
+    open_index(Library.open(lib), load_settings(None, ["project.dim=5"]), remember=True)
+    assert load_settings(None, [], remembered_settings(lib)).project.dim == 5
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"project": {"dim": 1e9}}', b'{"other": 1}', b"[" * 99999])

@@ -76,7 +76,7 @@ def analyze_folder(
         f"{library.object_count:,} objects in {lib}"
     )
     if library.object_count and not report.interrupted:
-        open_index(library, settings, tell)
+        open_index(library, settings, tell, remember=True)
     if report.found and library.info()["failed"] == library.photo_count:
         raise LibraryError(f"none of the {report.found:,} photos of {photos} could be read")
     return report, library.object_count
