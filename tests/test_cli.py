@@ -152,6 +152,9 @@ def test_model_info(cli, model):
     facts = cli("model", "info", "--json").json
     assert (facts["name"], facts["licence"], len(facts["classes"])) == ("yolo26n", "AGPL-3.0", 80)
     assert "yolo26n" in cli("model", "info").out
+    assert cli("model", "info", "yolo26n", "--set", "model.name=other", "--json").json == facts
+    assert cli("model", "info", model, "--json").json["name"] == "yolo26n"
+    assert "no model named mine" in cli("model", "info", "mine").complaint
 
 
 def test_pulling_what_is_there(cli, model):
@@ -188,10 +191,11 @@ def test_library_rebuild_and_export(cli, own_library):
     done = cli("library", "export", own_library, "--vectors", "v.npz", "--set", "project.dim=12")
     assert done.code == 0
     with np.load("v.npz", allow_pickle=False) as data:
-        assert set(data.files) == {"path", "xyxy", "whole", "label", "score", "vector"}
+        assert set(data.files) == {"path", "xyxy", "whole", "label", "score", "vector", "class_names"}
         n = Library.open(own_library).object_count
         assert data["vector"].shape == (n, 12)
-        assert {len(data[name]) for name in data.files} == {n}
+        assert {len(data[name]) for name in data.files if name != "class_names"} == {n}
+        assert data["class_names"][data["label"][~data["whole"]]].dtype.kind == "U"
 
 
 def test_query(cli, library, photos):

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
+from rtsearch.cli.common import counted, keep_apart
+from rtsearch.errors import RecordError
 from rtsearch.library import library_lock
 
 
@@ -252,6 +254,48 @@ def test_a_source_is_not_written_over(cli, library, clip, tmp_path):
         complaint = cli("run", library, "--headless", "--source", copy, option, copy).complaint
         assert "is the source" in complaint
         assert copy.read_bytes() == before
+
+
+def test_what_is_read_is_not_written_over(cli, own_library, photos, tmp_path):
+    photo = tmp_path / "cup.png"
+    shutil.copyfile(photos / "skimage-coffee.png", photo)
+    before = {path: path.read_bytes() for path in [photo, *own_library.rglob("*")] if path.is_file()}
+    (tmp_path / "hard.png").hardlink_to(photo)
+    (tmp_path / "soft.png").symlink_to(photo)
+    for out in (photo, tmp_path / "hard.png", tmp_path / "soft.png", tmp_path / "x" / ".." / "cup.png"):
+        complaint = cli("query", own_library, photo, "--out", out).complaint
+        assert "cup.png is read" in complaint or "hard.png is read" in complaint or "soft.png is" in complaint
+    (tmp_path / "lib").symlink_to(own_library)
+    inside = next((own_library / "objects").iterdir()).relative_to(own_library)
+    for out in (own_library / inside, tmp_path / "lib" / inside, own_library / "manifest.json", own_library):
+        for command in (
+            ["query", own_library, photo, "--out", out],
+            ["library", "export", own_library, "--vectors", out],
+            ["library", "map", own_library, "--out", out],
+            ["library", "sheet", own_library, "--out", out],
+        ):
+            assert "lies in the library's own folder" in cli(*command).complaint
+    assert {path: path.read_bytes() for path in before} == before
+    assert "written as .npz" in cli("library", "export", own_library, "--vectors", photo).complaint
+    assert photo.read_bytes() == before[photo]
+
+
+def test_what_is_kept_apart(tmp_path):
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    keep_apart(None, tmp_path / "a", library=tmp_path)
+    keep_apart(tmp_path / "b", tmp_path / "a", tmp_path / "ring", library=tmp_path / "lib")
+    keep_apart(tmp_path / "lib.png", library=tmp_path / "lib")
+    for out in ("a", "ring"):
+        with pytest.raises(RecordError, match="is read by this command"):
+            keep_apart(tmp_path / out, tmp_path / "a", tmp_path / "ring")
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0 objects"), (1, "1 object"), (2, "2 objects"), (1234, "1,234 objects")]
+)
+def test_counts_are_told(n, text):
+    assert counted(n, "object") == text
 
 
 @pytest.mark.parametrize(("option", "name"), [("--out", "o.mp4"), ("--record", "o.jsonl")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -335,7 +336,9 @@ def test_export(tmp_path: Path) -> None:
     library = Library.open(tmp_path / "lib")
     assert export_npz(library, tmp_path / "out.npz", lambda v: v[:, :2] * 2) == 11
     with np.load(tmp_path / "out.npz") as out:
-        assert sorted(out) == ["label", "path", "score", "vector", "whole", "xyxy"]
+        assert sorted(out) == ["class_names", "label", "path", "score", "vector", "whole", "xyxy"]
+        assert out["class_names"].tolist() == list(library.space.class_names)
+        assert out["class_names"].dtype.kind == "U"
         assert out["path"].tolist() == [path for path, n in COUNTS.items() for _ in range(n)]
         first = objects(3, len("a.jpg"))
         np.testing.assert_array_equal(out["xyxy"][:3], first.xyxy)
@@ -346,6 +349,28 @@ def test_export(tmp_path: Path) -> None:
     assert export_npz(Library.open(tmp_path / "none"), tmp_path / "none.npz") == 0
     with np.load(tmp_path / "none.npz") as out:
         assert out["vector"].shape == (0, DIM)
+
+
+def test_an_export_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "lib", COUNTS)
+    library = Library.open(tmp_path / "lib")
+    photo = tmp_path / "mine.jpg"
+    photo.write_bytes(b"a photo")
+    with pytest.raises(LibraryError, match=r"mine\.jpg: vectors are written as \.npz"):
+        export_npz(library, photo)
+    assert photo.read_bytes() == b"a photo"
+    old = tmp_path / "out.npz"
+    old.write_bytes(b"an older one")
+
+    def fill(file, **_: object) -> None:
+        file.write(b"PK")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", fill)
+    with pytest.raises(LibraryError, match=r"out\.npz cannot be written: No space left on device$"):
+        export_npz(library, old)
+    assert old.read_bytes() == b"an older one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lib", "mine.jpg", "out.npz"]
 
 
 def test_opening_reads_the_manifest_only(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from rich.progress import (
 from rich.text import Text
 
 from rtsearch.config import Settings, load_settings
+from rtsearch.errors import RecordError
 
 __all__ = [
     "ConfigFile",
@@ -39,6 +40,8 @@ __all__ = [
     "answer",
     "bytes_bar",
     "count_bar",
+    "counted",
+    "keep_apart",
     "output",
     "print_json",
     "settings_of",
@@ -111,6 +114,40 @@ def tell(text: str, style: str = "") -> None:
 def answer(text: str) -> None:
     """One line of what was asked for, on standard output."""
     output.print(Text(text), soft_wrap=True)
+
+
+def counted(n: int, thing: str) -> str:
+    """``1 object``, ``1,234 objects``."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def keep_apart(out: Path | None, *inputs: Path, library: Path | None = None) -> None:
+    """See that writing ``out`` destroys nothing that the command reads.
+
+    Args:
+        out: file to write; None where none is wanted.
+        inputs: files that are read; they need not exist.
+        library: folder of the library, in which only the library itself writes.
+
+    Raises:
+        RecordError: it is one of the inputs, under whatever name, or lies in the library's folder.
+    """
+    if out is None:
+        return
+    whole = _resolved(out)
+    for path in inputs:
+        same = out.exists() and path.exists() and out.samefile(path)  # a hard link, too
+        if same or whole == _resolved(path):
+            raise RecordError(f"{out} is read by this command; choose another name for what is written")
+    if library is not None and whole.is_relative_to(_resolved(library)):
+        raise RecordError(f"{out} lies in the library's own folder {library}; choose a place outside of it")
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links in a circle; whoever opens it says so
+        return path.absolute()
 
 
 def print_json(value: Any) -> None:

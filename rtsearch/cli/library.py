@@ -13,6 +13,8 @@ from rtsearch.cli.common import (
     LibraryFolder,
     Overrides,
     answer,
+    counted,
+    keep_apart,
     print_json,
     settings_of,
     tell,
@@ -86,7 +88,7 @@ def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides =
 
     settings = settings_of(config, override, lib)
     index = build_index(Library.open(lib), settings, tell)
-    tell(f"{len(index):,} objects, {index.dim} dimensions")
+    tell(f"{counted(len(index), 'object')}, {counted(index.dim, 'dimension')}")
 
 
 @app.command()
@@ -96,15 +98,19 @@ def export(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Write path, xyxy, whole, label, score and vector (exactly as searched) of every object."""
+    """Write path, xyxy, whole, label, score and vector (exactly as searched) of every object.
+
+    label indexes the array class_names beside them; -1 is a whole image.
+    """
     from rtsearch.index import open_index
     from rtsearch.library import Library, export_npz
 
     settings = settings_of(config, override, lib)
+    keep_apart(vectors, library=lib)
     library = Library.open(lib)
     index = open_index(library, settings, tell)
     rows = export_npz(library, vectors, index.projection.apply)
-    tell(f"{rows:,} objects in {vectors}")
+    tell(f"{counted(rows, 'object')} in {vectors}")
 
 
 @app.command("map")
@@ -119,8 +125,8 @@ def draw_map(
     from rtsearch.overview import map_picture
     from rtsearch.record import save_picture
 
-    index = _opened(lib, config, override)
-    tell(f"laying out {min(objects, len(index)):,} objects")
+    index = _opened(lib, out, config, override)
+    tell(f"laying out {counted(min(objects, len(index)), 'object')}")
     save_picture(map_picture(index, objects), out)
     tell(f"map: {out}")
 
@@ -138,13 +144,15 @@ def sheet(
     from rtsearch.overview import neighbour_sheet
     from rtsearch.record import save_picture
 
-    save_picture(neighbour_sheet(_opened(lib, config, override), objects, seed=seed), out)
+    save_picture(neighbour_sheet(_opened(lib, out, config, override), objects, seed=seed), out)
     tell(f"sheet: {out}")
 
 
-def _opened(lib: Path, config: Path | None, override: list[str] | None) -> SearchIndex:
+def _opened(lib: Path, out: Path, config: Path | None, override: list[str] | None) -> SearchIndex:
+    """The index of a library that ``out`` will be drawn of."""
     from rtsearch.index import open_index
     from rtsearch.library import Library
 
     settings = settings_of(config, override, lib)
+    keep_apart(out, library=lib)
     return open_index(Library.open(lib), settings, tell)

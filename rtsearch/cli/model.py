@@ -98,12 +98,23 @@ def import_model(
 
 
 @app.command()
-def info(as_json: JsonFlag = False, config: ConfigFile = None, override: Overrides = None) -> None:
-    """The network that the settings name: family, licence, input, classes, taps."""
+def info(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Of rtsearch model list, or a file; default: model.name."),
+    ] = None,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """A network, without a name that of the settings: family, licence, input, classes, taps.
+
+    [bold]Example:[/bold] rtsearch model info yolo26n
+    """
     from rtsearch.models import ModelSpec, default_folder, resolve
 
     settings = settings_of(config, override)
-    path = resolve(settings.model.name, default_folder())
+    path = resolve(settings.model.name if name is None else name, default_folder())
     facts = {"file": str(path), **dataclasses.asdict(ModelSpec.read(path))}
     if as_json:
         print_json(facts)

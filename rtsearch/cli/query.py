@@ -13,6 +13,7 @@ from rtsearch.cli.common import (
     LibraryFolder,
     Overrides,
     answer,
+    keep_apart,
     print_json,
     settings_of,
     tell,
@@ -37,6 +38,7 @@ def query(
     [bold]Example:[/bold] rtsearch query pictures.lib cat.jpg --out sheet.png
     """
     settings = settings_of(config, override, lib)
+    keep_apart(out, photo, *([config] if config else []), library=lib)
     with open_library(lib, settings) as (pipeline, index):
         from rtsearch.query import query_photo, sheet
         from rtsearch.record import save_picture

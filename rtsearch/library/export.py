@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.library.files import TMP_SUFFIX, disk_errors, publish
+from rtsearch.errors import LibraryError
+from rtsearch.library.files import TMP_SUFFIX, publish
 from rtsearch.library.store import Library
 from rtsearch.records import F32Array
 
@@ -20,9 +22,11 @@ __all__ = ["export_npz"]
 def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Array] | None = None) -> int:
     """Write ``path``, ``xyxy``, ``whole``, ``label``, ``score`` and ``vector``, a row per object.
 
+    Beside them ``class_names`` (n_classes,) str, which ``label`` indexes; -1 is a whole image.
+
     Args:
         library: opened library.
-        out: file to write, replaced as a whole.
+        out: .npz file to write, replaced as a whole.
         project: maps stored vectors (n, D) to those that are searched (n, d); None leaves them as stored.
 
     Returns:
@@ -30,8 +34,10 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
 
     Raises:
         DamagedError: a file of the library is damaged; it is named.
-        LibraryError: ``out`` cannot be written.
+        LibraryError: ``out`` has another ending, or cannot be written.
     """
+    if out.suffix.lower() != ".npz":
+        raise LibraryError(f"{out}: vectors are written as .npz; choose such a name")
     names = ("xyxy", "whole", "label", "score", "photo", "vector")
     batches = []
     for batch in chain([_empty(library.dim)], library.objects(names)):
@@ -40,12 +46,22 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
         batches.append(batch)
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
     columns["path"] = np.array(library.photos().path, str)[columns.pop("photo")]
-    with disk_errors(out.parent):
-        tmp = out.with_name(out.name + TMP_SUFFIX)
-        with tmp.open("wb") as file:
-            np.savez(file, allow_pickle=False, **columns)
-        publish(tmp, out)
+    _write(out, {**columns, "class_names": np.array(library.space.class_names, str)})
     return len(columns["path"])
+
+
+def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    tmp = out.with_name(out.name + TMP_SUFFIX)
+    try:
+        with tmp.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        publish(tmp, out)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            tmp.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise LibraryError(f"{out} cannot be written: {error.strerror or error}") from None
+        raise
 
 
 def _empty(dim: int) -> dict[str, NDArray[Any]]:
