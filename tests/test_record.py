@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
 import os
 import shutil
@@ -451,6 +453,75 @@ def test_full_disk_stops_the_video_and_keeps_it(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(RecordError, match=r"run\.mp4: the disk is full"):
         record_clip(tmp_path / "run.mp4", [i / 10 for i in range(100)])
     assert [n for n, _ in shown(tmp_path / "run.mp4")] == list(range(30))
+
+
+@pytest.mark.usefixtures("_writer")
+@pytest.mark.parametrize("name", ["run.mp4", "run.parquet"])
+def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / name
+    path.write_text("an older one")
+    usage = shutil.disk_usage(tmp_path)._replace(free=10**6)
+    monkeypatch.setattr(problems.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(table, "_GROUP_ROWS", 1)
+    with pytest.raises(RecordError, match=rf"{name}: the disk is full; nothing was written; free some space"):
+        record_clip(path, [0.0, 0.1]) if name.endswith("mp4") else recorded(path, 3)
+    assert caplog.messages == []
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    assert path.read_text() == "an older one"
+
+
+@needs_ffmpeg
+def test_ffmpeg_that_fails_leaves_no_empty_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object) -> None:
+        raise RecordError("ffmpeg could not finish the video: it has none")
+
+    recorder = VideoRecorder(tmp_path / "run.mp4", 10)
+    recorder.write(paint(0), 0.0)
+    assert recorder._sink is not None
+    recorder._sink.close()
+    next(tmp_path.iterdir()).write_bytes(b"")
+    monkeypatch.setattr(type(recorder._sink), "close", fail)
+    with pytest.raises(RecordError, match=r"run\.mp4 cannot be written: ffmpeg could not finish"):
+        recorder.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["run.jsonl", "run.csv"])
+def test_lines_on_a_full_disk_leave_no_empty_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            return 0
+
+    place = tmp_path / name
+    place.touch()
+    monkeypatch.setattr(Path, "open", lambda *args, **kwargs: Full())
+    with pytest.raises(RecordError, match=rf"{name}: the disk is full; nothing was written"):
+        recorded(place, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "map.png"
+    record.save_picture(paint(1), path)
+    before = path.read_bytes()
+    (tmp_path / "link.png").symlink_to(path)
+    record.save_picture(paint(2), tmp_path / "link.png")
+    assert (tmp_path / "link.png").is_symlink()
+    assert path.read_bytes() != before
+    before = path.read_bytes()
+    monkeypatch.setattr("rtsearch.record.picture.os.fsync", fail)
+    for name in ("map.png", "new.jpg"):
+        with pytest.raises(RecordError, match=rf"{name}: the disk is full; nothing was written"):
+            record.save_picture(paint(3), tmp_path / name)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link.png", "map.png"]
 
 
 @needs_ffmpeg

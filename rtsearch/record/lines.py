@@ -41,7 +41,7 @@ class _Lines:
             # Unbuffered: a line is with the kernel when write() returns, so that a kill cannot take it.
             self._file: IO[bytes] = path.open("wb", buffering=0)
         except OSError as error:
-            raise record_error(path, error) from None
+            raise record_error(path, error, kept=False) from None
 
     def _append(self, text: str) -> None:
         data = text_bytes(text)
@@ -51,7 +51,9 @@ class _Lines:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._file.truncate(self._written_bytes)  # no half line
-            raise record_error(self._path, error) from None
+            if not self._written_bytes and self._path.is_file():
+                self._path.unlink(missing_ok=True)
+            raise record_error(self._path, error, kept=self._written_bytes > 0) from None
         self._written_bytes += len(data)
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import cv2
@@ -25,6 +27,24 @@ def save_picture(picture: U8Array, path: Path) -> None:
         raise RecordError(f"{path}: cannot write pictures of that kind; use .png or .jpg") from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
+        _write(path.resolve(), data.tobytes())
     except OSError as error:
-        raise record_error(path, error) from None
+        raise record_error(path, error, kept=False) from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, where ``path`` is no pipe or device."""
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise

@@ -20,21 +20,22 @@ _log = logging.getLogger(__name__)
 _MIN_FREE_BYTES = 16_000_000  # what it takes to end a video or a table in order
 
 
-def record_error(path: Path, error: OSError) -> RecordError:
-    """The error to raise for a failed write to ``path``."""
-    if error.errno == errno.ENOSPC:
-        return RecordError(f"{path}: the disk is full; what was recorded so far is kept")
+def record_error(path: Path, error: OSError, *, kept: bool) -> RecordError:
+    """The error to raise for a failed write to ``path``; is something of it kept?"""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        left = "what was recorded so far is kept" if kept else "nothing was written; free some space"
+        return RecordError(f"{path}: the disk is full; {left}")
     return RecordError(f"{path} cannot be written: {error.strerror or error}")
 
 
-def require_room(path: Path) -> None:
-    """See that a file can still be finished.
+def require_room(path: Path, *, kept: bool) -> None:
+    """See that a file can still be finished; ``kept`` as for ``record_error``.
 
     Raises:
         RecordError: the disk is nearly full.
     """
     if shutil.disk_usage(path.parent).free < _MIN_FREE_BYTES:
-        raise record_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        raise record_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), kept=kept)
 
 
 class FinishesOnExit(ABC):

@@ -7,6 +7,7 @@ not lose anything records .jsonl beside it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +62,9 @@ class ParquetRecorder(FinishesOnExit):
         try:
             self._partial.touch()
         except OSError as error:
-            raise record_error(path, error) from None
+            raise record_error(path, error, kept=False) from None
+        self._groups = 0
+        self._failed = False
         self._writer: pq.ParquetWriter | None = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
 
     def write(
@@ -94,13 +97,20 @@ class ParquetRecorder(FinishesOnExit):
         except RecordError as error:
             failure = error  # the groups written before are a table all the same
         self._writer = None
+        if self._failed and not self._groups:
+            with contextlib.suppress(OSError):
+                writer.close()
+            self._partial.unlink(missing_ok=True)
+            if failure is not None:
+                raise failure
+            return
         try:
             writer.close()
             with self._partial.open("rb") as written:
                 os.fsync(written.fileno())
             self._partial.replace(self._path)
         except OSError as error:
-            raise record_error(self._path, error) from None
+            raise record_error(self._path, error, kept=False) from None
         if failure is not None:
             raise failure
 
@@ -108,8 +118,11 @@ class ParquetRecorder(FinishesOnExit):
         columns, self._columns = self._columns, {name: [] for name in SCHEMA.names}
         if self._writer is None or not columns["frame"]:
             return
-        require_room(self._path)
+        self._failed = True  # until it is done
+        require_room(self._path, kept=self._groups > 0)
         try:
             self._writer.write_table(pa.table(columns, schema=SCHEMA))
         except OSError as error:
-            raise record_error(self._path, error) from None
+            raise record_error(self._path, error, kept=self._groups > 0) from None
+        self._failed = False
+        self._groups += 1

@@ -65,13 +65,13 @@ class VideoRecorder(FinishesOnExit):
         try:
             self._partial.touch()
         except OSError as error:
-            raise record_error(path, error) from None
+            raise record_error(path, error, kept=False) from None
 
     def write(self, bgr: U8Array, t_s: float) -> None:
         """Append a picture that belongs at ``t_s``, seconds on any clock; back is a new beginning."""
-        sink = self._sink or self._open(bgr)
         if self._written % _CHECK_EVERY == 0:
-            require_room(self._path)
+            require_room(self._path, kept=self._written > 0)
+        sink = self._sink or self._open(bgr)
         self._written += 1
         gaps = self._clock.shortened_s
         at_s = self._clock.at(t_s)
@@ -86,7 +86,7 @@ class VideoRecorder(FinishesOnExit):
             self._partial.unlink(missing_ok=True)
             return
         try:
-            sink.close()
+            self._finish(sink)
             try:
                 self._add_sound()
             finally:  # a second Ctrl-C takes the sound only
@@ -94,7 +94,15 @@ class VideoRecorder(FinishesOnExit):
                     os.fsync(written.fileno())
                 self._partial.replace(self._path)
         except OSError as error:
-            raise record_error(self._path, error) from None
+            raise record_error(self._path, error, kept=True) from None
+
+    def _finish(self, sink: _Sink) -> None:
+        try:
+            sink.close()
+        except RecordError:
+            if self._partial.exists() and not self._partial.stat().st_size:
+                self._partial.unlink()
+            raise
 
     def _open(self, bgr: U8Array) -> _Sink:
         height, width = bgr.shape[:2]
