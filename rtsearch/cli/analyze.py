@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, count_bar, print_json, settings_of, tell
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    Overrides,
+    count_bar,
+    counted,
+    print_json,
+    settings_of,
+    tell,
+)
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
@@ -71,9 +80,9 @@ def analyze_folder(
     library = Library.open(lib)
     rate = report.analysed / report.seconds if report.seconds else 0.0
     tell(
-        f"{report.analysed:,} photos looked at in {report.seconds:.0f} s ({rate:.1f}/s), "
+        f"{counted(report.analysed, 'photo')} looked at in {report.seconds:.0f} s ({rate:.1f}/s), "
         f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: "
-        f"{library.object_count:,} objects in {lib}"
+        f"{counted(library.object_count, 'object')} in {lib}"
     )
     if library.object_count and not report.interrupted:
         open_index(library, settings, tell, remember=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rtsearch.cli.analyze import analyze_folder
-from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, print_json, settings_of, tell
+from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, counted, print_json, settings_of, tell
 from rtsearch.cli.model import pull_model
 from rtsearch.cli.run import Playing, open_library, play_sources
 
@@ -35,7 +35,7 @@ def demo(
     clip = copy_clip(out)
     pull_model(settings.model.name)
     photos, lib = out / "photos", out / "library"
-    tell(f"{gather_photos(photos, clip)} photos from installed packages in {photos}")
+    tell(f"{counted(gather_photos(photos, clip), 'photo')} from installed packages in {photos}")
     analyze_folder(photos, lib, settings)
     with open_library(lib, settings) as (pipeline, index):
         from rtsearch.query import query_photo, sheet
@@ -53,6 +53,6 @@ def demo(
     for name in ("sheet.png", "live.mp4", "live.jsonl", "summary.json"):
         tell(f"  {out / name}")
     tell(
-        f"{report.frames_shown} frames at {report.fps:.1f}/s over {objects:,} objects. "
+        f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s over {counted(objects, 'object')}. "
         "Your own: rtsearch analyze PHOTOS LIB"
     )
