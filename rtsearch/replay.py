@@ -112,6 +112,7 @@ class _Recall:
         self._last_s = -math.inf
         self._jumped = False
         self._refuse_longer(source)
+        self._refuse_other(source)
 
     def __call__(self, frame: Frame) -> Steadied:
         """What is shown of a frame."""
@@ -149,6 +150,16 @@ class _Recall:
             raise RecordError(
                 f"{self._recording.path} goes on until {until_s:.1f} s, {source.name} only until "
                 f"{lasts_s:.1f} s; the record is of another video"
+            )
+
+    def _refuse_other(self, source: Source) -> None:
+        """What the record says of its video must be so; a copy may have another name."""
+        said = self._recording.video
+        here = {"frames": source.frames, "wh": list(source.wh)}
+        if source.frames and any(said.get(key, value) != value for key, value in here.items()):
+            raise RecordError(
+                f"{self._recording.path} is of {said.get('name', 'a video')}, {said.get('frames')} frames of "
+                f"{said.get('wh')} px; {source.name} has {here['frames']} of {here['wh']}"
             )
 
     def _objects(

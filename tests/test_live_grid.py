@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from itertools import pairwise
 from typing import Any
 
 import blobs
+import cv2
 import numpy as np
 import pytest
 from barcode import Moving, Watcher, number_of
@@ -14,6 +17,7 @@ from playing import Watcher as Keeper
 from rtsearch.errors import StageError
 from rtsearch.live import Outputs, play
 from rtsearch.live.grid import Grid, cells
+from rtsearch.records import Frame
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -72,6 +76,29 @@ def test_files_side_by_side_lose_no_frame(blob_index, tmp_path) -> None:
     assert [source.frames_shown for source in report.sources] == [20, 7, 0]
     assert {picture.shape for picture in screen.pictures} == {(480, 640, 3)}
     assert all(source.closed.is_set() for source in sources)
+
+
+def test_files_of_other_rates_keep_step(blob_index, tmp_path) -> None:
+    """One has 25 frames a second, the other 10; the video lasts as long as the longer one."""
+
+    class Slow(Given):
+        def __next__(self) -> Frame:
+            frame = super().__next__()
+            return dataclasses.replace(frame, pts_s=frame.id / 10)
+
+    screen = Keeper()
+    sources = [Given(list(range(25))), Slow(list(range(20)))]
+    outputs = Outputs(screen=screen, video=tmp_path / "o.mp4")
+    play(sources, blobs.BlobPipeline(), blob_index, SETTINGS, outputs)
+    times = [scene.frame.pts_s for scene in screen.scenes]
+    assert len(times) == 45
+    assert all(later >= earlier - 0.05 for earlier, later in pairwise(times))
+    capture = cv2.VideoCapture(str(tmp_path / "o.mp4"))
+    frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    assert frames >= 45
+    capture.set(cv2.CAP_PROP_POS_FRAMES, frames - 1)
+    capture.read()
+    assert capture.get(cv2.CAP_PROP_POS_MSEC) >= 1800
 
 
 @pytest.mark.parametrize(("batch", "callers", "largest"), [(None, 1, 3), (2, 1, 2), (None, 2, 1)])

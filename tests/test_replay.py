@@ -327,6 +327,15 @@ def test_a_record_of_another_video(
         show(opened(other), recorded[0], barcode_index)
 
 
+def test_a_record_says_what_it_is_of(recorded: Any, video: Path, barcode_index: Any, tmp_path: Path) -> None:
+    """Same rate and size, a little longer: only the number of frames tells."""
+    longer = make_video(tmp_path / "longer.avi", list(range(FRAMES + 3)))
+    with Recording(recorded[0]) as recording:
+        assert recording.video == {"name": video.name, "frames": FRAMES, "wh": [*WH], "fps": 50.0}
+    with pytest.raises(RecordError, match=rf"is of {video.name}, {FRAMES} frames"):
+        show(opened(longer), recorded[0], barcode_index)
+
+
 def test_a_record_of_another_library(recorded: Any, video: Path, blob_index: Any) -> None:
     with pytest.raises(RecordError, match="made with another library, or before it was changed"):
         show(opened(video), recorded[0], blob_index)

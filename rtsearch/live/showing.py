@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
+from typing import Any
 
 from rtsearch.live.channel import Channel, Result, Shared
 from rtsearch.live.contract import Outputs
 from rtsearch.live.grid import Grid
 from rtsearch.record import Recorder, VideoRecorder, object_records, open_record, shown_records
-from rtsearch.records import Neighbours, Scene
+from rtsearch.records import Frame, Neighbours, Scene
+from rtsearch.sources import Source
 
 __all__ = ["Showing"]
 
@@ -34,6 +37,7 @@ class Showing(contextlib.ExitStack):
         self._shared = shared
         self._outputs = outputs
         self._grid = Grid(len(channels))
+        self._clock_s = 0.0  # of the recorded video, where several sources share it
         self._video: VideoRecorder | None = None
         self._records: list[Recorder] = []
         if outputs.video is not None:
@@ -42,7 +46,8 @@ class Showing(contextlib.ExitStack):
             self._video = self.enter_context(VideoRecorder(outputs.video, fps, sound))
         with contextlib.ExitStack() as undo:
             undo.push(self)
-            self._records = [self.enter_context(open_record(path)) for path in outputs.records]
+            about = _about(self._leading().source)
+            self._records = [self.enter_context(open_record(path, about)) for path in outputs.records]
             undo.pop_all()
 
     def finish(self, channel: Channel, result: Result) -> None:
@@ -72,13 +77,23 @@ class Showing(contextlib.ExitStack):
         if self._outputs.screen is not None:
             with self._shared.meter.stage("show"):
                 self._outputs.screen.show(scene, picture)
-        if keep and self._video is not None and channel is self._leading():
+        if keep and self._video is not None:
             with self._shared.meter.stage("video"):
-                frame = scene.frame
-                self._video.write(picture, frame.pts_s if frame.pts_s is not None else frame.captured_s)
+                self._video.write(picture, self._time_s(scene.frame))
+
+    def _time_s(self, frame: Frame) -> float:
+        """When a picture is in the recorded video."""
+        at_s = frame.pts_s if frame.pts_s is not None else frame.captured_s
+        if len(self._channels) == 1:
+            return at_s
+        # Several sources have timelines of their own: by the clock they share, or each from its beginning.
+        live = all(channel.source.live for channel in self._channels)
+        at_s = frame.captured_s if live else frame.pts_s or 0.0
+        self._clock_s = max(self._clock_s, at_s)
+        return self._clock_s
 
     def _leading(self) -> Channel:
-        """The first source keeps the time of the recorded video."""
+        """The first source, whose sound the recorded video has."""
         return self._channels[0]
 
     def between(self) -> None:
@@ -103,3 +118,11 @@ class Showing(contextlib.ExitStack):
         scene = channel.better()
         if scene is not None:
             self._put(channel, scene, keep=False)
+
+
+def _about(source: Source) -> dict[str, Any] | None:
+    """What a record says of the file that it is of."""
+    if source.frames is None or source.fps is None or source.slides:
+        return None
+    name = Path(source.name).name
+    return {"name": name, "frames": source.frames, "wh": list(source.wh), "fps": round(source.fps, 3)}

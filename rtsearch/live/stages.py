@@ -25,6 +25,7 @@ from rtsearch.live.easel import Crops
 from rtsearch.live.loader import Loader
 from rtsearch.records import Detections, Frame
 from rtsearch.sight import Sight
+from rtsearch.track import preload
 
 __all__ = ["Found", "Stages"]
 
@@ -72,6 +73,7 @@ class Stages:
 
     def play(self, sight: Sight) -> Ahead[Found]:
         """Start what detects and searches."""
+        preload()  # else the first frames would wait for it, and be dropped
         captured = self._begin()
         seen = self._stage("detect", lambda: self._seen(captured, sight))
         return self._stage("search", lambda: self._found(seen))
@@ -132,20 +134,32 @@ class Stages:
             yield from ([item] for item in captured[0])
             return
         most = 1 if sight.callers > 1 else sight.batch or len(captured)
-        while not all(stage.ended for stage in captured):
-            waiting: list[_Captured] = []
-            idle = True
-            for stage in captured:
-                with contextlib.suppress(queue.Empty):
-                    waiting.append(stage.take(0))
-                    idle = False
-                if len(waiting) == most:
-                    yield waiting
-                    waiting = []
-            if waiting:
-                yield waiting
-            if idle:
+        live = [channel.source.live for channel in self._channels]
+        waiting: dict[int, _Captured] = {}
+        while not self._shared.halt.is_set():
+            for place, stage in enumerate(captured):
+                if place not in waiting:
+                    with contextlib.suppress(queue.Empty):
+                        waiting[place] = stage.take(0)
+            now = [place for place in waiting if live[place]]
+            files = [
+                p for p, stage in enumerate(captured) if not live[p] and (p in waiting or not stage.ended)
+            ]
+            if files and all(place in waiting for place in files):
+                now += self._furthest_behind({place: waiting[place].frame for place in files})
+            for first in range(0, len(now), most):
+                yield [waiting.pop(place) for place in now[first : first + most]]
+            if not now and not waiting and all(stage.ended for stage in captured):
+                return
+            if not now:
                 self._shared.halt.wait(_TURN_S)
+
+    def _furthest_behind(self, frames: dict[int, Frame]) -> list[int]:
+        """Files keep step: those whose frame comes first, or nearly so."""
+        rates = [channel.source.fps for channel in self._channels if channel.source.fps]
+        at_s = {place: frame.pts_s or 0.0 for place, frame in frames.items()}
+        until_s = min(at_s.values()) + 0.5 / max(rates, default=1.0)
+        return sorted((place for place in at_s if at_s[place] <= until_s), key=at_s.__getitem__)
 
     def _found(self, seen: Ahead[_Seen]) -> Generator[Found]:
         own = bool(self._outputs.records)

@@ -8,7 +8,7 @@ composed picture    -> VideoRecorder      .mp4, with the sound of the file that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -61,15 +61,19 @@ class Recorder(Protocol):
     ) -> None: ...
 
 
-def open_record(path: Path) -> Recorder:
+def open_record(path: Path, video: Mapping[str, Any] | None = None) -> Recorder:
     """A recorder of the kind that the name's ending says.
+
+    Args:
+        path: is replaced.
+        video: what the record is of, if it is a file; see ``Recording.video``.
 
     Raises:
         RecordError: there is no such kind, or the file cannot be written.
     """
     kind = path.suffix.lower()
     if kind == ".jsonl":
-        return JsonlRecorder(path)
+        return JsonlRecorder(path, video)
     if kind == ".csv":
         return CsvRecorder(path)
     if kind == ".parquet":

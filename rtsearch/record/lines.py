@@ -8,7 +8,7 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -74,13 +74,22 @@ class JsonlRecorder(_Lines):
 
     ``t_s`` is the presentation time, or for live sources the seconds since the first recorded frame;
     ``shown`` holds the strips of the picture, from which ``replay`` draws it again.
+
+    Args:
+        path: is replaced.
+        video: what the record is of, as its first line says; see ``Recording.video``.
     """
+
+    def __init__(self, path: Path, video: Mapping[str, Any] | None = None) -> None:
+        super().__init__(path)
+        self._first = {} if video is None else {"video": dict(video)}
 
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
         """Append the line of one frame; ``objects`` and ``shown`` as ``record.objects`` makes them."""
-        line = {"frame": frame.id, "t_s": self._times.of(frame), "objects": objects}
+        line = {"frame": frame.id, "t_s": self._times.of(frame), "objects": objects, **self._first}
+        self._first = {}
         if shown is not None:
             line["shown"] = shown
         self._append(json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")

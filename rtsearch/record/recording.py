@@ -37,6 +37,7 @@ class Recording:
         number: (n,) int64, of each line's frame, ascending.
         t_s: (n,) float64, its presentation time.
         straight: lines before the first jump; of these, number and time both tell the frame.
+        video: name, frames, wh (px) and fps of the file it is of; empty where the record does not say.
 
     Raises:
         RecordError: it cannot be read, or is no record.
@@ -62,6 +63,8 @@ class Recording:
         self._by_time = np.argsort(self.t_s, kind="stable")
         self._times_s = self.t_s[self._by_time]
         self.straight = self._until_jump()
+        video = self.line(0).get("video")
+        self.video: dict[str, Any] = video if isinstance(video, dict) else {}
 
     def __len__(self) -> int:
         return len(self.number)
