@@ -157,9 +157,12 @@ class _Recall:
         said = self._recording.video
         here = {"frames": source.frames, "wh": list(source.wh)}
         if source.frames and any(said.get(key, value) != value for key, value in here.items()):
+            told, found = (
+                f"{facts.get('frames')} frames of {'x'.join(map(str, facts.get('wh', ())))} px"
+                for facts in (said, here)
+            )
             raise RecordError(
-                f"{self._recording.path} is of {said.get('name', 'a video')}, {said.get('frames')} frames of "
-                f"{said.get('wh')} px; {source.name} has {here['frames']} of {here['wh']}"
+                f"{self._recording.path} is of {said.get('name', 'a video')}, {told}; {source.name} has {found}"
             )
 
     def _objects(

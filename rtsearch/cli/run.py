@@ -85,7 +85,7 @@ def run(
             "--record",
             metavar="OUT.jsonl|OUT.csv|OUT.parquet",
             help="Save objects and neighbours: one JSON line per frame, one row per neighbour (.csv) or one "
-            "per object (.parquet); may be repeated.",
+            "per object (.parquet); may be repeated. Of one source only.",
         ),
     ] = None,
     clock: Annotated[
