@@ -15,6 +15,7 @@ from rtsearch.library import Library
 COMMANDS = [
     (),
     ("run",),
+    ("replay",),
     ("analyze",),
     ("query",),
     ("library",),
@@ -29,6 +30,11 @@ COMMANDS = [
     ("model", "pull"),
     ("model", "import"),
     ("model", "info"),
+    ("engine",),
+    ("engine", "build"),
+    ("engine", "list"),
+    ("engine", "info"),
+    ("engine", "adopt"),
     ("demo",),
     ("doctor",),
 ]
@@ -48,14 +54,14 @@ def test_help(cli, command):
 
 def test_every_command_is_known_here(cli):
     listed = set()
-    for group in ((), ("library",), ("model",)):
+    for group in ((), ("library",), ("model",), ("engine",)):
         text = cli(*group, "--help").out.partition("Commands")[2]
         listed |= {(*group, name) for name in re.findall(r"^│ (\w+)  ", text, re.MULTILINE)}
     assert {command for command in COMMANDS if command} == listed
 
 
 def test_no_command_shows_the_help(cli):
-    for group in ((), ("library",), ("model",)):
+    for group in ((), ("library",), ("model",), ("engine",)):
         done = cli(*group)
         assert (done.code, done.err) == (2, "")
         assert "Usage: rtsearch" in done.out
