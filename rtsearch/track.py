@@ -10,7 +10,7 @@ stays alive, with its box moved along.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,13 +110,15 @@ class Strips:
 
     def __init__(self) -> None:
         self._taken: dict[int, int] = {}  # track: strip
+        self._missed: dict[int, int] = {}  # held track: frames
 
-    def place(self, tracks: Iterable[int], visible: int) -> list[int]:
+    def place(self, tracks: Iterable[int], visible: int, held: Collection[int] = ()) -> list[int]:
         """The strip of each track; tracks that are not named any more give theirs back.
 
         Args:
             tracks: numbers, the most important first.
             visible: strips that fit into the picture.
+            held: those of the tracks that the frame misses; they make way for what would be out of sight.
         """
         alive = list(tracks)
         self._taken = {track: self._taken[track] for track in alive if track in self._taken}
@@ -126,7 +128,17 @@ class Strips:
             free = self._first_free()
             if track not in self._taken or free < visible:
                 self._taken[track] = free
+        self._missed = {track: self._missed.get(track, 0) + 1 for track in held}
+        self._bring_up([track for track in alive if track not in self._missed], visible)
         return [self._taken[track] for track in alive]
+
+    def _bring_up(self, seen: list[int], visible: int) -> None:
+        """What is seen takes the strips in sight of what is missed, the longest missed first."""
+        below = [track for track in seen if self._taken[track] >= visible]
+        above = [track for track in self._missed if self._taken[track] < visible]
+        above.sort(key=self._missed.__getitem__, reverse=True)
+        for up, down in zip(below, above, strict=False):
+            self._taken[up], self._taken[down] = self._taken[down], self._taken[up]
 
     def _first_free(self) -> int:
         taken = set(self._taken.values())

@@ -100,3 +100,27 @@ def test_strips_never_jump_while_they_are_seen(frames: list[list[int]], visible:
         hidden = [strip for strip in now.values() if strip >= visible]
         assert not hidden or len(now) - len(hidden) == visible  # none is hidden while there is room
         before = now
+
+
+def test_what_is_seen_takes_the_strip_of_what_was_missed_longest() -> None:
+    strips = Strips()
+    assert strips.place([1, 2, 3], 3) == [0, 1, 2]
+    assert strips.place([1, 3, 2], 3, [2]) == [0, 2, 1]
+    assert strips.place([1, 3, 2], 3, [3, 2]) == [0, 2, 1]  # missed, but none needs their strips
+    assert strips.place([1, 4, 3, 2], 3, [3, 2]) == [0, 1, 2, 3]
+    assert strips.place([1, 4, 5, 3, 2], 3, [3, 2]) == [0, 1, 2, 4, 3]
+    assert strips.place([1, 4, 5, 2], 3) == [0, 1, 2, 3]  # seen again: nobody in sight makes way
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 12), unique=True), st.integers(0, 5)), max_size=30),
+    st.integers(1, 6),
+)
+def test_nothing_seen_is_below_while_something_missed_is_above(
+    frames: list[tuple[list[int], int]], visible: int
+) -> None:
+    strips = Strips()
+    for tracks, seen in frames:
+        placed = strips.place(tracks, visible, tracks[seen:])
+        assert len(set(placed)) == len(tracks)
+        assert max(placed[:seen], default=-1) < visible or min(placed[seen:], default=visible) >= visible
