@@ -178,3 +178,27 @@ def test_the_number_of_results_may_change() -> None:
     for t, k in enumerate([5, 9, 30, 5]):
         seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), index.vectors[:1]), k, 6)
         assert set(seen.neighbours.row[0]) == set(index.near(index.vectors[:1], k).row[0])
+
+
+def test_after_a_cut_nothing_is_left_of_the_scene_before() -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    for t in range(10):
+        before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), K, 6)
+    point = index.vectors[:1] + np.float32(0.05)
+    seen = steady.update(Frame(10, 0.0, None, BLACK + np.uint8(200)), at(found(1), point), K, 6)
+    assert not seen.held
+    assert seen.strips == (0,)
+    assert seen.detections.track[0] not in before.detections.track
+    assert seen.neighbours.row.tolist() == index.near(point, K).row.tolist()
+
+
+def test_what_is_seen_has_a_strip_before_what_is_missed() -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    for t in range(10):
+        steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), K, 2)
+    elsewhere = at(found(1, 700), index.vectors[2:3])
+    seen = steady.update(Frame(10, 0.0, None, BLACK), elsewhere, K, 2)
+    assert len(seen.held) == 2
+    assert seen.strips[0] < 2

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from rtsearch.config import SearchSettings
+from rtsearch.live.cut import Cuts
 from rtsearch.live.near import CANDIDATES, Shown
 from rtsearch.records import Detections, F32Array, Frame, I32Array, I64Array, Neighbours
 from rtsearch.track import Strips, Tracker
@@ -82,17 +83,18 @@ class Steady:
         self._strips = Strips()
         self._objects: dict[int, _Object] = {}
         self._picture = ""
+        self._cuts = Cuts()
 
     def update(self, frame: Frame, found: Detections, results: int, visible: int) -> Steadied:
         """Take in the next frame.
 
         Args:
-            frame: a name other than the last one's begins anew: photos have nothing to do with each other.
+            frame: a name other than the last one's begins anew, and so does a cut.
             found: n objects; their vectors say where they lie in the searched space.
             results: neighbours wanted for each.
             visible: strips that fit into the picture.
         """
-        if frame.name != self._picture:
+        if self._cuts.comes(frame.bgr) or frame.name != self._picture:
             self._picture = frame.name
             self.begin_anew()
         tracks = self._tracker.update(found.xyxy, found.label < 0)
@@ -106,7 +108,7 @@ class Steady:
         return Steadied(
             detections=shown,
             neighbours=_table(near, results),
-            strips=tuple(self._strips.place(alive, visible)),
+            strips=tuple(self._strips.place(alive, visible, alive[len(found) :])),
             held=frozenset(range(len(found), len(shown))),
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
         )
