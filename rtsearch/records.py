@@ -119,6 +119,7 @@ class Scene:
         notes: short lines about the run, shown beside the frame.
         strips: the strip of each object, counted from the top; as the objects come unless said otherwise.
         held: places of objects that are missed in this frame, but whose strip stays for a moment.
+        faint: those of them that have been missed for long; their labels are drawn faint.
     """
 
     frame: Frame
@@ -130,6 +131,7 @@ class Scene:
     notes: tuple[str, ...] = ()
     strips: tuple[int, ...] = ()
     held: frozenset[int] = frozenset()
+    faint: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         n = len(self.detections)

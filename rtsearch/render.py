@@ -47,6 +47,7 @@ _GAP_PX = 2
 _LABEL_PX = 108
 _INK: Colour = (232, 232, 232)
 _FAINT: Colour = (150, 150, 150)
+_FAINTER: Colour = (96, 96, 96)
 _DARK: Colour = (16, 16, 16)
 
 
@@ -126,7 +127,9 @@ class Painter:
             if strip < len(layout.strip_tops):
                 sure = scene.detections.label[i] >= 0  # a whole image was not found, it is simply there
                 score = f"{scene.detections.score[i]:.0%}" if sure else ""
-                wanted[strip] = _Strip((scene.names[i], score, colour_of(strip)), scene.thumbs[i])
+                wanted[strip] = _Strip(
+                    (scene.names[i], score, colour_of(strip), i in scene.faint), scene.thumbs[i]
+                )
         for strip in self._strips.keys() - wanted.keys():
             top = layout.header_height + _GAP_PX + strip * (layout.strip_height + _GAP_PX)
             self._picture[top : top + layout.strip_height] = _GROUND
@@ -134,7 +137,7 @@ class Painter:
             cell = self._picture[layout.strip_tops[strip] :][: layout.strip_height]
             old = self._strips.get(strip)
             if old is None or old.label != want.label:
-                cell[:, :_LABEL_PX] = _label(*want.label, layout.strip_height)
+                cell[:, :_LABEL_PX] = _label(want.label, layout.strip_height)
             if old is None or not _same(old.thumbs, want.thumbs):
                 _thumbs(cell[:, _LABEL_PX + _GAP_PX :], want.thumbs, want.label[2])
         self._strips = wanted
@@ -143,8 +146,12 @@ class Painter:
 _Rectangle: TypeAlias = tuple[int, int, int, int]
 
 
+_Label: TypeAlias = tuple[str, str, Colour, bool]
+"""Name, score, colour, and whether it is faint."""
+
+
 class _Strip(NamedTuple):
-    label: tuple[str, str, Colour]
+    label: _Label
     thumbs: tuple[U8Array | None, ...]
 
 
@@ -230,12 +237,13 @@ def _notes(panel: U8Array, notes: tuple[str, ...]) -> None:
 
 
 @lru_cache(maxsize=256)
-def _label(name: str, score: str, colour: Colour, height: int) -> U8Array:
+def _label(label: _Label, height: int) -> U8Array:
+    name, score, colour, faint = label
     cell = np.full((height, _LABEL_PX, 3), _GROUND + 12, np.uint8)
     cell[:, :6] = colour
     middle = height // 2
-    draw_text(cell, fit_text(name, 14, _LABEL_PX - 18), (14, middle - 18), 14, _INK)
-    draw_text(cell, score, (14, middle + 1), 12, _FAINT)
+    draw_text(cell, fit_text(name, 14, _LABEL_PX - 18), (14, middle - 18), 14, _FAINTER if faint else _INK)
+    draw_text(cell, score, (14, middle + 1), 12, _FAINTER if faint else _FAINT)
     return cell
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -248,3 +250,13 @@ def test_notes_that_do_not_fit_are_left_out(frame_wh, count):
     picture = compose(scene(notes=["a long line of text " * 9] * count, frame_wh=frame_wh), WINDOW, HEADER)
     assert (picture[200:] == GROUND).all()
     assert (picture[:200, :300] == FRAME).all()
+
+
+def test_what_is_missed_for_long_has_a_faint_label() -> None:
+    plain = scene(boxes_for(2))
+    one = compose(dataclasses.replace(plain, held=frozenset({1})), WINDOW, HEADER)
+    two = compose(dataclasses.replace(plain, held=frozenset({1}), faint=frozenset({1})), WINDOW, HEADER)
+    first, second = (slice(top, top + THUMB) for top in lay_out(WINDOW, HEADER, THUMB, 2).strip_tops)
+    np.testing.assert_array_equal(one[first], two[first])
+    assert two[second, 6:108].max() < 120 < one[second, 6:108].max()
+    np.testing.assert_array_equal(one[second, :6], two[second, :6])

@@ -20,6 +20,7 @@ __all__ = ["Crops", "Easel", "moved", "visible_strips"]
 Crops = tuple[tuple[U8Array | None, ...], ...]
 
 _NOTES_S = 0.5  # figures that change with every frame cannot be read
+_FAINT_AFTER = 5  # frames; most misses are shorter, and a label that flickers draws the eye
 _MANY = 1000
 
 
@@ -31,6 +32,7 @@ class Easel:
         cache: crops that are there, or come later.
         show: the layout as it is now.
         notes: lines about the run.
+        paused: are single pictures looked at? Then the notes are those of each.
     """
 
     def __init__(
@@ -39,11 +41,14 @@ class Easel:
         cache: ThumbCache,
         show: Callable[[], ShowSettings],
         notes: Callable[[], tuple[str, ...]],
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self._names = class_names
         self._cache = cache
         self._show = show
         self._describe = notes
+        self._paused = paused
+        self._held_since: dict[int, int] = {}  # track: first frame that missed it
         self._painter = Painter()
         self._notes: tuple[str, ...] = ()
         self._notes_s = -_NOTES_S
@@ -70,6 +75,7 @@ class Easel:
             thumbs=self._cached(objects, height) if crops is None else crops,
             strips=objects.strips,
             held=objects.held,
+            faint=self._faint(frame.id, objects),
         )
 
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
@@ -102,6 +108,12 @@ class Easel:
         )
         return replace(scene, thumbs=crops) if came else None
 
+    def _faint(self, frame: int, objects: Steadied) -> frozenset[int]:
+        """Places of what is held for so long that it must not look as if it were in sight."""
+        track = {i: int(objects.detections.track[i]) for i in objects.held}
+        self._held_since = {t: self._held_since.get(t, frame) for t in track.values()}
+        return frozenset(i for i, t in track.items() if frame - self._held_since[t] >= _FAINT_AFTER)
+
     def _cached(self, objects: Steadied, height_px: int) -> Crops:
         return tuple(
             tuple(self._cache.peek(row, height_px) for row in rows if row >= 0)
@@ -110,7 +122,7 @@ class Easel:
 
     def _fresh_notes(self) -> tuple[str, ...]:
         now_s = time.monotonic()
-        if now_s - self._notes_s >= _NOTES_S:
+        if self._paused() or now_s - self._notes_s >= _NOTES_S:
             self._notes, self._notes_s = self._describe(), now_s
         return self._notes
 
