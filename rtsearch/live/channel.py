@@ -88,7 +88,9 @@ class Channel:
         self._shared = shared
         self._controls = shared.controls
         self._steady = Steady(shared.index, shared.search)
-        self._easel = Easel(shared.class_names, shared.cache, self.show_settings, self._describe_run)
+        self._easel = Easel(
+            shared.class_names, shared.cache, self.show_settings, self._describe_run, self._is_paused
+        )
         self._cell: tuple[ShowSettings, ShowSettings] | None = None
         self._newest: Frame | None = None
         self._drawn_id = -1
@@ -105,6 +107,11 @@ class Channel:
         self._frames_in = self._dropped = self._objects = self._moved = 0
         self.neighbours = self.shown = 0
         self._controls.frame_s = 1 / (source.fps or _DEFAULT_FPS)
+        self._length_s = (
+            None if source.slides or not (source.frames and source.fps) else source.frames / source.fps
+        )
+        if shared.channels == 1:  # several go to the same place, and may end at different ones
+            self._controls.length_s = self._length_s
 
     # The capture thread -----------------------------------------------------------------------------------
 
@@ -112,8 +119,8 @@ class Channel:
         """The frames, in pauses only those that are asked for."""
         last: int | None = None
         while True:
-            self._stand_still()
-            self._seek()
+            if self._stand_still() | self._seek():
+                last = None  # what was left out then was not missed
             self.source.loop = self._controls.loop
             with self._shared.meter.stage("capture"):
                 frame = next(self.source, None)
@@ -126,27 +133,32 @@ class Channel:
             self._newest = frame
             yield frame
 
-    def _stand_still(self) -> None:
+    def _stand_still(self) -> bool:
         """A file that is played by the wall clock stands still in a pause; a camera goes on."""
         if not (self._controls.paused and self.source.paced):
-            return
+            return False
         while self._controls.paused and not self._shared.halt.wait(_POLL_S):
             settled = self._newest is None or self._finished_id >= self._newest.id
             if self.step_is_due and (settled or self._controls.seeks > self._seeks):
                 break
         self.source.resume()
+        return True
 
-    def _seek(self) -> None:
+    def _seek(self) -> bool:
         seeks = self._controls.seeks
-        if seeks > self._seeks:
-            self.source.seek(self._controls.target_s)
-            self._floor = 0 if self._newest is None else self._newest.id + 1
-            self._jumped = True
-            self._steps = max(self._steps, self._controls.superseded)
-            self._seeks = seeks
+        if seeks == self._seeks:
+            return False
+        self.source.seek(self._controls.target_s)
+        self._floor = 0 if self._newest is None else self._newest.id + 1
+        self._jumped = True
+        self._steps = max(self._steps, self._controls.superseded)
+        self._seeks = seeks
+        return True
 
     def drop(self, frames: int = 1) -> None:
-        """Count frames that got lost on the way."""
+        """Count frames that got lost on the way, but for those that make way for another place."""
+        if self._jumped:
+            return
         with self._counting:
             self._dropped += frames
 
@@ -265,12 +277,15 @@ class Channel:
         """Objects that neighbours were wanted for, and those that needed a search."""
         return self._steady.asked, self._steady.searched
 
+    def _is_paused(self) -> bool:
+        return self._controls.paused
+
     def _describe_run(self) -> tuple[str, ...]:
         library, meter = self._shared.index.library, self._shared.meter
         notes = [Path(self.source.name).name or self.source.name]
         at_s = None if self.result is None else self.result.frame.pts_s
-        if at_s is not None and self.source.frames and self.source.fps and not self.source.slides:
-            notes[0] += f"    {_clock(at_s)} of {_clock(self.source.frames / self.source.fps)}"
+        if at_s is not None and self._length_s is not None:
+            notes[0] += f"    {_clock(at_s)} of {_clock(self._length_s)}"
         if self.place == 0:
             notes.append(f"{len(self._shared.index):,} objects from {library.photo_count:,} photos")
             if (fps := meter.fps()) > 0:

@@ -24,6 +24,7 @@ class Controls:
         loop: video files begin again at their end.
         position_s: presentation time of the picture shown last.
         frame_s: time from one picture to the next.
+        length_s: of the source, or None where it has no end.
         target_s: presentation time that was last gone to.
         steps, seeks: how often the user has asked for the next picture, and for another place.
         superseded: steps that came before the last other place, and are not to be shown any more.
@@ -35,6 +36,7 @@ class Controls:
     loop: bool = False
     position_s: float = 0.0
     frame_s: float = 0.04
+    length_s: float | None = None
     target_s: float = 0.0
     steps: int = 0
     seeks: int = 0
@@ -54,6 +56,8 @@ class Controls:
 
     def seek(self, seconds: float) -> None:
         """Go on at a presentation time; in a pause, show the picture there."""
+        if self.length_s is not None:
+            seconds = min(seconds, self.length_s - 1.5 * self.frame_s)  # the last picture comes after
         self.target_s = self.position_s = max(0.0, seconds)
         self.superseded = self.steps
         self.steps += self.paused

@@ -1,0 +1,64 @@
+"""Where the user can go, and what the picture says there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtsearch.config import Settings
+from rtsearch.live import Controls
+from rtsearch.live.easel import Easel
+from rtsearch.live.steady import Steadied
+from rtsearch.records import Detections, Frame, Neighbours
+
+
+@pytest.mark.parametrize(
+    ("length_s", "to_s", "goes_s"),
+    [(None, 15, 15), (None, -1, 0), (9, 3, 3), (9, 15, 8.94), (9, -3, 0), (0.04, 5, 0)],
+)
+def test_nobody_goes_beyond_the_end(length_s: float | None, to_s: float, goes_s: float) -> None:
+    settings = Settings()
+    controls = Controls(settings.detect, settings.show, length_s=length_s)
+    controls.seek(to_s)
+    assert (controls.target_s, controls.position_s) == pytest.approx((goes_s, goes_s))
+
+
+def easel(notes: Any = tuple, paused: Any = lambda: False) -> Easel:
+    cache: Any = SimpleNamespace(peek=lambda row, height: None)
+    return Easel(("cup",), cache, lambda: Settings().show, notes, paused)
+
+
+def cup(*, held: bool) -> Steadied:
+    found = Detections(
+        np.array([[2, 2, 20, 20]], np.float32),
+        np.ones(1, np.float32),
+        np.zeros(1, np.int32),
+        np.zeros((1, 0), np.float32),
+        np.array([7]),
+    )
+    none = Neighbours(np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32))
+    return Steadied(found, none, (0,), frozenset({0} if held else ()), np.zeros((1, 4), np.float32))
+
+
+FRAME = Frame(0, 0.0, 0.0, np.zeros((30, 40, 3), np.uint8))
+
+
+def test_in_a_pause_the_notes_are_those_of_the_picture() -> None:
+    told, paused = iter(range(100)), False
+    draws = easel(lambda: (str(next(told)),), lambda: paused)
+    scene = draws.scene(FRAME, cup(held=False), None)
+    assert [draws.draw(scene)[0].notes for _ in range(3)] == [("0",)] * 3
+    paused = True
+    assert [draws.draw(scene)[0].notes for _ in range(3)] == [("1",), ("2",), ("3",)]
+
+
+def test_a_strip_is_faint_once_its_object_was_missed_for_five_frames() -> None:
+    draws = easel()
+    faint = [
+        bool(draws.scene(replace(FRAME, id=t), cup(held=t not in (0, 3)), None).faint) for t in range(12)
+    ]
+    assert faint == [False] * 9 + [True] * 3
