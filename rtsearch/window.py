@@ -116,6 +116,8 @@ class Window:
             return False  # looked at before anything is drawn: imshow would open it again
         if self._picture is not None:
             self._follow_size()
+        if self._message and time.monotonic() >= self._message_until_s:
+            self._message, self._redraw = "", True
         if self._redraw and self._picture is not None:
             self._paint()
         return key < 0 or self._on_key(key & 0xFFFF)
@@ -202,10 +204,10 @@ class Window:
             draw_sliders(picture, self._panel_xy(), self._values())
         if self._show_help:
             _draw_help(picture)
-        if self._controls.paused:
-            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s")
-        elif time.monotonic() < self._message_until_s:
+        if self._message:
             _draw_banner(picture, self._message)
+        elif self._controls.paused:
+            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s")
         cv2.imshow(self._title, picture)
         self._redraw = False
 

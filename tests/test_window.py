@@ -364,6 +364,48 @@ print("well")
 """
 
 
+TOLD_IN_A_PAUSE = """
+import time
+from pathlib import Path
+import cv2
+import numpy as np
+from rtsearch import window as module
+from rtsearch.config import Settings
+from rtsearch.live import Controls
+
+said = []
+module._draw_banner = lambda picture, text: said.append(text)
+settings = Settings()
+controls = Controls(settings.detect, settings.show, paused=True, length_s=9)
+window = module.Window("told", controls, Path.cwd())
+window.show(None, np.zeros((720, 1280, 3), np.uint8))
+for key in (ord("l"), 0xFF53, 0xFF53, 0xFF53):
+    window._on_key(key)
+    window.pump()
+deadline_s = time.monotonic() + 20
+while not said[-1].startswith("paused") and time.monotonic() < deadline_s:
+    window.pump()
+    time.sleep(0.02)
+window.close()
+print(said)
+"""
+
+
+@pytest.mark.window
+def test_what_is_told_in_a_pause_comes_first_and_then_goes(screen, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD_IN_A_PAUSE],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        cwd=tmp_path,
+        env=screen.environment,
+    )
+    said = ["paused    0.00 s", "loop", "to 5 s", "to 9 s", "to 9 s", "paused    8.94 s"]
+    assert (done.returncode, done.stdout) == (0, f"{said}\n"), done.stderr
+
+
 @pytest.mark.window
 def test_a_window_that_the_user_closes(screen):
     done = subprocess.run(
