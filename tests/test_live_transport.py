@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import blobs
 import cv2
 import pytest
 from barcode import WH, number_of, picture
+from playing import Given
 
 from rtsearch.config import LiveSettings, load_settings
 from rtsearch.index import SearchIndex
 from rtsearch.live import Controls, LiveReport, Outputs, play
-from rtsearch.records import Scene, U8Array
+from rtsearch.records import Frame, Scene, U8Array
 from rtsearch.sources import Paced, Source, open_source
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -126,6 +128,35 @@ def test_another_place_while_it_plays(clip: Path, barcode_index: SearchIndex, cl
     assert user.numbers[jump + 1] in ((30,) if clock == "every" else range(30, 34))
     assert user.numbers[-1] == FRAMES - 1
     assert user.numbers == sorted(user.numbers)
+
+
+class Leaping(Given):
+    """Each jump leaves out a hundred numbers."""
+
+    def __init__(self) -> None:
+        super().__init__([*range(40)], every_s=0.02)
+        self.jumps = 0
+
+    def __next__(self) -> Frame:
+        frame = super().__next__()
+        return replace(frame, id=frame.id + 100 * self.jumps, bgr=picture(frame.id))
+
+    def seek(self, seconds: float) -> bool:
+        self.jumps += 1
+        return True
+
+
+def test_frames_that_a_jump_leaves_out_are_not_dropped(barcode_index: SearchIndex) -> None:
+    source = Leaping()
+    _, report = run(source, barcode_index, lambda c: c.seek(1), lambda c: c.seek(0))
+    assert source.jumps >= 1
+    assert report.dropped == 0
+
+
+def test_other_frames_that_are_left_out_are_dropped(barcode_index: SearchIndex) -> None:
+    source = Leaping()
+    _, report = run(source, barcode_index, lambda _: source.seek(1))  # it leaps, and nobody asked for that
+    assert report.dropped == 100
 
 
 def test_going_back_begins_new_tracks(clip: Path, barcode_index: SearchIndex) -> None:
