@@ -155,14 +155,12 @@ class _Recall:
     def _refuse_other(self, source: Source) -> None:
         """What the record says of its video must be so; a copy may have another name."""
         said = self._recording.video
-        here = {"frames": source.frames, "wh": list(source.wh)}
-        if source.frames and any(said.get(key, value) != value for key, value in here.items()):
-            told, found = (
-                f"{facts.get('frames')} frames of {'x'.join(map(str, facts.get('wh', ())))} px"
-                for facts in (said, here)
-            )
+        width, height = source.wh
+        same = said.get("frames") == source.frames and said.get("wh") == [width, height]
+        if said and source.frames and not same:
             raise RecordError(
-                f"{self._recording.path} is of {said.get('name', 'a video')}, {told}; {source.name} has {found}"
+                f"{self._recording.path} is of {said.get('name')}, {said.get('frames')} frames; "
+                f"{source.name} has {source.frames}, of {width}x{height} px"
             )
 
     def _objects(

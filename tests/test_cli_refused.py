@@ -252,7 +252,7 @@ def test_a_source_is_not_written_over(cli, library, clip, tmp_path):
     before = copy.read_bytes()
     for option in ("--out", "--record"):
         complaint = cli("run", library, "--headless", "--source", copy, option, copy).complaint
-        assert "is the source" in complaint
+        assert "is read by this command" in complaint
         assert copy.read_bytes() == before
 
 

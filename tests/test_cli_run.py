@@ -74,6 +74,7 @@ def test_run(cli, library, short_clip):
     for times in [*report["stage_ms"].values(), report["latency_ms"]]:
         assert {"p50", "p99"} <= times.keys()
     written = [json.loads(line) for line in Path("o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert written[0].pop("video")["frames"] == 12
     assert [list(line) for line in written] == [["frame", "t_s", "objects", "shown"]] * 12
     assert [line["frame"] for line in written] == list(range(12))
     objects = [item for line in written for item in line["objects"]]
@@ -87,7 +88,7 @@ def test_run(cli, library, short_clip):
 def test_run_tells_its_figures(cli, library, short_clip):
     done = cli("run", library, "--source", short_clip, "--headless")
     assert (done.code, done.out) == (0, "")
-    assert re.search(r"12 frames at [\d.]+/s, 0 dropped, \d+ objects", done.err)
+    assert re.search(r"12 frames at [\d.]+/s, 0 dropped, \d+ objects?, \d+ neighbours", done.err)
 
 
 def test_run_at_the_clips_own_speed(cli, library, short_clip):

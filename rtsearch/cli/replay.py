@@ -15,6 +15,8 @@ from rtsearch.cli.common import (
     LibraryFolder,
     Overrides,
     count_bar,
+    counted,
+    keep_apart,
     print_json,
     settings_of,
     tell,
@@ -51,16 +53,14 @@ def replay(
     rtsearch replay clip.mp4 seen.jsonl pictures.lib --out again.mp4
     """
     settings = settings_of(config, override, lib)
-    for path in (video, record):
-        if out is not None and out.exists() and path.exists() and out.samefile(path):
-            raise typer.BadParameter(f"{path} is played; choose another name for what is written")
+    keep_apart(out, video, record, library=lib)
     report = _show(video, record, lib, settings, out=out, headless=headless)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
         tell(
-            f"{report.frames_shown:,} frames at {report.fps:.1f}/s, {report.dropped:,} dropped, "
-            f"{report.bare:,} that were not recorded, {report.objects:,} objects"
+            f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s, {report.dropped:,} dropped, "
+            f"{report.bare:,} that were not recorded, {counted(report.objects, 'object')}"
         )
 
 

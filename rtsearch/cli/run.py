@@ -19,6 +19,8 @@ from rtsearch.cli.common import (
     LibraryFolder,
     Overrides,
     count_bar,
+    counted,
+    keep_apart,
     print_json,
     settings_of,
     tell,
@@ -146,7 +148,7 @@ def play_sources(lib: Path, specs: Sequence[str], settings: Settings, playing: P
     controls = Controls(settings.detect, settings.show, loop=playing.loop)
     opened_library = open_library(lib, settings, playing.photos, sources=len(specs))
     with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
-        _keep_apart(specs, playing)
+        _keep_apart(lib, specs, playing)
         opened = [_open(spec, index, settings, stack) for spec in specs]
         problem = no_window(playing.headless)
         if any(source.slides for source in opened):  # there is time to see them as the library saw its photos
@@ -235,7 +237,7 @@ def no_window(headless: bool) -> str:
     return problem
 
 
-def _keep_apart(specs: Sequence[str], playing: Playing) -> None:
+def _keep_apart(lib: Path, specs: Sequence[str], playing: Playing) -> None:
     """A file that is played is not written over, nor one that is written twice."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
@@ -243,8 +245,7 @@ def _keep_apart(specs: Sequence[str], playing: Playing) -> None:
     for path in written:
         if written.count(path) > 1:
             raise typer.BadParameter(f"{path} is to be written twice; choose another name")
-        if any(path.exists() and Path(spec).exists() and path.samefile(spec) for spec in specs):
-            raise typer.BadParameter(f"{path} is the source; choose another name for what is written")
+        keep_apart(path, *(Path(spec) for spec in specs), library=lib)
 
 
 @contextlib.contextmanager
@@ -262,7 +263,7 @@ def _tell_report(report: LiveReport) -> None:
     stages = "  ".join(f"{name} {ms['p50']:.1f}" for name, ms in report.stage_ms.items())
     latency = report.latency_ms
     tell(
-        f"{report.frames_shown:,} frames at {report.fps:.1f}/s, {report.dropped:,} dropped, "
-        f"{report.objects:,} objects, {report.neighbours:,} neighbours; latency {latency['p50']:.0f} ms "
-        f"(p99 {latency['p99']:.0f}); median ms per frame: {stages}"
+        f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s, {report.dropped:,} dropped, "
+        f"{counted(report.objects, 'object')}, {counted(report.neighbours, 'neighbour')}; "
+        f"latency {latency['p50']:.0f} ms (p99 {latency['p99']:.0f}); median ms per frame: {stages}"
     )
