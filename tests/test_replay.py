@@ -401,7 +401,8 @@ def test_replay_that_cannot_be(cli: Any, library: Path, clip: Path, tmp_path: Pa
     assert "none.jsonl cannot be read" in cli("replay", "clip.avi", "none.jsonl", library).complaint
     assert "none.lib" in cli("replay", "clip.avi", "o.jsonl", "none.lib").complaint
     assert (
-        "clip.avi is read by this command" in cli("replay", "clip.avi", "o.jsonl", library, "--out", "clip.avi").complaint
+        "clip.avi is read by this command"
+        in cli("replay", "clip.avi", "o.jsonl", library, "--out", "clip.avi").complaint
     )
     assert "written as .mp4" in cli("replay", "clip.avi", "o.jsonl", library, "--out", "x.avi").complaint
     done = cli("replay", "clip.avi", "o.jsonl", library)
