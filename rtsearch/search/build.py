@@ -28,7 +28,7 @@ _PASSES = 2  # Lloyd passes over the points; none doubles the search time, a thi
 _NEAR = 64  # leaves that a point may move to
 _NEAR_GROUPS = 16
 _SAMPLE = 20_000  # points from which directions and code width are estimated
-_FEW_LEAVES = 4096  # so few are scored as fast as the groups to be left out are found
+_FEW_LEAVES = 1024  # so few are scored as fast as the groups to be left out are found
 _PARTS = 16  # shares of work handed to the threads
 _TOP_DEPTH = 3  # levels split before the threads take over
 
