@@ -60,48 +60,60 @@ class Accelerator:
         """Give the device back, where no sight was made with it."""
         self.device.close()
 
-    def ready(self, order: Order, folder: Path) -> bool:
-        """Is the engine of an order there?"""
+    def find(self, order: Order, folder: Path) -> Path | None:
+        """The engine of an order, if it is there."""
         from rtsearch.engines import find_engine
 
-        return find_engine(order, folder, self.flavour, self.gpu) is not None
+        return find_engine(order, folder, self.flavour, self.gpu)
 
-    def sight(self, order: Order, folder: Path, spec: ModelSpec, settings: Settings) -> Sight:
-        """Its sight, with an engine that is built now if there is none.
+    def build(self, order: Order, folder: Path) -> Path:
+        """Build the engine of an order.
 
         Raises:
-            EngineError: the engine cannot be built, or not be run.
-            RunnerError: the GPU failed.
+            EngineError: it cannot be built.
         """
-        from rtsearch.engines import build_engine, find_engine
+        from rtsearch.engines import build_engine
 
-        path = find_engine(order, folder, self.flavour, self.gpu)
-        if path is None:
-            path = build_engine(order, folder, self.flavour, self.gpu)
-        return self._open(path, spec, settings)
+        return build_engine(order, folder, self.flavour, self.gpu)
 
     def later(
         self, order: Order, folder: Path, spec: ModelSpec, settings: Settings, stop: threading.Event
     ) -> Sight | None:
-        """The same, built in another process meanwhile; None when ``stop`` was set before it was done."""
-        from rtsearch.engines import find_engine, start_build
+        """A sight whose engine is built in another process; None when ``stop`` was set before it was done.
 
-        path = find_engine(order, folder, self.flavour, self.gpu)
-        if path is None:
-            build = start_build(order, self.flavour.name)
-            try:
-                while build.running and not stop.wait(_POLL_S):
-                    build.poll()
-                path = build.poll()
-            finally:
-                build.cancel()
-            if path is None:
-                if stop.is_set():
-                    return None
-                raise EngineError(build.error)
-        return self._open(path, spec, settings)
+        Without a sight the device is given back.
+        """
+        try:
+            path = self.find(order, folder) or self._built_elsewhere(order, stop)
+            sight = None if path is None else self.open(path, spec, settings)
+        except BaseException:
+            self.close()
+            raise
+        if sight is None:
+            self.close()
+        return sight
 
-    def _open(self, path: Path, spec: ModelSpec, settings: Settings) -> Sight:
+    def _built_elsewhere(self, order: Order, stop: threading.Event) -> Path | None:
+        from rtsearch.engines import start_build
+
+        build = start_build(order, self.flavour.name)
+        try:
+            while build.running and not stop.wait(_POLL_S):
+                build.poll()
+            path = build.poll()
+        finally:
+            build.cancel()
+        if path is None and not stop.is_set():
+            raise EngineError(build.error)
+        return path
+
+    def open(self, path: Path, spec: ModelSpec, settings: Settings) -> Sight:
+        """The sight of an engine.
+
+        Raises:
+            EngineError: it may not be run.
+            RunnerError: the GPU failed.
+        """
         import numpy as np
 
         from rtsearch.gpu import GpuSight

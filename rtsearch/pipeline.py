@@ -164,14 +164,15 @@ def _on_gpu(
             lambda stop: accelerator.later(order, folder, spec, settings, stop),
             accelerator.name,
         )
-    ready = accelerator.ready(order, folder)
-    if engine == "there" and not ready:
+    path = accelerator.find(order, folder)
+    if engine == "there" and path is None:
         accelerator.close()
         return pipeline.sight
-    if not ready:
+    if path is None:
         tell(f"building an engine for {accelerator.device.name}; this takes seconds to minutes, once")
     try:
-        return Handover(pipeline.sight, accelerator.sight(order, folder, spec, settings), accelerator.name)
+        path = path or accelerator.build(order, folder)
+        return Handover(pipeline.sight, accelerator.open(path, spec, settings), accelerator.name)
     except RtsearchError as error:
         accelerator.close()
         if settings.gpu.engine != "auto":

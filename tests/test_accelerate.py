@@ -85,9 +85,10 @@ class Building:
 
 class Device:
     name, compute_capability = "fake", (8, 6)
+    closed = 0
 
     def close(self) -> None:
-        pass
+        self.closed += 1
 
 
 class Library:
@@ -104,7 +105,7 @@ def accelerator(monkeypatch, tmp_path):
         monkeypatch.setattr(engines, "find_engine", lambda *_: None)
         monkeypatch.setattr(engines, "start_build", lambda *_: build)
         monkeypatch.setattr(accelerate, "_POLL_S", 0.01)
-        monkeypatch.setattr(Accelerator, "_open", lambda _self, path, *_: ("sight of", path))
+        monkeypatch.setattr(Accelerator, "open", lambda _self, path, *_: ("sight of", path))
         return Accelerator(Device(), Library()), build
 
     return make
@@ -119,12 +120,14 @@ def test_an_engine_is_built_elsewhere_meanwhile(accelerator, tmp_path):
     made, build = accelerator(tmp_path / "x.engine")
     assert later(made, threading.Event(), tmp_path) == ("sight of", tmp_path / "x.engine")
     assert build.polls >= 3
+    assert made.device.closed == 0  # it belongs to the sight now
 
 
 def test_a_build_that_fails_says_why(accelerator, tmp_path):
     made, _ = accelerator("layer Foo is not supported")
     with pytest.raises(EngineError, match="layer Foo is not supported"):
         later(made, threading.Event(), tmp_path)
+    assert made.device.closed == 1
 
 
 def test_a_build_is_cancelled_with_the_run(accelerator, tmp_path):
@@ -134,3 +137,4 @@ def test_a_build_is_cancelled_with_the_run(accelerator, tmp_path):
     threading.Timer(0.1, stop.set).start()
     assert later(made, stop, tmp_path) is None
     assert build.cancelled
+    assert made.device.closed == 1
