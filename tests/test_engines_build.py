@@ -358,6 +358,21 @@ def test_ctrl_c_ends_the_build_and_leaves_nothing(tiny, fake, tmp_path):
     assert build_engine(order(tiny), tmp_path, fake, GPU).exists()
 
 
+def test_ctrl_c_while_the_building_thread_starts(tiny, fake, tmp_path, monkeypatch):
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        if "build" in thread.name:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(order(tiny), tmp_path, fake, GPU, progress=lambda _what, _share: time.sleep(0.05))
+    assert left_in(tmp_path) == []
+    assert not [thread for thread in threading.enumerate() if "build" in thread.name]
+
+
 # The real library ------------------------------------------------------------------------------------------
 
 

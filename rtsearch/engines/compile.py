@@ -63,15 +63,16 @@ def compile_network(
 
     def work() -> None:
         try:
-            result.append(_build(flavour, network, targets, tf32, _monitor(flavour, stop, progress)))
+            if not stop.is_set():
+                result.append(_build(flavour, network, targets, tf32, _monitor(flavour, stop, progress)))
         except BaseException as error:  # raised again below
             result.append(error)
         finally:
             done.set()
 
     worker = threading.Thread(target=work, name=f"{flavour.name} build", daemon=True)
-    worker.start()
     try:
+        worker.start()  # in here: Ctrl-C may come between the thread's first step and the return
         # Not join: a thread whose join was interrupted cannot be joined again (Python 3.11).
         while not done.wait(0.1):
             pass
@@ -79,8 +80,9 @@ def compile_network(
         stop.set()
         raise
     finally:
-        done.wait()
-        worker.join()
+        if worker.ident is not None:  # else it has not begun, and ends as soon as it does
+            done.wait()
+            worker.join()
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]
