@@ -157,8 +157,9 @@ class ShowSettings(_Section):
 
     Attributes:
         window_wh: width and height of the picture, px.
-        header_height: height of the query frame, px.
-        thumb_height: height of a strip, px.
+        header_height: least height of the query frame, which takes the room that strips leave; px of a
+            picture whose shorter side is 720 px, larger ones have everything in proportion.
+        thumb_height: least height of a line of crops, px likewise.
         results: neighbours per object.
         fullscreen: start in full screen.
     """

@@ -9,6 +9,7 @@ from typing import Any
 
 from rtsearch.config import Settings
 from rtsearch.index import SearchIndex
+from rtsearch.layout import Canvas
 from rtsearch.meter import Meter
 from rtsearch.pictures import quiet_decoders, read_photo
 from rtsearch.pipeline import Pipeline
@@ -65,5 +66,7 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
 
 def sheet(answer: Answer, settings: Settings) -> U8Array:
     """The scene as one picture that is high enough for every strip, (H, W, 3) uint8 BGR."""
-    strips = len(answer.scene.detections) * (answer.scene.thumb_height + 2)
-    return compose(answer.scene, (settings.show.window_wh[0], _SHEET_HEADER_PX + strips), _SHEET_HEADER_PX)
+    show = settings.show
+    strips = len(answer.scene.detections) * (show.thumb_height + 2)
+    wh = show.window_wh[0], _SHEET_HEADER_PX + strips
+    return compose(answer.scene, Canvas(wh, _SHEET_HEADER_PX, show.thumb_height, show.results))

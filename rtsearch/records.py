@@ -120,6 +120,8 @@ class Scene:
         strips: the strip of each object, counted from the top; as the objects come unless said otherwise.
         held: places of objects that are missed in this frame, but whose strip stays for a moment.
         faint: those of them that have been missed for long; their labels are drawn faint.
+        rows: strips that room is wanted for; those of the objects unless said otherwise.
+        first: the strip on top.
     """
 
     frame: Frame
@@ -132,11 +134,15 @@ class Scene:
     strips: tuple[int, ...] = ()
     held: frozenset[int] = frozenset()
     faint: frozenset[int] = frozenset()
+    rows: int = -1
+    first: int = 0
 
     def __post_init__(self) -> None:
         n = len(self.detections)
         if len(self.strips) != n:
             object.__setattr__(self, "strips", tuple(range(n)))
+        if self.rows < 0:
+            object.__setattr__(self, "rows", max(self.strips, default=-1) + 1)
         if not n == len(self.names) == len(self.neighbours) == len(self.thumbs):
             raise ValueError(
                 f"Scene: {n} detections, {len(self.names)} names, {len(self.neighbours)} rows of neighbours "

@@ -1,31 +1,24 @@
-"""Scene in, picture out: the query frame on top, below it one strip of neighbours per object.
+"""The picture: the query frame with its boxes on top, below it one strip of crops per object.
 
-    ┌───────────────┬──────────────────────┐
-    │ frame, boxes  │ notes                │  header_height
-    ├──┬────┬───┬───┴─┬────┬───────────────┤
-    │██│    │   │     │    │  …            │  thumb_height, the object, then its neighbours
-    ├──┼────┴┬──┴──┬──┼────┼───────────────┤
-    │██│     │     │  │    │               │
-    └──┴─────┴─────┴──┴────┴───────────────┘
-
-The same scene gives the same picture; objects whose strips do not fit are counted in the last note. A painter
-draws one scene after the other into one picture and touches only what has changed.
+The same scene gives the same picture. ``layout`` says where things stand; strips that do not fit are counted
+in the last notes, and ``Scene.first`` is the one on top. A painter draws one scene after the other into one
+picture and touches only what has changed.
 """
 
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast
 
 import cv2
 import numpy as np
 
+from rtsearch.layout import Canvas, Layout, lay_out
 from rtsearch.records import F32Array, Scene, U8Array
 from rtsearch.text import Colour, draw_text, fit_text, text_wh
 
-__all__ = ["PALETTE", "Layout", "Painter", "colour_of", "compose", "lay_out"]
+__all__ = ["PALETTE", "Painter", "colour_of", "compose"]
 
 PALETTE: tuple[Colour, ...] = (
     (80, 175, 255),
@@ -43,39 +36,12 @@ PALETTE: tuple[Colour, ...] = (
 
 _GROUND = 22
 _PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not there yet
-_GAP_PX = 2
-_LABEL_PX = 108
 _INK: Colour = (232, 232, 232)
 _FAINT: Colour = (150, 150, 150)
 _FAINTER: Colour = (96, 96, 96)
 _DARK: Colour = (16, 16, 16)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where things stand in the picture, px.
-
-    Attributes:
-        header_height: of the query frame.
-        strip_height: of one strip, its gap not counted.
-        strip_tops: upper edge of each strip that fits.
-        hidden: strips that do not fit.
-    """
-
-    header_height: int
-    strip_height: int
-    strip_tops: tuple[int, ...]
-    hidden: int
-
-
-def lay_out(window_wh: tuple[int, int], header_height: int, thumb_height: int, strips: int) -> Layout:
-    """Place a header and as many strips as fit into the window."""
-    header = min(header_height, window_wh[1])
-    first = header + _GAP_PX
-    room = max(0, (window_wh[1] - first + _GAP_PX) // (thumb_height + _GAP_PX))
-    shown = min(strips, room)
-    tops = tuple(first + i * (thumb_height + _GAP_PX) for i in range(shown))
-    return Layout(header, thumb_height, tops, strips - shown)
+_DARKENED = 0.35  # share of the frame that is seen through notes that stand on it
+_LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 
 
 def colour_of(strip: int) -> Colour:
@@ -83,9 +49,9 @@ def colour_of(strip: int) -> Colour:
     return PALETTE[strip % len(PALETTE)]
 
 
-def compose(scene: Scene, window_wh: tuple[int, int], header_height: int) -> U8Array:
-    """Draw a scene as a (height, width, 3) uint8 BGR picture of ``window_wh``."""
-    return Painter().paint(scene, window_wh, header_height)
+def compose(scene: Scene, canvas: Canvas) -> U8Array:
+    """Draw a scene as a (height, width, 3) uint8 BGR picture of ``canvas.wh``."""
+    return Painter().paint(scene, canvas)
 
 
 class Painter:
@@ -100,54 +66,72 @@ class Painter:
         self._notes: tuple[str, ...] = ()
         self._strips: dict[int, _Strip] = {}
 
-    def paint(self, scene: Scene, window_wh: tuple[int, int], header_height: int) -> U8Array:
+    def paint(self, scene: Scene, canvas: Canvas) -> U8Array:
         """The picture of a scene, valid until the next call."""
-        layout = lay_out(window_wh, header_height, scene.thumb_height, max(scene.strips, default=-1) + 1)
-        header_wh = _header_wh(scene, (window_wh[0], layout.header_height))
-        placed = (window_wh, layout.header_height, scene.thumb_height, header_wh)
-        if placed != self._placed:
-            self._picture = np.full((window_wh[1], window_wh[0], 3), _GROUND, np.uint8)
-            self._placed, self._notes, self._strips = placed, (), {}
-        self._picture[: header_wh[1], : header_wh[0]] = _header(scene, header_wh)
-        hidden = sum(strip >= len(layout.strip_tops) for strip in scene.strips)
-        more = (f"+ {hidden} more objects below",) if hidden else ()
-        self._paint_notes(scene.notes + more, self._picture[: layout.header_height, header_wh[0] :])
-        self._paint_strips(scene, layout)
+        layout = lay_out(canvas, scene.frame.bgr.shape[1::-1], scene.rows)
+        if (canvas, layout) != self._placed:
+            self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), _GROUND, np.uint8)
+            self._placed, self._notes, self._strips = (canvas, layout), (), {}
+        x, y, width, height = layout.frame
+        self._picture[y : y + height, x : x + width] = _header(scene, (width, height), canvas.scale)
+        self._paint_notes(scene.notes + _out_of_sight(scene, layout), layout, canvas.scale)
+        self._paint_strips(scene, layout, canvas.scale)
+        if layout.strip_width < canvas.wh[0]:
+            self._paint_bar(scene, layout)
         return self._picture
 
-    def _paint_notes(self, notes: tuple[str, ...], panel: U8Array) -> None:
-        if notes != self._notes:
+    def _paint_notes(self, notes: tuple[str, ...], layout: Layout, scale: float) -> None:
+        x, y, width, height = layout.notes
+        panel = self._picture[y : y + height, x : x + width]
+        if layout.notes_are == "over":  # the frame below is new every time
+            panel[:] = cv2.convertScaleAbs(panel, alpha=_DARKENED, beta=_GROUND * (1 - _DARKENED))
+            _caption(panel, notes, scale)
+        elif notes != self._notes:
             panel[:] = _GROUND
-            _notes(panel, notes)
-            self._notes = notes
+            draw = _list if layout.notes_are == "beside" else _caption
+            draw(panel, notes, scale)
+        self._notes = notes
 
-    def _paint_strips(self, scene: Scene, layout: Layout) -> None:
+    def _paint_strips(self, scene: Scene, layout: Layout, scale: float) -> None:
         wanted: dict[int, _Strip] = {}
         for i, strip in enumerate(scene.strips):
-            if strip < len(layout.strip_tops):
+            place = strip - scene.first
+            if 0 <= place < len(layout.strip_tops):
                 sure = scene.detections.label[i] >= 0  # a whole image was not found, it is simply there
                 score = f"{scene.detections.score[i]:.0%}" if sure else ""
-                wanted[strip] = _Strip(
-                    (scene.names[i], score, colour_of(strip), i in scene.faint), scene.thumbs[i]
-                )
-        for strip in self._strips.keys() - wanted.keys():
-            top = layout.header_height + _GAP_PX + strip * (layout.strip_height + _GAP_PX)
-            self._picture[top : top + layout.strip_height] = _GROUND
-        for strip, want in wanted.items():
-            cell = self._picture[layout.strip_tops[strip] :][: layout.strip_height]
-            old = self._strips.get(strip)
+                label = _Label(scene.names[i], score, colour_of(strip), i in scene.faint)
+                wanted[place] = _Strip(label, scene.thumbs[i])
+        for place in self._strips.keys() - wanted.keys():
+            top = layout.strip_tops[place]
+            self._picture[top : top + layout.strip_height, : layout.strip_width] = _GROUND
+        for place, want in wanted.items():
+            cell = self._picture[layout.strip_tops[place] :][: layout.strip_height, : layout.strip_width]
+            old = self._strips.get(place)
             if old is None or old.label != want.label:
-                cell[:, :_LABEL_PX] = _label(want.label, layout.strip_height)
-            if old is None or not _same(old.thumbs, want.thumbs):
-                _thumbs(cell[:, _LABEL_PX + _GAP_PX :], want.thumbs, want.label[2])
+                cell[:, : layout.label_width] = _label(want.label, layout, scale)
+            if old is None or old.label.colour != want.label.colour or not _same(old.thumbs, want.thumbs):
+                crops = cell[:, layout.label_width + layout.gap :]
+                _thumbs(crops, want.thumbs, layout, want.label.colour)
         self._strips = wanted
+
+    def _paint_bar(self, scene: Scene, layout: Layout) -> None:
+        """How many strips there are, and which of them are in sight."""
+        top = layout.header_height + layout.gap
+        bar = self._picture[top:, layout.strip_width + layout.gap :]
+        bar[:] = _GROUND + 12
+        shown, strips = len(layout.strip_tops), max(scene.rows, scene.first + len(layout.strip_tops), 1)
+        begin, end = (round(n / strips * len(bar)) for n in (scene.first, scene.first + shown))
+        bar[begin:end] = _FAINTER
 
 
 _Rectangle: TypeAlias = tuple[int, int, int, int]
 
 
-_Label: TypeAlias = tuple[str, str, Colour, bool]
-"""Name, score, colour, and whether it is faint."""
+class _Label(NamedTuple):
+    name: str
+    score: str
+    colour: Colour
+    faint: bool
 
 
 class _Strip(NamedTuple):
@@ -160,14 +144,15 @@ def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> b
     return len(old) == len(new) and all(map(operator.is_, old, new))
 
 
-def _header_wh(scene: Scene, room_wh: tuple[int, int]) -> tuple[int, int]:
-    """The frame's width and height in the picture; a panorama is as wide as the picture, and less high."""
-    rows, columns = scene.frame.bgr.shape[:2]
-    scale = min(room_wh[0] / columns, room_wh[1] / rows)
-    return max(1, round(columns * scale)), max(1, round(rows * scale))
+def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
+    """How many objects have their strip above and below what is shown."""
+    above = sum(strip < scene.first for strip in scene.strips)
+    below = sum(strip >= scene.first + len(layout.strip_tops) for strip in scene.strips)
+    counts = ((above, "above"), (below, "below"))
+    return tuple(f"+ {n} more object{'s' * (n > 1)} {where}" for n, where in counts if n)
 
 
-def _header(scene: Scene, header_wh: tuple[int, int]) -> U8Array:
+def _header(scene: Scene, header_wh: tuple[int, int], ui_scale: float) -> U8Array:
     """The frame scaled to ``header_wh``, with boxes; text is drawn after scaling, so it stays sharp."""
     bgr = scene.frame.bgr
     view = _scaled(bgr, header_wh)
@@ -175,12 +160,13 @@ def _header(scene: Scene, header_wh: tuple[int, int]) -> U8Array:
     boxes = scene.detections.xyxy * scale
     seen = [i for i in reversed(range(len(boxes))) if i not in scene.held]  # the most confident on top
     for i in seen:
-        _box(view, boxes[i], colour_of(scene.strips[i]))
+        _box(view, boxes[i], colour_of(scene.strips[i]), ui_scale)
+    size_px = round((11 if header_wh[1] < _LARGE_PX * ui_scale else 13) * ui_scale)
     taken: list[_Rectangle] = []
     for i in reversed(seen):  # the most confident has its label where it belongs, others make way
         score = f": {scene.detections.score[i]:.2f}" if scene.detections.label[i] >= 0 else ""
         text = f"{scene.names[i]}{score}"
-        _tag(view, boxes[i], text, colour_of(scene.strips[i]), taken)
+        _tag(view, boxes[i], _patch(text, size_px, colour_of(scene.strips[i])), taken)
     return view
 
 
@@ -192,14 +178,14 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
     return cast(U8Array, cv2.resize(bgr, wh, interpolation=cv2.INTER_LINEAR))
 
 
-def _box(view: U8Array, xyxy: F32Array, colour: Colour) -> None:
+def _box(view: U8Array, xyxy: F32Array, colour: Colour, scale: float) -> None:
     x1, y1, x2, y2 = (int(v) for v in np.rint(xyxy))
-    cv2.rectangle(view, (x1, y1), (x2 - 1, y2 - 1), colour, 2 if view.shape[0] >= 240 else 1)
+    line = round((2 if view.shape[0] >= _LARGE_PX * scale else 1) * scale)
+    cv2.rectangle(view, (x1, y1), (x2 - 1, y2 - 1), colour, line)
 
 
-def _tag(view: U8Array, xyxy: F32Array, text: str, colour: Colour, taken: list[_Rectangle]) -> None:
+def _tag(view: U8Array, xyxy: F32Array, patch: U8Array, taken: list[_Rectangle]) -> None:
     """The label on a patch of the object's colour, at the box's upper edge, inside the frame."""
-    patch = _patch(text, 11 if view.shape[0] < 240 else 13, colour)
     height, width = patch.shape[:2]
     x = int(np.clip(xyxy[0], 0, max(0, view.shape[1] - width)))
     y = int(xyxy[1]) - height if xyxy[1] >= height else int(xyxy[1])
@@ -221,42 +207,72 @@ def _meet(a: _Rectangle, b: _Rectangle) -> bool:
 def _patch(text: str, size_px: int, colour: Colour) -> U8Array:
     """Kept: blending a line of text takes 60 us, copying it 2."""
     width, height = text_wh(text, size_px)
-    patch = np.full((height, width + 6, 3), colour, np.uint8)
-    draw_text(patch, text, (3, 0), size_px, _DARK)
+    margin = size_px // 3
+    patch = np.full((height, width + 2 * margin, 3), colour, np.uint8)
+    draw_text(patch, text, (margin, 0), size_px, _DARK)
     return patch
 
 
-def _notes(panel: U8Array, notes: tuple[str, ...]) -> None:
-    size = 14
-    line_px = text_wh("x", size)[1] + 4
+def _list(panel: U8Array, notes: tuple[str, ...], scale: float) -> None:
+    """Notes below each other."""
+    size, margin = round(14 * scale), round(14 * scale)
+    line_px = text_wh("x", size)[1] + round(4 * scale)
     for i, note in enumerate(notes):
-        y = 10 + i * line_px
-        if y + line_px > panel.shape[0] or panel.shape[1] < 60:
+        y = round(10 * scale) + i * line_px
+        if y + line_px > panel.shape[0]:
             break
-        draw_text(panel, fit_text(note, size, panel.shape[1] - 28), (14, y), size, _INK if i == 0 else _FAINT)
+        text = fit_text(note, size, panel.shape[1] - 2 * margin)
+        draw_text(panel, text, (margin, y), size, _INK if i == 0 else _FAINT)
+
+
+def _caption(panel: U8Array, notes: tuple[str, ...], scale: float) -> None:
+    """Notes one after the other."""
+    size = margin = round(14 * scale)
+    x, y = margin, (panel.shape[0] - text_wh("x", size)[1]) // 2
+    for i, note in enumerate(notes):
+        if x + 4 * margin > panel.shape[1]:
+            break
+        text = fit_text(note, size, panel.shape[1] - x - margin)
+        draw_text(panel, text, (x, y), size, _INK if i == 0 else _FAINT)
+        x += text_wh(text, size)[0] + 2 * margin
 
 
 @lru_cache(maxsize=256)
-def _label(label: _Label, height: int) -> U8Array:
-    name, score, colour, faint = label
-    cell = np.full((height, _LABEL_PX, 3), _GROUND + 12, np.uint8)
-    cell[:, :6] = colour
-    middle = height // 2
-    draw_text(cell, fit_text(name, 14, _LABEL_PX - 18), (14, middle - 18), 14, _FAINTER if faint else _INK)
-    draw_text(cell, score, (14, middle + 1), 12, _FAINTER if faint else _FAINT)
+def _label(label: _Label, layout: Layout, scale: float) -> U8Array:
+    width, height = layout.label_width, layout.strip_height
+    cell = np.full((height, width, 3), _GROUND + 12, np.uint8)
+    cell[:, : round(6 * scale)] = label.colour
+    size, left, middle = round(14 * scale), round(14 * scale), layout.thumb_height // 2
+    name = fit_text(label.name, size, width - left - round(4 * scale))
+    draw_text(cell, name, (left, middle - round(18 * scale)), size, _FAINTER if label.faint else _INK)
+    ink = _FAINTER if label.faint else _FAINT
+    draw_text(cell, label.score, (left, middle + round(scale)), round(12 * scale), ink)
     return cell
 
 
-def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...], colour: Colour) -> None:
-    """Crops side by side, the object's colour where one is missing; the last one is cut at the edge."""
-    height, room = strip.shape[:2]
+def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...], layout: Layout, colour: Colour) -> None:
+    """Crops side by side in lines, the object's colour where one is missing; each line is cut at the edge."""
     field = [round(_PLACEHOLDER * value + (1 - _PLACEHOLDER) * _GROUND) for value in colour]
-    x = 0
+    height, gap, room = layout.thumb_height, layout.gap, strip.shape[1]
+    strip[:] = _GROUND
+    x = line = 0
     for thumb in thumbs:
-        if x >= room:
-            break
-        width = min(height if thumb is None else thumb.shape[1], room - x)
-        strip[:, x : x + width] = field if thumb is None else thumb[:, :width]
-        strip[:, x + width : x + width + _GAP_PX] = _GROUND
-        x += width + _GAP_PX
-    strip[:, x:] = _GROUND
+        crop = None if thumb is None else _of_height(thumb, height)
+        width = height if crop is None else crop.shape[1]
+        last = line + 1 == layout.lines
+        if x >= room if last else x and x + width > room:
+            if last:
+                break
+            x, line = 0, line + 1
+        width = min(width, room - x)
+        cell = strip[line * (height + gap) :][:height, x : x + width]
+        cell[:] = field if crop is None else crop[:, :width]
+        x += width + gap
+
+
+def _of_height(thumb: U8Array, height: int) -> U8Array:
+    """A crop that was fetched for another layout serves until the right one is there."""
+    if len(thumb) == height:
+        return thumb
+    width = max(1, round(thumb.shape[1] * height / len(thumb)))
+    return cast(U8Array, cv2.resize(thumb, (width, height), interpolation=cv2.INTER_LINEAR))

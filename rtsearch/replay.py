@@ -19,7 +19,7 @@ import numpy as np
 from rtsearch.config import Settings
 from rtsearch.errors import RecordError
 from rtsearch.index import SearchIndex
-from rtsearch.live import Controls, LiveReport, Outputs, Steadied, show_again, visible_strips
+from rtsearch.live import Controls, LiveReport, Outputs, Rows, Steadied, show_again, visible_strips
 from rtsearch.record import SAME_S, Recording
 from rtsearch.records import Detections, F32Array, Frame, Neighbours
 from rtsearch.sources import Source
@@ -109,6 +109,8 @@ class _Recall:
         self._controls = controls
         self._labels = {name: i for i, name in enumerate(index.library.space.class_names)} | {_WHOLE: -1}
         self._strips = Strips()
+        self._rows = Rows()
+        self._missed: dict[int, int] = {}  # track: frames since it was seen
         self._last_s = -math.inf
         self._jumped = False
         self._refuse_longer(source)
@@ -119,7 +121,7 @@ class _Recall:
         i = self._line_of(frame)
         if i is None:
             self.bare += 1
-            return _steadied(_detections([], {}), [], (), 0)
+            return self._steadied(_detections([], {}), [], (), 0)
         line = self._recording.line(i)
         try:
             return self._objects(i, line["objects"], line.get("shown"), frame)
@@ -176,7 +178,7 @@ class _Recall:
         if shown is None:  # a record that was made elsewhere
             strips = self._strips.place(found.track.tolist(), visible_strips(self._controls.show))
             near = [[hit["row"] for hit in item["neighbours"]] for item in objects]
-            return _steadied(found, near, strips, len(objects))
+            return self._steadied(found, near, strips, len(objects))
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():
             raise self._recording.problem(i, "the strips shown are not those of its objects")
         held = [{**item, "xyxy": [0, 0, 0, 0]} for item in shown[len(objects) :]]
@@ -184,7 +186,7 @@ class _Recall:
         near = [item["rows"] for item in shown]
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
             raise ValueError("a strip shows what the library does not hold")
-        return _steadied(every, near, [item["strip"] for item in shown], len(objects))
+        return self._steadied(every, near, [item["strip"] for item in shown], len(objects))
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:
         height, width = frame.bgr.shape[:2]
@@ -205,6 +207,25 @@ class _Recall:
                         "made with another library, or before it was changed",
                     )
 
+    def _steadied(
+        self, every: Detections, near: Sequence[Sequence[int]], strips: Sequence[int], seen: int
+    ) -> Steadied:
+        """The objects of a frame with their strips; those after the first ``seen`` are held."""
+        if any(type(strip) is not int or not 0 <= strip < _MOST_STRIPS for strip in strips):
+            raise ValueError("there is no such strip")
+        row = np.full((len(every), max(map(len, near), default=0)), -1, np.int32)
+        for i, rows in enumerate(near):
+            row[i, : len(rows)] = rows
+        self._missed = {track: self._missed.get(track, 0) + 1 for track in every.track[seen:].tolist()}
+        return Steadied(
+            detections=every,
+            neighbours=Neighbours(row, np.full(row.shape, np.inf, np.float32)),
+            strips=tuple(strips),
+            missed=(0,) * seen + tuple(self._missed[track] for track in every.track[seen:].tolist()),
+            step=np.zeros((len(every), 4), np.float32),
+            rows=self._rows.keep(every.track.tolist(), strips),
+        )
+
 
 def _detections(objects: Sequence[Mapping[str, Any]], labels: Mapping[str, int]) -> Detections:
     xyxy = np.array([item["xyxy"] for item in objects], np.float32).reshape(-1, 4)
@@ -216,19 +237,3 @@ def _detections(objects: Sequence[Mapping[str, Any]], labels: Mapping[str, int])
     label = np.array([labels[item["label"]] for item in objects], np.int32)
     track = np.array([item["track"] for item in objects], np.int64)
     return Detections(xyxy, score, label, np.zeros((len(objects), 0), np.float32), track)
-
-
-def _steadied(every: Detections, near: Sequence[Sequence[int]], strips: Sequence[int], seen: int) -> Steadied:
-    """The objects of a frame with their strips; those after the first ``seen`` are held."""
-    if any(type(strip) is not int or not 0 <= strip < _MOST_STRIPS for strip in strips):
-        raise ValueError("there is no such strip")
-    row = np.full((len(every), max(map(len, near), default=0)), -1, np.int32)
-    for i, rows in enumerate(near):
-        row[i, : len(rows)] = rows
-    return Steadied(
-        detections=every,
-        neighbours=Neighbours(row, np.full(row.shape, np.inf, np.float32)),
-        strips=tuple(strips),
-        held=frozenset(range(seen, len(every))),
-        step=np.zeros((len(every), 4), np.float32),
-    )

@@ -10,7 +10,7 @@ stays alive, with its box moved along.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rtsearch.records import F32Array, I64Array
 
-__all__ = ["Strips", "Tracker", "Tracks", "preload"]
+__all__ = ["WHOLE_IMAGE", "Strips", "Tracker", "Tracks", "preload"]
 
 _LEAST_IOU = 0.3
 _MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
@@ -35,12 +35,14 @@ class Tracks:
         number: (n,) int64, of each box of the frame.
         step: (n, 4) float32, how far each box moves from one update to the next, px.
         missed: (m,) int64, tracks that are alive but not in this frame.
+        missed_for: (m,) int64, frames since each was seen.
         missed_xyxy: (m, 4) float32, where they are expected, px.
     """
 
     number: I64Array
     step: F32Array
     missed: I64Array
+    missed_for: I64Array
     missed_xyxy: F32Array
 
 
@@ -70,7 +72,7 @@ class Tracker:
             norfair.Detection(xyxy[i].astype(np.float64).reshape(2, 2), data=i)
             for i in np.flatnonzero(~whole)
         ]
-        missed, expected = [], []
+        missed, frames, expected = [], [], []
         for track in self._tracker.update(boxes):
             if track.last_detection.age == track.age:
                 place = track.last_detection.data
@@ -78,11 +80,13 @@ class Tracker:
                 step[place] = track.estimate_velocity.ravel()
             else:
                 missed.append(track.global_id)
+                frames.append(track.age - track.last_detection.age)
                 expected.append(track.estimate.ravel())
         return Tracks(
             number,
             step,
             np.array(missed, np.int64),
+            np.array(frames, np.int64),
             np.array(expected, np.float32).reshape(-1, 4),
         )
 
@@ -110,33 +114,31 @@ class Strips:
 
     def __init__(self) -> None:
         self._taken: dict[int, int] = {}  # track: strip
-        self._missed: dict[int, int] = {}  # held track: frames
 
-    def place(self, tracks: Iterable[int], visible: int, held: Collection[int] = ()) -> list[int]:
+    def place(self, tracks: Sequence[int], visible: int, missed: Sequence[int] = ()) -> list[int]:
         """The strip of each track; tracks that are not named any more give theirs back.
 
         Args:
             tracks: numbers, the most important first.
             visible: strips that fit into the picture.
-            held: those of the tracks that the frame misses; they make way for what would be out of sight.
+            missed: frames since each track was seen, 0 for all unless given; what is missed makes way for
+                what would be out of sight.
         """
-        alive = list(tracks)
-        self._taken = {track: self._taken[track] for track in alive if track in self._taken}
-        new = [track for track in alive if track not in self._taken]
-        hidden = sorted((t for t in alive if self._taken.get(t, -1) >= visible), key=self._taken.__getitem__)
+        self._taken = {track: self._taken[track] for track in tracks if track in self._taken}
+        new = [track for track in tracks if track not in self._taken]
+        hidden = sorted((t for t in tracks if self._taken.get(t, -1) >= visible), key=self._taken.__getitem__)
         for track in hidden + new:
             free = self._first_free()
             if track not in self._taken or free < visible:
                 self._taken[track] = free
-        self._missed = {track: self._missed.get(track, 0) + 1 for track in held}
-        self._bring_up([track for track in alive if track not in self._missed], visible)
-        return [self._taken[track] for track in alive]
+        self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
+        return [self._taken[track] for track in tracks]
 
-    def _bring_up(self, seen: list[int], visible: int) -> None:
+    def _bring_up(self, missed: dict[int, int], visible: int) -> None:
         """What is seen takes the strips in sight of what is missed, the longest missed first."""
-        below = [track for track in seen if self._taken[track] >= visible]
-        above = [track for track in self._missed if self._taken[track] < visible]
-        above.sort(key=self._missed.__getitem__, reverse=True)
+        below = [track for track in missed if not missed[track] and self._taken[track] >= visible]
+        above = [track for track in missed if missed[track] and self._taken[track] < visible]
+        above.sort(key=missed.__getitem__, reverse=True)
         for up, down in zip(below, above, strict=False):
             self._taken[up], self._taken[down] = self._taken[down], self._taken[up]
 

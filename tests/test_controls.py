@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,10 +28,10 @@ def test_nobody_goes_beyond_the_end(length_s: float | None, to_s: float, goes_s:
 
 def easel(notes: Any = tuple, paused: Any = lambda: False) -> Easel:
     cache: Any = SimpleNamespace(peek=lambda row, height: None)
-    return Easel(("cup",), cache, lambda: Settings().show, notes, paused)
+    return Easel(("cup",), cache, lambda: (Settings().show, 0), notes, paused)
 
 
-def cup(*, held: bool) -> Steadied:
+def cup(missed: int = 0) -> Steadied:
     found = Detections(
         np.array([[2, 2, 20, 20]], np.float32),
         np.ones(1, np.float32),
@@ -41,7 +40,7 @@ def cup(*, held: bool) -> Steadied:
         np.array([7]),
     )
     none = Neighbours(np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32))
-    return Steadied(found, none, (0,), frozenset({0} if held else ()), np.zeros((1, 4), np.float32))
+    return Steadied(found, none, (0,), (missed,), np.zeros((1, 4), np.float32), 1)
 
 
 FRAME = Frame(0, 0.0, 0.0, np.zeros((30, 40, 3), np.uint8))
@@ -50,15 +49,22 @@ FRAME = Frame(0, 0.0, 0.0, np.zeros((30, 40, 3), np.uint8))
 def test_in_a_pause_the_notes_are_those_of_the_picture() -> None:
     told, paused = iter(range(100)), False
     draws = easel(lambda: (str(next(told)),), lambda: paused)
-    scene = draws.scene(FRAME, cup(held=False), None)
+    scene = draws.scene(FRAME, cup(), None)
     assert [draws.draw(scene)[0].notes for _ in range(3)] == [("0",)] * 3
     paused = True
     assert [draws.draw(scene)[0].notes for _ in range(3)] == [("1",), ("2",), ("3",)]
 
 
-def test_a_strip_is_faint_once_its_object_was_missed_for_five_frames() -> None:
-    draws = easel()
-    faint = [
-        bool(draws.scene(replace(FRAME, id=t), cup(held=t not in (0, 3)), None).faint) for t in range(12)
-    ]
-    assert faint == [False] * 9 + [True] * 3
+def test_a_strip_is_faint_once_its_object_was_missed_for_more_than_five_frames() -> None:
+    faint = [missed for missed in range(12) if easel().scene(FRAME, cup(missed), None).faint]
+    assert faint == [6, 7, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "by", "then"),
+    [(0, 0, 1, 0), (0, 0, -1, 0), (0, 3, 1, 1), (2, 3, 6, 3), (2, 3, -6, 0), (9, 3, -1, 2), (9, 3, 1, 3)],
+)
+def test_strips_are_scrolled_no_further_than_to_the_last(first: int, last: int, by: int, then: int) -> None:
+    controls = Controls(Settings().detect, Settings().show, first_strip=first, last_first=last)
+    controls.scroll(by)
+    assert controls.first_strip == then

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtsearch.layout import Canvas, lay_out
 from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
 from rtsearch.render import PALETTE, Painter, colour_of, compose
 
@@ -20,7 +21,12 @@ PICTURES: tuple[U8Array, ...] = tuple(
 
 
 def scene_of(
-    picture: int, objects: list[tuple[int, int, list[int]]], notes: tuple[str, ...] = (), held: int = -1
+    picture: int,
+    objects: list[tuple[int, int, list[int]]],
+    notes: tuple[str, ...] = (),
+    held: int = -1,
+    rows: int = -1,
+    first: int = 0,
 ) -> Scene:
     """Objects are (strip, percent, crops); crop 3 is one that is not loaded."""
     n = len(objects)
@@ -39,7 +45,13 @@ def scene_of(
         notes,
         strips=tuple(strip for strip, _, _ in objects),
         held=frozenset({held} if 0 <= held < n else ()),
+        rows=rows,
+        first=first,
     )
+
+
+def canvas(wh: tuple[int, int], header: int, scale: float = 1.0) -> Canvas:
+    return Canvas(wh, header, 60, 16, scale)
 
 
 an_object = st.tuples(st.integers(0, 9), st.integers(30, 32), st.lists(st.integers(0, 3), max_size=6))
@@ -49,20 +61,28 @@ scenes = st.builds(
     st.lists(an_object, max_size=5, unique_by=lambda entry: entry[0]),
     st.sampled_from([(), ("clip",), ("clip", "30 frames/s")]),
     st.integers(-1, 4),
+    st.integers(-1, 6),
+    st.integers(0, 2),
+)
+sizes = st.builds(
+    canvas,
+    st.sampled_from([(640, 360), (400, 500)]),
+    st.sampled_from([100, 150]),
+    st.sampled_from([1.0, 1.5]),
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(scenes, st.sampled_from([(640, 360), (400, 500)]), st.sampled_from([100, 150]))))
-def test_a_painter_shows_what_compose_draws(run: list[tuple[Scene, tuple[int, int], int]]) -> None:
+@given(st.lists(st.tuples(scenes, sizes)))
+def test_a_painter_shows_what_compose_draws(run: list[tuple[Scene, Canvas]]) -> None:
     painter = Painter()
-    for scene, window_wh, header in run:
-        assert np.array_equal(painter.paint(scene, window_wh, header), compose(scene, window_wh, header))
+    for scene, size in run:
+        assert np.array_equal(painter.paint(scene, size), compose(scene, size))
 
 
 @pytest.mark.parametrize("strip", [0, 1, 3])
 def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
-    picture = compose(scene_of(0, [(strip, 50, [1])]), (640, 500), 100)
+    picture = compose(scene_of(0, [(strip, 50, [1])], rows=4), canvas((640, 348), 100))
     tops = [102 + i * 62 for i in range(4)]
     assert [tuple(picture[top + 30, 2]) for top in tops] == [
         colour_of(strip) if i == strip else (22, 22, 22) for i in range(4)
@@ -72,10 +92,12 @@ def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
 
 
 def test_an_object_that_is_missed_keeps_its_strip_but_not_its_box() -> None:
-    seen = compose(scene_of(0, [(0, 50, [1])]), (640, 360), 100)
-    held = compose(scene_of(0, [(0, 50, [1])], held=0), (640, 360), 100)
-    assert np.array_equal(seen[100:], held[100:])
-    assert not np.array_equal(seen[:100], held[:100])
+    size = canvas((640, 360), 100)
+    seen = compose(scene_of(0, [(0, 50, [1])]), size)
+    held = compose(scene_of(0, [(0, 50, [1])], held=0), size)
+    header = lay_out(size, (160, 90), 1).header_height
+    assert np.array_equal(seen[header:], held[header:])
+    assert not np.array_equal(seen[:header], held[:header])
 
 
 def test_a_large_picture_is_scaled_evenly() -> None:
@@ -84,9 +106,8 @@ def test_a_large_picture_is_scaled_evenly() -> None:
     picture[:, 640:] = 200
     empty = scene_of(0, [])
     frame = Frame(0, 0.0, None, picture)
-    drawn = compose(Scene(frame, empty.detections, (), empty.neighbours, 60, ()), (640, 360), 100)[
-        :100, :177, 0
-    ].astype(int)
+    bare = Scene(frame, empty.detections, (), empty.neighbours, 60, (), rows=4)
+    drawn = compose(bare, canvas((640, 348), 100))[:100, :177, 0].astype(int)
     assert abs(drawn.mean() - picture.mean()) < 2
     assert drawn[:, :86].max() == 0
     assert drawn[:, 91:].min() == 200

@@ -9,18 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtsearch.layout import Canvas, lay_out
 from rtsearch.records import Detections, Frame, Neighbours, Scene
-from rtsearch.render import PALETTE, colour_of, compose, lay_out
+from rtsearch.render import PALETTE, colour_of, compose
 from rtsearch.text import text_wh
 
 GROUND = (22, 22, 22)
-WINDOW = (640, 480)
+WINDOW = (640, 448)  # four strips leave 200 px to the frame
 HEADER = 200
 THUMB = 60
+CANVAS = Canvas(WINDOW, HEADER, THUMB, results=16)
 FRAME = (60, 50, 40)
 
 
-def scene(boxes=(), *, names=(), scores=(), thumbs=(), notes=(), frame_wh=(300, 200)):
+def scene(boxes=(), *, names=(), scores=(), thumbs=(), notes=(), frame_wh=(300, 200), rows=4):
     """Objects in a frame of one colour; what is not given is made up."""
     n = len(boxes)
     found = Detections(
@@ -32,7 +34,7 @@ def scene(boxes=(), *, names=(), scores=(), thumbs=(), notes=(), frame_wh=(300, 
     none = Neighbours(np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32))
     bgr = np.full((frame_wh[1], frame_wh[0], 3), FRAME, np.uint8)
     names, thumbs = tuple(names) or ("cup",) * n, tuple(thumbs) or ((),) * n
-    return Scene(Frame(0, 0.0, None, bgr), found, names, none, THUMB, thumbs, tuple(notes))
+    return Scene(Frame(0, 0.0, None, bgr), found, names, none, THUMB, thumbs, tuple(notes), rows=rows)
 
 
 def crop(width, colour):
@@ -47,44 +49,6 @@ def boxes_for(n):
     return [[5 + i, 50, 60 + i, 150] for i in range(n)]
 
 
-# Layout ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("window_wh", "header", "thumb", "strips", "tops", "hidden"),
-    [
-        ((640, 480), 200, 60, 0, (), 0),
-        ((640, 480), 200, 60, 2, (202, 264), 0),
-        ((640, 480), 200, 60, 9, (202, 264, 326, 388), 5),
-        ((640, 450), 200, 60, 9, (202, 264, 326, 388), 5),
-        ((640, 447), 200, 60, 9, (202, 264, 326), 6),
-        ((320, 240), 200, 76, 3, (), 3),
-        ((320, 240), 480, 76, 3, (), 3),
-    ],
-)
-def test_layout(window_wh, header, thumb, strips, tops, hidden):
-    layout = lay_out(window_wh, header, thumb, strips)
-    assert layout.strip_tops == tops
-    assert layout.hidden == hidden
-
-
-@given(
-    st.integers(320, 4000),
-    st.integers(240, 3000),
-    st.integers(100, 480),
-    st.integers(60, 420),
-    st.integers(0, 300),
-)
-def test_strips_lie_below_each_other_inside_the_window(width, height, header, thumb, strips):
-    layout = lay_out((width, height), header, thumb, strips)
-    assert len(layout.strip_tops) + layout.hidden == strips
-    ends = [layout.header_height] + [top + thumb for top in layout.strip_tops]
-    assert all(top > end for top, end in zip(layout.strip_tops, ends, strict=False))
-    assert ends[-1] <= height
-    if layout.hidden:
-        assert ends[-1] + thumb > height - 4
-
-
 def test_colours_of_neighbouring_strips_differ():
     assert len({colour_of(i) for i in range(len(PALETTE))}) == len(PALETTE)
     assert colour_of(len(PALETTE)) == colour_of(0)
@@ -94,35 +58,36 @@ def test_colours_of_neighbouring_strips_differ():
 
 
 def test_a_frame_without_objects():
-    picture = compose(scene(), WINDOW, HEADER)
-    assert picture.shape == (480, 640, 3)
+    picture = compose(scene(), CANVAS)
+    assert picture.shape == (448, 640, 3)
     assert (picture[:200, :300] == FRAME).all()
     assert (picture[:200, 300:] == GROUND).all()
     assert (picture[200:] == GROUND).all()
 
 
 @pytest.mark.parametrize(
-    ("frame_wh", "seen_wh"),
+    ("frame_wh", "place"),
     [
-        ((300, 200), (300, 200)),
-        ((1280, 720), (356, 200)),
-        ((30, 20), (300, 200)),
-        ((200, 400), (100, 200)),
-        ((6400, 400), (640, 40)),
-        ((5000, 1), (640, 1)),
-        ((1, 5000), (1, 200)),
+        ((300, 200), (0, 0, 300, 200)),
+        ((1280, 720), (0, 0, 356, 200)),
+        ((30, 20), (0, 0, 300, 200)),
+        ((200, 400), (0, 0, 100, 200)),
+        ((6400, 400), (0, 0, 640, 40)),
+        ((5000, 1), (0, 0, 640, 1)),
+        ((1, 5000), (0, 0, 1, 200)),
     ],
 )
-def test_the_frame_is_scaled_not_squashed_and_never_cut(frame_wh, seen_wh):
-    picture = compose(scene(frame_wh=frame_wh), WINDOW, HEADER)
+def test_the_frame_is_scaled_not_squashed_and_never_cut(frame_wh, place):
+    picture = compose(scene(frame_wh=frame_wh), CANVAS)
     seen = (picture == FRAME).all(2)
-    assert seen[: seen_wh[1], : seen_wh[0]].all()
-    assert seen.sum() == seen_wh[0] * seen_wh[1]
+    x, y, width, height = place
+    assert seen[y : y + height, x : x + width].all()
+    assert seen.sum() == width * height
 
 
 def test_boxes_have_the_colour_of_their_strip_and_scale_with_the_frame():
     boxes = [[100, 100, 200, 200], [400, 200, 500, 380]]
-    picture = compose(scene(boxes, frame_wh=(600, 400)), WINDOW, HEADER)
+    picture = compose(scene(boxes, frame_wh=(600, 400)), CANVAS)
     for i, (x1, y1, x2, y2) in enumerate(np.array(boxes) // 2):
         assert colour_at(picture, x1, (y1 + y2) // 2) == colour_of(i)
         assert colour_at(picture, x2 - 1, (y1 + y2) // 2) == colour_of(i)
@@ -132,18 +97,18 @@ def test_boxes_have_the_colour_of_their_strip_and_scale_with_the_frame():
 
 
 def test_the_label_stands_on_its_box_in_its_colour():
-    picture = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.87]), WINDOW, HEADER)
+    picture = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.87]), CANVAS)
     width, height = text_wh("cup: 0.87", 11)
     patch = picture[100 - height : 100, 50 : 50 + width + 6]
     assert (patch[0] == colour_of(0)).all()
     assert patch.min() < 60  # letters
-    other = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.88]), WINDOW, HEADER)
+    other = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.88]), CANVAS)
     assert (other[100 - height : 100] != picture[100 - height : 100]).any()
 
 
 def test_labels_do_not_cover_each_other():
     boxes = [[0, 0, 300, 200], [4, 2, 290, 190], [8, 4, 280, 180]]
-    picture = compose(scene(boxes, names=["whole image", "table", "cup"]), WINDOW, HEADER)
+    picture = compose(scene(boxes, names=["whole image", "table", "cup"]), CANVAS)
     height = text_wh("x", 11)[1]
     for i, name in enumerate(["whole image", "table", "cup"]):
         patch = (picture[:HEADER, :300] == colour_of(i)).all(2)
@@ -155,7 +120,7 @@ def test_labels_do_not_cover_each_other():
 
 def test_a_frame_full_of_labels():
     boxes = [[0, 0, 300, 200]] * 40
-    picture = compose(scene(boxes), WINDOW, HEADER)
+    picture = compose(scene(boxes), CANVAS)
     labelled = (picture[:HEADER, 40] != FRAME).any(axis=1)
     assert labelled.mean() > 0.9  # one below the other, down to the edge
     assert (picture[5:195, 100:295] == FRAME).all()
@@ -176,7 +141,8 @@ def test_a_frame_full_of_labels():
 )
 def test_any_frame_in_any_window(rows, frame_w, frame_h, width, height, header):
     boxes = [[x1, y1, x2, y2] for x1, x2, y1, y2 in rows]
-    picture = compose(scene(boxes, frame_wh=(frame_w, frame_h), notes=("a",)), (width, height), header)
+    canvas = Canvas((width, height), header, THUMB, 16, scale=1 + header % 3 / 2)
+    picture = compose(scene(boxes, frame_wh=(frame_w, frame_h), notes=("a",), rows=-1), canvas)
     assert picture.shape == (height, width, 3)
     assert picture.dtype == np.uint8
 
@@ -186,7 +152,7 @@ def test_any_frame_in_any_window(rows, frame_w, frame_h, width, height, header):
 
 def test_crops_stand_side_by_side_in_order():
     thumbs = [[crop(40, (1, 2, 3)), crop(70, (4, 5, 6)), None, crop(30, (7, 8, 9))]]
-    strip = compose(scene(boxes_for(1), thumbs=thumbs), WINDOW, HEADER)[202:262]
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]
     left = 110
     for width, colour in ((40, (1, 2, 3)), (70, (4, 5, 6)), (60, (39, 68, 92)), (30, (7, 8, 9))):
         assert (strip[:, left : left + width] == colour).all()
@@ -197,14 +163,14 @@ def test_crops_stand_side_by_side_in_order():
 
 def test_the_last_crop_is_cut_at_the_edge():
     thumbs = [[crop(100, (i, i, i)) for i in range(100, 200, 10)]]
-    strip = compose(scene(boxes_for(1), thumbs=thumbs), WINDOW, HEADER)[202:262]
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]
     assert (strip[:, 620:] == 150).all()
     assert not (strip == 160).all(2).any()
 
 
 def test_the_strip_names_its_object():
     thumbs = [(), ()]
-    picture = compose(scene(boxes_for(2), names=["cup", "dining table"], thumbs=thumbs), WINDOW, HEADER)
+    picture = compose(scene(boxes_for(2), names=["cup", "dining table"], thumbs=thumbs), CANVAS)
     first, second = picture[202:262, :108], picture[264:324, :108]
     assert (first[:, :6] == colour_of(0)).all()
     assert (second[:, :6] == colour_of(1)).all()
@@ -214,29 +180,88 @@ def test_the_strip_names_its_object():
 
 @pytest.mark.parametrize("name", ["a very long name of a class that fits nowhere", "Kaffeemühle", ""])
 def test_names_of_any_kind_stay_in_their_cell(name):
-    picture = compose(scene(boxes_for(1), names=[name]), WINDOW, HEADER)
+    picture = compose(scene(boxes_for(1), names=[name]), CANVAS)
     assert (picture[202:262, 108:] == GROUND).all()
 
 
 def test_letters_beyond_ascii_are_drawn_as_their_plain_ones():
-    plain = compose(scene(boxes_for(1), names=["Kaffeemuhle"], notes=["fete"]), WINDOW, HEADER)
-    accented = compose(scene(boxes_for(1), names=["Kaffeemühle"], notes=["fête"]), WINDOW, HEADER)
+    plain = compose(scene(boxes_for(1), names=["Kaffeemuhle"], notes=["fete"]), CANVAS)
+    accented = compose(scene(boxes_for(1), names=["Kaffeemühle"], notes=["fête"]), CANVAS)
     np.testing.assert_array_equal(plain, accented)
 
 
 # Notes -----------------------------------------------------------------------------------------------------
 
 
-def test_strips_that_do_not_fit_are_counted_not_drawn():
-    shown = compose(scene(boxes_for(4), notes=["clip.mp4", "+ 3 more objects below"]), WINDOW, HEADER)
-    counted = compose(scene(boxes_for(7), notes=["clip.mp4"]), WINDOW, HEADER)
-    np.testing.assert_array_equal(counted[:, 300:], shown[:, 300:])
-    np.testing.assert_array_equal(counted[200:], shown[200:])
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (0, ["+ 3 more objects below"]),
+        (1, ["+ 1 more object above", "+ 2 more objects below"]),
+        (3, ["+ 3 more objects above"]),
+    ],
+)
+def test_strips_that_do_not_fit_are_counted_not_drawn(first, told):
+    seven = dataclasses.replace(scene(boxes_for(7), notes=["clip.mp4"], rows=7), first=first)
+    four = scene(boxes_for(4), notes=["clip.mp4", *told])
+    counted, shown = compose(seven, CANVAS), compose(four, CANVAS)
+    np.testing.assert_array_equal(counted[:200, 300:], shown[:200, 300:])
+    for place, top in enumerate(lay_out(CANVAS, (300, 200), 7).strip_tops):
+        assert (counted[top : top + THUMB, :6] == colour_of(first + place)).all()
+
+
+def test_a_bar_tells_which_strips_are_in_sight():
+    def thumb(first, n):
+        bar = compose(dataclasses.replace(scene(boxes_for(n), rows=n), first=first), CANVAS)[202:, -5:]
+        lit = np.flatnonzero((bar == 96).all(axis=(1, 2)))
+        return lit[0] / len(bar), (lit[-1] + 1) / len(bar), len(lit) == lit[-1] - lit[0] + 1
+
+    assert thumb(0, 8) == (0, 0.5, True)
+    assert thumb(4, 8) == (0.5, 1, True)
+    assert thumb(1, 16) == (pytest.approx(1 / 16, abs=0.01), pytest.approx(5 / 16, abs=0.01), True)
+    assert not (compose(scene(boxes_for(4)), CANVAS)[202:, -5:] == 96).all(2).any()
+
+
+def test_crops_that_do_not_fit_into_a_line_stand_in_the_next():
+    thumbs = [[crop(100, (i, i, i)) for i in range(100, 200, 10)]]
+    one = scene(boxes_for(1), thumbs=thumbs, rows=1)
+    layout = lay_out(CANVAS, (300, 200), 1)
+    assert layout.lines == 2
+    strip = compose(one, CANVAS)[layout.strip_tops[0] :]
+    assert len(strip) == layout.strip_height == 2 * THUMB + 2
+    firsts = [
+        [tuple(line[5, 110 + i * 102]) for i in range(5)] for line in (strip[:THUMB], strip[THUMB + 2 :])
+    ]
+    assert firsts == [[(v, v, v) for v in range(start, start + 50, 10)] for start in (100, 150)]
+
+
+def test_crops_of_another_height_are_scaled_until_the_right_ones_are_there():
+    thumbs = [[np.full((THUMB // 2, 40, 3), 200, np.uint8)]]
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]
+    assert (strip[:, 110:190] == 200).all()
+    assert (strip[:, 190:] == GROUND).all()
+
+
+@pytest.mark.parametrize(
+    ("frame_wh", "where"), [((300, 200), "beside"), ((640, 100), "below"), ((600, 430), "over")]
+)
+def test_notes_are_told_wherever_the_frame_leaves_room(frame_wh, where):
+    layout = lay_out(CANVAS, frame_wh, 4 if where == "beside" else 0)
+    assert layout.notes_are == where
+    rows = 4 if where == "beside" else 0
+    plain, noted = (
+        compose(scene(notes=n, frame_wh=frame_wh, rows=rows), CANVAS) for n in ((), ("clip.mp4", "30"))
+    )
+    x, y, width, height = layout.notes
+    changed = (plain != noted).any(2)
+    assert changed[y : y + height, x : x + width].any()
+    changed[y : y + height, x : x + width] = False
+    assert not changed.any()
 
 
 def test_notes_stand_beside_the_frame_one_below_the_other():
     def panel(*notes):
-        return compose(scene(notes=notes), WINDOW, HEADER)[:200, 300:]
+        return compose(scene(notes=notes), CANVAS)[:200, 300:]
 
     one, two = panel("clip.mp4"), panel("clip.mp4", "30 frames/s")
     first = np.flatnonzero((one != GROUND).any(axis=(1, 2)))
@@ -247,16 +272,16 @@ def test_notes_stand_beside_the_frame_one_below_the_other():
 
 @pytest.mark.parametrize(("frame_wh", "count"), [((600, 200), 3), ((300, 200), 60)])
 def test_notes_that_do_not_fit_are_left_out(frame_wh, count):
-    picture = compose(scene(notes=["a long line of text " * 9] * count, frame_wh=frame_wh), WINDOW, HEADER)
+    picture = compose(scene(notes=["a long line of text " * 9] * count, frame_wh=frame_wh), CANVAS)
     assert (picture[200:] == GROUND).all()
-    assert (picture[:200, :300] == FRAME).all()
+    assert (picture[:170, :300] == FRAME).sum() >= 170 * 280 * 3
 
 
 def test_what_is_missed_for_long_has_a_faint_label() -> None:
     plain = scene(boxes_for(2))
-    one = compose(dataclasses.replace(plain, held=frozenset({1})), WINDOW, HEADER)
-    two = compose(dataclasses.replace(plain, held=frozenset({1}), faint=frozenset({1})), WINDOW, HEADER)
-    first, second = (slice(top, top + THUMB) for top in lay_out(WINDOW, HEADER, THUMB, 2).strip_tops)
+    one = compose(dataclasses.replace(plain, held=frozenset({1})), CANVAS)
+    two = compose(dataclasses.replace(plain, held=frozenset({1}), faint=frozenset({1})), CANVAS)
+    first, second = (slice(top, top + THUMB) for top in lay_out(CANVAS, (300, 200), 4).strip_tops[:2])
     np.testing.assert_array_equal(one[first], two[first])
     assert two[second, 6:108].max() < 120 < one[second, 6:108].max()
     np.testing.assert_array_equal(one[second, :6], two[second, :6])

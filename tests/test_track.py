@@ -44,8 +44,9 @@ def test_short_misses_are_bridged(seen: int, misses: int, kept: bool) -> None:
     tracker = Tracker()
     for t in range(seen):
         number = update(tracker, boxes((10 * t, 0))).number[0]
-    for _ in range(misses):
+    for miss in range(misses):
         missed = update(tracker, boxes())
+        assert missed.missed_for.tolist() == [miss + 1] * len(missed.missed)
     assert (number in missed.missed) == kept
     if kept:
         assert abs(missed.missed_xyxy[0, 0] - 10 * (seen + misses - 1)) < 20
@@ -105,11 +106,11 @@ def test_strips_never_jump_while_they_are_seen(frames: list[list[int]], visible:
 def test_what_is_seen_takes_the_strip_of_what_was_missed_longest() -> None:
     strips = Strips()
     assert strips.place([1, 2, 3], 3) == [0, 1, 2]
-    assert strips.place([1, 3, 2], 3, [2]) == [0, 2, 1]
-    assert strips.place([1, 3, 2], 3, [3, 2]) == [0, 2, 1]  # missed, but none needs their strips
-    assert strips.place([1, 4, 3, 2], 3, [3, 2]) == [0, 1, 2, 3]
-    assert strips.place([1, 4, 5, 3, 2], 3, [3, 2]) == [0, 1, 2, 4, 3]
-    assert strips.place([1, 4, 5, 2], 3) == [0, 1, 2, 3]  # seen again: nobody in sight makes way
+    assert strips.place([1, 3, 2], 3, [0, 0, 1]) == [0, 2, 1]
+    assert strips.place([1, 3, 2], 3, [0, 1, 2]) == [0, 2, 1]  # missed, but none needs their strips
+    assert strips.place([1, 4, 3, 2], 3, [0, 0, 2, 3]) == [0, 1, 2, 3]
+    assert strips.place([1, 4, 5, 3, 2], 3, [0, 0, 0, 3, 4]) == [0, 1, 2, 4, 3]
+    assert strips.place([1, 4, 5, 2], 3, [0] * 4) == [0, 1, 2, 3]  # seen again: nobody in sight makes way
 
 
 @given(
@@ -121,6 +122,6 @@ def test_nothing_seen_is_below_while_something_missed_is_above(
 ) -> None:
     strips = Strips()
     for tracks, seen in frames:
-        placed = strips.place(tracks, visible, tracks[seen:])
+        placed = strips.place(tracks, visible, [int(i >= seen) for i in range(len(tracks))])
         assert len(set(placed)) == len(tracks)
         assert max(placed[:seen], default=-1) < visible or min(placed[seen:], default=visible) >= visible

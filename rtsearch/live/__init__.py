@@ -3,7 +3,7 @@
 contract  what the loop is given, what it says at the end
 player    the main loop; stages: its threads; showing: what is drawn and written
 channel   one source of a run; grid: several in one picture
-steady    tracks, strips and neighbours that stay; near: the neighbours of one object
+steady    tracks, strips and neighbours that stay; near: the neighbours of one object; rows: room for strips
 easel     the picture; loader: crops fetched beside the drawing
 shuffle   what the source ``random`` shows
 """
@@ -12,6 +12,7 @@ from rtsearch.live.channel import Recall
 from rtsearch.live.contract import Controls, LiveReport, Outputs, Screen, SourceReport
 from rtsearch.live.easel import visible_strips
 from rtsearch.live.player import play, show_again
+from rtsearch.live.rows import Rows
 from rtsearch.live.shuffle import library_photos
 from rtsearch.live.steady import Steadied
 
@@ -20,6 +21,7 @@ __all__ = [
     "LiveReport",
     "Outputs",
     "Recall",
+    "Rows",
     "Screen",
     "SourceReport",
     "Steadied",

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.index import SearchIndex
 from rtsearch.live.contract import Controls, SourceReport
-from rtsearch.live.easel import Crops, Easel, moved, visible_strips
+from rtsearch.live.easel import Crops, Easel, crop_height, moved, visible_strips
 from rtsearch.live.grid import cells, header_of
 from rtsearch.live.steady import Steadied, Steady
 from rtsearch.meter import Meter
@@ -88,9 +88,7 @@ class Channel:
         self._shared = shared
         self._controls = shared.controls
         self._steady = Steady(shared.index, shared.search)
-        self._easel = Easel(
-            shared.class_names, shared.cache, self.show_settings, self._describe_run, self._is_paused
-        )
+        self._easel = Easel(shared.class_names, shared.cache, self._view, self._describe_run, self._is_paused)
         self._cell: tuple[ShowSettings, ShowSettings] | None = None
         self._newest: Frame | None = None
         self._drawn_id = -1
@@ -267,6 +265,10 @@ class Channel:
             self._cell = show, mine
         return self._cell[1]
 
+    def crop_height(self, result: Result) -> int:
+        """Of the crops that a result is shown with, px."""
+        return crop_height(self.show_settings(), result.frame, result.objects.rows)
+
     def report(self) -> SourceReport:
         """Its figures."""
         counts = self._frames_in, self.shown, self._moved, self._dropped, self._objects
@@ -276,6 +278,14 @@ class Channel:
     def searches(self) -> tuple[int, int]:
         """Objects that neighbours were wanted for, and those that needed a search."""
         return self._steady.asked, self._steady.searched
+
+    @property
+    def last_first(self) -> int:
+        """Highest strip that may stand on top."""
+        return self._easel.last_first
+
+    def _view(self) -> tuple[ShowSettings, int]:
+        return self.show_settings(), self._controls.first_strip
 
     def _is_paused(self) -> bool:
         return self._controls.paused

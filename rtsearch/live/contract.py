@@ -28,6 +28,8 @@ class Controls:
         target_s: presentation time that was last gone to.
         steps, seeks: how often the user has asked for the next picture, and for another place.
         superseded: steps that came before the last other place, and are not to be shown any more.
+        first_strip: that is shown, where there are more than fit.
+        last_first: the highest that brings others into sight.
     """
 
     detect: DetectSettings
@@ -41,6 +43,8 @@ class Controls:
     steps: int = 0
     seeks: int = 0
     superseded: int = 0
+    first_strip: int = 0
+    last_first: int = 0
 
     def step(self) -> None:
         """Pause, and show the next picture."""
@@ -62,6 +66,11 @@ class Controls:
         self.superseded = self.steps
         self.steps += self.paused
         self.seeks += 1
+
+    def scroll(self, strips: int) -> None:
+        """Show strips further down, or further up."""
+        self.first_strip = max(0, min(self.first_strip, self.last_first) + strips)
+        self.first_strip = min(self.first_strip, self.last_first)
 
 
 class Screen(Protocol):

@@ -10,18 +10,18 @@ from dataclasses import replace
 import numpy as np
 
 from rtsearch.config import ShowSettings
+from rtsearch.layout import canvas_of, lay_out
 from rtsearch.live.steady import Steadied
 from rtsearch.records import Frame, Scene, U8Array
-from rtsearch.render import Painter, lay_out
+from rtsearch.render import Painter
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["Crops", "Easel", "moved", "visible_strips"]
+__all__ = ["Crops", "Easel", "crop_height", "moved", "visible_strips"]
 
 Crops = tuple[tuple[U8Array | None, ...], ...]
 
 _NOTES_S = 0.5  # figures that change with every frame cannot be read
 _FAINT_AFTER = 5  # frames; most misses are shorter, and a label that flickers draws the eye
-_MANY = 1000
 
 
 class Easel:
@@ -30,29 +30,33 @@ class Easel:
     Args:
         class_names: by label.
         cache: crops that are there, or come later.
-        show: the layout as it is now.
+        show: the layout as it is now, and the strip that is to stand on top.
         notes: lines about the run.
         paused: are single pictures looked at? Then the notes are those of each.
+
+    Attributes:
+        last_first: highest strip that may stand on top of the picture drawn last.
     """
 
     def __init__(
         self,
         class_names: tuple[str, ...],
         cache: ThumbCache,
-        show: Callable[[], ShowSettings],
+        show: Callable[[], tuple[ShowSettings, int]],
         notes: Callable[[], tuple[str, ...]],
         paused: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.last_first = 0
         self._names = class_names
         self._cache = cache
         self._show = show
         self._describe = notes
         self._paused = paused
-        self._held_since: dict[int, int] = {}  # track: first frame that missed it
         self._painter = Painter()
         self._notes: tuple[str, ...] = ()
         self._notes_s = -_NOTES_S
         self._drawn: tuple[Scene, object] | None = None
+        self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
 
     def scene(self, frame: Frame, objects: Steadied, crops: Crops | None) -> Scene:
         """What is shown of a frame.
@@ -62,7 +66,7 @@ class Easel:
             objects: found in it, or moved to it.
             crops: of all neighbours; None takes those that the cache holds by now.
         """
-        height = self._show().thumb_height
+        height = crop_height(self._show()[0], frame, objects.rows)
         found = objects.detections
         return Scene(
             frame=frame,
@@ -75,15 +79,19 @@ class Easel:
             thumbs=self._cached(objects, height) if crops is None else crops,
             strips=objects.strips,
             held=objects.held,
-            faint=self._faint(frame.id, objects),
+            faint=frozenset(i for i, frames in enumerate(objects.missed) if frames > _FAINT_AFTER),
+            rows=objects.rows,
         )
 
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """The scene with its notes, and its picture, which is valid until the next call."""
-        scene = replace(scene, notes=(*self._fresh_notes(), *([warning] if warning else [])))
-        show = self._show()
-        self._drawn = scene, show
-        return scene, self._painter.paint(scene, show.window_wh, show.header_height)
+        show, first = self._show()
+        canvas = canvas_of(show)
+        self.last_first = max(0, scene.rows - canvas.most_strips)
+        notes = (*self._fresh_notes(), *([warning] if warning else []))
+        scene = replace(scene, notes=notes, first=min(first, self.last_first))
+        self._drawn = scene, (show, first)
+        return scene, self._painter.paint(scene, canvas)
 
     def better(self, objects: Steadied, *, news: bool = False) -> Scene | None:
         """The scene drawn last, if it can be drawn better now: crops have come, or the layout has changed.
@@ -98,27 +106,24 @@ class Easel:
         if news:
             self._notes_s = -math.inf
             return scene
-        if not any(crop is None for crops in scene.thumbs for crop in crops):
-            return None if show == self._show() else scene
-        crops = self._cached(objects, scene.thumb_height)
+        height, changed = scene.thumb_height, show != self._show()
+        if all(crop is not None and len(crop) == height for crops in scene.thumbs for crop in crops):
+            return scene if changed else None
+        crops = self._cached(objects, height)
         came = any(
             new is not old
             for new_row, old_row in zip(crops, scene.thumbs, strict=True)
             for new, old in zip(new_row, old_row, strict=True)
         )
-        return replace(scene, thumbs=crops) if came else None
-
-    def _faint(self, frame: int, objects: Steadied) -> frozenset[int]:
-        """Places of what is held for so long that it must not look as if it were in sight."""
-        track = {i: int(objects.detections.track[i]) for i in objects.held}
-        self._held_since = {t: self._held_since.get(t, frame) for t in track.values()}
-        return frozenset(i for i, t in track.items() if frame - self._held_since[t] >= _FAINT_AFTER)
+        return replace(scene, thumbs=crops) if came or changed else None
 
     def _cached(self, objects: Steadied, height_px: int) -> Crops:
-        return tuple(
-            tuple(self._cache.peek(row, height_px) for row in rows if row >= 0)
-            for rows in objects.neighbours.row.tolist()
-        )
+        """The crops that are there, for want of those of a new height the ones before."""
+        rows = [[row for row in line if row >= 0] for line in objects.neighbours.row.tolist()]
+        before = self._crops
+        crops = {row: self._cache.peek(row, height_px) for line in rows for row in line}
+        self._crops = {row: before.get(row) if crop is None else crop for row, crop in crops.items()}
+        return tuple(tuple(self._crops[row] for row in line) for line in rows)
 
     def _fresh_notes(self) -> tuple[str, ...]:
         now_s = time.monotonic()
@@ -137,4 +142,9 @@ def moved(objects: Steadied, updates: float, frame: Frame) -> Steadied:
 
 def visible_strips(show: ShowSettings) -> int:
     """Strips that fit into the picture."""
-    return len(lay_out(show.window_wh, show.header_height, show.thumb_height, _MANY).strip_tops)
+    return canvas_of(show).most_strips
+
+
+def crop_height(show: ShowSettings, frame: Frame, rows: int) -> int:
+    """Height of the crops in a picture that keeps room for so many strips, px."""
+    return lay_out(canvas_of(show), frame.bgr.shape[1::-1], rows).thumb_height

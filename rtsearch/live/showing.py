@@ -73,6 +73,7 @@ class Showing(contextlib.ExitStack):
     def _put(self, channel: Channel, scene: Scene, warning: str = "", *, keep: bool = True) -> None:
         with self._shared.meter.stage("draw"):
             scene, picture = channel.draw(scene, warning)
+            self._shared.controls.last_first = max(each.last_first for each in self._channels)
             picture = self._grid.put(channel.place, picture, self._shared.controls.show.window_wh)
         if self._outputs.screen is not None:
             with self._shared.meter.stage("show"):

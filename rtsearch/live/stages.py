@@ -177,7 +177,7 @@ class Stages:
 
     def _crops(self, channel: Channel, result: Result) -> Crops | None:
         """Every crop for a file, which waits; for a live source they are only asked for."""
-        rows, height_px = result.objects.neighbours.row, self._shared.controls.show.thumb_height
+        rows, height_px = result.objects.neighbours.row, channel.crop_height(result)
         if not self._outputs.draws:
             return ((),) * len(rows)
         if self._loader is not None:

@@ -13,8 +13,9 @@ import numpy as np
 from rtsearch.config import SearchSettings
 from rtsearch.live.cut import Cuts
 from rtsearch.live.near import CANDIDATES, Shown
-from rtsearch.records import Detections, F32Array, Frame, I32Array, I64Array, Neighbours
-from rtsearch.track import Strips, Tracker
+from rtsearch.live.rows import Rows
+from rtsearch.records import Detections, F32Array, Frame, I32Array, Neighbours
+from rtsearch.track import Strips, Tracker, Tracks
 
 __all__ = ["Searched", "Steadied", "Steady"]
 
@@ -39,20 +40,27 @@ class Steadied:
         detections: of the frame, then what is held; with track numbers.
         neighbours: of each, in the order in which they are shown.
         strips: of each.
-        held: places in ``detections`` of objects that the frame does not show.
+        missed: frames since each was seen; 0 for those of the frame.
         step: (n, 4) float32, how far each box moves from frame to frame, px.
+        rows: strips that the picture keeps room for.
     """
 
     detections: Detections
     neighbours: Neighbours
     strips: tuple[int, ...]
-    held: frozenset[int]
+    missed: tuple[int, ...]
     step: F32Array
+    rows: int
+
+    @property
+    def held(self) -> frozenset[int]:
+        """Places in ``detections`` of objects that the frame does not show."""
+        return frozenset(i for i, frames in enumerate(self.missed) if frames)
 
     @property
     def seen(self) -> Detections:
         """Those of the frame itself."""
-        return _rows(self.detections, [i for i in range(len(self.detections)) if i not in self.held])
+        return _rows(self.detections, [i for i, frames in enumerate(self.missed) if not frames])
 
 
 @dataclass(slots=True)
@@ -81,6 +89,7 @@ class Steady:
         self._search = search
         self._tracker = Tracker()
         self._strips = Strips()
+        self._rows = Rows()
         self._objects: dict[int, _Object] = {}
         self._picture = ""
         self._cuts = Cuts()
@@ -95,22 +104,27 @@ class Steady:
             visible: strips that fit into the picture.
         """
         if self._cuts.comes(frame.bgr) or frame.name != self._picture:
-            self._picture = frame.name
             self.begin_anew()
+        if frame.name != self._picture:
+            self._picture = frame.name
+            self._rows.clear()
         tracks = self._tracker.update(found.xyxy, found.label < 0)
         found = replace(found, track=tracks.number)
         self._look(found, results)
-        held = self._held(tracks.missed, tracks.missed_xyxy)
-        shown = _joined([found, *held])
+        held = self._held(tracks)
+        missed = [0] * len(found) + [frames for frames, _ in held]
+        shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
         self._objects = {track: self._objects[track] for track in alive}
         near = [self._objects[track].shown for track in alive]
+        strips = tuple(self._strips.place(alive, visible, missed))
         return Steadied(
             detections=shown,
             neighbours=_table(near, results),
-            strips=tuple(self._strips.place(alive, visible, alive[len(found) :])),
-            held=frozenset(range(len(found), len(shown))),
+            strips=strips,
+            missed=tuple(missed),
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
+            rows=self._rows.keep(alive, strips),
         )
 
     def begin_anew(self) -> None:
@@ -145,11 +159,12 @@ class Steady:
         self.asked += len(found)
         self.searched += len(wanted)
 
-    def _held(self, missed: I64Array, xyxy: F32Array) -> list[Detections]:
-        """Objects that were seen a moment ago, their boxes moved along."""
+    def _held(self, tracks: Tracks) -> list[tuple[int, Detections]]:
+        """Objects that were seen so many frames ago, their boxes moved along."""
+        missed = zip(tracks.missed.tolist(), tracks.missed_for.tolist(), tracks.missed_xyxy, strict=True)
         return [
-            replace(self._objects[track].seen, xyxy=box[None])
-            for track, box in zip(missed.tolist(), xyxy, strict=True)
+            (frames, replace(self._objects[track].seen, xyxy=box[None]))
+            for track, frames, box in missed
             if track in self._objects
         ]
 

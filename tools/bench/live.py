@@ -40,7 +40,7 @@ from rtsearch.index import SearchIndex, open_index
 from rtsearch.library import Library
 from rtsearch.live import Outputs, play
 from rtsearch.live.contract import Controls
-from rtsearch.live.easel import Easel, visible_strips
+from rtsearch.live.easel import Easel, crop_height, visible_strips
 from rtsearch.live.steady import Steady
 from rtsearch.models import default_folder, pull
 from rtsearch.pipeline import open_pipeline
@@ -216,7 +216,9 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     index: SearchIndex = open_index(Library.open(lib), settings)
     controls = Controls(settings.detect, settings.show)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
-    easel = Easel(index.library.space.class_names, cache, lambda: controls.show, lambda: ("eight objects",))
+    easel = Easel(
+        index.library.space.class_names, cache, lambda: (controls.show, 0), lambda: ("eight objects",)
+    )
     steady = Steady(index, settings.search)
     rng = np.random.default_rng(0)
     centres = index.points(rng.integers(0, len(index), 8).astype(np.int32))
@@ -232,7 +234,8 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
         marks = [time.thread_time()]
         objects = steady.update(frame, found, 16, visible_strips(controls.show))
         marks.append(time.thread_time())
-        cache.prefetch(objects.neighbours.row.ravel().tolist(), settings.show.thumb_height)
+        height_px = crop_height(controls.show, frame, objects.rows)
+        cache.prefetch(objects.neighbours.row.ravel().tolist(), height_px)
         marks.append(time.thread_time())
         scene, picture = easel.draw(easel.scene(frame, objects, None))
         marks.append(time.thread_time())

@@ -1,0 +1,101 @@
+"""Where things stand: the frame takes what the strips leave, and nothing lies upon anything else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtsearch.config import ShowSettings
+from rtsearch.layout import Canvas, canvas_of, lay_out
+
+HD = (1280, 720)
+
+
+@pytest.mark.parametrize(
+    ("wh", "header", "thumb", "strips", "tops", "frame_height"),
+    [
+        (HD, 200, 76, 0, (), 720),
+        (HD, 200, 76, 1, (566,), 564),
+        (HD, 200, 76, 2, (566, 644), 564),
+        (HD, 200, 76, 6, (254, 332, 410, 488, 566, 644), 252),
+        (HD, 200, 76, 20, (254, 332, 410, 488, 566, 644), 252),
+        (HD, 480, 76, 20, (488, 566, 644), 486),
+        (HD, 480, 420, 3, (), 720),
+        ((320, 240), 200, 76, 3, (), 180),
+        ((320, 240), 480, 76, 3, (), 180),
+        ((640, 448), 200, 60, 4, (202, 264, 326, 388), 200),
+        ((640, 447), 200, 60, 4, (263, 325, 387), 261),
+    ],
+)
+def test_the_frame_takes_what_the_strips_leave(wh, header, thumb, strips, tops, frame_height):
+    layout = lay_out(Canvas(wh, header, thumb, 16), (1280, 720), strips)
+    assert layout.strip_tops == tops
+    assert layout.frame[3] == frame_height
+
+
+@pytest.mark.parametrize(
+    ("wh", "frame_wh", "strips", "lines"),
+    [
+        (HD, (1280, 720), 0, 1),
+        (HD, (1280, 720), 1, 2),
+        (HD, (1280, 720), 2, 1),
+        (HD, (640, 480), 1, 2),
+        ((1080, 1920), (1280, 720), 3, 3),
+        ((1080, 1920), (1280, 720), 9, 1),
+    ],
+)
+def test_a_strip_has_lines_for_its_results_where_the_frame_stays_large(wh, frame_wh, strips, lines):
+    show = ShowSettings(window_wh=wh)
+    assert lay_out(canvas_of(show), frame_wh, strips).lines == lines
+
+
+@pytest.mark.parametrize("strips", range(1, 12))
+def test_crops_grow_where_the_frame_is_as_wide_as_the_picture(strips):
+    canvas = canvas_of(ShowSettings(window_wh=(1080, 1920)))
+    layout = lay_out(canvas, (1280, 720), strips)
+    assert layout.header_height - layout.frame[3] - layout.notes[3] < 0.16 * 1920
+    assert canvas.thumb_height <= layout.thumb_height <= 3 * canvas.thumb_height
+    if strips == 1:
+        assert layout.thumb_height > 1.5 * canvas.thumb_height
+        assert layout.lines * (layout.strip_width - layout.label_width) >= 16 * layout.thumb_height
+
+
+@pytest.mark.parametrize(
+    ("wh", "scale"),
+    [((320, 240), 1), (HD, 1), ((1920, 1080), 1.5), ((1080, 1920), 1.5), ((3840, 2160), 3), ((3840, 720), 1)],
+)
+def test_settings_are_those_of_a_picture_of_720_px(wh, scale):
+    canvas = canvas_of(ShowSettings(window_wh=wh))
+    assert (canvas.header_height, canvas.thumb_height, canvas.scale) == (200 * scale, 76 * scale, scale)
+
+
+@given(
+    st.tuples(st.integers(320, 4000), st.integers(240, 3000)),
+    st.tuples(st.integers(1, 4000), st.integers(1, 3000)),
+    st.tuples(st.integers(100, 480), st.integers(60, 420), st.integers(5, 100)),
+    st.integers(0, 300),
+)
+def test_nothing_lies_upon_anything_else_or_outside(wh, frame_wh, sizes, strips):
+    header, thumb, results = sizes
+    show = ShowSettings(window_wh=wh, header_height=header, thumb_height=thumb, results=results)
+    canvas = canvas_of(show)
+    layout = lay_out(canvas, frame_wh, strips)
+    assert len(layout.strip_tops) == min(strips, canvas.most_strips)
+    ends = [layout.header_height] + [top + layout.strip_height for top in layout.strip_tops]
+    assert all(top > end for top, end in zip(layout.strip_tops, ends, strict=False))
+    assert ends[-1] == wh[1]
+    assert layout.header_height >= min(canvas.header_height, wh[1])
+    assert layout.thumb_height >= canvas.thumb_height
+    assert layout.strip_height == layout.lines * (layout.thumb_height + layout.gap) - layout.gap
+    for x, y, width, height in (layout.frame, layout.notes):
+        assert x >= 0
+        assert y >= 0
+        assert width > 0
+        assert height > 0
+        assert x + width <= wh[0]
+        assert y + height <= layout.header_height
+    (x, y, width, height), (left, top, *_) = layout.frame, layout.notes
+    upon = left < x + width and top < y + height
+    assert upon == (layout.notes_are == "over")
+    assert (layout.strip_width < wh[0]) == (strips > len(layout.strip_tops))
