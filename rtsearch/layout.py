@@ -186,5 +186,4 @@ def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Pla
     if header - h >= line:
         y = (header - h - line) // 2 if header == canvas.wh[1] else 0  # it stays put as strips come and go
         return (x, y, w, h), (0, y + h, width, line), "below"
-    y = (header - h) // 2
-    return (x, y, w, h), (x, max(y, y + h - line), w, min(line, h)), "over"
+    return (x, 0, w, h), (x, header - line, w, line), "over"

@@ -84,6 +84,7 @@ class Painter:
         x, y, width, height = layout.notes
         panel = self._picture[y : y + height, x : x + width]
         if layout.notes_are == "over":  # the frame below is new every time
+            panel[max(0, layout.frame[3] - y) :] = _GROUND
             panel[:] = cv2.convertScaleAbs(panel, alpha=_DARKENED, beta=_GROUND * (1 - _DARKENED))
             _caption(panel, notes, scale)
         elif notes != self._notes:
@@ -214,13 +215,13 @@ def _patch(text: str, size_px: int, colour: Colour) -> U8Array:
 
 
 def _list(panel: U8Array, notes: tuple[str, ...], scale: float) -> None:
-    """Notes below each other."""
-    size, margin = round(14 * scale), round(14 * scale)
+    """Notes below each other, the last one at the bottom: above them there is room for controls."""
+    size = margin = round(14 * scale)
     line_px = text_wh("x", size)[1] + round(4 * scale)
+    notes = notes[: max(0, panel.shape[0] - round(8 * scale)) // line_px]
+    top = panel.shape[0] - round(6 * scale) - len(notes) * line_px
     for i, note in enumerate(notes):
-        y = round(10 * scale) + i * line_px
-        if y + line_px > panel.shape[0]:
-            break
+        y = top + i * line_px
         text = fit_text(note, size, panel.shape[1] - 2 * margin)
         draw_text(panel, text, (margin, y), size, _INK if i == 0 else _FAINT)
 

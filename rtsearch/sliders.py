@@ -6,6 +6,7 @@ of the original application.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,28 +55,34 @@ SLIDERS = (
 )
 
 PANEL_WH = (300, len(SLIDERS) * _ROW_PX + 12)
+"""Width and height of the panel at scale 1, px."""
 
 
-def draw_sliders(picture: U8Array, xy: tuple[int, int], values: Sequence[float]) -> None:
-    """Draw the panel with its top left corner at ``xy``; one value per slider."""
+def draw_sliders(picture: U8Array, xy: tuple[int, int], values: Sequence[float], scale: float = 1.0) -> None:
+    """Draw the panel with its top left corner at ``xy``, so many times as large; one value per slider."""
+
+    def px(size: float) -> int:
+        return round(size * scale)
+
     x, y = xy
-    panel = picture[y : y + PANEL_WH[1], x : x + PANEL_WH[0]]
+    width, height = (px(side) for side in PANEL_WH)
+    panel = picture[y : y + height, x : x + width]
     panel[:] = panel // 8 + np.uint8(18)
-    cv2.rectangle(picture, (x, y), (x + PANEL_WH[0] - 1, y + PANEL_WH[1] - 1), _EDGE, 1)
+    cv2.rectangle(panel, (0, 0), (panel.shape[1] - 1, panel.shape[0] - 1), _EDGE, px(1))
     for i, (slider, value) in enumerate(zip(SLIDERS, values, strict=True)):
-        top = y + 6 + i * _ROW_PX
+        top, left, right = y + px(6 + i * _ROW_PX), x + px(_MARGIN_PX), x + width - px(_MARGIN_PX)
         text = f"{value:.2f}" if slider.step < 1 else f"{value:.0f}"
-        draw_text(picture, slider.label, (x + _MARGIN_PX, top), 13, _INK)
-        draw_text(picture, text, (x + PANEL_WH[0] - _MARGIN_PX - text_wh(text, 13)[0], top), 13, _INK)
-        left, right, middle = x + _MARGIN_PX, x + PANEL_WH[0] - _MARGIN_PX, top + 25
+        draw_text(picture, slider.label, (left, top), px(13), _INK)
+        draw_text(picture, text, (right - text_wh(text, px(13))[0], top), px(13), _INK)
+        middle = top + px(25)
         knob = left + round((value - slider.low) / (slider.high - slider.low) * (right - left))
-        cv2.line(picture, (left, middle), (right, middle), _TRACK, 3, cv2.LINE_AA)
-        cv2.line(picture, (left, middle), (knob, middle), _KNOB, 3, cv2.LINE_AA)
-        cv2.circle(picture, (knob, middle), 6, _KNOB, -1, cv2.LINE_AA)
+        cv2.line(picture, (left, middle), (right, middle), _TRACK, px(3), cv2.LINE_AA)
+        cv2.line(picture, (left, middle), (knob, middle), _KNOB, px(3), cv2.LINE_AA)
+        cv2.circle(picture, (knob, middle), px(6), _KNOB, -1, cv2.LINE_AA)
 
 
 def value_at(
-    xy: tuple[int, int], mouse_xy: tuple[int, int], held: int | None = None
+    xy: tuple[int, int], mouse_xy: tuple[int, int], held: int | None = None, scale: float = 1.0
 ) -> tuple[int, float] | None:
     """The slider under the mouse and the value it is dragged to; None beside the panel.
 
@@ -83,9 +90,10 @@ def value_at(
         xy: top left corner of the panel.
         mouse_xy: in the same pixels.
         held: a slider that keeps following the mouse although it has left its row.
+        scale: of the panel.
     """
-    x, y = mouse_xy[0] - xy[0], mouse_xy[1] - xy[1]
-    row = (y - 6) // _ROW_PX if held is None else held
+    x, y = (mouse_xy[0] - xy[0]) / scale, (mouse_xy[1] - xy[1]) / scale
+    row = math.floor((y - 6) / _ROW_PX) if held is None else held
     if held is None and not (0 <= x < PANEL_WH[0] and 0 <= row < len(SLIDERS)):
         return None
     slider = SLIDERS[row]

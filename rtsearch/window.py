@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cv2
 
+from rtsearch.layout import canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
 from rtsearch.sliders import PANEL_WH, SLIDERS, draw_sliders, value_at
@@ -30,13 +31,15 @@ _LEAST_WH = (320, 240)  # as show.window_wh allows; a smaller window shows the p
 _INK: Colour = (232, 232, 232)
 _ACCENT: Colour = (80, 175, 255)
 _EDGE: Colour = (58, 58, 58)
-_LEFT, _RIGHT = 0xFF51, 0xFF53  # X keysyms, which OpenCV's Qt windows pass on
+# X keysyms, which OpenCV's Qt windows pass on; they take the mouse wheel for themselves, to zoom.
+_LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
 _SKIP_S = 5.0
 HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
     (", .", "one frame back, forward"),
-    ("arrows", "5 seconds back, forward"),
+    ("left, right", "5 seconds back, forward"),
+    ("up, down", "objects that do not fit"),
     ("l", "loop"),
     ("f", "full screen"),
     ("s", "save the picture"),
@@ -155,6 +158,8 @@ class Window:
             ord(","): self._controls.step_back,
             _LEFT: lambda: self._skip(-_SKIP_S),
             _RIGHT: lambda: self._skip(_SKIP_S),
+            _UP: lambda: self._controls.scroll(-1),
+            _DOWN: lambda: self._controls.scroll(1),
             ord("l"): self._toggle_loop,
         }
         if key in (ord("q"), _ESCAPE):
@@ -201,18 +206,24 @@ class Window:
         assert self._picture is not None
         picture = self._picture.copy()
         if self._show_sliders:
-            draw_sliders(picture, self._panel_xy(), self._values())
+            draw_sliders(picture, self._panel_xy(), self._values(), self._scale)
         if self._show_help:
-            _draw_help(picture)
+            _draw_help(picture, self._scale)
         if self._message:
-            _draw_banner(picture, self._message)
+            _draw_banner(picture, self._message, self._scale)
         elif self._controls.paused:
-            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s")
+            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s", self._scale)
         cv2.imshow(self._title, picture)
         self._redraw = False
 
     def _panel_xy(self) -> tuple[int, int]:
-        return max(0, self._controls.show.window_wh[0] - PANEL_WH[0] - 8), 8
+        margin = round(8 * self._scale)
+        return max(0, self._controls.show.window_wh[0] - round(PANEL_WH[0] * self._scale) - margin), margin
+
+    @property
+    def _scale(self) -> float:
+        """Controls and messages grow with the picture."""
+        return canvas_of(self._controls.show).scale
 
     def _values(self) -> list[float]:
         return [float(getattr(getattr(self._controls, s.section), s.key)) for s in SLIDERS]
@@ -227,7 +238,7 @@ class Window:
         )
         if not (starts or drags):
             return
-        hit = value_at(self._panel_xy(), (x, y), None if starts else self._held)
+        hit = value_at(self._panel_xy(), (x, y), None if starts else self._held, self._scale)
         if hit is None:
             return
         self._held, value = hit
@@ -238,23 +249,28 @@ class Window:
         self._redraw = True
 
 
-def _draw_help(picture: U8Array) -> None:
-    width, line_px = 320, min(28, (picture.shape[0] - 28) // len(HELP))
-    height = line_px * len(HELP) + 28
-    y, x = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-    box = picture[y : y + height, x : x + width]
-    _darken(box)
+def _draw_help(picture: U8Array, scale: float) -> None:
+    margin = round(16 * scale)
+    line_px = min(round(28 * scale), (picture.shape[0] - 2 * margin) // len(HELP))
+    size = min(round(17 * scale), round(0.7 * line_px))
+    column = max(text_wh(keys, size)[0] for keys, _ in HELP) + 2 * margin
+    width = column + max(text_wh(does, size)[0] for _, does in HELP) + 2 * margin
+    height = line_px * len(HELP) + 2 * margin
+    y, x = (picture.shape[0] - height) // 2, max(0, (picture.shape[1] - width) // 2)
+    _darken(picture[y : y + height, x : x + width])
     for i, (keys, does) in enumerate(HELP):
-        draw_text(picture, keys, (x + 22, y + 14 + i * line_px), 17, _ACCENT)
-        draw_text(picture, does, (x + 110, y + 14 + i * line_px), 17, _INK)
+        top = y + margin + i * line_px + (line_px - text_wh(keys, size)[1]) // 2
+        draw_text(picture, keys, (x + margin, top), size, _ACCENT)
+        draw_text(picture, does, (x + column, top), size, _INK)
 
 
-def _draw_banner(picture: U8Array, text: str) -> None:
-    width, height = text_wh(text, 20)
-    x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - 34
-    box = picture[y - 8 : y + height + 8, max(0, x - 22) : x + width + 22]
+def _draw_banner(picture: U8Array, text: str, scale: float) -> None:
+    size, margin = round(20 * scale), round(8 * scale)
+    width, height = text_wh(text, size)
+    x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - round(34 * scale)
+    box = picture[y - margin : y + height + margin, max(0, x - 3 * margin) : x + width + 3 * margin]
     _darken(box)
-    draw_text(picture, text, (x, y), 20, _INK)
+    draw_text(picture, text, (x, y), size, _INK)
 
 
 def _darken(box: U8Array) -> None:

@@ -15,9 +15,9 @@ LOWEST = [slider.low for slider in SLIDERS]
 KNOB = (80, 175, 255)
 
 
-def panel(values, wh=(500, 300), xy=XY):
+def panel(values, wh=(500, 300), xy=XY, scale=1.0):
     picture = np.full((wh[1], wh[0], 3), 90, np.uint8)
-    draw_sliders(picture, xy, values)
+    draw_sliders(picture, xy, values, scale)
     return picture
 
 
@@ -42,6 +42,21 @@ def test_the_panel_lies_where_it_was_put_and_nowhere_else():
     assert (inside != 90).any(axis=2).mean() > 0.9
     picture[XY[1] : XY[1] + PANEL_WH[1], XY[0] : XY[0] + PANEL_WH[0]] = 90
     assert (picture == 90).all()
+
+
+@pytest.mark.parametrize("scale", [1.5, 3])
+def test_the_panel_grows_and_the_mouse_with_it(scale):
+    wh = (round(PANEL_WH[0] * scale), round(PANEL_WH[1] * scale))
+    picture = panel(LOWEST, (1200, 800), XY, scale)
+    lit = np.argwhere((picture != 90).any(2))
+    assert lit.min(0).tolist() == [XY[1], XY[0]]
+    assert (lit.max(0) + 1).tolist() == [XY[1] + wh[1], XY[0] + wh[0]]
+    for row, slider in enumerate(SLIDERS):
+        y = XY[1] + round((6 + row * 36 + 25) * scale)
+        knob = np.flatnonzero((picture[y, XY[0] : XY[0] + wh[0]] == KNOB).all(1))
+        x = XY[0] + round((knob.min() + knob.max()) / 2)
+        assert abs(x - (XY[0] + 14 * scale)) <= 2
+        assert value_at(XY, (x + round(272 * scale), y), None, scale) == (row, slider.high)
 
 
 @pytest.mark.parametrize("wh", [(320, 240), (350, 180), (200, 100)])

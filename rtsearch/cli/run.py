@@ -112,8 +112,8 @@ def run(
 ) -> None:
     """Play a camera, video or stream and show what the library holds that looks like it.
 
-    Keys in the window: q or Esc quit, space pause, . and , one frame on and back, arrows 5 s, l loop, f full
-    screen, s save the picture, c controls, h help.
+    Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
+    down objects that do not fit, l loop, f full screen, s save the picture, c controls, h help.
 
     [bold]Examples:[/bold]
 
