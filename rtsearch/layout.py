@@ -81,6 +81,7 @@ class Layout:
         strip_tops: upper edge of each strip that fits.
         strip_height: of one strip, its gap not counted.
         thumb_height: of a line of crops.
+        most_thumb_height: of a line in a strip whose crops leave room.
         lines: of a strip.
         label_width: of the column that names the objects.
         strip_width: of label and crops; beside it stands what tells that there are more strips.
@@ -94,6 +95,7 @@ class Layout:
     strip_tops: tuple[int, ...]
     strip_height: int
     thumb_height: int
+    most_thumb_height: int
     lines: int
     label_width: int
     strip_width: int
@@ -140,6 +142,7 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], strips: int) -> Layout:
         strip_tops=tuple(header + gap + i * (strip_height + gap) for i in range(shown)),
         strip_height=strip_height,
         thumb_height=thumb,
+        most_thumb_height=max(thumb, round(_MOST_GROWTH * canvas.thumb_height)),
         lines=lines,
         label_width=label,
         strip_width=strip_width,

@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias, cast
 import cv2
 import numpy as np
 
+from rtsearch.gallery import draw_crops, line_height
 from rtsearch.layout import Canvas, Layout, lay_out
 from rtsearch.records import F32Array, Scene, U8Array
 from rtsearch.text import Colour, draw_text, fit_text, text_wh
@@ -105,14 +106,16 @@ class Painter:
         for place in self._strips.keys() - wanted.keys():
             top = layout.strip_tops[place]
             self._picture[top : top + layout.strip_height, : layout.strip_width] = _GROUND
-        for place, want in wanted.items():
+        for place, want in list(wanted.items()):
             cell = self._picture[layout.strip_tops[place] :][: layout.strip_height, : layout.strip_width]
             old = self._strips.get(place)
             if old is None or old.label != want.label:
                 cell[:, : layout.label_width] = _label(want.label, layout, scale)
             if old is None or old.label.colour != want.label.colour or not _same(old.thumbs, want.thumbs):
-                crops = cell[:, layout.label_width + layout.gap :]
-                _thumbs(crops, want.thumbs, layout, want.label.colour)
+                height = 0 if old is None else old.line_height
+                wanted[place] = want._replace(line_height=_draw_thumbs(cell, want, layout, height))
+            else:
+                wanted[place] = want._replace(line_height=old.line_height)
         self._strips = wanted
 
     def _paint_bar(self, scene: Scene, layout: Layout) -> None:
@@ -138,6 +141,7 @@ class _Label(NamedTuple):
 class _Strip(NamedTuple):
     label: _Label
     thumbs: tuple[U8Array | None, ...]
+    line_height: int = 0
 
 
 def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> bool:
@@ -251,29 +255,12 @@ def _label(label: _Label, layout: Layout, scale: float) -> U8Array:
     return cell
 
 
-def _thumbs(strip: U8Array, thumbs: tuple[U8Array | None, ...], layout: Layout, colour: Colour) -> None:
-    """Crops side by side in lines, the object's colour where one is missing; each line is cut at the edge."""
-    field = [round(_PLACEHOLDER * value + (1 - _PLACEHOLDER) * _GROUND) for value in colour]
-    height, gap, room = layout.thumb_height, layout.gap, strip.shape[1]
-    strip[:] = _GROUND
-    x = line = 0
-    for thumb in thumbs:
-        crop = None if thumb is None else _of_height(thumb, height)
-        width = height if crop is None else crop.shape[1]
-        last = line + 1 == layout.lines
-        if x >= room if last else x and x + width > room:
-            if last:
-                break
-            x, line = 0, line + 1
-        width = min(width, room - x)
-        cell = strip[line * (height + gap) :][:height, x : x + width]
-        cell[:] = field if crop is None else crop[:, :width]
-        x += width + gap
-
-
-def _of_height(thumb: U8Array, height: int) -> U8Array:
-    """A crop that was fetched for another layout serves until the right one is there."""
-    if len(thumb) == height:
-        return thumb
-    width = max(1, round(thumb.shape[1] * height / len(thumb)))
-    return cast(U8Array, cv2.resize(thumb, (width, height), interpolation=cv2.INTER_LINEAR))
+def _draw_thumbs(cell: U8Array, strip: _Strip, layout: Layout, before: int) -> int:
+    """Draw a strip's crops beside its label, and say how high its lines are now."""
+    room = cell[:, layout.label_width + layout.gap :]
+    room[:] = _GROUND
+    limits = layout.thumb_height, layout.most_thumb_height
+    height = line_height(strip.thumbs, (room.shape[1], len(room)), layout.gap, limits, before)
+    field = [round(_PLACEHOLDER * value + (1 - _PLACEHOLDER) * _GROUND) for value in strip.label.colour]
+    draw_crops(room, strip.thumbs, height, layout.gap, field)
+    return height

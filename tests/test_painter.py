@@ -51,7 +51,9 @@ def scene_of(
 
 
 def canvas(wh: tuple[int, int], header: int, scale: float = 1.0) -> Canvas:
-    return Canvas(wh, header, 60, 16, scale)
+    return Canvas(
+        wh, header, 60, 1, scale
+    )  # one line a strip: the height of several depends on what was before
 
 
 an_object = st.tuples(st.integers(0, 9), st.integers(30, 32), st.lists(st.integers(0, 3), max_size=6))
