@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _LIBRARIES = ("tensorrt", "tensorrt_rtx")
 _POLL_S = 0.2
+_TELL_S = 10.0  # TensorRT builds for minutes
 _WARM_UP_PASSES = 3  # engines choose and load kernels in the first ones
 
 
@@ -77,14 +80,25 @@ class Accelerator:
         return build_engine(order, folder, self.flavour, self.gpu)
 
     def later(
-        self, order: Order, folder: Path, spec: ModelSpec, settings: Settings, stop: threading.Event
+        self,
+        order: Order,
+        folder: Path,
+        spec: ModelSpec,
+        settings: Settings,
+        how: tuple[threading.Event, Callable[[str], None]],
     ) -> Sight | None:
-        """A sight whose engine is built in another process; None when ``stop`` was set before it was done.
+        """A sight whose engine is built in another process; None when it was stopped before that was done.
+
+        Args:
+            order, folder: the engine and where it belongs.
+            spec, settings: of the sight.
+            how: what is set to stop it, and what gets a line about how far it is now and then.
 
         Without a sight the device is given back.
         """
+        stop, tell = how
         try:
-            path = self.find(order, folder) or self._built_elsewhere(order, stop)
+            path = self.find(order, folder) or self._built_elsewhere(order, stop, tell)
             sight = None if path is None else self.open(path, spec, settings)
         except BaseException:
             self.close()
@@ -93,13 +107,21 @@ class Accelerator:
             self.close()
         return sight
 
-    def _built_elsewhere(self, order: Order, stop: threading.Event) -> Path | None:
+    def _built_elsewhere(
+        self, order: Order, stop: threading.Event, tell: Callable[[str], None]
+    ) -> Path | None:
         from rtsearch.engines import start_build
 
         build = start_build(order, self.flavour.name)
+        tell(f"building an engine for {self.device.name}, once; the CPU sees meanwhile")
+        begun_s = told_s = time.monotonic()
         try:
             while build.running and not stop.wait(_POLL_S):
                 build.poll()
+                now_s = time.monotonic()
+                if build.what and now_s - told_s >= _TELL_S:
+                    told_s = now_s
+                    tell(f"engine: {build.share:.0%} after {now_s - begun_s:.0f} s ({build.what})")
             path = build.poll()
         finally:
             build.cancel()

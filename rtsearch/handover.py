@@ -34,12 +34,20 @@ class Handover:
         first: sees until the second is ready, and after it has failed. Closed with this.
         second: the better sight, or what makes it in a thread.
         name: of the second, for messages.
+        tell: gets a line when the second has taken over; what goes wrong is logged.
     """
 
-    def __init__(self, first: Sight, second: Sight | Prepare, name: str) -> None:
+    def __init__(
+        self,
+        first: Sight,
+        second: Sight | Prepare,
+        name: str,
+        tell: Callable[[str], None] = _log.info,
+    ) -> None:
         self.dim = first.dim
         self._first = first
         self._name = name
+        self._tell = tell
         self._second = None if callable(second) else second
         self._settings = first.settings
         self._cut_padding = first.cut_padding
@@ -114,4 +122,4 @@ class Handover:
             return
         if second is not None:
             self._second = second
-            _log.info("%s has taken over", self._name)
+            self._tell(f"{self._name} has taken over")

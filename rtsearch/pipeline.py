@@ -94,7 +94,7 @@ def open_pipeline(
         engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, or
             ``later``, while the CPU sees.
         pictures: that the engine sees at a time.
-        tell: gets a line when something takes a while.
+        tell: gets a line when something takes a while; with ``later`` from another thread too.
 
     Raises:
         UnknownModelError: it is not there; the message says how to get it.
@@ -161,8 +161,9 @@ def _on_gpu(
     if engine == "later":
         return Handover(
             pipeline.sight,
-            lambda stop: accelerator.later(order, folder, spec, settings, stop),
+            lambda stop: accelerator.later(order, folder, spec, settings, (stop, tell)),
             accelerator.name,
+            tell,
         )
     path = accelerator.find(order, folder)
     if engine == "there" and path is None:

@@ -65,6 +65,7 @@ class Building:
 
     def __init__(self, outcome) -> None:
         self.outcome, self.error, self.polls, self.cancelled = outcome, "", 0, False
+        self.what, self.share = "", 0.0
 
     @property
     def running(self) -> bool:
@@ -73,6 +74,8 @@ class Building:
     def poll(self):
         self.polls += 1
         if self.polls < 3:
+            if self.polls == 2:
+                self.what, self.share = "Timing", 0.25
             return None
         if isinstance(self.outcome, str):
             self.error = self.outcome
@@ -111,9 +114,10 @@ def accelerator(monkeypatch, tmp_path):
     return make
 
 
-def later(accelerator, stop, tmp_path):
+def later(accelerator, stop, tmp_path, told=None):
     order = spec = None
-    return accelerator.later(order, tmp_path, spec, Settings(), stop)
+    tell = ([] if told is None else told).append
+    return accelerator.later(order, tmp_path, spec, Settings(), (stop, tell))
 
 
 def test_an_engine_is_built_elsewhere_meanwhile(accelerator, tmp_path):
@@ -121,6 +125,34 @@ def test_an_engine_is_built_elsewhere_meanwhile(accelerator, tmp_path):
     assert later(made, threading.Event(), tmp_path) == ("sight of", tmp_path / "x.engine")
     assert build.polls >= 3
     assert made.device.closed == 0  # it belongs to the sight now
+
+
+def test_a_build_elsewhere_tells_how_far_it_is(accelerator, tmp_path, monkeypatch):
+    monkeypatch.setattr(accelerate, "_TELL_S", 0.0)
+    made, _ = accelerator(tmp_path / "x.engine")
+    told = []
+    later(made, threading.Event(), tmp_path, told)
+    first, *others = told
+    assert first == "building an engine for fake, once; the CPU sees meanwhile"
+    assert others  # nothing before the other process has said a word
+    assert set(others) == {"engine: 25% after 0 s (Timing)"}
+
+
+def test_a_build_that_is_quick_tells_no_more(accelerator, tmp_path):
+    made, _ = accelerator(tmp_path / "x.engine")
+    told = []
+    later(made, threading.Event(), tmp_path, told)
+    assert len(told) == 1
+
+
+def test_an_engine_that_is_there_needs_no_words(accelerator, tmp_path, monkeypatch):
+    from rtsearch import engines
+
+    made, _ = accelerator("not built")
+    monkeypatch.setattr(engines, "find_engine", lambda *_: tmp_path / "x.engine")
+    told = []
+    assert later(made, threading.Event(), tmp_path, told) == ("sight of", tmp_path / "x.engine")
+    assert told == []
 
 
 def test_a_build_that_fails_says_why(accelerator, tmp_path):

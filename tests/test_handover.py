@@ -59,12 +59,14 @@ def until(holds, within_s: float = 10.0) -> None:
 
 
 def test_the_second_takes_over_when_it_is_ready():
-    first, second, ready = Named(0.25), Named(0.5), threading.Event()
-    sight = Handover(first, lambda stop: second if ready.wait(10) else None, "the GPU")
+    first, second, ready, told = Named(0.25), Named(0.5), threading.Event(), []
+    sight = Handover(first, lambda stop: second if ready.wait(10) else None, "the GPU", told.append)
     assert who(sight) == 0.25
+    assert told == []
     ready.set()
     until(lambda: who(sight) == 0.5)
     sight.close()
+    assert told == ["the GPU has taken over"]
     assert (first.closed, second.closed) == (1, 1)
 
 

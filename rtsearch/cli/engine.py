@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import math
+import time
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _log = logging.getLogger(__name__)
+
+_PROGRESS_S = 0.5  # between lines; libraries tell of thousands of steps
 
 app = typer.Typer(
     help="Build engines for NVIDIA GPUs, and look at those that are here.", no_args_is_help=True
@@ -73,6 +79,9 @@ def build(
     ] = "1",
     flavour: FlavourOption = FlavourChoice.AUTO,
     as_json: JsonFlag = False,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="With --json: also a line of JSON each time it is further.")
+    ] = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
@@ -83,13 +92,15 @@ def build(
     from rtsearch.engines import build_engine, load_flavour, read_passport
     from rtsearch.models import default_folder
 
+    if progress and not as_json:
+        raise ConfigError("--progress is for machines: add --json; a terminal gets a bar anyway")
     settings = settings_of(config, override)
     gpu = _gpu(settings.gpu.runtime)
     library = load_flavour(flavour.value, gpu=gpu is not None)
     orders = _orders(model, size, settings.model.size, _batches(batch), precision.value)
     built = []
-    for order in orders:
-        with share_bar() as show:
+    for i, order in enumerate(orders):
+        with _share_lines(i, len(orders)) if progress else share_bar() as show:
             path = build_engine(order, default_folder(), library, gpu, progress=show)
         built.append(path)
         if not as_json:
@@ -177,6 +188,21 @@ def adopt(
     tell("An engine is code that runs with your rights: adopt only a file whose maker you trust.", "yellow")
     passport = adopt_engine(file, path, library, _needed_gpu(settings.gpu.runtime))
     tell(f"{file} will run on {passport.gpu} with {passport.flavour} {passport.version}")
+
+
+@contextlib.contextmanager
+def _share_lines(done: int, of: int) -> Iterator[Callable[[str, float], None]]:
+    """What ``share_bar`` shows of one of several things, for machines: ``{"what": ..., "share": 0..1}``."""
+    told_s = -math.inf
+
+    def show(what: str, share: float) -> None:
+        nonlocal told_s
+        now_s = time.monotonic()
+        if now_s - told_s >= _PROGRESS_S:
+            told_s = now_s
+            print_json({"what": what, "share": round((done + share) / of, 4)})
+
+    yield show
 
 
 def _gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu | None:

@@ -216,7 +216,8 @@ def open_library(
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
         threading.Thread(target=preload, name="import", daemon=True).start()
     engine: EngineWhen = "later" if live else "there"
-    with open_pipeline(settings, cut_padding=live, engine=engine, pictures=max(1, sources)) as pipeline:
+    opened = open_pipeline(settings, cut_padding=live, engine=engine, pictures=max(1, sources), tell=tell)
+    with opened as pipeline:
         library.require(pipeline.feature_space)
         with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
             index = open_index(library, settings, tell)
