@@ -235,12 +235,13 @@ def test_files_that_are_no_tree(tmp_path: Path) -> None:
             KDTree.load(tmp_path)
 
 
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("by", "which"), [(1, "newer"), (-1, "older")])
+def test_another_format_is_refused(tmp_path: Path, by: int, which: str) -> None:
     KDTree.build(clustered(100, 4)).save(tmp_path)
     data = bytearray((tmp_path / FILE_NAME).read_bytes())
-    data[8] += 1
+    data[8] += by
     (tmp_path / FILE_NAME).write_bytes(data)
-    with pytest.raises(FormatError, match="newer"):
+    with pytest.raises(FormatError, match=which):
         KDTree.load(tmp_path)
 
 

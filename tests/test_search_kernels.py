@@ -13,8 +13,8 @@ import pytest
 from test_search import assert_exact, clustered, odd_vectors
 
 from rtsearch.search import KDTree, build_kernels, compiled, kernels
-from rtsearch.search.layout import FAR, PAD
-from rtsearch.search.simd import instructions
+from rtsearch.search.layout import FAR, PAD, SIZES, allocate, shapes_of
+from rtsearch.search.simd import FRONT, instructions
 
 VARIANTS = [True] if instructions() == "plain" else [None, True]
 WIDTHS = (8, 24, 64, 1000)
@@ -92,13 +92,13 @@ def test_rotate(d: int) -> None:
     np.testing.assert_allclose(out, (vector - centre).astype(np.float64) @ axes, atol=1e-4)
 
 
-def test_codes_score_as_distances() -> None:
+def test_codes_score_as_distances(plain: bool | None) -> None:
     rng = np.random.default_rng(0)
     points, query = rng.normal(size=(32, 24)).astype(np.float32), rng.normal(size=24).astype(np.float32)
     step = np.float32(0.05)
-    code, norm = np.zeros((2, 16 * 24), np.uint8), np.zeros(32, np.float32)
+    code, norm, front_norm = np.zeros((2, 16 * 24), np.uint8), *np.zeros((2, 32), np.float32)
     for i, point in enumerate(points):
-        norm[i], error = kernels.encode_point(point, step, code, i // 16, i % 16)
+        norm[i], front_norm[i], error = kernels.encode_point(point, step, code, i // 16, i % 16)
         np.testing.assert_allclose(
             error, ((point - naive.decoded_points(code, step)[i]) ** 2).sum(), rtol=1e-3
         )
@@ -110,6 +110,17 @@ def test_codes_score_as_distances() -> None:
     apart = ((naive.decoded_points(code, step) - query_code * width) ** 2).sum(axis=1)
     scored = 2 * (naive.code_scores(code, norm, query_code, scale) + base)
     np.testing.assert_allclose(scored, apart, atol=2 * noise)
+
+    front = query_code[:FRONT]
+    base, noise = kernels.base_of(front, step, scale)
+    apart = ((naive.decoded_points(code, step)[:, :FRONT] - front * width) ** 2).sum(axis=1)
+    out = np.zeros(16, np.float32)
+    for block in range(2):
+        least = apart[16 * block : 16 * block + 16].min()
+        for farthest, wanted in ((least - 3 * noise, 0), (least + 3 * noise, 1)):
+            limit = np.float32(farthest / 2 - base)
+            below = kernels.some_below(plain, code, front_norm, block, front, scale, limit, out)
+            assert below == wanted
 
 
 def test_places_of_queries_on_the_grid_of_boxes() -> None:
@@ -159,6 +170,33 @@ def test_select(count: int) -> None:
             assert (value[:kth] <= value[kth]).all()
             assert (value[kth:] >= value[kth]).all()
             np.testing.assert_array_equal(values[item], value)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 16, 17, 40, 333])
+@pytest.mark.parametrize("k", [1, 7, 40])
+def test_the_best_are_sorted(count: int, k: int) -> None:
+    rng = np.random.default_rng(count)
+    room = count + 16
+    for values in (rng.random(room), rng.integers(0, 4, room), np.zeros(room)):
+        value, item = values.astype(np.float32), rng.permutation(room).astype(np.int32)
+        wanted = sorted(zip(value[:count].tolist(), item[:count].tolist(), strict=True))[:k]
+        best_value, best_item = np.zeros(k + 1, np.float32), np.zeros(k + 1, np.int32)
+        found = kernels.sort_best(value, item, count, best_value, best_item)
+        assert found == len(wanted)
+        assert list(zip(best_value[:found].tolist(), best_item[:found].tolist(), strict=True)) == wanted
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_arrays_of_a_tree_are_aligned_and_apart(size: int) -> None:
+    sizes = dict.fromkeys(SIZES, size) | {"dim": 20, "width": 24}
+    tree = allocate(sizes)
+    for name, (dtype, shape) in shapes_of(sizes).items():
+        array = getattr(tree, name)
+        assert (array.dtype, array.shape, array.ctypes.data % 64) == (dtype, shape, 0)
+        array[:] = 1
+    for i, array in enumerate(tree):
+        array[:] = 2
+        assert all((other == 1).all() for other in tree[i + 1 :])
 
 
 def test_insert() -> None:

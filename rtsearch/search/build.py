@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from rtsearch.records import F32Array, I32Array, I64Array
 from rtsearch.search import build_kernels as kernels
-from rtsearch.search.layout import SIZES, TreeArrays, shapes_of
+from rtsearch.search.layout import SIZES, TreeArrays, allocate
 from rtsearch.search.simd import BLOCK
 
 __all__ = ["build_arrays"]
@@ -93,7 +93,7 @@ class _Builder:
 
         base, starts = self._split(rotated, self.leaf_size)
         # Points in the order of the leaves: what follows reads memory from one end to the other.
-        rotated = self._gather(rotated, base)
+        rotated = self._gather(rotated, base, np.empty_like(rotated))
         self.held = self.held[base]
         order = np.arange(n, dtype=np.int32)
         mean = np.zeros((len(starts) - 1, axes.shape[1]), np.float32)
@@ -113,9 +113,8 @@ class _Builder:
         edges = np.linspace(0, count, _PARTS + 1).astype(int)
         list(self.pool.map(work, edges[:-1], edges[1:]))
 
-    def _gather(self, source: F32Array, order: I32Array) -> F32Array:
+    def _gather(self, source: F32Array, order: I32Array, out: F32Array) -> F32Array:
         """The rows of source in another order."""
-        out = np.empty((len(order), source.shape[1]), np.float32)
         self._share(lambda a, b: kernels.gather(source, order, out, a, b), len(order))
         return out
 
@@ -228,12 +227,12 @@ class _Builder:
         n, d = self.vectors.shape
         counts = [n, d, axes.shape[1], int(leaf_block[-1]), len(ranked)]
         counts += [len(top.slot_code), len(top.group_slot) - 1, len(top.group_code)]
-        shapes = shapes_of(dict(zip(SIZES, counts, strict=True)))
-        filled: dict[str, Any] = {"centre": centre, "axes": axes, "step": np.array([step], np.float32)}
-        filled |= {"row": base[order], "vector": self._gather(self.vectors, base[order])}
-        filled |= {"leaf_block": leaf_block, **top._asdict()}
-        arrays = {name: filled.get(name, np.empty(shape, dtype)) for name, (dtype, shape) in shapes.items()}
-        tree = TreeArrays(**arrays)
+        tree = allocate(dict(zip(SIZES, counts, strict=True)))
+        tree.row[:] = base[order]
+        self._gather(self.vectors, tree.row, tree.vector)
+        known = {"centre": centre, "axes": axes, "step": step, "leaf_block": leaf_block, **top._asdict()}
+        for name, array in known.items():
+            getattr(tree, name)[:] = array
         slots = np.flatnonzero(top.slot_leaf >= 0)
         tree.slot_leaf[slots] = np.arange(len(slots))
         tree.lower[:], tree.upper[:] = 255, 0

@@ -19,8 +19,8 @@ from rtsearch.search.kernels import (
     select,
     shrink,
 )
-from rtsearch.search.layout import FAR
-from rtsearch.search.simd import BLOCK
+from rtsearch.search.layout import FAR, PAD
+from rtsearch.search.simd import BLOCK, FRONT
 
 __all__ = [
     "fill_leaves",
@@ -127,7 +127,7 @@ def fill_means(mean, slot, step, code, norm):
         if slot[i] < 0:
             clear_lane(code, norm, block, lane)
         else:
-            length, _ = encode_point(mean[slot[i]], step, code, block, lane)
+            length, _, _ = encode_point(mean[slot[i]], step, code, block, lane)
             norm[i] = length
 
 
@@ -251,8 +251,10 @@ def fill_leaves(rotated, order, starts, slots, tree, first, last):
                 tree.block_point[block] = starts[leaf] + t
                 tree.blur[block] = np.float32(0)
             point = rotated[order[starts[leaf] + t]]
-            length, error = encode_point(point, step, tree.code, block, lane)
+            length, front, error = encode_point(point, step, tree.code, block, lane)
             tree.norm[block * BLOCK + lane] = length
+            if width > FRONT:
+                tree.front_norm[block * BLOCK + lane] = front
             square = np.float32(0)
             for e in range(width):
                 square += point[e] * point[e]
@@ -263,7 +265,10 @@ def fill_leaves(rotated, order, starts, slots, tree, first, last):
                 low[e] = min(low[e], point[e] - rounding)
                 high[e] = max(high[e], point[e] + rounding)
         for t in range(count, (tree.leaf_block[leaf + 1] - tree.leaf_block[leaf]) * BLOCK):
-            clear_lane(tree.code, tree.norm, tree.leaf_block[leaf] + t // BLOCK, t % BLOCK)
+            block, lane = tree.leaf_block[leaf] + t // BLOCK, t % BLOCK
+            clear_lane(tree.code, tree.norm, block, lane)
+            if width > FRONT:
+                tree.front_norm[block * BLOCK + lane] = PAD
         _fill_box(low, high, step, slots[leaf], tree.lower, tree.upper)
         spread = np.float32(0)
         for t in range(starts[leaf], starts[leaf + 1]):

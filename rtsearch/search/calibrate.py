@@ -19,7 +19,7 @@ __all__ = ["EXACT", "Calibration", "Effort", "calibrate", "held_out"]
 
 _KS = (1, 5, 16, 100)
 _RATIOS = (0.5, 0.75, 0.95, 1.15, 1.4, 1.8, 2.5)
-_LEAVES = 600  # leaves whose groups are probed at ratio 1
+_LEAVES = 350  # leaves whose groups are probed at ratio 1
 _QUERIES = 512
 _SMALL_K = 16
 _LARGE_K_QUERIES = 256  # beyond _SMALL_K a query costs more and tells more

@@ -6,10 +6,11 @@ import numpy as np
 
 from rtsearch.search.compiled import bare_kernel, inlined
 from rtsearch.search.layout import FAR, PAD
-from rtsearch.search.simd import BLOCK, box_block, keep_below, score_block, score_keep
+from rtsearch.search.simd import BLOCK, FRONT, any_below, box_block, keep_below, score_block, score_keep
 
 __all__ = [
     "ROUNDING",
+    "base_of",
     "box_distances",
     "clear_lane",
     "encode_place",
@@ -24,6 +25,8 @@ __all__ = [
     "score_and_keep",
     "select",
     "shrink",
+    "some_below",
+    "sort_best",
 ]
 
 ROUNDING = np.float32(2.0**-22)  # relative error of one rotated coordinate, per dimension, with room to spare
@@ -46,6 +49,22 @@ def rotate(vector, centre, axes, out):
 
 
 @bare_kernel
+def base_of(code, step, scale):
+    """What turns scores against a query's code, or its first dimensions, into half squared distances; and how
+    far float32 may round those. See :func:`encode_query`.
+    """
+    total, squares = np.int32(0), np.int32(0)
+    for e in range(code.size):
+        value = np.int32(code[e])
+        total += value
+        squares += value * value
+    width = scale / step
+    offset = np.float32(64) * scale * np.float32(total)
+    length = width * width * np.float32(squares)
+    return offset + np.float32(0.5) * length, np.float32(2e-6) * (abs(offset) + length)
+
+
+@bare_kernel
 def encode_query(rotated, step, code):
     """Write the query's signed 8-bit code; return (scale, base, slack, noise).
 
@@ -58,21 +77,17 @@ def encode_query(rotated, step, code):
         largest = max(largest, abs(rotated[e]))
     width = largest / np.float32(127)
     inverse = np.float32(127) / largest
-    total = np.int32(0)
     length = np.float32(0)
     error = np.float32(0)
     for e in range(rotated.size):
         value = np.int32(np.floor(rotated[e] * inverse + np.float32(0.5)))
         value = min(max(value, np.int32(-127)), np.int32(127))
         code[e] = value
-        total += value
         decoded = np.float32(value) * width
         length += decoded * decoded
         error += (rotated[e] - decoded) * (rotated[e] - decoded)
     scale = step * width
-    offset = np.float32(64) * scale * np.float32(total)
-    base = offset + np.float32(0.5) * length
-    noise = np.float32(2e-6) * (abs(offset) + length)
+    base, noise = base_of(code, step, scale)
     slack = np.sqrt(error) + ROUNDING * np.float32(rotated.size) * np.sqrt(length)
     return scale, base, slack, noise
 
@@ -95,11 +110,11 @@ def encode_place(rotated, step, code):
 
 @bare_kernel
 def encode_point(rotated, step, code, block, lane):
-    """Write one point's 7-bit code into its block; return half the squared length of the decoded point, and
-    its squared distance from the point.
+    """Write one point's 7-bit code into its block; return half the squared length of the decoded point, of
+    its first FRONT coordinates, and the squared distance from the point.
     """
     inverse = np.float32(1) / step
-    length = np.float32(0)
+    length, front = np.float32(0), np.float32(0)
     error = np.float32(0)
     for e in range(rotated.size):
         value = np.floor(rotated[e] * inverse + np.float32(64.5))
@@ -108,7 +123,9 @@ def encode_point(rotated, step, code, block, lane):
         decoded = (value - np.float32(64)) * step
         length += decoded * decoded
         error += (rotated[e] - decoded) * (rotated[e] - decoded)
-    return np.float32(0.5) * length, error
+        if e == FRONT - 1:
+            front = length
+    return np.float32(0.5) * length, np.float32(0.5) * front, error
 
 
 @bare_kernel
@@ -157,6 +174,15 @@ def score(plain, code, norm, block, query, scale, out, at):
         return score_block(code, norm, block, query, scale, out, at)
     else:  # noqa: RET505 - numba prunes a branch, not the code after one
         return plain_score_block(code, norm, block, query, scale, out, at)
+
+
+@inlined
+def some_below(plain, code, norm, block, query, scale, limit, out):
+    """Whether a score of the block lies below the limit, as 0 or 1; ``out`` has room for 16 scores."""
+    if plain is None:
+        return any_below(code, norm, block, query, scale, limit)
+    else:  # noqa: RET505
+        return np.int64(plain_score_block(code, norm, block, query, scale, out, 0) < limit)
 
 
 @inlined
@@ -276,3 +302,24 @@ def insert(value, item, count, room, new_value, new_item):
     value[place] = new_value
     item[place] = new_item
     return count
+
+
+@bare_kernel
+def sort_best(value, item, count, best_value, best_item):
+    """Write the smallest of value[:count], ascending by (value, item), to the best; return how many.
+
+    best_value, best_item: (k + 1,), of which the last holds anything afterwards. value needs room up to the
+    next multiple of 16. The place of each is the number of those before it: count * count comparisons, but 16
+    at a time, and no branch that cannot be foreseen. Re-ranking 35 for 16 took half the time of insertion.
+    """
+    k = best_value.size - 1
+    end = (count + BLOCK - 1) // BLOCK * BLOCK
+    value[count:end] = PAD
+    for i in range(count):
+        here, mine = value[i], item[i]
+        place = np.int32(0)
+        for j in range(end):
+            place += np.int32((value[j] < here) | ((value[j] == here) & (item[j] < mine)))
+        place = min(place, np.int32(k))
+        best_value[place], best_item[place] = here, mine
+    return min(count, k)

@@ -11,6 +11,7 @@ import numpy as np
 from rtsearch.search.compiled import bare_kernel, inlined, kernel
 from rtsearch.search.kernels import (
     ROUNDING,
+    base_of,
     box_distances,
     encode_place,
     encode_query,
@@ -21,10 +22,12 @@ from rtsearch.search.kernels import (
     score,
     score_and_keep,
     shrink,
+    some_below,
+    sort_best,
 )
 from rtsearch.search.layout import FAR, view
 from rtsearch.search.scratch import BUCKETS, cut_up, wanted_and_room
-from rtsearch.search.simd import BLOCK, prefetch
+from rtsearch.search.simd import BLOCK, FRONT, prefetch
 
 __all__ = ["search", "search_near"]
 
@@ -50,27 +53,26 @@ def _choose_groups(plain, tree, work, scale, probes):
 
 @bare_kernel
 def _score_leaves(plain, tree, work, scale, groups):
-    """Score the leaves of the chosen groups, each score at its slot; return a limit that few lie below."""
+    """List the leaves of the chosen groups with their scores; return how many blocks of them there are."""
     count = 0
     for g in work.group_item[:groups]:
         for block in range(tree.group_slot[g], tree.group_slot[g + 1]):
-            at = np.int64(block) * BLOCK
+            at = np.int64(count) * BLOCK
             work.block_value[count] = score(
                 plain, tree.slot_code, tree.slot_norm, block, work.code, scale, work.slot_value, at
             )
+            for lane in range(BLOCK):
+                work.slot_item[at + lane] = tree.slot_leaf[block * BLOCK + lane]
             count += 1
-    return limit_for(work.block_value, count, min(count, _FIRST))
+    return count
 
 
 @bare_kernel
-def _near_leaves(plain, tree, work, groups, limit):
-    """List the leaves of the chosen groups whose scores lie below the limit; return how many."""
+def _near_leaves(plain, work, blocks, limit):
+    """Of the leaves that were scored, list those below the limit; return how many."""
     near = 0
-    for g in work.group_item[:groups]:
-        for at in range(tree.group_slot[g] * BLOCK, tree.group_slot[g + 1] * BLOCK, BLOCK):
-            near = keep(
-                plain, work.slot_value, tree.slot_leaf, at, limit, work.near_value, work.near_item, near
-            )
+    for at in range(0, blocks * BLOCK, BLOCK):
+        near = keep(plain, work.slot_value, work.slot_item, at, limit, work.near_value, work.near_item, near)
     return near
 
 
@@ -98,11 +100,10 @@ def _sort_roughly(work, count, high):
 
 
 @inlined
-def _prefetch_leaf(tree, leaf):
-    """Ask for the codes of a leaf that is scanned soon."""
-    block_bytes = tree.code.shape[1]
-    start = np.int64(tree.leaf_block[leaf]) * block_bytes
-    for offset in range(start, start + 2 * block_bytes, 64):
+def _prefetch_block(tree, block, wanted_bytes):
+    """Ask for the first bytes of a block that is scanned soon."""
+    start = np.int64(block) * tree.code.shape[1]
+    for offset in range(start, start + wanted_bytes, 64):
         prefetch(tree.code, offset)
 
 
@@ -137,11 +138,12 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted):
     room = work.value.size - 2 * BLOCK
     count = 0
     limit = FAR
-    first = _score_leaves(plain, tree, work, scale, groups)
-    near = _near_leaves(plain, tree, work, groups, first)
+    blocks = _score_leaves(plain, tree, work, scale, groups)
+    first = limit_for(work.block_value, blocks, min(blocks, _FIRST))
+    near = _near_leaves(plain, work, blocks, first)
     for t in range(near):
         leaf = work.near_item[t]
-        _prefetch_leaf(tree, work.near_item[min(t + 3, near - 1)])
+        _prefetch_block(tree, tree.leaf_block[work.near_item[min(t + 3, near - 1)]], 2 * tree.code.shape[1])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
@@ -150,7 +152,7 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted):
         count, limit = shrink(plain, work.value, work.item, count, wanted)
     _prefetch_vectors(tree, work, count)  # most of these come to be re-ranked
     reach = min(ratio * (limit + base) - base, FAR)
-    near = _near_leaves(plain, tree, work, groups, reach)
+    near = _near_leaves(plain, work, blocks, reach)
     _sort_roughly(work, near, reach)
     for t in range(near):
         if work.leaf_value[t] < first:
@@ -158,7 +160,7 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted):
         if work.leaf_value[t] + base > ratio * (limit + base):
             break
         leaf = work.leaf_item[t]
-        _prefetch_leaf(tree, work.leaf_item[min(t + 3, near - 1)])
+        _prefetch_block(tree, tree.leaf_block[work.leaf_item[min(t + 3, near - 1)]], 2 * tree.code.shape[1])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
@@ -181,7 +183,7 @@ def _distance(tree, work, position):
 @inlined
 def _consider(tree, work, position, found):
     """Put a point into the result list if it belongs there and is not there yet; return the list's length."""
-    k = work.best_value.size
+    k = work.best_value.size - 1
     square = _distance(tree, work, position)
     if found == k and square > work.best_value[k - 1]:
         return found
@@ -192,80 +194,111 @@ def _consider(tree, work, position, found):
 
 
 @inlined
-def _rerank(tree, work, count, found):
-    """Move the best of the kept points to the result list, by their float32 distances; return its length."""
+def _rerank(tree, work, count):
+    """Fill the result list with the best of the kept points by their float32 distances; return its length."""
     _prefetch_vectors(tree, work, count)
     for t in range(count):
-        found = _consider(tree, work, work.item[t], found)
-    return found
+        work.value[t] = _distance(tree, work, work.item[t])
+    return sort_best(work.value, work.item, count, work.best_value, work.best_item)
 
 
 @inlined
-def _sweep_leaf(plain, tree, work, leaf, scoring, found):
-    """Add to the result list the points of a leaf that can belong to it; return the list's length.
+def _reach(work, found):
+    """How far a point of the result may be, the rounding of its distance included."""
+    k = work.best_value.size - 1
+    if found < k:
+        return np.sqrt(FAR)
+    return np.sqrt(work.best_value[k - 1]) * (np.float32(1) + ROUNDING * np.float32(work.query.size))
+
+
+@inlined
+def _sweep_blocks(plain, tree, work, scoring, count, found):
+    """Add to the result list the points of the listed blocks that belong to it; return the list's length.
 
     A code lies no farther from the query's code than its point from the query, plus what both were rounded
     by.
     """
     scale, base, slack, noise = scoring
-    k = work.best_value.size
-    lost = np.float32(1) + ROUNDING * np.float32(work.query.size)
-    for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
-        limit = FAR
-        if found == k:
-            reach = np.sqrt(work.best_value[k - 1]) * lost + slack + tree.blur[block]
-            limit = min(np.float32(0.50001) * reach * reach - base + noise, FAR)
-        count = _scan_block(plain, tree, work, scale, block, limit, 0)
-        for t in range(count):
-            found = _consider(tree, work, work.item[t], found)
+    for t in range(count):
+        _prefetch_block(tree, work.block_item[min(t + 2, count - 1)], tree.code.shape[1])
+        block = work.block_item[t]
+        reach = _reach(work, found) + slack + tree.blur[block]
+        limit = min(np.float32(0.50001) * reach * reach - base + noise, FAR)
+        kept = _scan_block(plain, tree, work, scale, block, limit, 0)
+        for i in range(kept):
+            found = _consider(tree, work, work.item[i], found)
     return found
 
 
 @bare_kernel
-def _sweep(plain, tree, work, scoring, found, first, last):
-    """Visit every leaf of slot blocks first..last that its box does not rule out; return the list's length.
+def _near_boxes(plain, tree, work, found, first, last):
+    """List the leaves of slot blocks first..last that their boxes do not rule out; return how many.
 
-    A box holds the true points of its leaf, rounding included, so what is skipped cannot belong.
+    A box holds the true points of its leaf, rounding included, so what is left out cannot belong.
     """
     grid = np.float32(0.5) * tree.step[0]
     apart = encode_place(work.rotated, grid, work.place)
-    k = work.best_value.size
-    lost = np.float32(1) + ROUNDING * np.float32(work.query.size)
-    limit = FAR
-    if found == k:
-        reach = (np.sqrt(work.best_value[k - 1]) * lost + apart) / grid
-        limit = min(reach * reach * np.float32(1.00001) + np.float32(1), FAR)
+    reach = (_reach(work, found) + apart) / grid
+    limit = min(reach * reach * np.float32(1.00001) + np.float32(1), FAR)
     near = 0
     for block in range(first, last):
         at = np.int64(block) * BLOCK
         box_distances(plain, tree.lower, tree.upper, block, work.place, work.slot_value, at)
         near = keep(plain, work.slot_value, tree.slot_leaf, at, limit, work.near_value, work.near_item, near)
+    return near
+
+
+@bare_kernel
+def _sweep(plain, tree, work, scoring, found, first, last):
+    """Add to the result list what belongs to it from slot blocks first..last; return the list's length.
+
+    The first dimensions of two codes lie no farther apart than all: of most blocks only those are read.
+    """
+    near = _near_boxes(plain, tree, work, found, first, last)
+    front = work.code[: min(FRONT, work.code.size)]
+    base, noise = base_of(front, tree.step[0], scoring[0])
+    reach = _reach(work, found) + scoring[2]
+    count = 0
     for t in range(near):
         leaf = work.near_item[t]
-        _prefetch_leaf(tree, work.near_item[min(t + 3, near - 1)])
-        if leaf >= 0:
-            found = _sweep_leaf(plain, tree, work, leaf, scoring, found)
-    return found
+        ahead = work.near_item[min(t + 4, near - 1)]
+        for block in range(tree.leaf_block[ahead], tree.leaf_block[ahead + 1]):
+            _prefetch_block(tree, block, FRONT * BLOCK)
+        for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
+            farthest = reach + tree.blur[block]
+            limit = np.float32(0.50001) * farthest * farthest - base + noise
+            work.block_item[count] = block
+            if tree.front_norm.size:
+                count += some_below(
+                    plain, tree.code, tree.front_norm, block, front, scoring[0], limit, work.value
+                )
+            else:
+                count += 1
+            if count == work.block_item.size:
+                found = _sweep_blocks(plain, tree, work, scoring, count, found)
+                reach = _reach(work, found) + scoring[2]
+                count = 0
+    return _sweep_blocks(plain, tree, work, scoring, count, found)
 
 
 @bare_kernel
 def _answer(plain, tree, work, near, place, plan):
     """Fill the result list for one query; return its length, and whether every leaf was seen or ruled out."""
     probes, ratio, first, last = plan
-    k = work.best_value.size
+    k = work.best_value.size - 1
     wanted, _ = wanted_and_room(k)
     rotate(work.query, tree.centre, tree.axes, work.rotated)
     scoring = encode_query(work.rotated, tree.step[0], work.code)
     found = 0
-    for row in near:
-        if row >= 0 and row < place.size and place[row] >= 0:
-            found = _consider(tree, work, place[row], found)
     if probes:
         groups = _choose_groups(plain, tree, work, scoring[0], probes)
         count = _scan(plain, tree, work, scoring, groups, ratio, wanted)
-        found = _rerank(tree, work, count, found)
-        if found < k:
-            first, last = 0, tree.slot_code.shape[0]
+        found = _rerank(tree, work, count)
+    for row in near:
+        if row >= 0 and row < place.size and place[row] >= 0:
+            found = _consider(tree, work, place[row], found)
+    if probes and found < k:
+        first, last = 0, tree.slot_code.shape[0]
     found = _sweep(plain, tree, work, scoring, found, first, last)
     return found, last - first == tree.slot_code.shape[0]
 
@@ -282,7 +315,8 @@ def _answer_each(plain, tree, work, queries, near, place, plan, distance, row, p
         if not sane:
             return False
         warm = near[i] if i < near.shape[0] else place[:0]
-        found, proved[i] = _answer(plain, tree, work, warm, place, plan)
+        found, proof = _answer(plain, tree, work, warm, place, plan)
+        proved[i] = np.uint8(proof)
         for t in range(k):
             if t < found:
                 distance[i, t] = np.sqrt(work.best_value[t])
@@ -294,16 +328,20 @@ def _answer_each(plain, tree, work, queries, near, place, plan, distance, row, p
 
 
 @kernel
-def search(handle, plain, scratch, queries, plan, distance, row, proved):
-    """Search for all queries (m, d) float32; fill distance, row (m, k) and proved (m,).
+def search(handle, plain, scratch, queries, probes, ratio, first, last, distance, row):
+    """Search for all queries (m, d) float32; fill distance and row (m, k).
+
+    What is handed over costs a call 25 ns a number and 50 ns an array; hence the one piece of memory.
 
     Args:
         handle: see :func:`layout.view`.
         plain: None or True, see :func:`kernels.score`.
-        scratch: uint8, as many as :func:`scratch_bytes` says.
+        scratch: uint8, as many as :func:`scratch_bytes` says and m more, which are filled with 1 where the
+            answer is proved, else 0.
         queries: (m, d) float32.
-        plan: (groups to probe, stop ratio, first slot block to sweep, end of those); no group to probe leaves
-            the approximate search out, an empty sweep leaves the answer unproved.
+        probes, ratio: groups to probe, none to leave the approximate search out; stop ratio.
+        first, last: slot blocks to sweep; an empty sweep leaves the answer unproved.
+        distance, row: (m, k) float32, int32.
 
     Returns:
         False where a query has a NaN, an infinity or a number beyond 1e15.
@@ -311,20 +349,23 @@ def search(handle, plain, scratch, queries, plan, distance, row, proved):
     tree = view(handle)
     nothing = tree.row[:0]
     work = cut_up(tree, distance.shape[1], scratch)
-    return _answer_each(
-        plain, tree, work, queries, nothing.reshape((0, 0)), nothing, plan, distance, row, proved
-    )
+    plan = probes, np.float32(ratio), first, last
+    proved = scratch[scratch.size - queries.shape[0] :]
+    none = nothing.reshape((0, 0))
+    return _answer_each(plain, tree, work, queries, none, nothing, plan, distance, row, proved)
 
 
 @kernel
-def search_near(handle, plain, scratch, queries, near, place, plan, distance, row, proved):
-    """As :func:`search`, with rows that are likely near; each array handed over costs a call 0.2 us.
+def search_near(handle, plain, scratch, queries, near, place, probes, ratio, first, last, distance, row):
+    """As :func:`search`, with rows that are likely near.
 
     Args:
-        handle, plain, scratch, queries, plan, distance, row, proved: as for :func:`search`.
+        handle, plain, scratch, queries, probes, ratio, first, last, distance, row: as for :func:`search`.
         near: (m, any) int32; what is no row is passed over.
         place: (any,) int32, position in ``vector`` of each row, -1 for none.
     """
     tree = view(handle)
     work = cut_up(tree, distance.shape[1], scratch)
+    plan = probes, np.float32(ratio), first, last
+    proved = scratch[scratch.size - queries.shape[0] :]
     return _answer_each(plain, tree, work, queries, near, place, plan, distance, row, proved)

@@ -18,6 +18,7 @@ from rtsearch.search.simd import BLOCK, load_pointer
 __all__ = ["BUCKETS", "Work", "cut_up", "scratch_bytes", "wanted_and_room"]
 
 BUCKETS = 64  # that leaves are sorted into
+_WAITING = 64  # blocks; with many, the limit falls late, with few, memory is asked for late
 
 
 class Work(NamedTuple):
@@ -30,12 +31,14 @@ class Work(NamedTuple):
         place: (w,) uint8, its code on the grid of the boxes.
         group_value, group_item: scores of groups, numbers of the chosen ones.
         block_value: least score of each slot block that was scored.
-        slot_value: score of each leaf slot of those.
+        slot_value, slot_item: scores and numbers of the leaves of those.
         near_value, near_item: leaves worth scanning.
         leaf_value, leaf_item: the same, roughly sorted.
         bucket: (BUCKETS + 1,) int32, for sorting them.
+        block_item: (_WAITING,) int32, blocks of points that wait for being scanned.
         value, item: points kept so far, by score, with their position in ``vector``.
-        best_value, best_item: (k,) squared distances, ascending, and positions.
+        best_value, best_item: (k + 1,) squared distances, ascending, and positions; the last place takes what
+            does not belong there.
     """
 
     query: F32Array
@@ -46,11 +49,13 @@ class Work(NamedTuple):
     group_item: I32Array
     block_value: F32Array
     slot_value: F32Array
+    slot_item: I32Array
     near_value: F32Array
     near_item: I32Array
     leaf_value: F32Array
     leaf_item: I32Array
     bucket: I32Array
+    block_item: I32Array
     value: F32Array
     item: I32Array
     best_value: F32Array
@@ -74,8 +79,9 @@ def scratch_bytes(handle, k):
     dim, width = tree.axes.shape
     groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
     slots = tree.slot_leaf.size + BLOCK
+    room = wanted_and_room(k)[1]
     return 4 * (
-        dim + 2 * width + 2 * groups + blocks + 5 * slots + BUCKETS + 1 + 2 * wanted_and_room(k)[1] + 2 * k
+        dim + 2 * width + 2 * groups + blocks + 6 * slots + BUCKETS + 1 + _WAITING + 2 * room + 2 * (k + 1)
     )
 
 
@@ -101,13 +107,15 @@ def cut_up(tree, k, scratch):
     block_value = carray(load_pointer(at), (blocks,), f)
     at += 4 * blocks
     slot_value = carray(load_pointer(at), (slots,), f)
-    near_value = carray(load_pointer(at + 4 * slots), (slots,), f)
-    near_item = carray(load_pointer(at + 8 * slots), (slots,), i)
-    leaf_value = carray(load_pointer(at + 12 * slots), (slots,), f)
-    leaf_item = carray(load_pointer(at + 16 * slots), (slots,), i)
-    at += 20 * slots
+    slot_item = carray(load_pointer(at + 4 * slots), (slots,), i)
+    near_value = carray(load_pointer(at + 8 * slots), (slots,), f)
+    near_item = carray(load_pointer(at + 12 * slots), (slots,), i)
+    leaf_value = carray(load_pointer(at + 16 * slots), (slots,), f)
+    leaf_item = carray(load_pointer(at + 20 * slots), (slots,), i)
+    at += 24 * slots
     bucket = carray(load_pointer(at), (BUCKETS + 1,), i)
-    at += 4 * (BUCKETS + 1)
+    block_item = carray(load_pointer(at + 4 * (BUCKETS + 1)), (_WAITING,), i)
+    at += 4 * (BUCKETS + 1 + _WAITING)
     value = carray(load_pointer(at), (room,), f)
     item = carray(load_pointer(at + 4 * room), (room,), i)
     at += 8 * room
@@ -120,13 +128,15 @@ def cut_up(tree, k, scratch):
         group_item,
         block_value,
         slot_value,
+        slot_item,
         near_value,
         near_item,
         leaf_value,
         leaf_item,
         bucket,
+        block_item,
         value,
         item,
-        carray(load_pointer(at), (k,), f),
-        carray(load_pointer(at + 4 * k), (k,), i),
+        carray(load_pointer(at), (k + 1,), f),
+        carray(load_pointer(at + 4 * (k + 1)), (k + 1,), i),
     )

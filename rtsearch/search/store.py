@@ -37,7 +37,7 @@ __all__ = ["FILE_NAME", "load_arrays", "save_arrays"]
 
 FILE_NAME = "kdtree.bin"
 _MAGIC = b"RTSTREE\0"
-_VERSION = 1
+_VERSION = 2
 _FIXED = struct.Struct("<8sII32s")
 _MOST_HEADER_BYTES = 1 << 20
 _MOST_EFFORTS = 1000
@@ -84,7 +84,7 @@ def load_arrays(folder: Path, threads: int) -> tuple[TreeArrays, Calibration]:
 
     Raises:
         NotALibraryError: there is no such file, or it is something else.
-        FormatError: written by a newer version.
+        FormatError: written by a newer or an older version.
         DamagedError: truncated or altered.
     """
     path = folder / FILE_NAME
@@ -123,6 +123,8 @@ def _read_header(path: Path, head: bytes, size: int) -> tuple[dict[str, Any], in
         raise FormatError(
             f"{path}: format {version} is newer than this rtsearch reads ({_VERSION}); update it"
         )
+    if version < _VERSION:
+        raise FormatError(f"{path}: format {version} is of an older rtsearch; build the index anew")
     text = head[_FIXED.size : _FIXED.size + length]
     if length > _MOST_HEADER_BYTES or len(text) != length or hashlib.sha256(text).digest() != digest:
         raise _damaged(path, "its header")
