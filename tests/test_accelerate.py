@@ -10,6 +10,7 @@ from rtsearch import accelerate
 from rtsearch.accelerate import Accelerator, find_accelerator
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import EngineError, MissingDependencyError, RunnerError
+from rtsearch.handover import Handover
 from rtsearch.pipeline import open_pipeline
 from rtsearch.sight import TwoSteps
 
@@ -136,6 +137,21 @@ def test_a_build_elsewhere_tells_how_far_it_is(accelerator, tmp_path, monkeypatc
     assert first == "building an engine for fake, once; the CPU sees meanwhile"
     assert others  # nothing before the other process has said a word
     assert set(others) == {"engine: 25% after 0 s (Timing)"}
+
+
+def test_the_cpu_sees_while_somebody_builds(accelerator, model, monkeypatch, caplog):
+    made, build = accelerator("no tactic fits")
+    monkeypatch.setattr("rtsearch.pipeline.find_accelerator", lambda _settings: made)
+    told = []
+    with open_pipeline(Settings(), engine="later", tell=told.append) as pipeline:
+        assert isinstance(pipeline.sight, Handover)
+        pipeline.warm_up()
+        pipeline.sight._thread.join(30)
+        pipeline.warm_up()
+    assert told == ["building an engine for fake, once; the CPU sees meanwhile"]
+    assert "going on without tensorrt_rtx on fake: no tactic fits" in caplog.text
+    assert build.cancelled
+    assert made.device.closed == 1
 
 
 def test_a_build_that_is_quick_tells_no_more(accelerator, tmp_path):

@@ -18,6 +18,7 @@ from filelock import FileLock
 from onnx import TensorProto, helper
 
 from rtsearch.engines import (
+    BackgroundBuild,
     Gpu,
     Machine,
     Order,
@@ -173,12 +174,11 @@ def test_an_engine_and_its_passport(model, fake, tmp_path, precision):
     path = build_engine(order(model, precision=precision, describe=recipe), tmp_path, fake, GPU)
     assert path.name == f"yolo26n-96x64-b1-{precision}.tensorrt-sm90.engine"
     passport = read_passport(path)
-    kind = "float16" if precision == "fp16" else "float32"
-    assert passport.inputs == {"images": ((1, 3, 64, 96), kind)}
+    assert passport.inputs == {"images": ((1, 3, 64, 96), "float32")}
     assert {name: dtype for name, (_, dtype) in passport.outputs.items()} == {
         "boxes": "float32",
         "scores": "float32",
-        "tap0": kind,
+        "tap0": "float32",
     }
     assert (passport.flavour, passport.version, passport.gpu) == ("tensorrt", "11.4.0", "H200")
     assert (passport.compute_capabilities, passport.precision) == (("9.0",), precision)
@@ -195,10 +195,9 @@ def test_types_come_from_the_network(tiny, tmp_path, version, flags):
     assert asked(library, "network") == [("network", flags)]
 
 
-def test_float32_means_float32(tiny, fake, tmp_path):
-    build_engine(order(tiny, precision="fp16"), tmp_path, fake, GPU)
-    assert asked(fake, "clear") == []
-    build_engine(order(tiny, precision="fp32"), tmp_path, fake, GPU)
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_float32_means_float32(tiny, fake, tmp_path, precision):
+    build_engine(order(tiny, precision=precision), tmp_path, fake, GPU)
     assert asked(fake, "clear") == [("clear", fake.module.BuilderFlag.TF32)]
 
 
@@ -382,12 +381,11 @@ def test_the_default_model_becomes_an_engine(model, rtx, tmp_path, precision):
     wanted = Order(model=model, input_wh=(640, 640), precision=precision)
     path = build_engine(wanted, tmp_path, rtx, progress=lambda what, share: told.append(share))
     passport = read_passport(path)
-    kind = "float16" if precision == "fp16" else "float32"
-    assert passport.inputs == {"images": ((1, 3, 640, 640), kind)}
+    assert passport.inputs == {"images": ((1, 3, 640, 640), "float32")}
     assert passport.outputs == {
         "boxes": ((1, 8400, 4), "float32"),
         "scores": ((1, 8400, 80), "float32"),
-        "tap0": ((1, 256, 20, 20), kind),
+        "tap0": ((1, 256, 20, 20), "float32"),
     }
     assert "8.6" in passport.compute_capabilities
     assert "7.5" not in passport.compute_capabilities
@@ -459,6 +457,7 @@ def test_a_build_elsewhere_ends_with_an_engine(tiny, rtx, tmp_path, monkeypatch)
     path = wait(build)
     assert build.error == ""
     assert path == engine_file(order(tiny), tmp_path, rtx, None)
+    assert build.what != ""
     assert read_passport(path).spec.name == "tiny"
     assert read_passport(path).describe["name"] == "form-colour-class"
     build.cancel()
@@ -483,6 +482,56 @@ def test_a_build_elsewhere_can_be_cancelled(tiny, tmp_path, monkeypatch):
     assert (build.poll(), build.error) == (None, "cancelled")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def other_process(*lines, code=0):
+    """A build that says some lines one by one, each once a file of that number is there; then it ends."""
+    steps = "".join(f"wait({i})\nprint({line!r}, flush=True)\n" for i, line in enumerate(lines))
+    wait_for = "import os, sys, time\ndef wait(i):\n    while not os.path.exists(str(i)): time.sleep(0.01)\n"
+    return BackgroundBuild([sys.executable, "-c", f"{wait_for}{steps}sys.exit({code})"])
+
+
+def heard(build, share, limit_s=20):
+    end = time.monotonic() + limit_s
+    while build.share != share and time.monotonic() < end:
+        assert build.poll() is None
+        time.sleep(0.01)
+    return build.what, build.share
+
+
+def test_a_build_elsewhere_tells_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build = other_process(
+        '{"what": "preparing the network", "share": 0.125}',
+        'a warning of some library\n[1, 2]\n{"what": "no share"}\n{"what": "x", "share": []}',
+        '{"what": "Timing", "share": 0.5}\n{"what": "Linking", "share": 0.25}\n{"engines": [{"file": "x"}]}',
+    )
+    assert (build.what, build.share) == ("", 0.0)
+    Path("0").touch()
+    assert heard(build, 0.125) == ("preparing the network", 0.125)
+    Path("1").touch()
+    Path("2").touch()
+    assert wait(build) == Path("x")
+    assert (build.what, build.share) == ("Linking", 0.5)  # what is done is never undone
+    assert build.error == ""
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "reason"),
+    [
+        ((), 0, "the build ended with code 0"),
+        (('{"engines": [{"file": "x"}]}',), 3, "the build ended with code 3"),
+        (('{"engines": []}',), 0, "the build ended with code 0"),
+        (('{"engines": 1}', '{"what": "Timing", "share": 1}'), 0, "the build ended with code 0"),
+    ],
+)
+def test_a_build_elsewhere_that_made_nothing(tmp_path, monkeypatch, lines, code, reason):
+    monkeypatch.chdir(tmp_path)
+    for i in range(len(lines)):
+        Path(str(i)).touch()
+    build = other_process(*lines, code=code)
+    assert wait(build) is None
+    assert build.error == reason
 
 
 def test_python_m_is_the_command():

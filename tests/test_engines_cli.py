@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import fake_tensorrt
@@ -46,8 +47,8 @@ def test_build_list_and_info(cli, folder):
     assert done.code == 0, done.err
     built = done.json["engines"]
     assert [entry["inputs"]["images"] for entry in built] == [
-        [[1, 3, 96, 96], "float16"],
-        [[2, 3, 96, 96], "float16"],
+        [[1, 3, 96, 96], "float32"],
+        [[2, 3, 96, 96], "float32"],
     ]
     assert [entry["model"] for entry in built] == ["yolo26n", "yolo26n"]
     assert built[0]["taps"] == ["deep32"]
@@ -138,6 +139,24 @@ def test_building_on_a_gpu(cli, folder, with_gpu):
     (entry,) = done.json["engines"]
     assert entry["file"].endswith("yolo26n-64x64-b1-fp32.tensorrt-sm90.engine")
     assert (entry["gpu"], entry["precision"]) == ("numpy", "fp32")
+
+
+def test_building_tells_machines_how_far_it_is(cli, folder, with_gpu, monkeypatch):
+    monkeypatch.setattr("rtsearch.cli.engine._PROGRESS_S", 0.0)
+    build = ("engine", "build", "yolo26n", "--size", "64", "--batch", "1,2", "--json", "--progress")
+    *steps, last = map(json.loads, cli(*build).out.splitlines())
+    assert len(last["engines"]) == 2
+    shares = [step["share"] for step in steps]
+    assert shares == sorted(shares)
+    assert (steps[0], shares.count(0.5)) == ({"what": "preparing the network", "share": 0.0}, 1)
+    assert {"Timing", "Building"} <= {step["what"] for step in steps}
+    assert 0.5 < shares[-1] <= 1
+
+
+def test_progress_is_for_machines(cli, folder):
+    done = cli("engine", "build", "yolo26n", "--progress")
+    assert done.code != 0
+    assert "--progress is for machines: add --json" in done.err
 
 
 def test_help_has_examples(cli):

@@ -13,15 +13,12 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
-from rtsearch.config import DetectSettings
 from rtsearch.describe import Describer
-from rtsearch.detect import Detector
+from rtsearch.detect import Found, letterbox
 from rtsearch.engines.half import halved, near_the_limit
 from rtsearch.engines.network import network_for, sample_pictures
 from rtsearch.errors import ModelError
-from rtsearch.meter import Meter
 from rtsearch.models import ModelSpec, import_onnx
-from rtsearch.sight import TwoSteps
 
 YOLOX = Path(__file__).resolve().parents[2] / "shared" / "models" / "yolox_nano_416_coco.onnx"
 IMAGES = ("images", TensorProto.FLOAT, [1, 3, 32, 32])
@@ -79,12 +76,12 @@ def test_a_cast_stands_where_the_two_meet_and_nowhere_else():
     model = Trunk().finish()
     half = halved(model)
     onnx.checker.check_model(half, full_check=True)
-    assert is_half(half, "images", "boxes", "scores") == [True, False, False]
+    assert is_half(half, "images", "boxes", "scores") == [False, False, False]
     convolutions = [node.output[0] for node in half.graph.node if node.op_type == "Conv"]
-    # Six of the stem, two in the middle; what leads to the outputs begins behind the last ones.
-    assert is_half(half, *convolutions) == [False] * 6 + [True] * 4
+    # Six of the stem, two in the middle, that of the boxes, that of the scores.
+    assert is_half(half, *convolutions) == [False] * 6 + [True] * 2 + [False, True]
     casts = [node.input[0] for node in half.graph.node if node.op_type == "Cast"]
-    assert len(casts) == len(set(casts)) == 4  # into the stem, out of it, into boxes, into scores
+    assert len(casts) == len(set(casts)) == 3  # out of the stem, into the boxes' layer, into scores
     assert model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT  # untouched
 
 
@@ -128,14 +125,63 @@ def test_a_distribution_and_its_mean_stay_in_float32(tmp_path):
         raise AssertionError("no convolution behind the softmax")
 
 
-def test_a_bias_that_is_large_is_not_rounded():
-    trunk = Trunk(layers=10)
+def test_pictures_are_not_rounded_on_their_way_to_the_first_layer():
+    trunk = Trunk()
+    part = trunk.g.op("Mul", "images", trunk.g.const(2, np.float32))
+    nodes = trunk.g.nodes
+    nodes.insert(0, nodes.pop())
+    next(node for node in nodes if node.op_type == "Conv").input[0] = part
+    assert is_half(halved(trunk.finish()), "images", part) == [False, False]
+
+
+def with_bias(trunk, at, value):
+    """Give a layer of a trunk the same bias everywhere."""
     biases = [tensor for tensor in trunk.g.initializers if len(tensor.dims) == 1]
-    large = onnx.numpy_helper.to_array(biases[7]) * 0 + 19.003
-    biases[7].CopyFrom(onnx.numpy_helper.from_array(large.astype(np.float32), biases[7].name))
+    large = np.full(tuple(biases[at].dims), value, np.float32)
+    biases[at].CopyFrom(onnx.numpy_helper.from_array(large, biases[at].name))
+
+
+def test_a_bias_that_is_large_is_given_in_two_parts():
+    trunk = Trunk(layers=10)
+    with_bias(trunk, 7, 19.003)
+    model = trunk.finish()
+    half = halved(model)
+    onnx.checker.check_model(half, full_check=True)
+    layers = [node for node in half.graph.node if node.op_type == "Conv"]
+    assert is_half(half, *(node.output[0] for node in layers[:10])) == [False] * 6 + [True] * 4
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in half.graph.initializer}
+    (add,) = [node for node in half.graph.node if node.op_type == "Add"]
+    first, rest = weights[layers[7].input[2]], weights[add.input[1]]
+    assert (first.dtype, rest.dtype, rest.shape) == (np.float16, np.float32, (4, 1, 1))
+    assert np.all(first.astype(np.float32) + rest.ravel() == np.float32(19.003))
+    assert np.all(rest != 0)
+    assert add.output[0] == [n.output[0] for n in model.graph.node if n.op_type == "Conv"][7]
+    reads = [node for node in half.graph.node if add.output[0] in node.input]
+    assert [node.op_type for node in reads] == ["Sigmoid", "Mul"]  # the activation, in float32 too
+    assert is_half(half, *(node.output[0] for node in reads)) == [False, False]
+    assert is_half(half, layers[8].input[0], layers[8].output[0]) == [True, True]
+
+
+def test_what_reads_a_layer_without_an_activation_gets_float16():
+    trunk = Trunk()
+    plain = trunk.g.conv(trunk.x, 4, 4, act=False)
+    with_bias(trunk, 8, -3.001)
+    half = halved(trunk.finish(trunk.g.op("Add", plain, trunk.x)))
+    onnx.checker.check_model(half, full_check=True)
+    (added,) = [node for node in half.graph.node if node.op_type == "Add" and trunk.x in node.input]
+    assert is_half(half, plain, *added.input, added.output[0]) == [False, True, True, True]
+
+
+def test_two_layers_that_share_a_bias():
+    trunk = Trunk(layers=10)
+    with_bias(trunk, 7, 5.003)
+    layers = [node for node in trunk.g.nodes if node.op_type == "Conv"]
+    layers[8].input[2] = layers[7].input[2]
     half = halved(trunk.finish())
-    convolutions = [node.output[0] for node in half.graph.node if node.op_type == "Conv"]
-    assert is_half(half, *convolutions[:10]) == [False] * 6 + [True, False, True, True]
+    onnx.checker.check_model(half, full_check=True)
+    adds = [node for node in half.graph.node if node.op_type == "Add"]
+    assert len(adds) == 2
+    assert adds[0].input[1] == adds[1].input[1]
 
 
 @pytest.mark.parametrize(("factor", "kept"), [(1.0, True), (1e5, False), (np.inf, False)])
@@ -192,8 +238,13 @@ def test_branches_are_refused():
 
 
 def test_what_is_half_already_is_refused():
+    model = Trunk().finish()
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    cast = helper.make_node("Cast", ["images"], ["wide"], to=TensorProto.FLOAT)
+    model.graph.node[0].input[0] = "wide"
+    model.graph.node.insert(0, cast)
     with pytest.raises(ModelError, match="whose input is float32"):
-        halved(halved(Trunk().finish()))
+        halved(model)
 
 
 def test_sample_pictures_are_pictures(model):
@@ -221,48 +272,91 @@ class Runner:
         return {name: value.astype(np.float32) for name, value in zip(self.names, values, strict=True)}
 
 
+def planes(spec, wh, picture):
+    """(1, 3, height, width) float32, as the network takes them."""
+    canvas = letterbox(picture, wh, spec.pad_value)
+    canvas = canvas[:, :, ::-1] if spec.pixel_order == "rgb" else canvas
+    return canvas.transpose(2, 0, 1)[None].astype(np.float32) * np.float32(spec.pixel_scale)
+
+
+def vectors(spec, wh, picture, rows, out, crops):
+    """(n, D) float32: descriptions of what some rows of a network's output found.
+
+    Colours are those of ``crops`` (n, 4), px of the input: a box that moves by a twentieth of a pixel can
+    move the edge of its crop by a whole one, whatever computed the box.
+    """
+    boxes = np.ascontiguousarray(out["boxes"][0][rows])
+    scores = np.clip(out["scores"][0][rows], 1e-6, 1 - 1e-6)
+    found = Found(
+        xyxy=crops / np.float32(min(wh[0] / picture.shape[1], wh[1] / picture.shape[0])),
+        score=scores.max(1),
+        label=scores.argmax(1).astype(np.int32),
+        logits=np.log(scores / (1 - scores)),
+        whole=np.zeros(len(rows), bool),
+        maps=tuple(np.ascontiguousarray(out[tap.name][0]) for tap in spec.taps),
+        input_xyxy=boxes,
+        input_wh=wh,
+    )
+    return Describer(spec).describe(picture, found)
+
+
 def compare(path, wh, pictures):
-    """Per way of running half precision: box px, score and cosine of every object found in float32."""
+    """What half precision changes, at every anchor with a score of 0.05 in either, before any choice is made.
+
+    Returns:
+        (score, steady, ways): (n,) score; (n,) bool, where float32 itself stays within 1 px and 0.01 when
+        every pixel is changed by up to half a grey level, which is what storing the picture did to it; and
+        for each way of running half precision px, largest change of a score, and cosine of vectors: (3, n).
+    """
     spec = ModelSpec.read(path)
     single, half = (
         onnx.load_from_string(network_for(path, input_wh=wh, batch=1, precision=precision)[0])
         for precision in ("fp32", "fp16")
     )
-    low = DetectSettings(threshold=0.2, max_objects=300)
-    sights = [
-        TwoSteps(Detector(Runner(model), spec, low, wh), Describer(spec))
-        for model in (single, half, naive.rounded_to_half(half))
-    ]
-    rows = ([], [])
+    exact, *ways = (Runner(model) for model in (single, half, naive.rounded_to_half(half)))
+    rng = np.random.default_rng(0)
+    scores, steady, rows = [], [], [[] for _ in ways]
     for picture in pictures:
-        want, *ways = (sight.see([picture], Meter())[0] for sight in sights)
-        scale = min(wh[0] / picture.shape[1], wh[1] / picture.shape[0])
-        for i in np.flatnonzero(want.score >= 0.3):
-            for kept, got in zip(rows, ways, strict=True):
-                px = np.where(
-                    got.label == want.label[i], np.abs(got.xyxy - want.xyxy[i]).max(1) * scale, np.inf
-                )
-                j = px.argmin()
-                a, b = want.vector[i], got.vector[j]
-                cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-                kept.append((px[j], abs(got.score[j] - want.score[i]), cosine))
-    return [np.array(kept).T for kept in rows]
+        images = planes(spec, wh, picture)
+        want = exact.run(images)
+        grain = [
+            exact.run(images + (rng.random(images.shape, np.float32) - 0.5) * np.float32(spec.pixel_scale))
+            for _ in range(3)
+        ]
+        outs = [way.run(images) for way in ways]
+        score = np.max([out["scores"][0].max(1) for out in (want, *outs)], axis=0)
+        at = np.flatnonzero(score >= 0.05)
+        moved = [difference(want, out, at) for out in grain]
+        scores.append(score[at])
+        steady.append(np.all([(px < 1) & (score < 0.01) for px, score in moved], axis=0))
+        described = vectors(spec, wh, picture, at, want, want["boxes"][0][at])
+        for kept, out in zip(rows, outs, strict=True):
+            got = vectors(spec, wh, picture, at, out, want["boxes"][0][at])
+            lengths = np.linalg.norm(described, axis=1) * np.linalg.norm(got, axis=1)
+            kept.append([*difference(want, out, at), (described * got).sum(1) / lengths])
+    return np.concatenate(scores), np.concatenate(steady), [np.concatenate(kept, axis=1) for kept in rows]
 
 
-def assert_as_good(ways):
-    """All objects are found, nearly all within 1 px, 0.01 and 0.999.
+def difference(want, got, rows):
+    """Largest differences of boxes, px, and of scores, at some rows: (n,) each."""
+    return [np.abs(want[name][0][rows] - got[name][0][rows]).max(1) for name in ("boxes", "scores")]
 
-    The few others are contested: a change of the input by one part in a thousand moves their scores as far.
+
+def assert_as_good(score, steady, ways, least=0.05):
+    """Within 1 px, 0.01 and 0.999 is all that float32 does not move farther itself, and nearly all else.
+
+    Args:
+        score, steady, ways: from ``compare``.
+        least: score from which on this holds; weaker anchors count among all else.
     """
-    for box, score, cosine in ways:
-        few = 1 + 0.03 * len(box)
-        assert len(box) >= 20
-        assert box.max() < 4
-        assert np.sum(box >= 1) <= few
-        assert score.max() < 0.05
-        assert np.sum(score >= 0.01) <= few
-        assert cosine.min() > 0.998
-        assert np.sum(cosine <= 0.999) <= few
+    sure = steady & (score >= least)
+    assert np.count_nonzero(sure) >= max(40, 0.5 * np.count_nonzero(score >= least))
+    for box, change, cosine in ways:
+        assert box[sure].max() < 1
+        assert change[sure].max() < 0.01
+        assert cosine[sure].min() > 0.999
+        assert np.mean((box < 1) & (change < 0.01) & (cosine > 0.999)) > 0.95
+    assert all(way[1].max() > 0 for way in ways)  # they did round
 
 
 @pytest.fixture(scope="module")
@@ -270,12 +364,29 @@ def pictures(photos):
     return [cv2.imread(str(path)) for path in sorted(photos.rglob("*.*"))[::4]]
 
 
-def test_the_default_model_on_real_photos(model, pictures):
-    assert_as_good(compare(model, (416, 416), pictures))
+@pytest.mark.parametrize("side", [416, 640])
+def test_the_default_model_on_real_photos(model, pictures, side):
+    assert_as_good(*compare(model, (side, side), pictures))
 
 
 def test_yolox_on_real_photos(tmp_path, pictures):
     if not YOLOX.exists():
         pytest.skip("needs the file of YOLOX-Nano")
     path, _ = import_onnx(YOLOX, tmp_path, "yoloxn")
-    assert_as_good(compare(path, (416, 416), pictures))
+    # Below the threshold of an object lie anchors whose width is an exponent of 6 and more.
+    assert_as_good(*compare(path, (416, 416), pictures), least=0.3)
+
+
+@pytest.mark.parametrize(("side", "most"), [(416, 0.1), (640, 0.1)])
+def test_little_of_the_work_stays_in_float32(model, side, most):
+    half = onnx.load_from_string(network_for(model, input_wh=(side, side), batch=1, precision="fp16")[0])
+    graph = onnx.shape_inference.infer_shapes(half, strict_mode=True, data_prop=True).graph
+    tensors = {entry.name: entry.type.tensor_type for entry in graph.value_info}
+    weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    work = {True: 0, False: 0}
+    for node in graph.node:
+        if node.op_type == "Conv":
+            made = tensors[node.output[0]]
+            cells = np.prod([dim.dim_value for dim in made.shape.dim[2:]])
+            work[made.elem_type == TensorProto.FLOAT16] += np.prod(weights[node.input[1]]) * cells
+    assert work[False] < most * (work[False] + work[True])

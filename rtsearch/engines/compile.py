@@ -42,7 +42,6 @@ def compile_network(
     network: bytes,
     targets: Sequence[str],
     *,
-    tf32: bool = False,
     progress: Progress | None = None,
 ) -> Built:
     """Build an engine.
@@ -51,7 +50,6 @@ def compile_network(
         flavour: what builds it.
         network: ONNX file with fixed shapes, as ``network.network_for`` makes it.
         targets: compute capabilities, see ``flavour.targets_of``.
-        tf32: let float32 layers use TF32, which has the precision of float16.
         progress: told how far it is; called by another thread.
 
     Raises:
@@ -64,7 +62,7 @@ def compile_network(
     def work() -> None:
         try:
             if not stop.is_set():
-                result.append(_build(flavour, network, targets, tf32, _monitor(flavour, stop, progress)))
+                result.append(_build(flavour, network, targets, _monitor(flavour, stop, progress)))
         except BaseException as error:  # raised again below
             result.append(error)
         finally:
@@ -88,7 +86,7 @@ def compile_network(
     return result[0]
 
 
-def _build(flavour: Flavour, network: bytes, targets: Sequence[str], tf32: bool, monitor: Any) -> Built:
+def _build(flavour: Flavour, network: bytes, targets: Sequence[str], monitor: Any) -> Built:
     trt = flavour.module
     flavour.complaints.clear()
     builder = trt.Builder(flavour.logger)
@@ -101,8 +99,8 @@ def _build(flavour: Flavour, network: bytes, targets: Sequence[str], tf32: bool,
     tensors = _tensors(flavour, definition)
     config = builder.create_builder_config()
     config.progress_monitor = monitor
-    if not tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
+    # TF32 rounds what a layer reads as float16 does; what is kept in float32 is kept for a reason.
+    config.clear_flag(trt.BuilderFlag.TF32)
     if not flavour.needs_gpu:
         config.num_compute_capabilities = len(targets)
         for i, target in enumerate(targets):

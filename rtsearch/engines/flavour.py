@@ -139,7 +139,7 @@ def targets_of(flavour: Flavour, gpu: Gpu | None) -> tuple[str, ...]:
     """The compute capabilities that an engine is built for, such as ``8.6``; lowest first.
 
     ``tensorrt`` builds for the GPU that is there. ``tensorrt_rtx`` builds for all that it knows, but Turing
-    (7.5) by itself and only on such a GPU: with it in the list an engine of YOLO26n grows from 11 to 33 MB,
+    (7.5) by itself and only on such a GPU: with it in the list an engine of YOLO26n grows from 9 to 32 MB,
     and the vendor warns that it gets slower on the others.
 
     Args:

@@ -3,14 +3,19 @@
 Nodes of ``_HALF`` work in float16, all others stay in float32, and so do
 
 - the way from the heads' last convolutions to ``boxes`` and ``scores``: coordinates up to 1280 px would be
-  rounded to whole pixels, and the sigmoid of the scores is where small differences count;
+  rounded to whole pixels, and the sigmoid of the scores is where small differences count; for ``boxes`` these
+  convolutions too: four channels, some of them exponents;
 - the softmax of attention;
-- the first six convolutions and those with a bias beyond 4, each with its activation: the error of a rounded
-  bias is the same everywhere, so it adds up where others cancel out. It made half of what was lost;
+- ``images`` and all up to the sixth convolution. What is rounded there goes through the whole network: in
+  YOLO26n rounding the pixels alone moved scores as far as rounding all weights;
 - nodes with weights that float16 does not hold, or whose values came near its limit on sample pictures.
 
-A Cast stands where the two meet. ``images`` and the taps become float16, ``boxes`` and ``scores`` stay
-float32.
+A bias beyond 2 is given in two parts: its nearest float16 to the convolution, and what that leaves out, in
+float32, behind it; the activation follows in float32 too. The error of a rounded bias is the same in every
+cell, so it adds up where others cancel out. This costs no multiply-adds, where keeping such convolutions in
+float32 would cost half of them.
+
+A Cast stands where the two meet. The taps may become float16; ``boxes`` and ``scores`` stay float32.
 
 onnxconverter-common 1.16 and onnxruntime.transformers.float16 were tried on YOLO26n: the first writes graphs
 that do not load, the second rounds to float16 between any two nodes that are kept in float32, which is what
@@ -62,9 +67,9 @@ _HALF = frozenset(
 _ACTIVATIONS = frozenset(
     ["Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Mul", "PRelu", "Relu", "Sigmoid", "Tanh"]
 )
-_STEM = 6  # convolutions
-_LARGE_BIAS = 4.0
-_LAYERS = frozenset(["Conv", "ConvTranspose"])  # the way to the outputs begins at the last of them
+_STEM = 6  # layers
+_LARGE_BIAS = 2.0
+_LAYERS = frozenset(["Conv", "ConvTranspose"])
 _SHAPES = frozenset(["Concat", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"])
 _FLOAT32_INPUTS = {"Resize": (1, 2)}  # region and scales
 _LARGEST = 65504.0
@@ -122,15 +127,15 @@ class _Writer:
         self.graph = model.graph
         self.kinds = _kinds(model)
         self.weights = {tensor.name: tensor for tensor in self.graph.initializer}
-        half = _half_nodes(self.graph, self.kinds, self.weights, keep)
-        self.half_nodes = half
+        large = _large_biases(self.graph, self.weights)
+        half = _half_nodes(self.graph, self.kinds, self.weights, (keep, large))
+        self.half_nodes, self.in_parts = half, half & large
         self.in_half = {
             name
-            for i in half
+            for i in half - self.in_parts
             for name in self.graph.node[i].output
             if self.kinds.get(name) == TensorProto.FLOAT
         }
-        self.in_half.add("images")
         self.nodes: list[onnx.NodeProto] = []
         self.casts: dict[tuple[str, bool], str] = {}
 
@@ -138,9 +143,12 @@ class _Writer:
         for i, node in enumerate(self.graph.node):
             half = i in self.half_nodes
             single = _FLOAT32_INPUTS.get(node.op_type, ()) if half else ()
+            parts = tuple(node.input[1:3]) if i in self.in_parts else ()
             # Before the node itself, so that the graph stays sorted.
             node.input[:] = [self._as(name, half and at not in single) for at, name in enumerate(node.input)]
             self.nodes.append(node)
+            if parts:
+                self._add_rest(node, *parts)
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
         used = {name for node in self.nodes for name in node.input}
@@ -150,6 +158,21 @@ class _Writer:
         for entry in (*self.graph.input, *self.graph.output):
             if entry.name in self.in_half:
                 entry.type.tensor_type.elem_type = TensorProto.FLOAT16
+
+    def _add_rest(self, node: onnx.NodeProto, kernel: str, bias: str) -> None:
+        """What the bias of a layer loses in float16 is added to what the layer gives, in float32."""
+        made, rest = node.output[0], f"{bias}.rest"
+        if rest not in self.weights:
+            exact = numpy_helper.to_array(self.weights[bias])
+            each = (-1, *[1] * (len(self.weights[kernel].dims) - 2))  # one number per channel
+            value = (exact - exact.astype(np.float16)).reshape(each)
+            self.weights[rest] = numpy_helper.from_array(value, rest)
+            self.graph.initializer.append(self.weights[rest])
+        node.output[0], wide = f"{made}.rounded", f"{made}.wide"
+        self.nodes += [
+            helper.make_node("Cast", [node.output[0]], [wide], name=wide, to=TensorProto.FLOAT),
+            helper.make_node("Add", [wide, rest], [made], name=f"{made}.exact"),
+        ]
 
     def _as(self, name: str, half: bool) -> str:
         """The tensor that a node reads for ``name``, in the precision it works in."""
@@ -171,15 +194,16 @@ def _half_nodes(
     graph: onnx.GraphProto,
     kinds: dict[str, int],
     weights: dict[str, onnx.TensorProto],
-    keep: Collection[str],
+    spare: tuple[Collection[str], set[int]],
 ) -> set[int]:
-    """Places of the nodes that will work in float16."""
+    """Places of the nodes that will work in float16, given tensors to keep and layers with large biases."""
+    keep, large = spare
     too_large = {
         name
         for name, tensor in weights.items()
         if tensor.data_type == TensorProto.FLOAT and not _within(numpy_helper.to_array(tensor), _LARGEST)
     }
-    spared = _decoding(graph, kinds) | _biased(graph, kinds, weights)
+    spared = _decoding(graph, kinds) | _stem_and_activations(graph, kinds, weights, large)
     chosen = set()
     for i, node in enumerate(graph.node):
         single = _FLOAT32_INPUTS.get(node.op_type, ())
@@ -197,30 +221,40 @@ def _half_nodes(
     return chosen
 
 
-def _biased(graph: onnx.GraphProto, kinds: dict[str, int], weights: dict[str, onnx.TensorProto]) -> set[int]:
-    """Places of the convolutions whose bias must not be rounded, and of the activations behind them."""
+def _large_biases(graph: onnx.GraphProto, weights: dict[str, onnx.TensorProto]) -> set[int]:
+    """Places of the layers whose bias must not be rounded."""
+    found = set()
+    for i, node in enumerate(graph.node):
+        if node.op_type in _LAYERS and len(node.input) > 2 and weights.keys() >= set(node.input[1:3]):
+            bias = numpy_helper.to_array(weights[node.input[2]])
+            if not _within(bias, _LARGE_BIAS) and _within(bias, _LARGEST):
+                found.add(i)
+    return found
+
+
+def _stem_and_activations(
+    graph: onnx.GraphProto,
+    kinds: dict[str, int],
+    weights: dict[str, onnx.TensorProto],
+    large: set[int],
+) -> set[int]:
+    """Places of the nodes up to the last layer of the stem, and of activations of what is in float32."""
+    layers = [i for i, node in enumerate(graph.node) if node.op_type in _LAYERS]
+    last = layers[:_STEM][-1] if layers else -1
     found: set[int] = set()
     single: set[str] = set()
-    convolutions = 0
     for i, node in enumerate(graph.node):
-        if node.op_type == "Conv":
-            bias = weights.get(node.input[2]) if len(node.input) > 2 else None
-            large = bias is not None and not _within(numpy_helper.to_array(bias), _LARGE_BIAS)
-            keep = convolutions < _STEM or large
-            convolutions += 1
-        else:
-            read = [
-                name for name in node.input if kinds.get(name) == TensorProto.FLOAT and name not in weights
-            ]
-            keep = node.op_type in _ACTIVATIONS and bool(read) and single.issuperset(read)
-        if keep:
+        read = [name for name in node.input if kinds.get(name) == TensorProto.FLOAT and name not in weights]
+        if i <= last or (node.op_type in _ACTIVATIONS and read and single.issuperset(read)):
             found.add(i)
+            single.update(node.output)
+        elif i in large:
             single.update(node.output)
     return found
 
 
 def _decoding(graph: onnx.GraphProto, kinds: dict[str, int]) -> set[int]:
-    """Places of the nodes between the last convolutions and the outputs; the last node before each too."""
+    """Places of nodes behind the heads' last layers, of the boxes' last layers, of what makes an output."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
 
     def feeding(i: int) -> list[int]:
@@ -239,12 +273,17 @@ def _decoding(graph: onnx.GraphProto, kinds: dict[str, int]) -> set[int]:
         return any(graph.node[j].op_type == "Softmax" for j in ahead)
 
     found: set[int] = set()
-    ahead = [makers[name] for name in ("boxes", "scores") if name in makers]
-    while ahead:
-        i = ahead.pop()
-        if i not in found:
-            found.add(i)
-            ahead += [j for j in feeding(i) if not is_layer(j)]
+    for name in ("boxes", "scores"):
+        seen: set[int] = set()
+        ahead = [makers[name]] if name in makers else []
+        while ahead:
+            i = ahead.pop()
+            if i not in seen:
+                seen.add(i)
+                ahead += [j for j in feeding(i) if not is_layer(j)]
+                if name == "boxes":
+                    found.update(j for j in feeding(i) if is_layer(j))
+        found |= seen
     return found
 
 

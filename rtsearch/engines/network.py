@@ -34,7 +34,7 @@ def network_for(
         path: a prepared model.
         input_wh: width and height of the input, px.
         batch: pictures per pass.
-        precision: see ``half.py``; with fp16, ``images`` and the taps are float16 too.
+        precision: see ``half.py``; with fp16, the taps may be float16 too.
 
     Raises:
         UnknownModelError: no such file.
