@@ -20,7 +20,7 @@ from rtsearch.thumbs import ThumbCache
 
 __all__ = ["Answer", "query_photo", "sheet"]
 
-_SHEET_HEADER_PX = 360
+_SHEET_HEADER_PX = 480
 
 
 @dataclass(frozen=True, slots=True)

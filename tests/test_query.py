@@ -29,7 +29,7 @@ def test_a_photo_without_objects(ask, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((60, 80, 3), 120, np.uint8))
     answer = ask(tmp_path / "grey.png")
     assert answer.objects == []
-    assert sheet(answer, Settings()).shape == (360, 1280, 3)
+    assert sheet(answer, Settings()).shape == (480, 1280, 3)
 
 
 def test_every_photo_of_the_library_finds_its_own_objects_first(ask, index, library, photos):
@@ -78,9 +78,9 @@ def test_the_sheet_is_high_enough_for_every_strip(ask, photos):
     strips = len(answer.objects)
     assert strips >= 3
     picture = sheet(answer, Settings())
-    assert picture.shape == (360 + 78 * strips, 1280, 3)
+    assert picture.shape == (480 + 78 * strips, 1280, 3)
     for i in range(strips):
-        top = 362 + 78 * i
+        top = 482 + 78 * i
         assert tuple(picture[top + 38, 2]) == colour_of(i)
         thumb = answer.scene.thumbs[i][0]
         np.testing.assert_array_equal(picture[top : top + 76, 110 : 110 + thumb.shape[1]], thumb)

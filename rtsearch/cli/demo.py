@@ -16,7 +16,8 @@ from rtsearch.cli.run import Playing, open_library, play_sources
 
 __all__ = ["demo"]
 
-_SHEET_FROM = "skimage-coffee.png"
+# Of some 50 objects, more than ten are no neighbours; ten may be larger.
+_LOOK = ("show.results=10", "show.thumb_height=100")
 
 
 def demo(
@@ -28,20 +29,21 @@ def demo(
     override: Overrides = None,
 ) -> None:
     """Pull the network, analyse real photos, play a real clip, and write it all to a folder."""
-    from rtsearch.demo import copy_clip, gather_photos
+    from rtsearch.demo import PLAYED, cut_clip, demo_clip, gather_photos
 
-    # Every frame then has a strip, also those in which the network knows nothing.
-    settings = settings_of(config, ["detect.whole_image=true", *(override or ())])
-    clip = copy_clip(out)
+    settings = settings_of(config, [*_LOOK, *(override or ())])
+    clip, query = cut_clip(out)
     pull_model(settings.model.name)
     photos, lib = out / "photos", out / "library"
-    tell(f"{counted(gather_photos(photos, clip), 'photo')} from installed packages in {photos}")
+    tell(
+        f"{counted(gather_photos(photos, demo_clip(), PLAYED), 'photo')} from installed packages in {photos}"
+    )
     analyze_folder(photos, lib, settings)
     with open_library(lib, settings) as (pipeline, index):
         from rtsearch.query import query_photo, sheet
         from rtsearch.record import save_picture
 
-        answer = query_photo(photos / _SHEET_FROM, pipeline, index, settings)
+        answer = query_photo(query, pipeline, index, settings)
         save_picture(sheet(answer, settings), out / "sheet.png")
         objects = len(index)
     playing = Playing(out=out / "live.mp4", records=(out / "live.jsonl",))
