@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtsearch.search.compiled import kernel
+from rtsearch.search.compiled import inlined, kernel
 from rtsearch.search.kernels import (
     ROUNDING,
     clear_lane,
@@ -20,7 +20,7 @@ from rtsearch.search.kernels import (
     shrink,
 )
 from rtsearch.search.layout import FAR, PAD
-from rtsearch.search.simd import BLOCK, FRONT
+from rtsearch.search.simd import BLOCK, FRONT, prefetch
 
 __all__ = [
     "fill_leaves",
@@ -34,7 +34,16 @@ __all__ = [
     "tighten",
 ]
 
+_AHEAD = 8  # points; memory that is asked for so early comes in time
 _SAMPLE = 256  # points from which the widest dimension of a node is judged
+
+
+@inlined
+def _prefetch_row(points, row):
+    """Ask for a row of points (n, w) float32."""
+    row_bytes = np.int64(4 * points.shape[1])
+    for offset in range(row * row_bytes, (row + 1) * row_bytes, 64):
+        prefetch(points, offset)
 
 
 @kernel
@@ -106,6 +115,7 @@ def means(rotated, order, starts, skipped, out, first, last):
         count = 0
         total[:] = np.float32(0)
         for t in range(starts[leaf], starts[leaf + 1]):
+            _prefetch_row(rotated, order[min(t + _AHEAD, order.size - 1)])
             if skipped[order[t]]:
                 continue
             count += 1
@@ -194,6 +204,7 @@ def tighten(plain, rotated, order, starts, mean, step, near, new, first, last):
         slot[:room] = near[leaf]
         fill_means(mean, slot, step, leaf_code, leaf_norm)
         for t in range(starts[leaf], starts[leaf + 1]):
+            _prefetch_row(rotated, order[min(t + _AHEAD, order.size - 1)])
             scale, _, _, _ = encode_query(rotated[order[t]], step, code)
             new[order[t]] = slot[_nearest(plain, leaf_code, leaf_norm, code, scale, out)]
 
@@ -202,6 +213,7 @@ def tighten(plain, rotated, order, starts, mean, step, near, new, first, last):
 def gather(source, order, out, first, last):
     """out[i] = source[order[i]] for rows first..last."""
     for i in range(first, last):
+        _prefetch_row(source, order[min(i + _AHEAD, last - 1)])
         for j in range(source.shape[1]):
             out[i, j] = source[order[i], j]
 
@@ -247,6 +259,7 @@ def fill_leaves(rotated, order, starts, slots, tree, first, last):
         count = starts[leaf + 1] - starts[leaf]
         for t in range(count):
             block, lane = tree.leaf_block[leaf] + t // BLOCK, t % BLOCK
+            _prefetch_row(rotated, order[min(starts[leaf] + t + _AHEAD, order.size - 1)])
             if lane == 0:
                 tree.block_point[block] = starts[leaf] + t
                 tree.blur[block] = np.float32(0)
