@@ -231,13 +231,13 @@ def _list(panel: U8Array, notes: tuple[str, ...], scale: float) -> None:
 
 
 def _caption(panel: U8Array, notes: tuple[str, ...], scale: float) -> None:
-    """Notes one after the other."""
+    """Notes one after the other, as many as fit; the first is shortened if need be."""
     size = margin = round(14 * scale)
     x, y = margin, (panel.shape[0] - text_wh("x", size)[1]) // 2
     for i, note in enumerate(notes):
-        if x + 4 * margin > panel.shape[1]:
-            break
         text = fit_text(note, size, panel.shape[1] - x - margin)
+        if i and text != note:
+            break
         draw_text(panel, text, (x, y), size, _INK if i == 0 else _FAINT)
         x += text_wh(text, size)[0] + 2 * margin
 

@@ -204,7 +204,8 @@ class Window:
 
     def _paint(self) -> None:
         assert self._picture is not None
-        picture = self._picture.copy()
+        over = self._show_sliders or self._show_help or self._message or self._controls.paused
+        picture = self._picture.copy() if over else self._picture  # 25 MB on a large screen
         if self._show_sliders:
             draw_sliders(picture, self._panel_xy(), self._values(), self._scale)
         if self._show_help:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from rtsearch.config import Settings
 from rtsearch.live import Controls
 from rtsearch.live.easel import Easel
 from rtsearch.live.steady import Steadied
-from rtsearch.records import Detections, Frame, Neighbours
+from rtsearch.records import Detections, Frame, Neighbours, U8Array
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,39 @@ def test_nobody_goes_beyond_the_end(length_s: float | None, to_s: float, goes_s:
     controls = Controls(settings.detect, settings.show, length_s=length_s)
     controls.seek(to_s)
     assert (controls.target_s, controls.position_s) == pytest.approx((goes_s, goes_s))
+
+
+class Crops:
+    """A cache that holds crops of some heights."""
+
+    def __init__(self, *heights: int) -> None:
+        self.heights = set(heights)
+        self._crops: dict[tuple[int, int], U8Array] = {}
+
+    def peek(self, row: int, height: int) -> U8Array | None:
+        if height not in self.heights:
+            return None
+        return self._crops.setdefault((row, height), np.full((height, height, 3), row, np.uint8))
+
+
+def test_while_crops_of_a_new_height_come_those_before_serve() -> None:
+    show = Settings().show.model_copy(update={"window_wh": (640, 480)})
+    cache: Any = Crops(76)
+    draws = Easel(("cup",), cache, lambda: (show, 0), tuple)
+    found = replace(cup(), neighbours=Neighbours(np.array([[3, 5]], np.int32), np.ones((1, 2), np.float32)))
+    draws.draw(draws.scene(FRAME, found, None))
+    show = show.model_copy(update={"thumb_height": 100})
+    for _ in range(2):
+        scene, _picture = draws.draw(draws.scene(FRAME, found, None))
+        assert scene.thumb_height == 100
+        assert [len(crop) for crop in scene.thumbs[0] if crop is not None] == [76, 76]
+        assert draws.better(found) is None
+    cache.heights.add(100)
+    better = draws.better(found)
+    assert better is not None
+    assert [len(crop) for crop in better.thumbs[0] if crop is not None] == [100, 100]
+    draws.draw(better)
+    assert draws.better(found) is None
 
 
 def easel(notes: Any = tuple, paused: Any = lambda: False) -> Easel:
