@@ -18,7 +18,7 @@ from rtsearch.records import F32Array, I32Array, I64Array
 __all__ = ["EXACT", "Calibration", "Effort", "calibrate", "held_out"]
 
 _KS = (1, 5, 16, 100)
-_RATIOS = (0.5, 0.75, 0.95, 1.15, 1.4, 1.8, 2.5, 3.5, 5.0)
+_RATIOS = (0.5, 0.75, 0.95, 1.15, 1.4, 1.8, 2.5, 3.5)
 _LEAVES = 350  # leaves whose groups are probed at ratio 1
 _QUERIES = 512
 _SMALL_K = 16
