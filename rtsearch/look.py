@@ -14,10 +14,10 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol
 
 from rtsearch.ahead import Ahead, Budget
+from rtsearch.closing import Closes
 from rtsearch.config import AnalyzeSettings
 from rtsearch.errors import PhotoError
 from rtsearch.library import ObjectRows
@@ -75,7 +75,7 @@ class Look:
     objects: ObjectRows | None = None
 
 
-class Looking:
+class Looking(Closes):
     """Photos being looked at; iterate over it once, and call ``done`` for each.
 
     Args:
@@ -111,12 +111,8 @@ class Looking:
         look.bgr = look.objects = None
         self._budget.give(look.held_bytes)
 
-    def __enter__(self) -> Looking:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Look no further; returns when the threads have ended."""
         self._halt.set()
         self._describing.join()
         self._decoding.join()

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from rtsearch.accelerate import Accelerator, find_accelerator
+from rtsearch.closing import Closes
 from rtsearch.config import Settings
 from rtsearch.describe import Describer
 from rtsearch.detect import Detector
@@ -37,7 +37,7 @@ EngineWhen = Literal["there", "now", "later"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(Closes):
     """What looks at pictures.
 
     Attributes:
@@ -67,14 +67,6 @@ class Pipeline:
     def close(self) -> None:
         """Give back the network's memory and threads."""
         self.sight.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_pipeline(

@@ -13,7 +13,7 @@ TOP = Path(__file__).resolve().parents[1]
 
 # From the ground up. A unit (a module or package right below rtsearch/) imports from lower floors only.
 FLOORS = (
-    {"errors"},
+    {"errors", "closing"},
     {"config", "records", "meter", "ahead", "headers"},
     {"pictures", "text", "colour", "pooling", "sight", "layout", "gallery"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}

@@ -17,12 +17,12 @@ import mmap
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch.closing import Closes
 from rtsearch.errors import NotALibraryError
 from rtsearch.library.check import Problem, check_fragment
 from rtsearch.library.files import LOCK_NAME, TMP_SUFFIX, disk_errors, library_lock
@@ -40,7 +40,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 Pack: TypeAlias = mmap.mmap | bytes
 
 
-class LibraryWriter:
+class LibraryWriter(Closes):
     """A library opened for writing; made by ``open``, ended by leaving its ``with`` block.
 
     Args:
@@ -91,14 +91,6 @@ class LibraryWriter:
                 _remove_unnamed(folder, manifest)
             return cls(folder, manifest, stack.pop_all())
         raise AssertionError("unreachable")  # ExitStack never swallows here
-
-    def __enter__(self) -> LibraryWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Forget what is not committed and let other writers in."""

@@ -10,9 +10,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
+from rtsearch.closing import Closes
 from rtsearch.record.objects import Times, text_bytes
 from rtsearch.record.problems import record_error
 from rtsearch.records import Frame
@@ -26,7 +26,7 @@ CSV_COLUMNS = (
 )
 
 
-class _Lines:
+class _Lines(Closes):
     """A file that grows by whole pieces of text.
 
     Raises:
@@ -59,14 +59,6 @@ class _Lines:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class JsonlRecorder(_Lines):

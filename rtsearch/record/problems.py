@@ -6,11 +6,10 @@ import errno
 import logging
 import os
 import shutil
-from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
+from rtsearch.closing import Closes
 from rtsearch.errors import RecordError
 
 __all__ = ["FinishesOnExit", "record_error", "require_room"]
@@ -38,15 +37,8 @@ def require_room(path: Path, *, kept: bool) -> None:
         raise record_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), kept=kept)
 
 
-class FinishesOnExit(ABC):
-    """A file that is finished when its context is left, whatever happened."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Finish the file and give it its name."""
-
-    def __enter__(self) -> Self:
-        return self
+class FinishesOnExit(Closes):
+    """A file that gets its name when it is closed; what ended the run matters more than that this fails."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -56,4 +48,4 @@ class FinishesOnExit(ABC):
         except RecordError as failure:
             if error is None:
                 raise
-            _log.error("%s", failure)  # what ended the run matters more
+            _log.error("%s", failure)

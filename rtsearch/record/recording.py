@@ -6,11 +6,11 @@ import json
 import logging
 import math
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
+from rtsearch.closing import Closes
 from rtsearch.errors import RecordError
 from rtsearch.records import I64Array
 
@@ -24,7 +24,7 @@ _MOST_LINE_BYTES = 16 << 20
 _JUMP_S = 0.1
 
 
-class Recording:
+class Recording(Closes):
     """The lines of a record, found by number or time and read when they are wanted.
 
     A last line that was cut off is left out, with a warning.
@@ -91,14 +91,6 @@ class Recording:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _scan(self) -> tuple[list[int], list[float], list[int]]:
         numbers: list[int] = []

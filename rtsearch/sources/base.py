@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
+from rtsearch.closing import Closes
 from rtsearch.records import Frame
 
 __all__ = ["Source", "Status"]
@@ -14,7 +14,7 @@ __all__ = ["Source", "Status"]
 Status = Literal["ok", "reconnecting"]
 
 
-class Source(ABC):
+class Source(Closes):
     """Pictures, one after the other. Iterating blocks until the next one is there.
 
     ``close`` may be called from any thread, any number of times; it wakes an iteration that waits, which then
@@ -68,17 +68,9 @@ class Source(ABC):
         """Go on with the first picture at or after a presentation time; False where there is no timeline."""
         return False
 
-    def resume(self) -> None:  # noqa: B027  only the wall clock has something to make up for
+    def resume(self) -> None:  # only the wall clock has something to make up for
         """After a pause: go on from here as if no time had passed."""
 
     @abstractmethod
     def close(self) -> None:
         """Give back the device, file or connection; returns within a few seconds and leaves no thread."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
