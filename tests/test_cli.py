@@ -180,7 +180,10 @@ def test_library_info(cli, library, photos):
         p.stat().st_size for part in ("images", "objects", "thumbs") for p in (library / part).iterdir()
     )
     assert facts["bytes"] == on_disk
-    assert f"{opened.object_count}" in cli("library", "info", library).out
+    assert facts["meaning"] == Settings().describe.meaning
+    said = cli("library", "info", library).out
+    assert f"{opened.object_count}" in said
+    assert re.search(rf"^meaning +{Settings().describe.meaning}$", said, re.MULTILINE)
 
 
 def test_analyze_again_looks_at_nothing(cli, own_library, photos):

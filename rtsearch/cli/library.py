@@ -45,6 +45,7 @@ def info(
         "dim": settings.project.dim,
         "model": facts["recipe"].get("model", "unknown"),
         "bytes": facts.pop("bytes"),
+        "meaning": settings.describe.meaning,
         **facts,
     }
     if as_json:
