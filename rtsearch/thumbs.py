@@ -136,7 +136,7 @@ class ThumbCache:
             return self._grey(f"cannot read thumbnails from {path}: {error}")
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if _is_thumb(jpeg) else None
         if picture is None:
-            return self._grey(f"{path} is damaged: run rtsearch library check")
+            return self._grey(f"{path} is damaged")
         return cast(U8Array, picture)
 
     def _pack(self, number: int, path: Path) -> _Pack:
@@ -149,7 +149,7 @@ class ThumbCache:
     def _grey(self, why: str) -> U8Array:
         with self._lock:
             if not self._warned:
-                _log.warning("%s; it and others like it are shown grey", why)
+                _log.warning("%s; it and others like it are shown grey; run rtsearch library check", why)
             self._warned = True
         return np.full((GREY_SIDE_PX, GREY_SIDE_PX, 3), GREY, np.uint8)
 

@@ -16,7 +16,7 @@ import pytest
 
 from rtsearch.cli.common import counted, keep_apart
 from rtsearch.errors import RecordError
-from rtsearch.library import library_lock
+from rtsearch.library import Manifest, library_lock
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,23 @@ def test_damage_is_found_named_and_repaired(cli, own_library, photos):
     assert cli("library", "check", own_library).code == 0
 
 
+def test_damage_is_told_by_whoever_meets_it(cli, own_library, photos):
+    run = ("run", own_library, "--source", photos / "skimage-coffee.png", "--headless")
+    for command in (("analyze", photos, own_library), run):
+        assert "damaged:" not in cli(*command).err
+    pack = next((own_library / "thumbs").iterdir())
+    pack.write_bytes(pack.read_bytes()[:-1])
+    for command in (("analyze", photos, own_library), run):
+        done = cli(*command)
+        assert done.code == 0
+        assert f"damaged: thumbs/{pack.name}: it has" in done.err
+        assert f"rtsearch library check {own_library}" in done.err
+    next((own_library / "images").iterdir()).unlink()
+    complaint = cli("analyze", photos, own_library).complaint
+    assert "is damaged (No such file or directory)" in complaint
+    assert f"rtsearch library check {own_library}" in complaint
+
+
 def test_a_damaged_index_is_rebuilt_and_said(cli, own_library, photos):
     (folder,) = (own_library / "index").glob("*/")
     (folder / "photo.npy").write_bytes(b"")
@@ -254,6 +271,30 @@ def test_a_source_is_not_written_over(cli, library, clip, tmp_path):
         complaint = cli("run", library, "--headless", "--source", copy, option, copy).complaint
         assert "is read by this command" in complaint
         assert copy.read_bytes() == before
+
+
+def test_photos_of_the_library_that_have_moved(cli, own_library, photos, tmp_path):
+    """Without them nothing random can be shown; the error says what to do, and it helps."""
+    moved = {"photo_root": str(tmp_path / "before")}
+    Manifest.read(own_library).model_copy(update=moved).write(own_library)
+    command = ("run", own_library, "--source", "random", "--headless", "--out", "/proc/o.mp4")
+    assert f"are not in {tmp_path / 'before'}; where have they moved? --photos" in cli(*command).complaint
+    assert "/proc/o.mp4 cannot be written" in cli(*command, "--photos", photos).complaint
+
+
+def test_a_photo_of_the_library_is_not_written_over(cli, library, photos, tmp_path):
+    (tmp_path / "soft.png").symlink_to(photos / "skimage-coffee.png")
+    before = (photos / "skimage-coffee.png").read_bytes()
+    for out in (photos / "skimage-coffee.png", tmp_path / "soft.png"):
+        for command in (
+            ["query", library, photos / "skimage-chelsea.png", "--out", out],
+            ["library", "map", library, "--out", out],
+            ["library", "sheet", library, "--out", out],
+        ):
+            assert f"{out} is a photo of {library}; choose another name" in cli(*command).complaint
+    assert (photos / "skimage-coffee.png").read_bytes() == before
+    (photos.parent / "sheet.png").write_bytes(b"any other file")
+    assert cli("library", "sheet", library, "--out", photos.parent / "sheet.png").code == 0
 
 
 def test_what_is_read_is_not_written_over(cli, own_library, photos, tmp_path):

@@ -14,7 +14,7 @@ from blobs import BlobPipeline, content, expected_files, files, run, write_photo
 from rtsearch.analyze import analyze
 from rtsearch.config import Settings
 from rtsearch.errors import DamagedError
-from rtsearch.library import Library, Manifest, check_library
+from rtsearch.library import Library, Manifest, check_library, cut_files
 from rtsearch.library.files import sha256_of
 from rtsearch.library.manifest import PARTS, FragmentFiles, StoredFile
 
@@ -91,6 +91,19 @@ def test_check_names_the_file_and_the_photos(folder: Path, part: str, damage) ->
         assert problem.photo_count == len(with_objects)
         assert problem.photos[0] in str(problem)
     assert problem.file in str(problem)
+
+
+def test_files_that_are_cut_are_seen_without_reading_them(folder: Path) -> None:
+    library = Library.open(folder)
+    assert cut_files(library) == []
+    first, second = (fragment.path(folder, "thumbs") for fragment in library.fragments[:2])
+    first.unlink()
+    truncate(second)
+    size = second.stat().st_size
+    assert cut_files(library) == [
+        f"thumbs/{first.name}: it is missing",
+        f"thumbs/{second.name}: it has {size} bytes instead of {size + 7}",
+    ]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

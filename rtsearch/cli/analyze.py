@@ -17,6 +17,7 @@ from rtsearch.cli.common import (
     print_json,
     settings_of,
     tell,
+    tell_damage,
 )
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
@@ -78,6 +79,7 @@ def analyze_folder(
     if len(report.failed) > 20:
         tell(f"... and {len(report.failed) - 20} more")
     library = Library.open(lib)
+    tell_damage(library)
     rate = report.analysed / report.seconds if report.seconds else 0.0
     tell(
         f"{counted(report.analysed, 'photo')} looked at in {report.seconds:.0f} s ({rate:.1f}/s), "

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,6 +32,9 @@ from rich.text import Text
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import RecordError
 
+if TYPE_CHECKING:
+    from rtsearch.library import Library
+
 __all__ = [
     "ConfigFile",
     "JsonFlag",
@@ -47,6 +50,7 @@ __all__ = [
     "settings_of",
     "share_bar",
     "tell",
+    "tell_damage",
     "tell_if_slow",
 ]
 
@@ -111,6 +115,20 @@ def tell(text: str, style: str = "") -> None:
     _messages.print(Text(text, style), soft_wrap=True)
 
 
+def tell_damage(library: Library) -> None:
+    """Name files of a library that are missing or cut off; what does not need them goes on."""
+    from rtsearch.library import cut_files
+
+    damaged = cut_files(library)
+    for line in damaged[:3]:
+        tell(f"damaged: {line}", "red")
+    if damaged:
+        more = (
+            f"{counted(len(damaged), 'file')} of {library.folder} damaged" if len(damaged) > 3 else "damage"
+        )
+        tell(f"{more}: rtsearch library check {library.folder} says what is touched", "red")
+
+
 def answer(text: str) -> None:
     """One line of what was asked for, on standard output."""
     output.print(Text(text), soft_wrap=True)
@@ -130,7 +148,8 @@ def keep_apart(out: Path | None, *inputs: Path, library: Path | None = None) -> 
         library: folder of the library, in which only the library itself writes.
 
     Raises:
-        RecordError: it is one of the inputs, under whatever name, or lies in the library's folder.
+        RecordError: it is one of the inputs, under whatever name, a photo of the library, or lies in the
+            library's folder.
     """
     if out is None:
         return
@@ -141,6 +160,11 @@ def keep_apart(out: Path | None, *inputs: Path, library: Path | None = None) -> 
             raise RecordError(f"{out} is read by this command; choose another name for what is written")
     if library is not None and whole.is_relative_to(_resolved(library)):
         raise RecordError(f"{out} lies in the library's own folder {library}; choose a place outside of it")
+    if library is not None and out.exists():
+        from rtsearch.library import Library
+
+        if Library.open(library).is_photo(out):
+            raise RecordError(f"{out} is a photo of {library}; choose another name for what is written")
 
 
 def _resolved(path: Path) -> Path:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +25,11 @@ from rtsearch.cli.common import (
     print_json,
     settings_of,
     tell,
+    tell_damage,
     tell_if_slow,
 )
 from rtsearch.config import Settings
+from rtsearch.errors import SourceError
 
 if TYPE_CHECKING:
     from rtsearch.index import SearchIndex
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from rtsearch.sources import Source
 
 __all__ = ["Clock", "Playing", "no_window", "open_library", "open_window", "play_sources", "run"]
+
+
+_LOOKED_FOR = 20  # photos, before the library's are said to have moved
 
 
 class Clock(StrEnum):
@@ -171,6 +177,12 @@ def _open(spec: str, index: SearchIndex, settings: Settings, stack: contextlib.E
     from rtsearch.pictures import read_photo
     from rtsearch.sources import open_source
 
+    if spec == "random" and not any(path.exists() for path in islice(library_photos(index), _LOOKED_FOR)):
+        library = index.library
+        raise SourceError(
+            f"the photos of {library.folder} are not in {library.photo_root}; where have they moved? "
+            "--photos FOLDER"
+        )
     source = open_source(
         spec,
         settings.live,
@@ -212,6 +224,7 @@ def open_library(
     from rtsearch.track import preload
 
     library = Library.open(lib, photos)
+    tell_damage(library)
     live = sources > 0
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
         threading.Thread(target=preload, name="import", daemon=True).start()

@@ -6,7 +6,7 @@ See ``manifest`` for what counts, ``schema`` for what a row holds, ``writer`` fo
 any instant, ``store`` for reading, ``check`` for finding damage, ``photos`` for finding and decoding photos.
 """
 
-from rtsearch.library.check import Problem, check_library
+from rtsearch.library.check import Problem, check_library, cut_files
 from rtsearch.library.export import export_npz
 from rtsearch.library.files import library_lock
 from rtsearch.library.manifest import FeatureSpace, Fragment, Manifest
@@ -26,6 +26,7 @@ __all__ = [
     "PhotoTable",
     "Problem",
     "check_library",
+    "cut_files",
     "export_npz",
     "library_lock",
 ]

@@ -15,7 +15,7 @@ from rtsearch.library.manifest import PARTS, Fragment
 from rtsearch.library.schema import PhotoState, PhotoTable
 from rtsearch.library.store import BATCH_ROWS, Library
 
-__all__ = ["Problem", "check_fragment", "check_library"]
+__all__ = ["Problem", "check_fragment", "check_library", "cut_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,17 @@ def check_library(library: Library) -> list[Problem]:
     return problems
 
 
+def cut_files(library: Library) -> list[str]:
+    """Files that are missing or have another length, each with what is wrong; none of them is read."""
+    folder = library.folder
+    return [
+        f"{_relative(folder, fragment, part)}: {what}"
+        for fragment in library.fragments
+        for part in PARTS
+        if (what := _cut(folder, fragment, part))
+    ]
+
+
 def check_fragment(folder: Path, fragment: Fragment, dim: int) -> list[Problem]:
     """List what is damaged in one fragment."""
     return _examine(folder, fragment, dim)[0]
@@ -87,17 +98,25 @@ def _relative(folder: Path, fragment: Fragment, part: str) -> str:
     return fragment.path(folder, part).relative_to(folder).as_posix()
 
 
-def _altered(folder: Path, fragment: Fragment, part: str) -> str:
-    path, stored = fragment.path(folder, part), fragment.stored(part)
+def _cut(folder: Path, fragment: Fragment, part: str) -> str:
+    expected = fragment.stored(part).bytes
     try:
-        size = path.stat().st_size
-        if size != stored.bytes:
-            return f"it has {size} bytes instead of {stored.bytes}"
-        return "" if sha256_of(path) == stored.sha256 else "its bytes have changed since it was written"
+        size = fragment.path(folder, part).stat().st_size
     except FileNotFoundError:
         return "it is missing"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
+    return "" if size == expected else f"it has {size} bytes instead of {expected}"
+
+
+def _altered(folder: Path, fragment: Fragment, part: str) -> str:
+    if what := _cut(folder, fragment, part):
+        return what
+    try:
+        same = sha256_of(fragment.path(folder, part)) == fragment.stored(part).sha256
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return "" if same else "its bytes have changed since it was written"
 
 
 def _out_of_range(folder: Path, fragment: Fragment, dim: int) -> str:

@@ -236,6 +236,6 @@ def damaged(path: Path, why: object) -> DamagedError:
     reason = why.strerror if isinstance(why, OSError) and why.strerror else " ".join(str(why).split())
     library = path.parent.parent
     return DamagedError(
-        f"{path} is damaged ({reason}): analyse its photos again with: "
-        f"rtsearch analyze PHOTOS {library} --repair"
+        f"{path} is damaged ({reason}): rtsearch library check {library} says what is touched, "
+        f"rtsearch analyze --repair PHOTOS {library} looks at those photos again"
     )

@@ -150,6 +150,17 @@ class Library:
                 return full
         raise PhotoError(f"{path} leads out of the photo folder {root}")
 
+    def is_photo(self, file: Path) -> bool:
+        """Whether a file, under whatever name, is one of the photos that were looked at.
+
+        Raises:
+            DamagedError: a photo table is damaged; it is named.
+        """
+        root, whole = self.photo_root.resolve(), file.resolve()
+        if not whole.is_relative_to(root):
+            return False
+        return whole.relative_to(root).as_posix() in self.photos().path
+
     def info(self) -> dict[str, Any]:
         """Counts and provenance, from the manifest alone."""
         fragments = self.fragments
