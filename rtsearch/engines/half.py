@@ -37,33 +37,14 @@ from rtsearch.records import F32Array
 __all__ = ["halved", "near_the_limit"]
 
 # What is as good in float16; a node of another kind is left alone.
-_HALF = frozenset(
-    (
-        *(
-            "Add",
-            "AveragePool",
-            "Clip",
-            "Concat",
-            "Conv",
-            "ConvTranspose",
-            "DepthToSpace",
-            "Expand",
-            "Flatten",
-        ),
-        *(
-            "Gather",
-            "Gemm",
-            "GlobalAveragePool",
-            "HardSigmoid",
-            "HardSwish",
-            "Identity",
-            "LeakyRelu",
-            "MatMul",
-        ),
-        *("MaxPool", "Mul", "PRelu", "Pad", "ReduceMax", "Relu", "Reshape", "Resize", "Sigmoid", "Slice"),
-        *("SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze"),
-    )
-)
+# fmt: off
+_HALF = frozenset([
+    "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Expand", "Flatten",
+    "Gather", "Gemm", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "MatMul",
+    "MaxPool", "Mul", "PRelu", "Pad", "ReduceMax", "Relu", "Reshape", "Resize", "Sigmoid", "Slice",
+    "SpaceToDepth", "Split", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze",
+])
+# fmt: on
 _ACTIVATIONS = frozenset(
     ["Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Mul", "PRelu", "Relu", "Sigmoid", "Tanh"]
 )
