@@ -54,6 +54,19 @@ def write_clip(path: Path, numbers: Iterable[int], fps: float = 30.0, wh: tuple[
     return path
 
 
+def shorten(clip: Path, frames: int) -> None:
+    """Replace a clip by its first frames."""
+    capture = cv2.VideoCapture(str(clip))
+    pictures = [capture.read()[1] for _ in range(frames)]
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+    for picture in pictures:
+        writer.write(picture)
+    writer.release()
+
+
 def write_vfr_clip(path: Path, ticks: Sequence[int], fps: int = 30, options: Sequence[str] = ()) -> Path:
     """Variable frame rate, H.264 with B-frames: one picture, numbered by its tick, at each ``tick / fps``
     s.

@@ -198,7 +198,7 @@ def test_ctrl_c_ends_an_analysis_that_the_next_one_goes_on_with(cli, photos, tmp
     assert "the same command goes on from there" in done.stderr
     known = Library.open(lib).photo_count
     assert 3 <= known < len(list(photos.iterdir()))
-    report = cli(*command, "--json").json
+    report = cli("analyze", photos, lib, "--json").json
     assert report["kept"] == known
     assert report["kept"] + report["analysed"] == len(list(photos.iterdir()))
 

@@ -19,7 +19,7 @@ from servers import FfmpegPusher, MjpegServer
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.records import Frame
-from rtsearch.sources import Source, open_source, stream
+from rtsearch.sources import Source, capture, open_source, stream
 from rtsearch.sources.stream import LiveCapture
 
 LIVE = LiveSettings(open_timeout_s=8.0)
@@ -50,6 +50,13 @@ def within(seconds: float, source: Source, wanted: Callable[[Frame], bool]) -> F
     finally:
         timer.cancel()
         timer.join()
+
+
+@pytest.fixture
+def losses_are_found_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that gets nothing is given up after 1 s instead of 3."""
+    for module in (capture, stream):
+        monkeypatch.setattr(module, "READ_TIMEOUT_S", 1.0)
 
 
 def eventually(seconds: float, wanted: Callable[[], bool]) -> None:
@@ -135,7 +142,7 @@ def test_camera_that_comes_back_goes_on() -> None:
         eventually(5, lambda: camera.connected >= 3)  # tries again and again
         camera.there, gone = True, camera.number
         assert read_number(within(5, source, lambda f: f.id >= gone).bgr) > gone
-        assert source.status == "ok"
+        eventually(5, lambda: source.status == "ok")
     assert camera.released == camera.connected
 
 
@@ -149,10 +156,10 @@ def test_frozen_picture_is_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = FakeCamera()
     with camera.open() as source:
         camera.frozen = True
-        eventually(3, lambda: camera.connected == 2)
+        eventually(3, lambda: camera.connected >= 2)
         camera.frozen, stood = False, camera.number
         assert read_number(within(3, source, lambda f: read_number(f.bgr) > stood).bgr) > stood
-        assert source.status == "ok"
+        eventually(5, lambda: source.status == "ok")
 
 
 def test_true_still_is_tried_ever_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +205,7 @@ def test_mjpeg_over_http_is_fresh() -> None:
             assert server.tick() - number <= 8
 
 
+@pytest.mark.usefixtures("losses_are_found_soon")
 @pytest.mark.parametrize("fault", ["stall", "refuse", "half", "garbage", "stop"])
 def test_stream_that_fails_and_returns_goes_on(fault: str) -> None:
     with MjpegServer(paint) as server, open_source(server.url, LIVE) as source:
@@ -212,7 +220,7 @@ def test_stream_that_fails_and_returns_goes_on(fault: str) -> None:
         server.mode = "play"
         back = server.tick()
         assert read_number(within(5, source, lambda f: read_number(f.bgr) >= back).bgr) < back + 150
-        assert source.status == "ok"
+        eventually(5, lambda: source.status == "ok")
 
 
 def test_garbage_does_not_end_a_stream() -> None:
@@ -268,6 +276,7 @@ def test_close_returns_soon(mode: str) -> None:
 
 
 @needs_ffmpeg
+@pytest.mark.usefixtures("losses_are_found_soon")
 def test_mpeg_ts_over_udp_stops_and_comes_back(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", range(300))
     url = f"udp://127.0.0.1:{free_port()}"
@@ -279,7 +288,7 @@ def test_mpeg_ts_over_udp_stops_and_comes_back(tmp_path: Path) -> None:
         with FfmpegPusher(clip, url):
             back_s = time.monotonic()
             within(5, source, lambda f: f.captured_s > back_s)
-            assert source.status == "ok"
+            eventually(5, lambda: source.status == "ok")
 
 
 @needs_ffmpeg
