@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,9 @@ from commands import Done
 from rtsearch.config import Settings
 from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.errors import MissingDependencyError
+
+# What a script runs in its background has SIGINT ignored: these tests, and every command that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A loaded machine is slow now and then; that says nothing about the code.
 hypothesis.settings.register_profile("patient", deadline=None)

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -199,7 +200,17 @@ def test_a_vector_that_is_not_finite_fails_its_photo_only(tmp_path: Path, photos
     [(1, 1, 1), (3, 1, 3), (None, 1, look.PHOTOS_PER_CALL), (None, 3, 1)],
 )
 def test_photos_per_call(tmp_path: Path, photos: Path, batch: int | None, callers: int, most: int) -> None:
-    pipeline = BlobPipeline(BlobDetector(0.02), batch=batch, callers=callers)
+    class Slow(BlobDetector):
+        """While it is at its first photo, more of them are decoded than any call takes."""
+
+        def detect(self, images):
+            if not self.seen:
+                time.sleep(0.3)
+            return super().detect(images)
+
+    for bad in range(5, COUNT, 11):  # they would make a full call one smaller
+        next(photos.rglob(f"{bad:03d}.png")).unlink()
+    pipeline = BlobPipeline(Slow(0.01), batch=batch, callers=callers)
     run(photos, tmp_path / "lib", pipeline)
     assert pipeline.detector.largest_batch == most
     assert pipeline.detector.most_callers == callers
