@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import threading
 import time
@@ -65,6 +67,22 @@ class Watcher:
 
     def pump(self) -> bool:
         return self._goes_on(self)
+
+
+def three_chances(test: Callable[..., None]) -> Callable[..., None]:
+    """For what is promised of a machine that keeps up: one that stands still for seconds is no fault of ours.
+
+    What fails three times in a row fails.
+    """
+
+    @functools.wraps(test)
+    def patiently(*args, **kwargs) -> None:
+        for _ in range(2):
+            with contextlib.suppress(AssertionError, StopIteration):
+                return test(*args, **kwargs)
+        return test(*args, **kwargs)
+
+    return patiently
 
 
 def run(source: Source, index: SearchIndex, outputs: Outputs | None = None, pipeline=None, **more):

@@ -45,8 +45,9 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
     photos, library = tmp_path / "photos", tmp_path / "lib"
     write_photos(photos, COUNT)
     committed, kills = 0, 0
-    for _ in range(6):  # all the work takes 0.5 s, so the first is killed for certain
-        process = start(photos, library, commit_photos=rng.choice([1, 4, 16]), sleep_s=0.02)
+    for _ in range(6):  # all the work takes 5 s until one was killed, then 0.5
+        sleep_s = 0.02 if kills else 0.2
+        process = start(photos, library, commit_photos=rng.choice([1, 4, 16]), sleep_s=sleep_s)
         wait_for_library(process, library)
         try:
             process.communicate(timeout=rng.uniform(0, 0.4))
@@ -70,9 +71,11 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
 def test_a_signal_commits_and_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     photos, library = tmp_path / "photos", tmp_path / "lib"
     write_photos(photos, COUNT)
-    process = start(photos, library, commit_photos=1000, sleep_s=0.05)
-    wait_for_library(process, library)
-    time.sleep(1.0)
+    process = start(photos, library, commit_photos=1000, sleep_s=0.2)
+    deadline_s = time.monotonic() + 60
+    while not list(library.glob("thumbs/*")):  # the first photo has been looked at; the others take 5 s
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")

@@ -316,9 +316,12 @@ def test_ctrl_c_on_the_command_line(library: Path, tmp_path: Path, after_s: floa
     """While the command is imported, while the network is opened, while it plays (None)."""
     clip = write_clip(tmp_path / "long.avi", range(3000))
     record = tmp_path / "o.jsonl"
-    command = [str(Path(sys.executable).parent / "rtsearch"), "run", str(library), "--source", str(clip)]
+    # As the installed command does it; a line says that Python has started, whose start is not ours.
+    main = "from rtsearch.cli import main; print('started', flush=True); main()"
+    command = [sys.executable, "-c", main, "run", str(library), "--source", str(clip)]
     command += ["--headless", "--record", str(record)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "started\n"
     if after_s is None:
         while not (record.exists() and record.stat().st_size > 300):
             assert process.poll() is None

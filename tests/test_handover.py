@@ -163,10 +163,21 @@ def test_two_callers_never_meet_in_the_second():
 @pytest.mark.parametrize("fails_at", [None, 20])
 def test_no_frame_is_lost_while_the_network_changes_hands(blob_index, tmp_path, fails_at):
     """A file is played; the second comes after a few frames, and in one case fails later."""
-    first, second, shown = Named(0.25), Named(0.5, fails_at=fails_at), threading.Event()
+    first, second = Named(0.25), Named(0.5, fails_at=fails_at)
+    shown, taken = threading.Event(), threading.Event()
     pipeline = blobs.BlobPipeline()
-    pipeline.sight = Handover(first, lambda stop: second if shown.wait(10) else None, "the GPU")
-    source = Given(list(range(150)), before=lambda n: (shown.set() if n == 30 else None, time.sleep(0.002)))
+    sight = Handover(
+        first, lambda stop: second if shown.wait(10) else None, "the GPU", lambda _told: taken.set()
+    )
+    pipeline.sight = sight
+
+    def before(number: int) -> None:
+        if number == 30:
+            shown.set()
+        if number == 60:
+            assert taken.wait(10)
+
+    source = Given(list(range(150)), before=before)
     report = play(source, pipeline, blob_index, SETTINGS, Outputs(records=(tmp_path / "o.jsonl",)))
     pipeline.sight.close()
     frames = lines(tmp_path / "o.jsonl")

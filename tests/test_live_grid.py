@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from barcode import Moving, Watcher, number_of
-from playing import SETTINGS, Given
+from playing import SETTINGS, Given, three_chances
 from playing import Watcher as Keeper
 
 from rtsearch.errors import StageError
@@ -50,6 +50,7 @@ def test_each_cell_keeps_its_picture() -> None:
     assert (canvas[100, 10], canvas[100, 600]) == (pytest.approx([50] * 3), pytest.approx([90] * 3))
 
 
+@three_chances
 def test_every_source_shows_its_own_frames(barcode_index) -> None:
     screen = Watcher()
     pipeline: Any = blobs.BlobPipeline()
@@ -108,6 +109,7 @@ def test_sources_share_calls_where_the_network_gains(blob_index, batch, callers,
     assert pipeline.detector.largest_batch == largest
 
 
+@three_chances
 def test_no_source_starves(barcode_index) -> None:
     """Detection takes longer than both cameras' frames: they take turns."""
     screen = Watcher()
@@ -132,6 +134,7 @@ def test_one_that_fails_ends_the_run(blob_index) -> None:
     assert all(source.closed.is_set() for source in sources)
 
 
+@three_chances
 def test_tracks_of_one_source_know_nothing_of_another(barcode_index) -> None:
     screen = Watcher()
     pipeline: Any = blobs.BlobPipeline()

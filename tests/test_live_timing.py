@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from barcode import WH, Moving, Watcher, number_of, picture
+from playing import three_chances
 from servers import MjpegServer
 
 from rtsearch.config import LiveSettings, load_settings
@@ -40,6 +41,7 @@ def is_moved(scene: Scene) -> bool:
     return any("boxes moved along" in note for note in scene.notes)
 
 
+@three_chances
 def test_a_frame_is_shown_with_its_own_boxes(barcode_index: SearchIndex) -> None:
     screen = Watcher()
     report = run(Moving(100, 0.03), barcode_index, screen)
@@ -63,6 +65,7 @@ def test_a_stream_is_shown_with_its_own_boxes(barcode_index: SearchIndex) -> Non
 
 
 @pytest.mark.parametrize("sleep_s", [0.12])
+@three_chances
 def test_when_detection_is_behind_the_newest_frame_is_shown_and_boxes_go_along(
     barcode_index: SearchIndex, tmp_path: Path, sleep_s: float
 ) -> None:
@@ -83,6 +86,7 @@ def test_when_detection_is_behind_the_newest_frame_is_shown_and_boxes_go_along(
         assert line["objects"][0]["xyxy"][0] == 10 + 3 * (line["frame"] % 80)
 
 
+@three_chances
 def test_a_loop_that_keeps_up_guesses_nothing(barcode_index: SearchIndex) -> None:
     screen = Watcher()
     report = run(Moving(30, 0.1), barcode_index, screen)
@@ -93,6 +97,7 @@ def test_a_loop_that_keeps_up_guesses_nothing(barcode_index: SearchIndex) -> Non
 # Crops -----------------------------------------------------------------------------------------------------
 
 
+@three_chances
 def test_drawing_does_not_wait_for_a_disk_that_stalls(
     barcode_index: SearchIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +166,7 @@ def test_a_full_disk_queue_at_quit_ends_in_time(
         time.sleep(0.01)
 
 
+@three_chances
 def test_a_file_by_the_wall_clock_stands_still_in_a_pause(barcode_index: SearchIndex, tmp_path: Path) -> None:
     clip = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 25, WH)

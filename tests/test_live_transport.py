@@ -12,7 +12,7 @@ import blobs
 import cv2
 import pytest
 from barcode import WH, number_of, picture
-from playing import Given
+from playing import Given, three_chances
 
 from rtsearch.config import LiveSettings, load_settings
 from rtsearch.index import SearchIndex
@@ -89,6 +89,7 @@ def opened(clip: Path, clock: str) -> Source:
 
 
 @pytest.mark.parametrize("clock", ["wall", "every"])
+@three_chances
 def test_a_step_shows_the_next_frame_and_no_other(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
     user, _ = run(opened(clip, clock), barcode_index, pause, *[Controls.step] * 6)
     last = user.numbers[-7:]
@@ -96,6 +97,7 @@ def test_a_step_shows_the_next_frame_and_no_other(clip: Path, barcode_index: Sea
 
 
 @pytest.mark.parametrize("clock", ["wall", "every"])
+@three_chances
 def test_a_step_back_shows_the_frame_before(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
     user, _ = run(opened(clip, clock), barcode_index, pause, *[Controls.step] * 2, *[Controls.step_back] * 4)
     shown = user.numbers
@@ -105,6 +107,7 @@ def test_a_step_back_shows_the_frame_before(clip: Path, barcode_index: SearchInd
     assert shown[highest:] == sorted(shown[highest:], reverse=True)
 
 
+@three_chances
 def test_quick_presses_add_up(clip: Path, barcode_index: SearchIndex) -> None:
     def back_by_three(controls: Controls) -> None:
         for _ in range(3):
@@ -115,6 +118,7 @@ def test_quick_presses_add_up(clip: Path, barcode_index: SearchIndex) -> None:
 
 
 @pytest.mark.parametrize("clock", ["wall", "every"])
+@three_chances
 def test_another_place_in_a_pause(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
     user, _ = run(opened(clip, clock), barcode_index, pause, lambda c: c.seek(40 / FPS), Controls.step)
     assert user.numbers[-2:] == [40, 41]
@@ -122,6 +126,7 @@ def test_another_place_in_a_pause(clip: Path, barcode_index: SearchIndex, clock:
 
 
 @pytest.mark.parametrize("clock", ["wall", "every"])
+@three_chances
 def test_another_place_while_it_plays(clip: Path, barcode_index: SearchIndex, clock: str) -> None:
     user, _ = run(opened(clip, clock), barcode_index, lambda c: c.seek(30 / FPS))
     jump = next(i for i, (a, b) in enumerate(zip(user.numbers, user.numbers[1:], strict=False)) if b - a > 15)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import FFMPEG, paint, read_number, write_clip
+from playing import three_chances
 from servers import FfmpegPusher, MjpegServer
 
 from rtsearch.config import LiveSettings
@@ -195,6 +196,7 @@ def test_close_wakes_whoever_waits() -> None:
 # HTTP -------------------------------------------------------------------------------------------------------
 
 
+@three_chances
 def test_mjpeg_over_http_is_fresh() -> None:
     with MjpegServer(paint) as server, open_source(server.url, LIVE) as source:
         assert (source.live, source.frames, source.wh) == (True, None, (320, 240))
@@ -269,7 +271,7 @@ def test_close_returns_soon(mode: str) -> None:
         time.sleep(0.2)
         begun_s = time.monotonic()
         source.close()
-        assert time.monotonic() - begun_s < 5
+        assert time.monotonic() - begun_s < 8  # a read that gets nothing takes 3
 
 
 # What ffmpeg sends ------------------------------------------------------------------------------------------

@@ -368,7 +368,7 @@ def test_the_clip_ends_and_so_does_the_window(screen, library, clip, tmp_path):
 @pytest.mark.window
 def test_a_photo_stays_until_the_user_leaves(screen, library, photos, tmp_path):
     with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png") as run:
-        screen.until(is_there)
+        screen.until(is_there, 2 * WAIT_S)
         time.sleep(1)
         shot = screen.shot()
         assert is_there(shot)
