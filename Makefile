@@ -1,7 +1,7 @@
 # make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
 # make test   installs what is missing, then format, lint, types and tests
 # make bench  installs the peers too, then prints the figures of the README, one JSON object per line
-# make soak   the live loop before a failing camera for SOAK_MINUTES (30), then the long tests of faults
+# make soak   the live loop before a failing camera for SOAK_MINUTES (30), then all tests, the long ones too
 # make clean  removes what the others made; downloaded models in engines/ stay
 
 PYTHON ?= python3
@@ -24,7 +24,7 @@ bench: $(VENV)/.bench
 SOAK_MINUTES ?= 30
 soak: $(VENV)/.test
 	$(BIN)/python tools/soak.py --minutes $(SOAK_MINUTES)
-	RTSEARCH_LONG=1 $(BIN)/python -m pytest -q tests/test_faults.py
+	RTSEARCH_LONG=1 $(BIN)/python -m pytest -q
 
 clean:
 	rm -rf $(VENV) demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

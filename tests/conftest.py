@@ -26,8 +26,9 @@ from rtsearch.errors import MissingDependencyError
 # What a script runs in its background has SIGINT ignored: these tests, and every command that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A loaded machine is slow now and then; that says nothing about the code.
-hypothesis.settings.register_profile("patient", deadline=None)
+# A loaded machine is slow now and then; that says nothing about the code. Examples are the same in each run,
+# so that one that fails is of the change that is tested; `make soak` looks for others.
+hypothesis.settings.register_profile("patient", deadline=None, derandomize="RTSEARCH_LONG" not in os.environ)
 hypothesis.settings.load_profile("patient")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import cpu_kernels
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from fake_device import FakeDevice, FakeEngine
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtsearch.config import DetectSettings
@@ -27,6 +28,16 @@ from rtsearch.sight import TwoSteps
 pytestmark = pytest.mark.skipif(cpu_kernels.COMPILER is None, reason="no C++ compiler (g++)")
 
 NAN, INF = np.float32("nan"), np.float32("inf")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_word_about_taps() -> Iterator[None]:
+    """Networks without taps are among the cases; other tests want to hear of them."""
+    log = logging.getLogger("rtsearch.describe")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +245,6 @@ def picture(height=48, width=64, seed=0):
 def assert_same(on_cpu, outputs, spec, settings, image=None):
     """The two sights agree; returns what they saw."""
     image = picture() if image is None else image
-    logging.getLogger("rtsearch.describe").setLevel(logging.ERROR)
     steps = TwoSteps(Detector(Given(outputs), spec, settings, (64, 64)), Describer(spec))
     sight, _ = sight_of(on_cpu, outputs, spec, settings)
     wanted, got = steps.see([image], Meter())[0], sight.see([image], Meter())[0]
@@ -243,7 +253,8 @@ def assert_same(on_cpu, outputs, spec, settings, image=None):
     assert np.array_equal(got.label, wanted.label)
     assert np.allclose(got.xyxy, wanted.xyxy, rtol=1e-6, atol=1e-4)
     assert np.array_equal(got.score, wanted.score)
-    assert np.allclose(got.vector, wanted.vector, rtol=1e-5, atol=2e-6)
+    # Corners of boxes are rounded by 4e-6 px, of which colours of a box of one pixel are made up.
+    assert np.allclose(got.vector, wanted.vector, rtol=1e-5, atol=1e-5)
     assert got.vector.shape == (len(got), sight.dim)
     return got
 
@@ -372,6 +383,9 @@ def test_that_the_cases_have_objects(on_cpu):
     assert seen["all scores alike"] > 5
 
 
+@example(
+    seed=2827, threshold=0, shares=(0.0, 0.0), most=6, whole=False, needs_nms=False
+)  # a box of one pixel
 @given(
     seed=st.integers(0, 10**6),
     threshold=st.sampled_from([0, 0.05, 0.3]),
