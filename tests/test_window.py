@@ -70,6 +70,7 @@ class Screen:
 
     def __init__(self, display: str) -> None:
         self.display = display
+        self.shown: subprocess.Popen[str] | None = None  # the latest run on it
         self.environment = {**os.environ, "DISPLAY": display}
         self.environment.pop("WAYLAND_DISPLAY", None)
 
@@ -114,8 +115,18 @@ class Screen:
             if time.monotonic() > deadline_s:
                 path = Path(os.environ.get("TMPDIR", "/tmp")) / "rtsearch-window-test.png"
                 cv2.imwrite(str(path), shot)
-                raise AssertionError(f"it never came to that; the last screenshot is {path}")
+                raise AssertionError(f"it never came to that; the last screenshot is {path}; {self.said()}")
             time.sleep(0.1)
+
+    def said(self) -> str:
+        """How the latest run fares, which is ended by this."""
+        if self.shown is None:
+            return "nothing was run"
+        state = (
+            f"the run has ended with {code}" if (code := self.shown.poll()) is not None else "it still ran"
+        )
+        self.shown.kill()
+        return f"{state}, and said: {self.shown.communicate()[1]}"
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +165,7 @@ class Run:
             stderr=subprocess.PIPE,
             text=True,
         )
+        screen.shown = self.process
 
     def end(self) -> dict:
         """The report of a run that ends by itself."""
@@ -436,7 +448,7 @@ def test_what_is_told_in_a_pause_comes_first_and_then_goes(screen, tmp_path):
         cwd=tmp_path,
         env=screen.environment,
     )
-    said = ["paused    0.00 s", "loop", "to 5 s", "to 9 s", "to 9 s", "paused    8.94 s"]
+    said = ["paused    0.00 s", "loop", "+5 s", "+5 s", "+5 s", "paused    8.94 s"]
     assert (done.returncode, done.stdout) == (0, f"{said}\n"), done.stderr
 
 
