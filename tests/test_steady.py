@@ -178,6 +178,12 @@ def test_the_number_of_results_may_change() -> None:
     for t, k in enumerate([5, 9, 30, 5]):
         seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), index.vectors[:1]), k, 6)
         assert set(seen.neighbours.row[0]) == set(index.near(index.vectors[:1], k).row[0])
+    none = at(found(0), np.zeros((0, DIM), np.float32))
+    for t, k in enumerate([3, 9, 1]):  # while it is missed
+        seen = steady.update(Frame(4 + t, 0.0, None, BLACK), none, k, 6)
+        assert seen.held == {0}
+        assert seen.neighbours.row.shape == (1, k)
+        assert set(seen.neighbours.row[0, : min(k, 5)]) <= set(index.near(index.vectors[:1], 5).row[0])
 
 
 def test_after_a_cut_nothing_is_left_of_the_scene_before() -> None:

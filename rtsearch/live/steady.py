@@ -194,5 +194,7 @@ def _table(near: list[Shown], results: int) -> Neighbours:
     row = np.full((len(near), results), -1, np.int32)
     distance = np.full((len(near), results), np.inf, np.float32)
     for i, shown in enumerate(near):
-        row[i, : len(shown.row)], distance[i, : len(shown.row)] = shown.row, shown.distance
+        # Those of a missed object are of the time when it was seen, when more may have been wanted.
+        have = min(results, len(shown.row))
+        row[i, :have], distance[i, :have] = shown.row[:have], shown.distance[:have]
     return Neighbours(row, distance)
