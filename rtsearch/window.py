@@ -174,7 +174,7 @@ class Window:
 
     def _skip(self, by_s: float) -> None:
         self._controls.seek(self._controls.position_s + by_s)
-        self._tell(f"to {self._controls.position_s:.0f} s", 1.0)
+        self._tell(f"{by_s:+.0f} s", 1.0)
 
     def _toggle_loop(self) -> None:
         self._controls.loop = not self._controls.loop

@@ -96,6 +96,7 @@ class Channel:
         self._missing = 0.0  # share of frames without detection, lately
         self._behind = False
         self._seeks = self._steps = 0  # asked for and done
+        self._gone_s = self._at_s = 0.0  # asked for and done; where it is
         self._floor = 0  # frames with a lower number are from before the last seek
         self._jumped = False
         self._detected_id: int | None = None
@@ -146,12 +147,22 @@ class Channel:
         seeks = self._controls.seeks
         if seeks == self._seeks:
             return False
-        self.source.seek(self._controls.target_s)
+        self.source.seek(self._target_s())
         self._floor = 0 if self._newest is None else self._newest.id + 1
         self._jumped = True
         self._steps = max(self._steps, self._controls.superseded)
         self._seeks = seeks
         return True
+
+    def _target_s(self) -> float:
+        """Where to go; of several sources each goes on from its own place."""
+        gone_s = self._controls.gone_s
+        by_s, self._gone_s = gone_s - self._gone_s, gone_s
+        if self._shared.channels == 1:
+            return self._controls.target_s
+        last_s = float("inf") if self._length_s is None else self._length_s - 1.5 / (self.source.fps or 1)
+        self._at_s = max(0.0, min(self._at_s + by_s, last_s))
+        return self._at_s
 
     def drop(self, frames: int = 1) -> None:
         """Count frames that got lost on the way, but for those that make way for another place."""
@@ -206,6 +217,12 @@ class Channel:
         """Is it from before the place that the user has gone to?"""
         return self._controls.seeks > self._seeks or result.frame.id < self._floor
 
+    def passes_over(self, result: Result) -> bool:
+        """Were pictures before it left out for coming late, though the user wants one after the other?"""
+        if not (self._controls.paused and self.source.paced) or self.result is None:
+            return False
+        return self._floor <= self.result.frame.id < result.frame.id - 1
+
     def forget(self, result: Result) -> None:
         """Leave out a result that is stale."""
         self._finished_id = result.frame.id
@@ -219,7 +236,7 @@ class Channel:
         self.shown += 1
         self._steps = self._controls.steps if not self._controls.paused else self._steps + 1
         if result.frame.pts_s is not None:
-            self._controls.position_s = result.frame.pts_s
+            self._controls.position_s = self._at_s = result.frame.pts_s
 
     def is_newest(self, frame: Frame) -> bool:
         """Is no later frame drawn yet?"""

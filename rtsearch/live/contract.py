@@ -26,6 +26,7 @@ class Controls:
         frame_s: time from one picture to the next.
         length_s: of the source, or None where it has no end.
         target_s: presentation time that was last gone to.
+        gone_s: how far the user has gone in all; so far each of several sources goes from its own place.
         steps, seeks: how often the user has asked for the next picture, and for another place.
         superseded: steps that came before the last other place, and are not to be shown any more.
         first_strip: that is shown, where there are more than fit.
@@ -40,6 +41,7 @@ class Controls:
     frame_s: float = 0.04
     length_s: float | None = None
     target_s: float = 0.0
+    gone_s: float = 0.0
     steps: int = 0
     seeks: int = 0
     superseded: int = 0
@@ -58,10 +60,15 @@ class Controls:
         self.seek(before_s - self.frame_s / 2)  # the first picture at or after that
         self.position_s = max(0.0, before_s)
 
+    def step_exactly(self) -> None:
+        """In place of a step that would pass over pictures, which were left out because they came late."""
+        self.seek(self.position_s + self.frame_s / 2)
+
     def seek(self, seconds: float) -> None:
         """Go on at a presentation time; in a pause, show the picture there."""
         if self.length_s is not None:
             seconds = min(seconds, self.length_s - 1.5 * self.frame_s)  # the last picture comes after
+        self.gone_s += seconds - self.position_s
         self.target_s = self.position_s = max(0.0, seconds)
         self.superseded = self.steps
         self.steps += self.paused

@@ -142,6 +142,8 @@ class _Player:
             except queue.Empty:
                 showing.between()
                 continue
+            if not channel.is_stale(result) and channel.passes_over(result):
+                self._controls.step_exactly()
             if channel.is_stale(result):
                 channel.forget(result)
                 continue
