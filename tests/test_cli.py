@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import cv2
@@ -244,3 +245,15 @@ def test_query_of_the_whole_image(cli, library, photos):
     ).json
     assert found["objects"][0]["label"] == "whole image"
     assert len(found["objects"][0]["neighbours"]) == 5
+
+
+def test_ctrl_c_while_a_package_is_imported(cli, monkeypatch):
+    def interrupted():
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr("rtsearch.cli._run", interrupted)
+    done = cli("doctor")
+    assert (done.code, done.err) == (130, "rtsearch: stopped\n")
+    monkeypatch.setattr("rtsearch.cli._run", lambda: importlib.import_module("no_such_package"))
+    with pytest.raises(ImportError, match="no_such_package"):
+        cli("doctor")

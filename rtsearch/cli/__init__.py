@@ -20,6 +20,11 @@ def main() -> None:
         _run()
     except KeyboardInterrupt:
         _end("stopped", 130)
+    except ImportError as error:
+        # What Ctrl-C makes of a package written in C++ whose import it meets: "initialization failed".
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _end("stopped", 130)
 
 
 def _run() -> None:
