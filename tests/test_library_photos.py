@@ -76,6 +76,12 @@ def test_the_library_inside_the_photos_is_left_out(tmp_path: Path) -> None:
     assert paths(tmp_path, tmp_path / "elsewhere") == ["a.jpg", "lib/thumbs/x.jpg"]
 
 
+def test_the_library_in_place_of_the_photos(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(SourceError, match="is the library itself"):
+        find_photos(tmp_path, tmp_path / "b" / "..")
+
+
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.jpg")).write_bytes(b"x")

@@ -54,7 +54,7 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
         leave_out: a folder inside it that is not looked into (the library).
 
     Raises:
-        SourceError: the folder is missing or unreadable, or there is not one photo in it.
+        SourceError: the folder is missing, unreadable or the one to leave out, or there is no photo in it.
     """
     scan = Scan()
     if not root.is_dir():
@@ -63,6 +63,8 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
         )
     root = root.resolve()
     left_out = None if leave_out is None else leave_out.resolve()
+    if root == left_out:
+        raise SourceError(f"{root} is the library itself: give another folder for it than that of the photos")
     waiting = [root]
     while waiting:
         folder = waiting.pop()
