@@ -109,7 +109,8 @@ def _new_tracker() -> Any:
 class Strips:
     """Gives each track a strip, counted from the top, that it keeps while it lives.
 
-    A strip that falls free is taken by the next new track, or by one that is out of sight below.
+    A strip that falls free is taken by the next new track, or by one that is out of sight below. Those out of
+    sight leave no gaps either: whoever scrolls down to them sees strips, not holes.
     """
 
     def __init__(self) -> None:
@@ -131,6 +132,8 @@ class Strips:
             free = self._first_free()
             if track not in self._taken or free < visible:
                 self._taken[track] = free
+        for track in sorted(hidden, key=self._taken.__getitem__, reverse=True):  # the last one fills a gap
+            self._taken[track] = min(self._taken[track], self._first_free())
         self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
         return [self._taken[track] for track in tracks]
 

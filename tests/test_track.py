@@ -88,7 +88,13 @@ def test_a_strip_that_falls_free_is_taken_by_the_next_new_track() -> None:
 def test_a_strip_out_of_sight_moves_up_when_there_is_room() -> None:
     strips = Strips()
     assert strips.place([1, 2, 3, 4], 2) == [0, 1, 2, 3]
-    assert strips.place([2, 3, 4], 2) == [1, 0, 3]
+    assert strips.place([2, 3, 4], 2) == [1, 0, 2]
+
+
+def test_the_last_strip_fills_a_gap_out_of_sight() -> None:
+    strips = Strips()
+    assert strips.place([1, 2, 3, 4, 5, 6], 2) == [0, 1, 2, 3, 4, 5]
+    assert strips.place([1, 2, 3, 5, 6], 2) == [0, 1, 2, 4, 3]
 
 
 @given(st.lists(st.lists(st.integers(0, 12), unique=True), max_size=30), st.integers(1, 6))
@@ -99,7 +105,7 @@ def test_strips_never_jump_while_they_are_seen(frames: list[list[int]], visible:
         assert len(set(now.values())) == len(tracks)
         assert all(now[t] == before[t] for t in now.keys() & before.keys() if before[t] < visible)
         hidden = [strip for strip in now.values() if strip >= visible]
-        assert not hidden or len(now) - len(hidden) == visible  # none is hidden while there is room
+        assert not hidden or set(now.values()) == set(range(len(now)))  # no gaps while one is hidden
         before = now
 
 
