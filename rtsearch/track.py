@@ -132,8 +132,9 @@ class Strips:
             free = self._first_free()
             if track not in self._taken or free < visible:
                 self._taken[track] = free
-        for track in sorted(hidden, key=self._taken.__getitem__, reverse=True):  # the last one fills a gap
-            self._taken[track] = min(self._taken[track], self._first_free())
+        for track in hidden:
+            if self._taken[track] >= len(self._taken):  # there are as many gaps as such strips
+                self._taken[track] = self._first_free()
         self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
         return [self._taken[track] for track in tracks]
 
