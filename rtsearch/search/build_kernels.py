@@ -14,13 +14,14 @@ from rtsearch.search.kernels import (
     clear_lane,
     encode_point,
     encode_query,
+    prefetch_bytes,
     rotate,
     score,
     select,
     shrink,
 )
 from rtsearch.search.layout import FAR, PAD
-from rtsearch.search.simd import BLOCK, FRONT, prefetch
+from rtsearch.search.simd import BLOCK, FRONT
 
 __all__ = [
     "fill_leaves",
@@ -42,8 +43,7 @@ _SAMPLE = 256  # points from which the widest dimension of a node is judged
 def _prefetch_row(points, row):
     """Ask for a row of points (n, w) float32."""
     row_bytes = np.int64(4 * points.shape[1])
-    for offset in range(row * row_bytes, (row + 1) * row_bytes, 64):
-        prefetch(points, offset)
+    prefetch_bytes(points, row * row_bytes, row_bytes)
 
 
 @kernel

@@ -6,7 +6,16 @@ import numpy as np
 
 from rtsearch.search.compiled import bare_kernel, inlined
 from rtsearch.search.layout import FAR, PAD
-from rtsearch.search.simd import BLOCK, FRONT, any_below, box_block, keep_below, score_block, score_keep
+from rtsearch.search.simd import (
+    BLOCK,
+    FRONT,
+    any_below,
+    box_block,
+    keep_below,
+    prefetch,
+    score_block,
+    score_keep,
+)
 
 __all__ = [
     "ROUNDING",
@@ -20,6 +29,7 @@ __all__ = [
     "keep",
     "limit_for",
     "plain_score_block",
+    "prefetch_bytes",
     "rotate",
     "score",
     "score_and_keep",
@@ -30,6 +40,13 @@ __all__ = [
 ]
 
 ROUNDING = np.float32(2.0**-22)  # relative error of one rotated coordinate, per dimension, with room to spare
+
+
+@inlined
+def prefetch_bytes(array, start, length):
+    """Ask for so many bytes of an array, from byte ``start`` on."""
+    for offset in range(start, start + length, 64):
+        prefetch(array, offset)
 
 
 @bare_kernel

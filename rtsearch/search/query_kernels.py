@@ -18,6 +18,7 @@ from rtsearch.search.kernels import (
     insert,
     keep,
     limit_for,
+    prefetch_bytes,
     rotate,
     score,
     score_and_keep,
@@ -102,9 +103,13 @@ def _sort_roughly(work, count, high):
 @inlined
 def _prefetch_block(tree, block, wanted_bytes):
     """Ask for the first bytes of a block that is scanned soon."""
-    start = np.int64(block) * tree.code.shape[1]
-    for offset in range(start, start + wanted_bytes, 64):
-        prefetch(tree.code, offset)
+    prefetch_bytes(tree.code, np.int64(block) * tree.code.shape[1], wanted_bytes)
+
+
+@inlined
+def _prefetch_leaf(tree, leaf):
+    """Ask for the codes of a leaf that is scanned soon."""
+    _prefetch_block(tree, tree.leaf_block[leaf], 2 * tree.code.shape[1])
 
 
 @inlined
@@ -112,9 +117,7 @@ def _prefetch_vectors(tree, work, count):
     """Ask for the vectors and row numbers of the points kept so far."""
     row_bytes = np.int64(4 * work.query.size)
     for position in work.item[:count]:
-        start = position * row_bytes
-        for offset in range(start, start + row_bytes, 64):
-            prefetch(tree.vector, offset)
+        prefetch_bytes(tree.vector, position * row_bytes, row_bytes)
         prefetch(tree.row, np.int64(4) * position)
 
 
@@ -143,7 +146,7 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted):
     near = _near_leaves(plain, work, blocks, first)
     for t in range(near):
         leaf = work.near_item[t]
-        _prefetch_block(tree, tree.leaf_block[work.near_item[min(t + 3, near - 1)]], 2 * tree.code.shape[1])
+        _prefetch_leaf(tree, work.near_item[min(t + 3, near - 1)])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
@@ -160,7 +163,7 @@ def _scan(plain, tree, work, scoring, groups, ratio, wanted):
         if work.leaf_value[t] + base > ratio * (limit + base):
             break
         leaf = work.leaf_item[t]
-        _prefetch_block(tree, tree.leaf_block[work.leaf_item[min(t + 3, near - 1)]], 2 * tree.code.shape[1])
+        _prefetch_leaf(tree, work.leaf_item[min(t + 3, near - 1)])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = _scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
@@ -212,6 +215,12 @@ def _reach(work, found):
 
 
 @inlined
+def _limit(reach, base, noise):
+    """A limit that no score of a point within reach comes up to, for all that float32 rounds."""
+    return min(np.float32(0.50001) * reach * reach - base + noise, FAR)
+
+
+@inlined
 def _sweep_blocks(plain, tree, work, scoring, count, found):
     """Add to the result list the points of the listed blocks that belong to it; return the list's length.
 
@@ -222,8 +231,7 @@ def _sweep_blocks(plain, tree, work, scoring, count, found):
     for t in range(count):
         _prefetch_block(tree, work.block_item[min(t + 2, count - 1)], tree.code.shape[1])
         block = work.block_item[t]
-        reach = _reach(work, found) + slack + tree.blur[block]
-        limit = min(np.float32(0.50001) * reach * reach - base + noise, FAR)
+        limit = _limit(_reach(work, found) + slack + tree.blur[block], base, noise)
         kept = _scan_block(plain, tree, work, scale, block, limit, 0)
         for i in range(kept):
             found = _consider(tree, work, work.item[i], found)
@@ -265,8 +273,7 @@ def _sweep(plain, tree, work, scoring, found, first, last):
         for block in range(tree.leaf_block[ahead], tree.leaf_block[ahead + 1]):
             _prefetch_block(tree, block, FRONT * BLOCK)
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
-            farthest = reach + tree.blur[block]
-            limit = np.float32(0.50001) * farthest * farthest - base + noise
+            limit = _limit(reach + tree.blur[block], base, noise)
             work.block_item[count] = block
             if tree.front_norm.size:
                 count += some_below(
