@@ -191,6 +191,7 @@ def test_close_wakes_whoever_waits() -> None:
     list(source)
     timer.join()
     source.close()
+    assert next(source, None) is None
 
 
 # HTTP -------------------------------------------------------------------------------------------------------
