@@ -167,9 +167,10 @@ def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collect
 
 
 def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> None:
-    then = writer.manifest.settings
+    then, defaults = writer.manifest.settings, Settings().model_dump(mode="json")
     for section, key in [*(("detect", key) for key in now["detect"]), ("analyze", "thumb_px")]:
-        before, after = then.get(section, {}).get(key), now[section][key]
+        # What the build that made the library did not know was as it is by default.
+        before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
         if before != after:
             _log.warning(
                 "%s was made with %s.%s = %s; what is added now has %s",

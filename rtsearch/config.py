@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from rtsearch.errors import ConfigError
 
@@ -33,6 +33,13 @@ __all__ = [
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=16, le=7680)]
 Height = Annotated[int, Field(ge=16, le=4320)]
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(
+        lambda given: [one.strip() for one in given.split(",")] if isinstance(given, str) else given
+    ),
+]
+"""A list, or names with commas between them."""
 
 
 class _Section(BaseModel):
@@ -65,6 +72,9 @@ class DetectSettings(_Section):
             area, whatever the classes of the two.
         nms_iou: intersection over union above which the weaker of two boxes of one class is dropped; used
             only for networks that do not suppress duplicates themselves.
+        classes: names of the classes that are looked for; none for all. Others count for nothing: they take
+            no object's place.
+        min_px: an object whose box has a shorter side is left out; px of the picture.
         max_objects: the most confident ones that are kept.
         whole_image: add one object that covers the full frame (reverse image search).
     """
@@ -72,6 +82,8 @@ class DetectSettings(_Section):
     threshold: Share = 0.3
     max_overlap: Share = 0.5
     nms_iou: Share = 0.65
+    classes: Names = ()
+    min_px: Annotated[int, Field(ge=0, le=4320)] = 0
     max_objects: Annotated[int, Field(ge=1, le=300)] = 50
     whole_image: bool = False
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, cast
 
 import cv2
@@ -23,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings
+from rtsearch.errors import ConfigError
 from rtsearch.models.spec import ModelSpec
 from rtsearch.records import F32Array, I32Array, U8Array
 from rtsearch.runners import Runner
 
-__all__ = ["WHOLE_IMAGE", "Detector", "Found", "drop_overlapping", "letterbox"]
+__all__ = ["WHOLE_IMAGE", "Detector", "Found", "drop_overlapping", "letterbox", "wanted_classes"]
 
 WHOLE_IMAGE = -1
 """Label of the object that covers the full frame."""
@@ -135,7 +138,8 @@ class Detector:
         height, width = image.shape[:2]
         scale = _scale((width, height), self.input_wh)
         limits = np.array([width, height, width, height], np.float32) * np.float32(scale)
-        kept = self._select(boxes, scores, limits)
+        least_px = max(np.float32(1), np.float32(self.settings.min_px) * np.float32(scale))
+        kept = self._select(boxes, scores, limits, least_px)
         input_xyxy = np.clip(boxes[kept], 0, limits)
         probability = scores[kept]
         label = probability.argmax(1).astype(np.int32) if len(kept) else np.zeros(0, np.int32)
@@ -158,14 +162,19 @@ class Detector:
             input_wh=wh,
         )
 
-    def _select(self, boxes: F32Array, scores: F32Array, limits: F32Array) -> NDArray[np.intp]:
+    def _select(
+        self, boxes: F32Array, scores: F32Array, limits: F32Array, least_px: np.float32
+    ) -> NDArray[np.intp]:
         """Rows of the boxes that stay, best first."""
         settings = self.settings
         best = scores.max(1)
         rows = np.flatnonzero(best >= settings.threshold)
+        if settings.classes:
+            wanted = wanted_classes(settings.classes, self._spec.classes)
+            rows = rows[wanted[scores[rows].argmax(1)]]
         rows = rows[np.argsort(-best[rows], kind="stable")][:_CANDIDATES]
         clipped = np.clip(boxes[rows], 0, limits)
-        visible = ((clipped[:, 2:] - clipped[:, :2]) >= 1).all(1) & np.isfinite(boxes[rows]).all(1)
+        visible = ((clipped[:, 2:] - clipped[:, :2]) >= least_px).all(1) & np.isfinite(boxes[rows]).all(1)
         rows, clipped = rows[visible], clipped[visible]
         if self._spec.needs_nms and len(rows):
             xywh = np.concatenate([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]], axis=1)
@@ -174,6 +183,32 @@ class Detector:
             keep = np.sort(np.asarray(suppress(xywh, best[rows], labels, 0.0, settings.nms_iou), np.intp))
             rows, clipped = rows[keep], clipped[keep]
         return rows[drop_overlapping(clipped, settings.max_overlap)][: settings.max_objects]
+
+
+@lru_cache(maxsize=8)
+def wanted_classes(names: tuple[str, ...], known: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which of the network's classes are looked for.
+
+    Args:
+        names: of ``detect.classes``; none for all.
+        known: the network's classes, by label.
+
+    Returns:
+        (len(known),) bool, read-only.
+
+    Raises:
+        ConfigError: the network does not know one of the names.
+    """
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=2, cutoff=0.5) or known[:3]
+            raise ConfigError(
+                f"detect.classes: this network knows no {name!r}, but {', '.join(map(repr, near))}; "
+                f"`rtsearch model info` lists its {len(known)} classes"
+            )
+    wanted = np.isin(known, names) if names else np.ones(len(known), bool)
+    wanted.setflags(write=False)
+    return wanted
 
 
 def letterbox(image: U8Array, input_wh: tuple[int, int], pad_value: int) -> U8Array:

@@ -15,7 +15,7 @@ from rtsearch.accelerate import Accelerator, find_accelerator
 from rtsearch.closing import Closes
 from rtsearch.config import Settings
 from rtsearch.describe import Describer
-from rtsearch.detect import Detector
+from rtsearch.detect import Detector, wanted_classes
 from rtsearch.embed import Embedder
 from rtsearch.errors import RtsearchError
 from rtsearch.handover import Handover
@@ -89,12 +89,14 @@ def open_pipeline(
         tell: gets a line when something takes a while; with ``later`` from another thread too.
 
     Raises:
+        ConfigError: the network does not know a class that is looked for.
         UnknownModelError: it is not there; the message says how to get it.
         ModelError: the file is not a prepared model.
         RunnerError: it cannot be run.
     """
     path: Path = resolve(settings.model.name, default_folder())
     spec = ModelSpec.read(path)
+    wanted_classes(settings.detect.classes, spec.classes)  # refuses those that it does not know
     input_wh = (settings.model.size, settings.model.size) if spec.flexible else spec.input_wh
     sight, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding and spec.flexible)
     pipeline = Pipeline(

@@ -318,6 +318,22 @@ def test_other_settings_are_warned_of(tmp_path: Path, photos: Path, caplog: pyte
     ]
 
 
+def test_a_setting_that_an_older_build_did_not_know_is_no_other_one(
+    tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(photos, tmp_path / "lib")
+    manifest = Library.open(tmp_path / "lib").manifest
+    del manifest.settings["detect"]["min_px"], manifest.settings["analyze"]["thumb_px"]
+    manifest.write(tmp_path / "lib")
+    with caplog.at_level(logging.WARNING):
+        run(photos, tmp_path / "lib")
+        assert caplog.messages == []
+        run(photos, tmp_path / "lib", thumb_px=64)
+    assert [m.partition(" was ")[2] for m in caplog.messages] == [
+        "made with analyze.thumb_px = 128; what is added now has 64"
+    ]
+
+
 # Crops -----------------------------------------------------------------------------------------------------
 
 

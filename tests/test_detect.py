@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import DetectSettings
-from rtsearch.detect import WHOLE_IMAGE, Detector, drop_overlapping, letterbox
+from rtsearch.detect import WHOLE_IMAGE, Detector, drop_overlapping, letterbox, wanted_classes
+from rtsearch.errors import ConfigError
 from rtsearch.models import ModelSpec, Tap
 from rtsearch.pictures import read_photo
 
@@ -164,6 +165,49 @@ def test_objects_are_sorted_and_weak_ones_left_out():
     np.testing.assert_allclose(found.score, [0.9, 0.6, 0.3])
     np.testing.assert_array_equal(found.xyxy, np.array(boxes, np.float32)[[1, 3, 0]])
     assert not found.whole.any()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "labels"),
+    [((), [0, 1, 2, 0]), (("cat",), [0, 0]), (("cup", "dog"), [1, 2]), (("dog", "dog", "cat"), [0, 1, 0])],
+)
+def test_only_classes_that_are_looked_for(wanted, labels):
+    boxes = [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [60, 0, 70, 10]]
+    found = detect(boxes, [0, 1, 2, 0], [0.9, 0.8, 0.7, 0.6], classes=wanted)
+    assert found.label.tolist() == labels
+
+
+@pytest.mark.parametrize("nms", [False, True])
+def test_a_class_that_is_not_looked_for_takes_no_place(nms):
+    boxes = [[0, 0, 40, 40], [2, 2, 38, 38]]
+    assert detect(boxes, [0, 1], [0.9, 0.5], nms=nms).label.tolist() == [0]
+    assert detect(boxes, [0, 1], [0.9, 0.5], nms=nms, classes=("dog",)).label.tolist() == [1]
+
+
+def test_an_object_has_the_class_that_fits_best_even_where_another_is_looked_for():
+    runner = GivenRunner([[[0, 0, 9, 9]]], [[[0.8, 0.7, 0.0]]])
+    detector = Detector(runner, spec(), DetectSettings(classes=("dog",)), WH)
+    assert len(detector.detect([np.zeros((64, 96, 3), np.uint8)])[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("dogg", "but 'dog';"),
+        ("Cat", "but 'cat';"),
+        ("aeroplane", "but 'cat', 'dog', 'cup'; `rtsearch model"),
+    ],
+)
+def test_a_class_that_the_network_does_not_know(name, near):
+    with pytest.raises(ConfigError, match=f"detect.classes: this network knows no '{name}', {near}"):
+        wanted_classes(("cup", name), CLASSES)
+
+
+def test_objects_are_as_large_as_asked_in_pixels_of_the_picture():
+    boxes = [[0, 0, 10, 30], [20, 0, 39.9, 40], [50, 0, 90, 20]]  # the picture is twice as large
+    assert len(detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], wh=(192, 128))) == 3
+    assert detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], wh=(192, 128), min_px=40).label.tolist() == [2]
+    assert detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], wh=(192, 128), min_px=41).label.tolist() == []
 
 
 def test_boxes_end_at_the_picture_and_padding_holds_none():

@@ -205,7 +205,12 @@ def test_work_is_recorded_once_and_replayed_for_all_sizes_and_thresholds(on_cpu)
     cpu = steps()
     for number in range(8):
         size = (60, 80) if number % 2 else (50, 30)
-        cpu.settings = sight.settings = DetectSettings(threshold=0.1 * (number % 4), whole_image=number > 4)
+        cpu.settings = sight.settings = DetectSettings(
+            threshold=0.1 * (number % 4),
+            classes=("class 1", "class 3")[: number % 3],
+            min_px=5 * (number % 2),
+            whole_image=number > 4,
+        )
         fake.log.clear()
         assert_same(sight.see([picture(*size, number)], Meter()), cpu.see([picture(*size, number)], Meter()))
         if number == 0:

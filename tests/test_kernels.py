@@ -326,6 +326,9 @@ CASES = {
     "all scores alike": (TIES, {"max_overlap": 0.3}),
     "two classes alike": (changed(given_outputs(), scores=(np.s_[:, ::3, 1:3], np.float32(0.75))), {}),
     "not even touching": (MANY, {"max_overlap": 0, "max_objects": 300}),
+    "two classes of five": (MANY, {"classes": ("class 1", "class 4"), "max_objects": 300}),
+    "large ones": (MANY, {"min_px": 20, "max_overlap": 1, "max_objects": 300}),
+    "none so large": (MANY, {"min_px": 4000}),
     "whole image": (given_outputs(), {"whole_image": True}),
     "whole image alone": (given_outputs(), {"whole_image": True, "threshold": 1}),
     "whole image and one": (MANY, {"whole_image": True, "max_objects": 1}),
@@ -367,7 +370,7 @@ CASES = {
 def test_objects_and_vectors(on_cpu, case, needs_nms):
     outputs, settings = CASES[case]
     got = assert_same(on_cpu, outputs, spec_of(needs_nms=needs_nms), DetectSettings(**settings))
-    if case.startswith(("nothing", "all outside")):
+    if case.startswith(("nothing", "all outside", "none")):
         assert len(got) == 0
     elif case.startswith("whole"):
         assert got.label[0] == -1
@@ -376,29 +379,48 @@ def test_objects_and_vectors(on_cpu, case, needs_nms):
 def test_that_the_cases_have_objects(on_cpu):
     seen = {
         case: len(assert_same(on_cpu, *CASES[case][:1], spec_of(), DetectSettings(**CASES[case][1])))
-        for case in ("a few", "more than enter suppression", "all scores alike", "one pixel")
+        for case in (
+            "a few",
+            "more than enter suppression",
+            "all scores alike",
+            "one pixel",
+            "two classes of five",
+            "large ones",
+        )
     }
     assert seen["a few"] > 3
     assert seen["more than enter suppression"] > 50
     assert seen["all scores alike"] > 5
+    assert seen["two classes of five"] > 5
+    assert 5 < seen["large ones"] < 300
 
 
 @example(
-    seed=2827, threshold=0, shares=(0.0, 0.0), most=6, whole=False, needs_nms=False
+    seed=2827, threshold=0, shares=(0.0, 0.0), least=0, wanted=(0,), most=6, whole=False, needs_nms=False
 )  # a box of one pixel
 @given(
     seed=st.integers(0, 10**6),
     threshold=st.sampled_from([0, 0.05, 0.3]),
     shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    least=st.integers(0, 40),
+    wanted=st.frozensets(st.integers(0, 8), max_size=4),
     most=st.integers(1, 60),
     whole=st.booleans(),
     needs_nms=st.booleans(),
 )
-def test_objects_and_vectors_of_random_outputs(on_cpu, seed, threshold, shares, most, whole, needs_nms):
+def test_objects_and_vectors_of_random_outputs(
+    on_cpu, seed, threshold, shares, least, wanted, most, whole, needs_nms
+):
     rng = np.random.default_rng(seed)
     outputs = given_outputs(seed, rows=int(rng.integers(1, 120)), classes=int(rng.integers(1, 9)))
     settings = DetectSettings(
-        threshold=threshold, max_overlap=shares[0], nms_iou=shares[1], max_objects=most, whole_image=whole
+        threshold=threshold,
+        max_overlap=shares[0],
+        nms_iou=shares[1],
+        classes=tuple(f"class {i}" for i in wanted if i < outputs["scores"].shape[2]),
+        min_px=least,
+        max_objects=most,
+        whole_image=whole,
     )
     image = picture(int(rng.integers(1, 90)), int(rng.integers(1, 90)), seed)
     spec = spec_of(classes=outputs["scores"].shape[2], needs_nms=needs_nms)

@@ -122,6 +122,6 @@ def info(
     facts["taps"] = (
         ", ".join(f"{tap['role']} ({tap['channels']} channels)" for tap in facts["taps"]) or "none"
     )
-    facts["classes"] = f"{len(facts['classes'])}: {', '.join(facts['classes'][:8])}, ..."
+    facts["classes"] = f"{len(facts['classes'])}: {', '.join(facts['classes'])}"
     for key, value in facts.items():
         answer(f"{key.replace('_', ' '):14s} {value}")

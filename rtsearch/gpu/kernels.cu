@@ -55,9 +55,10 @@ struct Picture {
     int unused;
 };
 
-struct Upload {  // followed by the pixels
-    float threshold, max_overlap, nms_iou;
-    int max_objects, whole_image, pictures, unused[2];
+struct Upload {  // followed by a byte per class, 0 for one that is not looked for, and by the pixels
+    float threshold, max_overlap, nms_iou, min_px;
+    int max_objects, whole_image, pictures;
+    int wanted;  // of the first class from the start of the upload, bytes
     Picture picture[1];  // one per picture
 };
 
@@ -175,6 +176,7 @@ extern "C" __global__ void candidates(const Plan* plan, const Upload* upload) {
         if (other > best || (other == best && its_label < label)) best = other, label = its_label;
     }
     if (threadIdx.x || broken || !(best >= upload->threshold)) return;
+    if (!((const u8*)upload)[upload->wanted + label]) return;
     // Scores are positive here, so their bits are in the order of their values. Of two alike the earlier row is
     // the greater key. No two keys are alike: the order in which threads come here decides nothing.
     u64 key = (u64)__float_as_uint(best + 0.0f) << 32 | (ALL - (u32)row);
@@ -257,7 +259,8 @@ extern "C" __global__ void choose(const Plan* plan, const Upload* upload) {
         scores[i] = value_at(plan->scores, plan->scores_half, place * plan->classes + labels[i]);
         Box inside = clipped(box, picture.limit_x, picture.limit_y);
         bool finite = is_finite(box.x1) && is_finite(box.y1) && is_finite(box.x2) && is_finite(box.y2);
-        visible[i] = finite && inside.x2 - inside.x1 >= 1 && inside.y2 - inside.y1 >= 1;
+        float least = fmaxf(1, upload->min_px * picture.scale);
+        visible[i] = finite && inside.x2 - inside.x1 >= least && inside.y2 - inside.y1 >= least;
         if (plan->needs_nms) visible[i] = visible[i] && scores[i] > 0;  // as cv2.dnn.NMSBoxes
         boxes[i] = inside;
     }

@@ -17,7 +17,7 @@ from rtsearch.colour import COLOUR_BINS
 from rtsearch.records import U8Array
 from rtsearch.runners.device import Shape3
 
-__all__ = ["CANDIDATES", "MOST_MAPS", "PICTURE", "PLAN", "UPLOAD", "Layout", "MapLayout", "upload_head_bytes"]
+__all__ = ["CANDIDATES", "MOST_MAPS", "PICTURE", "PLAN", "UPLOAD", "Layout", "MapLayout"]
 
 CANDIDATES = 300
 """Boxes that enter suppression, as in ``detect``."""
@@ -57,9 +57,8 @@ PICTURE = np.dtype(
     + [("scale", "f4"), ("limit_x", "f4"), ("limit_y", "f4"), ("unused", "i4")]
 )
 UPLOAD = np.dtype(
-    [(name, "f4") for name in ("threshold", "max_overlap", "nms_iou")]
-    + [(name, "i4") for name in ("max_objects", "whole_image", "pictures")]
-    + [("unused", "i4", (2,))]
+    [(name, "f4") for name in ("threshold", "max_overlap", "nms_iou", "min_px")]
+    + [(name, "i4") for name in ("max_objects", "whole_image", "pictures", "wanted")]
 )
 
 
@@ -197,6 +196,16 @@ class Layout:
             plan[name] = getattr(self, name)
         return plan.view(np.uint8)
 
+    @cached_property
+    def wanted_start(self) -> int:
+        """Where an upload has a byte per class, bytes from its start: whether the class is looked for."""
+        return UPLOAD.itemsize + self.batch * PICTURE.itemsize
+
+    @cached_property
+    def head_bytes(self) -> int:
+        """Of an upload, before its first pixel."""
+        return -(-(self.wanted_start + self.classes) // _ALIGN) * _ALIGN
+
     def launches(self) -> Iterator[tuple[str, Shape3, Shape3]]:
         """Kernel, grid and block, in the order in which they run; the network comes after the first."""
         width, height = self.input_wh
@@ -210,11 +219,6 @@ class Layout:
         yield "describe", (self.slots, self.batch, 1), (256, 1, 1)
         if self.projected is not None:
             yield "project", (_parts(self.projected, 32), self.slots, self.batch), (32, 8, 1)
-
-
-def upload_head_bytes(batch: int) -> int:
-    """Bytes before the first pixel of an upload."""
-    return -(-(UPLOAD.itemsize + batch * PICTURE.itemsize) // _ALIGN) * _ALIGN
 
 
 def _parts(size: int, part: int) -> int:

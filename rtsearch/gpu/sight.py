@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rtsearch.config import DetectSettings
+from rtsearch.detect import wanted_classes
 from rtsearch.errors import RunnerError
 from rtsearch.gpu.plan import MOST_MAPS, Layout, MapLayout
 from rtsearch.gpu.slot import Slot
@@ -67,6 +68,7 @@ class GpuSight:
         self.cut_padding = False
         self.callers = 1
         self._device = device
+        self._classes = spec.classes
         self._network = self._last = _network(engine, spec)
         self.batch: int | None = self._network.batch
         self._projection: Projecting | None = None
@@ -75,7 +77,7 @@ class GpuSight:
             undo.callback(self._work.close)
             self._uploads = device.new_stream()
             undo.callback(device.free_stream, self._uploads)
-            self._slots = [Slot(device, self._network.batch) for _ in range(2)]
+            self._slots = [Slot(device) for _ in range(2)]
             for slot in self._slots:
                 undo.callback(slot.close)
             undo.callback(engine.close)  # now that nothing can fail any more: the caller still has it if not
@@ -129,6 +131,7 @@ class GpuSight:
     def _see(self, images: Sequence[U8Array]) -> list[Detections]:
         settings, batch = self.settings, self._network.batch
         layout = self._layout(settings.max_objects)
+        wanted = wanted_classes(settings.classes, self._classes)
         if self._work.fit(layout, self._projection):
             for slot in self._slots:
                 slot.forget_graph()
@@ -139,7 +142,7 @@ class GpuSight:
                 seen += waiting.popleft().results(layout)
             slot = self._slots[number % len(self._slots)]
             slot.fit_result(layout.result_bytes)
-            slot.upload(images[start : start + batch], settings, layout, self._uploads)
+            slot.upload(images[start : start + batch], settings, wanted, layout, self._uploads)
             self._device.record(slot.uploaded, self._uploads)
             self._device.wait_on(self._work.stream, slot.uploaded)
             self._work.put(slot)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings
-from rtsearch.gpu.plan import PICTURE, UPLOAD, Layout, upload_head_bytes
+from rtsearch.gpu.plan import PICTURE, UPLOAD, Layout
 from rtsearch.records import Detections, U8Array
 from rtsearch.runners.device import Device, Graph
 
@@ -22,7 +23,6 @@ class Slot:
 
     Args:
         device: it lies on.
-        batch: most pictures of a group.
 
     Attributes:
         address: of what was uploaded; changes when a larger group comes.
@@ -31,9 +31,8 @@ class Slot:
         graph: the recorded work on this slot, or None.
     """
 
-    def __init__(self, device: Device, batch: int) -> None:
+    def __init__(self, device: Device) -> None:
         self._device = device
-        self._batch = batch
         self._host: U8Array | None = None
         self._pictures = 0
         self.address = 0
@@ -43,24 +42,32 @@ class Slot:
         self.done = device.new_event()
 
     def upload(
-        self, images: Sequence[U8Array], settings: DetectSettings, layout: Layout, stream: int
+        self,
+        images: Sequence[U8Array],
+        settings: DetectSettings,
+        wanted: NDArray[np.bool_],
+        layout: Layout,
+        stream: int,
     ) -> None:
         """Copy a group and what the kernels must know of it to the GPU; asynchronous.
 
         Args:
             images: (H, W, 3) uint8, at most ``batch``.
             settings: thresholds.
+            wanted: (classes,) whether a class is looked for.
             layout: of the network's input.
             stream: the copy goes on.
         """
-        head_bytes = upload_head_bytes(self._batch)
+        head_bytes = layout.head_bytes
         ends = np.cumsum([-(-image.size // _ALIGN) * _ALIGN for image in images])
         host = self._room_for(head_bytes + int(ends[-1]))
         head = host[: UPLOAD.itemsize].view(UPLOAD)
-        for name in ("threshold", "max_overlap", "nms_iou", "max_objects", "whole_image"):
+        for name in ("threshold", "max_overlap", "nms_iou", "min_px", "max_objects", "whole_image"):
             head[name] = getattr(settings, name)
         head["pictures"] = self._pictures = len(images)
-        pictures = host[UPLOAD.itemsize :][: self._batch * PICTURE.itemsize].view(PICTURE)
+        head["wanted"] = layout.wanted_start
+        host[layout.wanted_start :][: layout.classes] = wanted
+        pictures = host[UPLOAD.itemsize : layout.wanted_start].view(PICTURE)
         for i, image in enumerate(images):
             start = head_bytes + int(ends[i - 1]) if i else head_bytes
             pictures[i] = _picture(start, (image.shape[1], image.shape[0]), layout.input_wh)
