@@ -16,10 +16,11 @@ import numpy as np
 from rtsearch.records import U8Array
 from rtsearch.text import Colour, draw_text, text_wh
 
-__all__ = ["PANEL_WH", "SLIDERS", "Slider", "draw_sliders", "value_at"]
+__all__ = ["PANEL_WH", "SLIDERS", "Slider", "draw_sliders", "panel_xy", "value_at"]
 
 _ROW_PX = 36
 _MARGIN_PX = 14
+_EDGE_PX = 8  # from the panel to the edge of the picture
 _INK: Colour = (232, 232, 232)
 _TRACK: Colour = (84, 84, 84)
 _EDGE: Colour = (58, 58, 58)
@@ -56,6 +57,18 @@ SLIDERS = (
 
 PANEL_WH = (300, len(SLIDERS) * _ROW_PX + 12)
 """Width and height of the panel at scale 1, px."""
+
+
+def panel_xy(window_wh: tuple[int, int], sources: int = 1, scale: float = 1.0) -> tuple[int, int]:
+    """Where the top left corner of the panel belongs in a picture of so many sources, px.
+
+    Over notes, where they stand beside the frame, else over the farthest neighbours in the lowest strips: not
+    over a frame. It does not depend on what a frame shows, so the panel stays while the mouse holds it.
+    """
+    (width, height), edge = window_wh, round(_EDGE_PX * scale)
+    panel_width, panel_height = (round(side * scale) for side in PANEL_WH)
+    y = edge if sources == 1 and width > height else height - panel_height - edge
+    return max(0, width - panel_width - edge), max(0, y)
 
 
 def draw_sliders(picture: U8Array, xy: tuple[int, int], values: Sequence[float], scale: float = 1.0) -> None:

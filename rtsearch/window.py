@@ -19,7 +19,7 @@ import cv2
 from rtsearch.layout import canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
-from rtsearch.sliders import PANEL_WH, SLIDERS, draw_sliders, value_at
+from rtsearch.sliders import SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.text import Colour, draw_text, text_wh
 
 __all__ = ["HELP", "Window", "display_problem"]
@@ -218,8 +218,7 @@ class Window:
         self._redraw = False
 
     def _panel_xy(self) -> tuple[int, int]:
-        margin = round(8 * self._scale)
-        return max(0, self._controls.show.window_wh[0] - round(PANEL_WH[0] * self._scale) - margin), margin
+        return panel_xy(self._controls.show.window_wh, self._controls.sources, self._scale)
 
     @property
     def _scale(self) -> float:

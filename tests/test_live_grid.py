@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from barcode import Moving, Watcher, number_of
+from hypothesis import given
+from hypothesis import strategies as st
 from playing import SETTINGS, Given, three_chances
 from playing import Watcher as Keeper
 
@@ -31,10 +33,41 @@ def test_cells_fill_the_window_and_keep_apart(count: int, wh: tuple[int, int]) -
         assert y + height <= wh[1]
         taken[y : y + height, x : x + width] += 1
     assert taken.max() == 1
-    columns = len({x for x, *_ in cells(wh, count)})
-    rows = len({y for _, y, *_ in cells(wh, count)})
-    assert columns - 1 <= rows <= columns
-    assert count == 1 or taken[-1, -1] == 0 or columns * rows == count or taken.mean() > 0.5
+    assert len({(width, height) for *_, width, height in cells(wh, count)}) == 1
+    assert taken.mean() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("wh", "rows"),
+    [
+        ((1280, 720), [1]),
+        ((1280, 720), [2]),
+        ((1280, 720), [3]),
+        ((1280, 720), [2, 2]),
+        ((1280, 720), [3, 2]),
+        ((1280, 720), [4, 3]),
+        ((1280, 720), [3, 3, 3]),
+        ((1080, 1920), [1, 1]),
+        ((1080, 1920), [1, 1, 1]),
+        ((1080, 1920), [2, 2]),
+        ((1080, 1920), [2, 2, 1]),
+        ((3840, 1080), [4]),
+        ((1024, 768), [2, 1]),
+    ],
+)
+def test_there_are_as_many_columns_as_suit_the_window(wh: tuple[int, int], rows: list[int]) -> None:
+    tops = [y for _, y, *_ in cells(wh, sum(rows))]
+    assert tops == sorted(tops)
+    assert [tops.count(top) for top in sorted(set(tops))] == rows
+
+
+@given(st.integers(1, 20), st.integers(320, 4000), st.integers(240, 4000))
+def test_a_last_row_that_is_not_full_stands_in_the_middle(count: int, width: int, height: int) -> None:
+    there = cells((width, height), count)
+    last = [x for x, y, *_ in there if y == there[-1][1]]
+    left, right = last[0], width - last[-1] - there[-1][2]
+    assert last == sorted(last)
+    assert 0 <= right - left <= count
 
 
 def test_a_single_picture_is_passed_on() -> None:

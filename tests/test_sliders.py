@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import Settings
-from rtsearch.sliders import PANEL_WH, SLIDERS, draw_sliders, value_at
+from rtsearch.sliders import PANEL_WH, SLIDERS, draw_sliders, panel_xy, value_at
 
 XY = (100, 20)
 LOWEST = [slider.low for slider in SLIDERS]
@@ -42,6 +42,20 @@ def test_the_panel_lies_where_it_was_put_and_nowhere_else():
     assert (inside != 90).any(axis=2).mean() > 0.9
     picture[XY[1] : XY[1] + PANEL_WH[1], XY[0] : XY[0] + PANEL_WH[0]] = 90
     assert (picture == 90).all()
+
+
+@pytest.mark.parametrize(
+    ("window_wh", "sources", "scale", "xy"),
+    [
+        ((1280, 720), 1, 1.0, (972, 8)),
+        ((1280, 720), 2, 1.0, (972, 720 - PANEL_WH[1] - 8)),
+        ((1080, 1920), 1, 1.5, (618, 1920 - 1.5 * PANEL_WH[1] - 12)),
+        ((1080, 1920), 2, 1.5, (618, 1920 - 1.5 * PANEL_WH[1] - 12)),
+        ((240, 160), 2, 1.0, (0, 0)),
+    ],
+)
+def test_the_panel_stands_where_no_frame_is(window_wh, sources, scale, xy):
+    assert panel_xy(window_wh, sources, scale) == xy
 
 
 @pytest.mark.parametrize("scale", [1.5, 3])

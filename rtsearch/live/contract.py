@@ -31,6 +31,7 @@ class Controls:
         superseded: steps that came before the last other place, and are not to be shown any more.
         first_strip: that is shown, where there are more than fit.
         last_first: the highest that brings others into sight.
+        sources: in the picture, each in a cell of its own.
     """
 
     detect: DetectSettings
@@ -47,6 +48,7 @@ class Controls:
     superseded: int = 0
     first_strip: int = 0
     last_first: int = 0
+    sources: int = 1
 
     def step(self) -> None:
         """Pause, and show the next picture."""

@@ -101,6 +101,7 @@ class _Player:
     ) -> None:
         self._sees = sees
         self._controls = controls
+        controls.sources = len(sources)
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
