@@ -1,0 +1,39 @@
+"""What docs/ says is true: its examples run, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of every block of code that names one, in order."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_examples_in_python_run(library, photos, tmp_path, monkeypatch, capsys, rtsearch):
+    (tmp_path / "demo-out").mkdir()
+    (tmp_path / "demo-out" / "photos").symlink_to(photos)
+    (tmp_path / "mine.lib").symlink_to(library)
+    monkeypatch.chdir(tmp_path)
+    there = {}
+    for language, text in blocks(DOCS / "python.md"):
+        if language == "python":
+            exec(compile(text, "docs/python.md", "exec"), there)
+        else:
+            assert rtsearch(*shlex.split(text)[1:]).returncode == 0
+    assert "cup" in capsys.readouterr().out
+    assert np.array_equal(there["row"][:, 0], np.arange(len(there["row"])))  # each object finds itself
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
