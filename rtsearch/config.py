@@ -152,6 +152,8 @@ class LiveSettings(_Section):
     Attributes:
         source: what is played when no ``--source`` is given: camera number, file, URL, folder, ``random``.
         camera_wh: width and height asked of a camera, px.
+        mirror: left and right of cameras and streams change sides, as people who stand before one expect;
+            never those of files, photos and the screen.
         open_timeout_s: time a camera or stream has to deliver its first picture.
         random_s: seconds between the photos of ``random`` and of a folder.
         cache_mb: most memory for decoded thumbnails, MB.
@@ -159,6 +161,7 @@ class LiveSettings(_Section):
 
     source: str = "0"
     camera_wh: tuple[Width, Height] = (640, 480)
+    mirror: bool = False
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     random_s: Annotated[float, Field(gt=0, le=3600)] = 4.0
     cache_mb: Annotated[int, Field(ge=1, le=4096)] = 64

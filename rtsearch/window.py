@@ -41,6 +41,7 @@ HELP = (
     ("left, right", "5 seconds back, forward"),
     ("up, down", "objects that do not fit"),
     ("l", "loop"),
+    ("m", "mirror, of a camera"),
     ("f", "full screen"),
     ("s", "save the picture"),
     ("c", "controls"),
@@ -161,6 +162,7 @@ class Window:
             _UP: lambda: self._controls.scroll(-1),
             _DOWN: lambda: self._controls.scroll(1),
             ord("l"): self._toggle_loop,
+            ord("m"): self._toggle_mirror,
         }
         if key in (ord("q"), _ESCAPE):
             return False
@@ -179,6 +181,10 @@ class Window:
     def _toggle_loop(self) -> None:
         self._controls.loop = not self._controls.loop
         self._tell("loop" if self._controls.loop else "no loop", 1.5)
+
+    def _toggle_mirror(self) -> None:
+        self._controls.mirror = not self._controls.mirror
+        self._tell("cameras as a mirror" if self._controls.mirror else "no mirror", 1.5)
 
     def _tell(self, message: str, for_s: float) -> None:
         self._message, self._message_until_s = message, time.monotonic() + for_s

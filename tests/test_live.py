@@ -61,6 +61,43 @@ def test_objects_of_the_library_find_themselves(blob_index, tmp_path):
             assert len(item["neighbours"]) == 5
 
 
+@pytest.mark.parametrize(("camera", "mirrored"), [(False, False), (True, True)])
+def test_a_camera_is_a_mirror_and_a_file_is_not(blob_index, tmp_path, camera, mirrored):
+    source = Given(list(range(PHOTOS)))
+    source.camera = camera
+    screen = Watcher()
+    controls = Controls(SETTINGS.detect, SETTINGS.show, mirror=True)
+    outputs = Outputs(screen=screen, records=(tmp_path / "o.jsonl",))
+    run(source, blob_index, outputs, controls=controls)
+    assert len(screen.scenes) == PHOTOS
+    for scene, line in zip(screen.scenes, lines(tmp_path / "o.jsonl"), strict=True):
+        drawn = blobs.draw(scene.frame.id)
+        np.testing.assert_array_equal(scene.frame.bgr, drawn[:, ::-1] if mirrored else drawn)
+        for x1, y1, x2, y2 in (item["xyxy"] for item in line["objects"]):
+            assert scene.frame.bgr[int(y1) : int(y2), int(x1) : int(x2)].max(2).min() > 100
+
+
+def test_a_mirror_comes_and_goes_while_it_is_looked_at(blob_index):
+    def goes_on(screen):
+        controls.mirror = len(screen.scenes) > 5
+        return True
+
+    source = Given([PHOTOS * i for i in range(40)])
+    source.camera = True
+    screen, controls = Watcher(goes_on), Controls(SETTINGS.detect, SETTINGS.show)
+    run(source, blob_index, Outputs(screen=screen), controls=controls)
+    seen = [np.array_equal(scene.frame.bgr, blobs.draw(0)[:, ::-1]) for scene in screen.scenes]
+    assert (seen[:5], seen[-5:]) == ([False] * 5, [True] * 5)
+
+
+def test_the_mirror_is_a_setting(blob_index):
+    source, screen = Given([0]), Watcher()
+    source.camera = True
+    settings = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]", "live.mirror=true"])
+    play(source, blobs.BlobPipeline(), blob_index, settings, Outputs(screen=screen))
+    np.testing.assert_array_equal(screen.scenes[0].frame.bgr, blobs.draw(0)[:, ::-1])
+
+
 def test_a_record_holds_tracks_and_the_strips_that_were_shown(blob_index, tmp_path):
     screen = Watcher()
     numbers = [PHOTOS * i for i in range(5)] + [PHOTOS * i + 1 for i in range(5, 10)]

@@ -200,7 +200,7 @@ def test_close_wakes_whoever_waits() -> None:
 @three_chances
 def test_mjpeg_over_http_is_fresh() -> None:
     with MjpegServer(paint) as server, open_source(server.url, LIVE) as source:
-        assert (source.live, source.frames, source.wh) == (True, None, (320, 240))
+        assert (source.live, source.camera, source.frames, source.wh) == (True, True, None, (320, 240))
         assert source.fps is None  # FFmpeg says 25 to each such stream
         for _ in range(10):
             time.sleep(0.1)  # a slow reader

@@ -74,6 +74,7 @@ def test_good_times_are_kept(steps: list[float]) -> None:
 def test_every_frame_comes_once_at_its_time(name: str, tmp_path: Path) -> None:
     with open_source(str(write_clip(tmp_path / name, range(40), fps=20)), LIVE) as source:
         frames = list(source)
+        assert not source.camera
         assert (source.live, source.fps, source.frames, source.wh) == (False, 20, 40, (320, 240))
     assert [read_number(f.bgr) for f in frames] == list(range(40)) == [f.id for f in frames]
     assert [f.pts_s for f in frames] == pytest.approx([i / 20 for i in range(40)], abs=0.001)

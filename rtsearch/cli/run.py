@@ -119,7 +119,7 @@ def run(
     """Play a camera, video or stream and show what the library holds that looks like it.
 
     Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
-    down objects that do not fit, l loop, f full screen, s save the picture, c controls, h help.
+    down objects that do not fit, l loop, m mirror, f full screen, s save the picture, c controls, h help.
 
     [bold]Examples:[/bold]
 
@@ -151,7 +151,7 @@ def play_sources(lib: Path, specs: Sequence[str], settings: Settings, playing: P
     """Open everything, play, close everything."""
     from rtsearch.live import Controls, Outputs, play
 
-    controls = Controls(settings.detect, settings.show, loop=playing.loop)
+    controls = Controls(settings.detect, settings.show, loop=playing.loop, mirror=settings.live.mirror)
     opened_library = open_library(lib, settings, playing.photos, sources=len(specs))
     with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
         _keep_apart(lib, specs, playing)

@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
+
+import cv2
 
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.index import SearchIndex
@@ -129,6 +131,8 @@ class Channel:
             if last is not None:
                 self.drop(frame.id - last - 1)  # what a live source or the wall clock left out
             last = frame.id
+            if self._controls.mirror and self.source.camera:
+                frame = replace(frame, bgr=cast(U8Array, cv2.flip(frame.bgr, 1)))
             self._newest = frame
             yield frame
 

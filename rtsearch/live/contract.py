@@ -22,6 +22,7 @@ class Controls:
         show: layout and number of results.
         paused: nothing new is shown but what is asked for.
         loop: video files begin again at their end.
+        mirror: cameras and streams are shown, searched and recorded with left and right changed.
         position_s: presentation time of the picture shown last.
         frame_s: time from one picture to the next.
         length_s: of the source, or None where it has no end.
@@ -38,6 +39,7 @@ class Controls:
     show: ShowSettings
     paused: bool = False
     loop: bool = False
+    mirror: bool = False
     position_s: float = 0.0
     frame_s: float = 0.04
     length_s: float | None = None

@@ -65,7 +65,7 @@ def play(
         StageError: a stage failed.
         RtsearchError: a source, runner or recorder said what is wrong.
     """
-    controls = controls or Controls(settings.detect, settings.show)
+    controls = controls or Controls(settings.detect, settings.show, mirror=settings.live.mirror)
     sources = [source] if isinstance(source, Source) else list(source)
     return _Player(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 

@@ -52,6 +52,7 @@ class LiveCapture(Source):
     """
 
     live = True
+    camera = True
 
     def __init__(
         self, name: str, connect: Callable[[float], Capture], *, timeout_s: float, hint: str
