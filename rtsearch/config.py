@@ -171,7 +171,7 @@ class ShowSettings(_Section):
     """The picture: the query frame on top, one strip of neighbours per object below it.
 
     Attributes:
-        window_wh: width and height of the picture, px.
+        window_wh: width and height of the picture, px; a window opens smaller where the screen is.
         header_height: least height of the query frame, which takes the room that strips leave; px of a
             picture whose shorter side is 720 px, larger ones have everything in proportion.
         thumb_height: least height of a line of crops, px likewise.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import socket
@@ -22,12 +23,13 @@ from rtsearch.records import Scene, U8Array
 from rtsearch.sliders import SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.text import Colour, draw_text, text_wh
 
-__all__ = ["HELP", "Window", "display_problem"]
+__all__ = ["HELP", "Window", "display_problem", "fit_screen", "screen_wh"]
 
 _log = logging.getLogger(__name__)
 
 _ESCAPE = 27
 _LEAST_WH = (320, 240)  # as show.window_wh allows; a smaller window shows the picture scaled down
+_HIGHEST = 0.9  # share of the screen's height that a new window takes; a title bar and a panel have the rest
 _INK: Colour = (232, 232, 232)
 _ACCENT: Colour = (80, 175, 255)
 _EDGE: Colour = (58, 58, 58)
@@ -80,6 +82,42 @@ def _answers(display: str) -> bool:
         return False
 
 
+def fit_screen(window_wh: tuple[int, int], screen_wh: tuple[int, int]) -> tuple[int, int]:
+    """The size of a window of this shape, as large as asked for or as the screen has room for, px."""
+    width, height = window_wh
+    share = min(1.0, screen_wh[0] / width, _HIGHEST * screen_wh[1] / height)
+    return max(_LEAST_WH[0], round(share * width)), max(_LEAST_WH[1], round(share * height))
+
+
+def screen_wh() -> tuple[int, int] | None:
+    """Width and height of the X screen, all monitors together, px; None where there is none."""
+    try:  # OpenCV does not tell how large the screen is
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return None
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    display = ctypes.c_void_p(x11.XOpenDisplay(None))
+    if not display:
+        return None
+    wh = x11.XDisplayWidth(display, 0), x11.XDisplayHeight(display, 0)
+    x11.XCloseDisplay(display)
+    return wh
+
+
+def _agree_on_x_events() -> None:
+    """Let Qt, and not Xlib, take what the display reports. To be called before the first window.
+
+    The wheel of OpenCV brings a libX11-xcb of its own for the system's libX11. Since libX11 1.8 its
+    ``XSetEventQueueOwner`` writes to the wrong place (0x40 in a structure in which the field is at 0x48), and
+    from then on each flush of Xlib takes events away from Qt: of 30 windows on two busy cores 5 never learned
+    that they are on the screen, and stayed black for good; keys and clicks are lost in the same way. The
+    system's own library, loaded for all to see, is found before that of the wheel: 0 of 30.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # it is not installed: then all is as the wheel has it
+            ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
+
+
 class Window:
     """Shows pictures, takes keys and the mouse.
 
@@ -100,8 +138,12 @@ class Window:
         self._held: int | None = None
         self._fullscreen = False
         self._redraw = False
+        _agree_on_x_events()
         # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
+        if (screen := screen_wh()) is not None:
+            fitting = fit_screen(controls.show.window_wh, screen)
+            controls.show = controls.show.model_copy(update={"window_wh": fitting})
         cv2.namedWindow(title, flags)
         cv2.resizeWindow(title, *controls.show.window_wh)
         cv2.setMouseCallback(title, self._on_mouse)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import shutil
 import socket
@@ -21,7 +20,7 @@ from clips import shorten
 
 from rtsearch.render import PALETTE
 from rtsearch.sliders import PANEL_WH, SLIDERS
-from rtsearch.window import HELP, display_problem
+from rtsearch.window import HELP, display_problem, fit_screen, screen_wh
 
 SCREEN_WH = (1600, 900)
 WINDOW_WH = (1280, 720)
@@ -30,8 +29,6 @@ KNOB = (80, 175, 255)
 INK = (232, 232, 232)
 TOOLS = ("Xvfb", "xdotool", "ffmpeg")
 WAIT_S = 30
-BLACK_S = 6
-CHANCES = 5
 
 # Whether there is a display --------------------------------------------------------------------------------
 
@@ -64,6 +61,33 @@ def test_a_display_that_listens(monkeypatch, tmp_path):
         server.bind("\0/tmp/.X11-unix/X986")
         server.listen(1)
         assert display_problem() == ""
+
+
+# The size of a window --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "screen", "opened"),
+    [
+        ((1280, 720), (1920, 1080), (1280, 720)),
+        ((1280, 720), (1280, 800), (1280, 720)),
+        ((1280, 720), (1366, 768), (1229, 691)),
+        ((1280, 720), (1024, 600), (960, 540)),
+        ((1280, 720), (720, 1280), (720, 405)),
+        ((1080, 1920), (1920, 1080), (547, 972)),
+        ((640, 480), (64, 48), (320, 240)),
+    ],
+)
+def test_a_window_is_no_larger_than_the_screen(wanted, screen, opened):
+    assert fit_screen(wanted, screen) == opened
+
+
+@pytest.mark.parametrize("display", [None, ":987", "nonsense"])
+def test_without_a_display_nobody_knows_its_size(monkeypatch, display):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    if display is not None:
+        monkeypatch.setenv("DISPLAY", display)
+    assert screen_wh() is None
 
 
 # A screen, a window on it ----------------------------------------------------------------------------------
@@ -192,33 +216,6 @@ class Run:
             self.process.communicate()
 
 
-def paints(screen: Screen, run: Run) -> bool:
-    """Whether its window shows anything; False where it ended, or stood there black for a while."""
-    deadline_s, stood_s = time.monotonic() + 2 * WAIT_S, math.inf
-    while time.monotonic() < min(deadline_s, stood_s + BLACK_S):
-        if screen.shot().any():
-            return True
-        if run.process.poll() is not None:
-            return False
-        if stood_s == math.inf and screen.call("xdotool", "search", "--onlyvisible", "--name", "rtsearch"):
-            stood_s = time.monotonic()
-    return False
-
-
-@contextlib.contextmanager
-def painted(screen: Screen, folder: Path, *args: object) -> Iterator[Run]:
-    """A run whose window shows something.
-
-    On a display without a window manager Qt leaves one window in ten or so black for good, a bare one of
-    OpenCV too: the server has it as viewable, and nothing is ever painted. Such a run is started again.
-    """
-    for chance in range(CHANCES):
-        with Run(screen, folder, *args) as run:
-            if chance == CHANCES - 1 or paints(screen, run):
-                yield run
-                return
-
-
 # What screenshots show -------------------------------------------------------------------------------------
 
 
@@ -273,7 +270,7 @@ def banner_is_shown(shot: np.ndarray) -> bool:
 def paused(screen: Screen, library: Path, clip: Path, tmp_path: Path) -> Iterator[Run]:
     """A run of the real clip, paused at a picture with a strip."""
     options = ["--set", "detect.whole_image=true", "--realtime"]
-    with painted(screen, tmp_path, library, "--source", clip, *options) as run:
+    with Run(screen, tmp_path, library, "--source", clip, *options) as run:
         screen.until(is_there, 2 * WAIT_S)  # the first process on a loaded machine takes its time
         screen.key("space")
         screen.until(banner_is_shown)
@@ -355,7 +352,7 @@ def test_strips_that_do_not_fit_are_scrolled_to(screen, library, photos, tmp_pat
         "--set",
         "show.thumb_height=160",
     ]
-    with painted(screen, tmp_path, library, "--source", photos / "skimage-coffee.png", *options) as run:
+    with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png", *options) as run:
         before = screen.until(lambda shot: len(strip_tops(shot)) == 3, 2 * WAIT_S)
         colours = [PALETTE.index(tuple(before[top, 2].tolist())) for top in strip_tops(before)]
         assert colours == [0, 1, 2]
@@ -369,6 +366,17 @@ def test_strips_that_do_not_fit_are_scrolled_to(screen, library, photos, tmp_pat
             )
         screen.key("q")
         assert run.end()["frames_shown"] == 1
+
+
+@pytest.mark.window
+def test_a_window_opens_smaller_where_the_screen_is(screen, library, photos, tmp_path):
+    options = ["--set", "show.window_wh=[3000,1000]"]
+    with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png", *options) as run:
+        shot = screen.until(lambda shot: bool((shot[500] != shot[899]).any()))
+        assert (shot[:534].max((0, 2)) > 0).all()
+        assert not shot[534:].any()
+        screen.key("q")
+        run.end()
 
 
 @pytest.mark.window
@@ -405,7 +413,7 @@ def test_the_clip_ends_and_so_does_the_window(screen, library, clip, tmp_path):
     short = tmp_path / "clip.mp4"
     shutil.copyfile(clip, short)
     shorten(short, 75)
-    with painted(screen, tmp_path, library, "--source", short) as run:
+    with Run(screen, tmp_path, library, "--source", short) as run:
         report = run.end()
     assert report["frames_shown"] + report["dropped"] == 75
     assert report["frames_shown"] > 15
@@ -415,7 +423,7 @@ def test_the_clip_ends_and_so_does_the_window(screen, library, clip, tmp_path):
 
 @pytest.mark.window
 def test_a_photo_stays_until_the_user_leaves(screen, library, photos, tmp_path):
-    with painted(screen, tmp_path, library, "--source", photos / "skimage-coffee.png") as run:
+    with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png") as run:
         screen.until(is_there, 2 * WAIT_S)
         time.sleep(1)
         shot = screen.shot()
