@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -434,7 +433,7 @@ def test_a_photo_stays_until_the_user_leaves(screen, library, photos, tmp_path):
 
 
 CLOSED_BY_THE_USER = """
-import sys
+import ctypes
 from pathlib import Path
 import cv2
 import numpy as np
@@ -450,6 +449,12 @@ assert window.pump(), "it is open"
 cv2.destroyWindow("closed")
 assert not window.pump(), "it is closed"
 window.close()
+try:
+    ctypes.CDLL("libX11-xcb.so.1")
+except OSError:
+    pass  # not installed
+else:
+    assert ctypes.CDLL(None).XSetEventQueueOwner, "the library of the system comes before that of OpenCV"
 print("well")
 """
 
