@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from rtsearch.errors import ConfigError
 
@@ -40,6 +41,21 @@ Names = Annotated[
     ),
 ]
 """A list, or names with commas between them."""
+
+
+def _font_file(path: str) -> str:
+    """The path of a font that can be read, "" for none; one of the system's may go by its file name alone."""
+    if not path:
+        return path
+    from PIL import ImageFont
+
+    path = str(Path(path).expanduser())
+    try:
+        ImageFont.truetype(path, 16)
+    except (OSError, ValueError) as error:
+        problem = f"not a font that can be read ({error})" if Path(path).exists() else "no such file"
+        raise PydanticCustomError("font", "{problem}", {"problem": problem}) from None
+    return path
 
 
 class _Section(BaseModel):
@@ -177,6 +193,7 @@ class ShowSettings(_Section):
         thumb_height: least height of a line of crops, px likewise.
         results: neighbours per object.
         fullscreen: start in full screen.
+        font: TrueType or OpenType file of all text in the picture; "" for the built-in one.
     """
 
     window_wh: tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]] = (1280, 720)
@@ -184,6 +201,7 @@ class ShowSettings(_Section):
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
     results: Annotated[int, Field(ge=5, le=100)] = 16
     fullscreen: bool = False
+    font: Annotated[str, AfterValidator(_font_file)] = ""
 
 
 class GpuSettings(_Section):

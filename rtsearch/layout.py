@@ -50,6 +50,7 @@ class Canvas:
         thumb_height: least height of a line of crops, px.
         results: crops of one object.
         scale: of text and gaps.
+        font: file of all text, or "" for the built-in one.
     """
 
     wh: tuple[int, int]
@@ -57,6 +58,7 @@ class Canvas:
     thumb_height: int
     results: int
     scale: float = 1.0
+    font: str = ""
 
     def px(self, size: int) -> int:
         """A size of a picture 720 px high, in this one."""
@@ -112,6 +114,7 @@ def canvas_of(show: ShowSettings) -> Canvas:
         round(show.thumb_height * scale),
         show.results,
         scale,
+        show.font,
     )
 
 

@@ -74,27 +74,27 @@ class Painter:
             self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), _GROUND, np.uint8)
             self._placed, self._notes, self._strips = (canvas, layout), (), {}
         x, y, width, height = layout.frame
-        self._picture[y : y + height, x : x + width] = _header(scene, (width, height), canvas.scale)
-        self._paint_notes(scene.notes + _out_of_sight(scene, layout), layout, canvas.scale)
-        self._paint_strips(scene, layout, canvas.scale)
+        self._picture[y : y + height, x : x + width] = _header(scene, (width, height), canvas)
+        self._paint_notes(scene.notes + _out_of_sight(scene, layout), layout, canvas)
+        self._paint_strips(scene, layout, canvas)
         if layout.strip_width < canvas.wh[0]:
             self._paint_bar(scene, layout)
         return self._picture
 
-    def _paint_notes(self, notes: tuple[str, ...], layout: Layout, scale: float) -> None:
+    def _paint_notes(self, notes: tuple[str, ...], layout: Layout, canvas: Canvas) -> None:
         x, y, width, height = layout.notes
         panel = self._picture[y : y + height, x : x + width]
         if layout.notes_are == "over":  # the frame below is new every time
             panel[max(0, layout.frame[3] - y) :] = _GROUND
             panel[:] = cv2.convertScaleAbs(panel, alpha=_DARKENED, beta=_GROUND * (1 - _DARKENED))
-            _caption(panel, notes, scale)
+            _caption(panel, notes, canvas)
         elif notes != self._notes:
             panel[:] = _GROUND
             draw = _list if layout.notes_are == "beside" else _caption
-            draw(panel, notes, scale)
+            draw(panel, notes, canvas)
         self._notes = notes
 
-    def _paint_strips(self, scene: Scene, layout: Layout, scale: float) -> None:
+    def _paint_strips(self, scene: Scene, layout: Layout, canvas: Canvas) -> None:
         wanted: dict[int, _Strip] = {}
         for i, strip in enumerate(scene.strips):
             place = strip - scene.first
@@ -110,7 +110,7 @@ class Painter:
             cell = self._picture[layout.strip_tops[place] :][: layout.strip_height, : layout.strip_width]
             old = self._strips.get(place)
             if old is None or old.label != want.label:
-                cell[:, : layout.label_width] = _label(want.label, layout, scale)
+                cell[:, : layout.label_width] = _label(want.label, layout, canvas)
             if old is None or old.label.colour != want.label.colour or not _same(old.thumbs, want.thumbs):
                 height = 0 if old is None else old.line_height
                 wanted[place] = want._replace(line_height=_draw_thumbs(cell, want, layout, height))
@@ -157,7 +157,7 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     return tuple(f"+ {n} more object{'s' * (n > 1)} {where}" for n, where in counts if n)
 
 
-def _header(scene: Scene, header_wh: tuple[int, int], ui_scale: float) -> U8Array:
+def _header(scene: Scene, header_wh: tuple[int, int], canvas: Canvas) -> U8Array:
     """The frame scaled to ``header_wh``, with boxes; text is drawn after scaling, so it stays sharp."""
     bgr = scene.frame.bgr
     view = _scaled(bgr, header_wh)
@@ -165,13 +165,13 @@ def _header(scene: Scene, header_wh: tuple[int, int], ui_scale: float) -> U8Arra
     boxes = scene.detections.xyxy * scale
     seen = [i for i in reversed(range(len(boxes))) if i not in scene.held]  # the most confident on top
     for i in seen:
-        _box(view, boxes[i], colour_of(scene.strips[i]), ui_scale)
-    size_px = round((11 if header_wh[1] < _LARGE_PX * ui_scale else 13) * ui_scale)
+        _box(view, boxes[i], colour_of(scene.strips[i]), canvas.scale)
+    size_px = canvas.px(11 if header_wh[1] < canvas.px(_LARGE_PX) else 13)
     taken: list[_Rectangle] = []
     for i in reversed(seen):  # the most confident has its label where it belongs, others make way
         score = f": {scene.detections.score[i]:.2f}" if scene.detections.label[i] >= 0 else ""
         text = f"{scene.names[i]}{score}"
-        _tag(view, boxes[i], _patch(text, size_px, colour_of(scene.strips[i])), taken)
+        _tag(view, boxes[i], _patch(text, size_px, colour_of(scene.strips[i]), canvas.font), taken)
     return view
 
 
@@ -209,49 +209,49 @@ def _meet(a: _Rectangle, b: _Rectangle) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _patch(text: str, size_px: int, colour: Colour) -> U8Array:
+def _patch(text: str, size_px: int, colour: Colour, font: str) -> U8Array:
     """Kept: blending a line of text takes 60 us, copying it 2."""
-    width, height = text_wh(text, size_px)
+    width, height = text_wh(text, size_px, font)
     margin = size_px // 3
     patch = np.full((height, width + 2 * margin, 3), colour, np.uint8)
-    draw_text(patch, text, (margin, 0), size_px, _DARK)
+    draw_text(patch, text, (margin, 0), size_px, _DARK, font)
     return patch
 
 
-def _list(panel: U8Array, notes: tuple[str, ...], scale: float) -> None:
+def _list(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
     """Notes below each other, the last one at the bottom: above them there is room for controls."""
-    size = margin = round(14 * scale)
-    line_px = text_wh("x", size)[1] + round(4 * scale)
-    notes = notes[: max(0, panel.shape[0] - round(8 * scale)) // line_px]
-    top = panel.shape[0] - round(6 * scale) - len(notes) * line_px
+    size = margin = canvas.px(14)
+    line_px = text_wh("x", size)[1] + canvas.px(4)
+    notes = notes[: max(0, panel.shape[0] - canvas.px(8)) // line_px]
+    top = panel.shape[0] - canvas.px(6) - len(notes) * line_px
     for i, note in enumerate(notes):
         y = top + i * line_px
-        text = fit_text(note, size, panel.shape[1] - 2 * margin)
-        draw_text(panel, text, (margin, y), size, _INK if i == 0 else _FAINT)
+        text = fit_text(note, size, panel.shape[1] - 2 * margin, canvas.font)
+        draw_text(panel, text, (margin, y), size, _INK if i == 0 else _FAINT, canvas.font)
 
 
-def _caption(panel: U8Array, notes: tuple[str, ...], scale: float) -> None:
+def _caption(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
     """Notes one after the other, as many as fit; the first is shortened if need be."""
-    size = margin = round(14 * scale)
+    size = margin = canvas.px(14)
     x, y = margin, (panel.shape[0] - text_wh("x", size)[1]) // 2
     for i, note in enumerate(notes):
-        text = fit_text(note, size, panel.shape[1] - x - margin)
+        text = fit_text(note, size, panel.shape[1] - x - margin, canvas.font)
         if i and text != note:
             break
-        draw_text(panel, text, (x, y), size, _INK if i == 0 else _FAINT)
-        x += text_wh(text, size)[0] + 2 * margin
+        draw_text(panel, text, (x, y), size, _INK if i == 0 else _FAINT, canvas.font)
+        x += text_wh(text, size, canvas.font)[0] + 2 * margin
 
 
 @lru_cache(maxsize=256)
-def _label(label: _Label, layout: Layout, scale: float) -> U8Array:
+def _label(label: _Label, layout: Layout, canvas: Canvas) -> U8Array:
     width, height = layout.label_width, layout.strip_height
     cell = np.full((height, width, 3), _GROUND + 12, np.uint8)
-    cell[:, : round(6 * scale)] = label.colour
-    size, left, middle = round(14 * scale), round(14 * scale), layout.thumb_height // 2
-    name = fit_text(label.name, size, width - left - round(4 * scale))
-    draw_text(cell, name, (left, middle - round(18 * scale)), size, _FAINTER if label.faint else _INK)
-    ink = _FAINTER if label.faint else _FAINT
-    draw_text(cell, label.score, (left, middle + round(scale)), round(12 * scale), ink)
+    cell[:, : canvas.px(6)] = label.colour
+    size, left, middle = canvas.px(14), canvas.px(14), layout.thumb_height // 2
+    name = fit_text(label.name, size, width - left - canvas.px(4), canvas.font)
+    inks = (_FAINTER, _FAINTER) if label.faint else (_INK, _FAINT)
+    draw_text(cell, name, (left, middle - canvas.px(18)), size, inks[0], canvas.font)
+    draw_text(cell, label.score, (left, middle + canvas.px(1)), canvas.px(12), inks[1], canvas.font)
     return cell
 
 

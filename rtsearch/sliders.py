@@ -71,7 +71,9 @@ def panel_xy(window_wh: tuple[int, int], sources: int = 1, scale: float = 1.0) -
     return max(0, width - panel_width - edge), max(0, y)
 
 
-def draw_sliders(picture: U8Array, xy: tuple[int, int], values: Sequence[float], scale: float = 1.0) -> None:
+def draw_sliders(
+    picture: U8Array, xy: tuple[int, int], values: Sequence[float], scale: float = 1.0, font: str = ""
+) -> None:
     """Draw the panel with its top left corner at ``xy``, so many times as large; one value per slider."""
 
     def px(size: float) -> int:
@@ -85,8 +87,8 @@ def draw_sliders(picture: U8Array, xy: tuple[int, int], values: Sequence[float],
     for i, (slider, value) in enumerate(zip(SLIDERS, values, strict=True)):
         top, left, right = y + px(6 + i * _ROW_PX), x + px(_MARGIN_PX), x + width - px(_MARGIN_PX)
         text = f"{value:.2f}" if slider.step < 1 else f"{value:.0f}"
-        draw_text(picture, slider.label, (left, top), px(13), _INK)
-        draw_text(picture, text, (right - text_wh(text, px(13))[0], top), px(13), _INK)
+        draw_text(picture, slider.label, (left, top), px(13), _INK, font)
+        draw_text(picture, text, (right - text_wh(text, px(13), font)[0], top), px(13), _INK, font)
         middle = top + px(25)
         knob = left + round((value - slider.low) / (slider.high - slider.low) * (right - left))
         cv2.line(picture, (left, middle), (right, middle), _TRACK, px(3), cv2.LINE_AA)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 
-from rtsearch.layout import canvas_of
+from rtsearch.layout import Canvas, canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
 from rtsearch.sliders import SLIDERS, draw_sliders, panel_xy, value_at
@@ -253,15 +253,16 @@ class Window:
     def _paint(self) -> None:
         assert self._picture is not None
         over = self._show_sliders or self._show_help or self._message or self._controls.paused
+        canvas = canvas_of(self._controls.show)
         picture = self._picture.copy() if over else self._picture  # 25 MB on a large screen
         if self._show_sliders:
-            draw_sliders(picture, self._panel_xy(), self._values(), self._scale)
+            draw_sliders(picture, self._panel_xy(), self._values(), self._scale, self._controls.show.font)
         if self._show_help:
-            _draw_help(picture, self._scale)
+            _draw_help(picture, canvas)
         if self._message:
-            _draw_banner(picture, self._message, self._scale)
+            _draw_banner(picture, self._message, canvas)
         elif self._controls.paused:
-            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s", self._scale)
+            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s", canvas)
         cv2.imshow(self._title, picture)
         self._redraw = False
 
@@ -297,28 +298,28 @@ class Window:
         self._redraw = True
 
 
-def _draw_help(picture: U8Array, scale: float) -> None:
-    margin = round(16 * scale)
-    line_px = min(round(28 * scale), (picture.shape[0] - 2 * margin) // len(HELP))
-    size = min(round(17 * scale), round(0.7 * line_px))
-    column = max(text_wh(keys, size)[0] for keys, _ in HELP) + 2 * margin
-    width = column + max(text_wh(does, size)[0] for _, does in HELP) + 2 * margin
+def _draw_help(picture: U8Array, canvas: Canvas) -> None:
+    margin, font = canvas.px(16), canvas.font
+    line_px = min(canvas.px(28), (picture.shape[0] - 2 * margin) // len(HELP))
+    size = min(canvas.px(17), round(0.7 * line_px))
+    column = max(text_wh(keys, size, font)[0] for keys, _ in HELP) + 2 * margin
+    width = column + max(text_wh(does, size, font)[0] for _, does in HELP) + 2 * margin
     height = line_px * len(HELP) + 2 * margin
     y, x = (picture.shape[0] - height) // 2, max(0, (picture.shape[1] - width) // 2)
     _darken(picture[y : y + height, x : x + width])
     for i, (keys, does) in enumerate(HELP):
-        top = y + margin + i * line_px + (line_px - text_wh(keys, size)[1]) // 2
-        draw_text(picture, keys, (x + margin, top), size, _ACCENT)
-        draw_text(picture, does, (x + column, top), size, _INK)
+        top = y + margin + i * line_px + (line_px - text_wh(keys, size, font)[1]) // 2
+        draw_text(picture, keys, (x + margin, top), size, _ACCENT, font)
+        draw_text(picture, does, (x + column, top), size, _INK, font)
 
 
-def _draw_banner(picture: U8Array, text: str, scale: float) -> None:
-    size, margin = round(20 * scale), round(8 * scale)
-    width, height = text_wh(text, size)
-    x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - round(34 * scale)
+def _draw_banner(picture: U8Array, text: str, canvas: Canvas) -> None:
+    size, margin = canvas.px(20), canvas.px(8)
+    width, height = text_wh(text, size, canvas.font)
+    x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - canvas.px(34)
     box = picture[y - margin : y + height + margin, max(0, x - 3 * margin) : x + width + 3 * margin]
     _darken(box)
-    draw_text(picture, text, (x, y), size, _INK)
+    draw_text(picture, text, (x, y), size, _INK, canvas.font)
 
 
 def _darken(box: U8Array) -> None:

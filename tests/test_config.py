@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ImageFont
 from pydantic import BaseModel, ValidationError
 
 import rtsearch.config as config_module
@@ -209,3 +210,36 @@ def test_docstrings_explain_every_setting():
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Settings:
             attributes = kind.__doc__.partition("Attributes:")[2]
             assert [k for k in kind.model_fields if f" {k}: " not in attributes] == []
+
+
+# A font ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "no such file"),
+        (b"", "not a font that can be read"),
+        (b"no font\n", "not a font that can be read"),
+    ],
+)
+def test_a_font_that_cannot_be_read(tmp_path, content, problem):
+    file = tmp_path / "own.ttf"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"show\.font = ") as caught:
+        load_settings(None, [f"show.font={file}"])
+    assert f"{file}': {problem}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["/", "a\\0b"])
+def test_what_is_no_file_is_no_font(name):
+    with pytest.raises(ConfigError, match=r"show\.font"):
+        load_settings(None, [f'show.font="{name}"'])
+
+
+def test_a_font_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.ttf").write_bytes(ImageFont.load_default(16).font_bytes)
+    assert load_settings(None, ["show.font=~/own.ttf"]).show.font == str(tmp_path / "own.ttf")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -287,3 +289,16 @@ def test_what_is_missed_for_long_has_a_faint_label() -> None:
     np.testing.assert_array_equal(one[first], two[first])
     assert two[second, 6:108].max() < 120 < one[second, 6:108].max()
     np.testing.assert_array_equal(one[second, :6], two[second, :6])
+
+
+def test_all_text_is_in_the_font_of_the_canvas():
+    file = Path(cv2.__file__).parent / "qt" / "fonts" / "DejaVuSans-Bold.ttf"
+    if not file.is_file():
+        pytest.skip("this OpenCV brings no fonts")
+    told = scene([[50, 100, 150, 180]], names=["cup"], notes=["clip.mp4"])
+    plain, own = (compose(told, dataclasses.replace(CANVAS, font=font)) for font in ("", str(file)))
+    changed = (plain != own).any(2)
+    assert changed[80:100, 50:120].any()  # the label of the box
+    assert changed[150:HEADER, 300:].any()  # the notes
+    assert changed[HEADER:, :108].any()  # the label of the strip
+    assert not changed[HEADER:, 108:].any()

@@ -1,19 +1,32 @@
 """Letters in pictures."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import ImageFont
 
 from rtsearch.text import draw_text, fit_text, text_wh
 
 WHITE = (255, 255, 255)
 
 
-def drawn(text, wh=(300, 40), xy=(4, 4), size_px=18, colour=WHITE):
+def drawn(text, wh=(300, 40), xy=(4, 4), size_px=18, colour=WHITE, font=""):
     picture = np.zeros((wh[1], wh[0], 3), np.uint8)
-    draw_text(picture, text, xy, size_px, colour)
+    draw_text(picture, text, xy, size_px, colour, font)
     return picture
+
+
+@pytest.fixture
+def many_letters():
+    """A font of many scripts."""
+    file = Path(cv2.__file__).parent / "qt" / "fonts" / "DejaVuSans.ttf"
+    if not file.is_file():
+        pytest.skip("this OpenCV brings no fonts")
+    return str(file)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\u0301", "\n\t", "\ud800"])
@@ -91,3 +104,47 @@ def test_fitted_text_fits(text, width_px):
         assert fitted.endswith("…")
         assert text.startswith(fitted[:-1])
         assert fitted == "…" or text_wh(fitted, 14)[0] <= width_px
+
+
+# A font of one's own ---------------------------------------------------------------------------------------
+
+
+def test_a_font_in_a_file_is_used(tmp_path):
+    file = tmp_path / "the built-in one.ttf"
+    file.write_bytes(ImageFont.load_default(16).font_bytes)
+    for text in (
+        "cup: 0.92",
+        "Straße",
+        "写真",
+    ):  # letters of a file are placed more finely, by fractions of pixels
+        own, built_in = (drawn(text, font=font).astype(int) for font in (str(file), ""))
+        assert own.sum() == pytest.approx(built_in.sum(), rel=0.1)
+        assert text_wh(text, 18, str(file))[0] == pytest.approx(text_wh(text, 18)[0], rel=0.1)
+
+
+@pytest.mark.parametrize("size_px", [8, 14, 20, 60])
+def test_lines_are_as_high_in_any_font(many_letters, size_px):
+    assert text_wh("Ågjy", size_px, many_letters)[1] == text_wh("", size_px)[1]
+    rows = drawn("Ågjy", (400, 200), (9, 60), size_px, font=many_letters).any((1, 2))
+    assert rows[60 : 60 + text_wh("", size_px)[1]].mean() > 0.7
+
+
+@pytest.mark.parametrize("text", ["фото", "Kaffeemühle", "Straße", "1\u20132", "ελιά"])
+def test_letters_that_this_font_has(many_letters, text):
+    theirs = drawn(text, font=many_letters)
+    assert (theirs != drawn(text)).any()
+    for other in ("?" * len(text), "????-?", "Kaffeemuhle", "Strasse", "1-2"):
+        assert (theirs != drawn(other, font=many_letters)).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("写真.jpg", "??.jpg"), ("ﷺ写", "ﷺ?"), ("line\nbreak", "linebreak")]
+)
+def test_letters_that_this_font_lacks_too(many_letters, text, plain):
+    np.testing.assert_array_equal(drawn(text, font=many_letters), drawn(plain, font=many_letters))
+
+
+def test_text_fits_in_its_own_font(many_letters):
+    fitted = fit_text("a rather long name", 14, 60, many_letters)
+    assert fitted.endswith("…")
+    assert text_wh(fitted, 14, many_letters)[0] <= 60 < text_wh("a rather long name", 14, many_letters)[0]
