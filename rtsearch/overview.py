@@ -1,56 +1,65 @@
 """A library as pictures, so that people can judge with their eyes.
 
-``map_picture``: objects as thumbnails, those that look alike beside each other. t-SNE (van der Maaten and
-Hinton 2008) lays the searched vectors out in the plane; every object then takes the free cell of a grid that
-is nearest to its place, so that no thumbnail hides another.
+``map_picture``: a wall of objects in the shape of a screen, those that look alike beside each other.
 
 ``neighbour_sheet``: random objects, each with its nearest from other photos.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from rtsearch.errors import LibraryError, MissingDependencyError
+from rtsearch.arrange import arrange, grid_shape
 from rtsearch.index import SearchIndex
 from rtsearch.records import F32Array, I64Array, U8Array
 from rtsearch.text import draw_text, fit_text
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["map_picture", "neighbour_sheet", "to_grid"]
+__all__ = ["map_picture", "neighbour_sheet"]
 
 _GROUND = 22
 _INK = (232, 232, 232)
-_CELL_PX = 44
+_MAP_PX = 3840  # width of a map: sharp on every screen, and there is something to see in a part of it
+_MAP_CELL_PX = (44, 240)  # what is smaller is not recognised, what is larger not in the stored crops
+_MAP_GAP_PX = 2
+_HEAD = 0.25  # of what is cut off from an upright crop, the share at its top: heads are there
 _SHEET_CELL_PX = 100
 _SHEET_LABEL_PX = 110
-_SPARE_CELLS = 1.25  # cells per object: a map without a gap would show no groups
 _CACHE_BYTES = 64 << 20
 
 
-def map_picture(index: SearchIndex, objects: int = 2000, seed: int = 0) -> U8Array:
-    """A square picture of so many random objects of a library, (H, W, 3) uint8 BGR.
+def map_picture(
+    index: SearchIndex,
+    objects: int = 576,
+    seed: int = 0,
+    progress: Callable[[str, float], None] = lambda _what, _share: None,
+) -> U8Array:
+    """So many random objects of a library as one picture, (H, W, 3) uint8 BGR.
 
-    Raises:
-        MissingDependencyError: scikit-learn is not installed.
-        LibraryError: fewer than four objects.
+    Args:
+        index: of the library.
+        objects: all, where there are fewer; 576 are 32 by 18, the shape of a screen.
+        seed: of what is random.
+        progress: gets what is being done, and the share of it.
     """
     rows = _sample(len(index), objects, seed)
-    if len(rows) < 4:
-        raise LibraryError(f"{index.library.folder} holds {len(index)} objects; a map needs four or more")
-    places = _lay_out(index.projection.apply(_descriptions(index, rows)), seed)
-    side = math.ceil(math.sqrt(len(rows) * _SPARE_CELLS))
-    cells = to_grid(places, side)
+    points = index.projection.apply(_descriptions(index, rows))
+    grid = arrange(points, grid_shape(len(rows)), seed, lambda share: progress("arranging", share))
+    lines, columns = grid.shape
+    cell = int(np.clip(_MAP_PX // columns, *_MAP_CELL_PX))
     cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
-    picture = np.full((side * _CELL_PX, side * _CELL_PX, 3), _GROUND, np.uint8)
-    for row, (column, line) in zip(rows.tolist(), cells.tolist(), strict=True):
-        y, x = line * _CELL_PX, column * _CELL_PX
-        picture[y : y + _CELL_PX - 1, x : x + _CELL_PX - 1] = _square(cache.get(row), _CELL_PX - 1)
+    picture = np.full((lines * cell, columns * cell, 3), _GROUND, np.uint8)
+    for line in range(lines):
+        for column, which in enumerate(grid[line].tolist()):
+            if which >= 0:
+                y, x = line * cell, column * cell
+                side = cell - _MAP_GAP_PX
+                picture[y : y + side, x : x + side] = _cut_square(cache.get(int(rows[which])), side)
+        progress("drawing", (line + 1) / lines)
     return picture
 
 
@@ -74,30 +83,6 @@ def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, se
     return picture
 
 
-def to_grid(places: NDArray[np.floating], side: int) -> I64Array:
-    """Give every place of the plane a cell of its own in a square grid, near to where it lies.
-
-    Args:
-        places: (n, 2), any range.
-        side: of the grid; side * side >= n.
-
-    Returns:
-        (n, 2) int64, column and line of each place; no two are equal.
-    """
-    low, high = places.min(0), places.max(0)
-    scaled = (places - low) / np.maximum(high - low, 1e-9) * (side - 1)
-    lines, columns = np.divmod(np.arange(side * side), side)
-    free = np.ones(side * side, bool)
-    cells = np.empty((len(places), 2), np.int64)
-    # Those in the middle of the map first: its crowded parts keep their order, and the edge has room.
-    for i in np.argsort(np.linalg.norm(scaled - scaled.mean(0), axis=1), kind="stable"):
-        far = (columns - scaled[i, 0]) ** 2 + (lines - scaled[i, 1]) ** 2
-        best = int(np.where(free, far, np.inf).argmin())
-        free[best] = False
-        cells[i] = columns[best], lines[best]
-    return cells
-
-
 def _sample(count: int, wanted: int, seed: int) -> I64Array:
     """Random rows, ascending."""
     chosen = np.random.default_rng(seed).choice(count, min(wanted, count), replace=False)
@@ -112,16 +97,6 @@ def _descriptions(index: SearchIndex, rows: I64Array) -> F32Array:
         found.append(batch["vector"][rows[(rows >= at) & (rows < end)] - at])
         at = end
     return np.concatenate(found).astype(np.float32)
-
-
-def _lay_out(vectors: F32Array, seed: int) -> NDArray[np.floating]:
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError:
-        raise MissingDependencyError("a map needs scikit-learn: pip install 'rtsearch[map]'") from None
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
-    layout: Any = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
-    return np.asarray(layout)
 
 
 def _from_other_photos(index: SearchIndex, description: F32Array, own: str, results: int) -> list[int]:
@@ -140,3 +115,13 @@ def _square(thumb: U8Array, side_px: int) -> U8Array:
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     square[y : y + size[1], x : x + size[0]] = cv2.resize(thumb, size, interpolation=method)
     return cast(U8Array, square)
+
+
+def _cut_square(thumb: U8Array, side_px: int) -> U8Array:
+    """The middle of a thumbnail, or of an upright one the upper part, as a full square."""
+    height, width = thumb.shape[:2]
+    side = min(height, width)
+    y, x = int((height - side) * _HEAD), (width - side) // 2
+    square = thumb[y : y + side, x : x + side]
+    method = cv2.INTER_AREA if side > side_px else cv2.INTER_CUBIC
+    return cast(U8Array, cv2.resize(square, (side_px, side_px), interpolation=method))

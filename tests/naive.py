@@ -182,3 +182,20 @@ def rounded_to_half(model):
     del graph.node[:]
     graph.node.extend(kept)
     return made
+
+
+def mean_of_cells_around(here, shape, reach):
+    """Mean of the things at most so many lines and columns away; (n, d), in cells line after line."""
+    lines, columns = shape
+    means = np.empty_like(here)
+    for cell in range(len(here)):
+        near = [
+            here[line * columns + column]
+            for line in range(lines)
+            for column in range(columns)
+            if abs(line - cell // columns) <= reach
+            and abs(column - cell % columns) <= reach
+            and line * columns + column < len(here)
+        ]
+        means[cell] = np.mean(near, axis=0)
+    return means

@@ -15,7 +15,7 @@ TOP = Path(__file__).resolve().parents[1]
 FLOORS = (
     {"errors", "closing"},
     {"config", "records", "meter", "ahead", "headers"},
-    {"pictures", "text", "colour", "pooling", "sight", "layout", "gallery"},
+    {"pictures", "text", "colour", "pooling", "sight", "layout", "gallery", "arrange"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo", "embed"},
     {"gpu"},

@@ -1,41 +1,17 @@
-"""The pictures of a library: every object has a place of its own, and sheets leave the own photo out."""
+"""The pictures of a library: a map shows every object once, sheets leave the own photo out."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rtsearch.config import Settings
 from rtsearch.index import open_index
 from rtsearch.library import Library
-from rtsearch.overview import map_picture, neighbour_sheet, to_grid
+from rtsearch.overview import map_picture, neighbour_sheet
 from rtsearch.records import U8Array
-
-
-@given(count=st.integers(1, 60), seed=st.integers(0, 1000))
-def test_every_place_gets_a_cell_of_its_own(count: int, seed: int) -> None:
-    places = np.random.default_rng(seed).normal(size=(count, 2))
-    side = int(np.ceil(np.sqrt(count)))
-    cells = to_grid(places, side)
-    assert cells.min() >= 0
-    assert cells.max() < side
-    assert len({tuple(cell) for cell in cells.tolist()}) == count
-
-
-def test_places_that_lie_on_the_grid_stay() -> None:
-    lines, columns = np.divmod(np.arange(49), 7)
-    places = np.stack([columns, lines], axis=1).astype(float)
-    assert np.array_equal(to_grid(places, 7), places)
-
-
-def test_equal_places_fill_the_cells_around_them() -> None:
-    cells = to_grid(np.zeros((9, 2)), 5)
-    assert len({tuple(cell) for cell in cells.tolist()}) == 9
 
 
 def _occupied(picture: U8Array, cell_px: int) -> int:
@@ -46,11 +22,23 @@ def _occupied(picture: U8Array, cell_px: int) -> int:
     return int((spread > 20).sum())
 
 
-def test_a_map_shows_every_object_once(library: Path) -> None:
-    pytest.importorskip("sklearn", reason="needs scikit-learn (extra demo)")
+@pytest.mark.parametrize("objects", [1, 2, 7, 30])
+def test_a_map_shows_every_object_once(library: Path, objects: int) -> None:
     index = open_index(Library.open(library), Settings())
-    picture = map_picture(index, objects=30)
-    assert _occupied(picture, 44) == min(30, len(index))
+    told: list[tuple[str, float]] = []
+    picture = map_picture(index, objects, progress=lambda what, share: told.append((what, share)))
+    assert _occupied(picture, 240) == min(objects, len(index))
+    assert {what for what, _ in told} == {"arranging", "drawing"}
+    assert told[-1] == ("drawing", 1)
+
+
+def test_a_map_is_as_large_as_a_screen(library: Path) -> None:
+    """Crops fill their squares: of the ground only lines between them are seen."""
+    picture = map_picture(open_index(Library.open(library), Settings()), 100_000)
+    height, width = picture.shape[:2]
+    assert width <= 3840
+    assert 1.4 < width / height < 2.1
+    assert (picture == 22).all(-1).mean() < 0.1
 
 
 def test_a_sheet_has_a_line_per_object(library: Path) -> None:

@@ -17,6 +17,7 @@ from rtsearch.cli.common import (
     keep_apart,
     print_json,
     settings_of,
+    share_bar,
     tell,
 )
 
@@ -118,18 +119,23 @@ def export(
 def draw_map(
     lib: LibraryFolder,
     out: Annotated[Path, typer.Option("--out", metavar="MAP.png", help="Picture to write.")],
-    objects: Annotated[int, typer.Option("--objects", min=4, max=20_000, help="How many, at random.")] = 2000,
+    objects: Annotated[int, typer.Option("--objects", min=1, max=20_000, help="How many, at random.")] = 576,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Draw the library as one picture: thumbnails, those that look alike beside each other."""
+    """Draw the library as one picture: a wall of objects, those that look alike beside each other.
+
+    [bold]Example:[/bold] rtsearch library map pictures.lib --out map.jpg --objects 2000
+    """
     from rtsearch.overview import map_picture
     from rtsearch.record import save_picture
 
     index = _opened(lib, out, config, override)
-    tell(f"laying out {counted(min(objects, len(index)), 'object')}")
-    save_picture(map_picture(index, objects), out)
-    tell(f"map: {out}")
+    with share_bar() as show:
+        picture = map_picture(index, objects, progress=show)
+    save_picture(picture, out)
+    height, width = picture.shape[:2]
+    tell(f"map: {out}, {counted(min(objects, len(index)), 'object')}, {width} x {height} px")
 
 
 @app.command()
