@@ -60,6 +60,14 @@ def clip() -> Path:
 
 
 @pytest.fixture(scope="session")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip that goes on for longer than any test: 3000 frames, small ones."""
+    from clips import write_clip
+
+    return write_clip(tmp_path_factory.mktemp("long") / "long.avi", range(3000), wh=(96, 64))
+
+
+@pytest.fixture(scope="session")
 def photos(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of real pictures: those of scikit-image and scikit-learn, and frames of the clip."""
     folder = tmp_path_factory.mktemp("real") / "photos"

@@ -16,7 +16,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import write_clip
 from commands import NEIGHBOUR_KEYS, OBJECT_KEYS
 
 from rtsearch.library import Library
@@ -177,11 +176,10 @@ def interrupted(args: list[object], until: Callable[[], bool]) -> subprocess.Com
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
-def test_ctrl_c_ends_a_run_with_its_report(library, tmp_path):
-    clip = write_clip(tmp_path / "long.avi", range(3000))
+def test_ctrl_c_ends_a_run_with_its_report(library, long_clip, tmp_path):
     record = tmp_path / "o.jsonl"
     done = interrupted(
-        ["run", library, "--source", clip, "--headless", "--record", record, "--json"],
+        ["run", library, "--source", long_clip, "--headless", "--record", record, "--json"],
         lambda: record.exists() and record.stat().st_size > 300,
     )
     assert done.returncode == 0, done.stderr

@@ -75,7 +75,7 @@ def test_a_clip_that_cannot_be_read(tmp_path):
         gather_photos(tmp_path / "photos", tmp_path / "text.mp4")
 
 
-def test_the_demo_twice(demo_run, rtsearch):
+def test_the_demo_twice(demo_run, cli):
     folder, done = demo_run
     out = folder / "demo-out"
     first = json.loads(done.stdout)
@@ -110,9 +110,8 @@ def test_the_demo_twice(demo_run, rtsearch):
     assert sheet.shape[1] == 1280
     assert sheet[:360, :500].std() > 30
 
-    again = rtsearch("demo", "--json", cwd=folder)
-    assert again.returncode == 0, again.stderr
-    assert "0 photos looked at" in again.stderr
-    second = json.loads(again.stdout)
-    assert second["library_objects"] == first["library_objects"]
-    assert second["frames_shown"] == PLAYED
+    again = cli("demo", "--json", "--out", out)
+    assert again.code == 0, again.err
+    assert "0 photos looked at" in again.err
+    assert again.json["library_objects"] == first["library_objects"]
+    assert again.json["frames_shown"] == PLAYED

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -50,12 +48,9 @@ def test_make_knows_its_targets():
     assert done.returncode == 0, done.stderr
 
 
-def test_commands_run(demo_run, tmp_path):
+def test_commands_run(demo_run, cli, tmp_path, monkeypatch):
     """In the README's order, in a folder in which only the demo has run; its clip and photos made fewer."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name} | {
-        "PATH": path
-    }
+    monkeypatch.chdir(tmp_path)
     shutil.copytree(demo_run[0] / "demo-out", tmp_path / "demo-out")
     shorten(tmp_path / "demo-out" / "clip.mp4", 15)
     for photo in sorted((tmp_path / "demo-out" / "photos").glob("bikes-*"))[::3]:
@@ -63,10 +58,8 @@ def test_commands_run(demo_run, tmp_path):
     ours = [words for words in commands() if words[0] != "make"]
     assert len(ours) >= 8
     for words in ours:
-        done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=280
-        )
-        assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}\n{done.stderr}"
+        done = cli(*words[1:])
+        assert done.code == 0, f"{shlex.join(words)}\n{done.out}\n{done.err}"
     made = {"sheet.png", "seen.mp4", "seen.jsonl", "vectors.npz", "mine.lib"}
     assert made <= {path.name for path in tmp_path.iterdir()}
 
