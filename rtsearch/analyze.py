@@ -156,7 +156,8 @@ def _bring_down(writer: LibraryWriter, scan: Scan, photos: Path) -> tuple[Analyz
 
 def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
     """A library follows its photos to another folder, but is not emptied by a slip of the keyboard."""
-    if str(root) == writer.manifest.photo_root:
+    holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
+    if str(root) == writer.manifest.photo_root or not holds_objects:
         return
     there = sum(path in found for path in known.path)
     if 2 * there < len(known):

@@ -166,6 +166,12 @@ def build_index(
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
     """
     if not library.object_count:
+        photos, failed = library.photo_count, library.failed_count
+        if photos and photos == failed:
+            raise LibraryError(
+                f"{library.folder} holds no objects to search: none of its photos ({photos:,}) could be "
+                f"read; analyse others: rtsearch analyze PHOTOS {library.folder}"
+            )
         raise LibraryError(
             f"{library.folder} holds no objects to search; analyse other photos, or with a lower "
             "detect.threshold, or with detect.whole_image=true"

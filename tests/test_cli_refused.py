@@ -174,12 +174,32 @@ def test_two_writers(cli, own_library, photos):
 
 
 def test_photos_of_which_none_can_be_read(cli, tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_bytes(b"no picture")
+    folder, lib = tmp_path / "photos", tmp_path / "lib"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"no picture")
+    (folder / "b.png").write_bytes(b"")
     for _ in range(2):
-        assert "none of the 1 photos" in cli("analyze", tmp_path / "photos", tmp_path / "lib").complaint
-    cv2.imwrite(str(tmp_path / "photos" / "b.png"), np.zeros((20, 30, 3), np.uint8))
-    assert cli("analyze", tmp_path / "photos", tmp_path / "lib").code == 0
+        complaint = cli("analyze", folder, lib).complaint
+        assert f"none of 2 photos in {folder} can be read (a.jpg: not a JPEG" in complaint
+        assert "; b.png: zero bytes)" in complaint
+    complaint = cli("query", lib, folder / "a.jpg").complaint
+    assert f"none of its photos (2) could be read; analyse others: rtsearch analyze PHOTOS {lib}" in complaint
+    cv2.imwrite(str(folder / "c.png"), np.zeros((20, 30, 3), np.uint8))
+    assert cli("analyze", folder, lib).code == 0
+
+
+def test_a_library_without_objects_takes_other_photos(cli, photos, tmp_path):
+    """A slip of the keyboard must not decide for ever what a library is of."""
+    folder, lib = tmp_path / "photos", tmp_path / "lib"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"no picture")
+    assert cli("analyze", folder, lib).code == 2
+    other = tmp_path / "others"
+    other.mkdir()
+    shutil.copyfile(photos / "skimage-coffee.png", other / "coffee.png")
+    report = cli("analyze", other, lib, "--json").json
+    assert (report["found"], report["dropped"], report["failed"]) == (1, 1, [])
+    assert "holds the photos of" in cli("analyze", folder, lib).complaint
 
 
 def test_folders_without_photos(cli, tmp_path):

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "analyze_folder"]
 
+_REASONS = 3  # that are named where no photo can be read; all of them stand above, at the first time
+
 
 def analyze(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
@@ -88,6 +90,9 @@ def analyze_folder(
     )
     if library.object_count and not report.interrupted:
         open_index(library, settings, tell, remember=True)
-    if report.found and library.info()["failed"] == library.photo_count:
-        raise LibraryError(f"none of the {report.found:,} photos of {photos} could be read")
+    if report.found and not report.interrupted and library.failed_count == library.photo_count:
+        table = library.photos()
+        first = zip(table.path[:_REASONS], table.reason[:_REASONS], strict=True)
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in first)
+        raise LibraryError(f"none of {counted(report.found, 'photo')} in {photos} can be read ({reasons})")
     return report, library.object_count

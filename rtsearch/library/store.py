@@ -83,6 +83,11 @@ class Library:
         return sum(fragment.photos for fragment in self.fragments)
 
     @property
+    def failed_count(self) -> int:
+        """Photos that could not be read."""
+        return sum(fragment.failed for fragment in self.fragments)
+
+    @property
     def pack_paths(self) -> list[Path]:
         """The thumbnail packs, by fragment; what the column ``pack`` of ``objects`` counts."""
         return [fragment.path(self.folder, "thumbs") for fragment in self.fragments]
@@ -168,7 +173,7 @@ class Library:
             "photos": self.photo_count,
             "objects": self.object_count,
             "no_objects": sum(f.empty for f in fragments),
-            "failed": sum(f.failed for f in fragments),
+            "failed": self.failed_count,
             "fragments": len(fragments),
             "bytes": sum(f.stored(part).bytes for f in fragments for part in PARTS),
             "vector_dim": self.dim,
