@@ -12,7 +12,17 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Detections", "F32Array", "Frame", "I32Array", "I64Array", "Neighbours", "Scene", "U8Array"]
+__all__ = [
+    "Detections",
+    "F32Array",
+    "Frame",
+    "I32Array",
+    "I64Array",
+    "Neighbours",
+    "Scene",
+    "Trace",
+    "U8Array",
+]
 
 F32Array: TypeAlias = NDArray[np.float32]
 I32Array: TypeAlias = NDArray[np.int32]
@@ -105,6 +115,21 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """What stays of an object that is gone, in a strip that nobody has taken since.
+
+    Attributes:
+        strip: counted from the top.
+        name: of its class.
+        thumbs: its crops, as those of a scene.
+    """
+
+    strip: int
+    name: str
+    thumbs: tuple[U8Array | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """All that is drawn of one frame.
 
@@ -122,6 +147,7 @@ class Scene:
         faint: those of them that have been missed for long; their labels are drawn faint.
         rows: strips that room is wanted for; those of the objects unless said otherwise.
         first: the strip on top.
+        traces: are drawn dim, in strips that none of the objects has.
     """
 
     frame: Frame
@@ -136,6 +162,7 @@ class Scene:
     faint: frozenset[int] = frozenset()
     rows: int = -1
     first: int = 0
+    traces: tuple[Trace, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.detections)

@@ -41,6 +41,7 @@ _INK: Colour = (232, 232, 232)
 _FAINT: Colour = (150, 150, 150)
 _FAINTER: Colour = (96, 96, 96)
 _DARK: Colour = (16, 16, 16)
+_TRACE = 0.3  # share of what is gone that is seen
 _DARKENED = 0.35  # share of the frame that is seen through notes that stand on it
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 
@@ -103,19 +104,17 @@ class Painter:
                 score = f"{scene.detections.score[i]:.0%}" if sure else ""
                 label = _Label(scene.names[i], score, colour_of(strip), i in scene.faint)
                 wanted[place] = _Strip(label, scene.thumbs[i])
+        for trace in scene.traces:
+            place = trace.strip - scene.first
+            if 0 <= place < len(layout.strip_tops):
+                label = _Label(trace.name, "", colour_of(trace.strip), faint=False, gone=True)
+                wanted[place] = _Strip(label, trace.thumbs)
         for place in self._strips.keys() - wanted.keys():
             top = layout.strip_tops[place]
             self._picture[top : top + layout.strip_height, : layout.strip_width] = _GROUND
         for place, want in list(wanted.items()):
             cell = self._picture[layout.strip_tops[place] :][: layout.strip_height, : layout.strip_width]
-            old = self._strips.get(place)
-            if old is None or old.label != want.label:
-                cell[:, : layout.label_width] = _label(want.label, layout, canvas)
-            if old is None or old.label.colour != want.label.colour or not _same(old.thumbs, want.thumbs):
-                height = 0 if old is None else old.line_height
-                wanted[place] = want._replace(line_height=_draw_thumbs(cell, want, layout, height))
-            else:
-                wanted[place] = want._replace(line_height=old.line_height)
+            wanted[place] = _draw_strip(cell, want, self._strips.get(place), layout, canvas)
         self._strips = wanted
 
     def _paint_bar(self, scene: Scene, layout: Layout) -> None:
@@ -136,6 +135,7 @@ class _Label(NamedTuple):
     score: str
     colour: Colour
     faint: bool
+    gone: bool = False
 
 
 class _Strip(NamedTuple):
@@ -253,6 +253,23 @@ def _label(label: _Label, layout: Layout, canvas: Canvas) -> U8Array:
     draw_text(cell, name, (left, middle - canvas.px(18)), size, inks[0], canvas.font)
     draw_text(cell, label.score, (left, middle + canvas.px(1)), canvas.px(12), inks[1], canvas.font)
     return cell
+
+
+def _draw_strip(cell: U8Array, want: _Strip, old: _Strip | None, layout: Layout, canvas: Canvas) -> _Strip:
+    """Draw a strip over the one that is there, and say what it is like."""
+    height = 0 if old is None else old.line_height
+    same_label = old is not None and old.label == want.label
+    same_thumbs = old is not None and _same(old.thumbs, want.thumbs)
+    if same_label and same_thumbs:
+        return want._replace(line_height=height)
+    anew = old is None or old.label.colour != want.label.colour or old.label.gone or want.label.gone
+    if anew or not same_label:
+        cell[:, : layout.label_width] = _label(want.label, layout, canvas)
+    if anew or not same_thumbs:
+        height = _draw_thumbs(cell, want, layout, height)
+    if want.label.gone:
+        cell[:] = cv2.convertScaleAbs(cell, alpha=_TRACE, beta=_GROUND * (1 - _TRACE))
+    return want._replace(line_height=height)
 
 
 def _draw_thumbs(cell: U8Array, strip: _Strip, layout: Layout, before: int) -> int:

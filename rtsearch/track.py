@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 
 from rtsearch.records import F32Array, I64Array
 
-__all__ = ["WHOLE_IMAGE", "Strips", "Tracker", "Tracks", "preload"]
+__all__ = ["STAYS_FRAMES", "WHOLE_IMAGE", "Strips", "Tracker", "Tracks", "preload"]
 
 _LEAST_IOU = 0.3
 _MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
+STAYS_FRAMES = 50
+"""Two seconds of a film, for which room that falls free stays free: most of it is needed again. Counted in
+frames, so that a film gives the same video every time."""
 WHOLE_IMAGE = 0
 """Number of the object that covers the full frame; the others start at 1."""
 
@@ -110,11 +113,13 @@ class Strips:
     """Gives each track a strip, counted from the top, that it keeps while it lives.
 
     A strip that falls free is taken by the next new track, or by one that is out of sight below. Those out of
-    sight leave no gaps either: whoever scrolls down to them sees strips, not holes.
+    sight leave no gaps either: whoever scrolls down to them sees strips, not holes. A gap in sight that
+    nobody takes for ``STAYS_FRAMES`` is closed by the lowest strip.
     """
 
     def __init__(self) -> None:
         self._taken: dict[int, int] = {}  # track: strip
+        self._free: dict[int, int] = {}  # strip above a taken one: frames for which it has been free
 
     def place(self, tracks: Sequence[int], visible: int, missed: Sequence[int] = ()) -> list[int]:
         """The strip of each track; tracks that are not named any more give theirs back.
@@ -136,6 +141,7 @@ class Strips:
             if self._taken[track] >= len(self._taken):  # there are as many gaps as such strips
                 self._taken[track] = self._first_free()
         self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
+        self._close_gap()
         return [self._taken[track] for track in tracks]
 
     def _bring_up(self, missed: dict[int, int], visible: int) -> None:
@@ -145,6 +151,15 @@ class Strips:
         above.sort(key=missed.__getitem__, reverse=True)
         for up, down in zip(below, above, strict=False):
             self._taken[up], self._taken[down] = self._taken[down], self._taken[up]
+
+    def _close_gap(self) -> None:
+        """One at a time: a strip that moves is looked for."""
+        taken = {strip: track for track, strip in self._taken.items()}
+        lowest = max(taken, default=0)
+        self._free = {gap: self._free.get(gap, 0) + 1 for gap in range(lowest) if gap not in taken}
+        due = [gap for gap, frames in self._free.items() if frames > STAYS_FRAMES]
+        if due:
+            self._taken[taken[lowest]] = due[0]
 
     def _first_free(self) -> int:
         taken = set(self._taken.values())

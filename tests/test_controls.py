@@ -94,6 +94,48 @@ def test_a_strip_is_faint_once_its_object_was_missed_for_more_than_five_frames()
     assert faint == [6, 7, 8, 9, 10, 11]
 
 
+def strips_of(rows: int, **tracks: int) -> Steadied:
+    """One object per track, in the strip given; the tracks are called a, b, c ..."""
+    n = len(tracks)
+    found = Detections(
+        np.tile(np.array([2, 2, 20, 20], np.float32), (n, 1)),
+        np.ones(n, np.float32),
+        np.zeros(n, np.int32),
+        np.zeros((n, 0), np.float32),
+        np.array([ord(name) for name in tracks], np.int64),
+    )
+    none = Neighbours(np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32))
+    return Steadied(found, none, tuple(tracks.values()), (0,) * n, np.zeros((n, 4), np.float32), rows)
+
+
+@pytest.mark.parametrize(
+    ("then", "traces"),
+    [
+        (strips_of(0), []),
+        (strips_of(3), [0, 1, 2]),
+        (strips_of(2), [0, 1]),  # the room of the third is given up
+        (strips_of(3, a=0, c=2), [1]),
+        (strips_of(3, a=0, d=1), [2]),  # another has its strip
+        (strips_of(3, a=0, c=1), []),  # it has moved up, and b was there
+        (strips_of(4, a=0, b=1, c=2), []),  # nobody was in the fourth
+    ],
+)
+def test_an_object_that_is_gone_leaves_a_trace_in_its_strip(then: Steadied, traces: list[int]) -> None:
+    draws = easel()
+    first = draws.scene(FRAME, strips_of(3, a=0, b=1, c=2), None)
+    assert not first.traces
+    for _ in range(3):
+        assert [trace.strip for trace in draws.scene(FRAME, then, None).traces] == traces
+    assert {trace.name for trace in draws.scene(FRAME, then, None).traces} <= {"cup"}
+
+
+def test_a_trace_that_was_covered_does_not_come_back() -> None:
+    draws = easel()
+    for objects in (strips_of(2, a=0, b=1), strips_of(2, a=0), strips_of(1, a=0), strips_of(2, a=0)):
+        traces = draws.scene(FRAME, objects, None).traces
+    assert not traces
+
+
 @pytest.mark.parametrize(
     ("first", "last", "by", "then"),
     [(0, 0, 1, 0), (0, 0, -1, 0), (0, 3, 1, 1), (2, 3, 6, 3), (2, 3, -6, 0), (9, 3, -1, 2), (9, 3, 1, 3)],

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsearch.layout import Canvas, lay_out
-from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
+from rtsearch.records import Detections, Frame, Neighbours, Scene, Trace, U8Array
 from rtsearch.render import PALETTE, Painter, colour_of, compose
 
 RNG = np.random.default_rng(1)
@@ -27,8 +27,9 @@ def scene_of(
     held: int = -1,
     rows: int = -1,
     first: int = 0,
+    gone: tuple[int, ...] = (),
 ) -> Scene:
-    """Objects are (strip, percent, crops); crop 3 is one that is not loaded."""
+    """Objects are (strip, percent, crops); crop 3 is not loaded; ``gone`` are strips of others."""
     n = len(objects)
     boxes = np.tile(np.array([10, 10, 60, 70], np.float32), (n, 1)) + np.arange(n, dtype=np.float32)[:, None]
     score = np.array([percent / 100 for _, percent, _ in objects], np.float32)
@@ -47,6 +48,11 @@ def scene_of(
         held=frozenset({held} if 0 <= held < n else ()),
         rows=rows,
         first=first,
+        traces=tuple(
+            Trace(strip, "dog", (CROPS[strip % 3], None))
+            for strip in gone
+            if strip not in {taken for taken, _, _ in objects}
+        ),
     )
 
 
@@ -65,6 +71,7 @@ scenes = st.builds(
     st.integers(-1, 4),
     st.integers(-1, 6),
     st.integers(0, 2),
+    st.sampled_from([(), (0,), (1, 3)]),
 )
 sizes = st.builds(
     canvas,
@@ -100,6 +107,17 @@ def test_an_object_that_is_missed_keeps_its_strip_but_not_its_box() -> None:
     header = lay_out(size, (160, 90), 1).header_height
     assert np.array_equal(seen[header:], held[header:])
     assert not np.array_equal(seen[:header], held[:header])
+
+
+def test_what_is_gone_is_drawn_dim() -> None:
+    size = canvas((640, 360), 100)
+    there = compose(scene_of(0, [(0, 50, [1]), (1, 50, [1])], rows=2), size)
+    gone = compose(scene_of(0, [(0, 50, [1])], rows=2, gone=(1,)), size)
+    first, top = lay_out(size, (160, 90), 2).strip_tops
+    assert np.array_equal(gone[first:top], there[first:top])
+    seen = there[top : top + 60, 110:170].astype(int)
+    assert np.abs(gone[top : top + 60, 110:170] - (0.3 * seen + 0.7 * 22)).max() <= 1
+    assert gone[top : top + 60, :108].max() < 100  # its name and its colour too
 
 
 def test_a_large_picture_is_scaled_evenly() -> None:

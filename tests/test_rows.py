@@ -11,8 +11,7 @@ from playing import SETTINGS, Given, Watcher, run
 
 from rtsearch.layout import canvas_of
 from rtsearch.live import Controls, Outputs, Rows
-
-FRAMES = 50
+from rtsearch.track import STAYS_FRAMES as FRAMES
 
 
 def kept(needed: list[int]) -> list[int]:

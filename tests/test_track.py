@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.records import F32Array
-from rtsearch.track import WHOLE_IMAGE, Strips, Tracker
+from rtsearch.track import STAYS_FRAMES, WHOLE_IMAGE, Strips, Tracker
 
 
 def boxes(*corners: tuple[float, float], side: float = 60) -> F32Array:
@@ -95,6 +95,34 @@ def test_the_last_strip_fills_a_gap_out_of_sight() -> None:
     strips = Strips()
     assert strips.place([1, 2, 3, 4, 5, 6], 2) == [0, 1, 2, 3, 4, 5]
     assert strips.place([1, 2, 3, 5, 6], 2) == [0, 1, 2, 4, 3]
+
+
+def test_a_gap_is_closed_by_the_lowest_strip_but_late() -> None:
+    strips = Strips()
+    assert strips.place([1, 2, 3, 4], 6) == [0, 1, 2, 3]
+    assert [strips.place([1, 3, 4], 6) for _ in range(STAYS_FRAMES)] == [[0, 2, 3]] * STAYS_FRAMES
+    assert strips.place([1, 3, 4], 6) == [0, 2, 1]
+    assert [strips.place([3, 4], 6) for _ in range(STAYS_FRAMES)] == [[2, 1]] * STAYS_FRAMES
+    assert strips.place([3, 4], 6) == [0, 1]
+
+
+def test_a_gap_that_was_needed_meanwhile_stays_open_for_as_long_again() -> None:
+    strips = Strips()
+    strips.place([1, 2, 3], 6)
+    for tracks in ([1, 3], [1, 3, 9], [1, 3]):
+        placed = [strips.place(tracks, 6) for _ in range(STAYS_FRAMES)]
+        assert placed == [[0, 2, 1][: len(tracks)]] * STAYS_FRAMES
+    assert strips.place([1, 3], 6) == [0, 1]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), unique=True), min_size=1, max_size=8), st.integers(1, 6))
+def test_no_gap_stays_for_long(frames: list[list[int]], visible: int) -> None:
+    strips = Strips()
+    for tracks in frames:
+        strips.place(tracks, visible)
+    for _ in range(STAYS_FRAMES + len(frames[-1])):
+        placed = strips.place(frames[-1], visible)
+    assert sorted(placed) == list(range(len(placed)))
 
 
 @given(st.lists(st.lists(st.integers(0, 12), unique=True), max_size=30), st.integers(1, 6))

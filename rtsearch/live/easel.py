@@ -12,7 +12,7 @@ import numpy as np
 from rtsearch.config import ShowSettings
 from rtsearch.layout import canvas_of, lay_out
 from rtsearch.live.steady import Steadied
-from rtsearch.records import Frame, Scene, U8Array
+from rtsearch.records import Frame, Scene, Trace, U8Array
 from rtsearch.render import Painter
 from rtsearch.thumbs import ThumbCache
 
@@ -57,6 +57,7 @@ class Easel:
         self._notes_s = -_NOTES_S
         self._drawn: tuple[Scene, object] | None = None
         self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
+        self._traces: dict[int, tuple[int, Trace]] = {}  # by strip: the track that had it last
 
     def scene(self, frame: Frame, objects: Steadied, crops: Crops | None) -> Scene:
         """What is shown of a frame.
@@ -68,19 +69,20 @@ class Easel:
         """
         height = crop_height(self._show()[0], frame, objects.rows)
         found = objects.detections
+        names = tuple(self._names[label] if label >= 0 else "whole image" for label in found.label.tolist())
+        crops = self._cached(objects, height) if crops is None else crops
         return Scene(
             frame=frame,
             detections=found,
-            names=tuple(
-                self._names[label] if label >= 0 else "whole image" for label in found.label.tolist()
-            ),
+            names=names,
             neighbours=objects.neighbours,
             thumb_height=height,
-            thumbs=self._cached(objects, height) if crops is None else crops,
+            thumbs=crops,
             strips=objects.strips,
             held=objects.held,
             faint=frozenset(i for i, frames in enumerate(objects.missed) if frames > _FAINT_AFTER),
             rows=objects.rows,
+            traces=self._traces_beside(objects, names, crops),
         )
 
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
@@ -124,6 +126,19 @@ class Easel:
         crops = {row: self._cache.peek(row, height_px) for line in rows for row in line}
         self._crops = {row: before.get(row) if crop is None else crop for row, crop in crops.items()}
         return tuple(tuple(self._crops[row] for row in line) for line in rows)
+
+    def _traces_beside(self, objects: Steadied, names: tuple[str, ...], crops: Crops) -> tuple[Trace, ...]:
+        """What was shown last in strips that nobody has, as long as there is room for them."""
+        tracks = objects.detections.track.tolist()
+        for track, strip, name, thumbs in zip(tracks, objects.strips, names, crops, strict=True):
+            self._traces[strip] = track, Trace(strip, name, thumbs)
+        alive, taken = set(tracks), set(objects.strips)
+        self._traces = {
+            strip: (track, trace)
+            for strip, (track, trace) in self._traces.items()
+            if strip in taken or (strip < objects.rows and track not in alive)
+        }
+        return tuple(trace for strip, (_, trace) in self._traces.items() if strip not in taken)
 
     def _fresh_notes(self) -> tuple[str, ...]:
         now_s = time.monotonic()

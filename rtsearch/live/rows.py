@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from rtsearch.track import WHOLE_IMAGE
+from rtsearch.track import STAYS_FRAMES, WHOLE_IMAGE
 
 __all__ = ["Rows"]
 
-_FRAMES = 50  # two seconds of a film: an object that is found now and then moves nothing
-
 
 class Rows:
-    """Room is there at once for a new strip, and is given up when nothing has needed it for 50 frames.
+    """Room is there at once for a new strip, and is given up when nothing has needed it for ``STAYS_FRAMES``.
 
-    Counted in frames, not seconds: a film gives the same video every time. After a cut, when no object goes
-    on, the picture is laid out anew; a replay knows as much from its record.
+    After a cut, when no object goes on, the picture is laid out anew; a replay knows as much from its record.
     """
 
     def __init__(self) -> None:
-        self._needed: deque[int] = deque(maxlen=_FRAMES)
+        self._needed: deque[int] = deque(maxlen=STAYS_FRAMES)
         self._tracks: set[int] = set()
 
     def keep(self, tracks: Sequence[int], strips: Sequence[int]) -> int:
