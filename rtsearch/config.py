@@ -7,7 +7,9 @@ options. An unknown key or a value out of range is a ConfigError that names the 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -279,14 +281,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _override(values: dict[str, Any], item: str) -> None:
-    path, equals, text = item.partition("=")
-    section, dot, key = path.strip().partition(".")
-    if not (equals and dot and section and key):
-        whole = [f"{name}.{path}" for name in Settings.model_fields if path.strip() in _keys(name)]
-        hint = f"did you mean {' or '.join(whole)}?" if whole else "for example detect.threshold=0.4"
-        raise ConfigError(f"--set {item}: expected section.key=value, {hint}")
+    path, equals, text = (part.strip() for part in item.partition("="))
+    known = _known()
+    if not path:
+        raise ConfigError(f"--set {item}: expected section.key=value, for example detect.threshold=0.4")
+    if path not in known:
+        raise ConfigError(f"--set {item}: {_unknown(path)}")
+    if not text and not (equals and isinstance(known[path], str)):
+        raise ConfigError(f"--set {item}: no value; for example {path}={_written(known[path])}")
+    section, _, key = path.partition(".")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:
         raise ConfigError(f"--set {item}: {text!r} is not a value") from None
     fields = values.setdefault(section, {})
@@ -298,16 +303,35 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {path}; known here: {', '.join(_siblings(problem['loc']))}"
+        return _unknown(path)
     return f"{path} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 
-def _siblings(loc: tuple[int | str, ...]) -> list[str]:
-    return _keys(str(loc[0])) if len(loc) > 1 else list(Settings.model_fields)
+def _known() -> dict[str, Any]:
+    """Every setting by its dotted path, with its default."""
+    sections = Settings().model_dump(mode="json")
+    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
 
 
-def _keys(section: str) -> list[str]:
-    """The settings of a section."""
-    default = Settings.model_fields[section].default
-    assert isinstance(default, BaseModel)
-    return list(type(default).model_fields)
+def _unknown(path: str) -> str:
+    """What is said of a setting that there is not: which one was meant, or which there are."""
+    known = {name: name.partition(".")[2] for name in _known()}
+    sections = list(Settings.model_fields)
+    path = path.rstrip(".")
+    section, _, key = path.rpartition(".")
+    here = ", ".join(name for name in known if name.startswith((f"{path}.", f"{section}.")))
+    if path in sections:
+        return f"{path} is a section of settings: {here}"
+    # The right word in a wrong section or in none, else what is spelled nearly so.
+    meant = [name for name in known if known[name] == key]
+    meant = meant or get_close_matches(path, [*known, *sections], n=1, cutoff=0.75)
+    near = get_close_matches(key, known.values(), n=1, cutoff=0.75)
+    meant = meant or [name for name in known if known[name] in near]
+    if meant:
+        return f"no setting {path}; did you mean {' or '.join(meant)}?"
+    return f"no setting {path}; there are: {here if section in sections else ', '.join(sections)}"
+
+
+def _written(value: Any) -> str:
+    """A value as --set takes it."""
+    return value if isinstance(value, str) and value else json.dumps(value)
