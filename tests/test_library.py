@@ -228,12 +228,13 @@ def test_missing_empty_and_foreign_folders(tmp_path: Path) -> None:
         ("missing", "missing"),
         ("empty", "empty"),
         ("foreign", "no library"),
-        ("file", "no folder"),
+        ("file", "not the folder of a library"),
         ("other", "not the manifest"),
     ]:
         with pytest.raises(NotALibraryError, match=words) as caught:
             Library.open(tmp_path / name)
-        assert f"rtsearch analyze PHOTOS {tmp_path / name}" in str(caught.value)
+        place = "LIB" if name == "file" else tmp_path / name
+        assert f"rtsearch analyze PHOTOS {place}" in str(caught.value)
         assert "\n" not in str(caught.value)
     for name in ("foreign", "file", "other"):
         with pytest.raises(NotALibraryError):

@@ -13,9 +13,19 @@ from filelock import FileLock, Timeout
 
 from rtsearch.errors import LibraryBusyError, LibraryError
 
-__all__ = ["LOCK_NAME", "TMP_SUFFIX", "disk_errors", "library_lock", "publish", "sha256_of", "write_atomic"]
+__all__ = [
+    "LOCK_NAME",
+    "MANIFEST_NAME",
+    "TMP_SUFFIX",
+    "disk_errors",
+    "library_lock",
+    "publish",
+    "sha256_of",
+    "write_atomic",
+]
 
 LOCK_NAME = "lock"
+MANIFEST_NAME = "manifest.json"
 TMP_SUFFIX = ".tmp"
 
 

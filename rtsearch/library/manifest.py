@@ -15,11 +15,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rtsearch.errors import DamagedError, FeatureSpaceError, FormatError, NotALibraryError
-from rtsearch.library.files import write_atomic
+from rtsearch.library.files import MANIFEST_NAME, write_atomic
+from rtsearch.library.photos import PHOTO_SUFFIXES, holds_photos
 
 __all__ = [
     "FORMAT_VERSION",
-    "MANIFEST_NAME",
     "PARTS",
     "FeatureSpace",
     "Fragment",
@@ -31,7 +31,6 @@ __all__ = [
 
 FORMAT_NAME = "rtsearch library"
 FORMAT_VERSION = 1
-MANIFEST_NAME = "manifest.json"
 PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
 """The three files of a fragment: LIB/<part>/<name><suffix>."""
 
@@ -185,6 +184,11 @@ def fingerprint_of(value: Mapping[str, Any]) -> str:
 
 def _document(folder: Path, path: Path) -> dict[str, Any]:
     hint = f"make a library with: rtsearch analyze PHOTOS {folder}"
+    if folder.is_file():
+        kind = "a photo" if folder.suffix.lower() in PHOTO_SUFFIXES else "a file"
+        raise NotALibraryError(
+            f"{folder} is {kind}, not the folder of a library; make one with: rtsearch analyze PHOTOS LIB"
+        )
     if not folder.is_dir():
         raise NotALibraryError(f"{folder} is {'no folder' if folder.exists() else 'missing'}; {hint}")
     try:
@@ -192,6 +196,10 @@ def _document(folder: Path, path: Path) -> dict[str, Any]:
             raise NotALibraryError(f"{path} is too large for a manifest; {hint}")
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
+        if holds_photos(folder):
+            raise NotALibraryError(
+                f"{folder} is a folder of photos; make a library of it first: rtsearch analyze {folder} LIB"
+            ) from None
         empty = not any(folder.iterdir())
         raise NotALibraryError(
             f"{folder} is {'empty' if empty else 'no library (it has no manifest.json)'}; {hint}"

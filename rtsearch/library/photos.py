@@ -6,15 +6,19 @@ own names anyway, so no link can make a loop. Links to photos count when they st
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from rtsearch.errors import SourceError
+from rtsearch.library.files import MANIFEST_NAME
 
-__all__ = ["PHOTO_SUFFIXES", "PhotoFile", "Scan", "find_photos"]
+__all__ = ["PHOTO_SUFFIXES", "PhotoFile", "Scan", "find_photos", "holds_photos"]
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
+_GLANCE = 100  # names of each folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
         SourceError: the folder is missing, unreadable or the one to leave out, or there is no photo in it.
     """
     scan = Scan()
+    if root.is_file() and root.suffix.lower() in PHOTO_SUFFIXES:
+        raise SourceError(f"{root} is a photo, not a folder: give the folder that it lies in, {root.parent}")
     if not root.is_dir():
         raise SourceError(
             f"{root} is {'not a folder' if root.exists() else 'missing'}: give a folder of photos"
@@ -77,11 +83,27 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
             if folder == root:
                 raise SourceError(f"{root} cannot be read: {error.strerror}") from None
             scan.refused.append((_relative(root, folder) + "/", f"cannot be read: {error.strerror}"))
+    if not scan.photos and (root / MANIFEST_NAME).is_file():
+        raise SourceError(
+            f"{root} is a library; the folder of photos goes first: rtsearch analyze PHOTOS LIB"
+        )
     if not scan.photos:
         raise SourceError(f"{root} has no photos ({' '.join(sorted(s[1:] for s in PHOTO_SUFFIXES))})")
     scan.photos.sort(key=lambda photo: photo.path)
     scan.refused.sort()
     return scan
+
+
+def holds_photos(folder: Path, depth: int = 1) -> bool:
+    """Whether photos seem to lie in a folder, or in those inside it: a glance at some of the names."""
+    with contextlib.suppress(OSError):
+        for path in islice(folder.iterdir(), _GLANCE):
+            if path.is_dir():
+                if depth and holds_photos(path, depth - 1):
+                    return True
+            elif path.suffix.lower() in PHOTO_SUFFIXES:
+                return True
+    return False
 
 
 def _look(root: Path, entries: list[os.DirEntry[str]], scan: Scan) -> list[Path]:

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from rtsearch.closing import Closes
 from rtsearch.errors import NotALibraryError
 from rtsearch.library.check import Problem, check_fragment
-from rtsearch.library.files import LOCK_NAME, TMP_SUFFIX, disk_errors, library_lock
+from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, TMP_SUFFIX, disk_errors, library_lock
 from rtsearch.library.fragment import Columns, FragmentWriter, checked_path, read_objects, read_photos
-from rtsearch.library.manifest import MANIFEST_NAME, PARTS, FeatureSpace, Fragment, Manifest
+from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
 from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
 
 __all__ = ["LibraryWriter"]
