@@ -44,7 +44,8 @@ def examine() -> list[Finding]:
 
 
 def _python() -> Finding:
-    return Finding("python", "ok", f"{platform.python_version()} on {platform.platform(terse=True)}")
+    system = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    return Finding("python", "ok", f"{platform.python_version()} on {system}")
 
 
 def _cpu() -> Finding:
@@ -80,7 +81,8 @@ def _model() -> Finding:
         path = resolve(name, default_folder())
         spec = ModelSpec.read(path)
     except ModelError as error:
-        return Finding("model", "missing", str(error), f"run: rtsearch model pull {name}")
+        what, _, advice = str(error).partition("; ")
+        return Finding("model", "missing", what, advice or f"run: rtsearch model pull {name}")
     return Finding("model", "ok", f"{spec.name} ({spec.licence}) in {path.parent}")
 
 

@@ -10,6 +10,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from rtsearch import doctor as doctor_module
 from rtsearch.cli import main
@@ -53,7 +54,8 @@ def test_everything_is_looked_at_and_said(model):
 def test_a_bare_machine(bare):
     findings = found()
     assert {name for name, finding in findings.items() if finding.state == "missing"} == {"model"}
-    assert "rtsearch model pull yolo26n" in findings["model"].advice
+    assert findings["model"].advice == "run: rtsearch model pull yolo26n"
+    assert "rtsearch" not in findings["model"].what
     assert findings["display"].what == "there is no display"
     assert "--headless" in findings["display"].advice
     assert findings["cameras"].what == "none found"
@@ -147,13 +149,30 @@ def test_the_command(model, monkeypatch, capfd):
     assert "python" in out
     assert "yolo26n" in out
     assert "…" not in out  # nothing is cut off
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == [
+        {"ok": "ok", "optional": "-"}[finding.state] for finding in examine()
+    ]
+    assert lines[-1].startswith("all that is needed is here")
     code, out, err = call(monkeypatch, capfd, "--json")
     assert (code, err, out.count("\n")) == (0, "", 1)
     assert all({"name", "state", "what", "advice"} == finding.keys() for finding in json.loads(out))
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_words_are_not_broken(model, monkeypatch, capfd, columns):
+    """In a terminal; but for paths and the like that no line has room for."""
+    wide = Console(force_terminal=True, width=columns, highlight=False, color_system=None)
+    monkeypatch.setattr("rtsearch.cli.doctor.output", wide)
+    code, out, _err = call(monkeypatch, capfd)
+    assert code == 0
+    assert max(map(len, out.splitlines()[:-1])) <= columns
+    words = [w for finding in examine() for w in f"{finding.what} {finding.advice}".split()]
+    assert {word for word in words if len(word) <= columns - 22} <= set(out.split())
+
+
 def test_the_command_where_something_is_missing(bare, monkeypatch, capfd):
     code, out, _err = call(monkeypatch, capfd)
     assert code == 2
-    assert "missing" in out
+    assert out.endswith("missing: model\n")
     assert "rtsearch model pull yolo26n" in " ".join(out.split())
