@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
-import numpy as np
 
 from rtsearch.records import U8Array
 from rtsearch.text import Colour, draw_text, text_wh
@@ -82,7 +81,7 @@ def draw_sliders(
     x, y = xy
     width, height = (px(side) for side in PANEL_WH)
     panel = picture[y : y + height, x : x + width]
-    panel[:] = panel // 8 + np.uint8(18)
+    panel[:] = cv2.convertScaleAbs(panel, alpha=1 / 8, beta=18)
     cv2.rectangle(panel, (0, 0), (panel.shape[1] - 1, panel.shape[0] - 1), _EDGE, px(1))
     for i, (slider, value) in enumerate(zip(SLIDERS, values, strict=True)):
         top, left, right = y + px(6 + i * _ROW_PX), x + px(_MARGIN_PX), x + width - px(_MARGIN_PX)

@@ -21,7 +21,7 @@ from rtsearch.layout import Canvas, canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
 from rtsearch.sliders import SLIDERS, draw_sliders, panel_xy, value_at
-from rtsearch.text import Colour, draw_text, text_wh
+from rtsearch.text import Colour, draw_text, fit_text, text_wh
 
 __all__ = ["HELP", "Window", "display_problem", "fit_screen", "screen_wh"]
 
@@ -36,6 +36,7 @@ _EDGE: Colour = (58, 58, 58)
 # X keysyms, which OpenCV's Qt windows pass on; they take the mouse wheel for themselves, to zoom.
 _LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
 _SKIP_S = 5.0
+_LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
 HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
@@ -256,18 +257,23 @@ class Window:
         canvas = canvas_of(self._controls.show)
         picture = self._picture.copy() if over else self._picture  # 25 MB on a large screen
         if self._show_sliders:
-            draw_sliders(picture, self._panel_xy(), self._values(), self._scale, self._controls.show.font)
+            draw_sliders(picture, self._panel_xy(), self._values(), canvas.scale, canvas.font)
         if self._show_help:
             _draw_help(picture, canvas)
-        if self._message:
-            _draw_banner(picture, self._message, canvas)
-        elif self._controls.paused:
-            _draw_banner(picture, f"paused    {self._controls.position_s:.2f} s", canvas)
+        paused = f"paused    {self._controls.position_s:.2f} s" if self._controls.paused else ""
+        if banner := self._message or paused:
+            _draw_banner(self._beside_panel(picture), banner, canvas)
         cv2.imshow(self._title, picture)
         self._redraw = False
 
     def _panel_xy(self) -> tuple[int, int]:
         return panel_xy(self._controls.show.window_wh, self._controls.sources, self._scale)
+
+    def _beside_panel(self, picture: U8Array) -> U8Array:
+        """The part of the picture that a banner at the lower edge has for itself."""
+        x, y = self._panel_xy()
+        low = self._show_sliders and y > picture.shape[0] // 2
+        return picture[:, :x] if low and x > picture.shape[1] // 2 else picture
 
     @property
     def _scale(self) -> float:
@@ -299,30 +305,39 @@ class Window:
 
 
 def _draw_help(picture: U8Array, canvas: Canvas) -> None:
-    margin, font = canvas.px(16), canvas.font
+    """In the middle, as large as there is room for."""
+    margin = canvas.px(16)
     line_px = min(canvas.px(28), (picture.shape[0] - 2 * margin) // len(HELP))
-    size = min(canvas.px(17), round(0.7 * line_px))
-    column = max(text_wh(keys, size, font)[0] for keys, _ in HELP) + 2 * margin
-    width = column + max(text_wh(does, size, font)[0] for _, does in HELP) + 2 * margin
-    height = line_px * len(HELP) + 2 * margin
-    y, x = (picture.shape[0] - height) // 2, max(0, (picture.shape[1] - width) // 2)
+    size = min(canvas.px(17), round(0.7 * line_px)) + 1
+    columns = [picture.shape[1], 0]
+    while size > 1 and sum(columns) + 4 * margin > picture.shape[1]:
+        size -= 1
+        columns = [
+            max(text_wh(text, size, canvas.font)[0] for text in texts) for texts in zip(*HELP, strict=True)
+        ]
+    width, height = sum(columns) + 4 * margin, line_px * len(HELP) + 2 * margin
+    x, y = (picture.shape[1] - width) // 2, (picture.shape[0] - height) // 2
     _darken(picture[y : y + height, x : x + width])
     for i, (keys, does) in enumerate(HELP):
-        top = y + margin + i * line_px + (line_px - text_wh(keys, size, font)[1]) // 2
-        draw_text(picture, keys, (x + margin, top), size, _ACCENT, font)
-        draw_text(picture, does, (x + column, top), size, _INK, font)
+        top = y + margin + i * line_px + (line_px - text_wh(keys, size, canvas.font)[1]) // 2
+        draw_text(picture, keys, (x + margin, top), size, _ACCENT, canvas.font)
+        draw_text(picture, does, (x + columns[0] + 3 * margin, top), size, _INK, canvas.font)
 
 
 def _draw_banner(picture: U8Array, text: str, canvas: Canvas) -> None:
-    size, margin = canvas.px(20), canvas.px(8)
+    """At the lower edge; smaller, and then shortened, where there is not enough room."""
+    margin, size = canvas.px(8), canvas.px(20)
+    most = picture.shape[1] - 6 * margin
+    while size > canvas.px(_LEAST_TEXT_PX) and text_wh(text, size, canvas.font)[0] > most:
+        size -= 1
+    text = fit_text(text, size, most, canvas.font)
     width, height = text_wh(text, size, canvas.font)
     x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - canvas.px(34)
-    box = picture[y - margin : y + height + margin, max(0, x - 3 * margin) : x + width + 3 * margin]
-    _darken(box)
+    _darken(picture[y - margin : y + height + margin, max(0, x - 3 * margin) : x + width + 3 * margin])
     draw_text(picture, text, (x, y), size, _INK, canvas.font)
 
 
 def _darken(box: U8Array) -> None:
-    """A ground for text, with an edge that shows on any picture."""
-    box[:] = box // 6 + 14
+    """A ground for text, text below it included, with an edge that shows on any picture."""
+    box[:] = cv2.convertScaleAbs(box, alpha=0.1, beta=14)
     cv2.rectangle(box, (0, 0), (box.shape[1] - 1, box.shape[0] - 1), _EDGE, 1)

@@ -317,6 +317,8 @@ class Channel:
         at_s = None if self.result is None else self.result.frame.pts_s
         if at_s is not None and self._length_s is not None:
             notes[0] += f"    {_clock(at_s)} of {_clock(self._length_s)}"
+        if self.source.status != "ok":  # first: a small cell has room for one or two
+            notes.append("connection lost, trying again")
         if self.place == 0:
             notes.append(f"{len(self._shared.index):,} objects from {library.photo_count:,} photos")
             if (fps := meter.fps()) > 0:
@@ -324,8 +326,6 @@ class Channel:
                 notes.append(f"{fps:.1f} frames/s    {latency['p50']:.0f} ms")
         if self._dropped:
             notes.append(f"frames dropped: {self._dropped:,}")
-        if self.source.status != "ok":
-            notes.append("connection lost, trying again")
         return tuple(notes)
 
 
