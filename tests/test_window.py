@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import shorten
+from PIL import ImageGrab
 
 from rtsearch import window
 from rtsearch.config import Settings
@@ -29,7 +30,7 @@ WINDOW_WH = (1280, 720)
 PANEL_XY = (WINDOW_WH[0] - PANEL_WH[0] - 8, 8)
 KNOB = (80, 175, 255)
 INK = (232, 232, 232)
-TOOLS = ("Xvfb", "xdotool", "ffmpeg")
+TOOLS = ("Xvfb", "xdotool")
 WAIT_S = 30
 
 # Whether there is a display --------------------------------------------------------------------------------
@@ -174,11 +175,7 @@ class Screen:
 
     def shot(self) -> np.ndarray:
         """What the screen shows, (h, w, 3) BGR."""
-        grab = ["ffmpeg", "-v", "error", "-f", "x11grab", "-draw_mouse", "0"]
-        grab += ["-video_size", "x".join(map(str, SCREEN_WH)), "-i", self.display, "-frames:v", "1"]
-        grab += ["-f", "rawvideo", "-pix_fmt", "bgr24", "-"]
-        done = subprocess.run(grab, check=True, capture_output=True, timeout=WAIT_S)
-        return np.frombuffer(done.stdout, np.uint8).reshape(SCREEN_WH[1], SCREEN_WH[0], 3)
+        return np.asarray(ImageGrab.grab(xdisplay=self.display).convert("RGB"))[:, :, ::-1]
 
     def until(self, holds: Callable[[np.ndarray], bool], wait_s: float = WAIT_S) -> np.ndarray:
         """The first screenshot of which something holds."""
