@@ -51,6 +51,39 @@ def test_help(cli, command):
     assert done.err == ""
     assert " ".join(("Usage: rtsearch", *command)) in done.out
     assert max(map(len, done.out.splitlines())) <= 100
+    assert "<bool>" not in done.out
+    if command not in ((), ("library",), ("model",), ("engine",)):
+        assert f"rtsearch {' '.join(command)}" in done.out.partition("Example")[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_breaks_no_placeholder(cli, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [line for line in cli(*command, "--help").out.splitlines() if line.startswith("│")]
+    assert rows
+    for row in rows:
+        if row.startswith("│       "):  # the second line of an explanation, and of nothing beside it
+            assert "  " not in row.strip("│ "), row
+
+
+def test_help_flows(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert "where it was. Run again later, it looks at new" in cli("analyze", "--help").out
+
+
+def test_completion(cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("_RTSEARCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "rtsearch library ch")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert cli().out.split() == ["check"]
+    monkeypatch.delenv("_RTSEARCH_COMPLETE")
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    assert "completion cannot be installed" in cli("--install-completion").complaint
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli("--install-completion").code == 0
+    assert "rtsearch" in (tmp_path / ".bash_completions" / "rtsearch.sh").read_text()
 
 
 def test_every_command_is_known_here(cli):

@@ -38,6 +38,10 @@ def _run() -> None:
         _end(str(error), 2)
     except wrong_use as error:
         _end(_how_to_use(error), 2)
+    except OSError as error:
+        if "--install-completion" not in sys.argv:
+            raise
+        _end(f"completion cannot be installed: {error}", 2)
     except Abort:
         _end("stopped", 130)
 

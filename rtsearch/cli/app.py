@@ -9,6 +9,7 @@ import typer
 
 from rtsearch import __version__
 from rtsearch.cli import analyze, demo, doctor, engine, library, model, query, replay, run
+from rtsearch.cli.help import Group, tidy
 
 __all__ = ["app", "wrong_use"]
 
@@ -19,9 +20,10 @@ app = typer.Typer(
     name="rtsearch",
     help="Reverse object search in real time: every object a camera sees, and the most similar ones of your "
     "library below it.",
-    epilog="Start with: rtsearch model pull yolo26n, rtsearch analyze PHOTOS LIB, rtsearch run LIB",
+    epilog="[bold]Start with:[/bold]\n\nrtsearch model pull yolo26n\n\n"
+    "rtsearch analyze ~/Pictures pictures.lib\n\nrtsearch run pictures.lib",
     no_args_is_help=True,
-    add_completion=False,
+    cls=Group,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
@@ -52,3 +54,4 @@ app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+tidy(app)

@@ -28,7 +28,10 @@ def demo(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Pull the network, analyse real photos, play a real clip, and write it all to a folder."""
+    """Pull the network, analyse real photos, play a real clip, and write it all to a folder.
+
+    [bold]Example:[/bold] rtsearch demo --out demo-out
+    """
     from rtsearch.demo import PLAYED, cut_clip, demo_clip, gather_photos
 
     settings = settings_of(config, [*_LOOK, *(override or ())])

@@ -59,7 +59,12 @@ class FlavourChoice(StrEnum):
 
 
 FlavourOption = Annotated[
-    FlavourChoice, typer.Option("--flavour", help="Which library; auto takes the one that is installed.")
+    FlavourChoice,
+    typer.Option(
+        "--flavour",
+        metavar="NAME",
+        help="Which library: tensorrt, tensorrt_rtx or auto, the one that is installed.",
+    ),
 ]
 EngineArgument = Annotated[Path, typer.Argument(metavar="FILE.engine", help="An engine.")]
 
@@ -111,7 +116,10 @@ def build(
 
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
-    """The engines that are here, and what they were made for."""
+    """The engines that are here, and what they were made for.
+
+    [bold]Example:[/bold] rtsearch engine list
+    """
     from rtsearch.engines import list_engines
     from rtsearch.models import default_folder
 

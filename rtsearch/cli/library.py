@@ -33,7 +33,10 @@ app = typer.Typer(help="Look at, check, rebuild and export a library.", no_args_
 def info(
     lib: LibraryFolder, as_json: JsonFlag = False, config: ConfigFile = None, override: Overrides = None
 ) -> None:
-    """What a library holds."""
+    """What a library holds.
+
+    [bold]Example:[/bold] rtsearch library info pictures.lib
+    """
     from rtsearch.library import Library
 
     settings = settings_of(config, override, lib)
@@ -60,7 +63,10 @@ def info(
 
 @app.command()
 def check(lib: LibraryFolder, as_json: JsonFlag = False) -> None:
-    """Read every byte and name what is damaged; exit code 2 if anything is."""
+    """Read every byte and name what is damaged; exit code 2 if anything is.
+
+    [bold]Example:[/bold] rtsearch library check pictures.lib
+    """
     from rtsearch.library import Library, check_library
 
     settings_of(None, None)
@@ -103,6 +109,8 @@ def export(
     """Write path, xyxy, whole, label, score and vector (exactly as searched) of every object.
 
     label indexes the array class_names beside them; -1 is a whole image.
+
+    [bold]Example:[/bold] rtsearch library export pictures.lib --vectors vectors.npz
     """
     from rtsearch.index import open_index
     from rtsearch.library import Library, export_npz
@@ -119,7 +127,9 @@ def export(
 def draw_map(
     lib: LibraryFolder,
     out: Annotated[Path, typer.Option("--out", metavar="MAP.png", help="Picture to write.")],
-    objects: Annotated[int, typer.Option("--objects", min=1, max=20_000, help="How many, at random.")] = 576,
+    objects: Annotated[
+        int, typer.Option("--objects", metavar="N", min=1, max=20_000, help="How many, at random.")
+    ] = 576,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
@@ -142,12 +152,19 @@ def draw_map(
 def sheet(
     lib: LibraryFolder,
     out: Annotated[Path, typer.Option("--out", metavar="SHEET.png", help="Picture to write.")],
-    objects: Annotated[int, typer.Option("--objects", min=1, max=200, help="How many lines.")] = 12,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another number, other objects.")] = 0,
+    objects: Annotated[
+        int, typer.Option("--objects", metavar="N", min=1, max=200, help="How many lines.")
+    ] = 12,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", min=0, help="Another number, other objects.")
+    ] = 0,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Draw random objects, each with its 12 nearest of other photos."""
+    """Draw random objects, each with its 12 nearest of other photos.
+
+    [bold]Example:[/bold] rtsearch library sheet pictures.lib --out neighbours.jpg --seed 1
+    """
     from rtsearch.overview import neighbour_sheet
     from rtsearch.record import save_picture
 

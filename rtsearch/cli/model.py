@@ -28,7 +28,10 @@ app = typer.Typer(help="List, download, import and describe networks.", no_args_
 
 @app.command("list")
 def list_models(as_json: JsonFlag = False) -> None:
-    """The networks that can be pulled, their licences, and which are here."""
+    """The networks that can be pulled, their licences, and which are here.
+
+    [bold]Example:[/bold] rtsearch model list
+    """
     from rtsearch.models import CATALOGUE, default_folder
 
     folder = default_folder()
@@ -82,12 +85,17 @@ def pull_model(name: str) -> Path:
 def import_model(
     file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A YOLOX or Ultralytics export.")],
     name: Annotated[
-        str | None, typer.Option("--name", help="What to call it; default: the file's name.")
+        str | None,
+        typer.Option("--name", metavar="NAME", help="What to call it; default: the file's name."),
     ] = None,
 ) -> None:
     """Prepare an exported detector: find its outputs and the maps that describe objects, by its graph.
 
-    [bold]Example:[/bold] rtsearch model import yolov8s.onnx, then --set model.name=yolov8s on every command
+    [bold]Example:[/bold]
+
+    rtsearch model import yolov8s.onnx
+
+    rtsearch analyze ~/Pictures pictures.lib --set model.name=yolov8s
     """
     from rtsearch.models import default_folder, import_onnx
 

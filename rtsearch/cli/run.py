@@ -78,6 +78,7 @@ def run(
         typer.Option(
             "--source",
             "-s",
+            metavar="SOURCE",
             help="Camera number, video file, http/rtsp/udp URL, photo, folder, [bold]random[/bold] (photos "
             "of the library) or [bold]screen[/bold]; default: live.source, a camera. May be repeated: "
             "several are shown side by side.",
@@ -91,9 +92,9 @@ def run(
         list[Path] | None,
         typer.Option(
             "--record",
-            metavar="OUT.jsonl|OUT.csv|OUT.parquet",
-            help="Save objects and neighbours: one JSON line per frame, one row per neighbour (.csv) or one "
-            "per object (.parquet); may be repeated. Of one source only.",
+            metavar="OUT.jsonl",
+            help="Save objects and neighbours: one line per frame (.jsonl), one row per neighbour (.csv) or "
+            "per object (.parquet). May be repeated; of one source only.",
         ),
     ] = None,
     clock: Annotated[

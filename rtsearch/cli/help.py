@@ -1,0 +1,50 @@
+"""How help reads: lines as long as the terminal is wide, and no type beside what is on or off."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from typer import Typer
+from typer.core import TyperCommand, TyperGroup
+
+__all__ = ["Group", "tidy"]
+
+
+class _Command(TyperCommand):
+    def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:
+        super().__init__(*args, help=_flowing(help), **options)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types_of_flags(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """Commands under one word."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_types_of_flags(super().get_params(ctx))
+
+
+def tidy(app: Typer) -> None:
+    """See that the commands of an app, and of the groups in it, are shown like this; once all are added."""
+    for command in app.registered_commands:
+        command.cls = _Command
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            group.cls = Group
+            tidy(group.typer_instance)
+
+
+def _flowing(text: str | None) -> str | None:
+    """Paragraphs without the line breaks of the source, which typer keeps in all but the first."""
+    if text is None:
+        return None
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
+
+
+def _without_types_of_flags(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
