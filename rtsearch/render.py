@@ -16,7 +16,7 @@ import numpy as np
 
 from rtsearch.gallery import draw_crops, line_height
 from rtsearch.layout import Canvas, Layout, lay_out
-from rtsearch.records import F32Array, Scene, U8Array
+from rtsearch.records import Scene, U8Array
 from rtsearch.text import Colour, draw_text, fit_text, text_wh
 
 __all__ = ["PALETTE", "Painter", "colour_of", "compose"]
@@ -43,6 +43,8 @@ _FAINTER: Colour = (96, 96, 96)
 _DARK: Colour = (16, 16, 16)
 _TRACE = 0.3  # share of what is gone that is seen
 _DARKENED = 0.35  # share of the frame that is seen through notes that stand on it
+_WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
+_MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 
 
@@ -75,7 +77,7 @@ class Painter:
             self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), _GROUND, np.uint8)
             self._placed, self._notes, self._strips = (canvas, layout), (), {}
         x, y, width, height = layout.frame
-        self._picture[y : y + height, x : x + width] = _header(scene, (width, height), canvas)
+        self._picture[y : y + height, x : x + width] = _header(scene, (width, height), layout, canvas)
         self._paint_notes(scene.notes + _out_of_sight(scene, layout), layout, canvas)
         self._paint_strips(scene, layout, canvas)
         if layout.strip_width < canvas.wh[0]:
@@ -157,21 +159,25 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     return tuple(f"+ {n} more object{'s' * (n > 1)} {where}" for n, where in counts if n)
 
 
-def _header(scene: Scene, header_wh: tuple[int, int], canvas: Canvas) -> U8Array:
+def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Canvas) -> U8Array:
     """The frame scaled to ``header_wh``, with boxes; text is drawn after scaling, so it stays sharp."""
     bgr = scene.frame.bgr
     view = _scaled(bgr, header_wh)
     scale = np.array([header_wh[0] / bgr.shape[1], header_wh[1] / bgr.shape[0]] * 2, np.float32)
-    boxes = scene.detections.xyxy * scale
-    seen = [i for i in reversed(range(len(boxes))) if i not in scene.held]  # the most confident on top
-    for i in seen:
-        _box(view, boxes[i], colour_of(scene.strips[i]), canvas.scale)
-    size_px = canvas.px(11 if header_wh[1] < canvas.px(_LARGE_PX) else 13)
-    taken: list[_Rectangle] = []
-    for i in reversed(seen):  # the most confident has its label where it belongs, others make way
-        score = f": {scene.detections.score[i]:.2f}" if scene.detections.label[i] >= 0 else ""
-        text = f"{scene.names[i]}{score}"
-        _tag(view, boxes[i], _patch(text, size_px, colour_of(scene.strips[i]), canvas.font), taken)
+    boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
+    scores, labels = scene.detections.score.tolist(), scene.detections.label.tolist()
+    last = scene.first + len(layout.strip_tops)
+    seen = [i for i in range(len(boxes)) if i not in scene.held]
+    small = header_wh[1] < canvas.px(_LARGE_PX)
+    for i in reversed(seen):  # the most confident on top
+        _box(view, boxes[i], colour_of(scene.strips[i]), canvas.px(1 if small or scores[i] < _WEAK else 2))
+    size_px, taken = canvas.px(11 if small else 13), list[_Rectangle]()
+    # Those with a strip in sight, and of these the most confident, have their label where it belongs; others
+    # make way, or do without.
+    for i in sorted(seen, key=lambda i: not scene.first <= scene.strips[i] < last):
+        score = f": {scores[i]:.2f}" if labels[i] >= 0 else ""
+        patch = _patch(f"{scene.names[i]}{score}", size_px, colour_of(scene.strips[i]), canvas.font)
+        _tag(view, boxes[i], patch, taken, 0 if scores[i] < _WEAK else _MOST_STEPS)
     return view
 
 
@@ -183,22 +189,24 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
     return cast(U8Array, cv2.resize(bgr, wh, interpolation=cv2.INTER_LINEAR))
 
 
-def _box(view: U8Array, xyxy: F32Array, colour: Colour, scale: float) -> None:
-    x1, y1, x2, y2 = (int(v) for v in np.rint(xyxy))
-    line = round((2 if view.shape[0] >= _LARGE_PX * scale else 1) * scale)
-    cv2.rectangle(view, (x1, y1), (x2 - 1, y2 - 1), colour, line)
+def _box(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -> None:
+    cv2.rectangle(view, xyxy[:2], (xyxy[2] - 1, xyxy[3] - 1), colour, line_px)
 
 
-def _tag(view: U8Array, xyxy: F32Array, patch: U8Array, taken: list[_Rectangle]) -> None:
-    """The label on a patch of the object's colour, at the box's upper edge, inside the frame."""
+def _tag(view: U8Array, xyxy: list[int], patch: U8Array, taken: list[_Rectangle], steps: int) -> None:
+    """The label on a patch of the object's colour, at the box's upper edge, inside the frame.
+
+    Where others stand it moves down its box, by so many steps at most; with no room there it is left out.
+    """
     height, width = patch.shape[:2]
-    x = int(np.clip(xyxy[0], 0, max(0, view.shape[1] - width)))
-    y = int(xyxy[1]) - height if xyxy[1] >= height else int(xyxy[1])
+    x = min(max(0, xyxy[0]), max(0, view.shape[1] - width))
     lowest = max(0, view.shape[0] - height)
-    y = top = int(np.clip(y, 0, lowest))
-    while y <= lowest and any(_meet((x, y, x + width, y + height), other) for other in taken):
+    y = min(max(0, xyxy[1] - height if xyxy[1] >= height else xyxy[1]), lowest)
+    end = min(lowest, max(y, xyxy[3]), y + steps * height)
+    while any(_meet((x, y, x + width, y + height), other) for other in taken):
         y += height
-    y = y if y <= lowest else top
+        if y > end:
+            return
     taken.append((x, y, x + width, y + height))
     room = view[y : y + height, x : x + width]
     room[:] = patch[: room.shape[0], : room.shape[1]]

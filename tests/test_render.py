@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtsearch import render
 from rtsearch.layout import Canvas, lay_out
 from rtsearch.records import Detections, Frame, Neighbours, Scene
 from rtsearch.render import PALETTE, colour_of, compose
@@ -120,12 +121,75 @@ def test_labels_do_not_cover_each_other():
     assert height * 3 < HEADER
 
 
-def test_a_frame_full_of_labels():
-    boxes = [[0, 0, 300, 200]] * 40
-    picture = compose(scene(boxes), CANVAS)
-    labelled = (picture[:HEADER, 40] != FRAME).any(axis=1)
-    assert labelled.mean() > 0.9  # one below the other, down to the edge
+def labels_in(picture, x=40):
+    """Rows of the frame's part of a picture that labels cover there."""
+    covered = (picture[:HEADER, x] != FRAME).any(axis=1)
+    return int(covered[1:-1].sum())
+
+
+def test_of_many_labels_in_one_place_only_some_are_shown():
+    picture = compose(scene([[0, 0, 300, 200]] * 40), CANVAS)
+    assert labels_in(picture) == pytest.approx(4 * text_wh("x", 11)[1], abs=2)
     assert (picture[5:195, 100:295] == FRAME).all()
+
+
+def test_a_label_stays_with_its_box():
+    """The second one's would have to stand below a box that is as low as itself: it is left out."""
+    boxes = [[20, 60, 120, 150], [22, 62, 110, 68]]
+    one, two = (compose(scene(boxes[:n]), CANVAS) for n in (1, 2))
+    outside = (one != two).any(2)[:HEADER, :300]
+    outside[62:68, 22:110] = False
+    assert outside[:60].sum() == 0
+    assert outside[60:].sum() <= 120 * text_wh("x", 11)[1]
+
+
+@pytest.mark.parametrize(("score", "line_px"), [(0.05, 1), (0.24, 1), (0.25, 2), (0.9, 2)])
+def test_boxes_of_weak_objects_are_thin(score, line_px):
+    canvas = Canvas((1280, 720), 300, THUMB, results=16)
+    picture = compose(scene([[100, 50, 200, 150]], scores=[score], frame_wh=(640, 360), rows=4), canvas)
+    x, y, width, height = lay_out(canvas, (640, 360), 4).frame
+    row = picture[y + height * 120 // 360, x : x + width]
+    assert (row == colour_of(0)).all(1).sum() in (2 * line_px, 2 * line_px + 2)  # both sides
+
+
+def test_weak_objects_have_a_label_only_where_there_is_room():
+    boxes = [[0, 50, 150, 190], [0, 52, 140, 185]]
+    for score, labels in ((0.3, 2), (0.2, 1)):
+        picture = compose(scene(boxes, scores=[0.9, score]), CANVAS)
+        assert labels_in(picture) // text_wh("x", 11)[1] == labels
+    apart = [[0, 50, 90, 190], [160, 50, 250, 185]]
+    picture = compose(scene(apart, scores=[0.9, 0.2]), CANVAS)
+    assert labels_in(picture) // text_wh("x", 11)[1] == labels_in(picture, 200) // text_wh("x", 11)[1] == 1
+
+
+def test_what_has_its_strip_in_sight_is_labelled_first():
+    boxes = [[0, 20 + i, 150, 40] for i in range(8)]
+    for first in (0, 4):
+        there = dataclasses.replace(scene(boxes, rows=8), first=first)
+        picture = compose(there, CANVAS)
+        height = text_wh("x", 11)[1]
+        assert tuple(picture[20 + first - height, 3]) == colour_of(first)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 280), st.integers(0, 180), st.integers(5, 200), st.integers(5, 200)),
+        max_size=30,
+    )
+)
+def test_no_label_covers_another(places):
+    boxes = [[x, y, min(300, x + w), min(200, y + h)] for x, y, w, h in places]
+    taken: list[tuple[int, int, int, int]] = []
+    view = np.zeros((200, 300, 3), np.uint8)
+    for box in boxes:
+        before = len(taken)
+        render._tag(view, box, np.full((14, 60, 3), 255, np.uint8), taken, 3)
+        for x1, y1, x2, y2 in taken[before:]:
+            assert 0 <= x1 < x2 <= 300
+            assert 0 <= y1 < y2 <= 200
+            assert y1 <= max(box[3], 186) or y1 == 0
+            for other in taken[:before]:
+                assert x2 <= other[0] or other[2] <= x1 or y2 <= other[1] or other[3] <= y1
 
 
 @given(
