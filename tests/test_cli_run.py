@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from commands import NEIGHBOUR_KEYS, OBJECT_KEYS
 
@@ -105,18 +104,6 @@ def test_run_on_photos(cli, library, photos, tmp_path, source):
     report = cli("run", library, "--source", spec, "--headless", "--json").json
     assert report["frames_shown"] == (2 if source == "folder" else 1)
     assert report["objects"] >= 1
-
-
-def test_photos_of_the_library_that_are_played_find_their_own_objects_first(cli, library, photos):
-    assert cli("run", library, "--source", photos, "--headless", "--record", "o.jsonl").code == 0
-    names = sorted(path.name for path in photos.iterdir())
-    own = [
-        item["neighbours"][0]["photo"] == names[line["frame"]] and item["neighbours"][0]["distance"] < 0.01
-        for line in map(json.loads, Path("o.jsonl").read_text(encoding="utf-8").splitlines())
-        for item in line["objects"]
-    ]
-    assert len(own) == Library.open(library).object_count
-    assert np.mean(own) >= 0.99
 
 
 def test_random_photos_of_the_library(cli, own_library, photos, monkeypatch):

@@ -44,10 +44,10 @@ def is_moved(scene: Scene) -> bool:
 @three_chances
 def test_a_frame_is_shown_with_its_own_boxes(barcode_index: SearchIndex) -> None:
     screen = Watcher()
-    report = run(Moving(100, 0.03), barcode_index, screen)
+    report = run(Moving(60, 0.03), barcode_index, screen)
     own = [scene for scene in screen.scenes if not is_moved(scene)]
     assert len(own) >= 10
-    assert report.frames_shown + report.dropped == 100
+    assert report.frames_shown + report.dropped == 60
     for scene in own:
         assert number_of(scene.frame.bgr) == scene.frame.id
         assert scene.detections.xyxy[0, 0] == 10 + 3 * (scene.frame.id % 80)
@@ -115,7 +115,7 @@ def test_drawing_does_not_wait_for_a_disk_that_stalls(
         return True
 
     screen = Watcher(goes_on)
-    run(Moving(60, 0.05), barcode_index, screen)
+    run(Moving(40, 0.05), barcode_index, screen)
     assert all(crop is None for scene in screen.scenes[:20] for row in scene.thumbs for crop in row)
     complete = [all(crop is not None for row in scene.thumbs for crop in row) for scene in screen.scenes]
     assert complete[-1]

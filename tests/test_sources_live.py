@@ -264,6 +264,7 @@ def test_server_that_never_answers_is_an_error_in_time() -> None:
             open_source(f"http://127.0.0.1:{silent.getsockname()[1]}/", LiveSettings(open_timeout_s=1.0))
 
 
+@pytest.mark.usefixtures("losses_are_found_soon")
 @pytest.mark.parametrize("mode", ["play", "stall"])
 def test_close_returns_soon(mode: str) -> None:
     with MjpegServer(paint) as server:
@@ -272,26 +273,20 @@ def test_close_returns_soon(mode: str) -> None:
         time.sleep(0.2)
         begun_s = time.monotonic()
         source.close()
-        assert time.monotonic() - begun_s < 8  # a read that gets nothing takes 3
+        assert time.monotonic() - begun_s < 6  # a read that gets nothing takes 1
 
 
 # What ffmpeg sends ------------------------------------------------------------------------------------------
 
 
 @needs_ffmpeg
-@pytest.mark.usefixtures("losses_are_found_soon")
-def test_mpeg_ts_over_udp_stops_and_comes_back(tmp_path: Path) -> None:
+def test_mpeg_ts_over_udp(tmp_path: Path) -> None:
+    """Its losses are in test_faults.py."""
     clip = write_clip(tmp_path / "clip.mp4", range(300))
     url = f"udp://127.0.0.1:{free_port()}"
-    with FfmpegPusher(clip, url) as pusher, open_source(url, LIVE) as source:
+    with FfmpegPusher(clip, url), open_source(url, LIVE) as source:
         numbers = [read_number(within(5, source, lambda f: True).bgr) for _ in range(20)]
         assert numbers == sorted(numbers)
-        pusher.stop()
-        eventually(6, lambda: source.status == "reconnecting")
-        with FfmpegPusher(clip, url):
-            back_s = time.monotonic()
-            within(5, source, lambda f: f.captured_s > back_s)
-            eventually(5, lambda: source.status == "ok")
 
 
 @needs_ffmpeg
