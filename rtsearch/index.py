@@ -176,7 +176,8 @@ def build_index(
             f"{library.folder} holds no objects to search; analyse other photos, or with a lower "
             "detect.threshold, or with detect.whole_image=true"
         )
-    tell(f"building the index of {library.object_count:,} objects")
+    n = library.object_count
+    tell(f"building the index of {n:,} object{'' if n == 1 else 's'}")
     final = _folder(library, settings)
     building = final.with_name(f".building-{os.getpid()}")
     with library_lock(library.folder), disk_errors(library.folder):

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 from commands import NEIGHBOUR_KEYS, OBJECT_KEYS
+from rich.console import Console
 
+from rtsearch.cli.common import answer_facts
 from rtsearch.config import Settings
 from rtsearch.library import Library
 
@@ -191,10 +193,29 @@ def test_model_list_shows_licences(cli, model):
 def test_model_info(cli, model):
     facts = cli("model", "info", "--json").json
     assert (facts["name"], facts["licence"], len(facts["classes"])) == ("yolo26n", "AGPL-3.0", 80)
-    assert "yolo26n" in cli("model", "info").out
+    said = cli("model", "info").out
+    assert re.search(r"^name +yolo26n$", said, re.MULTILINE)
+    assert re.search(r"^input +416 x 416 px$", said, re.MULTILINE)
+    assert re.search(r"^needs nms +no$", said, re.MULTILINE)
+    assert max(map(len, said.splitlines())) > 200  # nothing is folded that does not go to a terminal
     assert cli("model", "info", "yolo26n", "--set", "model.name=other", "--json").json == facts
     assert cli("model", "info", model, "--json").json["name"] == "yolo26n"
     assert "no model named mine" in cli("model", "info", "mine").complaint
+
+
+def test_facts_fold_in_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("rtsearch.cli.common.output", Console(force_terminal=True, width=40))
+    answer_facts(
+        {"long_name": "a house by the sea, and a dog before it", "n": 12_345, "b": None, "c": [True, []]}
+    )
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == [
+        "long name  a house by the sea, and a dog",
+        "           before it",
+        "n          12,345",
+        "b          any",
+        "c          yes, none",
+    ]
 
 
 def test_pulling_what_is_there(cli, model):
@@ -216,7 +237,9 @@ def test_library_info(cli, library, photos):
     assert facts["bytes"] == on_disk
     assert facts["meaning"] == Settings().describe.meaning
     said = cli("library", "info", library).out
-    assert f"{opened.object_count}" in said
+    assert re.search(rf"^objects +{opened.object_count:,}$", said, re.MULTILINE)
+    assert re.search(r"^model +yolo26n, 416 x 416 px$", said, re.MULTILINE)
+    assert re.search(r"^size +\d+\.\d MB in 1 fragment$", said, re.MULTILINE)
     assert re.search(rf"^meaning +{Settings().describe.meaning}$", said, re.MULTILINE)
 
 
@@ -231,9 +254,9 @@ def test_library_rebuild_and_export(cli, own_library):
     done = cli("library", "rebuild", own_library, "--set", "project.dim=12")
     assert done.code == 0
     assert "12 dimensions" in done.err
-    done = cli("library", "export", own_library, "--vectors", "v.npz", "--set", "project.dim=12")
+    done = cli("library", "export", own_library, "--vectors", "new/v.npz", "--set", "project.dim=12")
     assert done.code == 0
-    with np.load("v.npz", allow_pickle=False) as data:
+    with np.load("new/v.npz", allow_pickle=False) as data:
         assert set(data.files) == {"path", "xyxy", "whole", "label", "score", "vector", "class_names"}
         n = Library.open(own_library).object_count
         assert data["vector"].shape == (n, 12)

@@ -11,7 +11,7 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +27,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from rtsearch.config import Settings, load_settings
@@ -41,12 +42,15 @@ __all__ = [
     "LibraryFolder",
     "Overrides",
     "answer",
+    "answer_facts",
     "bytes_bar",
     "count_bar",
     "counted",
     "keep_apart",
+    "mb",
     "output",
     "print_json",
+    "px",
     "settings_of",
     "share_bar",
     "tell",
@@ -54,7 +58,8 @@ __all__ = [
     "tell_if_slow",
 ]
 
-output = Console(highlight=False)
+# What reads a pipe folds for itself; rich would take it for 80 columns wide.
+output = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 _messages = Console(stderr=True, highlight=False)
 
 ConfigFile = Annotated[
@@ -132,6 +137,42 @@ def tell_damage(library: Library) -> None:
 def answer(text: str) -> None:
     """One line of what was asked for, on standard output."""
     output.print(Text(text), soft_wrap=True)
+
+
+def answer_facts(facts: Mapping[str, object]) -> None:
+    """What is known of a thing, a line for each fact; folded in a terminal that is too narrow."""
+    widest = max(map(len, facts))
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        words = name.replace("_", " ")
+        if output.is_terminal:
+            table.add_row(words, Text(_in_words(value)))
+        else:
+            answer(f"{words:{widest}s}  {_in_words(value)}")
+    if output.is_terminal:
+        output.print(table)
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_in_words, value)) or "none"
+    return "any" if value is None else str(value)
+
+
+def px(wh: Sequence[int]) -> str:
+    """``416 x 416 px``."""
+    return f"{' x '.join(str(side) for side in wh)} px"
+
+
+def mb(n_bytes: int) -> str:
+    """``6.3 MB``."""
+    return f"{n_bytes / 1e6:,.1f} MB"
 
 
 def counted(n: int, thing: str) -> str:

@@ -20,7 +20,8 @@ from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
     Overrides,
-    answer,
+    answer_facts,
+    mb,
     output,
     print_json,
     settings_of,
@@ -145,7 +146,7 @@ def list_all(as_json: JsonFlag = False) -> None:
             passport.gpu or ", ".join(passport.compute_capabilities),
             passport.precision or "adopted",
             "x".join(str(side) for side in images[0]) if images else "",
-            f"{passport.engine_bytes / 1e6:.1f} MB",
+            mb(passport.engine_bytes),
         )
     output.print(table)
 
@@ -169,8 +170,7 @@ def info(file: EngineArgument, as_json: JsonFlag = False) -> None:
         )
     facts["compute_capabilities"] = ", ".join(facts["compute_capabilities"])
     facts["describe"] = facts["describe"].get("name", "")
-    for key, value in facts.items():
-        answer(f"{key.replace('_', ' '):20s} {value}")
+    answer_facts(facts)
 
 
 @app.command()

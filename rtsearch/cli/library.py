@@ -13,9 +13,12 @@ from rtsearch.cli.common import (
     LibraryFolder,
     Overrides,
     answer,
+    answer_facts,
     counted,
     keep_apart,
+    mb,
     print_json,
+    px,
     settings_of,
     share_bar,
     tell,
@@ -55,10 +58,20 @@ def info(
     if as_json:
         print_json(facts)
         return
-    recipe = facts.pop("recipe")
-    for name, value in facts.items():
-        answer(f"{name.replace('_', ' '):14s} {f'{value:,}' if isinstance(value, int) else value}")
-    answer(f"{'input':14s} {'x'.join(str(side) for side in recipe.get('input_wh', []))} px")
+    answer_facts(
+        {
+            "photos": facts["photos"],
+            "without objects": facts["no_objects"],
+            "unreadable": facts["failed"],
+            "photos in": facts["photo_root"],
+            "objects": facts["objects"],
+            "dimensions": f"{facts['dim']} searched, {facts['vector_dim']} stored",
+            "meaning": facts["meaning"],
+            "model": f"{facts['model']}, {px(facts['recipe'].get('input_wh', []))}",
+            "fingerprint": facts["fingerprint"][:12],
+            "size": f"{mb(facts['bytes'])} in {counted(facts['fragments'], 'fragment')}",
+        }
+    )
 
 
 @app.command()

@@ -14,9 +14,12 @@ from rtsearch.cli.common import (
     JsonFlag,
     Overrides,
     answer,
+    answer_facts,
     bytes_bar,
+    mb,
     output,
     print_json,
+    px,
     settings_of,
     tell,
 )
@@ -41,11 +44,10 @@ def list_models(as_json: JsonFlag = False) -> None:
         return
     table = Table(box=None, header_style="bold")
     for column in ("name", "licence", "size", "input", "classes", "here", "about"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column != "about")
     for entry in CATALOGUE:
         there = "yes" if (folder / f"{entry.name}.onnx").is_file() else "no"
-        wh = "x".join(str(side) for side in entry.input_wh)
-        size = f"{entry.bytes / 1e6:.1f} MB"
+        size, wh = mb(entry.bytes), px(entry.input_wh)
         table.add_row(entry.name, entry.licence, size, wh, str(entry.classes), there, entry.about)
     output.print(table)
     known = {entry.name for entry in CATALOGUE}
@@ -131,5 +133,5 @@ def info(
         ", ".join(f"{tap['role']} ({tap['channels']} channels)" for tap in facts["taps"]) or "none"
     )
     facts["classes"] = f"{len(facts['classes'])}: {', '.join(facts['classes'])}"
-    for key, value in facts.items():
-        answer(f"{key.replace('_', ' '):14s} {value}")
+    facts["input"] = px(facts.pop("input_wh"))
+    answer_facts(facts)

@@ -26,7 +26,7 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
 
     Args:
         library: opened library.
-        out: .npz file to write, replaced as a whole.
+        out: .npz file to write, replaced as a whole; its folder is made if need be.
         project: maps stored vectors (n, D) to those that are searched (n, d); None leaves them as stored.
 
     Returns:
@@ -53,6 +53,7 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
 def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
     tmp = out.with_name(out.name + TMP_SUFFIX)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with tmp.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         publish(tmp, out)
