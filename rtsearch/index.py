@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryError, RtsearchError
-from rtsearch.library import Library, Manifest, library_lock
+from rtsearch.library import Library, library_lock
 from rtsearch.library.files import disk_errors, sha256_of, write_atomic
 from rtsearch.project import Projection
 from rtsearch.records import F32Array, I32Array, Neighbours
@@ -191,26 +191,23 @@ def build_index(
             shutil.rmtree(building, ignore_errors=True)
         if remember or not (final.parent / _SETTINGS).exists():
             _remember(library, settings)
-        own = _folder(library, load_settings(None, (), remembered_settings(library.folder)))
+        own = _folder(library, load_settings(None, (), remembered_settings(library)))
         for other in final.parent.iterdir():
             if other not in (final, own) and other.is_dir():
                 shutil.rmtree(other, ignore_errors=True)
     return _load(library, final)
 
 
-def remembered_settings(folder: Path) -> dict[str, dict[str, Any]]:
-    """The settings that a library was made and indexed with, by section; none where there is no library.
+def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
+    """The settings that a library was made and indexed with, by section.
 
     They decide whether vectors compare, and what is searched: whoever opens the library wants the same.
     """
-    try:
-        made = Manifest.read(folder).settings
-    except (RtsearchError, OSError):
-        return {}  # whoever opens the library will say what is wrong
+    made = library.manifest.settings
     remembered: dict[str, dict[str, Any]] = {"model": {}, "describe": {}}
     for section, keys in (("model", ("name", "size")), ("describe", ("embedder",))):
         remembered[section] |= {key: made[section][key] for key in keys if key in made.get(section, {})}
-    path = folder / "index" / _SETTINGS
+    path = library.folder / "index" / _SETTINGS
     try:
         if path.stat().st_size <= _MOST_SETTINGS_BYTES:
             shape = Settings.model_validate(json.loads(path.read_bytes()))

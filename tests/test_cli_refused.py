@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import blobs
 import cv2
@@ -364,9 +365,10 @@ def test_what_is_read_is_not_written_over(cli, own_library, photos, tmp_path):
 def test_what_is_kept_apart(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     (tmp_path / "ring").symlink_to(tmp_path / "ring")
-    keep_apart(None, tmp_path / "a", library=tmp_path)
-    keep_apart(tmp_path / "b", tmp_path / "a", tmp_path / "ring", library=tmp_path / "lib")
-    keep_apart(tmp_path / "lib.png", library=tmp_path / "lib")
+    lib = SimpleNamespace(folder=tmp_path / "lib", is_photo=lambda path: path.name == "photo")
+    keep_apart(None, tmp_path / "a", library=SimpleNamespace(folder=tmp_path))
+    keep_apart(tmp_path / "b", tmp_path / "a", tmp_path / "ring", library=lib)
+    keep_apart(tmp_path / "lib.png", library=lib)
     for out in ("a", "ring"):
         with pytest.raises(RecordError, match="is read by this command"):
             keep_apart(tmp_path / out, tmp_path / "a", tmp_path / "ring")
@@ -439,3 +441,19 @@ def test_an_imported_model_is_used_by_name(cli, tmp_path, monkeypatch, photos):
     assert facts["name"] == "mine"
     assert len(facts["classes"]) == 3
     assert "imported: mine" in cli("model", "list").out
+
+
+def test_a_manifest_is_read_once(cli, library, photos, monkeypatch):
+    read = Manifest.read
+    folders = []
+    monkeypatch.setattr(Manifest, "read", lambda folder: folders.append(folder) or read(folder))
+    photo = photos / "skimage-coffee.png"
+    for command in (
+        ["query", library, photo, "--out", "sheet.png"],
+        ["library", "info", library],
+        ["library", "sheet", library, "--out", "sheet.png"],
+        ["run", library, "--source", photo, "--headless", "--out", "o.mp4"],
+    ):
+        folders.clear()
+        assert cli(*command).code == 0
+        assert folders == [library]

@@ -171,40 +171,37 @@ def test_other_settings_make_another_index_and_remove_the_old_one(lib, override)
 
 
 def test_a_library_remembers_how_it_was_indexed(lib):
-    assert remembered_settings(lib) == {
+    assert remembered_settings(Library.open(lib)) == {
         "model": {"name": "yolo26n", "size": 416},
         "describe": {"embedder": ""},
     }
     build_index(Library.open(lib), load_settings(None, ["project.dim=5", "describe.meaning=0.9"]))
-    again = load_settings(None, ["project.seed=3"], remembered_settings(lib))
+    again = load_settings(None, ["project.seed=3"], remembered_settings(Library.open(lib)))
     assert (again.project.dim, again.describe.meaning, again.project.seed) == (5, 0.9, 3)
-    assert load_settings(None, ["project.dim=7"], remembered_settings(lib)).project.dim == 7
+    assert load_settings(None, ["project.dim=7"], remembered_settings(Library.open(lib))).project.dim == 7
 
 
 def test_a_look_with_other_settings_changes_nothing_for_others(lib):
     build_index(Library.open(lib), load_settings(None, ["project.dim=6"]))
     own = index_folders(lib)
     for dim in (4, 5):
-        other = opened(lib, load_settings(None, [f"project.dim={dim}"], remembered_settings(lib)))
+        other = opened(
+            lib, load_settings(None, [f"project.dim={dim}"], remembered_settings(Library.open(lib)))
+        )
         assert other.dim == dim
         assert len(index_folders(lib)) == 2  # its own, and the last that was asked for
         assert set(own) < set(index_folders(lib))
-        assert load_settings(None, [], remembered_settings(lib)).project.dim == 6
+        assert load_settings(None, [], remembered_settings(Library.open(lib))).project.dim == 6
     open_index(Library.open(lib), load_settings(None, ["project.dim=5"]), remember=True)
-    assert load_settings(None, [], remembered_settings(lib)).project.dim == 5
+    assert load_settings(None, [], remembered_settings(Library.open(lib))).project.dim == 5
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"project": {"dim": 1e9}}', b'{"other": 1}', b"[" * 99999])
 def test_remembered_settings_that_are_damaged_are_left_out(lib, damage, caplog):
     opened(lib)
     (lib / "index" / "settings.json").write_bytes(damage)
-    assert "project" not in remembered_settings(lib)
+    assert "project" not in remembered_settings(Library.open(lib))
     assert "default" in caplog.text or len(damage) > 1 << 16
-
-
-def test_what_is_no_library_remembers_nothing(tmp_path):
-    assert remembered_settings(tmp_path) == {}
-    assert remembered_settings(tmp_path / "missing") == {}
 
 
 @pytest.mark.parametrize("override", ["search.exact=true", "show.results=50", "detect.threshold=0.9"])

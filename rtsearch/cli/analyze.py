@@ -14,6 +14,7 @@ from rtsearch.cli.common import (
     Overrides,
     count_bar,
     counted,
+    library_and_settings,
     print_json,
     settings_of,
     tell,
@@ -47,7 +48,10 @@ def analyze(
 
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
-    settings = settings_of(config, override, lib)
+    try:
+        _, settings = library_and_settings(lib, config, override)
+    except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
+        settings = settings_of(config, override)
     report, objects = analyze_folder(photos, lib, settings, repair=repair)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})

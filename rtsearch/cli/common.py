@@ -31,7 +31,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rtsearch.config import Settings, load_settings
-from rtsearch.errors import RecordError
+from rtsearch.errors import RecordError, RtsearchError
 
 if TYPE_CHECKING:
     from rtsearch.library import Library
@@ -47,6 +47,7 @@ __all__ = [
     "count_bar",
     "counted",
     "keep_apart",
+    "library_and_settings",
     "mb",
     "output",
     "print_json",
@@ -78,7 +79,27 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, 
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
 
 
-def settings_of(config: Path | None, overrides: list[str] | None, library: Path | None = None) -> Settings:
+def library_and_settings(
+    lib: Path, config: Path | None, overrides: list[str] | None, photos: Path | None = None
+) -> tuple[Library, Settings]:
+    """A library and the settings of a command on it; what is wrong with the settings is said first.
+
+    Args:
+        lib: folder of the library.
+        config, overrides: of the command line.
+        photos: where the library's photos are, if they have moved.
+    """
+    from rtsearch.library import Library
+
+    try:
+        library = Library.open(lib, photos)
+    except RtsearchError:
+        settings_of(config, overrides)
+        raise
+    return library, settings_of(config, overrides, library)
+
+
+def settings_of(config: Path | None, overrides: list[str] | None, library: Library | None = None) -> Settings:
     """The settings of a command, and its log switched on.
 
     Args:
@@ -180,13 +201,13 @@ def counted(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
-def keep_apart(out: Path | None, *inputs: Path, library: Path | None = None) -> None:
+def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) -> None:
     """See that writing ``out`` destroys nothing that the command reads.
 
     Args:
         out: file to write; None where none is wanted.
         inputs: files that are read; they need not exist.
-        library: folder of the library, in which only the library itself writes.
+        library: in whose folder only the library itself writes.
 
     Raises:
         RecordError: it is one of the inputs, under whatever name, a photo of the library, or lies in the
@@ -199,13 +220,14 @@ def keep_apart(out: Path | None, *inputs: Path, library: Path | None = None) -> 
         same = out.exists() and path.exists() and out.samefile(path)  # a hard link, too
         if same or whole == _resolved(path):
             raise RecordError(f"{out} is read by this command; choose another name for what is written")
-    if library is not None and whole.is_relative_to(_resolved(library)):
-        raise RecordError(f"{out} lies in the library's own folder {library}; choose a place outside of it")
-    if library is not None and out.exists():
-        from rtsearch.library import Library
-
-        if Library.open(library).is_photo(out):
-            raise RecordError(f"{out} is a photo of {library}; choose another name for what is written")
+    if library is None:
+        return
+    if whole.is_relative_to(_resolved(library.folder)):
+        raise RecordError(
+            f"{out} lies in the library's own folder {library.folder}; choose a place outside of it"
+        )
+    if out.exists() and library.is_photo(out):
+        raise RecordError(f"{out} is a photo of {library.folder}; choose another name for what is written")
 
 
 def _resolved(path: Path) -> Path:

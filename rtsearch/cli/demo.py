@@ -33,6 +33,7 @@ def demo(
     [bold]Example:[/bold] rtsearch demo --out demo-out
     """
     from rtsearch.demo import PLAYED, cut_clip, demo_clip, gather_photos
+    from rtsearch.library import Library
 
     settings = settings_of(config, [*_LOOK, *(override or ())])
     clip, query = cut_clip(out)
@@ -42,7 +43,8 @@ def demo(
         f"{counted(gather_photos(photos, demo_clip(), PLAYED), 'photo')} from installed packages in {photos}"
     )
     analyze_folder(photos, lib, settings)
-    with open_library(lib, settings) as (pipeline, index):
+    library = Library.open(lib)
+    with open_library(library, settings) as (pipeline, index):
         from rtsearch.query import query_photo, sheet
         from rtsearch.record import save_picture
 
@@ -50,7 +52,7 @@ def demo(
         save_picture(sheet(answer, settings), out / "sheet.png")
         objects = len(index)
     playing = Playing(out=out / "live.mp4", records=(out / "live.jsonl",))
-    report = play_sources(lib, [str(clip)], settings, playing)
+    report = play_sources(library, [str(clip)], settings, playing)
     summary = {"library_objects": objects, **dataclasses.asdict(report)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     if as_json:

@@ -16,6 +16,7 @@ from rtsearch.cli.common import (
     answer_facts,
     counted,
     keep_apart,
+    library_and_settings,
     mb,
     print_json,
     px,
@@ -40,10 +41,7 @@ def info(
 
     [bold]Example:[/bold] rtsearch library info pictures.lib
     """
-    from rtsearch.library import Library
-
-    settings = settings_of(config, override, lib)
-    library = Library.open(lib)
+    library, settings = library_and_settings(lib, config, override)
     facts = library.info()
     facts = {
         "photos": facts.pop("photos"),
@@ -105,10 +103,9 @@ def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides =
     [bold]Example:[/bold] rtsearch library rebuild pictures.lib --set project.method=pca --set project.dim=32
     """
     from rtsearch.index import build_index
-    from rtsearch.library import Library
 
-    settings = settings_of(config, override, lib)
-    index = build_index(Library.open(lib), settings, tell)
+    library, settings = library_and_settings(lib, config, override)
+    index = build_index(library, settings, tell)
     tell(f"{counted(len(index), 'object')}, {counted(index.dim, 'dimension')}")
 
 
@@ -126,11 +123,10 @@ def export(
     [bold]Example:[/bold] rtsearch library export pictures.lib --vectors vectors.npz
     """
     from rtsearch.index import open_index
-    from rtsearch.library import Library, export_npz
+    from rtsearch.library import export_npz
 
-    settings = settings_of(config, override, lib)
-    keep_apart(vectors, library=lib)
-    library = Library.open(lib)
+    library, settings = library_and_settings(lib, config, override)
+    keep_apart(vectors, library=library)
     index = open_index(library, settings, tell)
     rows = export_npz(library, vectors, index.projection.apply)
     tell(f"{counted(rows, 'object')} in {vectors}")
@@ -188,8 +184,7 @@ def sheet(
 def _opened(lib: Path, out: Path, config: Path | None, override: list[str] | None) -> SearchIndex:
     """The index of a library that ``out`` will be drawn of."""
     from rtsearch.index import open_index
-    from rtsearch.library import Library
 
-    settings = settings_of(config, override, lib)
-    keep_apart(out, library=lib)
-    return open_index(Library.open(lib), settings, tell)
+    library, settings = library_and_settings(lib, config, override)
+    keep_apart(out, library=library)
+    return open_index(library, settings, tell)

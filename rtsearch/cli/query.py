@@ -14,8 +14,8 @@ from rtsearch.cli.common import (
     Overrides,
     answer,
     keep_apart,
+    library_and_settings,
     print_json,
-    settings_of,
     tell,
 )
 from rtsearch.cli.run import open_library
@@ -37,9 +37,9 @@ def query(
 
     [bold]Example:[/bold] rtsearch query pictures.lib cat.jpg --out sheet.png
     """
-    settings = settings_of(config, override, lib)
-    keep_apart(out, photo, *([config] if config else []), library=lib)
-    with open_library(lib, settings) as (pipeline, index):
+    library, settings = library_and_settings(lib, config, override)
+    keep_apart(out, photo, *([config] if config else []), library=library)
+    with open_library(library, settings) as (pipeline, index):
         from rtsearch.query import query_photo, sheet
         from rtsearch.record import save_picture
 

@@ -17,14 +17,15 @@ from rtsearch.cli.common import (
     count_bar,
     counted,
     keep_apart,
+    library_and_settings,
     print_json,
-    settings_of,
     tell,
 )
 from rtsearch.cli.run import no_window, open_window
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
+    from rtsearch.library import Library
     from rtsearch.replay import ReplayReport
 
 __all__ = ["replay"]
@@ -52,9 +53,9 @@ def replay(
 
     rtsearch replay clip.mp4 seen.jsonl pictures.lib --out again.mp4
     """
-    settings = settings_of(config, override, lib)
-    keep_apart(out, video, record, library=lib)
-    report = _show(video, record, lib, settings, out=out, headless=headless)
+    library, settings = library_and_settings(lib, config, override)
+    keep_apart(out, video, record, library=library)
+    report = _show(video, record, library, settings, out=out, headless=headless)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -65,10 +66,9 @@ def replay(
 
 
 def _show(
-    video: Path, record: Path, lib: Path, settings: Settings, *, out: Path | None, headless: bool
+    video: Path, record: Path, library: Library, settings: Settings, *, out: Path | None, headless: bool
 ) -> ReplayReport:
     from rtsearch.index import open_index
-    from rtsearch.library import Library
     from rtsearch.live import Controls, Outputs
     from rtsearch.record import Recording
     from rtsearch.replay import replay as show_recording
@@ -78,7 +78,7 @@ def _show(
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(Recording(record))
         source = stack.enter_context(open_source(str(video.absolute()), settings.live))  # never a camera
-        index = open_index(Library.open(lib), settings, tell)
+        index = open_index(library, settings, tell)
         problem = no_window(headless)
         screen = None if problem else stack.enter_context(open_window(controls))
         player = Paced(source) if screen is not None and out is None else source

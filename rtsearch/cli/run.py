@@ -22,8 +22,8 @@ from rtsearch.cli.common import (
     count_bar,
     counted,
     keep_apart,
+    library_and_settings,
     print_json,
-    settings_of,
     tell,
     tell_damage,
     tell_if_slow,
@@ -33,6 +33,7 @@ from rtsearch.errors import SourceError
 
 if TYPE_CHECKING:
     from rtsearch.index import SearchIndex
+    from rtsearch.library import Library
     from rtsearch.live import Controls, LiveReport, Screen
     from rtsearch.pipeline import Pipeline
     from rtsearch.sources import Source
@@ -60,7 +61,6 @@ class Playing:
         records: the objects and neighbours.
         clock: None: the wall clock where files are only watched, else every frame.
         loop: video files begin again at their end.
-        photos: where the library's photos are, if they have moved.
     """
 
     headless: bool = False
@@ -68,7 +68,6 @@ class Playing:
     records: tuple[Path, ...] = ()
     clock: Clock | None = None
     loop: bool = False
-    photos: Path | None = None
 
 
 def run(
@@ -130,7 +129,7 @@ def run(
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
-    settings = settings_of(config, override, lib)
+    library, settings = library_and_settings(lib, config, override, photos)
     if realtime and clock is Clock.EVERY:
         raise typer.BadParameter("--realtime is --clock wall; give one of the two")
     playing = Playing(
@@ -139,23 +138,24 @@ def run(
         records=tuple(record or ()),
         clock=Clock.WALL if realtime else clock,
         loop=loop,
-        photos=photos,
     )
-    report = play_sources(lib, source or [settings.live.source], settings, playing)
+    report = play_sources(library, source or [settings.live.source], settings, playing)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
         _tell_report(report)
 
 
-def play_sources(lib: Path, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
+def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
     """Open everything, play, close everything."""
     from rtsearch.live import Controls, Outputs, play
 
     controls = Controls(settings.detect, settings.show, loop=playing.loop, mirror=settings.live.mirror)
-    opened_library = open_library(lib, settings, playing.photos, sources=len(specs))
-    with opened_library as (pipeline, index), contextlib.ExitStack() as stack:
-        _keep_apart(lib, specs, playing)
+    with (
+        open_library(library, settings, sources=len(specs)) as (pipeline, index),
+        contextlib.ExitStack() as stack,
+    ):
+        _keep_apart(library, specs, playing)
         opened = [_open(spec, index, settings, stack) for spec in specs]
         problem = no_window(playing.headless)
         if any(source.slides for source in opened):  # there is time to see them as the library saw its photos
@@ -209,22 +209,19 @@ def _sum_of_frames(sources: Sequence[Source]) -> int:
 
 @contextlib.contextmanager
 def open_library(
-    lib: Path, settings: Settings, photos: Path | None = None, *, sources: int = 0
+    library: Library, settings: Settings, *, sources: int = 0
 ) -> Iterator[tuple[Pipeline, SearchIndex]]:
     """A library's pipeline and index, checked against each other and warmed up.
 
     Args:
-        lib: its folder.
+        library: opened.
         settings: of the command.
-        photos: where the library's photos are, if they have moved.
         sources: that will be played; none for a single photo.
     """
     from rtsearch.index import open_index
-    from rtsearch.library import Library
     from rtsearch.pipeline import EngineWhen, open_pipeline
     from rtsearch.track import preload
 
-    library = Library.open(lib, photos)
     tell_damage(library)
     live = sources > 0
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
@@ -252,7 +249,7 @@ def no_window(headless: bool) -> str:
     return problem
 
 
-def _keep_apart(lib: Path, specs: Sequence[str], playing: Playing) -> None:
+def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> None:
     """A file that is played is not written over, nor one that is written twice."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
@@ -260,7 +257,7 @@ def _keep_apart(lib: Path, specs: Sequence[str], playing: Playing) -> None:
     for path in written:
         if written.count(path) > 1:
             raise typer.BadParameter(f"{path} is to be written twice; choose another name")
-        keep_apart(path, *(Path(spec) for spec in specs), library=lib)
+        keep_apart(path, *(Path(spec) for spec in specs), library=library)
 
 
 @contextlib.contextmanager
