@@ -51,6 +51,9 @@ class Recording(Closes):
             raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
         try:
             numbers, times_s, starts = self._scan()
+        except RecordError:
+            self.close()
+            raise
         except OSError as error:
             self.close()
             raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
