@@ -15,7 +15,7 @@ import numpy as np
 
 from rtsearch.arrange import arrange, grid_shape
 from rtsearch.index import SearchIndex
-from rtsearch.records import F32Array, I64Array, U8Array
+from rtsearch.records import F32Array, I32Array, U8Array
 from rtsearch.text import draw_text, fit_text
 from rtsearch.thumbs import ThumbCache
 
@@ -47,7 +47,7 @@ def map_picture(
         progress: gets what is being done, and the share of it.
     """
     rows = _sample(len(index), objects, seed)
-    points = index.projection.apply(_descriptions(index, rows))
+    points = index.points(rows)
     grid = arrange(points, grid_shape(len(rows)), seed, lambda share: progress("arranging", share))
     lines, columns = grid.shape
     cell = int(np.clip(_MAP_PX // columns, *_MAP_CELL_PX))
@@ -70,11 +70,10 @@ def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, se
     width = _SHEET_LABEL_PX + (results + 1) * cell + 8
     picture = np.full((max(1, len(rows)) * cell, width, 3), _GROUND, np.uint8)
     cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
-    hits = index.hits(rows.astype(np.int32))
-    descriptions = _descriptions(index, rows)
+    hits, points = index.hits(rows), index.points(rows)
     for line, (row, hit) in enumerate(zip(rows.tolist(), hits, strict=True)):
         y = line * cell
-        near = _from_other_photos(index, descriptions[line], hit["photo"], results)
+        near = _from_other_photos(index, points[line], hit["photo"], results)
         label = fit_text(hit["label"], 14, _SHEET_LABEL_PX - 16)
         draw_text(picture, label, (10, y + cell // 2 - 9), 14, _INK)
         for i, other in enumerate([row, *near]):
@@ -83,25 +82,15 @@ def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, se
     return picture
 
 
-def _sample(count: int, wanted: int, seed: int) -> I64Array:
+def _sample(count: int, wanted: int, seed: int) -> I32Array:
     """Random rows, ascending."""
     chosen = np.random.default_rng(seed).choice(count, min(wanted, count), replace=False)
-    return np.sort(chosen).astype(np.int64)
+    return np.sort(chosen).astype(np.int32)
 
 
-def _descriptions(index: SearchIndex, rows: I64Array) -> F32Array:
-    """(n, D) float32: the stored vectors of ascending rows, streamed from the library."""
-    found, at = [], 0
-    for batch in index.library.objects(("vector",)):
-        end = at + len(batch["vector"])
-        found.append(batch["vector"][rows[(rows >= at) & (rows < end)] - at])
-        at = end
-    return np.concatenate(found).astype(np.float32)
-
-
-def _from_other_photos(index: SearchIndex, description: F32Array, own: str, results: int) -> list[int]:
+def _from_other_photos(index: SearchIndex, point: F32Array, own: str, results: int) -> list[int]:
     # An object's own photo rarely holds more than a few of its neighbours.
-    nearest = index.search(description[None], results + 64, exact=True).row[0].tolist()
+    nearest = index.near(point[None], results + 64, exact=True).row[0].tolist()
     return [row for row in nearest if row >= 0 and index.photo(row) != own][:results]
 
 
