@@ -124,7 +124,7 @@ def check(monkeypatch, kernels, few, model):
     monkeypatch.setattr(gpu_check, "BATCHES", (1, 2))
 
     def run(capsys):
-        arguments = ["--json", "--size", "320", "--frames", "3", "--seconds", "0.1", "--photos", str(few)]
+        arguments = ["--json", "--size", "224", "--frames", "3", "--seconds", "0.1", "--photos", str(few)]
         code = gpu_check.main([*arguments, "--model", str(model)])
         assert device.closed
         assert device.held() == {}
