@@ -195,6 +195,7 @@ class ShowSettings(_Section):
         thumb_height: least height of a line of crops, px likewise.
         results: neighbours per object.
         fullscreen: start in full screen.
+        text: ``all``, only the ``names`` of objects (no scores, nothing about the run), or ``none``.
         font: TrueType or OpenType file of all text in the picture; "" for the built-in one.
     """
 
@@ -203,6 +204,7 @@ class ShowSettings(_Section):
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
     results: Annotated[int, Field(ge=5, le=100)] = 16
     fullscreen: bool = False
+    text: Literal["all", "names", "none"] = "all"
     font: Annotated[str, AfterValidator(_font_file)] = ""
 
 

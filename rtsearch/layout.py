@@ -27,6 +27,7 @@ __all__ = ["Canvas", "Layout", "Place", "canvas_of", "lay_out"]
 _WHOLE_PX = 720  # shorter side of a picture at whose size settings are meant
 _GAP_PX = 2
 _LABEL_PX = 108
+_COLOUR_PX = 6
 _NOTES_PX = 200  # least width of notes beside the frame
 _LINE_PX = 26  # height of notes below the frame, or over it
 _BAR_PX = 5  # width of what tells that there are more strips
@@ -50,6 +51,7 @@ class Canvas:
         thumb_height: least height of a line of crops, px.
         results: crops of one object.
         scale: of text and gaps.
+        text: see ``ShowSettings``; there is room for no other.
         font: file of all text, or "" for the built-in one.
     """
 
@@ -58,6 +60,7 @@ class Canvas:
     thumb_height: int
     results: int
     scale: float = 1.0
+    text: Literal["all", "names", "none"] = "all"
     font: str = ""
 
     def px(self, size: int) -> int:
@@ -85,7 +88,8 @@ class Layout:
         thumb_height: of a line of crops.
         most_thumb_height: of a line in a strip whose crops leave room.
         lines: of a strip.
-        label_width: of the column that names the objects.
+        colour_width: of the bar in an object's colour.
+        label_width: of the column that names the objects, the bar with it.
         strip_width: of label and crops; beside it stands what tells that there are more strips.
         gap: between crops, lines and strips.
     """
@@ -99,6 +103,7 @@ class Layout:
     thumb_height: int
     most_thumb_height: int
     lines: int
+    colour_width: int
     label_width: int
     strip_width: int
     gap: int
@@ -114,6 +119,7 @@ def canvas_of(show: ShowSettings) -> Canvas:
         round(show.thumb_height * scale),
         show.results,
         scale,
+        show.text,
         show.font,
     )
 
@@ -128,14 +134,16 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], strips: int) -> Layout:
         strips: that room is wanted for.
     """
     width, height = canvas.wh
-    gap, label = canvas.px(_GAP_PX), canvas.px(_LABEL_PX)
+    gap, label = canvas.px(_GAP_PX), canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX)
     shown = min(strips, canvas.most_strips)
     strip_width = width - (canvas.px(_BAR_PX) + gap if strips > shown else 0)
     # The frame as wide as the picture, with its notes below: it cannot use more.
-    full = math.ceil(width * frame_wh[1] / frame_wh[0]) + canvas.px(_LINE_PX)
+    full = math.ceil(width * frame_wh[1] / frame_wh[0]) + (canvas.px(_LINE_PX) if canvas.text == "all" else 0)
     thumb, lines = _lines(canvas, shown, strip_width - label, full)
     strip_height = lines * (thumb + gap) - gap
     header = height - shown * (strip_height + gap)
+    if shown:  # what is left over is below the strips, not above
+        header = min(header, max(full, canvas.header_height))
     frame, notes, where = _header(canvas, frame_wh, header)
     return Layout(
         header_height=header,
@@ -147,6 +155,7 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], strips: int) -> Layout:
         thumb_height=thumb,
         most_thumb_height=max(thumb, round(_MOST_GROWTH * canvas.thumb_height)),
         lines=lines,
+        colour_width=canvas.px(_COLOUR_PX),
         label_width=label,
         strip_width=strip_width,
         gap=gap,
@@ -182,11 +191,11 @@ def _lines(canvas: Canvas, strips: int, width: int, full: int) -> tuple[int, int
 
 
 def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Place, Place, Where]:
-    """Places of the frame and its notes."""
-    width, line = canvas.wh[0], canvas.px(_LINE_PX)
+    """Places of the frame and its notes; where there are none, their place has no height."""
+    width, line = canvas.wh[0], canvas.px(_LINE_PX) if canvas.text == "all" else 0
     scale = min(width / frame_wh[0], header / frame_wh[1])
     w, h = max(1, round(frame_wh[0] * scale)), max(1, round(frame_wh[1] * scale))
-    if width - w >= canvas.px(_NOTES_PX):
+    if line and width - w >= canvas.px(_NOTES_PX):
         return (0, 0, w, h), (w, 0, width - w, header), "beside"
     x = (width - w) // 2
     if header - h >= line:

@@ -74,4 +74,5 @@ def sheet(answer: Answer, settings: Settings) -> U8Array:
     show = settings.show
     strips = len(answer.scene.detections) * (show.thumb_height + 2)
     wh = show.window_wh[0], _SHEET_HEADER_PX + strips
-    return compose(answer.scene, Canvas(wh, _SHEET_HEADER_PX, show.thumb_height, show.results))
+    canvas = Canvas(wh, _SHEET_HEADER_PX, show.thumb_height, show.results, text=show.text, font=show.font)
+    return compose(answer.scene, canvas)

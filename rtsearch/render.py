@@ -78,7 +78,8 @@ class Painter:
             self._placed, self._notes, self._strips = (canvas, layout), (), {}
         x, y, width, height = layout.frame
         self._picture[y : y + height, x : x + width] = _header(scene, (width, height), layout, canvas)
-        self._paint_notes(scene.notes + _out_of_sight(scene, layout), layout, canvas)
+        if canvas.text == "all":
+            self._paint_notes(scene.notes + _out_of_sight(scene, layout), layout, canvas)
         self._paint_strips(scene, layout, canvas)
         if layout.strip_width < canvas.wh[0]:
             self._paint_bar(scene, layout)
@@ -102,8 +103,7 @@ class Painter:
         for i, strip in enumerate(scene.strips):
             place = strip - scene.first
             if 0 <= place < len(layout.strip_tops):
-                sure = scene.detections.label[i] >= 0  # a whole image was not found, it is simply there
-                score = f"{scene.detections.score[i]:.0%}" if sure else ""
+                score = f"{scene.detections.score[i]:.0%}" if _has_score(scene, i, canvas) else ""
                 label = _Label(scene.names[i], score, colour_of(strip), i in scene.faint)
                 wanted[place] = _Strip(label, scene.thumbs[i])
         for trace in scene.traces:
@@ -159,23 +159,30 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     return tuple(f"+ {n} more object{'s' * (n > 1)} {where}" for n, where in counts if n)
 
 
+def _has_score(scene: Scene, i: int, canvas: Canvas) -> bool:
+    """A whole image was not found, it is simply there."""
+    return canvas.text == "all" and bool(scene.detections.label[i] >= 0)
+
+
 def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Canvas) -> U8Array:
     """The frame scaled to ``header_wh``, with boxes; text is drawn after scaling, so it stays sharp."""
     bgr = scene.frame.bgr
     view = _scaled(bgr, header_wh)
     scale = np.array([header_wh[0] / bgr.shape[1], header_wh[1] / bgr.shape[0]] * 2, np.float32)
     boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
-    scores, labels = scene.detections.score.tolist(), scene.detections.label.tolist()
+    scores = scene.detections.score.tolist()
     last = scene.first + len(layout.strip_tops)
     seen = [i for i in range(len(boxes)) if i not in scene.held]
     small = header_wh[1] < canvas.px(_LARGE_PX)
     for i in reversed(seen):  # the most confident on top
         _box(view, boxes[i], colour_of(scene.strips[i]), canvas.px(1 if small or scores[i] < _WEAK else 2))
+    if canvas.text == "none":
+        return view
     size_px, taken = canvas.px(11 if small else 13), list[_Rectangle]()
     # Those with a strip in sight, and of these the most confident, have their label where it belongs; others
     # make way, or do without.
     for i in sorted(seen, key=lambda i: not scene.first <= scene.strips[i] < last):
-        score = f": {scores[i]:.2f}" if labels[i] >= 0 else ""
+        score = f": {scores[i]:.2f}" if _has_score(scene, i, canvas) else ""
         patch = _patch(f"{scene.names[i]}{score}", size_px, colour_of(scene.strips[i]), canvas.font)
         _tag(view, boxes[i], patch, taken, 0 if scores[i] < _WEAK else _MOST_STEPS)
     return view
@@ -254,7 +261,9 @@ def _caption(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
 def _label(label: _Label, layout: Layout, canvas: Canvas) -> U8Array:
     width, height = layout.label_width, layout.strip_height
     cell = np.full((height, width, 3), _GROUND + 12, np.uint8)
-    cell[:, : canvas.px(6)] = label.colour
+    cell[:, : layout.colour_width] = label.colour
+    if canvas.text == "none":
+        return cell
     size, left, middle = canvas.px(14), canvas.px(14), layout.thumb_height // 2
     name = fit_text(label.name, size, width - left - canvas.px(4), canvas.font)
     inks = (_FAINTER, _FAINTER) if label.faint else (_INK, _FAINT)

@@ -14,9 +14,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import cv2
 
+from rtsearch.config import ShowSettings
 from rtsearch.layout import Canvas, canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
@@ -28,6 +30,7 @@ __all__ = ["HELP", "Window", "display_problem", "fit_screen", "screen_wh"]
 _log = logging.getLogger(__name__)
 
 _ESCAPE = 27
+_TEXTS = get_args(ShowSettings.model_fields["text"].annotation)
 _LEAST_WH = (320, 240)  # as show.window_wh allows; a smaller window shows the picture scaled down
 _HIGHEST = 0.9  # share of the screen's height that a new window takes; a title bar and a panel have the rest
 _INK: Colour = (232, 232, 232)
@@ -45,6 +48,7 @@ HELP = (
     ("up, down", "objects that do not fit"),
     ("l", "loop"),
     ("m", "mirror, of a camera"),
+    ("t", "all text, names only, none"),
     ("f", "full screen"),
     ("s", "save the picture"),
     ("c", "controls"),
@@ -206,6 +210,7 @@ class Window:
             _DOWN: lambda: self._controls.scroll(1),
             ord("l"): self._toggle_loop,
             ord("m"): self._toggle_mirror,
+            ord("t"): self._next_text,
         }
         if key in (ord("q"), _ESCAPE):
             return False
@@ -234,6 +239,11 @@ class Window:
 
     def _toggle_help(self) -> None:
         self._show_help = not self._show_help
+
+    def _next_text(self) -> None:
+        show = self._controls.show
+        text = _TEXTS[(_TEXTS.index(show.text) + 1) % len(_TEXTS)]
+        self._controls.show = show.model_copy(update={"text": text})
 
     def _toggle_sliders(self) -> None:
         self._show_sliders = not self._show_sliders

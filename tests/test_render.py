@@ -366,3 +366,29 @@ def test_all_text_is_in_the_font_of_the_canvas():
     assert changed[150:HEADER, 300:].any()  # the notes
     assert changed[HEADER:, :108].any()  # the label of the strip
     assert not changed[HEADER:, 108:].any()
+
+
+def test_without_text_there_are_boxes_and_crops_only():
+    cup = [50, 100, 150, 180]
+    told = scene([cup], thumbs=[[crop(90, (0, 0, 200))]], notes=["clip.mp4"], frame_wh=(640, 200), rows=1)
+    canvas = dataclasses.replace(CANVAS, text="none")
+    picture = compose(told, canvas)
+    layout = lay_out(canvas, (640, 200), 1)
+    assert layout.label_width == layout.colour_width
+    assert layout.frame[3] == layout.header_height == 200  # no line for notes
+    colours = {colour_of(0), FRAME, GROUND, (0, 0, 200)}
+    assert {tuple(map(int, pixel)) for pixel in np.unique(picture.reshape(-1, 3), axis=0)} <= colours
+    assert colour_at(picture, cup[0], 120) == colour_of(0)
+    assert colour_at(picture, 3, layout.strip_tops[0] + 5) == colour_of(0)
+
+
+def test_with_names_only_nothing_is_told_of_the_run_or_of_scores():
+    canvas = dataclasses.replace(CANVAS, text="names")
+    one, two = (
+        compose(scene([[50, 100, 150, 180]], scores=[score], notes=notes), canvas)
+        for score, notes in ((0.5, ["clip.mp4"]), (0.9, []))
+    )
+    np.testing.assert_array_equal(one, two)
+    other = compose(scene([[50, 100, 150, 180]], names=["dog"]), canvas)
+    assert (one != other)[:HEADER].any()  # the box
+    assert (one != other)[HEADER:, :108].any()  # the strip
