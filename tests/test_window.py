@@ -358,13 +358,6 @@ def test_keys(screen, paused):
     np.testing.assert_array_equal(hidden[210:600], before[210:600])  # still paused
     screen.key("c")
     screen.until(lambda shot: knob_x(shot, 0) is not None)
-    for _ in ("names only", "none"):
-        last = screen.shot()
-        screen.key("t")
-        screen.until(lambda shot, last=last: (shot[210:600] != last[210:600]).any())
-    screen.key("t")
-    strip = slice(strip_tops(before)[0], strip_tops(before)[0] + 70)  # above it, notes go on to come
-    screen.until(lambda shot: np.array_equal(shot[strip], before[strip]))
     screen.key("s")
     deadline_s = time.monotonic() + WAIT_S
     while not (saved := list(paused.folder.glob("rtsearch-*.png"))) and time.monotonic() < deadline_s:
@@ -375,6 +368,13 @@ def test_keys(screen, paused):
     assert picture.shape == (WINDOW_WH[1], WINDOW_WH[0], 3)
     np.testing.assert_array_equal(picture[:600, : PANEL_XY[0]], before[:600, : PANEL_XY[0]])
     assert knob_x(picture, 0) is None  # the picture, not the controls on it
+    for _ in ("names only", "none"):
+        last = screen.shot()
+        screen.key("t")
+        screen.until(lambda shot, last=last: (shot[210:600] != last[210:600]).any())
+    screen.key("t")
+    strip = slice(strip_tops(before)[0], strip_tops(before)[0] + 70)  # above it, notes go on to come
+    screen.until(lambda shot: np.array_equal(shot[strip], before[strip]))
     for key in ("period", "Right", "comma"):
         before = screen.shot()
         screen.key(key)
