@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtsearch.config import Settings, load_settings
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 
@@ -31,6 +33,14 @@ def test_examples_in_python_run(library, photos, tmp_path, monkeypatch, capsys, 
             assert rtsearch(*shlex.split(text)[1:]).returncode == 0
     assert "cup" in capsys.readouterr().out
     assert np.array_equal(there["row"][:, 0], np.arange(len(there["row"])))  # each object finds itself
+
+
+def test_examples_of_settings_are_valid(tmp_path):
+    shown = [text for page in PAGES for language, text in blocks(page) if language == "yaml"]
+    assert shown
+    for text in shown:
+        (tmp_path / "show.yaml").write_text(text, encoding="utf-8")
+        assert load_settings(tmp_path / "show.yaml") != Settings()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
