@@ -6,11 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
-import os
-import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,20 +15,19 @@ from typing import get_args
 import cv2
 
 from rtsearch.config import ShowSettings
+from rtsearch.display import LEAST_WH, agree_on_x_events, fit_screen, screen_wh
 from rtsearch.layout import Canvas, canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
 from rtsearch.sliders import SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.text import Colour, draw_text, fit_text, text_wh
 
-__all__ = ["HELP", "Window", "display_problem", "fit_screen", "screen_wh"]
+__all__ = ["HELP", "Window"]
 
 _log = logging.getLogger(__name__)
 
 _ESCAPE = 27
 _TEXTS = get_args(ShowSettings.model_fields["text"].annotation)
-_LEAST_WH = (320, 240)  # as show.window_wh allows; a smaller window shows the picture scaled down
-_HIGHEST = 0.9  # share of the screen's height that a new window takes; a title bar and a panel have the rest
 _INK: Colour = (232, 232, 232)
 _ACCENT: Colour = (80, 175, 255)
 _EDGE: Colour = (58, 58, 58)
@@ -56,73 +51,6 @@ HELP = (
 )
 
 
-def display_problem() -> str:
-    """Why no window can be opened here, or "" if one can."""
-    if sys.platform != "linux":
-        return ""
-    if os.environ.get("WAYLAND_DISPLAY"):
-        return ""
-    display = os.environ.get("DISPLAY", "")
-    if not display:
-        return "there is no display"
-    return "" if _answers(display) else f"the display {display} does not answer"
-
-
-def _answers(display: str) -> bool:
-    """Does an X server listen there? Without one, opening a window would end the process."""
-    host, _, number = display.rpartition(":")
-    number = number.partition(".")[0]
-    if not number.isdecimal():
-        return False
-    try:
-        if host in ("", "unix"):
-            with socket.socket(socket.AF_UNIX) as unix:
-                for path in (f"/tmp/.X11-unix/X{number}", f"\0/tmp/.X11-unix/X{number}"):
-                    if unix.connect_ex(path) == 0:
-                        return True
-            return False
-        with socket.create_connection((host, 6000 + int(number)), timeout=2):
-            return True
-    except OSError:
-        return False
-
-
-def fit_screen(window_wh: tuple[int, int], screen_wh: tuple[int, int]) -> tuple[int, int]:
-    """The size of a window of this shape, as large as asked for or as the screen has room for, px."""
-    width, height = window_wh
-    share = min(1.0, screen_wh[0] / width, _HIGHEST * screen_wh[1] / height)
-    return max(_LEAST_WH[0], round(share * width)), max(_LEAST_WH[1], round(share * height))
-
-
-def screen_wh() -> tuple[int, int] | None:
-    """Width and height of the X screen, all monitors together, px; None where there is none."""
-    try:  # OpenCV does not tell how large the screen is
-        x11 = ctypes.CDLL("libX11.so.6")
-    except OSError:
-        return None
-    x11.XOpenDisplay.restype = ctypes.c_void_p
-    display = ctypes.c_void_p(x11.XOpenDisplay(None))
-    if not display:
-        return None
-    wh = x11.XDisplayWidth(display, 0), x11.XDisplayHeight(display, 0)
-    x11.XCloseDisplay(display)
-    return wh
-
-
-def _agree_on_x_events() -> None:
-    """Let Qt, and not Xlib, take what the display reports. To be called before the first window.
-
-    The wheel of OpenCV brings a libX11-xcb of its own for the system's libX11. Since libX11 1.8 its
-    ``XSetEventQueueOwner`` writes to the wrong place (0x40 in a structure in which the field is at 0x48), and
-    from then on each flush of Xlib takes events away from Qt: of 30 windows on two busy cores 5 never learned
-    that they are on the screen, and stayed black for good; keys and clicks are lost in the same way. The
-    system's own library, loaded for all to see, is found before that of the wheel: 0 of 30.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # it is not installed: then all is as the wheel has it
-            ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
-
-
 class Window:
     """Shows pictures, takes keys and the mouse.
 
@@ -143,7 +71,7 @@ class Window:
         self._held: int | None = None
         self._fullscreen = False
         self._redraw = False
-        _agree_on_x_events()
+        agree_on_x_events()
         # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         if (screen := screen_wh()) is not None:
@@ -184,8 +112,8 @@ class Window:
         width, height = cv2.getWindowImageRect(self._title)[2:]
         if (
             (width, height) != self._controls.show.window_wh
-            and width >= _LEAST_WH[0]
-            and height >= _LEAST_WH[1]
+            and width >= LEAST_WH[0]
+            and height >= LEAST_WH[1]
         ):
             self._controls.show = self._controls.show.model_copy(update={"window_wh": (width, height)})
 

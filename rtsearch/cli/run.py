@@ -241,7 +241,7 @@ def no_window(headless: bool) -> str:
     """Why there will be no window, or ""; says so if one was wanted."""
     if headless:
         return "not wanted"
-    from rtsearch.window import display_problem
+    from rtsearch.display import display_problem
 
     problem = display_problem()
     if problem:

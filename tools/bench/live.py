@@ -36,6 +36,7 @@ from camera import WH, camera, default_clip, make_library, quantiles
 
 from rtsearch.config import Settings
 from rtsearch.detect import letterbox
+from rtsearch.display import display_problem
 from rtsearch.index import SearchIndex, open_index
 from rtsearch.library import Library
 from rtsearch.live import Outputs, play
@@ -48,7 +49,7 @@ from rtsearch.records import Detections, Frame, Scene, U8Array
 from rtsearch.sources import open_source
 from rtsearch.thumbs import ThumbCache
 from rtsearch.track import preload
-from rtsearch.window import Window, display_problem
+from rtsearch.window import Window
 
 # What is measured ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,84 @@
+"""Whether there is a display, and how large a window may be on it."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from rtsearch import display as module
+from rtsearch.display import agree_on_x_events, display_problem, fit_screen, screen_wh
+from rtsearch.doctor import examine
+
+# Whether there is a display --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("display", "wayland", "problem"),
+    [
+        (None, None, "there is no display"),
+        ("", None, "there is no display"),
+        (":987", None, "the display :987 does not answer"),
+        (":987.0", None, "the display :987.0 does not answer"),
+        ("nonsense", None, "the display nonsense does not answer"),
+        (":", None, "the display : does not answer"),
+        ("localhost:987", None, "the display localhost:987 does not answer"),
+        (None, "wayland-0", ""),
+    ],
+)
+def test_displays_that_are_not_there(monkeypatch, display, wayland, problem):
+    for name, value in (("DISPLAY", display), ("WAYLAND_DISPLAY", wayland)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert display_problem() == problem
+
+
+def test_a_display_that_listens(monkeypatch, tmp_path):
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":986")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("\0/tmp/.X11-unix/X986")
+        server.listen(1)
+        assert display_problem() == ""
+
+
+# The size of a window --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "screen", "opened"),
+    [
+        ((1280, 720), (1920, 1080), (1280, 720)),
+        ((1280, 720), (1280, 800), (1280, 720)),
+        ((1280, 720), (1366, 768), (1229, 691)),
+        ((1280, 720), (1024, 600), (960, 540)),
+        ((1280, 720), (720, 1280), (720, 405)),
+        ((1080, 1920), (1920, 1080), (547, 972)),
+        ((640, 480), (64, 48), (320, 240)),
+    ],
+)
+def test_a_window_is_no_larger_than_the_screen(wanted, screen, opened):
+    assert fit_screen(wanted, screen) == opened
+
+
+@pytest.mark.parametrize("display", [None, ":987", "nonsense"])
+def test_without_a_display_nobody_knows_its_size(monkeypatch, display):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    if display is not None:
+        monkeypatch.setenv("DISPLAY", display)
+    assert screen_wh() is None
+
+
+# What OpenCV's windows need of it --------------------------------------------------------------------------
+
+
+def test_doctor_tells_of_windows_that_may_stay_black(monkeypatch):
+    def nothing(*_args, **_options):
+        raise OSError("cannot open shared object file")
+
+    monkeypatch.setattr(module.ctypes, "CDLL", nothing)
+    monkeypatch.setattr(module, "display_problem", lambda: "")
+    assert not agree_on_x_events()
+    (finding,) = (one for one in examine() if one.name == "display")
+    assert (finding.state, finding.advice) == ("optional", "apt install libx11-xcb1")
