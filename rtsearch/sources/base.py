@@ -22,8 +22,7 @@ class Source(Closes):
 
     Attributes:
         live: True where pictures come by themselves and the newest counts (camera, stream, screen); False
-        where
-            the source waits for whoever reads it, so that every picture is seen (file, photo, folder).
+            where the source waits for whoever reads it, so that every picture is seen (file, photo, folder).
         camera: True for a camera or a stream, before which people may stand who expect a mirror.
         slides: True where each picture is there to be looked at, for seconds (photos).
         paced: True where pictures are there already and the wall clock says when each is due.
