@@ -185,10 +185,11 @@ def test_screen_and_region() -> None:
     for spec, wh in (("screen", (640, 480)), ("screen:10,20,300,200", (300, 200))):
         with open_source(spec, LIVE) as source, ThreadPoolExecutor(1) as elsewhere:
             assert (source.live, source.wh) == (True, wh)
-            frames = elsewhere.submit(lambda: list(itertools.islice(source, 3))).result()
-        assert [f.id for f in frames] == [0, 1, 2]
+            frames = elsewhere.submit(lambda: list(itertools.islice(source, 5))).result()
+        assert [f.id for f in frames] == [0, 1, 2, 3, 4]
         assert {f.bgr.shape for f in frames} == {(wh[1], wh[0], 3)}
-        assert frames[2].captured_s - frames[0].captured_s > 0.05  # no faster than 30 per second
+        # No faster than 30 per second; only after a first one that was late the second may come at once.
+        assert frames[4].captured_s - frames[0].captured_s > 0.09
         assert list(source) == []
     with pytest.raises(SourceError, match="region 600,400,300,200 is not inside of 0,0,640,480"):
         open_source("screen:600,400,300,200", LIVE)
