@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from types import SimpleNamespace
 
 import pytest
 
@@ -77,7 +78,8 @@ def test_doctor_tells_of_windows_that_may_stay_black(monkeypatch):
     def nothing(*_args, **_options):
         raise OSError("cannot open shared object file")
 
-    monkeypatch.setattr(module.ctypes, "CDLL", nothing)
+    # For this module alone: what others could not load now, they would go without for good.
+    monkeypatch.setattr(module, "ctypes", SimpleNamespace(CDLL=nothing, RTLD_GLOBAL=0))
     monkeypatch.setattr(module, "display_problem", lambda: "")
     assert not agree_on_x_events()
     (finding,) = (one for one in examine() if one.name == "display")
