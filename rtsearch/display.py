@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 
-__all__ = ["LEAST_WH", "agree_on_x_events", "display_problem", "fit_screen", "screen_wh"]
+__all__ = ["LEAST_WH", "display_problem", "fit_screen", "prepare_windows", "screen_wh"]
 
 LEAST_WH = (320, 240)
 """Of a picture, px, as ``show.window_wh`` allows; a smaller window shows the picture scaled down."""
@@ -68,19 +68,23 @@ def screen_wh() -> tuple[int, int] | None:
     return wh
 
 
-def agree_on_x_events() -> bool:
-    """Let Qt, and not Xlib, take what the display reports. To be called before the first window.
+def prepare_windows() -> bool:
+    """See that windows get their events, but none of the wheel. To be called before the first window.
 
-    The wheel of OpenCV brings a libX11-xcb of its own for the system's libX11. Since libX11 1.8 its
+    The package of OpenCV brings a libX11-xcb of its own for the system's libX11. Since libX11 1.8 its
     ``XSetEventQueueOwner`` writes to the wrong place (0x40 in a structure in which the field is at 0x48), and
     from then on each flush of Xlib takes events away from Qt: of 30 windows on two busy cores 5 never learned
     that they are on the screen, and stayed black for good; keys and clicks are lost in the same way. The
-    system's own library, loaded for all to see, is found before that of the wheel: 0 of 30.
+    system's own library, loaded for all to see, is found before that of the package: 0 of 30.
+
+    The wheel of the mouse magnifies what OpenCV's windows show, strips and controls with it, and nothing but
+    the wheel leads back. Without XInput 2 for the mouse Qt leaves wheels alone; buttons work as before.
 
     Returns:
-        False where the system has none: then all is as the wheel has it.
+        False where the system has no libX11-xcb: then windows are as OpenCV's package has them.
     """
     if sys.platform == "linux":
+        os.environ.setdefault("QT_XCB_NO_XI2_MOUSE", "1")
         try:
             ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
         except OSError:

@@ -87,13 +87,13 @@ def _model() -> Finding:
 
 
 def _display() -> Finding:
-    from rtsearch.display import agree_on_x_events, display_problem
+    from rtsearch.display import display_problem, prepare_windows
 
     problem = display_problem()
     if problem:
         return Finding("display", "optional", problem, "run works without a window: --headless --out OUT.mp4")
     name = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY") or "desktop"
-    if not agree_on_x_events():
+    if not prepare_windows():
         lacks = f"{name}, but a window may stay black without libX11-xcb"
         return Finding("display", "optional", lacks, "apt install libx11-xcb1")
     return Finding("display", "ok", name)

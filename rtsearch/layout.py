@@ -26,6 +26,7 @@ __all__ = ["Canvas", "Layout", "Place", "canvas_of", "lay_out"]
 
 _WHOLE_PX = 720  # shorter side of a picture at whose size settings are meant
 _GAP_PX = 2
+_LEAST_THUMB_PX = 60  # what is lower is not recognised
 _LABEL_PX = 108
 _COLOUR_PX = 6
 _NOTES_PX = 200  # least width of notes beside the frame
@@ -113,10 +114,14 @@ class Layout:
 def canvas_of(show: ShowSettings) -> Canvas:
     """The canvas for settings; on one larger than 720 px their sizes grow with it."""
     scale = max(1.0, min(show.window_wh) / _WHOLE_PX)
+    header, thumb = round(show.header_height * scale), round(show.thumb_height * scale)
+    room = show.window_wh[1] - header - round(_GAP_PX * scale)
     return Canvas(
         show.window_wh,
-        round(show.header_height * scale),
-        round(show.thumb_height * scale),
+        header,
+        min(thumb, room)
+        if room >= _LEAST_THUMB_PX
+        else thumb,  # at least one strip, however high it was to be
         show.results,
         scale,
         show.text,

@@ -15,7 +15,7 @@ from typing import get_args
 import cv2
 
 from rtsearch.config import ShowSettings
-from rtsearch.display import LEAST_WH, agree_on_x_events, fit_screen, screen_wh
+from rtsearch.display import LEAST_WH, fit_screen, prepare_windows, screen_wh
 from rtsearch.layout import Canvas, canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
@@ -71,7 +71,7 @@ class Window:
         self._held: int | None = None
         self._fullscreen = False
         self._redraw = False
-        agree_on_x_events()
+        prepare_windows()
         # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         if (screen := screen_wh()) is not None:

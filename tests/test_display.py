@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from rtsearch import display as module
-from rtsearch.display import agree_on_x_events, display_problem, fit_screen, screen_wh
+from rtsearch.display import display_problem, fit_screen, prepare_windows, screen_wh
 from rtsearch.doctor import examine
 
 # Whether there is a display --------------------------------------------------------------------------------
@@ -81,6 +81,6 @@ def test_doctor_tells_of_windows_that_may_stay_black(monkeypatch):
     # For this module alone: what others could not load now, they would go without for good.
     monkeypatch.setattr(module, "ctypes", SimpleNamespace(CDLL=nothing, RTLD_GLOBAL=0))
     monkeypatch.setattr(module, "display_problem", lambda: "")
-    assert not agree_on_x_events()
+    assert not prepare_windows()
     (finding,) = (one for one in examine() if one.name == "display")
     assert (finding.state, finding.advice) == ("optional", "apt install libx11-xcb1")

@@ -70,6 +70,15 @@ def test_settings_are_those_of_a_picture_of_720_px(wh, scale):
     assert (canvas.header_height, canvas.thumb_height, canvas.scale) == (200 * scale, 76 * scale, scale)
 
 
+@pytest.mark.parametrize(
+    ("header", "thumb", "strips"), [(200, 420, 1), (470, 411, 1), (480, 420, 1), (100, 60, 10)]
+)
+def test_there_is_always_a_strip(header, thumb, strips):
+    canvas = canvas_of(ShowSettings(window_wh=HD, header_height=header, thumb_height=thumb))
+    assert canvas.most_strips == strips
+    assert len(lay_out(canvas, (640, 480), 12).strip_tops) == strips
+
+
 @given(
     st.tuples(st.integers(320, 4000), st.integers(240, 3000)),
     st.tuples(st.integers(1, 4000), st.integers(1, 3000)),

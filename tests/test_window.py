@@ -288,6 +288,7 @@ def test_the_picture_has_its_parts(screen, paused):
 @pytest.mark.window
 def test_keys(screen, paused):
     before = screen.shot()
+    screen.call("xdotool", "mousemove", 300, 300, "click", 4, "click", 4)  # the wheel
     screen.key("h")
     screen.until(help_is_shown)
     screen.key("h")
