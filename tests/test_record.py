@@ -34,6 +34,7 @@ from rtsearch.record import (
     shown_records,
     table,
 )
+from rtsearch.record import ffmpeg as ffmpeg_module
 from rtsearch.record import video as video_module
 from rtsearch.records import Detections, Frame, I32Array, Neighbours
 from rtsearch.sources import VideoFile
@@ -320,6 +321,25 @@ def test_an_older_table_stays_until_the_new_one_is_finished(tmp_path: Path) -> N
     assert pq.read_table(path)["frame"].to_pylist() == [77]
 
 
+@pytest.mark.parametrize("name", ["run.jsonl", "run.csv", "run.parquet"])
+def test_an_older_record_stays_until_a_frame_comes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    recorded(path, 4)
+    before = path.read_bytes()
+    recorded(path, 0)
+    assert path.read_bytes() == before
+    with pytest.raises(KeyboardInterrupt), open_record(path):
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    with open_record(path) as recorder:
+        recorder.write(frame(7), [])
+    recorded(tmp_path / f"none{path.suffix}", 0)
+    empty = (tmp_path / f"none{path.suffix}").read_bytes()
+    line = b'{"frame":7,"t_s":0.0,"objects":[]}\n' if name == "run.jsonl" else b""
+    assert path.read_bytes() == empty + line  # and nothing of the older one
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, f"none{path.suffix}"])
+
+
 def test_a_full_disk_ends_a_table_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table, "_GROUP_ROWS", 1)
     free = iter([10**9, 10**9])
@@ -423,6 +443,122 @@ def test_video_is_finished_and_named_when_the_run_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run()
     assert [n for n, _ in shown(path)] == [1, 2]
+
+
+class Interrupted:
+    """A pipe into which so many bytes go; then, and whenever it is written to again, comes Ctrl-C."""
+
+    def __init__(self, pipe: Any, left_bytes: int) -> None:
+        self._pipe = pipe
+        self._left_bytes = left_bytes
+
+    def write(self, data: bytes | memoryview) -> None:
+        whole = bytes(data)
+        given = whole[: self._left_bytes]
+        self._pipe.write(given)
+        self._pipe.flush()
+        self._left_bytes -= len(given)
+        if len(given) < len(whole):
+            raise KeyboardInterrupt
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pipe, name)
+
+
+def record_until_ctrl_c(path: Path, monkeypatch: pytest.MonkeyPatch, after_bytes: int) -> None:
+    """Record pictures through ffmpeg until Ctrl-C comes, so many bytes after its start."""
+    started = ffmpeg_module._started
+
+    def start(command: list[str], stdin: int) -> Any:
+        process = started(command, stdin)
+        process.stdin = Interrupted(process.stdin, after_bytes)  # type: ignore[assignment]
+        return process
+
+    monkeypatch.setattr(ffmpeg_module, "_started", start)
+    with pytest.raises(KeyboardInterrupt):
+        record_clip(path, [i / 10 for i in range(100)])
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("after_bytes", [0, 1, 100, 250, 10_000, paint(0).nbytes])
+def test_ctrl_c_in_the_first_picture_leaves_the_older_video(
+    after_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.mp4"
+    path.write_text("an older one")
+    record_until_ctrl_c(path, monkeypatch, after_bytes)
+    assert path.read_text() == "an older one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("pictures", [1.5, 2.5])
+def test_ctrl_c_in_a_later_picture_leaves_those_before(
+    pictures: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.mp4"
+    path.write_text("an older one")
+    record_until_ctrl_c(path, monkeypatch, int(pictures * paint(0).nbytes))
+    assert [n for n, _ in shown(path)] == list(range(int(pictures)))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *(pytest.param(name, marks=needs_ffmpeg) for name in ("encodes_h264", "FfmpegSink")),
+        *("VideoRecorder._fit", "_Cv2Sink.write"),
+    ],
+)
+def test_ctrl_c_on_the_way_to_the_first_picture_leaves_the_older_video(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.mp4"
+    path.write_text("an older one")
+
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if where == "_Cv2Sink.write":
+        monkeypatch.setattr(video_module, "find_ffmpeg", lambda: None)
+    monkeypatch.setattr(f"rtsearch.record.video.{where}", press)
+    with pytest.raises(KeyboardInterrupt):
+        record_clip(path, [0.0, 0.1])
+    assert path.read_text() == "an older one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_while_ffmpeg_finishes_names_no_half_video(
+    presses: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.mp4"
+    path.write_text("an older one")
+    last_words = ffmpeg_module._last_words
+    calls: list[float] = []
+
+    def press_first(process: Any, wait_s: float) -> str:
+        calls.append(wait_s)
+        if len(calls) <= presses:
+            process.communicate()  # as in the run's last moment; nothing is left running
+            raise KeyboardInterrupt
+        return last_words(process, wait_s)
+
+    monkeypatch.setattr(ffmpeg_module, "_last_words", press_first)
+    with pytest.raises(KeyboardInterrupt):
+        record_clip(path, [0.0, 0.1])
+    if presses == 1:
+        assert [n for n, _ in shown(path)] == [0, 1]
+        assert list(tmp_path.iterdir()) == [path]
+    else:
+        assert path.read_text() == "an older one"
+
+
+def test_a_recorder_that_was_only_made_leaves_nothing(tmp_path: Path) -> None:
+    VideoRecorder(tmp_path / "run.mp4", 10)
+    open_record(tmp_path / "run.parquet")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_long_gap_is_shortened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

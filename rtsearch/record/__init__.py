@@ -65,7 +65,7 @@ def open_record(path: Path, video: Mapping[str, Any] | None = None) -> Recorder:
     """A recorder of the kind that the name's ending says.
 
     Args:
-        path: is replaced.
+        path: is replaced, at the earliest when the first frame comes.
         video: what the record is of, if it is a file; see ``Recording.video``.
 
     Raises:

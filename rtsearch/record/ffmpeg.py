@@ -50,6 +50,9 @@ class FfmpegSink:
     """H.264 by an ffmpeg process that takes raw pictures with their times on its input and finishes the file
     at the end of them.
 
+    Told nothing, ffmpeg makes no file; so it hears of the video with the first picture only, and one that is
+    let go before that leaves nothing.
+
     Args:
         ffmpeg: the program.
         path: the .mp4.
@@ -61,16 +64,22 @@ class FfmpegSink:
         command = [ffmpeg, "-v", "error", "-y", "-f", "matroska", "-i", "-", "-an", "-c:v", "libx264"]
         command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
         command += ["-enc_time_base", f"1:{_TICKS_PER_S}", _file(path)]
+        self._head = stream_head(wh, 1 / fps)
         self._process = _started(command, subprocess.PIPE)
-        self._put(stream_head(wh, 1 / fps))
 
     def write(self, bgr: U8Array, t_s: float) -> None:
         """Append a contiguous picture at a time after that of the one before."""
-        self._put(picture_head(t_s, bgr.nbytes))
+        head, self._head = self._head, b""
+        self._put(head + picture_head(t_s, bgr.nbytes))
         self._put(bgr.data)
 
+    def give_up(self) -> None:
+        """End ffmpeg, wherever it is; the file is good for nothing."""
+        self._process.kill()
+        self._process.communicate()
+
     def close(self) -> None:
-        """Let ffmpeg finish the file."""
+        """Let ffmpeg finish the file; may be called again where Ctrl-C has come between."""
         problem = self._end()
         if self._process.returncode != 0:
             raise RecordError(f"ffmpeg could not finish the video: {problem}")

@@ -27,7 +27,7 @@ CSV_COLUMNS = (
 
 
 class _Lines(Closes):
-    """A file that grows by whole pieces of text.
+    """A file that grows by whole pieces of text; an older one stays until the first of them.
 
     Raises:
         RecordError: the file cannot be written; what was written before stays.
@@ -39,13 +39,17 @@ class _Lines(Closes):
         self._times = Times()
         try:
             # Unbuffered: a line is with the kernel when write() returns, so that a kill cannot take it.
-            self._file: IO[bytes] = path.open("wb", buffering=0)
+            self._file: IO[bytes] = path.open("ab", buffering=0)
         except OSError as error:
             raise record_error(path, error, kept=False) from None
+        self._older = self._file.seekable() and self._file.tell() > 0
 
     def _append(self, text: str) -> None:
         data = text_bytes(text)
         try:
+            if self._older:
+                self._file.truncate(0)
+                self._older = False
             if self._file.write(data) != len(data):  # the disk had room for a part of it
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -68,7 +72,7 @@ class JsonlRecorder(_Lines):
     ``shown`` holds the strips of the picture, from which ``replay`` draws it again.
 
     Args:
-        path: is replaced.
+        path: is replaced when the first frame comes.
         video: what the record is of, as its first line says; see ``Recording.video``.
     """
 
@@ -97,8 +101,11 @@ class CsvRecorder(_Lines):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self._head = _csv([CSV_COLUMNS])
+        if self._older:
+            return
         try:
-            self._append(_csv([CSV_COLUMNS]))
+            self._begin()
         except BaseException:
             self.close()
             raise
@@ -108,8 +115,14 @@ class CsvRecorder(_Lines):
     ) -> None:
         """Append the rows of one frame, all or none; ``objects`` as ``object_records`` gives them."""
         t_s = self._times.of(frame)
+        self._begin()
         if objects:
             self._append(_csv(_rows(frame.id, t_s, objects)))
+
+    def _begin(self) -> None:
+        head, self._head = self._head, ""
+        if head:
+            self._append(head)
 
 
 def _rows(number: int, t_s: float, objects: Sequence[dict[str, Any]]) -> Iterator[Sequence[Any]]:

@@ -6,13 +6,14 @@ import errno
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from types import TracebackType
 
 from rtsearch.closing import Closes
 from rtsearch.errors import RecordError
 
-__all__ = ["FinishesOnExit", "record_error", "require_room"]
+__all__ = ["FinishesOnExit", "record_error", "require_place", "require_room"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,21 @@ def require_room(path: Path, *, kept: bool) -> None:
     """
     if shutil.disk_usage(path.parent).free < _MIN_FREE_BYTES:
         raise record_error(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), kept=kept)
+
+
+def require_place(path: Path) -> None:
+    """See that a file can be written there, now and not when the run is over; nothing stays behind.
+
+    Raises:
+        RecordError: it cannot be.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=path.parent):  # without a name on Linux: no Ctrl-C leaves it there
+            pass
+    except OSError as error:
+        raise record_error(path, error, kept=False) from None
 
 
 class FinishesOnExit(Closes):

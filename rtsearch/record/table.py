@@ -1,8 +1,8 @@
 """Objects as a Parquet table, one row each, their neighbours as lists.
 
 Rows are written in groups while the run goes on, under a temporary name; the file gets its own name, and its
-footer, when the run ends, be it by Ctrl-C or by an error. A process that is killed leaves no table: who must
-not lose anything records .jsonl beside it.
+footer, when the run ends, be it by Ctrl-C or by an error; where no frame came, an older one stays. A process
+that is killed leaves no table: who must not lose anything records .jsonl beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from rtsearch.errors import RecordError
 from rtsearch.record.objects import Times, text_bytes
-from rtsearch.record.problems import FinishesOnExit, record_error, require_room
+from rtsearch.record.problems import FinishesOnExit, record_error, require_place, require_room
 from rtsearch.records import Frame
 
 __all__ = ["SCHEMA", "ParquetRecorder"]
@@ -57,21 +57,19 @@ class ParquetRecorder(FinishesOnExit):
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
         self._times = Times()
         self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-        if path.is_dir():  # found out now, not when the run is over
-            raise RecordError(f"{path} cannot be written: Is a directory")
-        try:
-            self._partial.touch()
-        except OSError as error:
-            raise record_error(path, error, kept=False) from None
+        require_place(path)
+        self._frames = 0
         self._groups = 0
         self._failed = False
-        self._writer: pq.ParquetWriter | None = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
+        self._closed = False
+        self._writer: pq.ParquetWriter | None = None
 
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
         """Append the rows of one frame; ``objects`` as ``object_records`` gives them."""
         t_s = self._times.of(frame)
+        self._frames += 1
         for i, item in enumerate(objects):
             near = item["neighbours"]
             of_object = (frame.id, t_s, i, item["track"], item["label"], item["score"], *item["xyxy"])
@@ -89,14 +87,17 @@ class ParquetRecorder(FinishesOnExit):
 
     def close(self) -> None:
         """Write what is left and give the file its name."""
-        writer, failure = self._writer, None
-        if writer is None:
+        closed, self._closed = self._closed, True
+        if closed:
             return
+        if not self._frames and self._path.exists():
+            return
+        failure = None
+        writer = self._open()
         try:
             self._flush()
         except RecordError as error:
             failure = error  # the groups written before are a table all the same
-        self._writer = None
         if self._failed and not self._groups:
             with contextlib.suppress(OSError):
                 writer.close()
@@ -114,14 +115,22 @@ class ParquetRecorder(FinishesOnExit):
         if failure is not None:
             raise failure
 
+    def _open(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            try:
+                self._writer = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
+            except OSError as error:
+                raise record_error(self._path, error, kept=False) from None
+        return self._writer
+
     def _flush(self) -> None:
         columns, self._columns = self._columns, {name: [] for name in SCHEMA.names}
-        if self._writer is None or not columns["frame"]:
+        if not columns["frame"]:
             return
         self._failed = True  # until it is done
         require_room(self._path, kept=self._groups > 0)
         try:
-            self._writer.write_table(pa.table(columns, schema=SCHEMA))
+            self._open().write_table(pa.table(columns, schema=SCHEMA))
         except OSError as error:
             raise record_error(self._path, error, kept=self._groups > 0) from None
         self._failed = False

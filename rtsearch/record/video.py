@@ -2,8 +2,9 @@
 
     picture, time -> _Clock: time in the video -> ffmpeg | OpenCV -> .part.mp4 -> with sound -> its name
 
-A video grows under a temporary name beside its own and gets its name when it is finished. When this process
-is killed, ffmpeg still finishes the temporary file.
+A video grows under a temporary name beside its own and gets its name when it is finished; until then, and
+where no picture came, an older file of that name stays. When this process is killed, ffmpeg still finishes
+the temporary file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from rtsearch.errors import RecordError
 from rtsearch.record.ffmpeg import FfmpegSink, Piece, add_sound, encodes_h264, find_ffmpeg, sound_start_s
-from rtsearch.record.problems import FinishesOnExit, record_error, require_room
+from rtsearch.record.problems import FinishesOnExit, record_error, require_place, require_room
 from rtsearch.records import U8Array
 
 __all__ = ["VideoRecorder"]
@@ -43,7 +44,7 @@ class VideoRecorder(FinishesOnExit):
     frame rate and no sound, and costs 7 ms in this process; its wheels have no H.264 encoder.
 
     Args:
-        path: must end in .mp4; replaced when the video is finished.
+        path: must end in .mp4; replaced when the video is finished, unless no picture came.
         fps: of the source; a video of constant frame rate has this one.
         sound: the file whose presentation times ``write`` is given.
 
@@ -61,40 +62,55 @@ class VideoRecorder(FinishesOnExit):
         self._sink: _Sink | None = None
         self._wh = (0, 0)
         self._clock = _Clock(1 / fps)
-        self._written = 0
-        try:
-            self._partial.touch()
-        except OSError as error:
-            raise record_error(path, error, kept=False) from None
+        self._written = 0  # pictures that were taken whole
+        require_place(path)
 
     def write(self, bgr: U8Array, t_s: float) -> None:
         """Append a picture that belongs at ``t_s``, seconds on any clock; back is a new beginning."""
         if self._written % _CHECK_EVERY == 0:
             require_room(self._path, kept=self._written > 0)
         sink = self._sink or self._open(bgr)
-        self._written += 1
         gaps = self._clock.shortened_s
         at_s = self._clock.at(t_s)
         if self._clock.shortened_s > gaps:
             log.info("%s: a gap is shortened by %.0f s", self._path, self._clock.shortened_s - gaps)
         sink.write(self._fit(bgr), at_s)
+        self._written += 1
 
     def close(self) -> None:
         """Finish the file and give it its name."""
         sink, self._sink = self._sink, None
+        if not self._written:
+            self._give_up(sink)
+            return
         if sink is None:
-            self._partial.unlink(missing_ok=True)
             return
         try:
-            self._finish(sink)
+            try:
+                self._finish(sink)
+            except KeyboardInterrupt:  # a second Ctrl-C takes the sound only
+                self._finish(sink)
+                self._name()
+                raise
             try:
                 self._add_sound()
-            finally:  # a second Ctrl-C takes the sound only
-                with self._partial.open("rb") as written:
-                    os.fsync(written.fileno())
-                self._partial.replace(self._path)
+            finally:
+                self._name()
         except OSError as error:
             raise record_error(self._path, error, kept=True) from None
+
+    def _give_up(self, sink: _Sink | None) -> None:
+        """Of no picture, or a part of one, comes a file that plays nothing: leave none."""
+        try:
+            if sink is not None:
+                sink.give_up()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+    def _name(self) -> None:
+        with self._partial.open("rb") as written:
+            os.fsync(written.fileno())
+        self._partial.replace(self._path)
 
     def _finish(self, sink: _Sink) -> None:
         try:
@@ -187,6 +203,7 @@ class _Clock:
 class _Sink(Protocol):
     def write(self, bgr: U8Array, t_s: float) -> None: ...
     def close(self) -> None: ...
+    def give_up(self) -> None: ...
 
 
 class _Cv2Sink:
@@ -210,4 +227,7 @@ class _Cv2Sink:
         self._last = bgr.copy()  # the caller may draw the next one over it
 
     def close(self) -> None:
+        self._writer.release()
+
+    def give_up(self) -> None:
         self._writer.release()
