@@ -8,6 +8,7 @@ options. An unknown key or a value out of range is a ConfigError that names the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,6 +33,8 @@ __all__ = [
     "ShowSettings",
     "load_settings",
 ]
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=16, le=7680)]
@@ -268,18 +271,33 @@ def load_settings(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read settings from {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read settings from {path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} is not valid YAML{_where_and_why(error, text)}") from None
     if values is None:
         return {}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: expected sections such as 'detect:', got {type(values).__name__}")
     return {str(k): dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+
+
+def _where_and_why(error: Exception, text: str) -> str:
+    """``, line 4: could not find expected ':'``."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        # A key without its colon is noticed two lines later.
+        mark = error.problem_mark
+        if error.context_mark is not None and "simple key" in (error.context or ""):
+            mark = error.context_mark
+        return f"{'' if mark is None else f', line {mark.line + 1}'}: {error.problem}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f", line {text.count(chr(10), 0, error.position) + 1}: {error.reason}"
+    return f": {error}"  # a date that there is not
 
 
 def _override(values: dict[str, Any], item: str) -> None:
@@ -294,7 +312,7 @@ def _override(values: dict[str, Any], item: str) -> None:
     section, _, key = path.partition(".")
     try:
         value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"--set {item}: {text!r} is not a value") from None
     fields = values.setdefault(section, {})
     if isinstance(fields, dict):
@@ -306,7 +324,34 @@ def _first_problem(error: ValidationError) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return _unknown(path)
-    return f"{path} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    wanted = None if problem["type"] == "missing" else _wanted_number(problem["loc"])
+    if wanted is None:
+        return f"{path} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    hint = ""
+    if isinstance(problem["input"], str) and _DECIMAL_COMMA.fullmatch(problem["input"].strip()):
+        hint = f"; did you mean {problem['input'].strip().replace(',', '.')}?"
+    return f"{path} = {problem['input']!r}: expected {wanted}{hint}"
+
+
+def _wanted_number(loc: tuple[int | str, ...]) -> str | None:
+    """``a number from 0 to 1``: what a setting takes; None where that is no number.
+
+    Args:
+        loc: section, key and, within a list, place.
+    """
+    if len(loc) < 2:
+        return None
+    section: _Section = getattr(Settings(), str(loc[0]))
+    schema = section.model_json_schema()["properties"][loc[1]]
+    for place in loc[2:]:
+        schema = schema.get("prefixItems", [{}] * (int(place) + 1))[int(place)]
+    kind = {"integer": "a whole number", "number": "a number"}.get(schema.get("type", ""))
+    if kind is None:
+        return None
+    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    start = f"from {least}" if above is None else f"above {above} and up"
+    step = f", a multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
+    return f"{kind} {start} to {schema['maximum']}{step}"
 
 
 def _known() -> dict[str, Any]:

@@ -109,20 +109,30 @@ def test_values_of_overrides(override, path, value):
         ("detect.threshold=[", "is not a value"),
         ("detekt.threshold=0.4", "no setting detekt.threshold; did you mean detect.threshold?"),
         ("detect.treshold=0.4", "no setting detect.treshold; did you mean detect.threshold?"),
-        ("detect.threshold=1.5", r"detect.threshold = 1.5: input should be less than or equal to 1"),
-        ("detect.threshold=.nan", "detect.threshold"),
-        ("detect.threshold=much", "detect.threshold = 'much': input should be a valid number"),
-        ("detect.max_objects=0", "detect.max_objects = 0"),
-        ("detect.max_objects=2.5", "detect.max_objects = 2.5"),
-        ("model.size=417", "model.size = 417: input should be a multiple of 32"),
+        ("detect.threshold=1.5", "detect.threshold = 1.5: expected a number from 0 to 1"),
+        ("detect.threshold=.nan", "detect.threshold = nan: expected a number from 0 to 1"),
+        ("detect.threshold=much", "detect.threshold = 'much': expected a number from 0 to 1"),
+        ("detect.threshold=0,4", "= '0,4': expected a number from 0 to 1; did you mean 0.4?"),
+        ("detect.threshold=[1]", "detect.threshold = [1]: expected a number from 0 to 1"),
+        ("detect.threshold=null", "detect.threshold = None: expected a number from 0 to 1"),
+        ("search.recall=1", "search.recall = 1: expected a number from 0.5 to 0.999"),
+        ("detect.max_objects=0", "detect.max_objects = 0: expected a whole number from 1 to 300"),
+        ("detect.max_objects=2.5", "detect.max_objects = 2.5: expected a whole number from 1 to 300"),
+        ("model.size=417", "= 417: expected a whole number from 64 to 1280, a multiple of 32"),
+        ("analyze.commit_s=0", "analyze.commit_s = 0: expected a number above 0 and up to 3600"),
+        ("detect.whole_image=much", "detect.whole_image = 'much': input should be a valid boolean"),
+        ("live.source=2020-13-45", "'2020-13-45' is not a value"),
         ("project.method=tsne", "project.method = 'tsne': input should be 'pca' or 'random'"),
         ("project.dim=1", "project.dim = 1"),
         ("project.dim=1001", "project.dim = 1001"),
-        ("live.camera_wh=[640]", "live.camera_wh"),
+        ("live.camera_wh=[640]", "live.camera_wh.1 = [640]: field required"),
+        ("live.camera_wh=640", "live.camera_wh = 640: input should be a valid tuple"),
+        ("live.camera_wh=[1, 2, 3]", "live.camera_wh"),
         ("detect.classes=", "detect.classes"),
         ("detect.classes=dog,", "detect.classes.1"),
         ("detect.min_px=-1", "detect.min_px = -1"),
-        ("live.camera_wh=[640, 1]", "live.camera_wh.1 = 1"),
+        ("live.camera_wh=[640, 1]", "live.camera_wh.1 = 1: expected a whole number from 16 to 4320"),
+        ("show.window_wh=[319, 240]", "show.window_wh.0 = 319: expected a whole number from 320 to 7680"),
         ("show.results=101", "show.results = 101"),
     ],
 )
@@ -146,9 +156,12 @@ def test_bad_overrides(override, message):
         ("detekt:\n  threshold: 1\n", "no setting detekt; did you mean detect?"),
         ("colour: red\n", "no setting colour; there are: model"),
         ("1: 2\n", "no setting 1"),
-        ("detect: {threshold: 0.3\n", "is not valid YAML"),
-        ("detect:\n\tthreshold: 0.3\n", "is not valid YAML"),
-        ("detect: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
+        ("detect: {threshold: 0.3\n", "c.yaml is not valid YAML, line 2: expected ',' or '}'"),
+        ("detect:\n\tthreshold: 0.3\n", "is not valid YAML, line 2: found character '\\t' that cannot"),
+        ("# Text\n\nTwo: lines\nof text\n\nA third.\n", "line 4: could not find expected ':'"),
+        ("a: 1\nb: \0", "is not valid YAML, line 2: special characters are not allowed"),
+        ("live:\n  source: 2020-13-45\n", "is not valid YAML: month must be in 1..12"),
+        ("detect: !!python/object/apply:os.system ['true']\n", "is not valid YAML, line 1: could not"),
         ("a: &a [*a]\n", "no setting a"),
     ],
 )
@@ -157,6 +170,14 @@ def test_bad_files(tmp_path, text, message):
         load_settings(write(tmp_path / "c.yaml", text))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [path for path, value in fields().items() if type(value) in (int, float)])
+def test_every_number_says_its_limits(path):
+    with pytest.raises(
+        ConfigError, match=r"= 'x': expected a (whole )?number (from|above) [0-9.]+ .*to [0-9.]+"
+    ):
+        load_settings(None, [f"{path}=x"])
 
 
 def test_an_override_cannot_hide_a_broken_section(tmp_path):
