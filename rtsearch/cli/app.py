@@ -45,7 +45,8 @@ def _root(
     pass
 
 
-app.command("run")(run.run)
+# More than the library is understood, if only to say how it is given.
+app.command("run", context_settings={"allow_extra_args": True})(run.run)
 app.command("replay")(replay.replay)
 app.command("analyze")(analyze.analyze)
 app.command("query")(query.query)

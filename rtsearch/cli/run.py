@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "Playing", "no_window", "open_library", "open_window", "play_sources", "run"]
 
 
+_NAMED = 4  # sources in a hint; a shell makes hundreds of *.mp4
 _LOOKED_FOR = 20  # photos, before the library's are said to have moved
 
 
@@ -71,6 +73,7 @@ class Playing:
 
 
 def run(
+    ctx: typer.Context,
     lib: LibraryFolder,
     source: Annotated[
         list[str] | None,
@@ -129,6 +132,8 @@ def run(
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
+    if ctx.args:  # a second name in the place of the library's
+        ctx.fail(_with_source([str(lib), *ctx.args], source or []))
     library, settings = library_and_settings(lib, config, override, photos)
     if realtime and clock is Clock.EVERY:
         raise typer.BadParameter("--realtime is --clock wall; give one of the two")
@@ -144,6 +149,18 @@ def run(
         print_json(dataclasses.asdict(report))
     else:
         _tell_report(report)
+
+
+def _with_source(given: list[str], sources: list[str]) -> str:
+    """How to say what was meant by several names without an option, and by the sources beside them."""
+    from rtsearch.library.files import MANIFEST_NAME
+
+    lib = next((name for name in given if (Path(name) / MANIFEST_NAME).is_file()), given[0])
+    given.remove(lib)
+    played = [f"--source {shlex.quote(name)}" for name in (sources + given)[:_NAMED]]
+    more = " and so on" if len(sources) + len(given) > _NAMED else ""
+    command = f"rtsearch run {shlex.quote(lib)} {' '.join(played)}{more}"
+    return f"run takes the library, and what is played with --source: {command}"
 
 
 def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
