@@ -191,6 +191,19 @@ def test_arguments_in_the_place_of_others(cli, library, photos, clip, tmp_path):
     assert f"{photo} cannot be a folder for the demo: File exists" in cli("demo", "--out", photo).complaint
 
 
+def test_sources_in_the_place_of_the_library(cli, library, clip, tmp_path):
+    for given in ([clip, library], [library, clip], [library, "--headless", clip], [clip, "--json", library]):
+        complaint = cli("run", *given).complaint
+        assert "run takes the library, and what is played with --source: " in complaint
+        assert f": rtsearch run {library} --source {clip}; see: rtsearch run --help" in complaint
+    complaint = cli("run", library, "-s", "a.mp4", "b c.mp4", "0").complaint  # what a shell makes of *.mp4
+    assert f"rtsearch run {library} --source a.mp4 --source 'b c.mp4' --source 0;" in complaint
+    assert "--source 2 --source 3 and so on;" in cli("run", library, *map(str, range(9))).complaint
+    assert "rtsearch run none.lib --source none.mp4;" in cli("run", "none.lib", "none.mp4").complaint
+    assert "No such option: --sauce" in cli("run", library, "--sauce", clip).complaint
+    assert "Missing argument 'LIB'" in cli("run").complaint
+
+
 # Photos and sources that are none --------------------------------------------------------------------------
 
 
@@ -302,6 +315,16 @@ def test_sources_that_cannot_be_played(cli, library, tmp_path, source, message):
     )
     assert re.search(message, done.complaint)
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["bad"]
+
+
+@pytest.mark.parametrize("name", ["text.jpg", "folder"])
+def test_a_photo_that_cannot_be_played_is_told_once(cli, library, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "text.jpg", tmp_path / "folder" / "text.jpg"):
+        path.write_text("no picture at all")
+    done = cli("run", library, "--headless", "--source", tmp_path / name)
+    assert "text.jpg" in done.complaint
+    assert done.err.count("text.jpg") == done.err.count("not a JPEG") == 1, done.err
 
 
 def test_a_source_is_not_written_over(cli, library, clip, tmp_path):

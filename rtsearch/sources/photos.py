@@ -69,10 +69,11 @@ class Photos(Source):
         self._next_id = 0
         self._closed = False
         self._lock = threading.Lock()
+        self._alone = frames == 1  # what is wrong with it is the error, and no line besides
         self._reason = "there are no photos in it"
         self._ahead = self._find()
         if self._ahead is None:
-            raise SourceError(f"{name} cannot be shown: {self._reason}")
+            raise SourceError(f"{name} cannot be shown: {self._reason.removeprefix(f'{name}: ')}")
         first = self._ahead[1]
         super().__init__(name, fps=1 / every_s, frames=frames, wh=(first.shape[1], first.shape[0]))
 
@@ -98,5 +99,6 @@ class Photos(Source):
                     return path, self._read(path)
             except PhotoError as error:
                 self._reason = str(error)
-                log.warning("left out: %s", error)
+                if not self._alone:
+                    log.warning("left out: %s", error)
         return None
