@@ -122,7 +122,8 @@ def run(
     """Play a camera, video or stream and show what the library holds that looks like it.
 
     Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
-    down objects that do not fit, l loop, m mirror, t text, f full screen, s save the picture, c controls, h help.
+    down objects that do not fit, l loop, m mirror, t text, f full screen, s save the picture, c controls,
+    h help.
 
     [bold]Examples:[/bold]
 
