@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from clips import paint, read_number, write_clip
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import MissingDependencyError, PhotoError, SourceError
+from rtsearch.pictures import read_photo
 from rtsearch.records import U8Array
-from rtsearch.sources import cameras, open_source
+from rtsearch.sources import Paced, cameras, open_source, photos
 
 LIVE = LiveSettings(open_timeout_s=1.0, random_s=2.0)
 
@@ -107,6 +109,144 @@ def test_random_follows_the_callers_order_and_may_go_on_for_ever(tmp_path: Path)
 def test_random_gives_up_when_no_photo_is_left(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"gone\.png: cannot be read"):
         open_source("random", LIVE, photos=itertools.repeat(tmp_path / "gone.png"))
+
+
+@pytest.fixture
+def _quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "_LOOK_AGAIN_S", 0.01)
+
+
+def lines(caplog: pytest.LogCaptureFixture, words: str) -> int:
+    return sum(words in record.getMessage() for record in caplog.records)
+
+
+def in_order(paths: list[Path]) -> Iterator[Path]:
+    return itertools.cycle(paths)
+
+
+def at_random(paths: list[Path]) -> Iterator[Path]:
+    while True:
+        yield random.choice(paths)
+
+
+def each_once(paths: list[Path]) -> None:
+    return None
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["folder gone", "folder empty"])
+@pytest.mark.parametrize("order", [each_once, in_order, at_random])
+@pytest.mark.usefixtures("_quick_looks")
+def test_photos_that_are_away_are_waited_for(
+    order: Callable[[list[Path]], Iterator[Path] | None],
+    empty: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    home, away = tmp_path / "photos", tmp_path / "away"
+    paths = [save_photo(home / f"{i}.png", i) for i in range(5)]
+    endless = order(paths)
+    spec = str(home) if endless is None else "random"
+    numbers = []
+    with open_source(spec, LIVE, photos=endless or ()) as source, ThreadPoolExecutor(1) as reader:
+        numbers += [read_number(next(source).bgr) for _ in range(2)]
+        for times in (1, 2):
+            home.rename(away)
+            if empty:  # where a stick was mounted, a folder stays
+                home.mkdir()
+            waiting = reader.submit(next, source)
+            while source.status == "ok":
+                assert not waiting.done()
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.1)  # ten looks, and one line
+            assert lines(caplog, "no photo can be read") == times
+            if empty:
+                home.rmdir()
+            away.rename(home)
+            numbers.append(read_number(waiting.result(timeout=20).bgr))
+            assert source.status == "ok"
+            assert lines(caplog, "can be read again") == times
+        if endless is None:
+            numbers += [read_number(frame.bgr) for frame in source]
+    assert lines(caplog, "left out") == 0
+    assert len(caplog.records) == 4
+    if order is not at_random:
+        assert numbers == [0, 1, 2, 3, 4][: len(numbers)]
+        assert len(numbers) == (5 if endless is None else 4)
+
+
+def test_close_wakes_who_waits_for_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photos, "_LOOK_AGAIN_S", 1e6)
+    for i in range(3):
+        save_photo(tmp_path / "photos" / f"{i}.png", i)
+    with ThreadPoolExecutor(1) as reader:
+        source = Paced(open_source(str(tmp_path / "photos"), LIVE))
+        next(source)
+        shutil.rmtree(tmp_path / "photos")
+        waiting = reader.submit(next, source, None)
+        while source.status == "ok":
+            assert not waiting.done()
+        source.close()
+        assert waiting.result(timeout=20) is None
+
+
+@pytest.mark.parametrize("gone", [{2}, {2, 3}, {0, 1, 2, 3}, {3, 4}, {0, 1, 3, 4}])
+def test_deleted_photos_are_left_out_while_others_are_there(
+    gone: set[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = [save_photo(tmp_path / f"{i}.png", i) for i in range(5)]
+    with open_source(str(tmp_path), LIVE) as source:
+        next(source)
+        next(source)
+        for number in gone:
+            paths[number].unlink()
+        assert [read_number(frame.bgr) for frame in source] == sorted({2, 3, 4} - gone)
+    assert lines(caplog, "left out") == len(caplog.records) == len({2, 3, 4} & gone)
+
+
+def test_a_broken_photo_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good, broken = save_photo(tmp_path / "good.png", 1), tmp_path / "broken.png"
+    broken.write_bytes(b"no photo")
+    with open_source("random", LIVE, photos=itertools.cycle([broken, good])) as source:
+        assert [read_number(next(source).bgr) for _ in range(4)] == [1, 1, 1, 1]
+    reason = "not a JPEG, PNG, GIF, WebP or BMP picture"
+    assert [record.getMessage() for record in caplog.records] == [f"left out: {broken}: {reason}"]
+
+
+@pytest.mark.usefixtures("_quick_looks")
+def test_endless_broken_photos_are_waited_for_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save_photo(tmp_path / "1.png", 1)
+    with (
+        open_source("random", LIVE, photos=itertools.repeat(path)) as source,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        next(source)
+        path.write_bytes(b"no photo")
+        waiting = reader.submit(next, source)
+        while source.status == "ok":
+            assert not waiting.done()
+        save_photo(tmp_path / "new" / "2.png", 2).replace(path)
+        assert read_number(waiting.result(timeout=20).bgr) == 2
+    assert len(caplog.records) == 3
+
+
+def test_a_slide_show_by_the_clock_shows_each_photo_however_late(tmp_path: Path) -> None:
+    for i in range(4):
+        save_photo(tmp_path / f"{i}.png", i)
+    clock_s = [100.0]
+
+    def read(path: Path) -> U8Array:
+        clock_s[0] += 30.0 if path.stem == "2" else 0.0  # it was away
+        return read_photo(path)
+
+    def wait(seconds: float) -> bool:
+        clock_s[0] += seconds
+        return False
+
+    with Paced(open_source(str(tmp_path), LIVE, read=read), now=lambda: clock_s[0]) as player:
+        player._stop.wait = wait  # type: ignore[assignment,method-assign]
+        seen = [(read_number(frame.bgr), clock_s[0]) for frame in player]
+    assert seen == [(0, 100), (1, 102), (2, 132), (3, 134)]
+    assert player.dropped == 0
 
 
 def test_callers_reader_is_used(tmp_path: Path) -> None:

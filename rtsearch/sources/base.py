@@ -51,7 +51,7 @@ class Source(Closes):
 
     @property
     def status(self) -> Status:
-        """``reconnecting`` while a live source is lost; its last good picture is then the newest there is."""
+        """``reconnecting`` while the source is lost and looked for; its last good picture stays meanwhile."""
         return "ok"
 
     def __iter__(self) -> Self:

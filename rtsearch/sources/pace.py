@@ -1,7 +1,8 @@
 """The wall clock for sources that would wait: plays at the file's own speed, drops what comes too late.
 
 At any time the picture on is the last one whose time has come, as in a player. One picture is read ahead, to
-know whether the one before it is already over.
+know whether the one before it is already over. Photos are not dropped: one that comes late stays as long as
+the others, and those after it are shown later.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Paced(Source):
         return self._source.status
 
     def __next__(self) -> Frame:
+        if self.slides:
+            return self._slide()
         while True:
             if self._afresh:
                 self._afresh, self._origin_s, self._pts_s = False, None, None
@@ -76,6 +79,16 @@ class Paced(Source):
             if self._ahead is None or _pts_s(self._ahead) <= _pts_s(frame) or not self._is_over(self._ahead):
                 return dataclasses.replace(frame, captured_s=max(due_s, frame.captured_s))
             self.dropped += 1
+
+    def _slide(self) -> Frame:
+        frame = next(self._source)  # nothing is read ahead: the drive may be away, and this one is to be seen
+        due_s = self._due_s(frame)
+        if (late_s := self._now() - due_s) > 0:
+            self._origin_s = (self._origin_s or 0.0) + late_s
+            due_s += late_s
+        if self._stop.wait(max(0.0, due_s - self._now())):
+            raise StopIteration
+        return dataclasses.replace(frame, captured_s=max(due_s, frame.captured_s))
 
     def seek(self, seconds: float) -> bool:
         """Go on at a presentation time of the source, at once."""
