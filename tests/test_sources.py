@@ -40,7 +40,7 @@ MISSING = [
     ("/dev/video97", "camera /dev/video97 cannot be opened"),
     ("zero.mp4", "zero.mp4 is empty"),
     ("text.mp4", "text.mp4 holds no video"),
-    ("text.jpg", "text.jpg: not a JPEG"),
+    ("text.jpg", "text.jpg cannot be shown: not a JPEG"),
     ("empty", "empty cannot be shown: there are no photos in it"),
     ("shot%04d.png", "holds no video"),
     ("random", "random cannot be shown"),
