@@ -197,6 +197,8 @@ class ShowSettings(_Section):
             picture whose shorter side is 720 px, larger ones have everything in proportion.
         thumb_height: least height of a line of crops, px likewise.
         results: neighbours per object.
+        fill: further neighbours where a line of narrow crops would end before the picture does;
+            records and JSON have ``results``.
         fullscreen: start in full screen.
         text: ``all``, only the ``names`` of objects (no scores, nothing about the run), or ``none``.
         font: TrueType or OpenType file of all text in the picture; "" for the built-in one.
@@ -206,6 +208,7 @@ class ShowSettings(_Section):
     header_height: Annotated[int, Field(ge=100, le=480)] = 200
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
     results: Annotated[int, Field(ge=5, le=100)] = 16
+    fill: bool = True
     fullscreen: bool = False
     text: Literal["all", "names", "none"] = "all"
     font: Annotated[str, AfterValidator(_font_file)] = ""

@@ -34,6 +34,8 @@ _LINE_PX = 26  # height of notes below the frame, or over it
 _BAR_PX = 5  # width of what tells that there are more strips
 _FRAME_SHARE = 0.6  # of the picture's height that the frame keeps before a strip gets a second line
 _ASPECT = 1.25  # of crops, on average
+_UPRIGHT = 0.4  # of people standing, the narrowest crops there are many of
+_MOST_CROPS = 100  # of one object
 _MOST_GROWTH = 3.0  # stored crops are small: larger ones would be blurred
 _SOME_GROWTH = 1.5  # the same, where not all results are seen
 
@@ -50,10 +52,11 @@ class Canvas:
         wh: width and height of the picture, px.
         header_height: least height of the query frame and what stands beside it, px.
         thumb_height: least height of a line of crops, px.
-        results: crops of one object.
+        results: crops of one object that room is made for.
         scale: of text and gaps.
         text: see ``ShowSettings``; there is room for no other.
         font: file of all text, or "" for the built-in one.
+        fill: have further crops where a line ends before the picture does.
     """
 
     wh: tuple[int, int]
@@ -63,10 +66,22 @@ class Canvas:
     scale: float = 1.0
     text: Literal["all", "names", "none"] = "all"
     font: str = ""
+    fill: bool = True
 
     def px(self, size: int) -> int:
         """A size of a picture 720 px high, in this one."""
         return round(size * self.scale)
+
+    @property
+    def crops(self) -> int:
+        """Crops of one object that are of use: the results, and what fills a line of narrow ones.
+
+        It follows from the settings alone: if it changed with every strip that comes or goes, so would what
+        the other strips show.
+        """
+        if not self.fill:
+            return self.results
+        return max(self.results, min(_MOST_CROPS, math.ceil(self.wh[0] / (_UPRIGHT * self.thumb_height))))
 
     @property
     def most_strips(self) -> int:
@@ -126,6 +141,7 @@ def canvas_of(show: ShowSettings) -> Canvas:
         scale,
         show.text,
         show.font,
+        show.fill,
     )
 
 

@@ -283,18 +283,20 @@ def _draw_strip(cell: U8Array, want: _Strip, old: _Strip | None, layout: Layout,
     if anew or not same_label:
         cell[:, : layout.label_width] = _label(want.label, layout, canvas)
     if anew or not same_thumbs:
-        height = _draw_thumbs(cell, want, layout, height)
+        height = _draw_thumbs(cell, want, layout, canvas, height)
     if want.label.gone:
         cell[:] = cv2.convertScaleAbs(cell, alpha=_TRACE, beta=_GROUND * (1 - _TRACE))
     return want._replace(line_height=height)
 
 
-def _draw_thumbs(cell: U8Array, strip: _Strip, layout: Layout, before: int) -> int:
-    """Draw a strip's crops beside its label, and say how high its lines are now."""
+def _draw_thumbs(cell: U8Array, strip: _Strip, layout: Layout, canvas: Canvas, before: int) -> int:
+    """Draw a strip's crops beside its label, and say how high its lines are now: as its results want it."""
     room = cell[:, layout.label_width + layout.gap :]
     room[:] = _GROUND
     limits = layout.thumb_height, layout.most_thumb_height
-    height = line_height(strip.thumbs, (room.shape[1], len(room)), layout.gap, limits, before)
+    height = line_height(
+        strip.thumbs[: canvas.results], (room.shape[1], len(room)), layout.gap, limits, before
+    )
     field = [round(_PLACEHOLDER * value + (1 - _PLACEHOLDER) * _GROUND) for value in strip.label.colour]
     draw_crops(room, strip.thumbs, height, layout.gap, field)
     return height

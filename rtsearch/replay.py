@@ -19,7 +19,8 @@ import numpy as np
 from rtsearch.config import Settings
 from rtsearch.errors import RecordError
 from rtsearch.index import SearchIndex
-from rtsearch.live import Controls, LiveReport, Outputs, Rows, Steadied, show_again, visible_strips
+from rtsearch.layout import canvas_of
+from rtsearch.live import Controls, LiveReport, Outputs, Rows, Steadied, show_again
 from rtsearch.record import SAME_S, Recording
 from rtsearch.records import Detections, F32Array, Frame, Neighbours
 from rtsearch.sources import Source
@@ -176,7 +177,7 @@ class _Recall:
         self._check_boxes(i, found.xyxy, frame)
         self._check_rows(i, objects)
         if shown is None:  # a record that was made elsewhere
-            strips = self._strips.place(found.track.tolist(), visible_strips(self._controls.show))
+            strips = self._strips.place(found.track.tolist(), canvas_of(self._controls.show).most_strips)
             near = [[hit["row"] for hit in item["neighbours"]] for item in objects]
             return self._steadied(found, near, strips, len(objects))
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():

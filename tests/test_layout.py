@@ -50,6 +50,22 @@ def test_a_strip_has_lines_for_its_results_where_the_frame_stays_large(wh, frame
     assert lay_out(canvas_of(show), frame_wh, strips).lines == lines
 
 
+@pytest.mark.parametrize(
+    ("show", "crops"),
+    [
+        ({"fill": False}, 16),
+        ({"fill": False, "results": 100}, 100),
+        ({}, 43),  # people standing, 30 px wide in 1280
+        ({"window_wh": (2560, 1440)}, 43),
+        ({"results": 50}, 50),
+        ({"results": 5, "thumb_height": 420}, 8),
+        ({"window_wh": (4000, 400), "thumb_height": 60}, 100),
+    ],
+)
+def test_there_are_crops_to_fill_a_line_with(show, crops):
+    assert canvas_of(ShowSettings(**show)).crops == crops
+
+
 @pytest.mark.parametrize("strips", range(1, 12))
 def test_crops_grow_where_the_frame_is_as_wide_as_the_picture(strips):
     canvas = canvas_of(ShowSettings(window_wh=(1080, 1920)))

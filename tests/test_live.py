@@ -116,6 +116,19 @@ def test_a_record_holds_tracks_and_the_strips_that_were_shown(blob_index, tmp_pa
     assert len(written[5]["shown"]) > len(written[5]["objects"])  # those that have just gone stay a moment
 
 
+@pytest.mark.parametrize(("fill", "shown"), [(True, 22), (False, 5)])
+def test_a_line_is_filled_with_what_no_record_counts(blob_index, tmp_path, fill, shown):
+    settings = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]", f"show.fill={fill}"])
+    screen, record = Watcher(), tmp_path / "o.jsonl"
+    outputs = Outputs(screen=screen, records=(record,))
+    report = play(Given([0, PHOTOS]), blobs.BlobPipeline(), blob_index, settings, outputs)
+    assert report.neighbours == 2 * 3 * 5
+    for line, scene in zip(lines(record), screen.scenes, strict=True):
+        assert {len(item["neighbours"]) for item in line["objects"]} == {5}
+        assert {len(item["rows"]) for item in line["shown"]} == {shown}
+        assert {len(crops) for crops in scene.thumbs} == {shown}
+
+
 @pytest.mark.parametrize("names", [("o.csv",), ("o.jsonl", "o.csv", "o.parquet")])
 def test_several_records_of_one_run_agree(blob_index, tmp_path, names):
     records = tuple(tmp_path / name for name in names)
@@ -298,7 +311,13 @@ def test_changed_controls_reach_the_stages(blob_index):
     def goes_on(screen: Watcher) -> bool:
         if len(screen.scenes) == 5:
             controls.show = controls.show.model_copy(
-                update={"results": 9, "thumb_height": 90, "header_height": 300, "window_wh": (800, 600)}
+                update={
+                    "results": 9,
+                    "fill": False,
+                    "thumb_height": 90,
+                    "header_height": 300,
+                    "window_wh": (800, 600),
+                }
             )
             controls.detect = DetectSettings(threshold=0.77)
         return True
@@ -307,7 +326,7 @@ def test_changed_controls_reach_the_stages(blob_index):
     source = Given(list(range(30)), before=lambda n: time.sleep(0.02))
     run(source, blob_index, Outputs(screen=screen), pipeline, controls=controls)
     first, last = screen.scenes[0], screen.scenes[-1]
-    assert (first.neighbours.row.shape[1], last.neighbours.row.shape[1]) == (5, 9)
+    assert (first.neighbours.row.shape[1], last.neighbours.row.shape[1]) == (22, 9)
     assert (first.thumb_height, last.thumb_height) == (76, 90)
     assert (screen.pictures[0].shape, screen.pictures[-1].shape) == ((480, 640, 3), (600, 800, 3))
     assert pipeline.detector.settings.threshold == 0.77

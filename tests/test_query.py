@@ -59,6 +59,20 @@ def test_objects_as_they_are_recorded(ask, photos):
     json.dumps(answer.objects)
 
 
+def test_the_sheet_has_further_neighbours_where_a_line_is_not_full(ask, photos):
+    photo, few = photos / "skimage-astronaut.png", "show.results=5"
+    filled, plain = ask(photo, few), ask(photo, few, "show.fill=false")
+    assert filled.objects == plain.objects
+    for more, some, item in zip(filled.scene.thumbs, plain.scene.thumbs, plain.objects, strict=True):
+        assert len(more) > len(some) == len(item["neighbours"]) == 5
+        assert all(np.array_equal(a, b) for a, b in zip(more[:5], some, strict=True))
+    ends = [
+        int((sheet(answer, load_settings(None, [few]))[482:558] > 60).any((0, 2)).nonzero()[0].max())
+        for answer in (filled, plain)
+    ]
+    assert ends[0] > ends[1] + 76
+
+
 def test_exact_and_approximate_search_agree(ask, photos):
     exact = ask(photos / "skimage-coffee.png", "search.exact=true")
     near = ask(photos / "skimage-coffee.png")

@@ -301,6 +301,23 @@ def test_crops_that_do_not_fit_into_a_line_stand_in_the_next():
     assert firsts == [[(v, v, v) for v in range(start, start + 50, 10)] for start in (100, 150)]
 
 
+@pytest.mark.parametrize(("rows", "lines"), [(4, 1), (1, 2)])
+def test_further_crops_fill_the_line_and_leave_the_results_as_they_are(rows, lines):
+    """Narrow ones: the results alone would leave the last line half empty."""
+    narrow = [crop(30, (i, i, i)) for i in range(60, 100)]
+    canvas = dataclasses.replace(CANVAS, results=10 * lines)
+    layout = lay_out(canvas, (300, 200), rows)
+    assert layout.lines == lines
+    some, more = (
+        compose(scene(boxes_for(1), thumbs=[narrow[:n]], rows=rows), canvas) for n in (10 * lines, 40)
+    )
+    foot = layout.strip_tops[0] + layout.strip_height - 5
+    assert (some[foot, 110:] == GROUND).all(1).mean() > 0.3
+    assert (more[foot, 110:] == GROUND).all(1).mean() < 0.07  # gaps
+    drawn = (some != GROUND).any(2)
+    np.testing.assert_array_equal(some[drawn], more[drawn])
+
+
 def test_crops_of_another_height_are_scaled_until_the_right_ones_are_there():
     thumbs = [[np.full((THUMB // 2, 40, 3), 200, np.uint8)]]
     strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]

@@ -10,7 +10,6 @@ shuffle   what the source ``random`` shows
 
 from rtsearch.live.channel import Recall
 from rtsearch.live.contract import Controls, LiveReport, Outputs, Screen, SourceReport
-from rtsearch.live.easel import visible_strips
 from rtsearch.live.player import play, show_again
 from rtsearch.live.rows import Rows
 from rtsearch.live.shuffle import library_photos
@@ -28,5 +27,4 @@ __all__ = [
     "library_photos",
     "play",
     "show_again",
-    "visible_strips",
 ]

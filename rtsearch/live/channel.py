@@ -17,8 +17,9 @@ import cv2
 
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.index import SearchIndex
+from rtsearch.layout import canvas_of
 from rtsearch.live.contract import Controls, SourceReport
-from rtsearch.live.easel import Crops, Easel, crop_height, moved, visible_strips
+from rtsearch.live.easel import Crops, Easel, crop_height, moved
 from rtsearch.live.grid import cells, header_of
 from rtsearch.live.steady import Steadied, Steady
 from rtsearch.meter import Meter
@@ -193,11 +194,12 @@ class Channel:
             own: wanted for records.
         """
         shared, show = self._shared, self.show_settings()
+        canvas = canvas_of(show)
         if self._jumped and frame.id >= self._floor:
             self._jumped = False
             self._steady.begin_anew()
         with shared.meter.stage("search"):
-            objects = self._steady.update(frame, found, show.results, visible_strips(show))
+            objects = self._steady.update(frame, found, canvas.crops, canvas.most_strips)
             nearest = None
             if own:
                 exact, recall = shared.search.exact, shared.search.recall
@@ -236,7 +238,8 @@ class Channel:
         self.result = result
         self._finished_id = result.frame.id
         self._objects += len(result.detections)
-        self.neighbours += int((result.objects.neighbours.row[: len(result.detections)] >= 0).sum())
+        near = result.objects.neighbours.row[: len(result.detections), : self._controls.show.results]
+        self.neighbours += int((near >= 0).sum())
         self.shown += 1
         self._steps = self._controls.steps if not self._controls.paused else self._steps + 1
         if result.frame.pts_s is not None:

@@ -16,7 +16,7 @@ from rtsearch.records import Frame, Scene, Trace, U8Array
 from rtsearch.render import Painter
 from rtsearch.thumbs import ThumbCache
 
-__all__ = ["Crops", "Easel", "crop_height", "moved", "visible_strips"]
+__all__ = ["Crops", "Easel", "crop_height", "moved"]
 
 Crops = tuple[tuple[U8Array | None, ...], ...]
 
@@ -153,11 +153,6 @@ def moved(objects: Steadied, updates: float, frame: Frame) -> Steadied:
     limits = np.array([width, height, width, height], np.float32)
     xyxy = np.clip(objects.detections.xyxy + np.float32(updates) * objects.step, 0, limits)
     return replace(objects, detections=replace(objects.detections, xyxy=xyxy.astype(np.float32)))
-
-
-def visible_strips(show: ShowSettings) -> int:
-    """Strips that fit into the picture."""
-    return canvas_of(show).most_strips
 
 
 def crop_height(show: ShowSettings, frame: Frame, rows: int) -> int:

@@ -38,10 +38,11 @@ from rtsearch.config import Settings
 from rtsearch.detect import letterbox
 from rtsearch.display import display_problem
 from rtsearch.index import SearchIndex, open_index
+from rtsearch.layout import canvas_of
 from rtsearch.library import Library
 from rtsearch.live import Outputs, play
 from rtsearch.live.contract import Controls
-from rtsearch.live.easel import Easel, crop_height, visible_strips
+from rtsearch.live.easel import Easel, crop_height
 from rtsearch.live.steady import Steady
 from rtsearch.models import default_folder, pull
 from rtsearch.pipeline import open_pipeline
@@ -216,6 +217,7 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     settings = Settings()
     index: SearchIndex = open_index(Library.open(lib), settings)
     controls = Controls(settings.detect, settings.show)
+    canvas = canvas_of(settings.show)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
     easel = Easel(
         index.library.space.class_names, cache, lambda: (controls.show, 0), lambda: ("eight objects",)
@@ -233,7 +235,7 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
         found = Detections(boxes, score, np.zeros(8, np.int32), points)
         frame = Frame(t, time.monotonic(), None, bgr)
         marks = [time.thread_time()]
-        objects = steady.update(frame, found, 16, visible_strips(controls.show))
+        objects = steady.update(frame, found, canvas.crops, canvas.most_strips)
         marks.append(time.thread_time())
         height_px = crop_height(controls.show, frame, objects.rows)
         cache.prefetch(objects.neighbours.row.ravel().tolist(), height_px)

@@ -25,8 +25,8 @@ import numpy as np
 
 from rtsearch.config import LiveSettings, Settings
 from rtsearch.index import SearchIndex, open_index
+from rtsearch.layout import canvas_of
 from rtsearch.library import Library
-from rtsearch.live.easel import visible_strips
 from rtsearch.live.steady import Steady
 from rtsearch.meter import Meter
 from rtsearch.pipeline import Pipeline, open_pipeline
@@ -68,8 +68,8 @@ class Changes:
 
 
 def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> dict[str, Any]:
-    visible = visible_strips(settings.show)
-    k = settings.show.results
+    canvas = canvas_of(settings.show)
+    visible, k = canvas.most_strips, canvas.crops
     steady, without, with_ = Steady(index, settings.search), Changes(), Changes()
     farther: list[float] = []
     farther_own: list[float] = []
