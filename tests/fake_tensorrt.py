@@ -80,6 +80,9 @@ class _Config:
     def set_compute_capability(self, target, i):
         self.fake.calls.append(("target", target))
 
+    def set_flag(self, flag):
+        self.fake.calls.append(("set", flag))
+
     def clear_flag(self, flag):
         self.fake.calls.append(("clear", flag))
 
@@ -144,13 +147,14 @@ class FakeTensorRT(types.ModuleType):
 
     DataType, TensorIOMode, ILogger, IProgressMonitor = DataType, TensorIOMode, ILogger, IProgressMonitor
     float32, float16 = DataType.FLOAT, DataType.HALF
-    BuilderFlag = enum.Enum("BuilderFlag", ["TF32"])
     NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", ["STRONGLY_TYPED"])
     ComputeCapability = enum.IntEnum("ComputeCapability", {"NONE": 0, "CURRENT": 1, "SM75": 75, "SM86": 86})
 
     def __init__(self, name, version):
         super().__init__(name)
         self.__version__ = version
+        only_there = ["REQUIRE_USER_ALLOCATION"] if name == "tensorrt_rtx" else []
+        self.BuilderFlag = enum.Enum("BuilderFlag", ["TF32", *only_there])
         self.calls, self.fails, self.device, self.loggers = [], set(), None, []
         self.Builder, self.OnnxParser, self.Runtime = self._builder, self._parser, self._runtime
 

@@ -201,6 +201,13 @@ def test_float32_means_float32(tiny, fake, tmp_path, precision):
     assert asked(fake, "clear") == [("clear", fake.module.BuilderFlag.TF32)]
 
 
+@pytest.mark.parametrize(("name", "flags"), [("tensorrt", []), ("tensorrt_rtx", ["REQUIRE_USER_ALLOCATION"])])
+def test_an_engine_takes_no_memory_while_it_runs(tiny, tmp_path, name, flags):
+    library = fake_tensorrt.flavour(name, version="11.4.0" if name == "tensorrt" else "1.7.1")
+    build_engine(order(tiny), tmp_path, library, Gpu("some", (8, 6)))
+    assert [flag.name for _, flag in asked(library, "set")] == flags
+
+
 def test_what_is_there_and_fits_is_not_built_again(tiny, fake, tmp_path):
     first = build_engine(order(tiny), tmp_path, fake, GPU)
     made = first.stat().st_mtime_ns

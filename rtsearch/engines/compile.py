@@ -102,6 +102,8 @@ def _build(flavour: Flavour, network: bytes, targets: Sequence[str], monitor: An
     # TF32 rounds what a layer reads as float16 does; what is kept in float32 is kept for a reason.
     config.clear_flag(trt.BuilderFlag.TF32)
     if not flavour.needs_gpu:
+        # Else it may take memory while it runs, and such a pass cannot be recorded as a CUDA graph.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         config.num_compute_capabilities = len(targets)
         for i, target in enumerate(targets):
             config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{target.replace('.', '')}"), i)
