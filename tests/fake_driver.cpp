@@ -33,7 +33,7 @@ enum {
 };
 
 static const size_t TOTAL = 1ull << 30;
-static size_t used;
+static size_t used, pooled;  // bytes; pooled ones were freed, and are given back when somebody waits
 static std::map<Address, size_t> memory, pinned;
 static std::map<Handle, std::vector<Task>*> streams;  // and what is recorded on them, or null
 static std::set<Handle> events, modules, graphs;
@@ -148,7 +148,11 @@ EXPORT Result cuMemAllocAsync(Address* address, size_t size, Handle stream) {
 }
 EXPORT Result cuMemFreeAsync(Address address, Handle stream) {
     NEEDS(from_environment("FAKE_DRIVER_POOLS", 1) && streams.count(stream), INVALID_HANDLE);
-    return give(memory, address);
+    size_t before = used;
+    Result result = give(memory, address);
+    pooled += before - used;
+    used = before;
+    return result;
 }
 EXPORT Result cuMemHostAlloc(void** address, size_t size, unsigned) { return take(pinned, (Address*)address, size); }
 EXPORT Result cuMemFreeHost(void* address) { return give(pinned, (Address)address); }
@@ -194,6 +198,8 @@ EXPORT Result cuStreamDestroy(Handle stream) {
 }
 EXPORT Result cuStreamSynchronize(Handle stream) {
     NEEDS(!streams.count(stream) || !streams[stream], CAPTURE_UNSUPPORTED);
+    used -= pooled;
+    pooled = 0;
     return put(stream, [] {});
 }
 EXPORT Result cuStreamWaitEvent(Handle stream, Handle event, unsigned) {

@@ -219,6 +219,8 @@ class CudaDevice:
 
     def memory_bytes(self) -> tuple[int, int]:
         """See ``Device.memory_bytes``."""
+        if self._pools:
+            self._call("cuStreamSynchronize", 0)  # the pool gives back what was freed when it is waited for
         free, total = self._call("cuMemGetInfo")
         return int(free), int(total)
 
