@@ -143,8 +143,9 @@ class Scene:
             crop is not loaded yet.
         notes: short lines about the run, shown beside the frame.
         strips: the strip of each object, counted from the top; as the objects come unless said otherwise.
-        held: places of objects that are missed in this frame, but whose strip stays for a moment.
-        faint: those of them that have been missed for long; their labels are drawn faint.
+        held: places of objects that are missed in this frame, but whose strip stays for a moment; their boxes
+            are where they are expected, and drawn thin.
+        faint: those of them that have been missed for long: their labels are drawn faint, their boxes not.
         rows: strips that room is wanted for; those of the objects unless said otherwise.
         first: the strip on top.
         traces: are drawn dim, in strips that none of the objects has.

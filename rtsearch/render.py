@@ -172,10 +172,13 @@ def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Ca
     boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
     scores = scene.detections.score.tolist()
     last = scene.first + len(layout.strip_tops)
-    seen = [i for i in range(len(boxes)) if i not in scene.held]
+    seen = [
+        i for i in range(len(boxes)) if i not in scene.faint and not (i in scene.held and _is_out(boxes[i]))
+    ]
     small = header_wh[1] < canvas.px(_LARGE_PX)
     for i in reversed(seen):  # the most confident on top
-        _box(view, boxes[i], colour_of(scene.strips[i]), canvas.px(1 if small or scores[i] < _WEAK else 2))
+        thin = small or scores[i] < _WEAK or i in scene.held
+        _box(view, boxes[i], colour_of(scene.strips[i]), canvas.px(1 if thin else 2))
     if canvas.text == "none":
         return view
     size_px, taken = canvas.px(11 if small else 13), list[_Rectangle]()
@@ -194,6 +197,11 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
         half = (bgr.shape[1] // 2, bgr.shape[0] // 2)
         bgr = cast(U8Array, cv2.resize(bgr[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA))
     return cast(U8Array, cv2.resize(bgr, wh, interpolation=cv2.INTER_LINEAR))
+
+
+def _is_out(xyxy: list[int]) -> bool:
+    """Has it left the frame, but for an edge?"""
+    return xyxy[2] - xyxy[0] < 2 or xyxy[3] - xyxy[1] < 2
 
 
 def _box(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -> None:

@@ -221,11 +221,12 @@ def test_half_a_line_is_taken_back(tmp_path: Path) -> None:
 
 def test_strips_as_recorded() -> None:
     rows = np.array([[5, 3], [7, -1], [-1, -1]], np.int32)
-    assert shown_records(detections(0), NAMES, (), rows[:0]) == []
-    assert shown_records(detections(3), NAMES, (4, 0, 1), rows) == [
+    assert shown_records(detections(0), NAMES, (), rows[:0], 0) == []
+    assert shown_records(detections(3), NAMES, (4, 0, 1), rows, 2) == [
         {"track": 2**40, "strip": 4, "label": "whole image", "score": 0.3333, "rows": [5, 3]},
         {"track": 2**40 + 1, "strip": 0, "label": "person", "score": 0.3333, "rows": [7]},
-        {"track": 2**40 + 2, "strip": 1, "label": "cat", "score": 0.3333, "rows": []},
+        {"track": 2**40 + 2, "strip": 1, "label": "cat", "score": 0.3333, "rows": []}
+        | {"xyxy": [2.7, 3, 3.3, 3.7]},
     ]
 
 

@@ -16,7 +16,7 @@ from rtsearch.records import Detections, F32Array, Frame, I32Array, Neighbours
 
 DIM, K = 6, 5
 EXACT = SearchSettings(exact=True)
-BLACK = np.zeros((4, 4, 3), np.uint8)
+BLACK = np.zeros((90, 1600, 3), np.uint8)
 
 
 class Rows:

@@ -66,7 +66,8 @@ class Showing(contextlib.ExitStack):
     def _write(self, result: Result, own: Neighbours) -> None:
         names, shown = self._shared.class_names, result.objects
         objects = object_records(result.detections, names, own, self._shared.index)
-        strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row)
+        seen = len(result.detections)
+        strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row, seen)
         for record in self._records:
             record.write(result.frame, objects, strips)
 

@@ -111,7 +111,7 @@ class Steady:
         tracks = self._tracker.update(found.xyxy, found.label < 0)
         found = replace(found, track=tracks.number)
         self._look(found, results)
-        held = self._held(tracks)
+        held = self._held(tracks, frame.bgr.shape[1::-1])
         missed = [0] * len(found) + [frames for frames, _ in held]
         shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
@@ -159,9 +159,10 @@ class Steady:
         self.asked += len(found)
         self.searched += len(wanted)
 
-    def _held(self, tracks: Tracks) -> list[tuple[int, Detections]]:
-        """Objects that were seen so many frames ago, their boxes moved along."""
-        missed = zip(tracks.missed.tolist(), tracks.missed_for.tolist(), tracks.missed_xyxy, strict=True)
+    def _held(self, tracks: Tracks, wh: tuple[int, ...]) -> list[tuple[int, Detections]]:
+        """Objects that were seen so many frames ago, their boxes moved along within the frame."""
+        boxes = np.clip(tracks.missed_xyxy, 0, np.array([*wh, *wh], np.float32)).round(1)  # as a record's
+        missed = zip(tracks.missed.tolist(), tracks.missed_for.tolist(), boxes, strict=True)
         return [
             (frames, replace(self._objects[track].seen, xyxy=box[None]))
             for track, frames, box in missed

@@ -77,7 +77,7 @@ def object_records(
 
 
 def shown_records(
-    detections: Detections, names: Sequence[str], strips: Sequence[int], rows: I32Array
+    detections: Detections, names: Sequence[str], strips: Sequence[int], rows: I32Array, seen: int
 ) -> list[dict[str, Any]]:
     """The strips of one picture: ``{"track", "strip", "label", "score", "rows"}`` each.
 
@@ -86,8 +86,9 @@ def shown_records(
         names: the network's class names.
         strips: of each, counted from the top.
         rows: (n, k), the neighbours shown, from left to right; -1 for none.
+        seen: how many are of the frame; the others have ``xyxy`` too, where they are expected.
     """
-    score = _rounded(detections.score, 4)
+    score, xyxy = _rounded(detections.score, 4), _rounded(detections.xyxy, 1)
     return [
         {
             "track": int(detections.track[i]),
@@ -96,6 +97,7 @@ def shown_records(
             "score": score[i],
             "rows": [row for row in rows[i].tolist() if row >= 0],
         }
+        | ({"xyxy": xyxy[i]} if i >= seen else {})
         for i, label in enumerate(detections.label.tolist())
     ]
 
