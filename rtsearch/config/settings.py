@@ -1,24 +1,15 @@
-"""Settings: frozen, typed, one default each.
+"""Every setting: its section, type, range and default.
 
-Precedence, weakest first: the defaults below, ``--config FILE``, ``--set section.key=value``, a command's own
-options. An unknown key or a value out of range is a ConfigError that names the dotted path.
-``config.yaml`` at the top of the project documents every setting; a test holds it against this module.
+``config.yaml`` at the top of the project documents them; a test holds it against this module.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
-
-from rtsearch.errors import ConfigError
 
 __all__ = [
     "AnalyzeSettings",
@@ -31,10 +22,7 @@ __all__ = [
     "SearchSettings",
     "Settings",
     "ShowSettings",
-    "load_settings",
 ]
-
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=16, le=7680)]
@@ -241,147 +229,3 @@ class Settings(_Section):
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
     gpu: GpuSettings = GpuSettings()
-
-
-def load_settings(
-    path: Path | None = None,
-    overrides: Iterable[str] = (),
-    remembered: Mapping[str, Mapping[str, Any]] | None = None,
-) -> Settings:
-    """Read settings from a YAML file and ``section.key=value`` overrides (values are YAML too).
-
-    Args:
-        path: the file.
-        overrides: go before the file.
-        remembered: by section, what stands instead of the defaults where neither says anything; see
-            ``index.remembered_settings``.
-
-    Raises:
-        ConfigError: unreadable file, unknown key, wrong type or value out of range.
-    """
-    values: dict[str, Any] = _read(path) if path is not None else {}
-    for item in overrides:
-        _override(values, item)
-    for section, fields in (remembered or {}).items():
-        given = values.get(section, {})
-        if isinstance(given, dict):
-            values[section] = {**fields, **given}
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_first_problem(error)) from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot read settings from {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read settings from {path}: {error}") from None
-    try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path} is not valid YAML{_where_and_why(error, text)}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: expected sections such as 'detect:', got {type(values).__name__}")
-    return {str(k): dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
-
-
-def _where_and_why(error: Exception, text: str) -> str:
-    """``, line 4: could not find expected ':'``."""
-    if isinstance(error, yaml.MarkedYAMLError):
-        # A key without its colon is noticed two lines later.
-        mark = error.problem_mark
-        if error.context_mark is not None and "simple key" in (error.context or ""):
-            mark = error.context_mark
-        return f"{'' if mark is None else f', line {mark.line + 1}'}: {error.problem}"
-    if isinstance(error, yaml.reader.ReaderError):
-        return f", line {text.count(chr(10), 0, error.position) + 1}: {error.reason}"
-    return f": {error}"  # a date that there is not
-
-
-def _override(values: dict[str, Any], item: str) -> None:
-    path, equals, text = (part.strip() for part in item.partition("="))
-    known = _known()
-    if not path:
-        raise ConfigError(f"--set {item}: expected section.key=value, for example detect.threshold=0.4")
-    if path not in known:
-        raise ConfigError(f"--set {item}: {_unknown(path)}")
-    if not text and not (equals and isinstance(known[path], str)):
-        raise ConfigError(f"--set {item}: no value; for example {path}={_written(known[path])}")
-    section, _, key = path.partition(".")
-    try:
-        value = yaml.safe_load(text) if text else ""
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"--set {item}: {text!r} is not a value") from None
-    fields = values.setdefault(section, {})
-    if isinstance(fields, dict):
-        fields[key] = value
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return _unknown(path)
-    wanted = None if problem["type"] == "missing" else _wanted_number(problem["loc"])
-    if wanted is None:
-        return f"{path} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-    hint = ""
-    if isinstance(problem["input"], str) and _DECIMAL_COMMA.fullmatch(problem["input"].strip()):
-        hint = f"; did you mean {problem['input'].strip().replace(',', '.')}?"
-    return f"{path} = {problem['input']!r}: expected {wanted}{hint}"
-
-
-def _wanted_number(loc: tuple[int | str, ...]) -> str | None:
-    """``a number from 0 to 1``: what a setting takes; None where that is no number.
-
-    Args:
-        loc: section, key and, within a list, place.
-    """
-    if len(loc) < 2:
-        return None
-    section: _Section = getattr(Settings(), str(loc[0]))
-    schema = section.model_json_schema()["properties"][loc[1]]
-    for place in loc[2:]:
-        schema = schema.get("prefixItems", [{}] * (int(place) + 1))[int(place)]
-    kind = {"integer": "a whole number", "number": "a number"}.get(schema.get("type", ""))
-    if kind is None:
-        return None
-    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-    start = f"from {least}" if above is None else f"above {above} and up"
-    step = f", a multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
-    return f"{kind} {start} to {schema['maximum']}{step}"
-
-
-def _known() -> dict[str, Any]:
-    """Every setting by its dotted path, with its default."""
-    sections = Settings().model_dump(mode="json")
-    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
-
-
-def _unknown(path: str) -> str:
-    """What is said of a setting that there is not: which one was meant, or which there are."""
-    known = {name: name.partition(".")[2] for name in _known()}
-    sections = list(Settings.model_fields)
-    path = path.rstrip(".")
-    section, _, key = path.rpartition(".")
-    here = ", ".join(name for name in known if name.startswith((f"{path}.", f"{section}.")))
-    if path in sections:
-        return f"{path} is a section of settings: {here}"
-    # The right word in a wrong section or in none, else what is spelled nearly so.
-    meant = [name for name in known if known[name] == key]
-    meant = meant or get_close_matches(path, [*known, *sections], n=1, cutoff=0.75)
-    near = get_close_matches(key, known.values(), n=1, cutoff=0.75)
-    meant = meant or [name for name in known if known[name] in near]
-    if meant:
-        return f"no setting {path}; did you mean {' or '.join(meant)}?"
-    return f"no setting {path}; there are: {here if section in sections else ', '.join(sections)}"
-
-
-def _written(value: Any) -> str:
-    """A value as --set takes it."""
-    return value if isinstance(value, str) and value else json.dumps(value)

@@ -1,0 +1,95 @@
+"""Settings from a YAML file and overrides; what is wrong is a ConfigError that names the dotted path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from rtsearch.config.settings import Settings
+from rtsearch.config.wrong import first_problem, known_settings, unknown_setting, written
+from rtsearch.errors import ConfigError
+
+__all__ = ["load_settings"]
+
+
+def load_settings(
+    path: Path | None = None,
+    overrides: Iterable[str] = (),
+    remembered: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Read settings from a YAML file and ``section.key=value`` overrides (values are YAML too).
+
+    Args:
+        path: the file.
+        overrides: go before the file.
+        remembered: by section, what stands instead of the defaults where neither says anything; see
+            ``index.remembered_settings``.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, wrong type or value out of range.
+    """
+    values: dict[str, Any] = _read(path) if path is not None else {}
+    for item in overrides:
+        _override(values, item)
+    for section, fields in (remembered or {}).items():
+        given = values.get(section, {})
+        if isinstance(given, dict):
+            values[section] = {**fields, **given}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(first_problem(error)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read settings from {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"cannot read settings from {path}: {error}") from None
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} is not valid YAML{_where_and_why(error, text)}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: expected sections such as 'detect:', got {type(values).__name__}")
+    return {str(k): dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+
+
+def _where_and_why(error: Exception, text: str) -> str:
+    """``, line 4: could not find expected ':'``."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        # A key without its colon is noticed two lines later.
+        mark = error.problem_mark
+        if error.context_mark is not None and "simple key" in (error.context or ""):
+            mark = error.context_mark
+        return f"{'' if mark is None else f', line {mark.line + 1}'}: {error.problem}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f", line {text.count(chr(10), 0, error.position) + 1}: {error.reason}"
+    return f": {error}"  # a date that there is not
+
+
+def _override(values: dict[str, Any], item: str) -> None:
+    path, equals, text = (part.strip() for part in item.partition("="))
+    known = known_settings()
+    if not path:
+        raise ConfigError(f"--set {item}: expected section.key=value, for example detect.threshold=0.4")
+    if path not in known:
+        raise ConfigError(f"--set {item}: {unknown_setting(path)}")
+    if not text and not (equals and isinstance(known[path], str)):
+        raise ConfigError(f"--set {item}: no value; for example {path}={written(known[path])}")
+    section, _, key = path.partition(".")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except (yaml.YAMLError, ValueError):
+        raise ConfigError(f"--set {item}: {text!r} is not a value") from None
+    fields = values.setdefault(section, {})
+    if isinstance(fields, dict):
+        fields[key] = value

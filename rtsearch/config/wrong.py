@@ -1,0 +1,82 @@
+"""What is said of a setting that there is not, or of a value that is no good."""
+
+from __future__ import annotations
+
+import json
+import re
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from rtsearch.config.settings import Settings
+
+__all__ = ["first_problem", "known_settings", "unknown_setting", "written"]
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of what is wrong, with the setting's dotted path."""
+    problem = error.errors()[0]
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return unknown_setting(path)
+    wanted = None if problem["type"] == "missing" else _wanted_number(problem["loc"])
+    if wanted is None:
+        return f"{path} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    hint = ""
+    if isinstance(problem["input"], str) and _DECIMAL_COMMA.fullmatch(problem["input"].strip()):
+        hint = f"; did you mean {problem['input'].strip().replace(',', '.')}?"
+    return f"{path} = {problem['input']!r}: expected {wanted}{hint}"
+
+
+def _wanted_number(loc: tuple[int | str, ...]) -> str | None:
+    """``a number from 0 to 1``: what a setting takes; None where that is no number.
+
+    Args:
+        loc: section, key and, within a list, place.
+    """
+    if len(loc) < 2:
+        return None
+    section: BaseModel = getattr(Settings(), str(loc[0]))
+    schema = section.model_json_schema()["properties"][loc[1]]
+    for place in loc[2:]:
+        schema = schema.get("prefixItems", [{}] * (int(place) + 1))[int(place)]
+    kind = {"integer": "a whole number", "number": "a number"}.get(schema.get("type", ""))
+    if kind is None:
+        return None
+    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    start = f"from {least}" if above is None else f"above {above} and up"
+    step = f", a multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
+    return f"{kind} {start} to {schema['maximum']}{step}"
+
+
+def known_settings() -> dict[str, Any]:
+    """Every setting by its dotted path, with its default."""
+    sections = Settings().model_dump(mode="json")
+    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+
+
+def unknown_setting(path: str) -> str:
+    """What is said of a setting that there is not: which one was meant, or which there are."""
+    known = {name: name.partition(".")[2] for name in known_settings()}
+    sections = list(Settings.model_fields)
+    path = path.rstrip(".")
+    section, _, key = path.rpartition(".")
+    here = ", ".join(name for name in known if name.startswith((f"{path}.", f"{section}.")))
+    if path in sections:
+        return f"{path} is a section of settings: {here}"
+    # The right word in a wrong section or in none, else what is spelled nearly so.
+    meant = [name for name in known if known[name] == key]
+    meant = meant or get_close_matches(path, [*known, *sections], n=1, cutoff=0.75)
+    near = get_close_matches(key, known.values(), n=1, cutoff=0.75)
+    meant = meant or [name for name in known if known[name] in near]
+    if meant:
+        return f"no setting {path}; did you mean {' or '.join(meant)}?"
+    return f"no setting {path}; there are: {here if section in sections else ', '.join(sections)}"
+
+
+def written(value: Any) -> str:
+    """A value as --set takes it."""
+    return value if isinstance(value, str) and value else json.dumps(value)
