@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import site
 import subprocess
 import sys
 import zipfile
@@ -78,9 +79,20 @@ def test_packages_come_from_a_folder_of_wheels(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
     import gpu_check
 
+    before = list(sys.path)
     with gpu_check.unpacked(tmp_path) as folder:
-        assert (Path(folder) / "found_in_wheel.py").is_file()
-    assert not Path(folder).exists()
+        assert (folder / "found_in_wheel.py").is_file()
+        assert sys.path[0] == str(folder)
+        assert str(folder) in site.getsitepackages()  # the only places where NVRTC is looked for
+    assert not folder.exists()
+    assert (sys.path, str(folder) in site.getsitepackages()) == (before, False)
+
+
+def test_a_wheel_for_another_machine_is_one_line(tmp_path):
+    (tmp_path / "some-1.0-cp27-none-win32.whl").write_bytes(b"")
+    done = call("--wheels", tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "some-1.0-cp27-none-win32.whl" in done.stderr
 
 
 # On a fake one ---------------------------------------------------------------------------------------------
@@ -111,10 +123,13 @@ def check(monkeypatch, kernels, few, model):
 
     device = FakeDevice(kernels)
     device.runtime = "cuda"
+    others = {}
 
     def open_device(runtime):
         if runtime == "cuda":
             return device
+        if runtime in others:
+            return others[runtime]
         raise MissingDependencyError("package pycuda is not there")
 
     monkeypatch.setattr("rtsearch.runners.device.open_device", open_device)
@@ -130,7 +145,7 @@ def check(monkeypatch, kernels, few, model):
         assert device.held() == {}
         return code, json.loads(capsys.readouterr().out)
 
-    run.device = device
+    run.device, run.others, run.figures = device, others, gpu_figures
     return run
 
 
@@ -148,18 +163,66 @@ def test_without_a_library_kernels_and_graphs_are_measured(check, monkeypatch, c
     assert report["summary"].startswith("no TensorRT can run here: kernels and graphs were measured around")
     assert report["not_run"]["tensorrt"] == "tensorrt is not there"
     assert report["not_run"]["pycuda"] == "package pycuda is not there"
-    (parity,) = figures(report, "parity with the CPU")
-    assert parity["network"] == "outputs of the CPU"
-    assert parity["objects"] >= 2
-    assert (parity["not_found"], parity["share_within"]) == (0, 1.0)
+    raw, short = figures(report, "parity with the CPU")
+    assert raw["network"] == "outputs of the CPU"
+    assert raw["objects"] >= 2
+    assert (raw["not_found"], raw["share_within"]) == (0, 1.0)
+    assert (short["dim"], short["not_found"], short["share_within"]) == (64, 0, 1.0)
+    (letterbox,) = figures(report, "parity of the letterbox")
+    assert letterbox["grey_levels_max"] <= 1
     assert {entry["graph"] for entry in figures(report, "whole pass")} == {True, False}
     assert {entry["step"] for entry in figures(report, "step")} == {
         *("upload", "letterbox", "network", "candidates", "rank", "choose", "weigh", "pool", "describe"),
-        "download",
+        *("project", "download"),
     }
+    assert [entry["batch"] for entry in figures(report, "photos per second")] == [1, 2]
     assert figures(report, "float16 rate") == []
     assert figures(report, "steady run")[0]["frames"] > 0
     assert [entry["direction"] for entry in figures(report, "copy rate")] == ["upload", "download"]
+
+
+@pytest.fixture
+def no_library(monkeypatch):
+    def missing(name, **_):
+        raise MissingDependencyError(f"{name} is not there")
+
+    monkeypatch.setattr("gpu_stand.load_flavour", missing)
+
+
+@pytest.mark.parametrize(
+    ("function", "part"),
+    [
+        ("copy_rates", "cuda: copy rate"),
+        ("parity", "cuda: outputs of the CPU: fp16: parity with the CPU"),
+        ("photo_rate", "cuda: outputs of the CPU: fp16: photos per second at batch 2"),
+    ],
+)
+def test_what_fails_leaves_the_other_figures(check, no_library, monkeypatch, capsys, function, part):
+    def fails(*_, **__):
+        raise ZeroDivisionError("nobody\nexpected this")
+
+    kinds = {"copy rate", "parity with the CPU", "whole pass", "step", "photos per second", "steady run"}
+    names = {"copy_rates": "copy rate", "parity": "parity with the CPU", "photo_rate": "photos per second"}
+    monkeypatch.setattr(check.figures, function, fails)
+    code, report = check(capsys)
+    assert code == 0
+    assert report["not_run"][part] == "ZeroDivisionError: nobody expected this"
+    assert kinds - {entry["figure"] for entry in report["figures"]} == {names[function]}
+
+
+def test_a_pass_that_was_not_recorded_is_none_with_a_graph(check, no_library, capsys):
+    check.device.capture = lambda *_: (_ for _ in ()).throw(RunnerError("not permitted"))
+    _, report = check(capsys)
+    assert {entry["graph"] for entry in figures(report, "whole pass")} == {False}
+    reason = report["not_run"]["cuda: outputs of the CPU: fp16: whole pass"]
+    assert reason == "it could not be recorded as a CUDA graph, and was sent step by step"
+
+
+def test_figures_are_told_as_they_come(check, no_library, capsys, monkeypatch):
+    told = []
+    monkeypatch.setattr("gpu_stand.print", lambda line, **_: told.append(line), raising=False)
+    _, report = check(capsys)
+    assert [line.split(":")[0] for line in told] == [entry["figure"] for entry in report["figures"]]
 
 
 def test_each_figure_says_which_library_made_it(check, monkeypatch, capsys):
@@ -183,6 +246,26 @@ def test_each_figure_says_which_library_made_it(check, monkeypatch, capsys):
         assert entry["runtime"] == "cuda"
         if entry["figure"] not in ("copy rate", "getting ready"):
             assert (entry["network"], entry["precision"]) == ("tensorrt 11.4.0", "fp16")
+
+
+def test_engines_are_built_once_for_all_runtimes(check, monkeypatch, capsys, kernels):
+    check.others["pycuda"] = other = FakeDevice(kernels, graphs=False)
+    other.runtime = "pycuda"
+    library = fake_tensorrt.flavour(device=check.device)
+
+    def load(name, **_):
+        library.module.device = other if check.device.closed or other.log else check.device
+        if name == "tensorrt":
+            return library
+        raise RunnerError("makes no code for this GPU")
+
+    monkeypatch.setattr("gpu_stand.load_flavour", load)
+    monkeypatch.setattr("rtsearch.runners.tensorrt.load_flavour", load)
+    _, report = check(capsys)
+    runtimes = {entry["runtime"] for entry in figures(report, "photos per second")}
+    assert runtimes == {"cuda", "pycuda"}
+    assert sum(call[0] == "network" for call in library.module.calls) == 3  # two batches, and the product
+    assert [entry["runtime"] for entry in figures(report, "float16 rate")] == ["cuda"]
 
 
 def test_what_is_missing_is_one_line(check, monkeypatch, capsys, tmp_path):

@@ -8,7 +8,8 @@ Parity with the CPU on real photos; time of every step of a pass, and of the who
 CUDA graph; photos per second at batch 1, 8 and 32; memory; a steady run. Beside them what the machine could
 do at best: its copy rate, and its rate of float16 arithmetic. It runs with every runtime (cuda-bindings,
 PyCUDA) and every engine library that works here, and says of the others why they do not. Where no library can
-run the network, kernels and graphs are still measured, around outputs that the CPU computed.
+run the network, kernels and graphs are still measured, around outputs that the CPU computed. What fails is
+reported, and leaves the other figures. Each is told on stderr as soon as it is there.
 
 Exit code: 0 measured, 3 nothing to measure here (no GPU or no driver), 2 something it needs is missing.
 """
@@ -20,6 +21,7 @@ import contextlib
 import importlib.metadata
 import json
 import platform
+import site
 import subprocess
 import sys
 import tempfile
@@ -52,8 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--wheels", type=Path, help="folder of wheels, for packages that are missing")
     args = parser.parse_args(argv)
     with contextlib.ExitStack() as stack:
-        if args.wheels is not None:
-            sys.path.insert(0, stack.enter_context(unpacked(args.wheels)))
+        try:
+            if args.wheels is not None:
+                stack.enter_context(unpacked(args.wheels))
+        except subprocess.CalledProcessError as error:
+            print(f"gpu_check: --wheels {args.wheels}: {' '.join(error.stderr.split())}", file=sys.stderr)
+            return 2
         try:
             from rtsearch.errors import RtsearchError
         except ImportError as error:
@@ -69,14 +75,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def unpacked(wheels: Path) -> Iterator[str]:
-    """A temporary folder with the packages of a folder of wheels."""
-    with tempfile.TemporaryDirectory() as folder:
+def unpacked(wheels: Path) -> Iterator[Path]:
+    """A temporary folder with the packages of a folder of wheels, found before all that is installed.
+
+    It is made one of Python's folders of packages: cuda-bindings looks for NVRTC in these, not in sys.path.
+    """
+    with tempfile.TemporaryDirectory() as prefix:
+        folder = Path(site.getsitepackages([prefix])[0])
         files = sorted(str(path) for path in wheels.glob("*.whl"))
         if files:
             pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps")
-            subprocess.run([*pip, "--no-compile", "--target", folder, *files], check=True)
-        yield folder
+            command = [*pip, "--no-compile", "--target", str(folder), *files]
+            subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
+        site.PREFIXES.insert(0, prefix)
+        sys.path.insert(0, str(folder))
+        try:
+            yield folder
+        finally:
+            site.PREFIXES.remove(prefix)
+            sys.path.remove(str(folder))
 
 
 def check(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,11 +118,12 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
     report["gpu"] = gpu_facts(devices[0])
     try:
         bench = prepare(args, report)
-        for place, device in enumerate(devices):
-            bench.label = {"runtime": device.runtime}
-            with device.use():
-                copy_rates(bench, device)
-            measure_device(bench, device, first=place == 0)
+        with tempfile.TemporaryDirectory() as folder:  # of engines: they are built once for all runtimes
+            for place, device in enumerate(devices):
+                bench.label = {"runtime": device.runtime}
+                with bench.part("copy rate"):
+                    copy_rates(bench, device)
+                measure_device(bench, device, Path(folder), first=place == 0)
     finally:
         for device in devices:
             device.close()
@@ -123,7 +141,8 @@ def check(args: argparse.Namespace) -> dict[str, Any]:
 
 def open_devices(report: dict[str, Any]) -> list[Any]:
     """A device for every runtime that works here."""
-    from rtsearch.errors import RtsearchError
+    from gpu_stand import reason_of
+
     from rtsearch.runners.device import open_device
 
     devices = []
@@ -131,8 +150,8 @@ def open_devices(report: dict[str, Any]) -> list[Any]:
         try:
             devices.append(open_device(runtime))
             report["runtimes"].append(runtime)
-        except RtsearchError as error:
-            report["not_run"][runtime] = str(error)
+        except Exception as error:  # a package that is half there fails in its own ways
+            report["not_run"][runtime] = reason_of(error)
     return devices
 
 
@@ -144,40 +163,41 @@ def gpu_facts(device: Any) -> dict[str, Any]:
         "compute_capability": ".".join(map(str, device.compute_capability)),
         "memory_mb": total >> 20,
     }
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    with contextlib.suppress(OSError, subprocess.SubprocessError, LookupError, ValueError):
         query = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
         facts["driver"], facts["clock"] = (part.strip() for part in done.stdout.splitlines()[0].split(","))
     return facts
 
 
-def measure_device(bench: Bench, device: Any, *, first: bool) -> None:
+def measure_device(bench: Bench, device: Any, folder: Path, *, first: bool) -> None:
     """Everything that one runtime can do."""
     from gpu_figures import floor, measure_pass
-    from gpu_stand import Engines, StandIn
-
-    from rtsearch.errors import RtsearchError
+    from gpu_stand import Engines, StandIn, reason_of
 
     steady = bench.args.seconds if first else 0.0
+    batches = BATCHES if bench.spec.batch is None else (bench.spec.batch,)
     ran = False
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("tensorrt", "tensorrt_rtx"):
-            bench.label = {"runtime": device.runtime}
-            try:
-                engines = Engines(bench, device, name, Path(folder))
-                engines.open(bench.spec.batch or 1).close()
-            except RtsearchError as error:
-                bench.report["not_run"][name] = str(error)
-                continue
-            bench.label |= {"network": engines.title, "precision": bench.args.precision}
-            batches = BATCHES if bench.spec.batch is None else (bench.spec.batch,)
-            measure_pass(bench, device, engines.open, batches, steady_s=0.0 if ran else steady)
-            floor(bench, device, engines.flavour)
-            ran = True
+    for name in ("tensorrt", "tensorrt_rtx"):
+        bench.label = {"runtime": device.runtime}
+        try:
+            engines = Engines(bench, device, name, folder)
+            engines.open(batches[0]).close()
+        except Exception as error:  # of the library too, whose exceptions have no common base
+            bench.report["not_run"][name] = reason_of(error)
+            continue
+        bench.label |= {"network": engines.title, "precision": bench.args.precision}
+        measure_pass(bench, device, engines.open, batches, steady_s=0.0 if ran else steady)
+        if first:
+            with bench.part("floor of the network"):
+                floor(bench, device, engines.flavour)
+        ran = True
     if not ran:
-        bench.label = {"runtime": device.runtime, "network": StandIn.title}
-        batch = bench.spec.batch or 1
-        measure_pass(bench, device, lambda _: StandIn(bench, device), (batch,), steady_s=steady)
+        bench.label = {
+            **{"runtime": device.runtime, "network": StandIn.title},
+            "precision": bench.args.precision,
+        }
+        measure_pass(bench, device, lambda batch: StandIn(bench, device, batch), batches, steady_s=steady)
 
 
 def version_of(package: str) -> str:
@@ -189,14 +209,14 @@ def version_of(package: str) -> str:
 
 def as_text(report: dict[str, Any]) -> str:
     """For people."""
+    from gpu_stand import line_of
+
     lines = [report["summary"]]
     for key in ("machine", "packages", "gpu", "network"):
         if report.get(key):
             lines.append(f"{key}: {json.dumps(report[key])}")
     lines += [f"not run: {name}: {reason}" for name, reason in report["not_run"].items()]
-    for entry in report["figures"]:
-        values = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "figure")
-        lines.append(f"{entry['figure']}: {values}")
+    lines += map(line_of, report["figures"])
     return "\n".join(lines)
 
 

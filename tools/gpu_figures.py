@@ -21,6 +21,7 @@ from rtsearch.engines.network import network_for
 from rtsearch.errors import RunnerError
 from rtsearch.gpu import GpuSight
 from rtsearch.meter import Meter
+from rtsearch.project import Projection
 from rtsearch.sight import TwoSteps
 
 __all__ = ["copy_rates", "floor", "measure_pass"]
@@ -30,6 +31,7 @@ COPY_BYTES = 64 << 20
 COPIES = 20
 MATRIX = 8192  # rows and columns, for the rate of float16 arithmetic
 NEAR_PX = 16.0  # farther away it is another object
+DIM = 64  # of the vectors that a library is searched with
 
 
 def measure_pass(
@@ -41,57 +43,82 @@ def measure_pass(
     steady_s: float,
 ) -> None:
     """All that is to be known of a pass with one network on one runtime."""
-    one = batches[0]
+    one, kept = batches[0], KeptOpen(device)
     before = free_bytes(device)
-    with sight_on(bench, open_engine(one), device) as (sight, engine):
-        parity(bench, sight, engine)
-        if isinstance(engine, StandIn):
-            engine.show(bench.frames()[0])
-        whole_pass(bench, sight, graph=device.graphs)
+    with bench.part("whole pass"), sight_on(bench, open_engine(one), kept) as (sight, engine):
+        with bench.part("parity with the CPU"):
+            parity(bench, sight, engine, None)
+            parity(bench, sight, engine, projection_of(sight))
+        show(bench, engine)
+        whole_pass(bench, sight, kept)
         bench.add("memory of the GPU", batch=one, mb=(before - free_bytes(device)) / 1e6)
-        if steady_s:
-            steady_run(bench, sight, device, steady_s)
-    watch = Stopwatch(device)
-    with sight_on(bench, TimedEngine(open_engine(one), watch), watch) as (sight, _):
-        step_times(bench, sight, watch)
-    watch.close()
+        if device.graphs and not kept.recorded:
+            raise RunnerError("it could not be recorded as a CUDA graph, and was sent step by step")
+    with bench.part("steps"):
+        watch = Stopwatch(device)
+        with sight_on(bench, TimedEngine(open_engine(one), watch), watch) as (sight, _):
+            step_times(bench, sight, watch)
+        watch.close()
     if device.graphs:
-        with sight_on(bench, open_engine(one), WithoutGraphs(device)) as (sight, _):
-            whole_pass(bench, sight, graph=False)
+        kept = WithoutGraphs(device)
+        with bench.part("without a graph"), sight_on(bench, open_engine(one), kept) as (sight, _):
+            whole_pass(bench, sight, kept)
     for batch in batches:
-        with sight_on(bench, open_engine(batch), device) as (sight, _):
+        with (
+            bench.part(f"photos per second at batch {batch}"),
+            sight_on(bench, open_engine(batch), KeptOpen(device)) as (sight, _),
+        ):
             photo_rate(bench, sight, batch)
+    if steady_s:  # last: a run that is cut short lacks this one only
+        with bench.part("steady run"), sight_on(bench, open_engine(one), KeptOpen(device)) as (sight, _):
+            steady_run(bench, sight, device, steady_s)
 
 
 @contextlib.contextmanager
 def sight_on(bench: Bench, engine: Any, device: Any) -> Iterator[tuple[GpuSight, Any]]:
     try:
-        sight = GpuSight(engine, KeptOpen(device), bench.spec, DetectSettings())
+        sight = GpuSight(engine, device, bench.spec, DetectSettings())
     except BaseException:
         engine.close()
         raise
     try:
+        show(bench, engine)
         yield sight, engine
     finally:
         sight.close()
 
 
-def parity(bench: Bench, sight: GpuSight, engine: Any) -> None:
-    """Every photo on the CPU and on the GPU: how far are boxes, scores and descriptions apart?"""
+def show(bench: Bench, engine: Any) -> None:
+    """A stand-in sees nothing by itself, and without objects most kernels have nothing to do."""
+    if hasattr(engine, "show"):
+        engine.show(bench.frames()[0])
+
+
+def projection_of(sight: GpuSight) -> Projection:
+    """To as many numbers as a library is searched with; no library is needed to see how long it takes."""
+    matrix = np.random.default_rng(0).standard_normal((sight.dim, DIM)) / np.sqrt(DIM)
+    return Projection(matrix.astype(np.float32), np.zeros(DIM, np.float32))
+
+
+def parity(bench: Bench, sight: GpuSight, engine: Any, shorter: Projection | None) -> None:
+    """Every photo on the CPU and on the GPU: how far are boxes, scores and vectors apart?"""
     settings = DetectSettings()
     cpu = TwoSteps(Detector(bench.runner, bench.spec, settings, bench.input_wh), Describer(bench.spec))
-    found, apart = 0, []
+    found, apart, planes = 0, [], []
     for picture in bench.pictures:
-        wanted = cpu.see([picture], Meter())[0]
+        wanted = cpu.see([picture], Meter(), shorter)[0]
         if isinstance(engine, StandIn):
             engine.show(picture)
-        got = sight.see([picture], Meter())[0]
+        got = sight.see([picture], Meter(), shorter)[0]
+        if isinstance(engine, StandIn):
+            planes.append(engine.planes_apart(picture))
         found += len(wanted)
         scale = min(side / own for side, own in zip(bench.input_wh, picture.shape[1::-1], strict=True))
         apart += [pair for i in range(len(wanted)) if (pair := difference(wanted, i, got, scale))]
     box, score, cosine = np.array(apart or [(0.0, 0.0, 1.0)]).T
     bench.add(
         "parity with the CPU",
+        dim=DIM if shorter else sight.dim,
         objects=found,
         not_found=found - len(apart),
         box_px_max=float(box.max()),
@@ -99,6 +126,8 @@ def parity(bench: Bench, sight: GpuSight, engine: Any) -> None:
         cosine_min=float(cosine.min()),
         share_within=float(((box < 1) & (score < 0.01) & (cosine > 0.999)).mean()),
     )
+    if planes and not shorter:
+        bench.add("parity of the letterbox", photos=len(planes), grey_levels_max=max(planes))
 
 
 def difference(wanted: Any, i: int, got: Any, scale: float) -> tuple[float, float, float] | None:
@@ -113,18 +142,18 @@ def difference(wanted: Any, i: int, got: Any, scale: float) -> tuple[float, floa
     return float(px[j]), float(abs(got.score[j] - wanted.score[i])), cosine
 
 
-def whole_pass(bench: Bench, sight: GpuSight, *, graph: bool) -> None:
+def whole_pass(bench: Bench, sight: GpuSight, kept: KeptOpen) -> None:
     """From a frame in memory to objects and vectors in memory."""
     times = timed(sight, bench.frames(), bench.args.frames)
-    bench.add("whole pass", graph=graph, frames=len(times), **spread(times))
+    bench.add("whole pass", graph=kept.recorded > 0, dim=DIM, frames=len(times), **spread(times))
 
 
 def timed(sight: GpuSight, frames: list[Any], count: int) -> list[float]:
     """Milliseconds of each frame."""
-    meter, times = Meter(), []
+    meter, times, shorter = Meter(), [], projection_of(sight)
     for i in range(min(WARM_UP, count) + count):
         start = time.perf_counter()
-        sight.see([frames[i % len(frames)]], meter)
+        sight.see([frames[i % len(frames)]], meter, shorter)
         times.append((time.perf_counter() - start) * 1e3)
     return times[-count:]
 
@@ -136,11 +165,11 @@ def spread(times: Sequence[float]) -> dict[str, float]:
 
 def step_times(bench: Bench, sight: GpuSight, watch: Stopwatch) -> None:
     """Each step by itself, by the GPU's own clock; marks between them cost a little."""
-    meter, steps = Meter(), {}
+    meter, steps, shorter = Meter(), {}, projection_of(sight)
     frames = bench.frames()
     count = bench.args.frames
     for i in range(min(WARM_UP, count) + count):
-        sight.see([frames[i % len(frames)]], meter)
+        sight.see([frames[i % len(frames)]], meter, shorter)
         taken = watch.take()
         if i >= min(WARM_UP, count):
             for name, ms in taken.items():
@@ -154,22 +183,24 @@ def step_times(bench: Bench, sight: GpuSight, watch: Stopwatch) -> None:
 def photo_rate(bench: Bench, sight: GpuSight, batch: int) -> None:
     """Decoded photos to objects, as fast as they come."""
     frames = (bench.frames() * batch)[: 4 * batch]
-    meter, done = Meter(), 0
-    sight.see(frames, meter)
+    meter, done, shorter = Meter(), 0, projection_of(sight)
+    sight.see(frames, meter, shorter)
     rounds = max(1, bench.args.frames // len(frames) // 4)
     start = time.perf_counter()
     for _ in range(rounds):
-        done += len(sight.see(frames, meter))
+        done += len(sight.see(frames, meter, shorter))
     bench.add("photos per second", batch=batch, rate=done / (time.perf_counter() - start), photos=done)
 
 
 def steady_run(bench: Bench, sight: GpuSight, device: Any, seconds: float) -> None:
     """Frame after frame: does it get slower, or grow?"""
-    frames, meter, times = bench.frames(), Meter(), []
+    frames, meter, times, shorter = bench.frames(), Meter(), [], projection_of(sight)
+    sight.see(frames[:1], meter, shorter)  # what it takes at first is no growth
+    sight.see(frames[:1], meter, shorter)
     before = free_bytes(device)
     start = last = time.perf_counter()
     while last - start < seconds:
-        sight.see([frames[len(times) % len(frames)]], meter)
+        sight.see([frames[len(times) % len(frames)]], meter, shorter)
         now = time.perf_counter()
         times.append((now - last) * 1e3)
         last = now
@@ -216,13 +247,9 @@ def floor(bench: Bench, device: Any, flavour: Any) -> None:
     )
     product = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     gpu = ".".join(map(str, device.compute_capability))
-    try:
-        engine = compile_network(flavour, product.SerializeToString(), (gpu,)).engine
-        with device.use():
-            ms = product_ms(device, flavour, engine)
-    except RunnerError as error:
-        bench.report["not_run"]["rate of float16 arithmetic"] = str(error)
-        return
+    engine = compile_network(flavour, product.SerializeToString(), (gpu,)).engine
+    with device.use():
+        ms = product_ms(device, flavour, engine)
     rate = 2 * MATRIX**3 / ms / 1e9
     operations = operations_of(bench)
     bench.add("float16 rate", tflop_per_s=rate, matrix=MATRIX)
@@ -238,13 +265,20 @@ def product_ms(device: Any, flavour: Any, engine: bytes) -> float:
         raise RunnerError(f"{flavour.name} cannot open what it built: {flavour.reason('no reason given')}")
     stream, start, end = device.new_stream(), device.new_event(), device.new_event()
     addresses = [device.allocate(2 * MATRIX * MATRIX) for _ in "abc"]
+    # Not zeros: a GPU multiplies them with less power, so at a higher clock.
+    numbers = device.allocate_pinned(2 * MATRIX * MATRIX)
+    some = np.random.default_rng(0).standard_normal(MATRIX).astype(np.float16).view(np.uint8)
+    numbers.reshape(MATRIX, -1)[:] = some
     for name, address in zip("abc", addresses, strict=True):
-        device.clear(address, 2 * MATRIX * MATRIX, stream)
+        device.upload(address, numbers, stream)
         context.set_tensor_address(name, address)
+    device.synchronise(stream)
+    device.free_pinned(numbers)
     times = []
     for _ in range(COPIES):
         device.record(start, stream)
-        context.execute_async_v3(stream)
+        if not context.execute_async_v3(stream):
+            raise RunnerError(f"{flavour.name} cannot multiply: {flavour.reason('no reason given')}")
         device.record(end, stream)
         device.synchronise(stream)
         times.append(device.elapsed_ms(start, end))

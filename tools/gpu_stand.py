@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,23 @@ import numpy as np
 from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.detect import letterbox
 from rtsearch.engines import Gpu, Order, build_engine, load_flavour
-from rtsearch.errors import MissingDependencyError
+from rtsearch.errors import MissingDependencyError, RtsearchError
 from rtsearch.models import ModelSpec, default_folder, resolve
 from rtsearch.runners.onnx import OnnxRunner
 from rtsearch.runners.tensorrt import TensorRTRunner
 
-__all__ = ["Bench", "Engines", "KeptOpen", "StandIn", "Stopwatch", "TimedEngine", "WithoutGraphs", "prepare"]
+__all__ = [
+    "Bench",
+    "Engines",
+    "KeptOpen",
+    "StandIn",
+    "Stopwatch",
+    "TimedEngine",
+    "WithoutGraphs",
+    "line_of",
+    "prepare",
+    "reason_of",
+]
 
 FRAME_WH = (1280, 720)
 FRAMES = 16  # different ones
@@ -50,13 +63,37 @@ class Bench:
     label: dict[str, Any] = field(default_factory=dict)
 
     def add(self, figure: str, **values: Any) -> None:
-        """One figure, with all that made it."""
+        """One figure, with all that made it; told at once: a run may be cut short."""
         rounded = {key: round(v, 4) if isinstance(v, float) else v for key, v in values.items()}
-        self.report["figures"].append({"figure": figure, **self.label, **rounded})
+        entry = {"figure": figure, **self.label, **rounded}
+        self.report["figures"].append(entry)
+        print(line_of(entry), file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """A block whose failure, of any kind, leaves the figures of the others; its reason is reported."""
+        label = dict(self.label)
+        try:
+            yield
+        except Exception as error:  # what a GPU or a library can come up with has no common base
+            where = ": ".join([*map(str, label.values()), name])
+            self.report["not_run"][where] = reason_of(error)
+            print(f"not run: {where}: {reason_of(error)}", file=sys.stderr, flush=True)
 
     def frames(self) -> list[Any]:
         """What a camera could show: 1280x720 px each."""
         return [cv2.resize(picture, FRAME_WH) for picture in self.pictures[:FRAMES]]
+
+
+def reason_of(error: Exception) -> str:
+    """One line; with the type where the message is not one of ours."""
+    text = str(error) if isinstance(error, RtsearchError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def line_of(entry: dict[str, Any]) -> str:
+    """A figure for people."""
+    return f"{entry['figure']}: " + ", ".join(f"{k} {v}" for k, v in entry.items() if k != "figure")
 
 
 def prepare(args: argparse.Namespace, report: dict[str, Any]) -> Bench:
@@ -93,13 +130,23 @@ def photos_of(folder: Path | None, scratch: Path) -> list[Any]:
 
 
 class KeptOpen:
-    """A device that a sight cannot close."""
+    """A device that a sight cannot close.
+
+    Attributes:
+        recorded: how often work was recorded.
+    """
 
     def __init__(self, device: Any) -> None:
         self._device = device
+        self.recorded = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._device, name)
+
+    def capture(self, stream: int, work: Callable[[], None]) -> Any:
+        graph = self._device.capture(stream, work)
+        self.recorded += 1
+        return graph
 
     def close(self) -> None:
         pass
@@ -204,16 +251,19 @@ class Engines:
 
 
 class StandIn:
-    """A network that is none: its outputs are those that the CPU computed for the picture shown last."""
+    """A network that is none: its outputs are those that the CPU computed for the picture shown last.
+
+    Its types are those of an engine: with fp16 the taps are float16.
+    """
 
     title = "outputs of the CPU"
 
-    def __init__(self, bench: Bench, device: Any) -> None:
-        self._bench, self._device = bench, device
+    def __init__(self, bench: Bench, device: Any, batch: int) -> None:
+        self._bench, self._device, self._batch = bench, device, batch
         self._bound: dict[str, int] = {}
         outputs = self._look(bench.pictures[0])
         width, height = bench.input_wh
-        self.inputs = {"images": ((bench.spec.batch or 1, 3, height, width), np.dtype(np.float32))}
+        self.inputs = {"images": ((batch, 3, height, width), np.dtype(np.float32))}
         self.outputs = {name: (array.shape, array.dtype) for name, array in outputs.items()}
 
     def bind(self, name: str, address: int) -> None:
@@ -239,8 +289,31 @@ class StandIn:
                 device.free_pinned(pinned)
             device.free_stream(stream)
 
-    def _look(self, picture: Any) -> dict[str, Any]:
+    def planes_apart(self, picture: Any) -> float:
+        """How far the first planes that the GPU made last are from those of the CPU, grey levels."""
+        device, wanted = self._device, self._planes(picture)
+        with device.use():
+            stream = device.new_stream()
+            pinned = device.allocate_pinned(wanted.nbytes)
+            device.download(pinned, self._bound["images"], stream)
+            device.synchronise(stream)
+            got = pinned.view(np.float32).reshape(wanted.shape).copy()
+            device.free_pinned(pinned)
+            device.free_stream(stream)
+        return float(np.abs(got - wanted).max() / self._bench.spec.pixel_scale)
+
+    def _planes(self, picture: Any) -> Any:
         spec = self._bench.spec
         canvas = letterbox(picture, self._bench.input_wh, spec.pad_value)
-        planes = cv2.dnn.blobFromImage(canvas, spec.pixel_scale, swapRB=spec.pixel_order == "rgb")
-        return self._bench.runner.run(np.repeat(planes, spec.batch or 1, axis=0))
+        return cv2.dnn.blobFromImage(canvas, spec.pixel_scale, swapRB=spec.pixel_order == "rgb")
+
+    def _look(self, picture: Any) -> dict[str, Any]:
+        spec, taps = self._bench.spec, {tap.name for tap in self._bench.spec.taps}
+        outputs = self._bench.runner.run(np.repeat(self._planes(picture), spec.batch or 1, axis=0))
+        half = self._bench.args.precision == "fp16"
+        return {
+            name: np.repeat(array[:1], self._batch, axis=0).astype(
+                np.float16 if half and name in taps else np.float32
+            )
+            for name, array in outputs.items()
+        }
