@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import site
 import subprocess
@@ -57,6 +58,19 @@ def test_without_a_gpu_it_says_so_in_words(without_gpu):
     assert done.returncode == 3
     assert done.stdout.startswith("nothing was measured: no GPU")
     assert done.stderr == ""
+
+
+def test_from_a_checkout_nothing_need_be_installed(without_gpu, tmp_path):
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    done = subprocess.run(  # -S: what only a .pth file leads to, as this checkout, is not found
+        [sys.executable, "-S", str(CHECK)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(packages)},
+    )
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 def test_help_tells_the_exit_codes():

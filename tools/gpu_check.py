@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 BATCHES = (1, 8, 32)
 PACKAGES = (
     *("cuda-bindings", "pycuda", "nvidia-cuda-nvrtc", "tensorrt", "tensorrt-rtx-cu13"),
-    *("numpy", "onnx", "onnxruntime", "opencv-python"),
+    *("numpy", "onnx", "onnxruntime", "opencv-python", "opencv-python-headless"),
 )
 
 
@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except subprocess.CalledProcessError as error:
             print(f"gpu_check: --wheels {args.wheels}: {' '.join(error.stderr.split())}", file=sys.stderr)
             return 2
+        sys.path.append(str(Path(__file__).resolve().parents[1]))  # from a checkout nothing need be installed
         try:
             from rtsearch.errors import RtsearchError
         except ImportError as error:
