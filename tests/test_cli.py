@@ -117,6 +117,10 @@ def test_version(cli):
         (["run"], "Missing argument 'LIB'; see: rtsearch run --help"),
         (["run", "a", "b"], "run takes the library, and what is played with --source: rtsearch run a"),
         (["query", "a", "b", "c"], "unexpected extra argument"),
+        (
+            ["query", "a", "b", *(f"c{i}.jpg" for i in range(1000))],
+            r"c0\.jpg c1\.jpg [^;]{,150} \[\.\.\.]; see",
+        ),
         (["run", "a", "--realtme"], "--realtime"),
         (["run", "a", "--source"], "requires an argument"),
         (["analyze", "a"], "Missing argument 'LIB'"),
@@ -267,7 +271,7 @@ def test_library_rebuild_and_export(cli, own_library):
 
 def test_query(cli, library, photos):
     photo = photos / "skimage-coffee.png"
-    done = cli("query", library, photo, "--json", "--out", "new folder/sheet.png")
+    done = cli("query", library, photo, "--json", "--out", "a sheet.png")
     found = done.json
     assert list(found) == ["photo", "objects"]
     assert found["photo"] == str(photo)
@@ -279,7 +283,7 @@ def test_query(cli, library, photos):
         assert item["neighbours"][0]["distance"] < 0.01
         distances = [near["distance"] for near in item["neighbours"]]
         assert distances == sorted(distances)
-    assert cv2.imread("new folder/sheet.png").shape[1] == 1280
+    assert cv2.imread("a sheet.png").shape[1] == 1280
     said = cli("query", library, photo)
     assert said.code == 0
     assert re.search(

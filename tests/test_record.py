@@ -183,7 +183,10 @@ def test_a_kill_loses_no_line(signals: tuple[signal.Signals], tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("place", "words"),
-    [("nowhere/run", "cannot be written: No such file"), ("folder", "cannot be written: Is a directory")],
+    [
+        ("nowhere/run", "cannot be written: there is no folder .*nowhere; make it first"),
+        ("folder", "cannot be written: Is a directory"),
+    ],
 )
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
 def test_a_record_that_cannot_be_written(place: str, words: str, suffix: str, tmp_path: Path) -> None:
@@ -575,7 +578,10 @@ def test_no_picture_leaves_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("place", "words"),
-    [("run.avi", "written as .mp4"), ("nowhere/run.mp4", "nowhere/run.mp4 cannot be written: No such file")],
+    [
+        ("run.avi", "written as .mp4"),
+        ("nowhere/run.mp4", "nowhere/run.mp4 cannot be written: there is no folder"),
+    ],
 )
 def test_video_that_cannot_be_written(place: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=words):
@@ -658,6 +664,8 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
         with pytest.raises(RecordError, match=rf"{name}: the disk is full; nothing was written"):
             record.save_picture(paint(3), tmp_path / name)
     assert path.read_bytes() == before
+    with pytest.raises(RecordError, match="there is no folder"):
+        record.save_picture(paint(3), tmp_path / "nowhere" / "map.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link.png", "map.png"]
 
 

@@ -7,6 +7,7 @@ standard error and exit code 2.
 from __future__ import annotations
 
 import sys
+from textwrap import shorten
 from typing import Any, NoReturn
 
 from rtsearch.errors import RtsearchError
@@ -54,6 +55,6 @@ def _end(message: str, code: int) -> NoReturn:
 
 def _how_to_use(error: Any) -> str:
     """What is wrong with the arguments, and where help is; "" where help was shown instead."""
-    message = error.format_message().rstrip(".")
+    message = shorten(error.format_message(), 200).rstrip(".")
     command = error.ctx.command_path if error.ctx else "rtsearch"
     return f"{message}; see: {command} --help" if message else ""

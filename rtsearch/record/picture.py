@@ -26,7 +26,6 @@ def save_picture(picture: U8Array, path: Path) -> None:
     except cv2.error:
         raise RecordError(f"{path}: cannot write pictures of that kind; use .png or .jpg") from None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _write(path.resolve(), data.tobytes())
     except OSError as error:
         raise record_error(path, error, kept=False) from None

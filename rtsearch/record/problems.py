@@ -25,7 +25,10 @@ def record_error(path: Path, error: OSError, *, kept: bool) -> RecordError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         left = "what was recorded so far is kept" if kept else "nothing was written; free some space"
         return RecordError(f"{path}: the disk is full; {left}")
-    return RecordError(f"{path} cannot be written: {error.strerror or error}")
+    why = error.strerror or error
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        why = f"there is no folder {path.parent}; make it first"
+    return RecordError(f"{path} cannot be written: {why}")
 
 
 def require_room(path: Path, *, kept: bool) -> None:
