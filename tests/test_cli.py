@@ -117,10 +117,7 @@ def test_version(cli):
         (["run"], "Missing argument 'LIB'; see: rtsearch run --help"),
         (["run", "a", "b"], "run takes the library, and what is played with --source: rtsearch run a"),
         (["query", "a", "b", "c"], "unexpected extra argument"),
-        (
-            ["query", "a", "b", *(f"c{i}.jpg" for i in range(1000))],
-            r"c0\.jpg c1\.jpg [^;]{,150} \[\.\.\.]; see",
-        ),
+        (["query", "a", "b", *(f"c{i}.jpg" for i in range(1000))], "c19.jpg c20.jpg [...]; see"),
         (["run", "a", "--realtme"], "--realtime"),
         (["run", "a", "--source"], "requires an argument"),
         (["analyze", "a"], "Missing argument 'LIB'"),
