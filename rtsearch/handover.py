@@ -116,9 +116,10 @@ class Handover:
     def _work(self, prepare: Prepare) -> None:
         try:
             second = prepare(self._stop)
-        except RtsearchError as error:
+        except Exception as error:  # a vendor's library may raise anything, and the first goes on as it is
             if not self._stop.is_set():
-                _log.warning("going on without %s: %s", self._name, error)
+                kind = "" if isinstance(error, RtsearchError) else f"{type(error).__name__}: "
+                _log.warning("going on without %s: %s%s", self._name, kind, error)
             return
         if second is not None:
             self._second = second
