@@ -469,6 +469,14 @@ class Interrupted:
         return getattr(self._pipe, name)
 
 
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """Where a run writes its video; there is one already."""
+    path = tmp_path / "run.mp4"
+    path.write_text("an older one")
+    return path
+
+
 def record_until_ctrl_c(path: Path, monkeypatch: pytest.MonkeyPatch, after_bytes: int) -> None:
     """Record pictures through ffmpeg until Ctrl-C comes, so many bytes after its start."""
     started = ffmpeg_module._started
@@ -486,25 +494,21 @@ def record_until_ctrl_c(path: Path, monkeypatch: pytest.MonkeyPatch, after_bytes
 @needs_ffmpeg
 @pytest.mark.parametrize("after_bytes", [0, 1, 100, 250, 10_000, paint(0).nbytes])
 def test_ctrl_c_in_the_first_picture_leaves_the_older_video(
-    after_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after_bytes: int, older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "run.mp4"
-    path.write_text("an older one")
-    record_until_ctrl_c(path, monkeypatch, after_bytes)
-    assert path.read_text() == "an older one"
-    assert list(tmp_path.iterdir()) == [path]
+    record_until_ctrl_c(older, monkeypatch, after_bytes)
+    assert older.read_text() == "an older one"
+    assert list(older.parent.iterdir()) == [older]
 
 
 @needs_ffmpeg
 @pytest.mark.parametrize("pictures", [1.5, 2.5])
 def test_ctrl_c_in_a_later_picture_leaves_those_before(
-    pictures: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: float, older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "run.mp4"
-    path.write_text("an older one")
-    record_until_ctrl_c(path, monkeypatch, int(pictures * paint(0).nbytes))
-    assert [n for n, _ in shown(path)] == list(range(int(pictures)))
-    assert list(tmp_path.iterdir()) == [path]
+    record_until_ctrl_c(older, monkeypatch, int(pictures * paint(0).nbytes))
+    assert [n for n, _ in shown(older)] == list(range(int(pictures)))
+    assert list(older.parent.iterdir()) == [older]
 
 
 @pytest.mark.parametrize(
@@ -515,11 +519,8 @@ def test_ctrl_c_in_a_later_picture_leaves_those_before(
     ],
 )
 def test_ctrl_c_on_the_way_to_the_first_picture_leaves_the_older_video(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "run.mp4"
-    path.write_text("an older one")
-
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -527,18 +528,16 @@ def test_ctrl_c_on_the_way_to_the_first_picture_leaves_the_older_video(
         monkeypatch.setattr(video_module, "find_ffmpeg", lambda: None)
     monkeypatch.setattr(f"rtsearch.record.video.{where}", press)
     with pytest.raises(KeyboardInterrupt):
-        record_clip(path, [0.0, 0.1])
-    assert path.read_text() == "an older one"
-    assert list(tmp_path.iterdir()) == [path]
+        record_clip(older, [0.0, 0.1])
+    assert older.read_text() == "an older one"
+    assert list(older.parent.iterdir()) == [older]
 
 
 @needs_ffmpeg
 @pytest.mark.parametrize("presses", [1, 2])
 def test_ctrl_c_while_ffmpeg_finishes_names_no_half_video(
-    presses: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    presses: int, older: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "run.mp4"
-    path.write_text("an older one")
     last_words = ffmpeg_module._last_words
     calls: list[float] = []
 
@@ -551,12 +550,12 @@ def test_ctrl_c_while_ffmpeg_finishes_names_no_half_video(
 
     monkeypatch.setattr(ffmpeg_module, "_last_words", press_first)
     with pytest.raises(KeyboardInterrupt):
-        record_clip(path, [0.0, 0.1])
+        record_clip(older, [0.0, 0.1])
     if presses == 1:
-        assert [n for n, _ in shown(path)] == [0, 1]
-        assert list(tmp_path.iterdir()) == [path]
+        assert [n for n, _ in shown(older)] == [0, 1]
+        assert list(older.parent.iterdir()) == [older]
     else:
-        assert path.read_text() == "an older one"
+        assert older.read_text() == "an older one"
 
 
 def test_a_recorder_that_was_only_made_leaves_nothing(tmp_path: Path) -> None:
