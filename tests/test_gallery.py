@@ -85,6 +85,39 @@ def test_lines_are_filled_one_after_the_other_and_the_last_is_cut() -> None:
     assert lines_of([crop(900, value=40), crop(60, value=41)], 60) == [[40], [41], []]
 
 
+@given(st.lists(st.integers(20, 300), min_size=1, max_size=40), st.integers(1, 4), st.integers(100, 900))
+def test_lines_end_flush_with_the_edge(widths: list[int], lines: int, room: int) -> None:
+    strip = np.full((lines * 62 - GAP, room, 3), GROUND, np.uint8)
+    crops: list[U8Array | None] = [crop(w, value=30 + i) for i, w in enumerate(widths)]
+    draw_crops(strip, crops, 60, GAP, (1, 1, 1))
+    for top in range(0, (lines - 1) * 62, 62):
+        line, below = strip[top, :, 0], strip[top + 62, :, 0]
+        seen = [int(v) - 30 for v in dict.fromkeys(line.tolist()) if v != GROUND]
+        if not (below != GROUND).any():  # the last one
+            break
+        own = sum(widths[i] for i in seen)
+        end = int(np.flatnonzero(line != GROUND)[-1]) + 1
+        filled = (room - GAP * (len(seen) - 1)) / own
+        assert end == room or (
+            filled > 1.2 and end == pytest.approx(1.2 * own + GAP * (len(seen) - 1), abs=1)
+        )
+        shown = [int((line == 30 + i).sum()) for i in seen]
+        if filled >= 1:
+            assert shown == pytest.approx([widths[i] * min(filled, 1.2) for i in seen], abs=1.01)
+
+
+def test_a_widened_crop_keeps_its_shape_and_loses_more_of_its_foot() -> None:
+    tall = np.repeat(np.arange(60, dtype=np.uint8)[:, None, None] + 100, 45, axis=1).repeat(3, axis=2)
+    strip = np.full((122, 100, 3), GROUND, np.uint8)
+    draw_crops(strip, [tall, tall, tall], 60, GAP, (1, 1, 1))
+    rows = strip[:60, 5, 0].astype(int)
+    assert (strip[:60, 99] != GROUND).all()
+    lost_above, lost_below = rows[0] - 100, 159 - rows[-1]
+    assert 1 <= lost_above < lost_below
+    assert lost_above + lost_below == pytest.approx(60 * (1 - 90 / 98), abs=1.5)
+    assert (strip[62:, 45:] == GROUND).all()  # the last line is as it comes
+
+
 def test_crops_of_another_height_are_scaled() -> None:
     strip = np.full((90, 300, 3), GROUND, np.uint8)
     draw_crops(strip, [crop(40, 30), crop(120, 180)], 90, GAP, (1, 1, 1))
