@@ -71,7 +71,7 @@ def test_what_is_shown_is_within_the_bound_of_the_true_neighbours(n: int, step: 
     index, shown = Rows(n), Shown(DIM)
     k = min(K, n)
     for point in walk(60, step, 3):
-        query = shown.look(point, K)
+        query = shown.look(point, 0, K)
         if query is not None:
             near = index.near(query[None], 4 * K)
             rows = near.row[0][near.row[0] >= 0]
@@ -93,7 +93,7 @@ def test_what_is_shown_is_within_the_bound_of_the_true_neighbours(n: int, step: 
 def test_a_search_is_left_out_only_where_the_answer_is_proved(seed: int, step: float, n: int) -> None:
     index, shown = Rows(n, seed), Shown(DIM)
     for point in walk(30, step, seed):
-        query = shown.look(point, K)
+        query = shown.look(point, 0, K)
         if query is None:  # then the true neighbours are among those of the last search
             true = set(index.near(shown.query[None], K).row[0].tolist()) - {-1}
             assert true <= set(shown._near.tolist())
@@ -127,17 +127,53 @@ def test_noise_changes_what_is_shown_far_less_than_the_bare_search() -> None:
     assert changed_kept * 5 <= changed_bare
 
 
+def opposite(index: Rows) -> tuple[F32Array, F32Array]:
+    """(1, DIM) each: two rows that lie far apart."""
+    far = np.abs(index.vectors - index.vectors[0]).sum(1).argmax()
+    return index.vectors[:1], index.vectors[far][None]
+
+
+def of_class(label: int) -> Detections:
+    return dataclasses.replace(found(), label=np.array([label], np.int32))
+
+
 def test_another_object_in_the_same_place_is_not_pooled_with_the_last() -> None:
     index = Rows(500)
     steady = Steady(index, EXACT)
-    here, there = (
-        index.vectors[:1],
-        index.vectors[np.abs(index.vectors - index.vectors[0]).sum(1).argmax()][None],
-    )
-    for t in range(10):
-        steady.update(Frame(t, 0.0, None, BLACK), at(found(), here), K, 6)
-    seen = steady.update(Frame(10, 0.0, None, BLACK), at(found(), there), K, 6)
+    here, there = opposite(index)
+    for t in range(12):
+        point = here if t < 10 else there
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), K, 6)
     assert np.sort(seen.neighbours.distance[0]) == pytest.approx(index.near(there, K).distance[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("label", "far"), [(1, True), (1, False), (0, True)])
+def test_what_a_single_frame_says_changes_nothing(label: int, far: bool) -> None:
+    """A person who is a bird for a moment stays among people."""
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    here, there = opposite(index)
+    other = there if far else here + np.float32(0.3)
+    rows = []
+    for t in range(30):
+        odd = t >= 10 and t % 2 == 0
+        objects = at(of_class(label if odd else 0), other if odd else here)
+        rows.append(steady.update(Frame(t, 0.0, None, BLACK), objects, K, 6).neighbours.row[0].tolist())
+    assert rows[9:] == [rows[9]] * 21
+
+
+def test_a_track_that_has_changed_hands_is_not_pooled_with_the_last() -> None:
+    """The two are too near each other for their vectors to tell; their classes do, in the second frame."""
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    here = index.vectors[:1]
+    there = here + np.float32(0.3)
+    for t in range(12):
+        objects = at(of_class(int(t >= 10)), here if t < 10 else there)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), objects, K, 6)
+        assert steady.query_of(int(seen.detections.track[0])) == pytest.approx(
+            (here if t < 11 else there)[0], abs=1e-5
+        )
 
 
 def test_photos_have_nothing_to_do_with_each_other() -> None:

@@ -1,6 +1,7 @@
 """The neighbours shown for one tracked object, kept while they are as good as the best.
 
-    query of a frame -> pooled over the last frames -> proved to have the same candidates? else searched again
+    query of a frame -> another object? when two frames say so, what was before is forgotten
+                     -> pooled over the last frames -> proved to have the same candidates? else searched again
                      -> shown rows give way only to clearly nearer ones
 
 Proof: a search at ``origin`` brings the nearest M rows and the distance ``radius`` of the last. At a query
@@ -43,6 +44,8 @@ class Shown:
         self.row: I32Array = np.zeros(0, np.int32)
         self.distance: F32Array = np.zeros(0, np.float32)
         self._pool: deque[F32Array] = deque(maxlen=POOL_FRAMES)
+        self._label = -1  # of the pool
+        self._doubted = False  # was it another object in the last frame?
         self.query: F32Array = np.zeros(dim, np.float32)
         self._points: F32Array = np.zeros((0, dim), np.float32)  # of the shown rows
         self._origin: F32Array | None = None
@@ -51,13 +54,13 @@ class Shown:
         self._near_points: F32Array = np.zeros((0, dim), np.float32)
         self._near_distance: F32Array = np.zeros(0, np.float32)
 
-    def look(self, point: F32Array, k: int) -> F32Array | None:
-        """Take in the object's (dim,) point of this frame.
+    def look(self, point: F32Array, label: int, k: int) -> F32Array | None:
+        """Take in the object's (dim,) point and class of this frame.
 
         Returns:
             The query to search for ``CANDIDATES * k`` rows with, or None where the last search still serves.
         """
-        self.query = self._pooled(point)
+        self.query = self._pooled(point, label)
         if self._origin is None:
             return self.query
         self._near_distance = _distances(self._near_points, self.query)
@@ -92,10 +95,18 @@ class Shown:
             self._points[worst] = self._near_points[order[new]]
         self._keep_order()
 
-    def _pooled(self, point: F32Array) -> F32Array:
-        """Mean of the last frames; begun anew when the object has become another one."""
-        if len(self.distance) and np.linalg.norm(point - self.query) > SAME * self.distance.max():
+    def _pooled(self, point: F32Array, label: int) -> F32Array:
+        """Mean of the last frames, begun anew when the object has become another one.
+
+        One frame of a bird among many of a person says little; two tell that the track has changed hands.
+        """
+        far = len(self.distance) > 0 and np.linalg.norm(point - self.query) > SAME * self.distance.max()
+        if self._pool and (far or label != self._label):
+            if not self._doubted:
+                self._doubted = True
+                return self.query
             self._pool.clear()
+        self._label, self._doubted = label, False
         self._pool.append(point)
         mean: F32Array = np.mean(self._pool, axis=0, dtype=np.float32)
         return mean

@@ -144,7 +144,7 @@ class Steady:
             known = self._objects.get(track)
             shown = Shown(found.vector.shape[1]) if known is None else known.shown
             self._objects[track] = _Object(shown, _rows(found, [i]))
-            query = shown.look(found.vector[i], results)
+            query = shown.look(found.vector[i], int(found.label[i]), results)
             if query is not None:
                 wanted.append(shown)
                 queries.append(query)
