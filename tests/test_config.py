@@ -70,6 +70,9 @@ def test_the_last_override_counts():
         ("live.source='0'", "live.source", "0"),
         ("live.source=0", "live.source", "0"),
         ("live.camera_wh=[1280, 720]", "live.camera_wh", (1280, 720)),
+        ("live.camera_wh=1280x720", "live.camera_wh", (1280, 720)),
+        ("show.window_wh=1080, 1920", "show.window_wh", (1080, 1920)),
+        ("show.window_wh=1080 1920", "show.window_wh", (1080, 1920)),
         ("detect.classes=person", "detect.classes", ("person",)),
         ("detect.classes=person, traffic light", "detect.classes", ("person", "traffic light")),
         ("detect.classes=[dog, 'a, b']", "detect.classes", ("dog", "a, b")),
@@ -125,9 +128,10 @@ def test_values_of_overrides(override, path, value):
         ("project.method=tsne", "project.method = 'tsne': input should be 'pca' or 'random'"),
         ("project.dim=1", "project.dim = 1"),
         ("project.dim=1001", "project.dim = 1001"),
-        ("live.camera_wh=[640]", "live.camera_wh.1 = [640]: field required"),
-        ("live.camera_wh=640", "live.camera_wh = 640: input should be a valid tuple"),
-        ("live.camera_wh=[1, 2, 3]", "live.camera_wh"),
+        ("live.camera_wh=[640]", "live.camera_wh = [640]: expected width and height, such as 1280x720"),
+        ("live.camera_wh=640", "live.camera_wh = 640: expected width and height, such as 1280x720"),
+        ("live.camera_wh=[1, 2, 3]", "live.camera_wh = [1, 2, 3]: expected width and height"),
+        ("live.camera_wh=(640,480)", "expected a whole number from 16 to 7680"),
         ("detect.classes=", "detect.classes"),
         ("detect.classes=dog,", "detect.classes.1"),
         ("detect.min_px=-1", "detect.min_px = -1"),
@@ -163,13 +167,24 @@ def test_bad_overrides(override, message):
         ("live:\n  source: 2020-13-45\n", "is not valid YAML: month must be in 1..12"),
         ("detect: !!python/object/apply:os.system ['true']\n", "is not valid YAML, line 1: could not"),
         ("a: &a [*a]\n", "no setting a"),
+        (
+            "detect.threshold: 0.4\n",
+            "detect.threshold is written as a line 'detect:' and below it '  threshold",
+        ),
     ],
 )
 def test_bad_files(tmp_path, text, message):
     with pytest.raises(ConfigError) as caught:
         load_settings(write(tmp_path / "c.yaml", text))
     assert message in str(caught.value)
+    assert "c.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_fault_of_an_override_is_not_laid_on_the_file(tmp_path):
+    path = write(tmp_path / "c.yaml", "show:\n  results: 500\n")
+    with pytest.raises(ConfigError, match="^show.results = 900"):
+        load_settings(path, ["show.results=900"])
 
 
 @pytest.mark.parametrize("path", [path for path, value in fields().items() if type(value) in (int, float)])

@@ -33,8 +33,11 @@ def load_settings(
         ConfigError: unreadable file, unknown key, wrong type or value out of range.
     """
     values: dict[str, Any] = _read(path) if path is not None else {}
+    from_file = {
+        f"{section}.{key}" for section, keys in values.items() if isinstance(keys, dict) for key in keys
+    }
     for item in overrides:
-        _override(values, item)
+        from_file.discard(_override(values, item))
     for section, fields in (remembered or {}).items():
         given = values.get(section, {})
         if isinstance(given, dict):
@@ -42,7 +45,9 @@ def load_settings(
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(first_problem(error)) from None
+        setting = ".".join(str(part) for part in error.errors()[0]["loc"][:2])
+        where = f"{path}: " if setting in from_file or setting in values else ""
+        raise ConfigError(f"{where}{first_problem(error)}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -60,6 +65,9 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: expected sections such as 'detect:', got {type(values).__name__}")
+    for setting in known_settings().keys() & values.keys():
+        section, _, key = setting.partition(".")
+        raise ConfigError(f"{path}: {setting} is written as a line '{section}:' and below it '  {key}: ...'")
     return {str(k): dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 
@@ -76,7 +84,8 @@ def _where_and_why(error: Exception, text: str) -> str:
     return f": {error}"  # a date that there is not
 
 
-def _override(values: dict[str, Any], item: str) -> None:
+def _override(values: dict[str, Any], item: str) -> str:
+    """Put the value of ``section.key=value`` in its place, and say which setting it is of."""
     path, equals, text = (part.strip() for part in item.partition("="))
     known = known_settings()
     if not path:
@@ -93,3 +102,4 @@ def _override(values: dict[str, Any], item: str) -> None:
     fields = values.setdefault(section, {})
     if isinstance(fields, dict):
         fields[key] = value
+    return path

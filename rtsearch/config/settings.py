@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +28,16 @@ __all__ = [
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=16, le=7680)]
 Height = Annotated[int, Field(ge=16, le=4320)]
+
+
+def _pair(given: object) -> object:
+    """Two numbers, also as ``1280x720`` or with a comma or a space between them."""
+    pair = re.split(r"[x,\s]+", given.strip()) if isinstance(given, str) else given
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise PydanticCustomError("pair", "expected width and height, such as 1280x720")
+    return pair
+
+
 Names = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
     BeforeValidator(
@@ -169,7 +180,7 @@ class LiveSettings(_Section):
     """
 
     source: str = "0"
-    camera_wh: tuple[Width, Height] = (640, 480)
+    camera_wh: Annotated[tuple[Width, Height], BeforeValidator(_pair)] = (640, 480)
     mirror: bool = False
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     random_s: Annotated[float, Field(gt=0, le=3600)] = 4.0
@@ -192,7 +203,9 @@ class ShowSettings(_Section):
         font: TrueType or OpenType file of all text in the picture; "" for the built-in one.
     """
 
-    window_wh: tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]] = (1280, 720)
+    window_wh: Annotated[
+        tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]], BeforeValidator(_pair)
+    ] = (1280, 720)
     header_height: Annotated[int, Field(ge=100, le=480)] = 200
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
     results: Annotated[int, Field(ge=5, le=100)] = 16
