@@ -12,7 +12,7 @@ import blobs
 import cv2
 import pytest
 from barcode import WH, number_of, picture
-from playing import Given, three_chances
+from playing import Given, Watcher, three_chances
 
 from rtsearch.config import LiveSettings, load_settings
 from rtsearch.index import SearchIndex
@@ -164,6 +164,8 @@ def test_another_place_while_it_plays(clip: Path, barcode_index: SearchIndex, cl
 class Leaping(Given):
     """Each jump leaves out a hundred numbers."""
 
+    seekable = True
+
     def __init__(self) -> None:
         super().__init__([*range(40)], every_s=0.02)
         self.jumps = 0
@@ -227,3 +229,14 @@ def test_a_source_without_a_timeline_takes_no_harm(barcode_index: SearchIndex, t
     pipeline: Any = blobs.BlobPipeline()
     play(slides, pipeline, barcode_index, SETTINGS, Outputs(screen=looker), controls=controls)
     assert looker.numbers == [0, 1, 2, 3]
+
+
+def test_the_last_photo_is_shown_though_somewhere_else_was_asked_for(blob_index: SearchIndex) -> None:
+    """It has been read already when the key is pressed, and nothing comes after it."""
+    controls = Controls(SETTINGS.detect, SETTINGS.show)
+    source = Given([0], before=lambda _: controls.seek(9))
+    source.slides = True
+    looker = Watcher(lambda screen: not screen.scenes)
+    pipeline: Any = blobs.BlobPipeline()
+    report = play(source, pipeline, blob_index, SETTINGS, Outputs(screen=looker), controls=controls)
+    assert report.frames_shown == 1

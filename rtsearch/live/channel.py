@@ -152,9 +152,9 @@ class Channel:
         seeks = self._controls.seeks
         if seeks == self._seeks:
             return False
-        self.source.seek(self._target_s())
-        self._floor = 0 if self._newest is None else self._newest.id + 1
-        self._jumped = True
+        if self.source.seek(self._target_s()):
+            self._floor = 0 if self._newest is None else self._newest.id + 1
+            self._jumped = True
         self._steps = max(self._steps, self._controls.superseded)
         self._seeks = seeks
         return True
@@ -221,7 +221,8 @@ class Channel:
 
     def is_stale(self, result: Result) -> bool:
         """Is it from before the place that the user has gone to?"""
-        return self._controls.seeks > self._seeks or result.frame.id < self._floor
+        sought = self.source.seekable and self._controls.seeks > self._seeks
+        return sought or result.frame.id < self._floor
 
     def passes_over(self, result: Result) -> bool:
         """Were pictures before it left out for coming late, though the user wants one after the other?"""

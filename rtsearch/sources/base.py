@@ -26,6 +26,7 @@ class Source(Closes):
         camera: True for a camera or a stream, before which people may stand who expect a mirror.
         slides: True where each picture is there to be looked at, for seconds (photos).
         paced: True where pictures are there already and the wall clock says when each is due.
+        seekable: True where there is a timeline to seek in.
         loop: begin again at the end; only video files do.
         name: what to call it on the screen and in messages; passwords are masked.
         fps: nominal frames per second, or None.
@@ -38,6 +39,7 @@ class Source(Closes):
     camera: bool = False
     slides: bool = False
     paced: bool = False
+    seekable: bool = False
     loop: bool = False
 
     def __init__(

@@ -37,6 +37,7 @@ class Paced(Source):
     def __init__(self, source: Source, *, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__(source.name, fps=source.fps, frames=source.frames, wh=source.wh)
         self.slides = source.slides
+        self.seekable = source.seekable
         self.sound = source.sound
         self.dropped = 0
         self._source = source

@@ -76,6 +76,8 @@ class VideoFile(Source):
         SourceError: it holds no video that can be decoded.
     """
 
+    seekable = True
+
     def __init__(self, path: str, *, loop: bool = False, timeout_s: float = 10.0) -> None:
         self._path = path
         self._timeout_s = timeout_s
