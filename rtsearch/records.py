@@ -60,6 +60,11 @@ class Frame:
     def __post_init__(self) -> None:
         _expect("Frame.bgr", self.bgr, (None, None, 3), np.uint8)
 
+    @property
+    def at_s(self) -> float:
+        """When it is in its source: by the source's own time, or else by the clock."""
+        return self.captured_s if self.pts_s is None else self.pts_s
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:

@@ -122,7 +122,7 @@ class _Recall:
         i = self._line_of(frame)
         if i is None:
             self.bare += 1
-            return self._steadied(_detections([], {}), [], (), 0)
+            return self._steadied(_detections([], {}), [], (), 0, frame)
         line = self._recording.line(i)
         try:
             return self._objects(i, line["objects"], line.get("shown"), frame)
@@ -177,9 +177,11 @@ class _Recall:
         self._check_boxes(i, found.xyxy, frame)
         self._check_rows(i, objects)
         if shown is None:  # a record that was made elsewhere
-            strips = self._strips.place(found.track.tolist(), canvas_of(self._controls.show).most_strips)
+            strips = self._strips.place(
+                found.track.tolist(), canvas_of(self._controls.show).most_strips, frame.at_s
+            )
             near = [[hit["row"] for hit in item["neighbours"]] for item in objects]
-            return self._steadied(found, near, strips, len(objects))
+            return self._steadied(found, near, strips, len(objects), frame)
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():
             raise self._recording.problem(i, "the strips shown are not those of its objects")
         every = _detections([*objects, *shown[len(objects) :]], self._labels)
@@ -187,7 +189,7 @@ class _Recall:
         near = [item["rows"] for item in shown]
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
             raise ValueError("a strip shows what the library does not hold")
-        return self._steadied(every, near, [item["strip"] for item in shown], len(objects))
+        return self._steadied(every, near, [item["strip"] for item in shown], len(objects), frame)
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:
         height, width = frame.bgr.shape[:2]
@@ -209,7 +211,12 @@ class _Recall:
                     )
 
     def _steadied(
-        self, every: Detections, near: Sequence[Sequence[int]], strips: Sequence[int], seen: int
+        self,
+        every: Detections,
+        near: Sequence[Sequence[int]],
+        strips: Sequence[int],
+        seen: int,
+        frame: Frame,
     ) -> Steadied:
         """The objects of a frame with their strips; those after the first ``seen`` are held."""
         if any(type(strip) is not int or not 0 <= strip < _MOST_STRIPS for strip in strips):
@@ -224,7 +231,7 @@ class _Recall:
             strips=tuple(strips),
             missed=(0,) * seen + tuple(self._missed[track] for track in every.track[seen:].tolist()),
             step=np.zeros((len(every), 4), np.float32),
-            rows=self._rows.keep(every.track.tolist(), strips),
+            rows=self._rows.keep(every.track.tolist(), strips, frame.at_s),
         )
 
 

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from rtsearch.records import F32Array, I64Array
 
-__all__ = ["STAYS_FRAMES", "WHOLE_IMAGE", "Strips", "Tracker", "Tracks", "preload"]
+__all__ = ["STAYS_S", "WHOLE_IMAGE", "Strips", "Tracker", "Tracks", "is_over", "preload"]
 
 _LEAST_IOU = 0.3
 _MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
-STAYS_FRAMES = 50
-"""Two seconds of a film, for which room that falls free stays free: most of it is needed again. Counted in
-frames, so that a film gives the same video every time."""
+STAYS_S = 2.0
+"""Room that falls free stays free for so long, by the source's own time: most of it is needed again."""
+_MAKES_WAY_AFTER = 8  # frames; of those that are thrown out sooner four of five are seen again within as many
+_SAME_S = 1e-6  # times are sums of floats
 WHOLE_IMAGE = 0
 """Number of the object that covers the full frame; the others start at 1."""
 
@@ -109,26 +110,34 @@ def _new_tracker() -> Any:
     )
 
 
+def is_over(since_s: float, at_s: float) -> bool:
+    """Is it ``STAYS_S`` ago? A source that has gone back leaves nothing that could be waited for."""
+    return not 0 <= at_s - since_s < STAYS_S - _SAME_S
+
+
 class Strips:
     """Gives each track a strip, counted from the top, that it keeps while it lives.
 
     A strip that falls free is taken by the next new track, or by one that is out of sight below. Those out of
     sight leave no gaps either: whoever scrolls down to them sees strips, not holes. A gap in sight that
-    nobody takes for ``STAYS_FRAMES`` is closed by the lowest strip.
+    nobody takes for ``STAYS_S`` is closed by the lowest strip.
     """
 
     def __init__(self) -> None:
         self._taken: dict[int, int] = {}  # track: strip
-        self._free: dict[int, int] = {}  # strip above a taken one: frames for which it has been free
+        self._free: dict[int, float] = {}  # strip above a taken one: since when it has been free
 
-    def place(self, tracks: Sequence[int], visible: int, missed: Sequence[int] = ()) -> list[int]:
+    def place(
+        self, tracks: Sequence[int], visible: int, at_s: float, missed: Sequence[int] = ()
+    ) -> list[int]:
         """The strip of each track; tracks that are not named any more give theirs back.
 
         Args:
             tracks: numbers, the most important first.
             visible: strips that fit into the picture.
-            missed: frames since each track was seen, 0 for all unless given; what is missed makes way for
-                what would be out of sight.
+            at_s: time of the frame.
+            missed: frames since each track was seen, 0 for all unless given; what is missed for long makes
+                way for what would be out of sight.
         """
         self._taken = {track: self._taken[track] for track in tracks if track in self._taken}
         new = [track for track in tracks if track not in self._taken]
@@ -141,23 +150,23 @@ class Strips:
             if self._taken[track] >= len(self._taken):  # there are as many gaps as such strips
                 self._taken[track] = self._first_free()
         self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
-        self._close_gap()
+        self._close_gap(at_s)
         return [self._taken[track] for track in tracks]
 
     def _bring_up(self, missed: dict[int, int], visible: int) -> None:
         """What is seen takes the strips in sight of what is missed, the longest missed first."""
         below = [track for track in missed if not missed[track] and self._taken[track] >= visible]
-        above = [track for track in missed if missed[track] and self._taken[track] < visible]
+        above = [t for t in missed if missed[t] > _MAKES_WAY_AFTER and self._taken[t] < visible]
         above.sort(key=missed.__getitem__, reverse=True)
         for up, down in zip(below, above, strict=False):
             self._taken[up], self._taken[down] = self._taken[down], self._taken[up]
 
-    def _close_gap(self) -> None:
+    def _close_gap(self, at_s: float) -> None:
         """One at a time: a strip that moves is looked for."""
         taken = {strip: track for track, strip in self._taken.items()}
         lowest = max(taken, default=0)
-        self._free = {gap: self._free.get(gap, 0) + 1 for gap in range(lowest) if gap not in taken}
-        due = [gap for gap, frames in self._free.items() if frames > STAYS_FRAMES]
+        self._free = {gap: self._free.get(gap, at_s) for gap in range(lowest) if gap not in taken}
+        due = [gap for gap, since_s in self._free.items() if is_over(since_s, at_s)]
         if due:
             self._taken[taken[lowest]] = due[0]
 

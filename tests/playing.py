@@ -23,7 +23,7 @@ SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]"])
 
 
 class Given(Source):
-    """Frames of the blob photos, by number; ``before`` is called with each number."""
+    """Frames of the blob photos, by number, 25 a second; ``before`` is called with each number."""
 
     def __init__(
         self,
@@ -36,16 +36,16 @@ class Given(Source):
         super().__init__("given", fps=25.0, frames=len(numbers), wh=(160, 120))
         self.live = live
         self.closed = threading.Event()
-        self._numbers = iter(numbers)
+        self._numbers = enumerate(numbers)
         self._every_s = every_s
         self._before = before
 
     def __next__(self) -> Frame:
-        number = next(self._numbers)
+        turn, number = next(self._numbers)
         self._before(number)
         if self.closed.wait(self._every_s) if self._every_s else self.closed.is_set():
             raise StopIteration
-        return Frame(number, time.monotonic(), number / 25, blobs.draw(number % PHOTOS))
+        return Frame(number, time.monotonic(), turn / 25, blobs.draw(number % PHOTOS))
 
     def close(self) -> None:
         self.closed.set()

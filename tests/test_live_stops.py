@@ -171,7 +171,7 @@ def test_ctrl_c_at_any_moment(blob_index, tmp_path, delay_s):
         yield from range(100_000)
 
     source = Given([])
-    source._numbers = frames()
+    source._numbers = enumerate(frames())
     report = run(source, blob_index, Outputs(records=(tmp_path / "o.jsonl",)))
     timer.join()
     assert len(lines(tmp_path / "o.jsonl")) == report.frames_shown < 100_000

@@ -11,13 +11,16 @@ from playing import SETTINGS, Given, Watcher, run
 
 from rtsearch.layout import canvas_of
 from rtsearch.live import Controls, Outputs, Rows
-from rtsearch.track import STAYS_FRAMES as FRAMES
+from rtsearch.track import STAYS_S
+
+FPS = 25
+FRAMES = round(STAYS_S * FPS)
 
 
 def kept(needed: list[int]) -> list[int]:
     """Room kept in frames with so many objects each, all of which go on from the frame before."""
     rows = Rows()
-    return [rows.keep(range(1, n + 1), range(n)) for n in needed]
+    return [rows.keep(range(1, n + 1), range(n), 7 + t / FPS) for t, n in enumerate(needed)]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,7 @@ def kept(needed: list[int]) -> list[int]:
         ([3, 1, 2] + [1] * (FRAMES - 1), 2),
     ],
 )
-def test_room_stays_for_fifty_frames(needed: list[int], kept_last: int) -> None:
+def test_room_stays_for_two_seconds(needed: list[int], kept_last: int) -> None:
     assert kept(needed)[-1] == kept_last
 
 
@@ -51,16 +54,24 @@ def test_there_is_always_room_for_what_is_shown_and_it_rarely_shrinks(needed: li
 )
 def test_when_no_object_goes_on_it_was_a_cut(after: list[int], room: int) -> None:
     rows = Rows()
-    rows.keep([0, 1, 2], range(3))
-    assert rows.keep(after, range(len(after))) == room
+    rows.keep([0, 1, 2], range(3), 0.0)
+    assert rows.keep(after, range(len(after)), 0.1) == room
 
 
 def test_another_photo_is_laid_out_anew() -> None:
     rows = Rows()
-    rows.keep([], [])
-    rows.keep([0, 1, 2], range(3))
+    rows.keep([], [], 0.0)
+    rows.keep([0, 1, 2], range(3), 0.0)
     rows.clear()
-    assert rows.keep([0], [0]) == 1
+    assert rows.keep([0], [0], 0.0) == 1
+
+
+@pytest.mark.parametrize(("at_s", "room"), [(11.9, 3), (12.0, 1), (9.9, 1)])
+def test_times_decide_not_frames(at_s: float, room: int) -> None:
+    """A source that has gone back keeps nothing for what is to come."""
+    rows = Rows()
+    rows.keep([1, 2, 3], range(3), 10.0)
+    assert rows.keep([1], [0], at_s) == room
 
 
 def test_objects_that_come_and_go_leave_the_picture_as_it_is(blob_index: Any) -> None:

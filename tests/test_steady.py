@@ -241,6 +241,16 @@ def test_what_is_seen_has_a_strip_before_what_is_missed() -> None:
     for t in range(10):
         steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), K, 2)
     elsewhere = at(found(1, 700), index.vectors[2:3])
-    seen = steady.update(Frame(10, 0.0, None, BLACK), elsewhere, K, 2)
-    assert len(seen.held) == 2
-    assert seen.strips[0] < 2
+    below = [steady.update(Frame(t, 0.0, None, BLACK), elsewhere, K, 2).strips[0] == 2 for t in range(10, 20)]
+    assert below == [True] * 8 + [False] * 2  # eight frames in which they may come back
+
+
+@pytest.mark.parametrize(("fps", "held"), [(30, 15), (10, 5), (4, 2), (60, 15)])
+def test_what_is_missed_stays_for_half_a_second(fps: int, held: int) -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    none = at(found(0), np.zeros((0, DIM), np.float32))
+    for t in range(30):
+        steady.update(Frame(t, 0.0, t / fps, BLACK), at(found(), index.vectors[:1]), K, 6)
+    kept = [len(steady.update(Frame(t, 0.0, t / fps, BLACK), none, K, 6).held) for t in range(30, 60)]
+    assert kept == [1] * held + [0] * (30 - held)

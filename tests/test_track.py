@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.records import F32Array
-from rtsearch.track import STAYS_FRAMES, WHOLE_IMAGE, Strips, Tracker
+from rtsearch.track import STAYS_S, WHOLE_IMAGE, Strips, Tracker
 
 
 def boxes(*corners: tuple[float, float], side: float = 60) -> F32Array:
@@ -76,9 +76,24 @@ def test_after_a_reset_all_numbers_are_new() -> None:
 
 # Strips ----------------------------------------------------------------------------------------------------
 
+FPS = 25
+STAYS = round(STAYS_S * FPS)
+LONG = 9  # frames after which what is missed makes way
+
+
+class Film:
+    """Strips of a film."""
+
+    def __init__(self) -> None:
+        self.strips, self.frames = Strips(), 0
+
+    def place(self, tracks: list[int], visible: int, missed: list[int] | None = None) -> list[int]:
+        self.frames += 1
+        return self.strips.place(tracks, visible, self.frames / FPS, missed or [])
+
 
 def test_a_strip_that_falls_free_is_taken_by_the_next_new_track() -> None:
-    strips = Strips()
+    strips = Film()
     assert strips.place([], 4) == []
     assert strips.place([5, 6, 7], 4) == [0, 1, 2]
     assert strips.place([7, 5], 4) == [2, 0]
@@ -86,48 +101,48 @@ def test_a_strip_that_falls_free_is_taken_by_the_next_new_track() -> None:
 
 
 def test_a_strip_out_of_sight_moves_up_when_there_is_room() -> None:
-    strips = Strips()
+    strips = Film()
     assert strips.place([1, 2, 3, 4], 2) == [0, 1, 2, 3]
     assert strips.place([2, 3, 4], 2) == [1, 0, 2]
 
 
 def test_the_last_strip_fills_a_gap_out_of_sight() -> None:
-    strips = Strips()
+    strips = Film()
     assert strips.place([1, 2, 3, 4, 5, 6], 2) == [0, 1, 2, 3, 4, 5]
     assert strips.place([1, 2, 3, 5, 6], 2) == [0, 1, 2, 4, 3]
 
 
 def test_a_gap_is_closed_by_the_lowest_strip_but_late() -> None:
-    strips = Strips()
+    strips = Film()
     assert strips.place([1, 2, 3, 4], 6) == [0, 1, 2, 3]
-    assert [strips.place([1, 3, 4], 6) for _ in range(STAYS_FRAMES)] == [[0, 2, 3]] * STAYS_FRAMES
+    assert [strips.place([1, 3, 4], 6) for _ in range(STAYS)] == [[0, 2, 3]] * STAYS
     assert strips.place([1, 3, 4], 6) == [0, 2, 1]
-    assert [strips.place([3, 4], 6) for _ in range(STAYS_FRAMES)] == [[2, 1]] * STAYS_FRAMES
+    assert [strips.place([3, 4], 6) for _ in range(STAYS)] == [[2, 1]] * STAYS
     assert strips.place([3, 4], 6) == [0, 1]
 
 
 def test_a_gap_that_was_needed_meanwhile_stays_open_for_as_long_again() -> None:
-    strips = Strips()
+    strips = Film()
     strips.place([1, 2, 3], 6)
     for tracks in ([1, 3], [1, 3, 9], [1, 3]):
-        placed = [strips.place(tracks, 6) for _ in range(STAYS_FRAMES)]
-        assert placed == [[0, 2, 1][: len(tracks)]] * STAYS_FRAMES
+        placed = [strips.place(tracks, 6) for _ in range(STAYS)]
+        assert placed == [[0, 2, 1][: len(tracks)]] * STAYS
     assert strips.place([1, 3], 6) == [0, 1]
 
 
 @given(st.lists(st.lists(st.integers(0, 9), unique=True), min_size=1, max_size=8), st.integers(1, 6))
 def test_no_gap_stays_for_long(frames: list[list[int]], visible: int) -> None:
-    strips = Strips()
+    strips = Film()
     for tracks in frames:
         strips.place(tracks, visible)
-    for _ in range(STAYS_FRAMES + len(frames[-1])):
+    for _ in range(STAYS + len(frames[-1])):
         placed = strips.place(frames[-1], visible)
     assert sorted(placed) == list(range(len(placed)))
 
 
 @given(st.lists(st.lists(st.integers(0, 12), unique=True), max_size=30), st.integers(1, 6))
 def test_strips_never_jump_while_they_are_seen(frames: list[list[int]], visible: int) -> None:
-    strips, before = Strips(), dict[int, int]()
+    strips, before = Film(), dict[int, int]()
     for tracks in frames:
         now = dict(zip(tracks, strips.place(tracks, visible), strict=True))
         assert len(set(now.values())) == len(tracks)
@@ -138,12 +153,13 @@ def test_strips_never_jump_while_they_are_seen(frames: list[list[int]], visible:
 
 
 def test_what_is_seen_takes_the_strip_of_what_was_missed_longest() -> None:
-    strips = Strips()
+    strips = Film()
     assert strips.place([1, 2, 3], 3) == [0, 1, 2]
-    assert strips.place([1, 3, 2], 3, [0, 0, 1]) == [0, 2, 1]
-    assert strips.place([1, 3, 2], 3, [0, 1, 2]) == [0, 2, 1]  # missed, but none needs their strips
-    assert strips.place([1, 4, 3, 2], 3, [0, 0, 2, 3]) == [0, 1, 2, 3]
-    assert strips.place([1, 4, 5, 3, 2], 3, [0, 0, 0, 3, 4]) == [0, 1, 2, 4, 3]
+    assert strips.place([1, 3, 2], 3, [0, 0, LONG]) == [0, 2, 1]
+    assert strips.place([1, 3, 2], 3, [0, LONG, 10]) == [0, 2, 1]  # missed, but none needs their strips
+    assert strips.place([1, 4, 3, 2], 3, [0, 0, 7, 8]) == [0, 3, 2, 1]  # not for long: both may come back
+    assert strips.place([1, 4, 3, 2], 3, [0, 0, LONG, 10]) == [0, 1, 2, 3]
+    assert strips.place([1, 4, 5, 3, 2], 3, [0, 0, 0, LONG, 10]) == [0, 1, 2, 4, 3]
     assert strips.place([1, 4, 5, 2], 3, [0] * 4) == [0, 1, 2, 3]  # seen again: nobody in sight makes way
 
 
@@ -154,8 +170,8 @@ def test_what_is_seen_takes_the_strip_of_what_was_missed_longest() -> None:
 def test_nothing_seen_is_below_while_something_missed_is_above(
     frames: list[tuple[list[int], int]], visible: int
 ) -> None:
-    strips = Strips()
+    strips = Film()
     for tracks, seen in frames:
-        placed = strips.place(tracks, visible, [int(i >= seen) for i in range(len(tracks))])
+        placed = strips.place(tracks, visible, [LONG * int(i >= seen) for i in range(len(tracks))])
         assert len(set(placed)) == len(tracks)
         assert max(placed[:seen], default=-1) < visible or min(placed[seen:], default=visible) >= visible

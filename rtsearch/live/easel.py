@@ -20,7 +20,7 @@ __all__ = ["Crops", "Easel", "crop_height", "moved"]
 
 Crops = tuple[tuple[U8Array | None, ...], ...]
 
-_NOTES_S = 0.5  # figures that change with every frame cannot be read
+_NOTES_S = 0.5  # figures that change with every frame cannot be read; also by the time that frames are at
 _FAINT_AFTER = 5  # frames; 96 % of misses are shorter, and a box or a label that flickers draws the eye
 
 
@@ -54,7 +54,8 @@ class Easel:
         self._paused = paused
         self._painter = Painter()
         self._notes: tuple[str, ...] = ()
-        self._notes_s = -_NOTES_S
+        self._notes_s = -_NOTES_S  # when they were made, by the clock
+        self._notes_at_s = 0.0  # and at which time of the source
         self._drawn: tuple[Scene, object] | None = None
         self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
         self._traces: dict[int, tuple[int, Trace]] = {}  # by strip: the track that had it last
@@ -90,7 +91,7 @@ class Easel:
         show, first = self._show()
         canvas = canvas_of(show)
         self.last_first = max(0, scene.rows - canvas.most_strips)
-        notes = (*self._fresh_notes(), *([warning] if warning else []))
+        notes = (*self._fresh_notes(scene.frame.at_s), *([warning] if warning else []))
         scene = replace(scene, notes=notes, first=min(first, self.last_first))
         self._drawn = scene, (show, first)
         return scene, self._painter.paint(scene, canvas)
@@ -140,10 +141,11 @@ class Easel:
         }
         return tuple(trace for strip, (_, trace) in self._traces.items() if strip not in taken)
 
-    def _fresh_notes(self) -> tuple[str, ...]:
+    def _fresh_notes(self, at_s: float) -> tuple[str, ...]:
         now_s = time.monotonic()
-        if self._paused() or now_s - self._notes_s >= _NOTES_S:
-            self._notes, self._notes_s = self._describe(), now_s
+        gone_s = max(now_s - self._notes_s, abs(at_s - self._notes_at_s))
+        if self._paused() or gone_s >= _NOTES_S:
+            self._notes, self._notes_s, self._notes_at_s = self._describe(), now_s, at_s
         return self._notes
 
 

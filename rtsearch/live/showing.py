@@ -85,9 +85,8 @@ class Showing(contextlib.ExitStack):
 
     def _time_s(self, frame: Frame) -> float:
         """When a picture is in the recorded video."""
-        at_s = frame.pts_s if frame.pts_s is not None else frame.captured_s
         if len(self._channels) == 1:
-            return at_s
+            return frame.at_s
         # Several sources have timelines of their own: by the clock they share, or each from its beginning.
         live = all(channel.source.live for channel in self._channels)
         at_s = frame.captured_s if live else frame.pts_s or 0.0

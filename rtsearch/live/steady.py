@@ -19,6 +19,9 @@ from rtsearch.track import Strips, Tracker, Tracks
 
 __all__ = ["Searched", "Steadied", "Steady"]
 
+_HELD_S = 0.5
+"""How long an object that is missed is shown, by the source's own time; ``track`` knows the most frames."""
+
 
 class Searched(Protocol):
     """The part of an index that is needed here."""
@@ -69,6 +72,7 @@ class _Object:
 
     shown: Shown
     seen: Detections
+    seen_s: float
 
 
 class Steady:
@@ -110,21 +114,21 @@ class Steady:
             self._rows.clear()
         tracks = self._tracker.update(found.xyxy, found.label < 0)
         found = replace(found, track=tracks.number)
-        self._look(found, results)
-        held = self._held(tracks, frame.bgr.shape[1::-1])
+        self._look(found, frame.at_s, results)
+        held = self._held(tracks, frame)
         missed = [0] * len(found) + [frames for frames, _ in held]
         shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
         self._objects = {track: self._objects[track] for track in alive}
         near = [self._objects[track].shown for track in alive]
-        strips = tuple(self._strips.place(alive, visible, missed))
+        strips = tuple(self._strips.place(alive, visible, frame.at_s, missed))
         return Steadied(
             detections=shown,
             neighbours=_table(near, results),
             strips=strips,
             missed=tuple(missed),
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
-            rows=self._rows.keep(alive, strips),
+            rows=self._rows.keep(alive, strips, frame.at_s),
         )
 
     def begin_anew(self) -> None:
@@ -136,14 +140,14 @@ class Steady:
         """(dim,) the pooled query of a track that is alive."""
         return self._objects[track].shown.query
 
-    def _look(self, found: Detections, results: int) -> None:
+    def _look(self, found: Detections, at_s: float, results: int) -> None:
         """Renew the neighbours of each object, with one search for all that need one."""
         wanted: list[Shown] = []
         queries: list[F32Array] = []
         for i, track in enumerate(found.track.tolist()):
             known = self._objects.get(track)
             shown = Shown(found.vector.shape[1]) if known is None else known.shown
-            self._objects[track] = _Object(shown, _rows(found, [i]))
+            self._objects[track] = _Object(shown, _rows(found, [i]), at_s)
             query = shown.look(found.vector[i], int(found.label[i]), results)
             if query is not None:
                 wanted.append(shown)
@@ -159,14 +163,16 @@ class Steady:
         self.asked += len(found)
         self.searched += len(wanted)
 
-    def _held(self, tracks: Tracks, wh: tuple[int, ...]) -> list[tuple[int, Detections]]:
+    def _held(self, tracks: Tracks, frame: Frame) -> list[tuple[int, Detections]]:
         """Objects that were seen so many frames ago, their boxes moved along within the frame."""
-        boxes = np.clip(tracks.missed_xyxy, 0, np.array([*wh, *wh], np.float32)).round(1)  # as a record's
+        height, width = frame.bgr.shape[:2]
+        limits = np.array([width, height, width, height], np.float32)
+        boxes = np.clip(tracks.missed_xyxy, 0, limits).round(1)  # as a record's
         missed = zip(tracks.missed.tolist(), tracks.missed_for.tolist(), boxes, strict=True)
         return [
             (frames, replace(self._objects[track].seen, xyxy=box[None]))
             for track, frames, box in missed
-            if track in self._objects
+            if track in self._objects and 0 <= frame.at_s - self._objects[track].seen_s <= _HELD_S
         ]
 
 
