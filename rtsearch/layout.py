@@ -7,7 +7,8 @@
     │███│    │   │      │    │     │   the frame stays large all the same; where the frame is as wide as
     ├───┼────┴┬──┴──┬───┼────┼─────┤   the picture already (a screen on its side), crops grow instead
     │███│     │     │   │    │     │
-    └───┴─────┴─────┴───┴────┴─────┘   notes: beside the frame, else below it, else over its lower edge
+    └───┴─────┴─────┴───┴────┴─────┘   notes: beside the frame, which then stands in the middle as far as they
+                                       leave it, else below it, else over its lower edge
 
 Sizes in the settings are those of a picture whose shorter side is 720 px; a larger one has everything in
 proportion, so that a wall looks like a desk seen from afar.
@@ -30,6 +31,7 @@ _LEAST_THUMB_PX = 60  # what is lower is not recognised
 _LABEL_PX = 108
 _COLOUR_PX = 6
 _NOTES_PX = 200  # least width of notes beside the frame
+_RIGHT_PX = 300  # kept free there before the frame moves into the middle: for the controls above the notes
 _LINE_PX = 26  # height of notes below the frame, or over it
 _BAR_PX = 5  # width of what tells that there are more strips
 _FRAME_SHARE = 0.6  # of the picture's height that the frame keeps before a strip gets a second line
@@ -216,9 +218,10 @@ def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Pla
     width, line = canvas.wh[0], canvas.px(_LINE_PX) if canvas.text == "all" else 0
     scale = min(width / frame_wh[0], header / frame_wh[1])
     w, h = max(1, round(frame_wh[0] * scale)), max(1, round(frame_wh[1] * scale))
-    if line and width - w >= canvas.px(_NOTES_PX):
-        return (0, 0, w, h), (w, 0, width - w, header), "beside"
     x = (width - w) // 2
+    if line and width - w >= canvas.px(_NOTES_PX):
+        x = max(0, min(x, width - w - canvas.px(_RIGHT_PX)))
+        return (x, 0, w, h), (x + w, 0, width - x - w, header), "beside"
     if header - h >= line:
         y = (header - h - line) // 2 if header == canvas.wh[1] else 0  # it stays put as strips come and go
         return (x, y, w, h), (0, y + h, width, line), "below"

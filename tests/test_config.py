@@ -183,7 +183,7 @@ def test_bad_files(tmp_path, text, message):
 
 def test_a_fault_of_an_override_is_not_laid_on_the_file(tmp_path):
     path = write(tmp_path / "c.yaml", "show:\n  results: 500\n")
-    with pytest.raises(ConfigError, match="^show.results = 900"):
+    with pytest.raises(ConfigError, match=r"^show\.results = 900"):
         load_settings(path, ["show.results=900"])
 
 

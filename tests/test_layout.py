@@ -128,3 +128,19 @@ def test_nothing_lies_upon_anything_else_or_outside(wh, frame_wh, sizes, strips,
     upon = left < x + width and top < y + height
     assert upon == (layout.notes_are == "over")
     assert (layout.strip_width < wh[0]) == (strips > len(layout.strip_tops))
+
+
+@pytest.mark.parametrize(
+    ("frame_wh", "strips", "left", "right"),
+    [
+        ((1280, 720), 0, 0, 0),  # as wide as the picture
+        ((1280, 720), 2, 0, 277),  # all that is left is for the notes
+        ((1280, 720), 3, 116, 300),  # and the controls
+        ((1280, 720), 6, 416, 416),
+        ((300, 720), 0, 490, 490),
+    ],
+)
+def test_the_frame_stands_in_the_middle_where_notes_and_controls_have_room(frame_wh, strips, left, right):
+    layout = lay_out(canvas_of(ShowSettings()), frame_wh, strips)
+    x, _, width, _ = layout.frame
+    assert (x, 1280 - x - width) == (left, right)

@@ -132,7 +132,9 @@ def test_a_large_picture_is_scaled_evenly() -> None:
     empty = scene_of(0, [])
     frame = Frame(0, 0.0, None, picture)
     bare = Scene(frame, empty.detections, (), empty.neighbours, 60, (), rows=4)
-    drawn = compose(bare, canvas((640, 348), 100))[:100, :177, 0].astype(int)
+    size = canvas((640, 348), 100)
+    x, y, width, height = lay_out(size, (1283, 723), 4).frame
+    drawn = compose(bare, size)[y : y + height, x : x + width, 0].astype(int)
     assert abs(drawn.mean() - picture.mean()) < 2
     assert drawn[:, :86].max() == 0
     assert drawn[:, 91:].min() == 200

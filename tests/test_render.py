@@ -18,7 +18,7 @@ from rtsearch.render import PALETTE, colour_of, compose
 from rtsearch.text import text_wh
 
 GROUND = (22, 22, 22)
-WINDOW = (640, 448)  # four strips leave 200 px to the frame
+WINDOW = (600, 448)  # four strips leave 200 px to the frame, and one of 300 px stands on the left
 HEADER = 200
 THUMB = 60
 CANVAS = Canvas(WINDOW, HEADER, THUMB, results=16)
@@ -62,7 +62,7 @@ def test_colours_of_neighbouring_strips_differ():
 
 def test_a_frame_without_objects():
     picture = compose(scene(), CANVAS)
-    assert picture.shape == (448, 640, 3)
+    assert picture.shape == (448, 600, 3)
     assert (picture[:200, :300] == FRAME).all()
     assert (picture[:200, 300:] == GROUND).all()
     assert (picture[200:] == GROUND).all()
@@ -74,10 +74,10 @@ def test_a_frame_without_objects():
         ((300, 200), (0, 0, 300, 200)),
         ((1280, 720), (0, 0, 356, 200)),
         ((30, 20), (0, 0, 300, 200)),
-        ((200, 400), (0, 0, 100, 200)),
-        ((6400, 400), (0, 0, 640, 40)),
-        ((5000, 1), (0, 0, 640, 1)),
-        ((1, 5000), (0, 0, 1, 200)),
+        ((200, 400), (200, 0, 100, 200)),
+        ((6000, 400), (0, 0, 600, 40)),
+        ((5000, 1), (0, 0, 600, 1)),
+        ((1, 5000), (299, 0, 1, 200)),
     ],
 )
 def test_the_frame_is_scaled_not_squashed_and_never_cut(frame_wh, place):
@@ -227,12 +227,12 @@ def test_crops_stand_side_by_side_in_order():
     assert (strip[:, left:] == GROUND).all()
 
 
-@pytest.mark.parametrize(("width", "last"), [(140, 130), (100, 140), (600, 100)])
+@pytest.mark.parametrize(("width", "last"), [(170, 120), (118, 130), (600, 100)])
 def test_the_last_crop_is_cut_at_the_edge_unless_little_of_it_would_be_seen(width, last):
-    """Of the fourth, 102 of 140 px are seen; 18 of 100 px, and those before it take its place."""
+    """Of the third, 144 of 170 px would be; of the fifth, 8 of 118, and those before it take its place."""
     thumbs = [[crop(width, (i, i, i)) for i in range(100, 200, 10)]]
     strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]
-    assert (strip[:, 620:] == last).all()
+    assert (strip[:, 580:] == last).all()
     assert not (strip == 160).all(2).any()
 
 
@@ -291,7 +291,7 @@ def test_a_bar_tells_which_strips_are_in_sight():
 
 
 def test_crops_that_do_not_fit_into_a_line_stand_in_the_next():
-    thumbs = [[crop(100, (i, i, i)) for i in range(100, 200, 10)]]
+    thumbs = [[crop(90, (i, i, i)) for i in range(100, 200, 10)]]
     one = scene(boxes_for(1), thumbs=thumbs, rows=1)
     layout = lay_out(CANVAS, (300, 200), 1)
     assert layout.lines == 2
@@ -305,12 +305,12 @@ def test_crops_that_do_not_fit_into_a_line_stand_in_the_next():
 @pytest.mark.parametrize(("rows", "lines"), [(4, 1), (1, 2)])
 def test_further_crops_fill_the_line_and_leave_the_results_as_they_are(rows, lines):
     """Narrow ones: the results alone would leave the last line half empty."""
-    narrow = [crop(30, (i, i, i)) for i in range(60, 100)]
-    canvas = dataclasses.replace(CANVAS, results=10 * lines)
+    narrow = [crop(39, (i, i, i)) for i in range(60, 100)]
+    canvas = dataclasses.replace(CANVAS, results=8 * lines)
     layout = lay_out(canvas, (300, 200), rows)
     assert layout.lines == lines
     some, more = (
-        compose(scene(boxes_for(1), thumbs=[narrow[:n]], rows=rows), canvas) for n in (10 * lines, 40)
+        compose(scene(boxes_for(1), thumbs=[narrow[:n]], rows=rows), canvas) for n in (8 * lines, 40)
     )
     foot = layout.strip_tops[0] + layout.strip_height - 5
     assert (some[foot, 110:] == GROUND).all(1).mean() > 0.3
@@ -388,10 +388,10 @@ def test_all_text_is_in_the_font_of_the_canvas():
 
 def test_without_text_there_are_boxes_and_crops_only():
     cup = [50, 100, 150, 180]
-    told = scene([cup], thumbs=[[crop(90, (0, 0, 200))]], notes=["clip.mp4"], frame_wh=(640, 200), rows=1)
+    told = scene([cup], thumbs=[[crop(90, (0, 0, 200))]], notes=["clip.mp4"], frame_wh=(600, 200), rows=1)
     canvas = dataclasses.replace(CANVAS, text="none")
     picture = compose(told, canvas)
-    layout = lay_out(canvas, (640, 200), 1)
+    layout = lay_out(canvas, (600, 200), 1)
     assert layout.label_width == layout.colour_width
     assert layout.frame[3] == layout.header_height == 200  # no line for notes
     colours = {colour_of(0), FRAME, GROUND, (0, 0, 200)}
