@@ -31,7 +31,9 @@ _LEAST_THUMB_PX = 60  # what is lower is not recognised
 _LABEL_PX = 108
 _COLOUR_PX = 6
 _NOTES_PX = 200  # least width of notes beside the frame
-_RIGHT_PX = 300  # kept free there before the frame moves into the middle: for the controls above the notes
+_RIGHT_PX = 300  # kept free there before the frame moves into the middle: for the controls above the notes,
+_RIGHTS_PX = 520  # or beside them
+_HIGH_PX = 330  # height from which on there is room for both above each other
 _LINE_PX = 26  # height of notes below the frame, or over it
 _BAR_PX = 5  # width of what tells that there are more strips
 _FRAME_SHARE = 0.6  # of the picture's height that the frame keeps before a strip gets a second line
@@ -220,7 +222,8 @@ def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Pla
     w, h = max(1, round(frame_wh[0] * scale)), max(1, round(frame_wh[1] * scale))
     x = (width - w) // 2
     if line and width - w >= canvas.px(_NOTES_PX):
-        x = max(0, min(x, width - w - canvas.px(_RIGHT_PX)))
+        right = _RIGHT_PX if header >= canvas.px(_HIGH_PX) else _RIGHTS_PX
+        x = max(0, min(x, width - w - canvas.px(right)))
         return (x, 0, w, h), (x + w, 0, width - x - w, header), "beside"
     if header - h >= line:
         y = (header - h - line) // 2 if header == canvas.wh[1] else 0  # it stays put as strips come and go

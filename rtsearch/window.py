@@ -38,7 +38,7 @@ _LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
 HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
-    (", .", "one frame back, forward"),
+    ("comma, dot", "one frame back, forward"),
     ("left, right", "5 seconds back, forward"),
     ("up, down", "objects that do not fit"),
     ("l", "loop"),
