@@ -21,7 +21,7 @@ __all__ = ["Crops", "Easel", "crop_height", "moved"]
 Crops = tuple[tuple[U8Array | None, ...], ...]
 
 _NOTES_S = 0.5  # figures that change with every frame cannot be read; also by the time that frames are at
-_FAINT_AFTER = 5  # frames; 96 % of misses are shorter, and a box or a label that flickers draws the eye
+_FAINT_AFTER = 5  # frames; 93 % of misses are no longer, and a box or a label that flickers draws the eye
 
 
 class Easel:
