@@ -55,6 +55,8 @@ def _end(message: str, code: int) -> NoReturn:
 
 def _how_to_use(error: Any) -> str:
     """What is wrong with the arguments, and where help is; "" where help was shown instead."""
-    message = shorten(error.format_message(), 200).rstrip(".")
+    message = error.format_message().rstrip(".")
+    if "extra argument" in message:  # it names them all, and a shell makes thousands of *.jpg
+        message = shorten(message, 200)
     command = error.ctx.command_path if error.ctx else "rtsearch"
     return f"{message}; see: {command} --help" if message else ""
