@@ -135,8 +135,8 @@ def test_nothing_lies_upon_anything_else_or_outside(wh, frame_wh, sizes, strips,
     [
         ((1280, 720), 0, 0, 0),  # as wide as the picture
         ((1280, 720), 2, 0, 277),  # all that is left is for the notes
-        ((1280, 720), 3, 116, 300),  # and the controls
-        ((1280, 720), 6, 312, 520),  # one beside the other, where the frame is low
+        ((1280, 720), 3, 100, 316),  # and the controls
+        ((1280, 720), 6, 212, 620),  # one beside the other, where the frame is low
         ((300, 720), 0, 490, 490),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsearch.config import Settings
+from rtsearch.config import Settings, ShowSettings
+from rtsearch.layout import canvas_of, lay_out
 from rtsearch.sliders import PANEL_WH, SLIDERS, draw_sliders, panel_xy, value_at
 
 XY = (100, 20)
@@ -56,6 +57,15 @@ def test_the_panel_lies_where_it_was_put_and_nowhere_else():
 )
 def test_the_panel_stands_where_no_frame_is(window_wh, sources, scale, xy):
     assert panel_xy(window_wh, sources, scale) == xy
+
+
+@pytest.mark.parametrize("window_wh", [(1280, 720), (1920, 1080), (3840, 2160), (1600, 720)])
+@pytest.mark.parametrize("strips", [3, 4, 6, 9])
+def test_the_panel_stands_beside_the_frame_that_leaves_it_room(window_wh, strips):
+    canvas = canvas_of(ShowSettings(window_wh=window_wh))
+    x, _, width, _ = lay_out(canvas, (1280, 720), strips).frame
+    assert x > 0
+    assert x + width <= panel_xy(window_wh, 1, canvas.scale)[0]
 
 
 @pytest.mark.parametrize("scale", [1.5, 3])
