@@ -20,7 +20,7 @@ __all__ = ["Crops", "draw_crops", "line_height"]
 Crops: TypeAlias = Sequence[U8Array | None]
 """(h, w, 3) uint8 each, of any height, or None where one is not loaded yet."""
 
-_MOST_STRETCH = 1.2  # of the crops of a line that would end before the edge: a sixth of their height is cut
+_MOST_STRETCH = 1.2  # of the crops of a line that ends before the edge: a sixth of their height is cut
 _OFF_THE_TOP = 0.3  # of what is cut: heads matter more than feet
 _STEP = 0.96  # from one height that is tried to the next
 _KEPT = 0.8  # a height stays while it is at least this share of the best: growing by a hair is restless
@@ -102,10 +102,11 @@ def _is_sliver(width: int, before: Sequence[int], left: int, gap: int) -> bool:
 def _places(widths: Sequence[int], room: int, gap: int, *, flush: bool) -> list[tuple[int, int]]:
     """x and width of each crop of a line; with ``flush`` they are widened to end where the room does.
 
-    Crops that reach beyond it are cut there, and stay as wide as they are.
+    Where that is too far away they stay as wide as they are, as do those that reach beyond it and are cut.
     """
-    wanted = room - gap * (len(widths) - 1)
-    stretch = min(_MOST_STRETCH, max(1.0, wanted / sum(widths))) if flush else 1.0
+    stretch = (room - gap * (len(widths) - 1)) / sum(widths)
+    if not (flush and 1 < stretch <= _MOST_STRETCH):
+        stretch = 1.0
     ends = [round(stretch * end) for end in itertools.accumulate(widths)]
     starts = [0, *ends[:-1]]
     return [(start + i * gap, end - start) for i, (start, end) in enumerate(zip(starts, ends, strict=True))]

@@ -189,6 +189,8 @@ class _Recall:
         near = [item["rows"] for item in shown]
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
             raise ValueError("a strip shows what the library does not hold")
+        most = canvas_of(self._controls.show).crops
+        near = [rows[:most] for rows in near]
         return self._steadied(every, near, [item["strip"] for item in shown], len(objects), frame)
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:

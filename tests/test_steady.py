@@ -222,6 +222,21 @@ def test_the_number_of_results_may_change() -> None:
         assert set(seen.neighbours.row[0, : min(k, 5)]) <= set(index.near(index.vectors[:1], 5).row[0])
 
 
+def test_what_is_shown_stays_where_it_is_while_more_is_wanted() -> None:
+    index = Rows(2000)
+    steady = Steady(index, EXACT)
+    rng = np.random.default_rng(3)
+    rows: list[list[int]] = []
+    for t, k in enumerate([*[8] * 10, *range(9, 30), *range(29, 7, -1)]):
+        point = index.vectors[:1] + rng.normal(0, 0.001, (1, DIM)).astype(np.float32)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), k, 6).neighbours
+        rows.append(seen.row[0].tolist())
+        assert len(set(rows[-1])) == k
+        assert seen.distance.max() <= CLEARLY * index.near(point, k).distance.max() + 1e-3
+    firsts = [row[:8] for row in rows[9:]]
+    assert firsts == [firsts[0]] * len(firsts)
+
+
 def test_after_a_cut_nothing_is_left_of_the_scene_before() -> None:
     index = Rows(500)
     steady = Steady(index, EXACT)

@@ -80,10 +80,10 @@ class Shown:
         """Decide what is shown."""
         order = np.argsort(self._near_distance, kind="stable")[: 2 * k]
         best, best_distance = self._near[order], self._near_distance[order]
-        if len(self.row) != min(k, len(self._near)):
-            self.row, self._points = best[:k], self._near_points[order[:k]]
-            self.distance = best_distance[:k]
-            return
+        if len(self.row) != min(k, len(self._near)):  # more or fewer are wanted; the others stay
+            added = np.flatnonzero(~np.isin(best, self.row[:k], kind="sort"))[: max(0, k - len(self.row))]
+            self.row = np.concatenate([self.row[:k], best[added]])
+            self._points = np.concatenate([self._points[:k], self._near_points[order[added]]])
         self.distance = _distances(self._points, self.query)
         fresh = np.flatnonzero(~np.isin(best, self.row, kind="sort"))
         for new in fresh.tolist():
