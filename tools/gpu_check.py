@@ -53,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--photos", type=Path, help="folder of photos; default: those of the demo's packages")
     parser.add_argument("--wheels", type=Path, help="folder of wheels, for packages that are missing")
     args = parser.parse_args(argv)
+    if args.wheels is not None and not args.wheels.is_dir():
+        parser.error(f"--wheels {args.wheels} is no folder")
     with contextlib.ExitStack() as stack:
         try:
             if args.wheels is not None:
@@ -157,13 +159,14 @@ def open_devices(report: dict[str, Any]) -> list[Any]:
 
 
 def gpu_facts(device: Any) -> dict[str, Any]:
-    with device.use():
-        _, total = device.memory_bytes()
-    facts = {
+    from rtsearch.errors import RtsearchError
+
+    facts: dict[str, Any] = {
         "name": device.name,
         "compute_capability": ".".join(map(str, device.compute_capability)),
-        "memory_mb": total >> 20,
     }
+    with contextlib.suppress(RtsearchError), device.use():
+        facts["memory_mb"] = device.memory_bytes()[1] >> 20
     with contextlib.suppress(OSError, subprocess.SubprocessError, LookupError, ValueError):
         query = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)

@@ -44,14 +44,17 @@ def measure_pass(
 ) -> None:
     """All that is to be known of a pass with one network on one runtime."""
     one, kept = batches[0], KeptOpen(device)
-    before = free_bytes(device)
+    before = 0
+    with bench.part("free memory"):
+        before = free_bytes(device)
     with bench.part("whole pass"), sight_on(bench, open_engine(one), kept) as (sight, engine):
         with bench.part("parity with the CPU"):
             parity(bench, sight, engine, None)
             parity(bench, sight, engine, projection_of(sight))
         show(bench, engine)
         whole_pass(bench, sight, kept)
-        bench.add("memory of the GPU", batch=one, mb=(before - free_bytes(device)) / 1e6)
+        if before:
+            bench.add("memory of the GPU", batch=one, mb=(before - free_bytes(device)) / 1e6)
         if device.graphs and not kept.recorded:
             raise RunnerError("it could not be recorded as a CUDA graph, and was sent step by step")
     with bench.part("steps"):
@@ -69,7 +72,7 @@ def measure_pass(
             sight_on(bench, open_engine(batch), KeptOpen(device)) as (sight, _),
         ):
             photo_rate(bench, sight, batch)
-    if steady_s:  # last: a run that is cut short lacks this one only
+    if steady_s:  # the longest part comes last
         with bench.part("steady run"), sight_on(bench, open_engine(one), KeptOpen(device)) as (sight, _):
             steady_run(bench, sight, device, steady_s)
 
