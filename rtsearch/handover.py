@@ -119,7 +119,8 @@ class Handover:
         except Exception as error:  # a vendor's library may raise anything, and the first goes on as it is
             if not self._stop.is_set():
                 kind = "" if isinstance(error, RtsearchError) else f"{type(error).__name__}: "
-                _log.warning("going on without %s: %s%s", self._name, kind, error)
+                _log.warning("going on without %s: %s%s", self._name, kind, " ".join(str(error).split()))
+                _log.debug("where that came from", exc_info=error)
             return
         if second is not None:
             self._second = second

@@ -29,8 +29,8 @@ class Answer:
     """What one photo brings.
 
     Attributes:
-        scene: frame, objects, neighbours and crops.
-        objects: the same as JSON can hold it; see ``record.object_records``.
+        scene: frame, objects, neighbours and crops, with those that fill a line.
+        objects: the same as JSON holds it, with ``show.results`` neighbours; see ``record.object_records``.
     """
 
     scene: Scene

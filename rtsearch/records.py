@@ -150,7 +150,7 @@ class Scene:
         strips: the strip of each object, counted from the top; as the objects come unless said otherwise.
         held: places of objects that are missed in this frame, but whose strip stays for a moment; their boxes
             are where they are expected, and drawn thin.
-        faint: those of them that have been missed for long: their labels are drawn faint, their boxes not.
+        faint: those of them that have been missed for long: their labels are faint, and no boxes are drawn.
         rows: strips that room is wanted for; those of the objects unless said otherwise.
         first: the strip on top.
         traces: are drawn dim, in strips that none of the objects has.

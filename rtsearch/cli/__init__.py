@@ -7,12 +7,13 @@ standard error and exit code 2.
 from __future__ import annotations
 
 import sys
-from textwrap import shorten
 from typing import Any, NoReturn
 
 from rtsearch.errors import RtsearchError
 
 __all__ = ["main"]
+
+_MOST_NAMED = 200  # characters
 
 
 def main() -> None:
@@ -56,7 +57,7 @@ def _end(message: str, code: int) -> NoReturn:
 def _how_to_use(error: Any) -> str:
     """What is wrong with the arguments, and where help is; "" where help was shown instead."""
     message = error.format_message().rstrip(".")
-    if "extra argument" in message:  # it names them all, and a shell makes thousands of *.jpg
-        message = shorten(message, 200)
+    if "extra argument" in message and len(message) > _MOST_NAMED:
+        message = f"{message[:_MOST_NAMED]}..."  # it names them all, and a shell makes thousands of *.jpg
     command = error.ctx.command_path if error.ctx else "rtsearch"
     return f"{message}; see: {command} --help" if message else ""

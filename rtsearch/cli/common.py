@@ -211,7 +211,7 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
 
     Raises:
         RecordError: it is one of the inputs, under whatever name, a photo of the library, or lies in the
-            library's folder.
+            library's folder; or there is no folder for it.
     """
     if out is None:
         return
@@ -220,6 +220,8 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
         same = out.exists() and path.exists() and out.samefile(path)  # a hard link, too
         if same or whole == _resolved(path):
             raise RecordError(f"{out} is read by this command; choose another name for what is written")
+    if not out.parent.exists():  # before the work, not after it
+        raise RecordError(f"{out} cannot be written: there is no folder {out.parent}; make it first")
     if library is None:
         return
     if whole.is_relative_to(_resolved(library.folder)):

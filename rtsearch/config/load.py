@@ -65,7 +65,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: expected sections such as 'detect:', got {type(values).__name__}")
-    for setting in known_settings().keys() & values.keys():
+    for setting in [key for key in values if key in known_settings()]:
         section, _, key = setting.partition(".")
         raise ConfigError(f"{path}: {setting} is written as a line '{section}:' and below it '  {key}: ...'")
     return {str(k): dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}

@@ -32,8 +32,8 @@ Height = Annotated[int, Field(ge=16, le=4320)]
 
 def _pair(given: object) -> object:
     """Two numbers, also as ``1280x720`` or with a comma or a space between them."""
-    pair = re.split(r"[x,\s]+", given.strip()) if isinstance(given, str) else given
-    if not isinstance(pair, list | tuple) or len(pair) != 2:
+    pair = re.split(r"\s*[xX,\s]\s*", given.strip()) if isinstance(given, str) else given
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or "" in pair:
         raise PydanticCustomError("pair", "expected width and height, such as 1280x720")
     return pair
 
@@ -197,7 +197,7 @@ class ShowSettings(_Section):
         thumb_height: least height of a line of crops, px likewise.
         results: neighbours per object.
         fill: further neighbours where a line of narrow crops would end before the picture does;
-            records and JSON have ``results``.
+            the neighbours of records and JSON are always ``results``.
         fullscreen: start in full screen.
         text: ``all``, only the ``names`` of objects (no scores, nothing about the run), or ``none``.
         font: TrueType or OpenType file of all text in the picture; "" for the built-in one.

@@ -53,7 +53,6 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
 def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
     tmp = out.with_name(out.name + TMP_SUFFIX)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         with tmp.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         publish(tmp, out)
