@@ -10,6 +10,7 @@ objects in the order of their confidence, as detection gives them.
     farther                   mean distance of what is shown, by that of the pooled query's true neighbours
     farther_own               the same for the query of the frame alone
     skipped                   share of the searches that were left out, their answer being proved
+    misses                    how often a track was missed and seen again, and after up to 2 and 5 frames
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
     farther: list[float] = []
     farther_own: list[float] = []
     cpu_ms: list[float] = []
+    last_seen: dict[int, int] = {}
+    misses: list[int] = []
     frames, meter = 0, Meter()
     with open_source(str(clip), LiveSettings()) as source:
         for frame in source:
@@ -85,6 +88,9 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
             cpu_ms.append((time.thread_time() - begun_s) * 1e3)
             bare = index.near(points, k, exact=True)
             tracks = seen.detections.track.tolist()[: len(found)]
+            gone = [frames - last_seen.get(track, frames - 1) - 1 for track in tracks]
+            misses += [gap for gap in gone if gap]
+            last_seen |= dict.fromkeys(tracks, frames)
             without.frame(
                 dict(zip(tracks, range(len(tracks)), strict=True)),
                 bare.row.tolist(),
@@ -112,6 +118,7 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
         "farther": round(statistics.mean(farther), 4),
         "farther_own": round(statistics.mean(farther_own), 4),
         "skipped": round(1 - steady.searched / max(1, steady.asked), 4),
+        "misses": [len(misses), *(sum(gap <= most for gap in misses) for most in (2, 5))],
         "cpu_ms": round(statistics.median(cpu_ms), 3),
     }
 
