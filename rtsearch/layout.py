@@ -135,12 +135,12 @@ def canvas_of(show: ShowSettings) -> Canvas:
     scale = max(1.0, min(show.window_wh) / _WHOLE_PX)
     header, thumb = round(show.header_height * scale), round(show.thumb_height * scale)
     room = show.window_wh[1] - header - round(_GAP_PX * scale)
+    if room >= _LEAST_THUMB_PX:
+        thumb = min(thumb, room)  # at least one strip, however high it was to be
     return Canvas(
         show.window_wh,
         header,
-        min(thumb, room)
-        if room >= _LEAST_THUMB_PX
-        else thumb,  # at least one strip, however high it was to be
+        thumb,
         show.results,
         scale,
         show.text,

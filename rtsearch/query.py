@@ -51,7 +51,7 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
     detections = pipeline.sight.see([bgr], Meter())[0]
     show, search = settings.show, settings.search
-    crops = _canvas(show, 0).crops
+    crops = _canvas(show, len(detections)).crops
     shown = index.search(detections.vector, crops, exact=search.exact, recall=search.recall)
     neighbours = Neighbours(shown.row[:, : show.results], shown.distance[:, : show.results])
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)

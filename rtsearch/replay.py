@@ -185,7 +185,7 @@ class _Recall:
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():
             raise self._recording.problem(i, "the strips shown are not those of its objects")
         every = _detections([*objects, *shown[len(objects) :]], self._labels)
-        self._check_boxes(i, every.xyxy, frame)
+        self._check_boxes(i, every.xyxy[len(objects) :], frame)
         near = [item["rows"] for item in shown]
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
             raise ValueError("a strip shows what the library does not hold")

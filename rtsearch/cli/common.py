@@ -7,8 +7,10 @@ however long, where it does not go to a terminal.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -221,7 +223,9 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
         if same or whole == _resolved(path):
             raise RecordError(f"{out} is read by this command; choose another name for what is written")
     if not out.parent.exists():  # before the work, not after it
-        raise RecordError(f"{out} cannot be written: there is no folder {out.parent}; make it first")
+        from rtsearch.record.problems import record_error
+
+        raise record_error(out, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), kept=False)
     if library is None:
         return
     if whole.is_relative_to(_resolved(library.folder)):

@@ -152,12 +152,13 @@ class Channel:
         seeks = self._controls.seeks
         if seeks == self._seeks:
             return False
-        if self.source.seek(self._target_s()):
+        sought = self.source.seek(self._target_s())
+        if sought:
             self._floor = 0 if self._newest is None else self._newest.id + 1
             self._jumped = True
         self._steps = max(self._steps, self._controls.superseded)
         self._seeks = seeks
-        return True
+        return sought
 
     def _target_s(self) -> float:
         """Where to go; of several sources each goes on from its own place."""
