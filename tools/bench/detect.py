@@ -17,13 +17,17 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
 from rtsearch.models import ModelSpec, default_folder, pull, resolve
 from rtsearch.models.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 FRAME_S = 1 / 30
 
@@ -62,6 +66,8 @@ def settings(spec: ModelSpec) -> list[Setting]:
 
 def serve(path: Path) -> None:
     """In the child: open what the first line says, then do one turn per line."""
+    import onnxruntime as ort  # after rtsearch, which switches its telemetry off
+
     setting = Setting(**json.loads(sys.stdin.readline()))
     options = ort.SessionOptions()
     options.intra_op_num_threads = setting.threads
@@ -142,7 +148,7 @@ def main() -> None:
         pull(options.model, default_folder())
     path = resolve(options.model, default_folder())
     runs = bench(path, options.turns, options.seconds)
-    print(json.dumps({"model": path.name, "onnxruntime": ort.__version__, "runs": runs}))
+    print(json.dumps({"model": path.name, "onnxruntime": version("onnxruntime"), "runs": runs}))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 import psutil
 from camera import WH, camera, default_clip, make_library, quantiles
 
@@ -153,6 +152,8 @@ def ours(
 
 
 def plain_detector(model: Path) -> Callable[[U8Array], list[list[float]]]:
+    import onnxruntime as ort  # after rtsearch, which switches its telemetry off
+
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     names = ["boxes", "scores"]
 
