@@ -10,9 +10,9 @@ drowning in a plain background: of the powers 1/6 to 7/10, 1/4 to 1/3 told produ
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from rtsearch.compiled import kernel
 from rtsearch.records import F32Array, U8Array
 
 __all__ = ["COLOUR_BINS", "colour_histograms"]
@@ -60,7 +60,7 @@ def _points(start: F32Array, end: F32Array, pixels: int) -> NDArray[np.intp]:
     return np.clip(np.floor(at), 0, pixels - 1).astype(np.intp)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _share_out(pixels, logs, weights, shares):
     """Add each pixel's weight to the eight bins around its colour; (n, P, 3), (256,), (P,), (n, bins)."""
     low = np.empty(3, np.int64)

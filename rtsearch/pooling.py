@@ -7,9 +7,9 @@ than a cell; times a bell around the box's middle, because the corners of a box 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from rtsearch.compiled import bare_kernel, inlined
 from rtsearch.records import F32Array
 
 __all__ = ["roi_means"]
@@ -44,7 +44,7 @@ def _cell_weights(start: NDArray[np.float64], end: NDArray[np.float64], cells: i
 
 
 # A matrix product would do, but BLAS wakes threads for it, which wait for cores that the network is using.
-@njit(cache=True, nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})
+@bare_kernel
 def _pool(tap, rows, columns, means):
     """means[i, c] = sum of rows[i, y] * columns[i, x] * tap[c, y, x], where the weights are not 0."""
     for i in range(means.shape[0]):
@@ -60,7 +60,7 @@ def _pool(tap, rows, columns, means):
             means[i, c] = total
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _span(weights):
     """First and one past the last place with a weight; there is one."""
     start, end = 0, weights.size

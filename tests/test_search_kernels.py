@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_search import assert_exact, clustered, odd_vectors
 
-from rtsearch.search import KDTree, build_kernels, compiled, kernels
+from rtsearch.search import KDTree, build_kernels, kernels
 from rtsearch.search.layout import FAR, PAD, SIZES, allocate, shapes_of
 from rtsearch.search.simd import FRONT, instructions
 
@@ -305,30 +305,3 @@ def test_older_instructions_on_a_newer_processor(expected: str, name: str, more:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_compiled_kernels_are_kept_where_they_can_be(tmp_path: Path) -> None:
-    (tmp_path / "a file").write_text("")
-    blocked, free = tmp_path / "a file", tmp_path / "free" / "deep"
-    assert compiled._writable_folder([blocked, free], "x") == free / "x"
-    assert compiled._writable_folder([blocked], "x") is None
-    assert compiled._FOLDER is not None
-    assert compiled._FOLDER.name == compiled._cache_name()
-
-
-def test_a_process_without_a_place_to_keep_kernels_still_compiles(tmp_path: Path) -> None:
-    (tmp_path / "a file").write_text("")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from rtsearch.search.kernels import limit_for; import numpy as np;"
-            "print(limit_for(np.arange(9, dtype=np.float32), 9, 3))",
-        ],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "a file")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert 2 < float(done.stdout) <= 3.01

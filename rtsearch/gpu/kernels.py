@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 from rtsearch.errors import MissingDependencyError, RunnerError
+from rtsearch.folders import user_cache
 from rtsearch.models.files import write_atomically
 
 __all__ = ["KERNELS", "cache_folder", "compiled", "source"]
@@ -31,10 +31,10 @@ def source() -> bytes:
     return (Path(__file__).parent / "kernels.cu").read_bytes()
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are kept."""
-    home = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "rtsearch" / "gpu"
+def cache_folder() -> Path | None:
+    """Return where compiled kernels are kept; None for a user without a home folder."""
+    cache = user_cache()
+    return None if cache is None else cache / "gpu"
 
 
 def compiled(compute_capability: tuple[int, int], folder: Path | None = None) -> bytes:
@@ -52,17 +52,23 @@ def compiled(compute_capability: tuple[int, int], folder: Path | None = None) ->
     version = "{}.{}".format(*_call(nvrtc, "nvrtcVersion"))
     options = _options(nvrtc, compute_capability)
     digest = hashlib.sha256(b"\0".join([source(), *options, version.encode()])).hexdigest()
-    path = (folder or cache_folder()) / f"kernels-{digest[:32]}.bin"
-    code = _kept(path)
+    folder = folder or cache_folder()
+    path = None if folder is None else folder / f"kernels-{digest[:32]}.bin"
+    code = None if path is None else _kept(path)
     if code is None:
         code = _compile(nvrtc, options)
         _log.info("GPU kernels compiled for compute capability %d.%d", *compute_capability)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, hashlib.sha256(code).digest() + code)
-        except OSError as error:
-            _log.debug("compiled kernels are not kept: %s", error)
+        if path is not None:
+            _keep(path, code)
     return code
+
+
+def _keep(path: Path, code: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, hashlib.sha256(code).digest() + code)
+    except OSError as error:
+        _log.debug("compiled kernels are not kept: %s", error)
 
 
 def _kept(path: Path) -> bytes | None:

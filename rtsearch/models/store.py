@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from rtsearch.errors import ModelError, UnknownModelError
+from rtsearch.folders import user_cache
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Progress, catalogue_entry
 from rtsearch.models.spec import ModelSpec
 
@@ -17,14 +18,22 @@ __all__ = ["default_folder", "import_onnx", "pull", "resolve"]
 
 
 def default_folder() -> Path:
-    """``$RTSEARCH_ENGINES``, else ``engines/`` of the checkout that this runs from, else the user's cache."""
+    """Return ``$RTSEARCH_ENGINES``, else ``engines/`` of the checkout, else a folder in the user's cache.
+
+    Raises:
+        ModelError: there is none of them.
+    """
     if named := os.environ.get("RTSEARCH_ENGINES"):
         return Path(named)
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file() and (checkout / "engines").is_dir():
         return checkout / "engines"
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "rtsearch" / "engines"
+    cache = user_cache()
+    if cache is None:
+        raise ModelError(
+            "there is no home folder to keep networks in; set RTSEARCH_ENGINES to a folder for them"
+        )
+    return cache / "engines"
 
 
 def pull(name: str, folder: Path, *, progress: Progress | None = None) -> Path:

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch.compiled import bare_kernel
 from rtsearch.errors import VectorError
 from rtsearch.records import F32Array, I32Array
-from rtsearch.search.compiled import bare_kernel
 from rtsearch.search.kdtree import KDTree, Result, checked_vectors
 
 __all__ = ["GrowingTree"]

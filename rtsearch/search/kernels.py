@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtsearch.search.compiled import bare_kernel, inlined
+from rtsearch.compiled import bare_kernel, inlined
 from rtsearch.search.layout import FAR, PAD
 from rtsearch.search.simd import (
     BLOCK,

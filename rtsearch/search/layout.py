@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import carray
 
+from rtsearch.compiled import kernel
 from rtsearch.records import F32Array, I32Array, I64Array, U8Array
-from rtsearch.search.compiled import kernel
 from rtsearch.search.simd import BLOCK, FRONT, load_pointer
 
 __all__ = ["FAR", "PAD", "SIZES", "TreeArrays", "allocate", "handle_of", "shapes_of", "view"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtsearch.search.compiled import bare_kernel, inlined, kernel
+from rtsearch.compiled import bare_kernel, inlined, kernel
 from rtsearch.search.kernels import (
     ROUNDING,
     base_of,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import carray
 
+from rtsearch.compiled import inlined, kernel
 from rtsearch.records import F32Array, I32Array, U8Array
-from rtsearch.search.compiled import inlined, kernel
 from rtsearch.search.layout import view
 from rtsearch.search.simd import BLOCK, load_pointer
 
