@@ -1,5 +1,8 @@
 """Photos to library: what is new or changed is looked at once, what is gone is dropped, the rest stays.
 
+Objects of a changed photo stay until the new ones are committed; a photo whose date alone has changed keeps
+them.
+
     find photos -> compare with the library -> look (threads, see ``look``) -> crops -> fragments
 
 Fragments are committed every so many photos or seconds: a kill at any instant costs at most the photos since
@@ -12,7 +15,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +39,7 @@ class Progress:
     """How far an analysis is.
 
     Attributes:
-        done, total: photos looked at in this run, and to be looked at in it.
+        done, total: photos read in this run, and to be read in it.
         objects: found in this run.
         failed: photos of this run that could not be read.
         photos_per_s: over the last few hundred photos.
@@ -58,8 +61,8 @@ class AnalyzeReport:
     Attributes:
         damaged: fragments that were, and are no longer part of the library.
         found: photos below the folder.
-        kept: of them, those that were known and unchanged.
-        changed: photos that were known but have another size or date now; they were looked at again.
+        kept: of them, those that were known and have the same content.
+        changed: photos that were known but have another content now; they were looked at again.
         dropped: photos of the library that are no longer there.
         analysed: photos looked at in this run.
         objects: found in this run.
@@ -120,38 +123,58 @@ def analyze(
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
         damaged = writer.drop_damaged() if repair else []
-        report, todo = _bring_down(writer, scan, photos)
+        report, plan = _compare(writer, scan, photos)
         report.damaged = [str(problem) for problem in damaged]
-        run = _Run(writer, pipeline, settings, photos.resolve(), report)
+        run = _Run(writer, pipeline, settings, plan, report)
         stop = stop or threading.Event()
         with quiet_decoders(), stop_on_signal(stop):
-            run.look_at(todo, progress or (lambda _: None), stop)
+            run.look_at(photos.resolve(), progress or (lambda _: None), stop)
     report.seconds = time.monotonic() - start_s
     return report
 
 
-def _bring_down(writer: LibraryWriter, scan: Scan, photos: Path) -> tuple[AnalyzeReport, list[PhotoFile]]:
-    """Drop what is gone or has changed; returns what remains to be looked at."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Work of one analysis.
+
+    Attributes:
+        todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
+            old fragments anew.
+        known: rows of those that the library holds, by path.
+    """
+
+    todo: list[PhotoFile]
+    known: dict[str, PhotoRow]
+
+
+def _compare(writer: LibraryWriter, scan: Scan, photos: Path) -> tuple[AnalyzeReport, _Plan]:
+    """Drop what is gone; returns what remains to be read."""
     known = writer.photos()
     found = {photo.path: photo for photo in scan.photos}
     _expect_same_photos(writer, known, found.keys(), photos.resolve())
     closed = tuple(path for path, _ in scan.refused if path.endswith("/"))
-    gone, changed, kept = set(), set(), set()
+    gone: set[str] = set()
+    todo: list[PhotoFile] = []
+    rows: dict[str, PhotoRow] = {}
     for i, path in enumerate(known.path):
         photo = found.get(path)
         if photo is None:
             if not path.startswith(closed):  # a folder that cannot be read now may still hold it
                 gone.add(path)
         elif (photo.size_bytes, photo.mtime_ns) != (known.size_bytes[i], known.mtime_ns[i]):
-            changed.add(path)
-        else:
-            kept.add(path)
+            same_size = photo.size_bytes == known.size_bytes[i]
+            todo.append(replace(photo, known_sha256=known.sha256[i] if same_size else ""))
+            rows[path] = known.row(i)
     writer.move(photos)
-    writer.drop(gone | changed)
+    writer.drop(gone)
+    new = found.keys() - set(known.path)
     report = AnalyzeReport(
-        found=len(found), kept=len(kept), changed=len(changed), dropped=len(gone), refused=scan.refused
+        found=len(found),
+        kept=len(found) - len(todo) - len(new),
+        dropped=len(gone),
+        refused=scan.refused,
     )
-    return report, [photo for photo in scan.photos if photo.path not in kept]
+    return report, _Plan([*todo, *(photo for photo in scan.photos if photo.path in new)], rows)
 
 
 def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
@@ -187,24 +210,24 @@ class _Run:
         writer: LibraryWriter,
         pipeline: Pipeline,
         settings: Settings,
-        root: Path,
+        plan: _Plan,
         report: AnalyzeReport,
     ) -> None:
         self._writer = writer
         self._pipeline = pipeline
         self._settings = settings.analyze
-        self._root = root
+        self._plan = plan
         self._report = report
+        self._done = 0
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
-    def look_at(
-        self, todo: list[PhotoFile], progress: Callable[[Progress], None], stop: threading.Event
-    ) -> None:
-        """Look at photos in order, store what is found, commit."""
+    def look_at(self, root: Path, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+        """Look at the photos below ``root`` in order, store what is found, commit."""
+        todo = self._plan.todo
         self._committed_s = time.monotonic()
         try:
-            with Looking(todo, self._root, self._pipeline, self._settings, self._meter) as looking:
+            with Looking(todo, root, self._pipeline, self._settings, self._meter) as looking:
                 for look in looking:
                     if stop.is_set():
                         break
@@ -219,11 +242,26 @@ class _Run:
             self._writer.commit()
             raise
         self._writer.commit()
-        self._report.interrupted = self._report.analysed < len(todo)
+        self._report.interrupted = self._done < len(todo)
         self._report.stages = self._meter.summary()
 
     def _store(self, look: Look) -> None:
-        """Add one photo to the library, and commit when it is time."""
+        """Take one photo into the library, and commit when it is time."""
+        self._done += 1
+        known = self._plan.known.get(look.file.path)
+        if look.same and known is not None:
+            self._writer.renew(replace(known, mtime_ns=look.file.mtime_ns))
+            self._report.kept += 1
+        else:
+            self._add_or_fail(look)
+            self._report.changed += known is not None
+        waited_s = time.monotonic() - self._committed_s
+        if self._writer.open_photos >= self._settings.commit_photos or waited_s >= self._settings.commit_s:
+            with self._meter.stage("commit"):
+                self._writer.commit()
+            self._committed_s = time.monotonic()
+
+    def _add_or_fail(self, look: Look) -> None:
         try:
             self._add(look)
         except VectorError as error:
@@ -234,17 +272,14 @@ class _Run:
         report.objects += 0 if look.objects is None else len(look.objects)
         if look.reason:
             report.failed.append((look.file.path, look.reason))
-        waited_s = time.monotonic() - self._committed_s
-        if self._writer.open_photos >= self._settings.commit_photos or waited_s >= self._settings.commit_s:
-            with self._meter.stage("commit"):
-                self._writer.commit()
-            self._committed_s = time.monotonic()
 
     def _add(self, look: Look) -> None:
         file, objects, bgr = look.file, look.objects, look.bgr
         state = PhotoState.FAILED if look.reason else PhotoState.OK if objects else PhotoState.EMPTY
         height, width = (0, 0) if bgr is None else bgr.shape[:2]
-        photo = PhotoRow(file.path, file.size_bytes, file.mtime_ns, width, height, state, look.reason)
+        photo = PhotoRow(
+            *(file.path, file.size_bytes, file.mtime_ns, width, height, state, look.reason, look.sha256)
+        )
         if objects is None or bgr is None:
             self._writer.add(photo)
         else:
@@ -254,5 +289,5 @@ class _Run:
     def _progress(self, total: int) -> Progress:
         report = self._report
         rate = self._meter.fps()
-        left_s = (total - report.analysed) / rate if rate else None
-        return Progress(report.analysed, total, report.objects, len(report.failed), rate, left_s)
+        left_s = (total - self._done) / rate if rate else None
+        return Progress(self._done, total, report.objects, len(report.failed), rate, left_s)

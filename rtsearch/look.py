@@ -7,6 +7,7 @@ Decoded photos wait for the network within a budget of bytes, which the taker of
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import deque
@@ -23,7 +24,7 @@ from rtsearch.errors import PhotoError
 from rtsearch.library import ObjectRows
 from rtsearch.library.photos import PhotoFile
 from rtsearch.meter import Meter
-from rtsearch.pictures import decode_photo, photo_header
+from rtsearch.pictures import decode_photo, photo_bytes, photo_header
 from rtsearch.records import U8Array
 from rtsearch.sight import Sight
 
@@ -63,6 +64,8 @@ class Look:
     Attributes:
         file: the photo.
         reason: why it cannot be read, else "".
+        sha256: of its bytes, in hex; "" where it cannot be read.
+        same: only its date has changed since the library last saw it; it was not decoded.
         held_bytes: of the budget.
         bgr: (H, W, 3) uint8, None where it cannot be read.
         objects: found in it.
@@ -70,6 +73,8 @@ class Look:
 
     file: PhotoFile
     reason: str = ""
+    sha256: str = ""
+    same: bool = False
     held_bytes: int = 0
     bgr: U8Array | None = None
     objects: ObjectRows | None = None
@@ -151,7 +156,11 @@ class Looking(Closes):
         def decode() -> Look:
             with self._meter.stage("decode"):
                 try:
-                    look.bgr = decode_photo(path, header)
+                    data = photo_bytes(path)
+                    look.sha256 = hashlib.sha256(data).hexdigest()
+                    look.same = look.sha256 == file.known_sha256
+                    if not look.same:
+                        look.bgr = decode_photo(data, header)
                 except PhotoError as error:
                     look.reason = str(error)
             return look

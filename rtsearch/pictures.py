@@ -8,6 +8,7 @@ a file is, its first bytes say, not its name.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -22,7 +23,7 @@ from rtsearch.errors import PhotoError
 from rtsearch.headers import Header, read_header
 from rtsearch.records import U8Array
 
-__all__ = ["decode_photo", "photo_header", "quiet_decoders", "read_photo"]
+__all__ = ["decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
 
 _STRIP_ROWS = 64
 _ORIENTATION = 0x0112  # EXIF tag
@@ -42,7 +43,8 @@ def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
         PhotoError: it cannot be read; the message has the path and the reason.
     """
     try:
-        return decode_photo(path, photo_header(path, max_mp))
+        header = photo_header(path, max_mp)
+        return decode_photo(photo_bytes(path), header)
     except PhotoError as error:
         raise PhotoError(f"{path}: {error}") from None
 
@@ -64,8 +66,24 @@ def photo_header(path: Path, max_mp: float) -> Header:
     return header
 
 
-def decode_photo(path: Path, header: Header) -> U8Array:
+def photo_bytes(path: Path) -> bytes:
+    """Read a photo's file.
+
+    Raises:
+        PhotoError: the disk refuses; the message is the reason without the path.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"cannot be read: {error.strerror or error}") from None
+
+
+def decode_photo(data: bytes, header: Header) -> U8Array:
     """Decode a photo whose header was found good.
+
+    Args:
+        data: the file's bytes.
+        header: what ``photo_header`` said of it.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -75,12 +93,10 @@ def decode_photo(path: Path, header: Header) -> U8Array:
     """
     try:
         if header.alpha or header.kind == "BMP":
-            return _in_strips(path)
-        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except OSError as error:
-        if error.errno is None:  # from Pillow: what is in the file, not the disk
-            raise PhotoError(f"truncated or damaged {header.kind}") from None
-        raise PhotoError(f"cannot be read: {error.strerror}") from None
+            return _in_strips(data)
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except OSError:
+        raise PhotoError(f"truncated or damaged {header.kind}") from None
     except (cv2.error, MemoryError, ValueError, SyntaxError) as error:
         raise PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}") from None
     if bgr is None:
@@ -88,7 +104,7 @@ def decode_photo(path: Path, header: Header) -> U8Array:
     return cast(U8Array, bgr)
 
 
-def _in_strips(path: Path) -> U8Array:
+def _in_strips(data: bytes) -> U8Array:
     """A picture by Pillow, transparency laid over white strip by strip.
 
     OpenCV holds a PNG with transparency twice, and a BMP three times: 0.9 GB for 100 megapixels.
@@ -96,7 +112,7 @@ def _in_strips(path: Path) -> U8Array:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the header was checked
-    with Image.open(path) as picture:
+    with Image.open(io.BytesIO(data)) as picture:
         orientation = picture.getexif().get(_ORIENTATION, 1)
         picture.load()
         width, height = picture.size

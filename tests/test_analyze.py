@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from blobs import (
     BlobDetector,
@@ -28,8 +30,10 @@ from rtsearch.analyze import Progress, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.headers import read_header
-from rtsearch.library import Library, LibraryWriter, PhotoState, check_library
+from rtsearch.library import Library, LibraryWriter, Manifest, PhotoState, check_library
 from rtsearch.library.crops import encode_crop
+from rtsearch.library.files import sha256_of
+from rtsearch.library.manifest import StoredFile, fingerprint_of
 from rtsearch.pictures import read_photo
 
 COUNT = 30
@@ -122,12 +126,78 @@ def test_new_changed_and_deleted_photos(tmp_path: Path, photos: Path) -> None:
     (photos / "new" / "a.png").write_bytes(cv2.imencode(".png", draw(97))[1].tobytes())
     pipeline = BlobPipeline()
     report = run(photos, tmp_path / "lib", pipeline)
-    assert (report.found, report.kept, report.changed, report.dropped) == (COUNT - 1, COUNT - 5, 3, 2)
-    assert report.analysed == seen(pipeline) == 4
+    assert (report.found, report.kept, report.changed, report.dropped) == (COUNT - 1, COUNT - 4, 2, 2)
+    assert report.analysed == seen(pipeline) == 3
     run(photos, tmp_path / "fresh")
     assert content(tmp_path / "lib") == content(tmp_path / "fresh")
     assert files(tmp_path / "lib") == expected_files(tmp_path / "lib")
     assert check_library(Library.open(tmp_path / "lib")) == []
+
+
+def test_another_date_alone_is_not_looked_at(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib", commit_photos=4)
+    objects = [path.stat().st_ino for path in Library.open(tmp_path / "lib").pack_paths]
+    good = [path for path in sorted(photos.rglob("*.png")) if path.read_bytes() != b"not a picture"]
+    for path in good:
+        os.utime(path, ns=(10**18, 10**18))
+    pipeline = BlobPipeline()
+    report = run(photos, tmp_path / "lib", pipeline)
+    assert (report.kept, report.changed, report.analysed, seen(pipeline)) == (COUNT, 0, 0, 0)
+    assert [path.stat().st_ino for path in Library.open(tmp_path / "lib").pack_paths] == objects
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+    assert files(tmp_path / "lib") == expected_files(tmp_path / "lib")
+    assert run(photos, tmp_path / "lib").analysed == 0
+
+
+def test_another_date_and_content_of_the_same_size_is_looked_at(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib")
+    data = (photos / "002.png").read_bytes()
+    turned = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    other = cv2.imencode(".png", turned)[1].tobytes()
+    size = max(len(data), len(other))
+    (photos / "002.png").write_bytes(data.ljust(size, b" "))
+    run(photos, tmp_path / "lib")
+    (photos / "002.png").write_bytes(other.ljust(size, b" "))
+    os.utime(photos / "002.png", ns=(1, 1))
+    assert run(photos, tmp_path / "lib").changed == 1
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_a_library_of_format_1_is_searched_and_brought_up_to_date(tmp_path: Path, photos: Path) -> None:
+    for broken in (path for path in photos.rglob("*.png") if path.read_bytes() == b"not a picture"):
+        broken.unlink()
+    run(photos, tmp_path / "lib", commit_photos=8)
+    before = content(tmp_path / "lib")
+    make_format_1(tmp_path / "lib")
+    assert {path: rows[1:] for path, rows in content(tmp_path / "lib").items()} == {
+        path: rows[1:] for path, rows in before.items()
+    }
+    assert check_library(Library.open(tmp_path / "lib")) == []
+    assert run(photos, tmp_path / "lib").analysed == 0
+    os.utime(photos / "002.png", ns=(1, 1))
+    assert run(photos, tmp_path / "lib").changed == 1  # no hash is known, so it is looked at
+    os.utime(photos / "002.png", ns=(2, 2))
+    assert run(photos, tmp_path / "lib").analysed == 0
+
+
+def make_format_1(library: Path) -> None:
+    """Turn a library into one of format 1, whose photo tables have no hash."""
+    manifest = Manifest.read(library)
+    fragments = []
+    for fragment in manifest.fragments:
+        path = fragment.path(library, "images")
+        pq.write_table(pq.read_table(path).drop_columns("sha256"), path)
+        stored = StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
+        parts = fragment.files.model_copy(update={"images": stored})
+        fragments.append(fragment.model_copy(update={"files": parts}))
+    manifest.model_copy(update={"fragments": tuple(fragments)}).write(library)
+    document = json.loads((library / "manifest.json").read_bytes())
+    document["version"] = 1
+    del document["checksum"]
+    document["checksum"] = fingerprint_of(document)
+    (library / "manifest.json").write_text(json.dumps(document))
 
 
 @pytest.mark.parametrize("commit_photos", [1, 4, 100])

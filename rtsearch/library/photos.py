@@ -29,11 +29,13 @@ class PhotoFile:
         path: relative to the root, with ``/``.
         size_bytes: of the file.
         mtime_ns: time of its last change, nanoseconds since 1970.
+        known_sha256: of the bytes that the library knows under this path and size, if only the date differs.
     """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    known_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
