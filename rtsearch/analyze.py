@@ -1,4 +1,4 @@
-"""Photos to library: what is new or changed is looked at once, what is gone is dropped, the rest stays.
+"""Photos to library: what is new or changed is looked at once, what was deleted is dropped, the rest stays.
 
 Objects of a changed photo stay until the new ones are committed; a photo whose date alone has changed keeps
 them.
@@ -17,19 +17,20 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rtsearch.ahead import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError, VectorError
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState, PhotoTable
 from rtsearch.library.crops import encode_crop
+from rtsearch.library.missing import by_folder, missing_photos
 from rtsearch.library.photos import PhotoFile, Scan, find_photos
 from rtsearch.look import Look, Looking, Pipeline
 from rtsearch.meter import Meter, Summary
 from rtsearch.pictures import quiet_decoders
 
-__all__ = ["AnalyzeReport", "Pipeline", "Progress", "analyze"]
+__all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze"]
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ class AnalyzeReport:
         found: photos below the folder.
         kept: of them, those that were known and have the same content.
         changed: photos that were known but have another content now; they were looked at again.
-        dropped: photos of the library that are no longer there.
+        dropped: photos of the library that were deleted or have moved.
+        missing: folder and number of its photos, where a folder has lost all that the library knows; they are
+            kept.
         analysed: photos looked at in this run.
         objects: found in this run.
         failed: path and reason, for each photo of this run that could not be read.
@@ -78,6 +81,7 @@ class AnalyzeReport:
     kept: int = 0
     changed: int = 0
     dropped: int = 0
+    missing: list[tuple[str, int]] = field(default_factory=list)
     analysed: int = 0
     objects: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -87,13 +91,28 @@ class AnalyzeReport:
     stages: Summary | None = None
 
 
+class Upkeep(NamedTuple):
+    """What an analysis does to the library besides.
+
+    Attributes:
+        repair: look for damaged fragments first; their photos are looked at again.
+        drop: photos of folders that are empty or gone are dropped, too.
+    """
+
+    repair: bool = False
+    drop: bool = False
+
+
+_NOTHING_BESIDES = Upkeep()
+
+
 def analyze(
     photos: Path,
     library: Path,
     pipeline: Pipeline,
     settings: Settings,
     *,
-    repair: bool = False,
+    upkeep: Upkeep = _NOTHING_BESIDES,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
 ) -> AnalyzeReport:
@@ -104,7 +123,7 @@ def analyze(
         library: the library's folder.
         pipeline: what looks at the photos.
         settings: section ``analyze``; the others are remembered in the library.
-        repair: look for damaged fragments first; their photos are looked at again.
+        upkeep: what else is done to the library.
         progress: called after every photo, from the calling thread.
         stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT or
             SIGTERM sets it.
@@ -122,8 +141,8 @@ def analyze(
     remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
-        damaged = writer.drop_damaged() if repair else []
-        report, plan = _compare(writer, scan, photos)
+        damaged = writer.drop_damaged() if upkeep.repair else []
+        report, plan = _compare(writer, scan, photos, upkeep.drop)
         report.damaged = [str(problem) for problem in damaged]
         run = _Run(writer, pipeline, settings, plan, report)
         stop = stop or threading.Event()
@@ -141,27 +160,26 @@ class _Plan:
         todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
             old fragments anew.
         known: rows of those that the library holds, by path.
+        lost: hashes of photos that are kept although their folder has lost them, by path.
     """
 
     todo: list[PhotoFile]
     known: dict[str, PhotoRow]
+    lost: dict[str, str]
 
 
-def _compare(writer: LibraryWriter, scan: Scan, photos: Path) -> tuple[AnalyzeReport, _Plan]:
-    """Drop what is gone; returns what remains to be read."""
+def _compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> tuple[AnalyzeReport, _Plan]:
+    """Drop what was deleted; returns what remains to be read."""
     known = writer.photos()
     found = {photo.path: photo for photo in scan.photos}
     _expect_same_photos(writer, known, found.keys(), photos.resolve())
-    closed = tuple(path for path, _ in scan.refused if path.endswith("/"))
-    gone: set[str] = set()
+    missing = missing_photos(known.path, scan)
+    gone, lost = (missing.deleted | missing.lost, set()) if drop else (missing.deleted, missing.lost)
     todo: list[PhotoFile] = []
     rows: dict[str, PhotoRow] = {}
     for i, path in enumerate(known.path):
         photo = found.get(path)
-        if photo is None:
-            if not path.startswith(closed):  # a folder that cannot be read now may still hold it
-                gone.add(path)
-        elif (photo.size_bytes, photo.mtime_ns) != (known.size_bytes[i], known.mtime_ns[i]):
+        if photo and (photo.size_bytes, photo.mtime_ns) != (known.size_bytes[i], known.mtime_ns[i]):
             same_size = photo.size_bytes == known.size_bytes[i]
             todo.append(replace(photo, known_sha256=known.sha256[i] if same_size else ""))
             rows[path] = known.row(i)
@@ -174,7 +192,9 @@ def _compare(writer: LibraryWriter, scan: Scan, photos: Path) -> tuple[AnalyzeRe
         dropped=len(gone),
         refused=scan.refused,
     )
-    return report, _Plan([*todo, *(photo for photo in scan.photos if photo.path in new)], rows)
+    todo += [photo for photo in scan.photos if photo.path in new]
+    hashes = dict(zip(known.path, known.sha256, strict=True))
+    return report, _Plan(todo, rows, {path: hashes[path] for path in lost})
 
 
 def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
@@ -219,6 +239,7 @@ class _Run:
         self._plan = plan
         self._report = report
         self._done = 0
+        self._new_hashes: set[str] = set()
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
@@ -242,8 +263,15 @@ class _Run:
             self._writer.commit()
             raise
         self._writer.commit()
+        self._drop_moved()
         self._report.interrupted = self._done < len(todo)
         self._report.stages = self._meter.summary()
+
+    def _drop_moved(self) -> None:
+        """Drop lost photos whose content was found under a new path: their folder was renamed."""
+        moved = {path for path, sha256 in self._plan.lost.items() if sha256 in self._new_hashes}
+        self._report.dropped += self._writer.drop(moved)
+        self._report.missing = by_folder(self._plan.lost.keys() - moved)
 
     def _store(self, look: Look) -> None:
         """Take one photo into the library, and commit when it is time."""
@@ -255,6 +283,8 @@ class _Run:
         else:
             self._add_or_fail(look)
             self._report.changed += known is not None
+            if known is None and not look.reason:
+                self._new_hashes.add(look.sha256)
         waited_s = time.monotonic() - self._committed_s
         if self._writer.open_photos >= self._settings.commit_photos or waited_s >= self._settings.commit_s:
             with self._meter.stage("commit"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -26,7 +28,7 @@ from blobs import (
 )
 
 from rtsearch import look
-from rtsearch.analyze import Progress, analyze
+from rtsearch.analyze import Progress, Upkeep, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.headers import read_header
@@ -334,6 +336,66 @@ def test_a_folder_that_cannot_be_read_keeps_its_photos(
     report = run(photos, tmp_path / "lib")
     assert report.refused == [("sub/", "cannot be read: Permission denied")]
     assert (report.dropped, report.analysed) == (0, 0)
+    assert content(tmp_path / "lib") == before
+
+
+def test_a_folder_that_lost_all_its_photos_keeps_them_until_they_are_dropped(
+    tmp_path: Path, photos: Path
+) -> None:
+    run(photos, tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    (photos / "sub").rename(tmp_path / "unmounted")
+    for _ in range(2):  # without the folder, and with the empty place that it was mounted at
+        report = run(photos, tmp_path / "lib")
+        assert (report.missing, report.dropped, report.analysed) == ([("sub/", COUNT // 2)], 0, 0)
+        assert content(tmp_path / "lib") == before
+        (photos / "sub").mkdir(exist_ok=True)
+    (photos / "sub" / "read me.jpg").write_bytes(b"mount the drive here")
+    assert run(photos, tmp_path / "lib").missing == [("sub/", COUNT // 2)]
+    (photos / "sub" / "read me.jpg").unlink()
+    (photos / "sub").rmdir()
+    (tmp_path / "unmounted").rename(photos / "sub")
+    report = run(photos, tmp_path / "lib")
+    assert (report.missing, report.dropped, report.analysed) == ([], 1, 0)
+
+
+def test_a_folder_that_lost_all_its_photos_is_dropped_on_request(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib")
+    shutil.rmtree(photos / "sub")
+    report = analyze(photos, tmp_path / "lib", BlobPipeline(), Settings(), upkeep=Upkeep(drop=True))
+    assert (report.missing, report.dropped) == ([], COUNT // 2)
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_a_renamed_folder_leaves_nothing_behind(tmp_path: Path, photos: Path) -> None:
+    for broken in (path for path in photos.rglob("*.png") if path.read_bytes() == b"not a picture"):
+        broken.unlink()
+    run(photos, tmp_path / "lib")
+    (photos / "sub").rename(photos / "summer")
+    report = run(photos, tmp_path / "lib", commit_photos=4)
+    assert (report.missing, report.dropped) == ([], report.analysed)
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_photos_that_can_be_listed_but_not_read_are_kept(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of mode 444, or a share that has lost its handles: names, but no sizes."""
+    run(photos, tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "sub":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    report = run(photos, tmp_path / "lib")
+    assert ("sub/001.png", "cannot be read: Stale file handle") in report.refused
+    assert (report.missing, report.dropped, report.analysed) == ([], 0, 0)
     assert content(tmp_path / "lib") == before
 
 
