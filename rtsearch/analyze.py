@@ -12,6 +12,7 @@ the last commit, and the next run goes on from there. Ctrl-C commits first.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 
 from rtsearch.ahead import stop_on_signal
 from rtsearch.config import Settings
-from rtsearch.errors import LibraryError, VectorError
+from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState, PhotoTable
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.missing import by_folder, missing_photos
@@ -69,7 +70,8 @@ class AnalyzeReport:
             kept.
         analysed: photos looked at in this run.
         objects: found in this run.
-        failed: path and reason, for each photo of this run that could not be read.
+        failed: path and reason, for each photo of this run that could not be read. Where the reason lies
+            outside of the file (disk, permission, a limit), the next run tries again.
         refused: path and reason, for each name below the folder that was not looked at.
         interrupted: ended before the last photo; the same call goes on from here.
         seconds: that the run took.
@@ -129,11 +131,12 @@ def analyze(
             SIGTERM sets it.
 
     Raises:
-        SourceError: no photos.
+        SourceError: no photos, or their folder is gone before the last was read; those before are committed.
         LibraryError: one of its kinds; what was committed is kept.
         RunnerError: the network failed; the photos before are committed.
     """
     start_s = time.monotonic()
+    root = _Root(photos.resolve())
     scan = find_photos(photos, leave_out=library)
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.sight.dim
@@ -144,10 +147,10 @@ def analyze(
         damaged = writer.drop_damaged() if upkeep.repair else []
         report, plan = _compare(writer, scan, photos, upkeep.drop)
         report.damaged = [str(problem) for problem in damaged]
-        run = _Run(writer, pipeline, settings, plan, report)
+        run = _Run(writer, pipeline, settings, plan, report, root)
         stop = stop or threading.Event()
         with quiet_decoders(), stop_on_signal(stop):
-            run.look_at(photos.resolve(), progress or (lambda _: None), stop)
+            run.look_at(progress or (lambda _: None), stop)
     report.seconds = time.monotonic() - start_s
     return report
 
@@ -179,7 +182,7 @@ def _compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> tup
     rows: dict[str, PhotoRow] = {}
     for i, path in enumerate(known.path):
         photo = found.get(path)
-        if photo and (photo.size_bytes, photo.mtime_ns) != (known.size_bytes[i], known.mtime_ns[i]):
+        if photo and not _is_settled(known, i, photo):
             same_size = photo.size_bytes == known.size_bytes[i]
             todo.append(replace(photo, known_sha256=known.sha256[i] if same_size else ""))
             rows[path] = known.row(i)
@@ -195,6 +198,12 @@ def _compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> tup
     todo += [photo for photo in scan.photos if photo.path in new]
     hashes = dict(zip(known.path, known.sha256, strict=True))
     return report, _Plan(todo, rows, {path: hashes[path] for path in lost})
+
+
+def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
+    """Tell whether the library has the last word on a photo: its file is as it was, and was read."""
+    unchanged = (photo.size_bytes, photo.mtime_ns) == (known.size_bytes[i], known.mtime_ns[i])
+    return unchanged and (known.state[i] != PhotoState.FAILED or known.sha256[i] != "")
 
 
 def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
@@ -222,6 +231,35 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
             )
 
 
+class _Root:
+    """The folder of the photos as it was when the analysis began."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = self._now()
+
+    def expect(self) -> None:
+        """See that the folder is still there.
+
+        Raises:
+            SourceError: it is gone, or another one is in its place, as when a drive is unmounted.
+        """
+        if self._identity != self._now():
+            raise SourceError(
+                f"{self.path} has gone away; what was looked at is kept: bring it back and run the same "
+                "command again"
+            )
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            with os.scandir(self.path) as entries:
+                next(entries, None)  # a drive that was pulled out may still have a status, but no content
+            stat = self.path.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+
 class _Run:
     """One analysis under way."""
 
@@ -232,23 +270,25 @@ class _Run:
         settings: Settings,
         plan: _Plan,
         report: AnalyzeReport,
+        root: _Root,
     ) -> None:
         self._writer = writer
         self._pipeline = pipeline
         self._settings = settings.analyze
         self._plan = plan
+        self._root = root
         self._report = report
         self._done = 0
         self._new_hashes: set[str] = set()
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
-    def look_at(self, root: Path, progress: Callable[[Progress], None], stop: threading.Event) -> None:
-        """Look at the photos below ``root`` in order, store what is found, commit."""
+    def look_at(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+        """Look at the photos in order, store what is found, commit."""
         todo = self._plan.todo
         self._committed_s = time.monotonic()
         try:
-            with Looking(todo, root, self._pipeline, self._settings, self._meter) as looking:
+            with Looking(todo, self._root.path, self._pipeline, self._settings, self._meter) as looking:
                 for look in looking:
                     if stop.is_set():
                         break
@@ -280,6 +320,9 @@ class _Run:
         if look.same and known is not None:
             self._writer.renew(replace(known, mtime_ns=look.file.mtime_ns))
             self._report.kept += 1
+        elif look.unread:
+            self._root.expect()
+            self._report.failed.append((look.file.path, look.reason))
         else:
             self._add_or_fail(look)
             self._report.changed += known is not None

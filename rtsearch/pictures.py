@@ -19,12 +19,14 @@ from typing import BinaryIO, cast
 import cv2
 import numpy as np
 
-from rtsearch.errors import PhotoError
+from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.headers import Header, read_header
 from rtsearch.records import U8Array
+from rtsearch.regular import open_regular
 
 __all__ = ["decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
 
+_NO_MEMORY = "needs more memory than there is"
 _STRIP_ROWS = 64
 _ORIENTATION = 0x0112  # EXIF tag
 
@@ -53,29 +55,33 @@ def photo_header(path: Path, max_mp: float) -> Header:
     """Look at a photo's header, and refuse what should not be decoded.
 
     Raises:
-        PhotoError: unreadable, empty, no picture or too large; the message is the reason without the path.
+        PhotoError: empty or no picture; the message is the reason without the path.
+        UnreadPhotoError: the disk refuses, or the picture is too large.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header = read_header(file)
     except OSError as error:
-        raise PhotoError(f"cannot be read: {error.strerror or error}") from None
+        raise UnreadPhotoError(f"cannot be read: {error.strerror or error}") from None
     megapixels = header.width * header.height / 1e6
     if megapixels > max_mp:
-        raise PhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
+        raise UnreadPhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
     return header
 
 
-def photo_bytes(path: Path) -> bytes:
-    """Read a photo's file.
+def photo_bytes(path: Path, most_bytes: int = -1) -> bytes:
+    """Read a photo's file, or its first ``most_bytes``.
 
     Raises:
-        PhotoError: the disk refuses; the message is the reason without the path.
+        UnreadPhotoError: the disk or the memory refuses; the message is the reason without the path.
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read(most_bytes)
     except OSError as error:
-        raise PhotoError(f"cannot be read: {error.strerror or error}") from None
+        raise UnreadPhotoError(f"cannot be read: {error.strerror or error}") from None
+    except MemoryError:
+        raise UnreadPhotoError(_NO_MEMORY) from None
 
 
 def decode_photo(data: bytes, header: Header) -> U8Array:
@@ -90,6 +96,7 @@ def decode_photo(data: bytes, header: Header) -> U8Array:
 
     Raises:
         PhotoError: the message is the reason without the path.
+        UnreadPhotoError: memory does not suffice.
     """
     try:
         if header.alpha or header.kind == "BMP":
@@ -97,7 +104,9 @@ def decode_photo(data: bytes, header: Header) -> U8Array:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except OSError:
         raise PhotoError(f"truncated or damaged {header.kind}") from None
-    except (cv2.error, MemoryError, ValueError, SyntaxError) as error:
+    except MemoryError:
+        raise UnreadPhotoError(_NO_MEMORY) from None
+    except (cv2.error, ValueError, SyntaxError) as error:
         raise PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}") from None
     if bgr is None:
         raise PhotoError(f"truncated or damaged {header.kind}")

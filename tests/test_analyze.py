@@ -399,6 +399,83 @@ def test_photos_that_can_be_listed_but_not_read_are_kept(
     assert content(tmp_path / "lib") == before
 
 
+# What cannot be read ----------------------------------------------------------------------------------------
+
+
+def test_what_fails_for_a_reason_outside_of_the_file_is_tried_again(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def opened(path: Path, *args: int, **options: int) -> int:
+        if Path(path).name in refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+    refused = {"000.png", "001.png"}
+    report = run(photos, tmp_path / "lib")
+    assert report.failed[:1] == [("000.png", "cannot be read: Permission denied")]
+    assert Library.open(tmp_path / "lib").photo_count == COUNT - 2
+    before = files(tmp_path / "lib")
+    assert run(photos, tmp_path / "lib").analysed == 0  # tried, and nothing written
+    assert files(tmp_path / "lib") == before
+    refused = set()
+    assert run(photos, tmp_path / "lib").analysed == 2
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_a_known_photo_that_cannot_be_read_now_keeps_its_objects(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    for path in photos.rglob("*.png"):
+        path.write_bytes(path.read_bytes() + b"more")
+    report = run(photos, tmp_path / "lib", max_photo_mp=0.01)
+    assert len([reason for _, reason in report.failed if "megapixels" in reason]) == COUNT - 3
+    assert {path: rows[1:] for path, rows in content(tmp_path / "lib").items()} == {
+        path: rows[1:] for path, rows in before.items()
+    }
+    assert run(photos, tmp_path / "lib").changed == COUNT - 3
+
+
+def test_a_larger_limit_is_tried(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib", max_photo_mp=0.01)
+    assert run(photos, tmp_path / "lib").analysed == COUNT - 3
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_what_is_broken_is_tried_once(tmp_path: Path, photos: Path) -> None:
+    assert len(run(photos, tmp_path / "lib").failed) == 3
+    make_format_1(tmp_path / "lib")  # which does not tell why a photo has failed
+    assert len(run(photos, tmp_path / "lib").failed) == 3
+    assert run(photos, tmp_path / "lib").failed == []
+
+
+@pytest.mark.parametrize("place", ["gone", "empty"])
+def test_photos_that_go_away_in_the_middle_end_the_run(tmp_path: Path, place: str) -> None:
+    photos = tmp_path / "photos"
+    write_photos(photos, 80)
+
+    def pull_out(now: Progress) -> None:
+        if now.done == 5:
+            photos.rename(tmp_path / "away")
+            if place == "empty":
+                photos.mkdir()
+
+    with pytest.raises(SourceError, match=f"{photos} has gone away.*run the same command again"):
+        analyze(photos, tmp_path / "lib", BlobPipeline(), Settings(), progress=pull_out)
+    kept = Library.open(tmp_path / "lib").photo_count
+    assert 5 <= kept < 80
+    if place == "empty":
+        photos.rmdir()
+    (tmp_path / "away").rename(photos)
+    assert run(photos, tmp_path / "lib").kept == kept
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
 # Which library ---------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ TOP = Path(__file__).resolve().parents[1]
 # From the ground up. A unit (a module or package right below rtsearch/) imports from lower floors only.
 FLOORS = (
     {"errors", "closing", "display"},
-    {"config", "records", "meter", "ahead", "headers"},
+    {"config", "records", "meter", "ahead", "headers", "regular"},
     {"pictures", "text", "colour", "pooling", "sight", "layout", "gallery", "arrange"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo", "embed"},

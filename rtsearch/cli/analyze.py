@@ -105,7 +105,7 @@ def analyze_folder(
         open_index(library, settings, tell, remember=True)
     if report.found and not report.interrupted and library.failed_count == library.photo_count:
         table = library.photos()
-        first = zip(table.path[:_REASONS], table.reason[:_REASONS], strict=True)
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in first)
+        failed = {**dict(zip(table.path, table.reason, strict=True)), **dict(report.failed)}
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(failed.items())[:_REASONS])
         raise LibraryError(f"none of {counted(report.found, 'photo')} in {photos} can be read ({reasons})")
     return report, library.object_count

@@ -52,7 +52,8 @@ class PhotoRow:
         width, height: pixels, after EXIF orientation; 0 when the photo failed.
         state: what became of it.
         reason: why it failed, else "".
-        sha256: of the file's bytes, in hex; "" in libraries of format 1.
+        sha256: of the file's bytes, in hex, or of the first megabyte where they are no picture; "" in
+            libraries of format 1, whose failed photos are tried again for that.
     """
 
     path: str
