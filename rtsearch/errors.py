@@ -5,6 +5,7 @@
     ├── VectorError(ValueError)          vectors of the wrong shape, dtype or with NaN/inf
     ├── SourceError(OSError)             a camera, stream, video or folder cannot be played
     ├── PhotoError(ValueError)           one picture cannot be read
+    │   └── UnreadPhotoError             for a reason outside of its file: disk, permission, limit
     ├── RecordError(OSError)             a recording cannot be written or read: disk full, no record
     ├── ModelError
     │   ├── UnknownModelError(LookupError)     no such name in the catalogue, no such file
@@ -47,6 +48,7 @@ __all__ = [
     "SourceError",
     "StageError",
     "UnknownModelError",
+    "UnreadPhotoError",
     "VectorError",
 ]
 
@@ -69,6 +71,10 @@ class SourceError(RtsearchError, OSError):
 
 class PhotoError(RtsearchError, ValueError):
     """One picture cannot be read; the message is the reason that the library stores."""
+
+
+class UnreadPhotoError(PhotoError):
+    """A picture cannot be read now for a reason outside of its file: the disk, a permission, a limit."""
 
 
 class RecordError(RtsearchError, OSError):

@@ -7,6 +7,7 @@ Decoded photos wait for the network within a budget of bytes, which the taker of
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import deque
@@ -19,11 +20,11 @@ from typing import Any, Protocol
 from rtsearch.ahead import Ahead, Budget
 from rtsearch.closing import Closes
 from rtsearch.config import AnalyzeSettings
-from rtsearch.errors import PhotoError
+from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.library import ObjectRows
 from rtsearch.library.photos import PhotoFile
 from rtsearch.meter import Meter
-from rtsearch.pictures import decode_photo, photo_header
+from rtsearch.pictures import decode_photo, photo_bytes, photo_header
 from rtsearch.records import U8Array
 from rtsearch.sight import Sight
 
@@ -37,6 +38,7 @@ PHOTOS_PER_CALL = 8
 BUDGET_BYTES = 256 << 20
 DECODED_AHEAD = 8
 DESCRIBED_AHEAD = 8
+_HASHED_BYTES = 1 << 20  # of a file that is no picture, which may be of any size
 
 
 class Pipeline(Protocol):
@@ -63,6 +65,9 @@ class Look:
     Attributes:
         file: the photo.
         reason: why it cannot be read, else "".
+        unread: the reason lies outside of its file, which may be whole.
+        sha256: of its bytes, in hex; of the first megabyte where they are no picture; "" where it is unread.
+        same: only its date has changed since the library last saw it; it was not decoded.
         held_bytes: of the budget.
         bgr: (H, W, 3) uint8, None where it cannot be read.
         objects: found in it.
@@ -70,9 +75,16 @@ class Look:
 
     file: PhotoFile
     reason: str = ""
+    unread: bool = False
+    sha256: str = ""
+    same: bool = False
     held_bytes: int = 0
     bgr: U8Array | None = None
     objects: ObjectRows | None = None
+
+    def fail(self, error: PhotoError) -> None:
+        """Keep the reason why it cannot be read."""
+        self.reason, self.unread = str(error), isinstance(error, UnreadPhotoError)
 
 
 class Looking(Closes):
@@ -144,16 +156,20 @@ class Looking(Closes):
         try:
             header = photo_header(path, self._settings.max_photo_mp)
         except PhotoError as error:
-            look.reason = str(error)
-            return look, lambda: look
+            look.fail(error)
+            return look, lambda: _with_hash(look, path)
         look.held_bytes = header.decoding_bytes + file.size_bytes
 
         def decode() -> Look:
             with self._meter.stage("decode"):
                 try:
-                    look.bgr = decode_photo(path, header)
+                    data = photo_bytes(path)
+                    look.sha256 = hashlib.sha256(data).hexdigest()
+                    look.same = look.sha256 == file.known_sha256
+                    if not look.same:
+                        look.bgr = decode_photo(data, header)
                 except PhotoError as error:
-                    look.reason = str(error)
+                    look.fail(error)
             return look
 
         return look, decode
@@ -189,3 +205,13 @@ class Looking(Closes):
             whole = seen.label < 0
             look.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
         return looks
+
+
+def _with_hash(look: Look, path: Path) -> Look:
+    """Give a photo that has failed for what is in its file the hash of that."""
+    try:
+        if not look.unread:
+            look.sha256 = hashlib.sha256(photo_bytes(path, _HASHED_BYTES)).hexdigest()
+    except PhotoError as error:
+        look.fail(error)
+    return look

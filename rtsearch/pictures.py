@@ -8,6 +8,7 @@ a file is, its first bytes say, not its name.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import threading
@@ -18,12 +19,14 @@ from typing import BinaryIO, cast
 import cv2
 import numpy as np
 
-from rtsearch.errors import PhotoError
+from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.headers import Header, read_header
 from rtsearch.records import U8Array
+from rtsearch.regular import open_regular
 
-__all__ = ["decode_photo", "photo_header", "quiet_decoders", "read_photo"]
+__all__ = ["decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
 
+_NO_MEMORY = "needs more memory than there is"
 _STRIP_ROWS = 64
 _ORIENTATION = 0x0112  # EXIF tag
 
@@ -42,7 +45,8 @@ def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
         PhotoError: it cannot be read; the message has the path and the reason.
     """
     try:
-        return decode_photo(path, photo_header(path, max_mp))
+        header = photo_header(path, max_mp)
+        return decode_photo(photo_bytes(path), header)
     except PhotoError as error:
         raise PhotoError(f"{path}: {error}") from None
 
@@ -51,44 +55,65 @@ def photo_header(path: Path, max_mp: float) -> Header:
     """Look at a photo's header, and refuse what should not be decoded.
 
     Raises:
-        PhotoError: unreadable, empty, no picture or too large; the message is the reason without the path.
+        PhotoError: empty or no picture; the message is the reason without the path.
+        UnreadPhotoError: the disk refuses, or the picture is too large.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header = read_header(file)
     except OSError as error:
-        raise PhotoError(f"cannot be read: {error.strerror or error}") from None
+        raise UnreadPhotoError(f"cannot be read: {error.strerror or error}") from None
     megapixels = header.width * header.height / 1e6
     if megapixels > max_mp:
-        raise PhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
+        raise UnreadPhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
     return header
 
 
-def decode_photo(path: Path, header: Header) -> U8Array:
+def photo_bytes(path: Path, most_bytes: int = -1) -> bytes:
+    """Read a photo's file, or its first ``most_bytes``.
+
+    Raises:
+        UnreadPhotoError: the disk or the memory refuses; the message is the reason without the path.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read(most_bytes)
+    except OSError as error:
+        raise UnreadPhotoError(f"cannot be read: {error.strerror or error}") from None
+    except MemoryError:
+        raise UnreadPhotoError(_NO_MEMORY) from None
+
+
+def decode_photo(data: bytes, header: Header) -> U8Array:
     """Decode a photo whose header was found good.
+
+    Args:
+        data: the file's bytes.
+        header: what ``photo_header`` said of it.
 
     Returns:
         (H, W, 3) uint8 BGR.
 
     Raises:
         PhotoError: the message is the reason without the path.
+        UnreadPhotoError: memory does not suffice.
     """
     try:
         if header.alpha or header.kind == "BMP":
-            return _in_strips(path)
-        bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except OSError as error:
-        if error.errno is None:  # from Pillow: what is in the file, not the disk
-            raise PhotoError(f"truncated or damaged {header.kind}") from None
-        raise PhotoError(f"cannot be read: {error.strerror}") from None
-    except (cv2.error, MemoryError, ValueError, SyntaxError) as error:
+            return _in_strips(data)
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except OSError:
+        raise PhotoError(f"truncated or damaged {header.kind}") from None
+    except MemoryError:
+        raise UnreadPhotoError(_NO_MEMORY) from None
+    except (cv2.error, ValueError, SyntaxError) as error:
         raise PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}") from None
     if bgr is None:
         raise PhotoError(f"truncated or damaged {header.kind}")
     return cast(U8Array, bgr)
 
 
-def _in_strips(path: Path) -> U8Array:
+def _in_strips(data: bytes) -> U8Array:
     """A picture by Pillow, transparency laid over white strip by strip.
 
     OpenCV holds a PNG with transparency twice, and a BMP three times: 0.9 GB for 100 megapixels.
@@ -96,7 +121,7 @@ def _in_strips(path: Path) -> U8Array:
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # the header was checked
-    with Image.open(path) as picture:
+    with Image.open(io.BytesIO(data)) as picture:
         orientation = picture.getexif().get(_ORIENTATION, 1)
         picture.load()
         width, height = picture.size

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
 import logging
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from blobs import (
     BlobDetector,
@@ -24,12 +28,14 @@ from blobs import (
 )
 
 from rtsearch import look
-from rtsearch.analyze import Progress, analyze
+from rtsearch.analyze import Progress, Upkeep, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.headers import read_header
-from rtsearch.library import Library, LibraryWriter, PhotoState, check_library
+from rtsearch.library import Library, LibraryWriter, Manifest, PhotoState, check_library
 from rtsearch.library.crops import encode_crop
+from rtsearch.library.files import sha256_of
+from rtsearch.library.manifest import StoredFile, fingerprint_of
 from rtsearch.pictures import read_photo
 
 COUNT = 30
@@ -122,12 +128,78 @@ def test_new_changed_and_deleted_photos(tmp_path: Path, photos: Path) -> None:
     (photos / "new" / "a.png").write_bytes(cv2.imencode(".png", draw(97))[1].tobytes())
     pipeline = BlobPipeline()
     report = run(photos, tmp_path / "lib", pipeline)
-    assert (report.found, report.kept, report.changed, report.dropped) == (COUNT - 1, COUNT - 5, 3, 2)
-    assert report.analysed == seen(pipeline) == 4
+    assert (report.found, report.kept, report.changed, report.dropped) == (COUNT - 1, COUNT - 4, 2, 2)
+    assert report.analysed == seen(pipeline) == 3
     run(photos, tmp_path / "fresh")
     assert content(tmp_path / "lib") == content(tmp_path / "fresh")
     assert files(tmp_path / "lib") == expected_files(tmp_path / "lib")
     assert check_library(Library.open(tmp_path / "lib")) == []
+
+
+def test_another_date_alone_is_not_looked_at(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib", commit_photos=4)
+    objects = [path.stat().st_ino for path in Library.open(tmp_path / "lib").pack_paths]
+    good = [path for path in sorted(photos.rglob("*.png")) if path.read_bytes() != b"not a picture"]
+    for path in good:
+        os.utime(path, ns=(10**18, 10**18))
+    pipeline = BlobPipeline()
+    report = run(photos, tmp_path / "lib", pipeline)
+    assert (report.kept, report.changed, report.analysed, seen(pipeline)) == (COUNT, 0, 0, 0)
+    assert [path.stat().st_ino for path in Library.open(tmp_path / "lib").pack_paths] == objects
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+    assert files(tmp_path / "lib") == expected_files(tmp_path / "lib")
+    assert run(photos, tmp_path / "lib").analysed == 0
+
+
+def test_another_date_and_content_of_the_same_size_is_looked_at(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib")
+    data = (photos / "002.png").read_bytes()
+    turned = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    other = cv2.imencode(".png", turned)[1].tobytes()
+    size = max(len(data), len(other))
+    (photos / "002.png").write_bytes(data.ljust(size, b" "))
+    run(photos, tmp_path / "lib")
+    (photos / "002.png").write_bytes(other.ljust(size, b" "))
+    os.utime(photos / "002.png", ns=(1, 1))
+    assert run(photos, tmp_path / "lib").changed == 1
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_a_library_of_format_1_is_searched_and_brought_up_to_date(tmp_path: Path, photos: Path) -> None:
+    for broken in (path for path in photos.rglob("*.png") if path.read_bytes() == b"not a picture"):
+        broken.unlink()
+    run(photos, tmp_path / "lib", commit_photos=8)
+    before = content(tmp_path / "lib")
+    make_format_1(tmp_path / "lib")
+    assert {path: rows[1:] for path, rows in content(tmp_path / "lib").items()} == {
+        path: rows[1:] for path, rows in before.items()
+    }
+    assert check_library(Library.open(tmp_path / "lib")) == []
+    assert run(photos, tmp_path / "lib").analysed == 0
+    os.utime(photos / "002.png", ns=(1, 1))
+    assert run(photos, tmp_path / "lib").changed == 1  # no hash is known, so it is looked at
+    os.utime(photos / "002.png", ns=(2, 2))
+    assert run(photos, tmp_path / "lib").analysed == 0
+
+
+def make_format_1(library: Path) -> None:
+    """Turn a library into one of format 1, whose photo tables have no hash."""
+    manifest = Manifest.read(library)
+    fragments = []
+    for fragment in manifest.fragments:
+        path = fragment.path(library, "images")
+        pq.write_table(pq.read_table(path).drop_columns("sha256"), path)
+        stored = StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
+        parts = fragment.files.model_copy(update={"images": stored})
+        fragments.append(fragment.model_copy(update={"files": parts}))
+    manifest.model_copy(update={"fragments": tuple(fragments)}).write(library)
+    document = json.loads((library / "manifest.json").read_bytes())
+    document["version"] = 1
+    del document["checksum"]
+    document["checksum"] = fingerprint_of(document)
+    (library / "manifest.json").write_text(json.dumps(document))
 
 
 @pytest.mark.parametrize("commit_photos", [1, 4, 100])
@@ -265,6 +337,143 @@ def test_a_folder_that_cannot_be_read_keeps_its_photos(
     assert report.refused == [("sub/", "cannot be read: Permission denied")]
     assert (report.dropped, report.analysed) == (0, 0)
     assert content(tmp_path / "lib") == before
+
+
+def test_a_folder_that_lost_all_its_photos_keeps_them_until_they_are_dropped(
+    tmp_path: Path, photos: Path
+) -> None:
+    run(photos, tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    (photos / "sub").rename(tmp_path / "unmounted")
+    for _ in range(2):  # without the folder, and with the empty place that it was mounted at
+        report = run(photos, tmp_path / "lib")
+        assert (report.missing, report.dropped, report.analysed) == ([("sub/", COUNT // 2)], 0, 0)
+        assert content(tmp_path / "lib") == before
+        (photos / "sub").mkdir(exist_ok=True)
+    (photos / "sub" / "read me.jpg").write_bytes(b"mount the drive here")
+    assert run(photos, tmp_path / "lib").missing == [("sub/", COUNT // 2)]
+    (photos / "sub" / "read me.jpg").unlink()
+    (photos / "sub").rmdir()
+    (tmp_path / "unmounted").rename(photos / "sub")
+    report = run(photos, tmp_path / "lib")
+    assert (report.missing, report.dropped, report.analysed) == ([], 1, 0)
+
+
+def test_a_folder_that_lost_all_its_photos_is_dropped_on_request(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib")
+    shutil.rmtree(photos / "sub")
+    report = analyze(photos, tmp_path / "lib", BlobPipeline(), Settings(), upkeep=Upkeep(drop=True))
+    assert (report.missing, report.dropped) == ([], COUNT // 2)
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_a_renamed_folder_leaves_nothing_behind(tmp_path: Path, photos: Path) -> None:
+    for broken in (path for path in photos.rglob("*.png") if path.read_bytes() == b"not a picture"):
+        broken.unlink()
+    run(photos, tmp_path / "lib")
+    (photos / "sub").rename(photos / "summer")
+    report = run(photos, tmp_path / "lib", commit_photos=4)
+    assert (report.missing, report.dropped) == ([], report.analysed)
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_photos_that_can_be_listed_but_not_read_are_kept(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of mode 444, or a share that has lost its handles: names, but no sizes."""
+    run(photos, tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "sub":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    report = run(photos, tmp_path / "lib")
+    assert ("sub/001.png", "cannot be read: Stale file handle") in report.refused
+    assert (report.missing, report.dropped, report.analysed) == ([], 0, 0)
+    assert content(tmp_path / "lib") == before
+
+
+# What cannot be read ----------------------------------------------------------------------------------------
+
+
+def test_what_fails_for_a_reason_outside_of_the_file_is_tried_again(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.open
+
+    def opened(path: Path, *args: int, **options: int) -> int:
+        if Path(path).name in refused:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "open", opened)
+    refused = {"000.png", "001.png"}
+    report = run(photos, tmp_path / "lib")
+    assert report.failed[:1] == [("000.png", "cannot be read: Permission denied")]
+    assert Library.open(tmp_path / "lib").photo_count == COUNT - 2
+    before = files(tmp_path / "lib")
+    assert run(photos, tmp_path / "lib").analysed == 0  # tried, and nothing written
+    assert files(tmp_path / "lib") == before
+    refused = set()
+    assert run(photos, tmp_path / "lib").analysed == 2
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_a_known_photo_that_cannot_be_read_now_keeps_its_objects(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    for path in photos.rglob("*.png"):
+        path.write_bytes(path.read_bytes() + b"more")
+    report = run(photos, tmp_path / "lib", max_photo_mp=0.01)
+    assert len([reason for _, reason in report.failed if "megapixels" in reason]) == COUNT - 3
+    assert {path: rows[1:] for path, rows in content(tmp_path / "lib").items()} == {
+        path: rows[1:] for path, rows in before.items()
+    }
+    assert run(photos, tmp_path / "lib").changed == COUNT - 3
+
+
+def test_a_larger_limit_is_tried(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib", max_photo_mp=0.01)
+    assert run(photos, tmp_path / "lib").analysed == COUNT - 3
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
+
+
+def test_what_is_broken_is_tried_once(tmp_path: Path, photos: Path) -> None:
+    assert len(run(photos, tmp_path / "lib").failed) == 3
+    make_format_1(tmp_path / "lib")  # which does not tell why a photo has failed
+    assert len(run(photos, tmp_path / "lib").failed) == 3
+    assert run(photos, tmp_path / "lib").failed == []
+
+
+@pytest.mark.parametrize("place", ["gone", "empty"])
+def test_photos_that_go_away_in_the_middle_end_the_run(tmp_path: Path, place: str) -> None:
+    photos = tmp_path / "photos"
+    write_photos(photos, 80)
+
+    def pull_out(now: Progress) -> None:
+        if now.done == 5:
+            photos.rename(tmp_path / "away")
+            if place == "empty":
+                photos.mkdir()
+
+    with pytest.raises(SourceError, match=f"{photos} has gone away.*run the same command again"):
+        analyze(photos, tmp_path / "lib", BlobPipeline(), Settings(), progress=pull_out)
+    kept = Library.open(tmp_path / "lib").photo_count
+    assert 5 <= kept < 80
+    if place == "empty":
+        photos.rmdir()
+    (tmp_path / "away").rename(photos)
+    assert run(photos, tmp_path / "lib").kept == kept
+    run(photos, tmp_path / "fresh")
+    assert content(tmp_path / "lib") == content(tmp_path / "fresh")
 
 
 # Which library ---------------------------------------------------------------------------------------------

@@ -67,6 +67,37 @@ def test_killed_at_random_moments(tmp_path: Path, seed: int) -> None:
     assert check_library(Library.open(library)) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("commit_photos", [4, 1000])
+def test_changed_photos_keep_their_objects_until_they_have_new_ones(
+    tmp_path: Path, number: signal.Signals, commit_photos: int
+) -> None:
+    photos, library = tmp_path / "photos", tmp_path / "lib"
+    write_photos(photos, COUNT)
+    run(photos, library, commit_photos=10)
+    before = {path: rows[1:] for path, rows in content(library).items()}
+    changed = sorted(photos.rglob("*.png"))
+    for path in changed[::2]:
+        path.write_bytes(path.read_bytes() + b"more")  # the same picture in other bytes
+    for path in changed:
+        os.utime(path, ns=(1, 1))
+    process = start(photos, library, commit_photos, sleep_s=0.2)
+    wait_for_library(process, library)
+    named = set((library / "thumbs").iterdir())
+    deadline_s = time.monotonic() + 60
+    while not set((library / "thumbs").iterdir()) - named:  # until it has looked at the first photo
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert {path: rows[1:] for path, rows in content(library).items()} == before
+    assert check_library(Library.open(library)) == []
+    run(photos, library)
+    run(photos, tmp_path / "fresh")
+    assert content(library) == content(tmp_path / "fresh")
+    assert files(library) == expected_files(library)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_commits_and_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     photos, library = tmp_path / "photos", tmp_path / "lib"

@@ -16,6 +16,8 @@ FLOORS = (
     {"errors", "closing", "display", "folders"},
     {"config", "records", "meter", "ahead", "headers", "kernel_cache"},
     {"compiled"},
+    {"errors", "closing", "display"},
+    {"config", "records", "meter", "ahead", "headers", "regular"},
     {"pictures", "text", "colour", "pooling", "sight", "layout", "gallery", "arrange"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo", "embed"},

@@ -32,6 +32,7 @@ from rtsearch.library import (
     check_library,
     export_npz,
 )
+from rtsearch.library.manifest import FORMAT_VERSION
 
 DIM = 6
 SPACE = FeatureSpace(recipe={"model": "m", "size": 416, "taps": [1, 2]}, class_names=("cat", "dog"), dim=DIM)
@@ -253,10 +254,10 @@ def test_a_folder_left_by_a_kill_before_the_first_manifest(tmp_path: Path) -> No
 def test_a_newer_format(tmp_path: Path) -> None:
     write(tmp_path, {"a.jpg": 1})
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2, "more": 1}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": FORMAT_VERSION + 1, "more": 1}))
     before = path.read_text()
     for opening in (Library.open, lambda f: LibraryWriter.open(f, SPACE, photo_root=tmp_path)):
-        with pytest.raises(FormatError, match=r"format 2.*update rtsearch"):
+        with pytest.raises(FormatError, match=r"format \d+.*update rtsearch"):
             opening(tmp_path)
     assert path.read_text() == before
 

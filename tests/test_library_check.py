@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from blobs import BlobPipeline, content, expected_files, files, run, write_photos
 
-from rtsearch.analyze import analyze
+from rtsearch.analyze import Upkeep, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import DamagedError
 from rtsearch.library import Library, Manifest, check_library, cut_files
@@ -112,7 +112,7 @@ def test_repair_looks_at_the_photos_again(sound: Path, folder: Path, part: str, 
     path, _, all_photos = damaged_file(folder, part)
     damage(path)
     pipeline = BlobPipeline()
-    report = analyze(sound / "photos", folder, pipeline, Settings(), repair=True)
+    report = analyze(sound / "photos", folder, pipeline, Settings(), upkeep=Upkeep(repair=True))
     assert report.analysed == all_photos
     assert [text.partition(":")[0] for text in report.damaged] == [f"{part}/{path.name}"]
     assert content(folder) == content(sound / "lib")
@@ -122,7 +122,7 @@ def test_repair_looks_at_the_photos_again(sound: Path, folder: Path, part: str, 
 
 def test_repair_of_a_sound_library_does_nothing(sound: Path, folder: Path) -> None:
     stamp = Library.open(folder).stamp
-    report = analyze(sound / "photos", folder, BlobPipeline(), Settings(), repair=True)
+    report = analyze(sound / "photos", folder, BlobPipeline(), Settings(), upkeep=Upkeep(repair=True))
     assert (report.damaged, report.analysed) == ([], 0)
     assert Library.open(folder).stamp == stamp
 

@@ -37,6 +37,9 @@ def analyze(
     repair: Annotated[
         bool, typer.Option("--repair", help="Drop damaged fragments first, and look at their photos again.")
     ] = False,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Drop photos of folders that are empty or gone, too.")
+    ] = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -44,7 +47,8 @@ def analyze(
     """Look at every photo of a folder once and make its objects searchable.
 
     Can be stopped with Ctrl-C, and even killed: the same command goes on where it was. Run again later, it
-    looks at new and changed photos and drops deleted ones.
+    looks at new and changed photos and drops deleted ones. A folder that has lost all of its photos may be a
+    drive that is not mounted: they are kept unless you say --drop.
 
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
@@ -52,7 +56,7 @@ def analyze(
         _, settings = library_and_settings(lib, config, override)
     except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
         settings = settings_of(config, override)
-    report, objects = analyze_folder(photos, lib, settings, repair=repair)
+    report, objects = analyze_folder(photos, lib, settings, repair=repair, drop=drop)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
     if report.interrupted:
@@ -61,10 +65,10 @@ def analyze(
 
 
 def analyze_folder(
-    photos: Path, lib: Path, settings: Settings, *, repair: bool = False
+    photos: Path, lib: Path, settings: Settings, *, repair: bool = False, drop: bool = False
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; returns the report and the library's objects."""
-    from rtsearch.analyze import Progress, analyze
+    from rtsearch.analyze import Progress, Upkeep, analyze
     from rtsearch.index import open_index
     from rtsearch.library import Library
     from rtsearch.look import PHOTOS_PER_CALL
@@ -77,13 +81,18 @@ def analyze_folder(
         def show(progress: Progress) -> None:
             bar.update(task, completed=progress.done, total=progress.total, rate=progress.photos_per_s)
 
-        report = analyze(photos, lib, pipeline, settings, repair=repair, progress=show)
+        report = analyze(photos, lib, pipeline, settings, upkeep=Upkeep(repair, drop), progress=show)
     for problem in report.damaged:
         tell(f"damaged: {problem}", "red")
     for path, reason in [*report.failed[:20], *report.refused[:20]]:
         tell(f"left out {path}: {reason}", "yellow")
     if len(report.failed) > 20:
         tell(f"... and {len(report.failed) - 20} more")
+    for folder, count in report.missing[:20]:
+        tell(
+            f"kept {counted(count, 'photo')} of {folder}, which is empty or gone: mount it, or --drop them",
+            "yellow",
+        )
     library = Library.open(lib)
     tell_damage(library)
     rate = report.analysed / report.seconds if report.seconds else 0.0
@@ -96,7 +105,7 @@ def analyze_folder(
         open_index(library, settings, tell, remember=True)
     if report.found and not report.interrupted and library.failed_count == library.photo_count:
         table = library.photos()
-        first = zip(table.path[:_REASONS], table.reason[:_REASONS], strict=True)
-        reasons = "; ".join(f"{path}: {reason}" for path, reason in first)
+        failed = {**dict(zip(table.path, table.reason, strict=True)), **dict(report.failed)}
+        reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(failed.items())[:_REASONS])
         raise LibraryError(f"none of {counted(report.found, 'photo')} in {photos} can be read ({reasons})")
     return report, library.object_count

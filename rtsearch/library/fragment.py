@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
 from rtsearch.library.schema import (
     OBJECT_COLUMNS,
     PHOTO_SCHEMA,
+    PHOTO_SCHEMA_1,
     ObjectRows,
     PhotoRow,
     PhotoState,
@@ -29,7 +31,15 @@ from rtsearch.library.schema import (
     to_numpy,
 )
 
-__all__ = ["Columns", "FragmentWriter", "checked_path", "damaged", "read_objects", "read_photos"]
+__all__ = [
+    "Columns",
+    "FragmentWriter",
+    "checked_path",
+    "damaged",
+    "read_objects",
+    "read_photos",
+    "with_photos",
+]
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
@@ -119,13 +129,9 @@ class FragmentWriter:
         self._flush()
         self._table.close()
         self._pack.close()
-        pq.write_table(
-            photo_table(self._photos), self._tmp("images"), compression="zstd", write_page_checksum=True
-        )
+        _write_photos(self._photos, self._tmp("images"))
         states = [photo.state for photo in self._photos]
-        files = {
-            part: StoredFile(bytes=tmp.stat().st_size, sha256=sha256_of(tmp)) for part, tmp in self._tmps()
-        }
+        files = {part: _stored(tmp) for part, tmp in self._tmps()}
         fragment = Fragment(
             name=self._name,
             photos=len(self._photos),
@@ -147,10 +153,54 @@ class FragmentWriter:
             tmp.unlink(missing_ok=True)
 
     def _tmp(self, part: str) -> Path:
-        return self._folder / part / (self._name + PARTS[part] + TMP_SUFFIX)
+        return _tmp(self._folder, self._name, part)
 
     def _tmps(self) -> list[tuple[str, Path]]:
         return [(part, self._tmp(part)) for part in PARTS]
+
+
+def with_photos(folder: Path, fragment: Fragment, name: str, photos: Sequence[PhotoRow]) -> Fragment:
+    """Write a committed fragment anew as ``name``, with other rows for its photos and the same objects.
+
+    Files of objects and crops become hard links where the disk has them, else copies.
+    """
+    tmps = {part: _tmp(folder, name, part) for part in PARTS}
+    try:
+        _write_photos(photos, tmps["images"])
+        for part in ("objects", "thumbs"):
+            _link(checked_path(folder, fragment, part), tmps[part])
+        renewed = fragment.model_copy(
+            update={
+                "name": name,
+                "files": fragment.files.model_copy(update={"images": _stored(tmps["images"])}),
+            }
+        )
+        for part, tmp in tmps.items():
+            publish(tmp, renewed.path(folder, part))
+    except BaseException:
+        for tmp in tmps.values():
+            tmp.unlink(missing_ok=True)
+        raise
+    return renewed
+
+
+def _tmp(folder: Path, name: str, part: str) -> Path:
+    return folder / part / (name + PARTS[part] + TMP_SUFFIX)
+
+
+def _write_photos(photos: Sequence[PhotoRow], path: Path) -> None:
+    pq.write_table(photo_table(photos), path, compression="zstd", write_page_checksum=True)
+
+
+def _stored(path: Path) -> StoredFile:
+    return StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # exFAT and some shares have no links
+        shutil.copyfile(source, target)
 
 
 def _half(vector: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float16]:
@@ -173,12 +223,15 @@ def read_photos(folder: Path, fragment: Fragment) -> PhotoTable:
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True)
         with table:
-            if not table.schema_arrow.equals(PHOTO_SCHEMA) or table.metadata.num_rows != fragment.photos:
+            schema = table.schema_arrow
+            known = schema.equals(PHOTO_SCHEMA) or schema.equals(PHOTO_SCHEMA_1)
+            if not known or table.metadata.num_rows != fragment.photos:
                 raise damaged(path, "not the table that the manifest names")
             columns = table.read()
             if len(columns) != fragment.photos:
                 raise damaged(path, f"it gives {len(columns)} rows instead of {fragment.photos}")
-            photos = PhotoTable(**{name: columns[name].to_pylist() for name in PHOTO_SCHEMA.names})
+            lists = {name: columns[name].to_pylist() for name in schema.names}
+            photos = PhotoTable(**{"sha256": [""] * len(columns), **lists})
     except DamagedError:
         raise
     except _UNREADABLE as error:

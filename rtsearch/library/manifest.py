@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 FORMAT_NAME = "rtsearch library"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
 """The three files of a fragment: LIB/<part>/<name><suffix>."""
 

@@ -29,11 +29,13 @@ class PhotoFile:
         path: relative to the root, with ``/``.
         size_bytes: of the file.
         mtime_ns: time of its last change, nanoseconds since 1970.
+        known_sha256: of the bytes that the library knows under this path and size, if only the date differs.
     """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    known_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,17 @@ class Scan:
         photos: in the order of their paths.
         refused: path and reason of what was left out: links that lead outside, unreadable folders (their path
             ends with ``/``), names that are not UTF-8.
+        unread: of them, what is there but cannot be read now.
     """
 
     photos: list[PhotoFile] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+
+    def refuse(self, path: str, error: OSError) -> None:
+        """Leave out what cannot be read now."""
+        self.refused.append((path, f"cannot be read: {error.strerror}"))
+        self.unread.add(path)
 
 
 def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
@@ -82,7 +91,7 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
         except OSError as error:
             if folder == root:
                 raise SourceError(f"{root} cannot be read: {error.strerror}") from None
-            scan.refused.append((_relative(root, folder) + "/", f"cannot be read: {error.strerror}"))
+            scan.refuse(_relative(root, folder) + "/", error)
     if not scan.photos and (root / MANIFEST_NAME).is_file():
         raise SourceError(
             f"{root} is a library; the folder of photos goes first: rtsearch analyze PHOTOS LIB"
@@ -130,7 +139,7 @@ def _add(root: Path, path: Path, scan: Scan) -> None:
     except UnicodeEncodeError:
         scan.refused.append((_relative(root, path), "its name is not UTF-8: rename it"))
     except OSError as error:
-        scan.refused.append((_relative(root, path), f"cannot be read: {error.strerror}"))
+        scan.refuse(_relative(root, path), error)
     else:
         if path.is_file():
             scan.photos.append(PhotoFile(relative, stat.st_size, stat.st_mtime_ns))

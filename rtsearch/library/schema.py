@@ -20,6 +20,7 @@ from rtsearch.records import F32Array, I32Array
 __all__ = [
     "OBJECT_COLUMNS",
     "PHOTO_SCHEMA",
+    "PHOTO_SCHEMA_1",
     "ObjectRows",
     "PhotoRow",
     "PhotoState",
@@ -51,6 +52,8 @@ class PhotoRow:
         width, height: pixels, after EXIF orientation; 0 when the photo failed.
         state: what became of it.
         reason: why it failed, else "".
+        sha256: of the file's bytes, in hex, or of the first megabyte where they are no picture; "" in
+            libraries of format 1, whose failed photos are tried again for that.
     """
 
     path: str
@@ -60,6 +63,7 @@ class PhotoRow:
     height: int
     state: PhotoState
     reason: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ class PhotoTable:
     height: list[int]
     state: list[str]
     reason: list[str]
+    sha256: list[str]
 
     def __len__(self) -> int:
         return len(self.path)
@@ -102,7 +107,7 @@ class PhotoTable:
     @classmethod
     def empty(cls) -> PhotoTable:
         """A table of no photos, to which others are added."""
-        return cls([], [], [], [], [], [], [])
+        return cls(*([] for _ in fields(cls)))
 
     def extend(self, other: PhotoTable) -> None:
         """Add the photos of another table at the end."""
@@ -119,6 +124,7 @@ class PhotoTable:
             self.height[i],
             PhotoState(self.state[i]),
             self.reason[i],
+            self.sha256[i],
         )
 
 
@@ -126,7 +132,7 @@ def _schema(*columns: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns])
 
 
-PHOTO_SCHEMA = _schema(
+_PHOTO_COLUMNS_1 = (
     ("path", pa.string()),
     ("size_bytes", pa.int64()),
     ("mtime_ns", pa.int64()),
@@ -135,6 +141,9 @@ PHOTO_SCHEMA = _schema(
     ("state", pa.string()),
     ("reason", pa.string()),
 )
+PHOTO_SCHEMA_1 = _schema(*_PHOTO_COLUMNS_1)
+"""The photo table of format 1, which had no hash."""
+PHOTO_SCHEMA = _schema(*_PHOTO_COLUMNS_1, ("sha256", pa.string()))
 
 OBJECT_COLUMNS = ("photo", "xyxy", "label", "score", "whole", "vector", "thumb_offset", "thumb_bytes")
 

@@ -1,12 +1,14 @@
 """Writing a library: one writer at a time, fragments committed whole, the manifest last.
 
     with LibraryWriter.open(folder, space, photo_root=root) as writer:
-        writer.drop(paths)              # photos that are gone or have changed
+        writer.drop(paths)              # photos that are gone
         writer.add(photo, objects, thumbs)
-        writer.commit()                 # what was added since the last commit now counts
+        writer.renew(photo)             # another row for a photo that is there; its objects stay
+        writer.commit()                 # what was added and renewed since the last commit now counts
 
-A kill at any instant loses what was added since the last commit; the next writer takes away the files that
-the manifest does not name. What has not been committed when the block ends is forgotten.
+A photo that is added again keeps its old rows until the commit that brings the new ones. A kill at any
+instant loses what was added since the last commit; the next writer takes away the files that the manifest
+does not name. What has not been committed when the block ends is forgotten.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import contextlib
 import logging
 import mmap
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,7 +28,14 @@ from rtsearch.closing import Closes
 from rtsearch.errors import NotALibraryError
 from rtsearch.library.check import Problem, check_fragment
 from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, TMP_SUFFIX, disk_errors, library_lock
-from rtsearch.library.fragment import Columns, FragmentWriter, checked_path, read_objects, read_photos
+from rtsearch.library.fragment import (
+    Columns,
+    FragmentWriter,
+    checked_path,
+    read_objects,
+    read_photos,
+    with_photos,
+)
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
 from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
 
@@ -54,6 +63,9 @@ class LibraryWriter(Closes):
         self.manifest = manifest
         self._lock = lock
         self._open: FragmentWriter | None = None
+        self._added: set[str] = set()
+        self._renewed: dict[str, PhotoRow] = {}
+        self._paths: dict[str, frozenset[str]] = {}
 
     @classmethod
     def open(
@@ -101,8 +113,8 @@ class LibraryWriter(Closes):
 
     @property
     def open_photos(self) -> int:
-        """Photos added since the last commit."""
-        return 0 if self._open is None else self._open.photos
+        """Photos added and renewed since the last commit."""
+        return len(self._added) + len(self._renewed)
 
     def photos(self) -> PhotoTable:
         """All committed photos.
@@ -112,11 +124,13 @@ class LibraryWriter(Closes):
         """
         table = PhotoTable.empty()
         for fragment in self.manifest.fragments:
-            table.extend(read_photos(self.folder, fragment))
+            table.extend(self._read(fragment))
         return table
 
     def add(self, photo: PhotoRow, objects: ObjectRows | None = None, thumbs: Sequence[bytes] = ()) -> None:
         """Add a photo that was looked at, with its objects and one JPEG for each.
+
+        It takes the place of the photo of the same path, if the library holds one, at the next commit.
 
         Raises:
             VectorError: a vector has NaN or infinity; nothing was added.
@@ -126,19 +140,28 @@ class LibraryWriter(Closes):
             if self._open is None:
                 self._open = self._new_fragment()
             self._open.add_photo(photo, objects, thumbs)
+            self._added.add(photo.path)
+
+    def renew(self, photo: PhotoRow) -> None:
+        """Give a photo of the library another row, such as one with a new date, at the next commit."""
+        self._renewed[photo.path] = photo
 
     def commit(self) -> None:
-        """Make what was added since the last commit count.
+        """Make what was added and renewed since the last commit count.
 
         Raises:
+            DamagedError: a fragment that holds one of the photos is damaged; it is named.
             LibraryError: the disk refuses; what was committed before is kept.
         """
-        if self._open is None:
+        if not self.open_photos:
             return
         with disk_errors(self.folder):
-            fragment = self._open.finish()
-            self._open = None
-            self._replace((*self.manifest.fragments, fragment))
+            fragments = self._without(self._added, self._renewed)
+            if self._open is not None:
+                fragments.append(self._open.finish())
+                self._paths[fragments[-1].name] = frozenset(self._added)
+            self._open, self._added, self._renewed = None, set(), {}
+            self._replace(tuple(fragments))
 
     def move(self, photo_root: Path) -> None:
         """Remember that the photos are in another folder now, under the same relative paths."""
@@ -154,18 +177,10 @@ class LibraryWriter(Closes):
         Returns:
             How many of the photos were there.
         """
-        gone = set(paths)
-        kept: list[Fragment] = []
-        dropped = 0
+        before = sum(fragment.photos for fragment in self.manifest.fragments)
         with disk_errors(self.folder):
-            for fragment in self.manifest.fragments if gone else ():
-                photos = read_photos(self.folder, fragment)
-                keep = np.array([path not in gone for path in photos.path], bool)
-                dropped += int(np.count_nonzero(~keep))
-                if keep.all():
-                    kept.append(fragment)
-                elif keep.any():
-                    kept.append(self._rewrite(fragment, photos, keep))
+            kept = self._without(set(paths), {})
+            dropped = before - sum(fragment.photos for fragment in kept)
             if dropped:
                 self._replace(tuple(kept))
         return dropped
@@ -188,10 +203,40 @@ class LibraryWriter(Closes):
                 self._replace(tuple(kept))
         return problems
 
-    def _new_fragment(self) -> FragmentWriter:
+    def _read(self, fragment: Fragment) -> PhotoTable:
+        photos = read_photos(self.folder, fragment)
+        self._paths[fragment.name] = frozenset(photos.path)
+        return photos
+
+    def _without(self, gone: Set[str], renewed: Mapping[str, PhotoRow]) -> list[Fragment]:
+        """The committed fragments without some photos and with other rows for some."""
+        fragments: list[Fragment] = []
+        for fragment in self.manifest.fragments:
+            if fragment.name not in self._paths:
+                self._read(fragment)
+            paths = self._paths[fragment.name]
+            if paths.isdisjoint(gone) and paths.isdisjoint(renewed):
+                fragments.append(fragment)
+            elif not paths <= gone:
+                fragments.append(self._changed(fragment, gone, renewed))
+                self._paths[fragments[-1].name] = paths - gone
+        return fragments
+
+    def _changed(self, fragment: Fragment, gone: Set[str], renewed: Mapping[str, PhotoRow]) -> Fragment:
+        photos = self._read(fragment)
+        rows = [renewed.get(path, photos.row(i)) for i, path in enumerate(photos.path)]
+        keep = np.array([path not in gone for path in photos.path], bool)
+        if keep.all():
+            return with_photos(self.folder, fragment, self._new_name(), rows)
+        return self._rewrite(fragment, rows, keep)
+
+    def _new_name(self) -> str:
         number = self.manifest.next_fragment
         self.manifest = self.manifest.model_copy(update={"next_fragment": number + 1})
-        return FragmentWriter(self.folder, f"{number:06d}", self.manifest.space.dim)
+        return f"{number:06d}"
+
+    def _new_fragment(self) -> FragmentWriter:
+        return FragmentWriter(self.folder, self._new_name(), self.manifest.space.dim)
 
     def _replace(self, fragments: tuple[Fragment, ...]) -> None:
         """Commit a new list of fragments, then take the files away that it no longer names."""
@@ -200,11 +245,11 @@ class LibraryWriter(Closes):
         self.manifest = manifest
         _remove_unnamed(self.folder, manifest)
 
-    def _rewrite(self, fragment: Fragment, photos: PhotoTable, keep: Mask) -> Fragment:
+    def _rewrite(self, fragment: Fragment, photos: Sequence[PhotoRow], keep: Mask) -> Fragment:
         writer = self._new_fragment()
         try:
             for i in np.flatnonzero(keep):
-                writer.add_photo(photos.row(int(i)))
+                writer.add_photo(photos[i])
             new_number = np.cumsum(keep, dtype=np.int32) - 1
             with _mapped(checked_path(self.folder, fragment, "thumbs")) as pack:
                 for rows in read_objects(

@@ -1,0 +1,48 @@
+"""Opening regular files only: a pipe would wait for a writer, a device may have no end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["kind_of_file", "open_regular"]
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+# Windows has no O_NONBLOCK, and is told by O_BINARY to leave the ends of lines alone.
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading bytes.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder, pipe, device or socket; ``strerror`` says so.
+    """
+    _expect_regular(path.stat().st_mode)  # before a device is opened, which may do something by itself
+    descriptor = os.open(path, _FLAGS)
+    try:
+        _expect_regular(os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def kind_of_file(mode: int) -> str:
+    """Name what is no regular file by its ``st_mode``: ``a pipe``."""
+    return _KINDS.get(stat.S_IFMT(mode), "no regular file")
+
+
+def _expect_regular(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, f"{kind_of_file(mode)}, not a file")
