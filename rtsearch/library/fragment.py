@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,7 +30,7 @@ from rtsearch.library.schema import (
     to_numpy,
 )
 
-__all__ = ["Columns", "FragmentWriter", "checked_path", "damaged", "read_objects", "read_photos"]
+__all__ = ["Columns", "FragmentWriter", "checked_path", "damaged", "is_taken", "read_objects", "read_photos"]
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
@@ -58,7 +59,7 @@ class FragmentWriter:
         self._waiting_rows = 0
         self._objects = 0
         self._thumb_bytes = 0
-        self._pack = self._tmp("thumbs").open("wb")
+        self._pack = self._tmp("thumbs").open("xb")
         self._table = pq.ParquetWriter(
             self._tmp("objects"),
             object_schema(dim),
@@ -151,6 +152,15 @@ class FragmentWriter:
 
     def _tmps(self) -> list[tuple[str, Path]]:
         return [(part, self._tmp(part)) for part in PARTS]
+
+
+def is_taken(folder: Path, name: str) -> bool:
+    """Tell whether a file of a fragment of this name, finished or not, or a link lies in a library."""
+    return any(
+        os.path.lexists(folder / part / (name + suffix + end))
+        for part, suffix in PARTS.items()
+        for end in ("", TMP_SUFFIX)
+    )
 
 
 def _half(vector: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float16]:
