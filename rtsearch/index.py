@@ -16,7 +16,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,12 @@ from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryError, RtsearchError
 from rtsearch.library import Library, library_lock
 from rtsearch.library.files import disk_errors, sha256_of, write_atomic
+from rtsearch.library.sweep import own_folder, remove_index
+from rtsearch.project import FILE_NAME as PROJECTION_NAME
 from rtsearch.project import Projection
 from rtsearch.records import F32Array, I32Array, Neighbours
 from rtsearch.search import KDTree
+from rtsearch.search.store import FILE_NAME as TREE_NAME
 from rtsearch.thumbs import ThumbPlaces
 
 __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
@@ -50,6 +52,10 @@ _TABLE = {
     "thumb_bytes": np.int32,
 }
 """Columns per object, each a .npy file."""
+
+_FILES = {f"{name}.npy" for name in _TABLE} | {"paths.npy", "paths_end.npy", "index.json"}
+_FILES |= {PROJECTION_NAME, TREE_NAME}
+"""Names of all files of an index."""
 
 Told = Callable[[str], None]
 
@@ -181,21 +187,27 @@ def build_index(
     final = _folder(library, settings)
     building = final.with_name(f".building-{os.getpid()}")
     with library_lock(library.folder), disk_errors(library.folder):
-        shutil.rmtree(building, ignore_errors=True)
+        _make_way(building)
         building.mkdir(parents=True)
         try:
             _build(library, settings, building)
-            shutil.rmtree(final, ignore_errors=True)
+            _make_way(final)
             building.rename(final)
         finally:
-            shutil.rmtree(building, ignore_errors=True)
+            remove_index(building, _FILES)
         if remember or not (final.parent / _SETTINGS).exists():
             _remember(library, settings)
         own = _folder(library, load_settings(None, (), remembered_settings(library)))
         for other in final.parent.iterdir():
-            if other not in (final, own) and other.is_dir():
-                shutil.rmtree(other, ignore_errors=True)
+            if other not in (final, own):
+                remove_index(other, _FILES)
     return _load(library, final)
+
+
+def _make_way(folder: Path) -> None:
+    """Remove an index that is to be replaced."""
+    if not remove_index(folder, _FILES):
+        raise LibraryError(f"{folder} is in the way of the index and holds foreign files: move it elsewhere")
 
 
 def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
@@ -207,7 +219,7 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
     remembered: dict[str, dict[str, Any]] = {"model": {}, "describe": {}}
     for section, keys in (("model", ("name", "size")), ("describe", ("embedder",))):
         remembered[section] |= {key: made[section][key] for key in keys if key in made.get(section, {})}
-    path = library.folder / "index" / _SETTINGS
+    path = _home(library) / _SETTINGS
     try:
         if path.stat().st_size <= _MOST_SETTINGS_BYTES:
             shape = Settings.model_validate(json.loads(path.read_bytes()))
@@ -222,7 +234,7 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
 
 def _remember(library: Library, settings: Settings) -> None:
     text = json.dumps(settings.model_dump(mode="json", include=_SHAPE))
-    path = library.folder / "index" / _SETTINGS
+    path = _home(library) / _SETTINGS
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_atomic(path, text.encode())
 
@@ -230,7 +242,11 @@ def _remember(library: Library, settings: Settings) -> None:
 def _folder(library: Library, settings: Settings) -> Path:
     shape = json.dumps(settings.model_dump(mode="json", include=_SHAPE), sort_keys=True)
     key = hashlib.sha256(f"{_FORMAT} {library.stamp} {shape}".encode()).hexdigest()[:16]
-    return library.folder / "index" / key
+    return _home(library) / key
+
+
+def _home(library: Library) -> Path:
+    return own_folder(library.folder / "index")
 
 
 def _build(library: Library, settings: Settings, folder: Path) -> None:

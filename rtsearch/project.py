@@ -26,13 +26,13 @@ from rtsearch.config import ProjectSettings
 from rtsearch.errors import DamagedError, VectorError
 from rtsearch.records import F32Array
 
-__all__ = ["Projection"]
+__all__ = ["FILE_NAME", "Projection"]
 
 _log = logging.getLogger(__name__)
 
 F64Array = NDArray[np.float64]
 
-_FILE = "projection.npy"
+FILE_NAME = "projection.npy"
 _MOST_BYTES = 1 << 30  # 65,536 numbers to 1,000 dimensions would be 0.26 GB; a larger file is none of ours
 _LOOKS_SCALE = 0.25  # at meaning 0.5: other looks alone never move an object further away than another class
 _LEAST_LOOKS = 0.01  # at meaning 1 looks still order the objects of one class, and whole images
@@ -108,7 +108,7 @@ class Projection:
 
     def save(self, folder: Path) -> None:
         """Write ``projection.npy`` into a folder that exists: the matrix, and the offset as its last row."""
-        np.save(folder / _FILE, np.vstack([self.matrix, self.offset]))
+        np.save(folder / FILE_NAME, np.vstack([self.matrix, self.offset]))
 
     @classmethod
     def load(cls, folder: Path) -> Projection:
@@ -117,7 +117,7 @@ class Projection:
         Raises:
             DamagedError: the file is missing, truncated or altered.
         """
-        path = folder / _FILE
+        path = folder / FILE_NAME
         try:
             if path.stat().st_size > _MOST_BYTES:
                 raise DamagedError(f"{path} is too large for a projection: build the index again")

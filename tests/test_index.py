@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -18,6 +20,10 @@ from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, FeatureSpaceError, LibraryBusyError, LibraryError, VectorError
 from rtsearch.index import build_index, open_index, remembered_settings
 from rtsearch.library import Library, library_lock
+from rtsearch.search import KDTree
+from rtsearch.search.calibrate import Calibration
+from rtsearch.search.layout import TreeArrays
+from rtsearch.search.store import save_arrays
 from rtsearch.thumbs import ThumbCache
 
 SETTINGS = load_settings(None, ["project.dim=6"])
@@ -325,20 +331,44 @@ def test_a_list_of_files_that_says_something_else(lib, text):
 
 def test_numbers_that_lead_nowhere_are_not_believed(lib):
     """Hashes guard against accidents; ranges are looked at as well."""
-    import hashlib
-    import json
-
     opened(lib)
     (folder,) = (lib / "index").glob("*/")
-    document = json.loads((folder / "index.json").read_text())
     n = Library.open(lib).object_count
     for name, values in (("photo", np.full(n, 999, np.int32)), ("label", np.full(n, 3, np.int32))):
-        path = folder / f"{name}.npy"
-        np.save(path, values)
-        data = path.read_bytes()
-        document["files"][path.name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        (folder / "index.json").write_text(json.dumps(document))
+        np.save(folder / f"{name}.npy", values)
+        sign(folder)
         assert opened(lib).hits(np.arange(n, dtype=np.int32))[0]["photo"] == "000.png"
+
+
+def sign(folder: Path) -> None:
+    """Make the list of files say that all of them are as they should be."""
+    document = json.loads((folder / "index.json").read_text())
+    for name in document["files"]:
+        data = (folder / name).read_bytes()
+        document["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    (folder / "index.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("vector", np.nan), ("slot_norm", -np.inf), ("probes", -1), ("row", 1 << 30)]
+)
+def test_a_made_up_tree_is_built_again(lib, name, value, caplog):
+    query = columns(lib)["vector"].astype(np.float32)
+    expected = opened(lib).search(query, 5)
+    (folder,) = (lib / "index").glob("*/")
+    tree = KDTree.load(folder)
+    arrays = {**tree._arrays._asdict(), **tree._calibration._asdict()}
+    arrays[name] = np.full_like(arrays[name], value)
+    save_arrays(
+        folder,
+        TreeArrays(*(arrays[field] for field in TreeArrays._fields)),
+        Calibration(*(arrays[field] for field in Calibration._fields)),
+    )
+    sign(folder)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(opened(lib).search(query, 5).row, expected.row)
+    assert f"the index is built again: {folder}" in caplog.text
+    assert f"array {name} holds" in caplog.text
 
 
 def test_another_feature_space_is_refused_by_name(lib):

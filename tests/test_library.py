@@ -54,7 +54,7 @@ def objects(n: int, seed: int = 0) -> ObjectRows:
 
 
 def jpegs(path: str, n: int) -> list[bytes]:
-    return [f"<{path} {i}>".encode() for i in range(n)]
+    return [b"\xff\xd8\xff" + f"<{path} {i}>".encode() for i in range(n)]
 
 
 def write(folder: Path, counts: dict[str, int], per_fragment: int = 2, space: FeatureSpace = SPACE) -> None:
@@ -159,8 +159,9 @@ def test_uncommitted_photos_do_not_count(tmp_path: Path) -> None:
 def test_files_that_the_manifest_does_not_name_are_removed(tmp_path: Path) -> None:
     write(tmp_path, {"a.jpg": 2})
     before = files(tmp_path)
-    (tmp_path / "thumbs" / "000002.pack").write_bytes(b"left by a kill")
-    (tmp_path / "objects" / "000002.parquet.tmp").write_bytes(b"left by a kill")
+    (tmp_path / "thumbs" / "000002.pack").write_bytes(b"\xff\xd8\xffleft by a kill")
+    (tmp_path / "objects" / "000002.parquet.tmp").write_bytes(b"PAR1left by a kill")
+    (tmp_path / "images" / "000002.parquet.tmp").write_bytes(bytes(100))
     (tmp_path / "images" / "notes.txt").write_text("not ours, stays")
     LibraryWriter.open(tmp_path, SPACE, photo_root=tmp_path).close()
     assert files(tmp_path) == before | {"images/notes.txt"}

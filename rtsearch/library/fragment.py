@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "FragmentWriter",
     "checked_path",
     "damaged",
+    "is_taken",
     "read_objects",
     "read_photos",
     "with_photos",
@@ -68,7 +70,7 @@ class FragmentWriter:
         self._waiting_rows = 0
         self._objects = 0
         self._thumb_bytes = 0
-        self._pack = self._tmp("thumbs").open("wb")
+        self._pack = self._tmp("thumbs").open("xb")
         self._table = pq.ParquetWriter(
             self._tmp("objects"),
             object_schema(dim),
@@ -201,6 +203,13 @@ def _link(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:  # exFAT and some shares have no links
         shutil.copyfile(source, target)
+def is_taken(folder: Path, name: str) -> bool:
+    """Tell whether a file of a fragment of this name, finished or not, or a link lies in a library."""
+    return any(
+        os.path.lexists(folder / part / (name + suffix + end))
+        for part, suffix in PARTS.items()
+        for end in ("", TMP_SUFFIX)
+    )
 
 
 def _half(vector: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.float16]:

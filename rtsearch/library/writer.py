@@ -14,9 +14,7 @@ does not name. What has not been committed when the block ends is forgotten.
 from __future__ import annotations
 
 import contextlib
-import logging
 import mmap
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,16 +30,16 @@ from rtsearch.library.fragment import (
     Columns,
     FragmentWriter,
     checked_path,
+    is_taken,
     read_objects,
     read_photos,
     with_photos,
 )
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
 from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
+from rtsearch.library.sweep import own_folder, remove_fragments
 
 __all__ = ["LibraryWriter"]
-
-_log = logging.getLogger(__name__)
 
 REWRITE_ROWS = 4096
 
@@ -99,7 +97,7 @@ class LibraryWriter(Closes):
             with disk_errors(folder):
                 manifest = _manifest(folder, space, root, settings or {})
                 for part in PARTS:
-                    (folder / part).mkdir(exist_ok=True)
+                    own_folder(folder / part).mkdir(exist_ok=True)
                 _remove_unnamed(folder, manifest)
             return cls(folder, manifest, stack.pop_all())
         raise AssertionError("unreachable")  # ExitStack never swallows here
@@ -232,6 +230,8 @@ class LibraryWriter(Closes):
 
     def _new_name(self) -> str:
         number = self.manifest.next_fragment
+        while is_taken(self.folder, f"{number:06d}"):  # by foreign files
+            number += 1
         self.manifest = self.manifest.model_copy(update={"next_fragment": number + 1})
         return f"{number:06d}"
 
@@ -309,10 +309,6 @@ def _manifest(folder: Path, space: FeatureSpace, root: Path, settings: Mapping[s
 
 def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
     """Take away what a killed writer left and what a commit has replaced; nothing else."""
-    named = {fragment.path(folder, part) for fragment in manifest.fragments for part in PARTS}
-    for part, suffix in PARTS.items():
-        ours = re.compile(rf"\d{{6,}}{re.escape(suffix)}({re.escape(TMP_SUFFIX)})?")
-        for path in (folder / part).iterdir():
-            if path not in named and ours.fullmatch(path.name):
-                _log.debug("removing %s, which the manifest does not name", path)
-                path.unlink(missing_ok=True)
+    remove_fragments(
+        folder, {fragment.path(folder, part) for fragment in manifest.fragments for part in PARTS}
+    )

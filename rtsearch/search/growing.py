@@ -26,6 +26,7 @@ from rtsearch.compiled import bare_kernel
 from rtsearch.errors import VectorError
 from rtsearch.records import F32Array, I32Array
 from rtsearch.search.kdtree import KDTree, Result, checked_vectors
+from rtsearch.search.layout import LARGEST
 
 __all__ = ["GrowingTree"]
 
@@ -33,7 +34,6 @@ _log = logging.getLogger(__name__)
 
 _LEAST_FOLD = 1024  # rows; comparing with as many takes 3 us at 32 dimensions
 _FOLD_SHARE = 1 / 64
-_LARGEST = np.float32(1e15)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class GrowingTree:
             VectorError: wrong shape or dtype, NaN, infinity, or numbers beyond 1e15.
         """
         clean = checked_vectors("vectors", vectors, self._state.tree.dim)
-        if not (np.abs(clean) <= _LARGEST).all():
+        if not (np.abs(clean) <= LARGEST).all():
             raise VectorError("vectors: NaN, infinity or a number beyond 1e15 among them; remove those rows")
         with self._lock:
             old = self._state

@@ -21,7 +21,7 @@ from rtsearch.records import F32Array, I32Array, U8Array
 from rtsearch.search import query_kernels
 from rtsearch.search.build import build_arrays
 from rtsearch.search.calibrate import EXACT, Calibration, Effort, calibrate, held_out
-from rtsearch.search.layout import PAD, SIZES, TreeArrays, handle_of, shapes_of
+from rtsearch.search.layout import LARGEST, MOST_DIM, PAD, SIZES, TreeArrays, handle_of, shapes_of
 from rtsearch.search.scratch import scratch_bytes
 from rtsearch.search.simd import BLOCK, instructions
 from rtsearch.search.store import load_arrays, save_arrays
@@ -29,8 +29,6 @@ from rtsearch.search.store import load_arrays, save_arrays
 __all__ = ["KDTree", "Result", "checked_vectors"]
 
 LEAF_SIZE = 32  # half as many points cost more per leaf, twice as many more per point; see docs/search.md
-_LARGEST = np.float32(1e15)  # the square of a larger number, summed over 1000 dimensions, is no float32
-_MOST_DIM = 1000
 _AT_ONCE = 4  # queries between two looks at the clock
 _INSANE = "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
 _SLICE = 64  # slot blocks swept between two looks at the clock
@@ -88,10 +86,10 @@ class KDTree:
         """
         clean = checked_vectors("vectors", vectors)
         n, d = clean.shape
-        if not 1 <= d <= _MOST_DIM:
-            raise VectorError(f"vectors: expected 1 to {_MOST_DIM} dimensions, got {d}")
+        if not 1 <= d <= MOST_DIM:
+            raise VectorError(f"vectors: expected 1 to {MOST_DIM} dimensions, got {d}")
         # NaN fails every comparison; no array as large as the vectors is made on the way.
-        if n and not (clean.min() >= -_LARGEST and clean.max() <= _LARGEST):
+        if n and not (clean.min() >= -LARGEST and clean.max() <= LARGEST):
             raise VectorError("vectors: NaN, infinity or a number beyond 1e15 among them; remove those rows")
         if leaf_size < 1:
             raise VectorError(f"leaf_size: expected at least 1, got {leaf_size}")
@@ -201,7 +199,7 @@ class KDTree:
         self, queries: F32Array, k: int, plan: Plan, near: I32Array | None, end_s: float
     ) -> Result:
         m = len(queries)
-        if not (np.abs(queries) <= _LARGEST).all():
+        if not (np.abs(queries) <= LARGEST).all():
             raise VectorError(_INSANE)
         result = Result(
             np.full((m, k), np.inf, np.float32), np.full((m, k), -1, np.int32), np.zeros(m, np.bool_)
@@ -317,7 +315,7 @@ class KDTree:
             distance.fill(np.inf)
             row.fill(-1)
             scratch.fill(1)
-            sane = bool((np.abs(queries) <= _LARGEST).all())
+            sane = bool((np.abs(queries) <= LARGEST).all())
         elif near is None:
             sane = query_kernels.search(
                 self._handle, self._plain, scratch, queries, probes, ratio, first, last, distance, row

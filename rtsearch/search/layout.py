@@ -22,10 +22,23 @@ from rtsearch.compiled import kernel
 from rtsearch.records import F32Array, I32Array, I64Array, U8Array
 from rtsearch.search.simd import BLOCK, FRONT, load_pointer
 
-__all__ = ["FAR", "PAD", "SIZES", "TreeArrays", "allocate", "handle_of", "shapes_of", "view"]
+__all__ = [
+    "FAR",
+    "LARGEST",
+    "MOST_DIM",
+    "PAD",
+    "SIZES",
+    "TreeArrays",
+    "allocate",
+    "handle_of",
+    "shapes_of",
+    "view",
+]
 
 PAD = np.float32(1e38)  # norm of a slot that holds no point: its score is never below a limit
 FAR = np.float32(1e37)  # "no limit yet"
+LARGEST = np.float32(1e15)  # the square of a larger number, summed over 1000 dimensions, is no float32
+MOST_DIM = 1000
 _LINE = 64  # bytes of a cache line
 _HUGE_PAGE = 2 << 20
 

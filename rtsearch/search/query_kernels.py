@@ -26,7 +26,7 @@ from rtsearch.search.kernels import (
     some_below,
     sort_best,
 )
-from rtsearch.search.layout import FAR, view
+from rtsearch.search.layout import FAR, LARGEST, view
 from rtsearch.search.scratch import BUCKETS, cut_up, wanted_and_room
 from rtsearch.search.simd import BLOCK, FRONT, prefetch
 
@@ -318,7 +318,7 @@ def _answer_each(plain, tree, work, queries, near, place, plan, distance, row, p
         sane = True
         for j in range(queries.shape[1]):
             work.query[j] = queries[i, j]
-            sane &= abs(queries[i, j]) <= np.float32(1e15)
+            sane &= abs(queries[i, j]) <= LARGEST
         if not sane:
             return False
         warm = near[i] if i < near.shape[0] else place[:0]

@@ -9,13 +9,14 @@
     arrays    each at a multiple of 64 bytes
 
 Nothing is trusted before it is checked: lengths against the size of the file, bytes against their SHA-256,
-and every number that is used as a place in an array against the length of that array.
+and what the arrays hold against what the kernels rely on (``checks``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import struct
@@ -27,11 +28,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from rtsearch.errors import DamagedError, FormatError, NotALibraryError
 from rtsearch.search.calibrate import Calibration
-from rtsearch.search.layout import PAD, SIZES, TreeArrays, shapes_of
-from rtsearch.search.simd import BLOCK
+from rtsearch.search.checks import unsound_array
+from rtsearch.search.layout import SIZES, TreeArrays, shapes_of
 
 __all__ = ["FILE_NAME", "load_arrays", "save_arrays"]
 
@@ -40,9 +42,23 @@ _MAGIC = b"RTSTREE\0"
 _VERSION = 2
 _FIXED = struct.Struct("<8sII32s")
 _MOST_HEADER_BYTES = 1 << 20
-_MOST_EFFORTS = 1000
 
 Arrays = Mapping[str, NDArray[Any]]
+
+
+class _Entry(BaseModel):
+    """One array, as the header describes it."""
+
+    name: str
+    dtype: str
+    shape: tuple[NonNegativeInt, ...]
+    offset: NonNegativeInt
+    sha256: str
+
+
+class _Header(BaseModel):
+    byte_order: str
+    arrays: list[_Entry]
 
 
 def save_arrays(folder: Path, arrays: TreeArrays, calibration: Calibration) -> None:
@@ -98,12 +114,13 @@ def load_arrays(folder: Path, threads: int) -> tuple[TreeArrays, Calibration]:
     named = _arrays(path, header, data[start:])
     with ThreadPoolExecutor(threads) as pool:
         digests = pool.map(lambda a: hashlib.sha256(a.data if a.size else b"").hexdigest(), named.values())
-        for entry, digest in zip(header["arrays"], digests, strict=True):
-            if entry["sha256"] != digest:
-                raise _damaged(path, f"array {entry['name']} was altered")
+        for entry, digest in zip(header.arrays, digests, strict=True):
+            if entry.sha256 != digest:
+                raise _damaged(path, f"array {entry.name} was altered")
     tree = TreeArrays(**{name: named[name] for name in TreeArrays._fields})
     calibration = Calibration(**{name: named[name] for name in Calibration._fields})
-    _check_places(path, tree)
+    if name := unsound_array(tree, calibration):
+        raise _damaged(path, f"array {name} holds what cannot be")
     return tree, calibration
 
 
@@ -115,7 +132,7 @@ def _damaged(path: Path, what: str) -> DamagedError:
     return DamagedError(f"{path} is damaged ({what}); build the index anew")
 
 
-def _read_header(path: Path, head: bytes, size: int) -> tuple[dict[str, Any], int]:
+def _read_header(path: Path, head: bytes, size: int) -> tuple[_Header, int]:
     if len(head) < _FIXED.size or head[:8] != _MAGIC:
         raise NotALibraryError(f"{path}: not a tree; build the index anew")
     _, version, length, digest = _FIXED.unpack(head[: _FIXED.size])
@@ -128,65 +145,47 @@ def _read_header(path: Path, head: bytes, size: int) -> tuple[dict[str, Any], in
     text = head[_FIXED.size : _FIXED.size + length]
     if length > _MOST_HEADER_BYTES or len(text) != length or hashlib.sha256(text).digest() != digest:
         raise _damaged(path, "its header")
-    header: dict[str, Any] = json.loads(text)
-    if header["byte_order"] != sys.byteorder:
-        raise FormatError(f"{path}: written on a {header['byte_order']}-endian machine; build the index anew")
+    try:
+        header = _Header.model_validate_json(text)
+    except ValidationError:
+        raise _damaged(path, "its header") from None
+    if header.byte_order != sys.byteorder:
+        raise FormatError(f"{path}: written on a {header.byte_order}-endian machine; build the index anew")
     if _start(length) > size:
         raise _damaged(path, "truncated")
     return header, _start(length)
 
 
-def _arrays(path: Path, header: dict[str, Any], data: memoryview) -> dict[str, NDArray[Any]]:
+def _arrays(path: Path, header: _Header, data: memoryview) -> dict[str, NDArray[Any]]:
     """Views of the file, their names, types and shapes as a tree must have them."""
-    entries = {entry["name"]: entry for entry in header["arrays"]}
+    entries = {entry.name: entry for entry in header.arrays}
+    expected = _expected({name: entry.shape for name, entry in entries.items()})
+    if expected is None or entries.keys() != expected.keys() or len(entries) != len(header.arrays):
+        raise _damaged(path, "its header")
+    arrays = {}
+    for name, entry in entries.items():
+        dtype, shape = expected[name]
+        kind = np.dtype(dtype)
+        if entry.shape != shape or entry.dtype != kind.str or entry.offset % 64:
+            raise _damaged(path, f"array {name}")
+        end = entry.offset + kind.itemsize * math.prod(shape)
+        if end > len(data):
+            raise _damaged(path, f"truncated: array {name} is not all there")
+        arrays[name] = np.frombuffer(data[entry.offset : end], kind).reshape(shape)
+    return arrays
+
+
+def _expected(shape: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[type, tuple[int, ...]]] | None:
+    """The type and shape of each array, from the shapes of some; None where these cannot be."""
     try:
-        shape = {name: tuple(int(s) for s in entry["shape"]) for name, entry in entries.items()}
-        sizes = (*shape["vector"], shape["axes"][1], shape["code"][0], shape["leaf_block"][0] - 1)
-        sizes += (shape["slot_code"][0], shape["group_slot"][0] - 1, shape["group_code"][0])
-        expected = shapes_of(dict(zip(SIZES, sizes, strict=True)))
-        a, b = shape["recall"]
-        expected |= {"ks": (np.int32, (a,)), "probes": (np.int32, (b,)), "ratio": (np.float32, (b,))}
-        expected["recall"] = (np.float32, (a, b))
-        arrays = {}
-        for name, (dtype, wanted) in expected.items():
-            kind, place = np.dtype(dtype), int(entries[name]["offset"])
-            if shape[name] != wanted or entries[name]["dtype"] != kind.str or min((0, *wanted, place)) < 0:
-                raise _damaged(path, f"array {name}")
-            length = kind.itemsize * int(np.prod(wanted, dtype=object))
-            if place % 64 or place + length > len(data):
-                raise _damaged(path, f"truncated: array {name} is not all there")
-            arrays[name] = np.frombuffer(data[place : place + length], kind).reshape(wanted)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        if isinstance(error, DamagedError):
-            raise
-        raise _damaged(path, "its header") from None
-    return {entry["name"]: arrays[entry["name"]] for entry in header["arrays"]}
-
-
-def _check_places(path: Path, tree: TreeArrays) -> None:
-    """Every number that a kernel uses as a place must lie within the array it points into."""
-    n = len(tree.vector)
-    point = tree.block_point[:, None].astype(np.int64) + np.arange(BLOCK)
-    held = tree.norm.reshape(-1, BLOCK) < PAD
-    checks = {
-        "leaf_block": _are_starts(tree.leaf_block, len(tree.code)),
-        "group_slot": _are_starts(tree.group_slot, len(tree.slot_code)),
-        "block_point": bool((tree.block_point >= 0).all() and (point[held] < n).all()),
-        "slot_leaf": _within(tree.slot_leaf, -1, len(tree.leaf_block) - 1),
-        "row": _within(tree.row, 0, n),
-        "group_code": len(tree.group_slot) - 1 <= len(tree.group_norm),
-    }
-    for name, sound in checks.items():
-        if not sound:
-            raise _damaged(path, f"array {name} points outside")
-
-
-def _are_starts(starts: NDArray[np.int32], end: int) -> bool:
-    return bool(len(starts) > 0 and starts[0] == 0 and starts[-1] == end and (np.diff(starts) >= 0).all())
-
-
-def _within(numbers: NDArray[np.int32], low: int, high: int) -> bool:
-    return len(numbers) == 0 or bool(numbers.min() >= low and numbers.max() < high)
+        (points, dim), (_, width), (a, b) = shape["vector"], shape["axes"], shape["recall"]
+        sizes = [points, dim, width, shape["code"][0], shape["leaf_block"][0] - 1]
+        sizes += [shape["slot_code"][0], shape["group_slot"][0] - 1, shape["group_code"][0]]
+    except (KeyError, IndexError, ValueError):
+        return None
+    expected = shapes_of(dict(zip(SIZES, sizes, strict=True)))
+    expected |= {"ks": (np.int32, (a,)), "probes": (np.int32, (b,)), "ratio": (np.float32, (b,))}
+    return expected | {"recall": (np.float32, (a, b))}
 
 
 def _sync_folder(folder: Path) -> None:
