@@ -200,7 +200,8 @@ class Channel:
             self._jumped = False
             self._steady.begin_anew()
         with shared.meter.stage("search"):
-            objects = self._steady.update(frame, found, canvas.crops, canvas.most_strips)
+            most = self._controls.detect.max_objects
+            objects = self._steady.update(frame, found, canvas.crops, canvas.most_strips, most)
             nearest = None
             if own:
                 exact, recall = shared.search.exact, shared.search.recall
