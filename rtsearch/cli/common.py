@@ -34,6 +34,7 @@ from rich.text import Text
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import RecordError, RtsearchError
+from rtsearch.wording import counted
 
 if TYPE_CHECKING:
     from rtsearch.library import Library
@@ -196,11 +197,6 @@ def px(wh: Sequence[int]) -> str:
 def mb(n_bytes: int) -> str:
     """``6.3 MB``."""
     return f"{n_bytes / 1e6:,.1f} MB"
-
-
-def counted(n: int, thing: str) -> str:
-    """``1 object``, ``1,234 objects``."""
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 
 def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) -> None:

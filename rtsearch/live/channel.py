@@ -26,6 +26,7 @@ from rtsearch.meter import Meter
 from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
 from rtsearch.sources import Source, Status
 from rtsearch.thumbs import ThumbCache
+from rtsearch.wording import counted
 
 __all__ = ["Channel", "Recall", "Result", "Shared"]
 
@@ -341,7 +342,8 @@ class Channel:
         if self.source.status != "ok":  # first: a small cell has room for one or two
             notes.append("connection lost, trying again")
         if self.place == 0:
-            notes.append(f"{len(self._shared.index):,} objects from {library.photo_count:,} photos")
+            searched = counted(len(self._shared.index), "object")
+            notes.append(f"{searched} from {counted(library.photo_count, 'photo')}")
             if (fps := meter.fps()) > 0:
                 latency = meter.quantiles_ms("latency")
                 notes.append(f"{fps:.1f} frames/s    {latency['p50']:.0f} ms")
