@@ -160,7 +160,7 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
 
 
 def _score(scene: Scene, i: int, canvas: Canvas) -> str:
-    """Return the confidence as records and the threshold have it; "" for a whole image, which was not found."""
+    """Return the confidence as records have it; "" for a whole image, which was not found."""
     said = canvas.text == "all" and scene.detections.label[i] >= 0
     return f"{scene.detections.score[i]:.2f}" if said else ""
 

@@ -74,7 +74,7 @@ def _show(
     from rtsearch.replay import replay as show_recording
     from rtsearch.sources import Paced, open_source
 
-    controls = Controls(settings.detect, settings.show)
+    controls = Controls(settings.detect, settings.show, detects=False)
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(Recording(record))
         source = stack.enter_context(open_source(str(video.absolute()), settings.live))  # never a camera
