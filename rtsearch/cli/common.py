@@ -44,12 +44,14 @@ __all__ = [
     "JsonFlag",
     "LibraryFolder",
     "Overrides",
+    "OverwriteFlag",
     "answer",
     "answer_facts",
     "bytes_bar",
     "count_bar",
     "counted",
     "keep_apart",
+    "keep_older",
     "library_and_settings",
     "mb",
     "output",
@@ -79,6 +81,9 @@ Overrides = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
+OverwriteFlag = Annotated[
+    bool, typer.Option("--overwrite", help="Replace videos and records that are there already.")
+]
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
 
 
@@ -230,6 +235,28 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
         )
     if out.exists() and library.is_photo(out):
         raise RecordError(f"{out} is a photo of {library.folder}; choose another name for what is written")
+
+
+def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
+    """See that no recording is lost unsaid, and name what killed runs left of others of that name.
+
+    Args:
+        written: videos and records that the command is to write.
+        overwrite: the user wants those that are there replaced.
+
+    Raises:
+        RecordError: one is there already.
+    """
+    from rtsearch.record import left_parts, refuse_existing
+
+    for path in written:
+        for part in left_parts(path):
+            size = mb(part.stat().st_size)
+            tell(
+                f"a run that was killed left {part} ({size}); look at it, then rename or remove it", "yellow"
+            )
+    if not overwrite:
+        refuse_existing(written)
 
 
 def _resolved(path: Path) -> Path:
