@@ -91,7 +91,12 @@ class Canvas:
     def most_strips(self) -> int:
         """Strips that fit below a frame of the least height."""
         room = self.wh[1] - min(self.header_height, self.wh[1])
-        return room // (self.thumb_height + self.px(_GAP_PX))
+        return room // (self.thumb_height + self.gap)
+
+    @property
+    def gap(self) -> int:
+        """Space between crops, lines and strips, px."""
+        return self.px(_GAP_PX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +164,7 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], strips: int) -> Layout:
         strips: that room is wanted for.
     """
     width, height = canvas.wh
-    gap, label = canvas.px(_GAP_PX), canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX)
+    gap, label = canvas.gap, canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX)
     shown = min(strips, canvas.most_strips)
     strip_width = width - (canvas.px(_BAR_PX) + gap if strips > shown else 0)
     # The frame as wide as the picture, with its notes below: it cannot use more.
@@ -196,7 +201,7 @@ def _lines(canvas: Canvas, strips: int, width: int, full: int) -> tuple[int, int
         width: of a line.
         full: height that the frame can use.
     """
-    height, least, gap = canvas.wh[1], canvas.thumb_height, canvas.px(_GAP_PX)
+    height, least, gap = canvas.wh[1], canvas.thumb_height, canvas.gap
     if not strips:
         return least, 1
     kept = max(canvas.header_height, min(full, round(_FRAME_SHARE * height)))

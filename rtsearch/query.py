@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import PhotoError
 from rtsearch.index import SearchIndex
-from rtsearch.layout import Canvas
+from rtsearch.layout import Canvas, canvas_of
 from rtsearch.meter import Meter
 from rtsearch.pictures import quiet_decoders, read_photo
 from rtsearch.pipeline import Pipeline
@@ -18,10 +18,11 @@ from rtsearch.record import object_records
 from rtsearch.records import Frame, Neighbours, Scene, U8Array
 from rtsearch.render import compose
 from rtsearch.thumbs import ThumbCache
+from rtsearch.wording import counted
 
 __all__ = ["Answer", "query_photo", "sheet"]
 
-_SHEET_HEADER_PX = 480
+_SHEET_HEADER_PX = 480  # of a sheet that is as wide as a picture 720 px high
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +52,22 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
     detections = pipeline.sight.see([bgr], Meter())[0]
     show, search = settings.show, settings.search
-    crops = _canvas(show, len(detections)).crops
-    shown = index.search(detections.vector, crops, exact=search.exact, recall=search.recall)
+    canvas = _canvas(show, len(detections))
+    shown = index.search(detections.vector, canvas.crops, exact=search.exact, recall=search.recall)
     neighbours = Neighbours(shown.row[:, : show.results], shown.distance[:, : show.results])
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
     thumbs = tuple(
-        tuple(cache.get(row, show.thumb_height) for row in rows if row >= 0) for rows in shown.row.tolist()
+        tuple(cache.get(row, canvas.thumb_height) for row in rows if row >= 0) for rows in shown.row.tolist()
     )
     names = pipeline.class_names
     words = tuple(names[label] if label >= 0 else "whole image" for label in detections.label.tolist())
     notes = (
         photo.name,
-        f"{len(detections)} objects found",
-        f"{len(index):,} objects from {index.library.photo_count:,} photos searched",
+        f"{counted(len(detections), 'object')} found",
+        f"{counted(len(index), 'object')} from {counted(index.library.photo_count, 'photo')} searched",
     )
     frame = Frame(0, time.monotonic(), None, bgr, str(photo))
-    scene = Scene(frame, detections, words, shown, show.thumb_height, thumbs, notes)
+    scene = Scene(frame, detections, words, shown, canvas.thumb_height, thumbs, notes)
     return Answer(scene, object_records(detections, names, neighbours, index))
 
 
@@ -76,13 +77,8 @@ def sheet(answer: Answer, settings: Settings) -> U8Array:
 
 
 def _canvas(show: ShowSettings, strips: int) -> Canvas:
-    wh = show.window_wh[0], _SHEET_HEADER_PX + strips * (show.thumb_height + 2)
-    return Canvas(
-        wh,
-        _SHEET_HEADER_PX,
-        show.thumb_height,
-        show.results,
-        text=show.text,
-        font=show.font,
-        fill=show.fill,
-    )
+    """Return the canvas of a sheet: as wide as the window would be, as high as all strips need."""
+    scale = canvas_of(show).scale
+    header, thumb = round(_SHEET_HEADER_PX * scale), round(show.thumb_height * scale)
+    canvas = replace(canvas_of(show), header_height=header, thumb_height=thumb)
+    return replace(canvas, wh=(show.window_wh[0], header + strips * (thumb + canvas.gap)))

@@ -18,6 +18,7 @@ from rtsearch.gallery import draw_crops, line_height
 from rtsearch.layout import Canvas, Layout, lay_out
 from rtsearch.records import Scene, U8Array
 from rtsearch.text import Colour, draw_text, fit_text, text_wh
+from rtsearch.wording import counted
 
 __all__ = ["PALETTE", "Painter", "colour_of", "compose"]
 
@@ -103,8 +104,7 @@ class Painter:
         for i, strip in enumerate(scene.strips):
             place = strip - scene.first
             if 0 <= place < len(layout.strip_tops):
-                score = f"{scene.detections.score[i]:.0%}" if _has_score(scene, i, canvas) else ""
-                label = _Label(scene.names[i], score, colour_of(strip), i in scene.faint)
+                label = _Label(scene.names[i], _score(scene, i, canvas), colour_of(strip), i in scene.faint)
                 wanted[place] = _Strip(label, scene.thumbs[i])
         for trace in scene.traces:
             place = trace.strip - scene.first
@@ -156,12 +156,13 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     above = sum(strip < scene.first for strip in scene.strips)
     below = sum(strip >= scene.first + len(layout.strip_tops) for strip in scene.strips)
     counts = ((above, "above"), (below, "below"))
-    return tuple(f"+ {n} more object{'s' * (n > 1)} {where}" for n, where in counts if n)
+    return tuple(f"+ {counted(n, 'more object')} {where}" for n, where in counts if n)
 
 
-def _has_score(scene: Scene, i: int, canvas: Canvas) -> bool:
-    """A whole image was not found, it is simply there."""
-    return canvas.text == "all" and bool(scene.detections.label[i] >= 0)
+def _score(scene: Scene, i: int, canvas: Canvas) -> str:
+    """Return the confidence as records have it; "" for a whole image, which was not found."""
+    said = canvas.text == "all" and scene.detections.label[i] >= 0
+    return f"{scene.detections.score[i]:.2f}" if said else ""
 
 
 def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Canvas) -> U8Array:
@@ -185,8 +186,13 @@ def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Ca
     # Those with a strip in sight, and of these the most confident, have their label where it belongs; others
     # make way, or do without.
     for i in sorted(seen, key=lambda i: not scene.first <= scene.strips[i] < last):
-        score = f": {scores[i]:.2f}" if _has_score(scene, i, canvas) else ""
-        patch = _patch(f"{scene.names[i]}{score}", size_px, colour_of(scene.strips[i]), canvas.font)
+        score = _score(scene, i, canvas)
+        patch = _patch(
+            f"{scene.names[i]}: {score}" if score else scene.names[i],
+            size_px,
+            colour_of(scene.strips[i]),
+            canvas.font,
+        )
         _tag(view, boxes[i], patch, taken, 0 if scores[i] < _WEAK else _MOST_STEPS)
     return view
 

@@ -19,7 +19,7 @@ from rtsearch.display import LEAST_WH, fit_screen, prepare_windows, screen_wh
 from rtsearch.layout import Canvas, canvas_of
 from rtsearch.live import Controls
 from rtsearch.records import Scene, U8Array
-from rtsearch.sliders import SLIDERS, draw_sliders, panel_xy, value_at
+from rtsearch.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.text import Colour, draw_text, fit_text, text_wh
 
 __all__ = ["HELP", "Window"]
@@ -68,6 +68,7 @@ class Window:
         self._message, self._message_until_s = "", 0.0
         self._show_help = False
         self._show_sliders = not controls.show.fullscreen
+        self._sliders = SLIDERS if controls.detects else SHOW_SLIDERS
         self._held: int | None = None
         self._fullscreen = False
         self._redraw = False
@@ -195,7 +196,7 @@ class Window:
         canvas = canvas_of(self._controls.show)
         picture = self._picture.copy() if over else self._picture  # 25 MB on a large screen
         if self._show_sliders:
-            draw_sliders(picture, self._panel_xy(), self._values(), canvas.scale, canvas.font)
+            self._draw_sliders(picture, canvas)
         if self._show_help:
             _draw_help(picture, canvas)
         paused = f"paused    {self._controls.position_s:.2f} s" if self._controls.paused else ""
@@ -204,8 +205,13 @@ class Window:
         cv2.imshow(self._title, picture)
         self._redraw = False
 
+    def _draw_sliders(self, picture: U8Array, canvas: Canvas) -> None:
+        values = [float(getattr(getattr(self._controls, s.section), s.key)) for s in self._sliders]
+        draw_sliders(picture, self._panel_xy(), values, canvas.scale, canvas.font, self._sliders)
+
     def _panel_xy(self) -> tuple[int, int]:
-        return panel_xy(self._controls.show.window_wh, self._controls.sources, self._scale)
+        show, sliders = self._controls.show, len(self._sliders)
+        return panel_xy(show.window_wh, self._controls.sources, self._scale, sliders)
 
     def _beside_panel(self, picture: U8Array) -> U8Array:
         """The part of the picture that a banner at the lower edge has for itself."""
@@ -218,9 +224,6 @@ class Window:
         """Controls and messages grow with the picture."""
         return canvas_of(self._controls.show).scale
 
-    def _values(self) -> list[float]:
-        return [float(getattr(getattr(self._controls, s.section), s.key)) for s in SLIDERS]
-
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
         if not self._show_sliders or event == cv2.EVENT_LBUTTONUP:
             self._held = None
@@ -231,11 +234,12 @@ class Window:
         )
         if not (starts or drags):
             return
-        hit = value_at(self._panel_xy(), (x, y), None if starts else self._held, self._scale)
+        held = None if starts else self._held
+        hit = value_at(self._panel_xy(), (x, y), held, self._scale, self._sliders)
         if hit is None:
             return
         self._held, value = hit
-        slider = SLIDERS[self._held]
+        slider = self._sliders[self._held]
         section = getattr(self._controls, slider.section)
         kind = type(getattr(section, slider.key))
         setattr(self._controls, slider.section, section.model_copy(update={slider.key: kind(value)}))

@@ -51,13 +51,41 @@ def test_while_crops_of_a_new_height_come_those_before_serve() -> None:
         scene, _picture = draws.draw(draws.scene(FRAME, found, None))
         assert scene.thumb_height == 100
         assert [len(crop) for crop in scene.thumbs[0] if crop is not None] == [76, 76]
-        assert draws.better(found) is None
+        assert draws.better() is None
     cache.heights.add(100)
-    better = draws.better(found)
+    better = draws.better()
     assert better is not None
     assert [len(crop) for crop in better.thumbs[0] if crop is not None] == [100, 100]
     draws.draw(better)
-    assert draws.better(found) is None
+    assert draws.better() is None
+
+
+def test_crops_that_come_late_complete_their_own_scene() -> None:
+    """Other objects have been found meanwhile, as many as before or more: they are of a later frame."""
+    cache: Any = Crops(76)
+    draws = Easel(("cup",), cache, lambda: (Settings().show, 0), tuple)
+    first = replace(cup(), neighbours=Neighbours(np.array([[3, 5]], np.int32), np.ones((1, 2), np.float32)))
+    cache.heights.clear()
+    draws.draw(draws.scene(FRAME, first, None))
+    cache.heights.add(draws.scene(FRAME, first, None).thumb_height)
+    better = draws.better()
+    assert better is not None
+    assert [crop[0, 0, 0] for crop in better.thumbs[0] if crop is not None] == [3, 5]
+    assert better.neighbours.row.tolist() == [[3, 5]]
+
+
+def test_no_crop_is_lost_when_those_of_a_new_height_are_not_there() -> None:
+    """A file's crops come with their frame, and not through the cache of the drawing thread."""
+    show = Settings().show
+    cache: Any = Crops()
+    draws = Easel(("cup",), cache, lambda: (show, 0), tuple)
+    found = replace(cup(), neighbours=Neighbours(np.array([[3, 5]], np.int32), np.ones((1, 2), np.float32)))
+    crop = np.zeros((50, 50, 3), np.uint8)
+    draws.draw(draws.scene(FRAME, found, ((crop, crop),)))
+    show = show.model_copy(update={"thumb_height": 100})
+    better = draws.better()
+    assert better is not None
+    assert better.thumbs == ((crop, crop),)
 
 
 def easel(notes: Any = tuple, paused: Any = lambda: False) -> Easel:

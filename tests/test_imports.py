@@ -18,6 +18,8 @@ FLOORS = (
     {"compiled"},
     {"errors", "closing", "display"},
     {"config", "records", "meter", "ahead", "headers", "regular"},
+    {"errors", "closing", "display", "wording"},
+    {"config", "records", "meter", "ahead", "headers"},
     {"pictures", "text", "colour", "pooling", "sight", "layout", "gallery", "arrange"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo", "embed"},
@@ -109,6 +111,7 @@ def loaded_by(statement: str) -> set[str]:
         "rtsearch.records",
         "rtsearch.meter",
         "rtsearch.ahead",
+        "rtsearch.wording",
     ],
 )
 def test_light_modules_load_nothing_heavy(module):

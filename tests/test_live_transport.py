@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
@@ -99,6 +101,48 @@ def test_a_step_shows_the_next_frame_and_no_other(
     user, _ = run(opened(clip, clock), barcode_index, pause, *[Controls.step] * 6, slow_s=slow_s)
     last = user.numbers[-7:]
     assert last == list(range(last[0], last[0] + 7))
+
+
+class Impatient(User):
+    """Pauses at the third picture whose boxes were only moved along, then takes one step after the other."""
+
+    STEPS = 4
+
+    def __init__(self, controls: Controls) -> None:
+        super().__init__(controls)
+        self.guessed: list[int] = []  # numbers of these pictures
+        self._steps = 0
+        self._leaves_s = math.inf
+
+    def show(self, scene: Scene, picture: U8Array) -> None:
+        if any("moved along" in note for note in scene.notes):
+            assert not self._controls.paused
+            self.guessed.append(number_of(scene.frame.bgr))
+            self.scenes.append(scene)
+            self._controls.paused = len(self.guessed) == 3
+        else:
+            super().show(scene, picture)
+
+    def pump(self) -> bool:
+        if self._controls.paused and self.numbers[-1] == self.guessed[-1] + self._steps:
+            self._leaves_s = time.monotonic() + 10
+            if self._steps == self.STEPS:
+                return False
+            self._steps += 1
+            self._controls.step()
+        return time.monotonic() < self._leaves_s
+
+
+@three_chances
+def test_a_step_after_a_pause_shows_the_frames_own_boxes(clip: Path, barcode_index: SearchIndex) -> None:
+    """Detection is behind when the user pauses: the picture on the screen has boxes of an earlier one."""
+    controls = Controls(SETTINGS.detect, SETTINGS.show)
+    user = Impatient(controls)
+    pipeline: Any = blobs.BlobPipeline(blobs.BlobDetector(0.12))
+    play(opened(clip, "wall"), pipeline, barcode_index, SETTINGS, Outputs(screen=user), controls=controls)
+    paused_at = user.guessed[-1]
+    assert len(user.guessed) == 3
+    assert user.numbers[-5:] == list(range(paused_at, paused_at + 5))
 
 
 def test_each_of_several_goes_on_from_its_own_place(clip: Path, barcode_index: SearchIndex) -> None:

@@ -138,3 +138,9 @@ def test_a_large_picture_is_scaled_evenly() -> None:
     assert abs(drawn.mean() - picture.mean()) < 2
     assert drawn[:, :86].max() == 0
     assert drawn[:, 91:].min() == 200
+
+
+def test_the_score_of_a_strip_is_written_as_that_of_its_box() -> None:
+    painter = Painter()
+    painter.paint(scene_of(0, [(0, 92, [0])]), canvas((640, 480), 240))
+    assert painter._strips[0].label.score == "0.92"

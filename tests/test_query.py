@@ -73,6 +73,22 @@ def test_the_sheet_has_further_neighbours_where_a_line_is_not_full(ask, photos):
     assert ends[0] > ends[1] + 76
 
 
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_a_sheet_for_a_large_screen_has_everything_in_proportion(ask, photos, scale):
+    large = f"show.window_wh={1280 * scale}x{720 * scale}"
+    answer = ask(photos / "skimage-coffee.png", large)
+    n = len(answer.objects)
+    assert n > 0
+    assert sheet(answer, load_settings(None, [large])).shape == (scale * (480 + n * 78), scale * 1280, 3)
+    assert {len(crop) for crops in answer.scene.thumbs for crop in crops} == {76 * scale}
+
+
+@pytest.mark.parametrize(("most", "note"), [(1, "1 object found"), (2, "2 objects found")])
+def test_one_object_is_counted_as_one(ask, photos, most, note):
+    answer = ask(photos / "skimage-coffee.png", f"detect.max_objects={most}", "detect.threshold=0.1")
+    assert note in answer.scene.notes
+
+
 def test_exact_and_approximate_search_agree(ask, photos):
     exact = ask(photos / "skimage-coffee.png", "search.exact=true")
     near = ask(photos / "skimage-coffee.png")

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from rtsearch.config import Settings, ShowSettings
 from rtsearch.layout import canvas_of, lay_out
-from rtsearch.sliders import PANEL_WH, SLIDERS, draw_sliders, panel_xy, value_at
+from rtsearch.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_wh, panel_xy, value_at
 
 XY = (100, 20)
+PANEL_WH = panel_wh()
 LOWEST = [slider.low for slider in SLIDERS]
 KNOB = (80, 175, 255)
 
@@ -81,6 +82,18 @@ def test_the_panel_grows_and_the_mouse_with_it(scale):
         x = XY[0] + round((knob.min() + knob.max()) / 2)
         assert abs(x - (XY[0] + 14 * scale)) <= 2
         assert value_at(XY, (x + round(272 * scale), y), None, scale) == (row, slider.high)
+
+
+def test_fewer_sliders_have_a_lower_panel_and_values_of_their_own():
+    values = [slider.low for slider in SHOW_SLIDERS]
+    picture = np.full((300, 500, 3), 90, np.uint8)
+    draw_sliders(picture, XY, values, sliders=SHOW_SLIDERS)
+    lit = np.argwhere((picture != 90).any(2))
+    assert tuple((lit.max(0) + 1 - lit.min(0))[::-1]) == panel_wh(len(SHOW_SLIDERS)) < PANEL_WH
+    assert value_at(XY, (386, 30), sliders=SHOW_SLIDERS) == (0, SHOW_SLIDERS[0].high)
+    assert value_at(XY, (386, 30 + 36 * len(SHOW_SLIDERS)), sliders=SHOW_SLIDERS) is None
+    assert {slider.section for slider in SHOW_SLIDERS} == {"show"}
+    assert panel_xy((1280, 720), 2, 1.0, len(SHOW_SLIDERS))[1] > panel_xy((1280, 720), 2)[1]
 
 
 @pytest.mark.parametrize("wh", [(320, 240), (350, 180), (200, 100)])

@@ -269,3 +269,33 @@ def test_what_is_missed_stays_for_half_a_second(fps: int, held: int) -> None:
         steady.update(Frame(t, 0.0, t / fps, BLACK), at(found(), index.vectors[:1]), K, 6)
     kept = [len(steady.update(Frame(t, 0.0, t / fps, BLACK), none, K, 6).held) for t in range(30, 60)]
     assert kept == [1] * held + [0] * (30 - held)
+
+
+@pytest.mark.parametrize(("most", "held"), [(None, [0, 1, 2]), (5, [0, 1, 2]), (4, [1, 2]), (2, []), (1, [])])
+def test_no_more_objects_are_shown_than_are_wanted_held_ones_included(
+    most: int | None, held: list[int]
+) -> None:
+    """Three objects of which the first is missed for longer than the others, then two new ones."""
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    three = at(found(3), index.vectors[:3])
+    for t in range(10):
+        before = steady.update(Frame(t, 0.0, None, BLACK), three, K, 6, most)
+    columns = [getattr(three, name)[1:] for name in ("xyxy", "score", "label", "vector")]
+    steady.update(Frame(10, 0.0, None, BLACK), Detections(*columns), K, 6, most)
+    elsewhere = at(found(2, 700), index.vectors[3:5])
+    seen = steady.update(Frame(11, 0.0, None, BLACK), elsewhere, K, 6, most)
+    shown = seen.detections.track.tolist()
+    assert sorted(shown[2:]) == [before.detections.track[i] for i in held]
+    again = steady.update(Frame(12, 0.0, None, BLACK), three, K, 6, most)  # nothing of them was forgotten
+    assert again.detections.track.tolist()[:3] == before.detections.track.tolist()[:3]
+    assert again.neighbours.row.tolist()[:3] == before.neighbours.row.tolist()[:3]
+
+
+def test_a_whole_image_is_none_of_the_objects_that_are_counted() -> None:
+    index = Rows(500)
+    steady = Steady(index, EXACT)
+    whole = dataclasses.replace(found(), label=np.array([-1], np.int32))
+    steady.update(Frame(0, 0.0, None, BLACK), at(found(1, 300), index.vectors[:1]), K, 6, 1)
+    seen = steady.update(Frame(1, 0.0, None, BLACK), at(whole, index.vectors[1:2]), K, 6, 1)
+    assert seen.held == {1}

@@ -21,11 +21,12 @@ from rtsearch import window
 from rtsearch.config import Settings
 from rtsearch.layout import Canvas, canvas_of
 from rtsearch.render import PALETTE
-from rtsearch.sliders import PANEL_WH, SLIDERS
+from rtsearch.sliders import SLIDERS, panel_wh
 from rtsearch.window import HELP
 
 SCREEN_WH = (1600, 900)
 WINDOW_WH = (1280, 720)
+PANEL_WH = panel_wh()
 PANEL_XY = (WINDOW_WH[0] - PANEL_WH[0] - 8, 8)
 KNOB = (80, 175, 255)
 INK = (232, 232, 232)

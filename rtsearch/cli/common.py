@@ -34,6 +34,7 @@ from rich.text import Text
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import RecordError, RtsearchError
+from rtsearch.wording import counted
 
 if TYPE_CHECKING:
     from rtsearch.library import Library
@@ -43,12 +44,14 @@ __all__ = [
     "JsonFlag",
     "LibraryFolder",
     "Overrides",
+    "OverwriteFlag",
     "answer",
     "answer_facts",
     "bytes_bar",
     "count_bar",
     "counted",
     "keep_apart",
+    "keep_older",
     "library_and_settings",
     "mb",
     "output",
@@ -78,6 +81,9 @@ Overrides = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
+OverwriteFlag = Annotated[
+    bool, typer.Option("--overwrite", help="Replace videos and records that are there already.")
+]
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
 
 
@@ -198,11 +204,6 @@ def mb(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
-def counted(n: int, thing: str) -> str:
-    """``1 object``, ``1,234 objects``."""
-    return f"{n:,} {thing}{'' if n == 1 else 's'}"
-
-
 def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) -> None:
     """See that writing ``out`` destroys nothing that the command reads.
 
@@ -234,6 +235,28 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
         )
     if out.exists() and library.is_photo(out):
         raise RecordError(f"{out} is a photo of {library.folder}; choose another name for what is written")
+
+
+def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
+    """See that no recording is lost unsaid, and name what killed runs left of others of that name.
+
+    Args:
+        written: videos and records that the command is to write.
+        overwrite: the user wants those that are there replaced.
+
+    Raises:
+        RecordError: one is there already.
+    """
+    from rtsearch.record import left_parts, refuse_existing
+
+    for path in written:
+        for part in left_parts(path):
+            size = mb(part.stat().st_size)
+            tell(
+                f"a run that was killed left {part} ({size}); look at it, then rename or remove it", "yellow"
+            )
+    if not overwrite:
+        refuse_existing(written)
 
 
 def _resolved(path: Path) -> Path:

@@ -51,7 +51,7 @@ def demo(
         answer = query_photo(query, pipeline, index, settings)
         save_picture(sheet(answer, settings), out / "sheet.png")
         objects = len(index)
-    playing = Playing(out=out / "live.mp4", records=(out / "live.jsonl",))
+    playing = Playing(out=out / "live.mp4", records=(out / "live.jsonl",), overwrite=True)
     report = play_sources(library, [str(clip)], settings, playing)
     summary = {"library_objects": objects, **dataclasses.asdict(report)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

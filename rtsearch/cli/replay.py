@@ -14,9 +14,11 @@ from rtsearch.cli.common import (
     JsonFlag,
     LibraryFolder,
     Overrides,
+    OverwriteFlag,
     count_bar,
     counted,
     keep_apart,
+    keep_older,
     library_and_settings,
     print_json,
     tell,
@@ -41,6 +43,7 @@ def replay(
         Path | None, typer.Option("--out", metavar="OUT.mp4", help="Save the picture as a video.")
     ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -55,6 +58,7 @@ def replay(
     """
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, video, record, library=library)
+    keep_older([] if out is None else [out], overwrite=overwrite)
     report = _show(video, record, library, settings, out=out, headless=headless)
     if as_json:
         print_json(dataclasses.asdict(report))
@@ -63,6 +67,8 @@ def replay(
             f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s, {report.dropped:,} dropped, "
             f"{report.bare:,} that were not recorded, {counted(report.objects, 'object')}"
         )
+        if report.frames_shown and out is not None:
+            tell(f"written: {out}")
 
 
 def _show(
@@ -74,7 +80,7 @@ def _show(
     from rtsearch.replay import replay as show_recording
     from rtsearch.sources import Paced, open_source
 
-    controls = Controls(settings.detect, settings.show)
+    controls = Controls(settings.detect, settings.show, detects=False)
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(Recording(record))
         source = stack.enter_context(open_source(str(video.absolute()), settings.live))  # never a camera

@@ -20,9 +20,11 @@ from rtsearch.cli.common import (
     JsonFlag,
     LibraryFolder,
     Overrides,
+    OverwriteFlag,
     count_bar,
     counted,
     keep_apart,
+    keep_older,
     library_and_settings,
     print_json,
     tell,
@@ -63,6 +65,7 @@ class Playing:
         records: the objects and neighbours.
         clock: None: the wall clock where files are only watched, else every frame.
         loop: video files begin again at their end.
+        overwrite: replace videos and records that are there already.
     """
 
     headless: bool = False
@@ -70,6 +73,12 @@ class Playing:
     records: tuple[Path, ...] = ()
     clock: Clock | None = None
     loop: bool = False
+    overwrite: bool = False
+
+    @property
+    def written(self) -> list[Path]:
+        """Files that are written: the video and the records."""
+        return [path for path in (self.out, *self.records) if path is not None]
 
 
 def run(
@@ -115,6 +124,7 @@ def run(
             "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
+    overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -144,12 +154,15 @@ def run(
         records=tuple(record or ()),
         clock=Clock.WALL if realtime else clock,
         loop=loop,
+        overwrite=overwrite,
     )
     report = play_sources(library, source or [settings.live.source], settings, playing)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
         _tell_report(report)
+        if report.frames_shown and playing.written:
+            tell(f"written: {', '.join(map(str, playing.written))}")
 
 
 def _with_source(given: list[str], sources: list[str]) -> str:
@@ -268,14 +281,15 @@ def no_window(headless: bool) -> str:
 
 
 def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> None:
-    """A file that is played is not written over, nor one that is written twice."""
+    """Refuse to write over a file that is played, is written twice or was written before."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
-    written = [path for path in (playing.out, *playing.records) if path is not None]
+    written = playing.written
     for path in written:
         if written.count(path) > 1:
             raise typer.BadParameter(f"{path} is to be written twice; choose another name")
         keep_apart(path, *(Path(spec) for spec in specs), library=library)
+    keep_older(written, overwrite=playing.overwrite)
 
 
 @contextlib.contextmanager

@@ -95,7 +95,8 @@ class DetectSettings(_Section):
         classes: names of the classes that are looked for; none for all. Others count for nothing: they take
             no object's place.
         min_px: an object whose box has a shorter side is left out; px of the picture.
-        max_objects: the most confident ones that are kept.
+        max_objects: the most confident ones that are kept; in a live picture, those that a frame misses for a
+            moment are counted too.
         whole_image: add one object that covers the full frame (reverse image search).
     """
 

@@ -26,6 +26,7 @@ from rtsearch.meter import Meter
 from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
 from rtsearch.sources import Source, Status
 from rtsearch.thumbs import ThumbCache
+from rtsearch.wording import counted
 
 __all__ = ["Channel", "Recall", "Result", "Shared"]
 
@@ -200,7 +201,8 @@ class Channel:
             self._jumped = False
             self._steady.begin_anew()
         with shared.meter.stage("search"):
-            objects = self._steady.update(frame, found, canvas.crops, canvas.most_strips)
+            most = self._controls.detect.max_objects
+            objects = self._steady.update(frame, found, canvas.crops, canvas.most_strips, most)
             nearest = None
             if own:
                 exact, recall = shared.search.exact, shared.search.recall
@@ -229,27 +231,32 @@ class Channel:
         """Were pictures before it left out for coming late, though the user wants one after the other?"""
         if not (self._controls.paused and self.source.paced) or self.result is None:
             return False
-        return self._floor <= self.result.frame.id < result.frame.id - 1
+        return self._floor <= max(self.result.frame.id, self._drawn_id) < result.frame.id - 1
 
     def forget(self, result: Result) -> None:
         """Leave out a result that is stale."""
         self._finished_id = result.frame.id
 
     def take(self, result: Result) -> None:
-        """Count a result, which is now the newest."""
+        """Count a result; in a pause, a picture that is on the screen already is no step."""
         self.result = result
+        is_step = result.frame.id > self._drawn_id
         self._finished_id = result.frame.id
         self._objects += len(result.detections)
         near = result.objects.neighbours.row[: len(result.detections), : self._controls.show.results]
         self.neighbours += int((near >= 0).sum())
         self.shown += 1
-        self._steps = self._controls.steps if not self._controls.paused else self._steps + 1
-        if result.frame.pts_s is not None:
-            self._controls.position_s = self._at_s = result.frame.pts_s
+        self._steps = self._controls.steps if not self._controls.paused else self._steps + is_step
+        if is_step:
+            self._stand_at(result.frame)
+
+    def _stand_at(self, frame: Frame) -> None:
+        if frame.pts_s is not None:
+            self._controls.position_s = self._at_s = frame.pts_s
 
     def is_newest(self, frame: Frame) -> bool:
-        """Is no later frame drawn yet?"""
-        return frame.id > self._drawn_id
+        """Return True unless a later frame is drawn; one that was drawn with guessed boxes gets its own."""
+        return frame.id >= self._drawn_id
 
     def scene(self, result: Result) -> Scene:
         """What is to be drawn of a result."""
@@ -257,11 +264,21 @@ class Channel:
         return self._easel.scene(result.frame, result.objects, result.crops)
 
     def between(self) -> tuple[Scene, str] | None:
-        """While detection is behind: the newest frame with the last objects moved along, and a warning."""
+        """While detection is behind: the newest frame with the last objects moved along, and a warning.
+
+        Not in a pause: there each picture is looked at, and waits for its own objects.
+        """
         frame, last = self._newest, self.result
-        if last is None or frame is None or not self._behind or frame.id <= self._drawn_id:
+        if (
+            self._controls.paused
+            or last is None
+            or frame is None
+            or not self._behind
+            or frame.id <= self._drawn_id
+        ):
             return None
         self._drawn_id = frame.id
+        self._stand_at(frame)
         self._moved += 1
         updates = (frame.id - last.frame.id) / max(1, self._between)
         late_ms = (frame.captured_s - last.frame.captured_s) * 1e3
@@ -273,7 +290,7 @@ class Channel:
         if self.result is None:
             return None
         before, self._status = self._status, self.source.status
-        return self._easel.better(self.result.objects, news=self._status != before)
+        return self._easel.better(news=self._status != before)
 
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """The scene with its notes, and its picture."""
@@ -325,7 +342,8 @@ class Channel:
         if self.source.status != "ok":  # first: a small cell has room for one or two
             notes.append("connection lost, trying again")
         if self.place == 0:
-            notes.append(f"{len(self._shared.index):,} objects from {library.photo_count:,} photos")
+            searched = counted(len(self._shared.index), "object")
+            notes.append(f"{searched} from {counted(library.photo_count, 'photo')}")
             if (fps := meter.fps()) > 0:
                 latency = meter.quantiles_ms("latency")
                 notes.append(f"{fps:.1f} frames/s    {latency['p50']:.0f} ms")

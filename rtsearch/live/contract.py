@@ -33,6 +33,7 @@ class Controls:
         first_strip: that is shown, where there are more than fit.
         last_first: the highest that brings others into sight.
         sources: in the picture, each in a cell of its own.
+        detects: False where objects are known already, so that thresholds do nothing.
     """
 
     detect: DetectSettings
@@ -51,6 +52,7 @@ class Controls:
     first_strip: int = 0
     last_first: int = 0
     sources: int = 1
+    detects: bool = True
 
     def step(self) -> None:
         """Pause, and show the next picture."""

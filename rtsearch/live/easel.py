@@ -12,7 +12,7 @@ import numpy as np
 from rtsearch.config import ShowSettings
 from rtsearch.layout import canvas_of, lay_out
 from rtsearch.live.steady import Steadied
-from rtsearch.records import Frame, Scene, Trace, U8Array
+from rtsearch.records import Frame, Neighbours, Scene, Trace, U8Array
 from rtsearch.render import Painter
 from rtsearch.thumbs import ThumbCache
 
@@ -71,7 +71,7 @@ class Easel:
         height = crop_height(self._show()[0], frame, objects.rows)
         found = objects.detections
         names = tuple(self._names[label] if label >= 0 else "whole image" for label in found.label.tolist())
-        crops = self._cached(objects, height) if crops is None else crops
+        crops = self._cached(objects.neighbours, height) if crops is None else crops
         return Scene(
             frame=frame,
             detections=found,
@@ -96,11 +96,12 @@ class Easel:
         self._drawn = scene, (show, first)
         return scene, self._painter.paint(scene, canvas)
 
-    def better(self, objects: Steadied, *, news: bool = False) -> Scene | None:
-        """The scene drawn last, if it can be drawn better now: crops have come, or the layout has changed.
+    def better(self, *, news: bool = False) -> Scene | None:
+        """Return the scene drawn last if it can be drawn better: crops have come, or the layout has changed.
+
+        The objects are those of the scene itself: a result that came later than the drawn frame has others.
 
         Args:
-            objects: of that scene.
             news: there is something that its notes must tell.
         """
         if self._drawn is None:
@@ -112,7 +113,7 @@ class Easel:
         height, changed = scene.thumb_height, show != self._show()
         if all(crop is not None and len(crop) == height for crops in scene.thumbs for crop in crops):
             return scene if changed else None
-        crops = self._cached(objects, height)
+        crops = self._cached(scene.neighbours, height, scene.thumbs)
         came = any(
             new is not old
             for new_row, old_row in zip(crops, scene.thumbs, strict=True)
@@ -120,10 +121,21 @@ class Easel:
         )
         return replace(scene, thumbs=crops) if came or changed else None
 
-    def _cached(self, objects: Steadied, height_px: int) -> Crops:
-        """The crops that are there, for want of those of a new height the ones before."""
-        rows = [[row for row in line if row >= 0] for line in objects.neighbours.row.tolist()]
-        before = self._crops
+    def _cached(self, neighbours: Neighbours, height_px: int, drawn: Crops = ()) -> Crops:
+        """Return the crops that are there; those of another height serve until the right ones come.
+
+        Args:
+            neighbours: whose crops are wanted.
+            height_px: of the crops.
+            drawn: crops of these neighbours that a scene has already.
+        """
+        rows = [[row for row in line if row >= 0] for line in neighbours.row.tolist()]
+        before = self._crops | {
+            row: crop
+            for line, crops in zip(rows, drawn, strict=False)
+            for row, crop in zip(line, crops, strict=False)
+            if crop is not None
+        }
         crops = {row: self._cache.peek(row, height_px) for line in rows for row in line}
         self._crops = {row: before.get(row) if crop is None else crop for row, crop in crops.items()}
         return tuple(tuple(self._crops[row] for row in line) for line in rows)

@@ -98,7 +98,9 @@ class Steady:
         self._picture = ""
         self._cuts = Cuts()
 
-    def update(self, frame: Frame, found: Detections, results: int, visible: int) -> Steadied:
+    def update(
+        self, frame: Frame, found: Detections, results: int, visible: int, most: int | None = None
+    ) -> Steadied:
         """Take in the next frame.
 
         Args:
@@ -106,6 +108,7 @@ class Steady:
             found: n objects; their vectors say where they lie in the searched space.
             results: neighbours wanted for each.
             visible: strips that fit into the picture.
+            most: objects shown at most, held ones included, a whole image not counted; None for any number.
         """
         if self._cuts.comes(frame.bgr) or frame.name != self._picture:
             self.begin_anew()
@@ -116,10 +119,13 @@ class Steady:
         found = replace(found, track=tracks.number)
         self._look(found, frame.at_s, results)
         held = self._held(tracks, frame)
+        kept = [*found.track.tolist(), *(int(objects.track[0]) for _, objects in held)]
+        self._objects = {track: self._objects[track] for track in kept}
+        if most is not None:
+            held = _freshest(held, most - int((found.label >= 0).sum()))
         missed = [0] * len(found) + [frames for frames, _ in held]
         shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
-        self._objects = {track: self._objects[track] for track in alive}
         near = [self._objects[track].shown for track in alive]
         strips = tuple(self._strips.place(alive, visible, frame.at_s, missed))
         return Steadied(
@@ -174,6 +180,12 @@ class Steady:
             for track, frames, box in missed
             if track in self._objects and 0 <= frame.at_s - self._objects[track].seen_s <= _HELD_S
         ]
+
+
+def _freshest(held: list[tuple[int, Detections]], room: int) -> list[tuple[int, Detections]]:
+    """Return those that were missed for the fewest frames, at most ``room``, in their order."""
+    first = sorted(range(len(held)), key=lambda i: held[i][0])[: max(0, room)]
+    return [held[i] for i in sorted(first)]
 
 
 def _rows(found: Detections, places: list[int]) -> Detections:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rtsearch.errors import RecordError
+from rtsearch.record.existing import left_parts, refuse_existing
 from rtsearch.record.lines import CSV_COLUMNS, CsvRecorder, JsonlRecorder
 from rtsearch.record.objects import Hits, object_records, shown_records
 from rtsearch.record.picture import save_picture
@@ -30,8 +31,10 @@ __all__ = [
     "Recorder",
     "Recording",
     "VideoRecorder",
+    "left_parts",
     "object_records",
     "open_record",
+    "refuse_existing",
     "save_picture",
     "shown_records",
 ]
