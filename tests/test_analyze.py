@@ -24,7 +24,7 @@ from blobs import (
 )
 
 from rtsearch import look
-from rtsearch.analyze import Progress, analyze
+from rtsearch.analysis import Progress, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.headers import read_header

@@ -24,7 +24,7 @@ from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
 if TYPE_CHECKING:
-    from rtsearch.analyze import AnalyzeReport
+    from rtsearch.analysis import AnalyzeReport
 
 __all__ = ["analyze", "analyze_folder"]
 
@@ -64,7 +64,7 @@ def analyze_folder(
     photos: Path, lib: Path, settings: Settings, *, repair: bool = False
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; returns the report and the library's objects."""
-    from rtsearch.analyze import Progress, analyze
+    from rtsearch.analysis import Progress, analyze
     from rtsearch.index import open_index
     from rtsearch.library import Library
     from rtsearch.look import PHOTOS_PER_CALL
