@@ -68,7 +68,7 @@ _messages = Console(stderr=True, highlight=False)
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="Settings in YAML; config.yaml documents them.", dir_okay=False
+        "--config", metavar="FILE", help="Settings in YAML; rtsearch config prints all.", dir_okay=False
     ),
 ]
 Overrides = Annotated[
