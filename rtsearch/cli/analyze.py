@@ -11,6 +11,7 @@ import typer
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
+    Offline,
     Overrides,
     count_bar,
     counted,
@@ -20,6 +21,7 @@ from rtsearch.cli.common import (
     tell,
     tell_damage,
 )
+from rtsearch.cli.model import fetch_missing
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
@@ -37,6 +39,7 @@ def analyze(
     repair: Annotated[
         bool, typer.Option("--repair", help="Drop damaged fragments first, and look at their photos again.")
     ] = False,
+    offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -52,6 +55,7 @@ def analyze(
         _, settings = library_and_settings(lib, config, override)
     except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
         settings = settings_of(config, override)
+    fetch_missing(settings.model.name, offline=offline)
     report, objects = analyze_folder(photos, lib, settings, repair=repair)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})

@@ -42,6 +42,7 @@ __all__ = [
     "ConfigFile",
     "JsonFlag",
     "LibraryFolder",
+    "Offline",
     "Overrides",
     "answer",
     "answer_facts",
@@ -78,6 +79,9 @@ Overrides = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Do not fetch the detection network if it is not here.")
+]
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
 
 

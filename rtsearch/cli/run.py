@@ -19,6 +19,7 @@ from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
     LibraryFolder,
+    Offline,
     Overrides,
     count_bar,
     counted,
@@ -29,6 +30,7 @@ from rtsearch.cli.common import (
     tell_damage,
     tell_if_slow,
 )
+from rtsearch.cli.model import fetch_missing
 from rtsearch.config import Settings
 from rtsearch.errors import SourceError
 
@@ -115,6 +117,7 @@ def run(
             "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
+    offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -145,6 +148,7 @@ def run(
         clock=Clock.WALL if realtime else clock,
         loop=loop,
     )
+    fetch_missing(settings.model.name, offline=offline)
     report = play_sources(library, source or [settings.live.source], settings, playing)
     if as_json:
         print_json(dataclasses.asdict(report))
