@@ -19,6 +19,7 @@
     │   ├── FormatError(ValueError)            written by a newer version
     │   ├── FeatureSpaceError(ValueError)      made by another network or describing recipe
     │   ├── DamagedError(ValueError)           truncated or altered file, named
+    │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
     ├── StageError(RuntimeError)         a worker thread failed; carries the stage's name
     └── MissingDependencyError(ImportError)    an optional package is not installed
@@ -48,6 +49,7 @@ __all__ = [
     "SourceError",
     "StageError",
     "UnknownModelError",
+    "UnknownRowError",
     "UnreadPhotoError",
     "VectorError",
 ]
@@ -127,6 +129,10 @@ class FeatureSpaceError(LibraryError, ValueError):
 
 class DamagedError(LibraryError, ValueError):
     """A file of the library is truncated or altered; the message names it."""
+
+
+class UnknownRowError(LibraryError, IndexError):
+    """The library has no object of that number."""
 
 
 class LibraryBusyError(LibraryError, TimeoutError):

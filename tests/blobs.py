@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.analyze import AnalyzeReport, analyze
+from rtsearch.analysis import AnalyzeReport, analyze
 from rtsearch.config import DetectSettings, Settings
 from rtsearch.library import Library
 from rtsearch.records import F32Array, I32Array, U8Array

@@ -88,7 +88,7 @@ def pipeline(model: Path):
 @pytest.fixture(scope="session")
 def library(photos: Path, pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a library of ``photos``, with its index."""
-    from rtsearch.analyze import analyze
+    from rtsearch.analysis import analyze
     from rtsearch.index import build_index
     from rtsearch.library import Library
 

@@ -28,7 +28,7 @@ from blobs import (
 )
 
 from rtsearch import look
-from rtsearch.analyze import Progress, Upkeep, analyze
+from rtsearch.analysis import Progress, Upkeep, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.headers import read_header

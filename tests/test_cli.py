@@ -38,6 +38,7 @@ COMMANDS = [
     ("engine", "list"),
     ("engine", "info"),
     ("engine", "adopt"),
+    ("config",),
     ("demo",),
     ("doctor",),
 ]
@@ -147,6 +148,7 @@ WITH_SETTINGS = [
     ("library", "map", "L", "--out", "O"),
     ("library", "sheet", "L", "--out", "O"),
     ("model", "info"),
+    ("config",),
     ("demo",),
 ]
 
@@ -176,6 +178,28 @@ def test_defaults_then_file_then_set_then_options(cli, own_library, tmp_path):
     assert "from_the_set.mp4" in cli(*run, "--set", "live.source=from_the_set.mp4").complaint
     with_option = cli(*run, "--set", "live.source=from_the_set.mp4", "--source", "from_the_option.mp4")
     assert "from_the_option.mp4" in with_option.complaint
+
+
+def test_config_prints_the_settings(cli, tmp_path):
+    done = cli("config")
+    assert (done.code, done.err) == (0, "")
+    assert "  threshold: 0.3         # least confidence of an object; 0 to 1\n" in done.out
+    assert cli("config", "--json").json == Settings().model_dump(mode="json")
+    (tmp_path / "mine.yaml").write_text(done.out.replace("size: 416", "size: 320"))
+    with_file = ("--config", tmp_path / "mine.yaml", "--set", "detect.threshold=0.4")
+    done = cli("config", "--changed", *with_file)
+    assert done.out == "model:\n  size: 320  # default: 416\ndetect:\n  threshold: 0.4  # default: 0.3\n"
+    assert cli("config", "--changed", "--json", *with_file).json == {
+        "model": {"size": 320},
+        "detect": {"threshold": 0.4},
+    }
+    assert cli("config", "--json", *with_file).json["model"]["size"] == 320
+    assert "size: 320 " in cli("config", *with_file).out
+
+
+def test_config_where_nothing_is_changed(cli):
+    done = cli("config", "--changed")
+    assert (done.code, done.out, done.err) == (0, "", "nothing differs from the defaults\n")
 
 
 # Answers ---------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ import pytest
 from rtsearch.cli.common import counted, keep_apart
 from rtsearch.errors import RecordError
 from rtsearch.library import Manifest, library_lock
+from rtsearch.models import CATALOGUE, default_folder
+from rtsearch.models.fetch import fetch
 
 
 @pytest.fixture(scope="module")
@@ -429,6 +431,14 @@ def test_sheets_that_cannot_be_written(cli, library, photos):
 # Models ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def no_network(monkeypatch):
+    """No web site answers, and pip looks nowhere."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+@pytest.mark.usefixtures("no_network")
 def test_models_that_are_not_there(cli, library, clip, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
     assert "yolo26n" in cli("model", "pull", "yolo99").complaint
@@ -438,9 +448,34 @@ def test_models_that_are_not_there(cli, library, clip, photos, tmp_path, monkeyp
         ["query", library, photos / "skimage-coffee.png"],
         ["analyze", photos, tmp_path / "lib"],
     ):
-        assert "run: rtsearch model pull yolo26n" in cli(*command).complaint
+        done = cli(*command, "--offline")
+        assert done.err.count("\n") == 1
+        assert "run: rtsearch model pull yolo26n" in done.complaint
         assert "no model named mine" in cli(*command, "--set", "model.name=mine").complaint
         assert "no model file mine.onnx" in cli(*command, "--set", "model.name=mine.onnx").complaint
+        tried = cli(*command)
+        assert tried.err.startswith(
+            "fetching yolo26n, once: 5.5 MB, under AGPL-3.0, see https://www.gnu.org/"
+        )
+        assert tried.err.count("\n") == 2
+        assert tried.complaint == done.complaint
+    assert not (tmp_path / "lib").exists()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_network_is_fetched_when_it_is_first_needed(cli, library, photos, tmp_path, monkeypatch):
+    """From the folder of downloads, where a file with the right hash needs no network."""
+    weights = fetch(CATALOGUE[0], default_folder() / "downloads", lambda *_told: None)
+    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
+    (tmp_path / "engines" / "downloads").mkdir(parents=True)
+    shutil.copy(weights, tmp_path / "engines" / "downloads")
+    first, again = (cli("query", library, photos / "skimage-coffee.png") for _ in range(2))
+    assert first.err == (
+        "fetching yolo26n, once: 5.5 MB, under AGPL-3.0, see https://www.gnu.org/licenses/agpl-3.0.html\n"
+    )
+    assert (first.code, again.code, again.err) == (0, 0, "")
+    assert "cup" in first.out
+    assert again.out == first.out
 
 
 def test_files_that_are_no_detector(cli, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 import rtsearch.config as config_module
 from rtsearch.config import Settings, load_settings
+from rtsearch.config.document import changed_settings, write_changed, write_document
 from rtsearch.errors import ConfigError
 
 TOP = Path(__file__).resolve().parents[1]
@@ -254,6 +255,49 @@ def test_config_yaml_explains_every_setting_beside_it():
         elif key.strip() and comment.strip():
             explained.add(f"{section}.{key.strip()}")
     assert explained == set(fields())
+
+
+def test_config_yaml_of_the_package_is_a_copy():
+    packaged = (TOP / "rtsearch" / "config" / "config.yaml").read_bytes()
+    assert packaged == (TOP / "config.yaml").read_bytes(), "run: cp config.yaml rtsearch/config/config.yaml"
+
+
+def test_the_document_of_the_defaults_is_config_yaml():
+    assert write_document(Settings()) == (TOP / "config.yaml").read_text(encoding="utf-8")
+
+
+CHANGES = [
+    ("detect.threshold=0.4", "  threshold: 0.4         # least confidence of an object; 0 to 1"),
+    ("show.window_wh=1080x1920", "  window_wh: [1080, 1920] # size of the picture"),
+    (
+        "detect.classes=[dog, 'a #1 \"cup\"', größe]",
+        '  classes: ["dog", "a #1 \\"cup\\"", "größe"] # look for',
+    ),
+    ("live.source=rtsp://a:b@c/d", '  source: "rtsp://a:b@c/d" # what `run` plays'),
+    ("show.fill=false", "  fill: false            # further neighbours"),
+]
+
+
+@pytest.mark.parametrize(("override", "line"), CHANGES)
+def test_the_document_of_other_settings(override, line):
+    settings = load_settings(None, [override])
+    text = write_document(settings)
+    before = (TOP / "config.yaml").read_text(encoding="utf-8").splitlines()
+    differ = [new for old, new in zip(before, text.splitlines(), strict=True) if old != new]
+    assert len(differ) == 1
+    assert differ[0].startswith(line)
+    assert Settings.model_validate(yaml.safe_load(text)) == settings
+
+
+def test_what_differs_from_the_defaults(tmp_path):
+    assert changed_settings(Settings()) == {}
+    assert write_changed(Settings()) == ""
+    settings = load_settings(None, [override for override, _ in CHANGES] + ["model.name=yolo26n"])
+    assert changed_settings(settings)["show"] == {"window_wh": [1080, 1920], "fill": False}
+    assert "model" not in changed_settings(settings)
+    text = write_changed(settings)
+    assert text.startswith("detect:\n  threshold: 0.4  # default: 0.3\n")
+    assert load_settings(write(tmp_path / "c.yaml", text)) == settings
 
 
 def test_docstrings_explain_every_setting():

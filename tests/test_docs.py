@@ -24,6 +24,7 @@ def test_examples_in_python_run(library, photos, tmp_path, monkeypatch, capsys, 
     (tmp_path / "demo-out").mkdir()
     (tmp_path / "demo-out" / "photos").symlink_to(photos)
     (tmp_path / "mine.lib").symlink_to(library)
+    (tmp_path / "photo.jpg").symlink_to(photos / "skimage-coffee.png")
     monkeypatch.chdir(tmp_path)
     there = {}
     for language, text in blocks(DOCS / "python.md"):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from blobs import BlobPipeline, content, expected_files, files, run, write_photos
 
-from rtsearch.analyze import Upkeep, analyze
+from rtsearch.analysis import Upkeep, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import DamagedError
 from rtsearch.library import Library, Manifest, check_library, cut_files

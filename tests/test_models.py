@@ -293,7 +293,9 @@ def test_where_models_live(tmp_path, monkeypatch):
     monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path))
     assert models.default_folder() == tmp_path
     monkeypatch.delenv("RTSEARCH_ENGINES")
-    assert models.default_folder() == Path(__file__).parents[1] / "engines"
+    checkout = Path(__file__).resolve().parents[1]
+    monkeypatch.setattr(store, "__file__", str(checkout / "rtsearch/models/store.py"))
+    assert models.default_folder() == checkout / "engines"
     monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages/rtsearch/models/store.py"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert models.default_folder() == tmp_path / "cache/rtsearch/engines"

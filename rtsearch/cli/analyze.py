@@ -11,6 +11,7 @@ import typer
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
+    Offline,
     Overrides,
     count_bar,
     counted,
@@ -20,11 +21,12 @@ from rtsearch.cli.common import (
     tell,
     tell_damage,
 )
+from rtsearch.cli.model import fetch_missing
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
 if TYPE_CHECKING:
-    from rtsearch.analyze import AnalyzeReport
+    from rtsearch.analysis import AnalyzeReport
 
 __all__ = ["analyze", "analyze_folder"]
 
@@ -40,6 +42,7 @@ def analyze(
     drop: Annotated[
         bool, typer.Option("--drop", help="Drop photos of folders that are empty or gone, too.")
     ] = False,
+    offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -56,6 +59,7 @@ def analyze(
         _, settings = library_and_settings(lib, config, override)
     except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
         settings = settings_of(config, override)
+    fetch_missing(settings.model.name, offline=offline)
     report, objects = analyze_folder(photos, lib, settings, repair=repair, drop=drop)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
@@ -68,7 +72,7 @@ def analyze_folder(
     photos: Path, lib: Path, settings: Settings, *, repair: bool = False, drop: bool = False
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; returns the report and the library's objects."""
-    from rtsearch.analyze import Progress, Upkeep, analyze
+    from rtsearch.analysis import Progress, Upkeep, analyze
     from rtsearch.index import open_index
     from rtsearch.library import Library
     from rtsearch.look import PHOTOS_PER_CALL

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtsearch import __version__
-from rtsearch.cli import analyze, demo, doctor, engine, library, model, query, replay, run
+from rtsearch.cli import analyze, config, demo, doctor, engine, library, model, query, replay, run
 from rtsearch.cli.help import Group, tidy
 
 __all__ = ["app", "wrong_use"]
@@ -53,6 +53,7 @@ app.command("query")(query.query)
 app.add_typer(library.app, name="library")
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
+app.command("config")(config.show_config)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 tidy(app)

@@ -43,6 +43,7 @@ __all__ = [
     "ConfigFile",
     "JsonFlag",
     "LibraryFolder",
+    "Offline",
     "Overrides",
     "OverwriteFlag",
     "answer",
@@ -71,7 +72,7 @@ _messages = Console(stderr=True, highlight=False)
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="Settings in YAML; config.yaml documents them.", dir_okay=False
+        "--config", metavar="FILE", help="Settings in YAML; rtsearch config prints all.", dir_okay=False
     ),
 ]
 Overrides = Annotated[
@@ -83,6 +84,9 @@ Overrides = Annotated[
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
 OverwriteFlag = Annotated[
     bool, typer.Option("--overwrite", help="Replace videos and records that are there already.")
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Do not fetch the detection network if it is not here.")
 ]
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
 

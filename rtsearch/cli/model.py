@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -24,7 +24,10 @@ from rtsearch.cli.common import (
     tell,
 )
 
-__all__ = ["app", "pull_model"]
+if TYPE_CHECKING:
+    from rtsearch.models import CatalogueEntry
+
+__all__ = ["app", "fetch_missing", "pull_model"]
 
 app = typer.Typer(help="List, download, import and describe networks.", no_args_is_help=True)
 
@@ -68,19 +71,51 @@ def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="One of: rtsea
 
 def pull_model(name: str) -> Path:
     """Pull with a progress bar, and show the licence."""
-    from rtsearch.models import catalogue_entry, default_folder
-    from rtsearch.models import pull as pull_into
+    from rtsearch.models import catalogue_entry
 
     entry = catalogue_entry(name)
+    path = _pull(entry)
+    tell(f"{name}: weights under {entry.licence}, see {entry.licence_url}")
+    return path
+
+
+def fetch_missing(name: str, *, offline: bool) -> None:
+    """Pull the network of a command if it is not here, and say its size and licence before.
+
+    Args:
+        name: what the setting ``model.name`` says.
+        offline: only look whether it is here.
+
+    Raises:
+        UnknownModelError: it is not here, and not in the catalogue, not to be fetched, or not to be had.
+    """
+    from rtsearch.errors import DownloadError, UnknownModelError
+    from rtsearch.models import CATALOGUE, default_folder, resolve
+
+    try:
+        resolve(name, default_folder())
+    except UnknownModelError as missing:
+        entry = next((entry for entry in CATALOGUE if entry.name == name), None)
+        if entry is None or offline:
+            raise
+        tell(f"fetching {name}, once: {mb(entry.bytes)}, under {entry.licence}, see {entry.licence_url}")
+        try:
+            _pull(entry)
+        except DownloadError:  # model pull, which the message names, says what each place answered
+            raise missing from None
+
+
+def _pull(entry: CatalogueEntry) -> Path:
+    from rtsearch.models import default_folder
+    from rtsearch.models import pull as pull_into
+
     with bytes_bar() as bar:
-        task = bar.add_task(name, total=entry.bytes)
+        task = bar.add_task(entry.name, total=entry.bytes)
 
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total or None)
 
-        path = pull_into(name, default_folder(), progress=show)
-    tell(f"{name}: weights under {entry.licence}, see {entry.licence_url}")
-    return path
+        return pull_into(entry.name, default_folder(), progress=show)
 
 
 @app.command("import")

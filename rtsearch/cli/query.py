@@ -11,6 +11,7 @@ from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
     LibraryFolder,
+    Offline,
     Overrides,
     answer,
     keep_apart,
@@ -18,6 +19,7 @@ from rtsearch.cli.common import (
     print_json,
     tell,
 )
+from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.run import open_library
 
 __all__ = ["query"]
@@ -29,6 +31,7 @@ def query(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of what was found.")
     ] = None,
+    offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -39,6 +42,7 @@ def query(
     """
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, photo, *([config] if config else []), library=library)
+    fetch_missing(settings.model.name, offline=offline)
     with open_library(library, settings) as (pipeline, index):
         from rtsearch.query import query_photo, sheet
         from rtsearch.record import save_picture

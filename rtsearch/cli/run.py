@@ -19,6 +19,7 @@ from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
     LibraryFolder,
+    Offline,
     Overrides,
     OverwriteFlag,
     count_bar,
@@ -31,6 +32,7 @@ from rtsearch.cli.common import (
     tell_damage,
     tell_if_slow,
 )
+from rtsearch.cli.model import fetch_missing
 from rtsearch.config import Settings
 from rtsearch.errors import SourceError
 
@@ -125,6 +127,7 @@ def run(
         ),
     ] = None,
     overwrite: OverwriteFlag = False,
+    offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -156,6 +159,7 @@ def run(
         loop=loop,
         overwrite=overwrite,
     )
+    fetch_missing(settings.model.name, offline=offline)
     report = play_sources(library, source or [settings.live.source], settings, playing)
     if as_json:
         print_json(dataclasses.asdict(report))

@@ -1,6 +1,7 @@
 """Every setting: its section, type, range and default.
 
-``config.yaml`` at the top of the project documents them; a test holds it against this module.
+``config.yaml`` at the top of the project documents them, and a copy beside this module is what an installed
+rtsearch prints; a test holds both against this module.
 """
 
 from __future__ import annotations

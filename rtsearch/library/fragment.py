@@ -203,6 +203,8 @@ def _link(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:  # exFAT and some shares have no links
         shutil.copyfile(source, target)
+
+
 def is_taken(folder: Path, name: str) -> bool:
     """Tell whether a file of a fragment of this name, finished or not, or a link lies in a library."""
     return any(

@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-from rtsearch.analyze import analyze
+from rtsearch.analysis import analyze
 from rtsearch.config import Settings
 from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.library.photos import find_photos

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 import rtsearch.sources  # noqa: F401  quietens FFmpeg before the first capture
-from rtsearch.analyze import analyze
+from rtsearch.analysis import analyze
 from rtsearch.config import Settings
 from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.pipeline import open_pipeline

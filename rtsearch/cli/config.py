@@ -1,0 +1,42 @@
+"""rtsearch config: every setting, and what it is."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, print_json, settings_of, tell
+
+__all__ = ["show_config"]
+
+
+def show_config(
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Print only what differs from the defaults.")
+    ] = False,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Print every setting with its meaning, range and default; --config and --set change the values.
+
+    What is printed is a file for --config; what a file leaves out stays as a library was made.
+
+    [bold]Examples:[/bold]
+
+    rtsearch config
+
+    rtsearch config --changed --set detect.threshold=0.4 > mine.yaml
+    """
+    from rtsearch.config.document import changed_settings, write_changed, write_document
+
+    settings = settings_of(config, override)
+    if as_json:
+        print_json(changed_settings(settings) if changed else settings.model_dump(mode="json"))
+        return
+    text = write_changed(settings) if changed else write_document(settings)
+    sys.stdout.write(text)
+    if not text:
+        tell("nothing differs from the defaults")

@@ -1,0 +1,247 @@
+"""A library opened for search: photos, arrays and its own objects in, plain records of similar objects out.
+
+photo -> network -> descriptions -> index -> FoundObject, each with its Neighbours
+row of the library ---------------> index -> Neighbours
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rtsearch.closing import Closes
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import PhotoError, UnknownRowError, VectorError
+from rtsearch.index import SearchIndex, open_index, remembered_settings
+from rtsearch.library import Library
+from rtsearch.meter import Meter
+from rtsearch.pictures import quiet_decoders, read_photo
+from rtsearch.pipeline import Pipeline, open_pipeline
+from rtsearch.record import object_records
+from rtsearch.records import I32Array, U8Array
+from rtsearch.thumbs import ThumbCache
+
+__all__ = ["Box", "FoundObject", "Neighbour", "SearchableLibrary", "open_library"]
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom, px of the photo, from the outer corner of its top left pixel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An object of the library that is similar to another object.
+
+    Attributes:
+        row: number of the object in the library, from 0; for ``similar`` and ``crop``.
+        photo: path of its photo, relative to ``photo_root`` of the library.
+        label: name of its class, ``whole image`` for a photo as a whole.
+        xyxy: box in its photo, px.
+        distance: Euclidean distance of the searched vectors, without unit; 0 for equal ones.
+    """
+
+    row: int
+    photo: str
+    label: str
+    xyxy: Box
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class FoundObject:
+    """An object of a searched photo.
+
+    Attributes:
+        label: name of its class, ``whole image`` for the photo as a whole.
+        score: confidence of the network, 0 to 1.
+        xyxy: box in the photo, px.
+        neighbours: the most similar objects of the library, nearest first.
+    """
+
+    label: str
+    score: float
+    xyxy: Box
+    neighbours: tuple[Neighbour, ...]
+
+
+class SearchableLibrary(Library, Closes):
+    """A library with the network and the index that search it; a context manager.
+
+    Several threads may use it at once; photos are looked at one after the other.
+
+    Args:
+        library: opened for reading.
+        index: of the library.
+        pipeline: made of the network that the library was made with; closed with the library.
+        settings: sections ``search``, ``analyze`` and ``live`` are used.
+    """
+
+    def __init__(self, library: Library, index: SearchIndex, pipeline: Pipeline, settings: Settings) -> None:
+        super().__init__(library.folder, library.manifest, library.photo_root)
+        self._index, self._pipeline, self._settings = index, pipeline, settings
+        self._crops = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+        self._one_photo = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path, photo_root: Path | None = None) -> SearchableLibrary:
+        """Open a library for search; see ``open_library``."""
+        return _opened(Library.open(folder, photo_root), ())
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self._index)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes that the network tells apart."""
+        return self._pipeline.class_names
+
+    def search(self, photo: str | Path | U8Array, k: int = 16) -> tuple[FoundObject, ...]:
+        """Find the objects of a photo and the most similar objects of the library.
+
+        Args:
+            photo: path of a file, or (H, W, 3) uint8 BGR.
+            k: neighbours per object, at least 1; fewer where the library has fewer objects.
+
+        Returns:
+            the objects, most confident first; none where the network finds nothing.
+
+        Raises:
+            PhotoError: the file cannot be read, or the array is no picture.
+            VectorError: k is not a whole number of at least 1.
+            RunnerError: the network failed, or the library is closed.
+        """
+        _check_k(k)
+        bgr = _picture(photo, self._settings.analyze.max_photo_mp)
+        with self._one_photo:
+            seen = self._pipeline.sight.see([bgr], Meter())[0]
+        search = self._settings.search
+        near = self._index.search(seen.vector, k, exact=search.exact, recall=search.recall)
+        return tuple(
+            FoundObject(
+                item["label"],
+                item["score"],
+                _box(item["xyxy"]),
+                tuple(_neighbour(**neighbour) for neighbour in item["neighbours"]),
+            )
+            for item in object_records(seen, self.class_names, near, self._index)
+        )
+
+    def similar(self, row: int, k: int = 16) -> tuple[Neighbour, ...]:
+        """Find the objects that are most similar to an object of the library, without that object.
+
+        Args:
+            row: number of the object, from 0.
+            k: neighbours, at least 1; fewer where the library has fewer other objects.
+
+        Returns:
+            the neighbours, nearest first.
+
+        Raises:
+            UnknownRowError: there is no such object.
+            VectorError: k is not a whole number of at least 1.
+        """
+        _check_k(k)
+        search = self._settings.search
+        point = self._index.points(self._known(row))
+        near = self._index.near(point, k + 1, exact=search.exact, recall=search.recall)
+        others = (near.row[0] >= 0) & (near.row[0] != row)
+        rows, distances = near.row[0][others][:k], near.distance[0][others][:k]
+        return tuple(
+            _neighbour(row=other, distance=distance, **hit)
+            for other, distance, hit in zip(
+                rows.tolist(), distances.tolist(), self._index.hits(rows), strict=True
+            )
+        )
+
+    def crop(self, row: int) -> U8Array:
+        """Return the stored crop of an object of the library.
+
+        Args:
+            row: number of the object, from 0.
+
+        Returns:
+            (h, w, 3) uint8 BGR, read-only, its longer side up to ``analyze.thumb_px`` px; a grey square where
+            the file is damaged.
+
+        Raises:
+            UnknownRowError: there is no such object.
+        """
+        return self._crops.get(int(self._known(row)[0]))
+
+    def close(self) -> None:
+        """Give back the network's memory and threads, and the open files."""
+        self._pipeline.close()
+        self._crops.close()
+
+    def _known(self, row: int) -> I32Array:
+        """Return a row as (1,) int32, if there is one."""
+        if not isinstance(row, int | np.integer) or not 0 <= row < len(self):
+            raise UnknownRowError(
+                f"{self.folder} has no object {row}; its {len(self):,} objects are numbered from 0"
+            )
+        return np.array([row], np.int32)
+
+
+def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> SearchableLibrary:
+    """Open a library for search, with the network and the settings that it was made with.
+
+    The first search on a machine compiles the kernels, which takes half a minute.
+
+    Args:
+        folder: the library.
+        overrides: settings as ``--set`` takes them, for example ``["detect.threshold=0.4"]``.
+
+    Returns:
+        the library; to be closed, best by a ``with`` block.
+
+    Raises:
+        NotALibraryError: missing, empty or foreign folder.
+        LibraryError: the library is damaged, of a newer version or without objects.
+        FeatureSpaceError: the library was made by another network than the one that is there now.
+        ConfigError: an override is unknown or out of range.
+        UnknownModelError: the network is not there; the message says how to get it.
+        ModelError: the file is not a prepared model.
+        RunnerError: the network cannot be run.
+    """
+    return _opened(Library.open(Path(folder)), overrides)
+
+
+def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:
+    settings = load_settings(None, overrides, remembered_settings(library))
+    pipeline = open_pipeline(settings)
+    try:
+        library.require(pipeline.feature_space)
+        return SearchableLibrary(library, open_index(library, settings), pipeline, settings)
+    except BaseException:
+        pipeline.close()
+        raise
+
+
+def _picture(photo: str | Path | U8Array, max_mp: float) -> U8Array:
+    if isinstance(photo, str | Path):
+        with quiet_decoders():
+            return read_photo(Path(photo), max_mp)
+    picture = isinstance(photo, np.ndarray) and photo.ndim == 3 and photo.shape[2] == 3 and photo.size > 0
+    if not picture or photo.dtype != np.uint8:
+        got = f"{photo.dtype} {photo.shape}" if isinstance(photo, np.ndarray) else type(photo).__name__
+        raise PhotoError(f"expected the path of a photo or uint8 (H, W, 3) BGR, got {got}")
+    return photo
+
+
+def _check_k(k: int) -> None:
+    if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+        raise VectorError(f"k: expected a whole number, 1 or more, got {k}")
+
+
+def _box(xyxy: list[float]) -> Box:
+    left, top, right, bottom = xyxy
+    return left, top, right, bottom
+
+
+def _neighbour(*, xyxy: list[float], **fields: Any) -> Neighbour:
+    return Neighbour(xyxy=_box(xyxy), **fields)
