@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 
+import exports
 import fake_tensorrt
 import numpy as np
 import onnx
@@ -42,7 +43,6 @@ from rtsearch.errors import EngineError, MissingDependencyError, ModelError, Run
 from rtsearch.models import import_onnx
 
 GPU = Gpu("H200", (9, 0))
-YOLOX = Path(__file__).resolve().parents[2] / "shared" / "models" / "yolox_nano_416_coco.onnx"
 
 
 @pytest.fixture(scope="module")
@@ -408,9 +408,9 @@ def test_the_default_model_becomes_an_engine(model, rtx, tmp_path, precision):
 
 
 def test_yolox_becomes_an_engine(rtx, tmp_path):
-    if not YOLOX.exists():
-        pytest.skip("needs the file of YOLOX-Nano")
-    model, _ = import_onnx(YOLOX, tmp_path, "yoloxn")
+    export = tmp_path / "export.onnx"
+    export.write_bytes(exports.yolox_export((416, 416)).SerializeToString())
+    model, _ = import_onnx(export, tmp_path, "yoloxn")
     for precision in ("fp32", "fp16"):
         path = build_engine(
             Order(model=model, input_wh=(416, 416), batch=2, precision=precision), tmp_path, rtx

@@ -1,7 +1,5 @@
 """Exports of other people become prepared models."""
 
-from pathlib import Path
-
 import exports
 import numpy as np
 import onnx
@@ -252,23 +250,3 @@ def test_the_licence_is_kept(tmp_path, licence, want):
     made = exports.ultralytics_export(metadata={"license": licence} if licence else None)
     spec = ModelSpec.read(import_onnx(save(made, tmp_path / "a.onnx"), tmp_path / "engines")[0])
     assert (spec.licence, spec.licence_url) == want
-
-
-# ---------------------------------------------------------------- a real export
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-YOLOX = SHARED / "models/yolox_nano_416_coco.onnx"
-
-
-@pytest.mark.skipif(not YOLOX.is_file(), reason="no YOLOX file beside the checkout")
-def test_a_published_yolox(tmp_path):
-    path, _ = import_onnx(YOLOX, tmp_path)
-    spec = ModelSpec.read(path)
-    assert len(spec.classes) == 80
-    assert [(tap.role, tap.channels) for tap in spec.taps] == [("deep32", 128)]
-    images = picture((416, 416), scale=255)
-    outputs = OnnxRunner(path).run(images)
-    boxes, scores = decoded_yolox(raw(YOLOX, images)[0], (416, 416))
-    np.testing.assert_allclose(outputs["boxes"][0], boxes, atol=1e-3)
-    np.testing.assert_allclose(outputs["scores"][0], scores, atol=1e-6)
-    assert OnnxRunner(path, input_wh=(416, 256)).run(picture((416, 256), 2))["boxes"].shape == (2, 2184, 4)

@@ -32,9 +32,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from bench.camera import FAULTS, Camera, camera, default_clip, make_library
+from bench.camera import FAULTS, Camera, camera, make_library
 
 from rtsearch.config import Settings
+from rtsearch.demo import demo_clip
 from rtsearch.index import open_index
 from rtsearch.library import Library
 from rtsearch.live import LiveReport, Outputs, play
@@ -229,7 +230,7 @@ def main() -> int:
     parser.add_argument("--clip", type=Path, help="what the camera sees")
     parser.add_argument("--library", type=Path, help="made of the demo's pictures if not given")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, camera(options.clip or default_clip()) as seen:
+    with tempfile.TemporaryDirectory() as folder, camera(options.clip or demo_clip()) as seen:
         lib = options.library or make_library(Path(folder))
         before = set(threading.enumerate())
         report, watch = soak(seen, lib, options.minutes * 60, Path(folder) / "record.jsonl")

@@ -27,7 +27,7 @@ from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.pipeline import open_pipeline
 from rtsearch.records import U8Array
 
-__all__ = ["FAULTS", "FPS", "WH", "Camera", "camera", "default_clip", "make_library", "quantiles"]
+__all__ = ["FAULTS", "FPS", "WH", "Camera", "camera", "make_library", "quantiles"]
 
 FPS = 30.0
 WH = (1280, 720)
@@ -36,7 +36,6 @@ FAULTS = ("stall", "garbage", "hang up")
 _BITS = 12
 _CODE_PX = 8
 _CLIP_FRAMES = 300
-_COFFEE = Path(__file__).resolve().parents[3] / "shared/data/videos/coffee.mp4"
 
 
 class Camera:
@@ -75,11 +74,6 @@ def camera(clip: Path) -> Iterator[Camera]:
             yield Camera(port, begun_s, count, child.stdin)
         finally:
             child.kill()
-
-
-def default_clip() -> Path:
-    """A clip of the real world."""
-    return _COFFEE if _COFFEE.is_file() else demo_clip()
 
 
 def make_library(folder: Path) -> Path:

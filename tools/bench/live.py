@@ -31,9 +31,10 @@ from typing import Any
 import cv2
 import numpy as np
 import psutil
-from camera import WH, camera, default_clip, make_library, quantiles
+from camera import WH, camera, make_library, quantiles
 
 from rtsearch.config import Settings
+from rtsearch.demo import demo_clip
 from rtsearch.detect import letterbox
 from rtsearch.display import display_problem
 from rtsearch.index import SearchIndex, open_index
@@ -264,7 +265,7 @@ def main() -> None:
         "--library", type=Path, help="what is searched; made of the demo's pictures if not given"
     )
     options = parser.parse_args()
-    clip = options.clip or default_clip()
+    clip = options.clip or demo_clip()
     model = pull(Settings().model.name, default_folder())
     problem = display_problem()
     with tempfile.TemporaryDirectory() as folder, camera(clip) as seen:

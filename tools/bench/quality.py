@@ -1,10 +1,11 @@
 """How alike are an object's neighbours? Analyse labelled photos, export what is searched, score it.
 
-The photos, their labels and the script that scores stand in ``shared/`` beside the checkout. The analysis is
-the product's own, with every default but two: whole images are objects too, and the detection threshold is
-0.25. The time of describing comes from the pictures that hold most objects.
+FOLDER holds the photos and their labels in ``data/``, and the script that scores the vectors:
+``bench/retrieval_quality.py VECTORS.npz --data DATA --json``. The analysis is the product's own, with every
+default but two: whole images are objects too, and the detection threshold is 0.25. The time of describing
+comes from the pictures that hold most objects.
 
-    python tools/bench/quality.py [--dims 64 32] [--keep FOLDER] [--set KEY=VALUE ...] [--shared FOLDER]
+    python tools/bench/quality.py FOLDER [--dims 64 32] [--keep FOLDER] [--set KEY=VALUE ...]
 
 Prints one JSON object. ``--set`` changes settings of the analysis or of the index, for example
 ``model.size=640``, ``project.method=random`` or ``describe.meaning=0.9``.
@@ -30,50 +31,48 @@ from rtsearch.models import default_folder, pull
 from rtsearch.models.catalogue import CATALOGUE
 from rtsearch.pipeline import open_pipeline
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 ALWAYS = ("detect.whole_image=true", "detect.threshold=0.25")
+SCORER = "bench/retrieval_quality.py"
 CROWDED = 20  # pictures that the describing is timed on
 ROUNDS = 5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, help="photos, labels and the script that scores")
     parser.add_argument("--dims", type=int, nargs="+", default=[64, 32], help="dimensions that are searched")
     parser.add_argument("--keep", type=Path, help="folder for the library; goes on with what is there")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument(
-        "--shared", type=Path, default=SHARED, help="photos, labels and the script that scores"
-    )
     args = parser.parse_args()
-    if not (args.shared / "bench/retrieval_quality.py").is_file():
-        sys.exit(f"no labelled photos at {args.shared}; name their folder with --shared")
+    if not (args.folder / SCORER).is_file():
+        sys.exit(f"{args.folder / SCORER} is missing; name the folder that holds it and the labelled photos")
     overrides = [*ALWAYS, *args.overrides]
     settings = load_settings(overrides=overrides)
     if settings.model.name in {entry.name for entry in CATALOGUE}:
         pull(settings.model.name, default_folder())
     with nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(measure(Path(folder), args.shared, args.dims, overrides, settings), indent=1))
+        print(json.dumps(measure(Path(folder), args.folder, args.dims, overrides, settings), indent=1))
 
 
 def measure(
-    folder: Path, shared: Path, dims: list[int], overrides: list[str], settings: Settings
+    folder: Path, labelled: Path, dims: list[int], overrides: list[str], settings: Settings
 ) -> dict[str, Any]:
     """Everything, as one document."""
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "library"
     start = time.perf_counter()
-    report = json.loads(rtsearch("analyze", shared / "data", library, "--json", *as_options(overrides)))
+    report = json.loads(rtsearch("analyze", labelled / "data", library, "--json", *as_options(overrides)))
     result: dict[str, Any] = {
         "settings": overrides,
         "analysis_s": round(time.perf_counter() - start, 1),
         "photos": report,
-        **describing_times(settings, sorted((shared / "data/photos/coco").glob("*.jpg"))),
+        **describing_times(settings, sorted((labelled / "data/photos/coco").glob("*.jpg"))),
     }
     for dim in dims:
         vectors = folder / f"vectors{dim}.npz"
         options = as_options([*overrides, f"project.dim={dim}"])
         rtsearch("library", "export", library, "--vectors", vectors, *options)
-        scorer = [sys.executable, shared / "bench/retrieval_quality.py", vectors, "--data", shared / "data"]
+        scorer = [sys.executable, labelled / SCORER, vectors, "--data", labelled / "data"]
         result[f"dim {dim}"] = json.loads(
             subprocess.run([*scorer, "--json"], stdout=subprocess.PIPE, check=True).stdout
         )
