@@ -248,7 +248,7 @@ class LibraryWriter(Closes):
     def _rewrite(self, fragment: Fragment, photos: Sequence[PhotoRow], keep: Mask) -> Fragment:
         writer = self._new_fragment()
         try:
-            for i in np.flatnonzero(keep):
+            for i in np.flatnonzero(keep).tolist():
                 writer.add_photo(photos[i])
             new_number = np.cumsum(keep, dtype=np.int32) - 1
             with _mapped(checked_path(self.folder, fragment, "thumbs")) as pack:
