@@ -36,14 +36,14 @@ _MODULES = {
     "GrowingTree": "rtsearch.search",
     "KDTree": "rtsearch.search",
     "Library": "rtsearch.library",
-    "analyze": "rtsearch.analysis",
+    "analyze": "rtsearch.jobs.analyze",
     "open_library": "rtsearch.library_search",
     "open_pipeline": "rtsearch.pipeline",
 }
 
 if TYPE_CHECKING:
     from rtsearch import errors
-    from rtsearch.analysis import analyze
+    from rtsearch.jobs.analyze import analyze
     from rtsearch.library import Library
     from rtsearch.library_search import open_library
     from rtsearch.pipeline import open_pipeline

@@ -14,17 +14,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rtsearch.closing import Closes
+from rtsearch._util.closing import Closes
+from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError, UnknownRowError, VectorError
-from rtsearch.index import SearchIndex, open_index, remembered_settings
+from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library import Library
-from rtsearch.meter import Meter
-from rtsearch.pictures import quiet_decoders, read_photo
+from rtsearch.library.index import SearchIndex, open_index, remembered_settings
+from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline, open_pipeline
-from rtsearch.record import object_records
-from rtsearch.records import I32Array, U8Array
-from rtsearch.thumbs import ThumbCache
+from rtsearch.recording import object_records
+from rtsearch.types import I32Array, U8Array
 
 __all__ = ["Box", "FoundObject", "Neighbour", "SearchableLibrary", "open_library"]
 

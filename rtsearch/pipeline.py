@@ -11,18 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rtsearch.accelerate import Accelerator, find_accelerator
-from rtsearch.closing import Closes
+from rtsearch._util.closing import Closes
+from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings
-from rtsearch.describe import Describer
-from rtsearch.detect import Detector, wanted_classes
-from rtsearch.embed import Embedder
 from rtsearch.errors import RtsearchError
-from rtsearch.handover import Handover
-from rtsearch.meter import Meter
+from rtsearch.gpu.accelerator import Accelerator, find_accelerator
 from rtsearch.models import ModelSpec, default_folder, resolve
-from rtsearch.records import U8Array
-from rtsearch.sight import Sight, TwoSteps
+from rtsearch.perception.backend import Sight, TwoSteps
+from rtsearch.perception.descriptor import Describer
+from rtsearch.perception.detector import Detector, wanted_classes
+from rtsearch.perception.embedder import Embedder
+from rtsearch.perception.failover import Handover
+from rtsearch.types import U8Array
 
 if TYPE_CHECKING:
     from rtsearch.engines import Order

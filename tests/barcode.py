@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rtsearch.records import Frame, Scene, U8Array
 from rtsearch.sources import Source
+from rtsearch.types import Frame, Scene, U8Array
 
 WH = (320, 240)
 

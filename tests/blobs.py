@@ -20,11 +20,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.analysis import AnalyzeReport, analyze
 from rtsearch.config import DetectSettings, Settings
+from rtsearch.jobs.analyze import AnalyzeReport, analyze
 from rtsearch.library import Library
-from rtsearch.records import F32Array, I32Array, U8Array
-from rtsearch.sight import TwoSteps
+from rtsearch.perception.backend import TwoSteps
+from rtsearch.types import F32Array, I32Array, U8Array
 
 DIM = 8
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 import rtsearch.sources  # noqa: F401  silences FFmpeg before the first writer is opened
-from rtsearch.records import U8Array
+from rtsearch.types import U8Array
 
 BITS = 16
 WH = (320, 240)

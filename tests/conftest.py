@@ -22,8 +22,8 @@ import pytest
 from commands import Done
 
 from rtsearch.config import Settings
-from rtsearch.demo import demo_clip, gather_photos
 from rtsearch.errors import MissingDependencyError
+from rtsearch.jobs.demo import demo_clip, gather_photos
 
 # What a script runs in its background has SIGINT ignored: these tests, and every command that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -88,9 +88,9 @@ def pipeline(model: Path):
 @pytest.fixture(scope="session")
 def library(photos: Path, pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a library of ``photos``, with its index."""
-    from rtsearch.analysis import analyze
-    from rtsearch.index import build_index
+    from rtsearch.jobs.analyze import analyze
     from rtsearch.library import Library
+    from rtsearch.library.index import build_index
 
     folder = tmp_path_factory.mktemp("real") / "library"
     report = analyze(photos, folder, pipeline, Settings())
@@ -102,8 +102,8 @@ def library(photos: Path, pipeline, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def index(library: Path):
     """The index of ``library``."""
-    from rtsearch.index import open_index
     from rtsearch.library import Library
+    from rtsearch.library.index import open_index
 
     opened = open_index(Library.open(library), Settings())
     opened.warm_up(16)
@@ -198,8 +198,8 @@ def blob_index(tmp_path_factory: pytest.TempPathFactory):
     from playing import PHOTOS
 
     from rtsearch.config import load_settings
-    from rtsearch.index import open_index
     from rtsearch.library import Library
+    from rtsearch.library.index import open_index
 
     folder = tmp_path_factory.mktemp("blobs")
     for i in range(PHOTOS):
@@ -218,8 +218,8 @@ def barcode_index(tmp_path_factory: pytest.TempPathFactory):
     import blobs
 
     from rtsearch.config import load_settings
-    from rtsearch.index import open_index
     from rtsearch.library import Library
+    from rtsearch.library.index import open_index
 
     folder = tmp_path_factory.mktemp("barcode")
     blobs.write_photos(folder / "photos", 60)

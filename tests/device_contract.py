@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from test_kernels import Given, given_outputs, picture, spec_of
 
+from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
-from rtsearch.describe import Describer
-from rtsearch.detect import Detector
 from rtsearch.errors import RunnerError
 from rtsearch.gpu import GpuSight
-from rtsearch.meter import Meter
-from rtsearch.project import Projection
-from rtsearch.runners.device import open_device
-from rtsearch.sight import TwoSteps
+from rtsearch.perception.backend import TwoSteps
+from rtsearch.perception.descriptor import Describer
+from rtsearch.perception.detector import Detector
+from rtsearch.runners import open_device
+from rtsearch.search.projection import Projection
 
 CODE = b"\x7fELF" + bytes(60)
 

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from rtsearch.describe import Describer
-from rtsearch.detect import Found, letterbox
 from rtsearch.engines.network import network_for
 from rtsearch.models import ModelSpec
+from rtsearch.perception.descriptor import Describer
+from rtsearch.perception.detector import Found, letterbox
 
 
 class Runner:

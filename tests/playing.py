@@ -13,10 +13,10 @@ from pathlib import Path
 import blobs
 
 from rtsearch.config import load_settings
-from rtsearch.index import SearchIndex
+from rtsearch.library.index import SearchIndex
 from rtsearch.live import Outputs, play
-from rtsearch.records import Frame
 from rtsearch.sources import Source
+from rtsearch.types import Frame
 
 PHOTOS = 12
 SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]"])

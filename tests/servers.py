@@ -16,7 +16,7 @@ from types import TracebackType
 
 import cv2
 
-from rtsearch.records import U8Array
+from rtsearch.types import U8Array
 
 FFMPEG = shutil.which("ffmpeg")
 _BOUNDARY = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: "

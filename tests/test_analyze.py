@@ -27,16 +27,16 @@ from blobs import (
     write_photos,
 )
 
-from rtsearch import look
-from rtsearch.analysis import Progress, Upkeep, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
-from rtsearch.headers import read_header
+from rtsearch.images.decode import read_photo
+from rtsearch.images.headers import read_header
+from rtsearch.jobs import photo_pipeline as look
+from rtsearch.jobs.analyze import Progress, Upkeep, analyze
 from rtsearch.library import Library, LibraryWriter, Manifest, PhotoState, check_library
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.files import sha256_of
 from rtsearch.library.manifest import StoredFile, fingerprint_of
-from rtsearch.pictures import read_photo
 
 COUNT = 30
 

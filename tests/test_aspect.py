@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from rtsearch.config import Settings
-from rtsearch.describe import Describer
-from rtsearch.detect import Detector, Found
-from rtsearch.index import SearchIndex
-from rtsearch.pictures import read_photo
+from rtsearch.images.decode import read_photo
+from rtsearch.library.index import SearchIndex
+from rtsearch.perception.descriptor import Describer
+from rtsearch.perception.detector import Detector, Found
 from rtsearch.pipeline import Pipeline, open_pipeline
-from rtsearch.records import F32Array, U8Array
+from rtsearch.types import F32Array, U8Array
 
 LEAST_COSINE = 0.99  # of descriptions; measured on 2,404 objects of 790 photos: 99 % above .994
 LEAST_IOU = 0.9  # of boxes; 99 % above .96

@@ -11,9 +11,9 @@ import pytest
 
 from rtsearch.config import Settings
 from rtsearch.live import Controls
-from rtsearch.live.easel import Easel
-from rtsearch.live.steady import Steadied
-from rtsearch.records import Detections, Frame, Neighbours, U8Array
+from rtsearch.live.compositor import Easel
+from rtsearch.live.stabilizer import Steadied
+from rtsearch.types import Detections, Frame, Neighbours, U8Array
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from rtsearch import demo as demo_module
-from rtsearch.demo import PLAYED, cut_clip, demo_clip, gather_photos
 from rtsearch.errors import MissingDependencyError, SourceError
+from rtsearch.jobs import demo as demo_module
+from rtsearch.jobs.demo import PLAYED, cut_clip, demo_clip, gather_photos
 from rtsearch.library import Library, check_library
 
 

@@ -19,7 +19,8 @@ from fake_device import FakeDevice
 from rtsearch.errors import MissingDependencyError, RunnerError
 from rtsearch.gpu import kernels
 from rtsearch.runners import device as devices
-from rtsearch.runners.device import Device, open_device
+from rtsearch.runners import open_device
+from rtsearch.runners.device import Device
 
 HERE = Path(__file__).parent
 PROMISES = ["copies", "marks", "memory", "errors", "recording", "sight", "held"]

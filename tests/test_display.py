@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from rtsearch import display as module
-from rtsearch.display import display_problem, fit_screen, prepare_windows, screen_wh
-from rtsearch.doctor import examine
+from rtsearch.jobs.doctor import examine
+from rtsearch.ui import display as module
+from rtsearch.ui.display import display_problem, fit_screen, prepare_windows, screen_wh
 
 # Whether there is a display --------------------------------------------------------------------------------
 

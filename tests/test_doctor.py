@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from rtsearch import doctor as doctor_module
 from rtsearch.cli import main
-from rtsearch.doctor import examine
 from rtsearch.errors import MissingDependencyError, RunnerError
+from rtsearch.jobs import doctor as doctor_module
+from rtsearch.jobs.doctor import examine
 
 
 def found() -> dict[str, doctor_module.Finding]:

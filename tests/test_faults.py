@@ -33,10 +33,10 @@ from test_sources_live import free_port
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import StageError
+from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import LiveReport, Outputs, play
-from rtsearch.record import Recording
+from rtsearch.recording import Recording
 from rtsearch.sources import Source, capture, open_source, stream
-from rtsearch.thumbs import ThumbCache
 
 ENDS_WITHIN_S = 5.0
 long = pytest.mark.skipif("RTSEARCH_LONG" not in os.environ, reason="takes long: make soak")

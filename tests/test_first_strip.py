@@ -12,8 +12,8 @@ import pytest
 from playing import SETTINGS, Watcher
 
 from rtsearch.live import Outputs, play
-from rtsearch.records import Frame, Scene, U8Array
 from rtsearch.sources import Source
+from rtsearch.types import Frame, Scene, U8Array
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 

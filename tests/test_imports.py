@@ -109,10 +109,10 @@ def loaded_by(statement: str) -> set[str]:
         "rtsearch",
         "rtsearch.config",
         "rtsearch.errors",
-        "rtsearch.records",
-        "rtsearch.meter",
-        "rtsearch.ahead",
-        "rtsearch.wording",
+        "rtsearch.types",
+        "rtsearch._util.metrics",
+        "rtsearch._util.background",
+        "rtsearch._util.wording",
     ],
 )
 def test_light_modules_load_nothing_heavy(module):
@@ -124,11 +124,11 @@ def test_the_command_line_loads_nothing_heavy_until_it_is_needed():
 
 
 def test_that_the_look_at_loaded_modules_sees_them():
-    assert {"cv2", "numpy"} <= loaded_by("import rtsearch.pictures")
+    assert {"cv2", "numpy"} <= loaded_by("import rtsearch.images.decode")
 
 
 @pytest.mark.parametrize(
-    "module", ["rtsearch.pipeline", "rtsearch.live", "rtsearch.analysis", "rtsearch.doctor"]
+    "module", ["rtsearch.pipeline", "rtsearch.live", "rtsearch.jobs.analyze", "rtsearch.jobs.doctor"]
 )
 def test_nothing_needs_a_gpu_to_be_imported(module):
     assert loaded_by(f"import {module}") & {"tensorrt", "tensorrt_rtx", "cuda", "pycuda", "torch"} == set()

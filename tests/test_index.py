@@ -15,16 +15,16 @@ import naive
 import numpy as np
 import pytest
 
-from rtsearch import index as index_module
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, FeatureSpaceError, LibraryBusyError, LibraryError, VectorError
-from rtsearch.index import build_index, open_index, remembered_settings
 from rtsearch.library import Library, library_lock
+from rtsearch.library import index as index_module
+from rtsearch.library.index import build_index, open_index, remembered_settings
+from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.search import KDTree
+from rtsearch.search.arrays import TreeArrays
 from rtsearch.search.calibrate import Calibration
-from rtsearch.search.layout import TreeArrays
 from rtsearch.search.store import save_arrays
-from rtsearch.thumbs import ThumbCache
 
 SETTINGS = load_settings(None, ["project.dim=6"])
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rtsearch import kernel_cache
-from rtsearch.compiled import kernel
+from rtsearch._util import kernel_cache
+from rtsearch._util.jit import kernel
 
 TOP = Path(__file__).resolve().parents[1]
 NAMELESS = 54_321
@@ -23,7 +23,7 @@ SEARCHES = """
 import numpy as np
 from rtsearch.cli.common import settings_of
 settings_of(None, None)
-from rtsearch.pooling import roi_means
+from rtsearch.perception.roi_pooling import roi_means
 from rtsearch.search.kernels import limit_for
 means = roi_means(np.ones((2, 4, 4), np.float32), np.array([[0, 0, 9, 9]], np.float32), (16, 16))
 assert np.allclose(means, 1), means
@@ -166,7 +166,7 @@ def test_the_first_place_that_can_be_written_is_taken(tmp_path):
 def test_every_file_with_kernels_gives_the_folder_its_name():
     named = {path for pattern in kernel_cache._WITH_KERNELS for path in (TOP / "rtsearch").glob(pattern)}
     package = sorted((TOP / "rtsearch").rglob("*.py"))
-    uses = {path for path in package if "rtsearch.compiled import" in path.read_text(encoding="utf-8")}
+    uses = {path for path in package if "rtsearch._util.jit import" in path.read_text(encoding="utf-8")}
     assert len(uses) > 5
     assert uses <= named
     decorate = [path.name for path in package if "import njit" in path.read_text(encoding="utf-8")]

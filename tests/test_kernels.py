@@ -16,14 +16,14 @@ from fake_device import FakeDevice, FakeEngine
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
-from rtsearch.describe import Describer
-from rtsearch.detect import Detector, letterbox
 from rtsearch.errors import RunnerError
 from rtsearch.gpu import KERNELS, GpuSight, compiled, kernels, plan
-from rtsearch.meter import Meter
 from rtsearch.models.spec import ModelSpec, Tap
-from rtsearch.sight import TwoSteps
+from rtsearch.perception.backend import TwoSteps
+from rtsearch.perception.descriptor import Describer
+from rtsearch.perception.detector import Detector, letterbox
 
 pytestmark = pytest.mark.skipif(cpu_kernels.COMPILER is None, reason="no C++ compiler (g++)")
 
@@ -33,7 +33,7 @@ NAN, INF = np.float32("nan"), np.float32("inf")
 @pytest.fixture(scope="module", autouse=True)
 def _no_word_about_taps() -> Iterator[None]:
     """Networks without taps are among the cases; other tests want to hear of them."""
-    log = logging.getLogger("rtsearch.describe")
+    log = logging.getLogger("rtsearch.perception.descriptor")
     before = log.level
     log.setLevel(logging.ERROR)
     yield
@@ -226,7 +226,7 @@ def sight_of(on_cpu, outputs, spec, settings=None, *, wh=(64, 64), planes=np.flo
 
 
 def layout_of(outputs, spec):
-    from rtsearch.gpu.sight import _network
+    from rtsearch.gpu.backend import _network
 
     there = {name: (array.shape, array.dtype) for name, array in outputs.items()}
     device = FakeDevice()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import ShowSettings
-from rtsearch.layout import Canvas, canvas_of, lay_out
+from rtsearch.render.layout import Canvas, canvas_of, lay_out
 
 HD = (1280, 720)
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from blobs import BlobPipeline, content, expected_files, files, run, write_photos
 
-from rtsearch.analysis import Upkeep, analyze
 from rtsearch.config import Settings
 from rtsearch.errors import DamagedError
+from rtsearch.jobs.analyze import Upkeep, analyze
 from rtsearch.library import Library, Manifest, check_library, cut_files
 from rtsearch.library.files import sha256_of
 from rtsearch.library.manifest import PARTS, FragmentFiles, StoredFile

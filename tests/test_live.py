@@ -17,8 +17,8 @@ from playing import PHOTOS, SETTINGS, Given, Watcher, lines, run
 
 from rtsearch.config import DetectSettings, Settings, load_settings
 from rtsearch.live import Controls, Outputs, library_photos, play
-from rtsearch.records import Frame
 from rtsearch.sources import Paced, Source, open_source
+from rtsearch.types import Frame
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -188,7 +188,7 @@ def test_without_a_picture_no_crop_is_loaded(blob_index, monkeypatch):
     def refuse(*_):
         raise AssertionError("nobody looks at crops")
 
-    monkeypatch.setattr("rtsearch.thumbs.ThumbCache.get", refuse)
+    monkeypatch.setattr("rtsearch.library.thumbnails.ThumbCache.get", refuse)
     assert run(Given([0, 1]), blob_index).frames_shown == 2
 
 

@@ -18,8 +18,8 @@ from playing import Watcher as Keeper
 
 from rtsearch.errors import StageError
 from rtsearch.live import Outputs, play
-from rtsearch.live.grid import Grid, cells
-from rtsearch.records import Frame
+from rtsearch.live.mosaic import Grid, cells
+from rtsearch.types import Frame
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 

@@ -46,8 +46,8 @@ def test_an_error_of_the_source(blob_index, tmp_path, at, live):
     [
         ("detect", "blobs.BlobDetector.detect"),
         ("detect", "blobs.BlobDescriber.describe"),
-        ("search", "rtsearch.index.SearchIndex.near"),
-        ("search", "rtsearch.thumbs.ThumbCache.get"),
+        ("search", "rtsearch.library.index.SearchIndex.near"),
+        ("search", "rtsearch.library.thumbnails.ThumbCache.get"),
     ],
 )
 @pytest.mark.parametrize("at", [1, 6])

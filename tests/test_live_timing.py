@@ -18,11 +18,11 @@ from servers import MjpegServer
 
 from rtsearch.config import LiveSettings, load_settings
 from rtsearch.errors import StageError
-from rtsearch.index import SearchIndex
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls, LiveReport, Outputs, play
-from rtsearch.records import Scene
 from rtsearch.sources import Paced, Source, open_source
-from rtsearch.thumbs import ThumbCache
+from rtsearch.types import Scene
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 

@@ -17,10 +17,10 @@ from barcode import WH, number_of, picture
 from playing import Given, Watcher, three_chances
 
 from rtsearch.config import LiveSettings, load_settings
-from rtsearch.index import SearchIndex
+from rtsearch.library.index import SearchIndex
 from rtsearch.live import Controls, LiveReport, Outputs, play
-from rtsearch.records import Frame, Scene, U8Array
 from rtsearch.sources import Paced, Source, open_source
+from rtsearch.types import Frame, Scene, U8Array
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rtsearch.config import DetectSettings
-from rtsearch.detect import Detector
 from rtsearch.models import ModelSpec, default_folder, pull
+from rtsearch.perception.detector import Detector
 from rtsearch.runners.onnx import OnnxRunner
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtsearch.layout import Canvas, lay_out
-from rtsearch.records import Detections, Frame, Neighbours, Scene, Trace, U8Array
-from rtsearch.render import PALETTE, Painter, colour_of, compose
+from rtsearch.render.layout import Canvas, lay_out
+from rtsearch.render.painter import PALETTE, Painter, colour_of, compose
+from rtsearch.types import Detections, Frame, Neighbours, Scene, Trace, U8Array
 
 RNG = np.random.default_rng(1)
 CROPS: tuple[U8Array, ...] = tuple(

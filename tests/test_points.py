@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtsearch.index import SearchIndex
+from rtsearch.library.index import SearchIndex
 from rtsearch.search import KDTree
 
 

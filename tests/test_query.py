@@ -10,9 +10,9 @@ import pytest
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError
+from rtsearch.jobs.query import query_photo, sheet
 from rtsearch.library import Library
-from rtsearch.query import query_photo, sheet
-from rtsearch.render import colour_of
+from rtsearch.render.painter import colour_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from clips import shorten
 
 from rtsearch.models import CATALOGUE
-from rtsearch.window import HELP
+from rtsearch.ui.window import HELP
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")

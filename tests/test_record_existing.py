@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rtsearch.errors import RecordError
-from rtsearch.record import left_parts, refuse_existing
+from rtsearch.recording import left_parts, refuse_existing
 
 
 def ended_pid() -> int:

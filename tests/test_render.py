@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsearch import render
-from rtsearch.layout import Canvas, lay_out
-from rtsearch.records import Detections, Frame, Neighbours, Scene
-from rtsearch.render import PALETTE, colour_of, compose
-from rtsearch.text import text_wh
+from rtsearch.render.layout import Canvas, lay_out
+from rtsearch.render.painter import PALETTE, colour_of, compose
+from rtsearch.render.painter import painter as render
+from rtsearch.render.text import text_wh
+from rtsearch.types import Detections, Frame, Neighbours, Scene
 
 GROUND = (22, 22, 22)
 WINDOW = (600, 448)  # four strips leave 200 px to the frame, and one of 300 px stands on the left

@@ -19,10 +19,10 @@ from test_live_stops import press_ctrl_c
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import RecordError, StageError
-from rtsearch.layout import canvas_of, lay_out
+from rtsearch.jobs.replay import ReplayReport, replay
 from rtsearch.live import Controls, Outputs, play
-from rtsearch.record import Recording
-from rtsearch.replay import ReplayReport, replay
+from rtsearch.recording import Recording
+from rtsearch.render.layout import canvas_of, lay_out
 from rtsearch.sources import Paced, Source, open_source
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -270,7 +270,7 @@ def test_files_that_are_no_records(content: bytes, words: str, tmp_path: Path) -
 
 
 def test_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtsearch.record.recording._MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr("rtsearch.recording.reader._MOST_LINE_BYTES", 1000)
     (tmp_path / "o.jsonl").write_bytes(b"x" * 5000)
     with pytest.raises(RecordError, match="line 1 is longer than any record's"):
         Recording(tmp_path / "o.jsonl")
@@ -361,7 +361,7 @@ def test_a_fault_of_ours_has_the_stages_name(
     def fails(*_: Any) -> None:
         raise RuntimeError("it melted")
 
-    monkeypatch.setattr("rtsearch.thumbs.ThumbCache.get", fails)
+    monkeypatch.setattr("rtsearch.library.thumbnails.ThumbCache.get", fails)
     with pytest.raises(StageError, match="replay: it melted"):
         show(opened(video), recorded[0], barcode_index, Watcher())
 

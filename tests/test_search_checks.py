@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from rtsearch.errors import DamagedError
 from rtsearch.search import KDTree
+from rtsearch.search.arrays import TreeArrays
 from rtsearch.search.calibrate import Calibration
 from rtsearch.search.checks import unsound_array
-from rtsearch.search.layout import TreeArrays
 from rtsearch.search.store import save_arrays
 
 POINTS, DIM = 3000, 20  # more than FRONT dimensions, so that no array is empty

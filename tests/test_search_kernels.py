@@ -13,7 +13,7 @@ import pytest
 from test_search import assert_exact, clustered, odd_vectors
 
 from rtsearch.search import KDTree, build_kernels, kernels
-from rtsearch.search.layout import FAR, PAD, SIZES, allocate, shapes_of
+from rtsearch.search.arrays import FAR, PAD, SIZES, allocate, shapes_of
 from rtsearch.search.simd import FRONT, instructions
 
 VARIANTS = [True] if instructions() == "plain" else [None, True]

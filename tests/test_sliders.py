@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import Settings, ShowSettings
-from rtsearch.layout import canvas_of, lay_out
-from rtsearch.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_wh, panel_xy, value_at
+from rtsearch.render.layout import canvas_of, lay_out
+from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_wh, panel_xy, value_at
 
 XY = (100, 20)
 PANEL_WH = panel_wh()

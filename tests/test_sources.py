@@ -18,9 +18,9 @@ from clips import paint, read_number, write_clip
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import MissingDependencyError, PhotoError, SourceError
-from rtsearch.pictures import read_photo
-from rtsearch.records import U8Array
+from rtsearch.images.decode import read_photo
 from rtsearch.sources import Paced, cameras, open_source, photos
+from rtsearch.types import U8Array
 
 LIVE = LiveSettings(open_timeout_s=1.0, random_s=2.0)
 

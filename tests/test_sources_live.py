@@ -19,9 +19,9 @@ from servers import FfmpegPusher, MjpegServer
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
-from rtsearch.records import Frame
 from rtsearch.sources import Source, capture, open_source, stream
-from rtsearch.sources.stream import LiveCapture
+from rtsearch.sources.live_capture import LiveCapture
+from rtsearch.types import Frame
 
 LIVE = LiveSettings(open_timeout_s=8.0)
 needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
-from rtsearch.records import Frame
 from rtsearch.sources import Paced, Source, VideoFile, open_source
 from rtsearch.sources.video import Timeline
+from rtsearch.types import Frame
 
 LIVE = LiveSettings()
 TICKS = [0, 1, 2, 7, 8, 9, 10, 25, 26, 60, 61, 62, 90]

@@ -10,8 +10,8 @@ import pytest
 
 from rtsearch.config import load_settings
 from rtsearch.errors import LibraryError
-from rtsearch.index import build_index, open_index
 from rtsearch.library import Library
+from rtsearch.library.index import build_index, open_index
 from rtsearch.library.sweep import remove_index
 
 SETTINGS = load_settings(None, ["project.dim=6"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageFont
 
-from rtsearch.text import draw_text, fit_text, text_wh
+from rtsearch.render.text import draw_text, fit_text, text_wh
 
 WHITE = (255, 255, 255)
 

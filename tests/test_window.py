@@ -17,12 +17,12 @@ import pytest
 from clips import shorten
 from PIL import ImageGrab
 
-from rtsearch import window
 from rtsearch.config import Settings
-from rtsearch.layout import Canvas, canvas_of
-from rtsearch.render import PALETTE
-from rtsearch.sliders import SLIDERS, panel_wh
-from rtsearch.window import HELP
+from rtsearch.render.layout import Canvas, canvas_of
+from rtsearch.render.painter import PALETTE
+from rtsearch.render.sliders import SLIDERS, panel_wh
+from rtsearch.ui import window
+from rtsearch.ui.window import HELP
 
 SCREEN_WH = (1600, 900)
 WINDOW_WH = (1280, 720)
@@ -427,7 +427,7 @@ import cv2
 import numpy as np
 from rtsearch.config import Settings
 from rtsearch.live import Controls
-from rtsearch.window import Window
+from rtsearch.ui.window import Window
 
 settings = Settings()
 window = Window("closed", Controls(settings.detect, settings.show), Path.cwd())

@@ -146,7 +146,7 @@ def open_devices(report: dict[str, Any]) -> list[Any]:
     """A device for every runtime that works here."""
     from gpu_stand import reason_of
 
-    from rtsearch.runners.device import open_device
+    from rtsearch.runners import open_device
 
     devices = []
     for runtime in ("cuda", "pycuda"):

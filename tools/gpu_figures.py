@@ -13,16 +13,16 @@ import onnx
 from gpu_stand import Bench, KeptOpen, StandIn, Stopwatch, TimedEngine, WithoutGraphs
 from onnx import TensorProto, helper
 
+from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
-from rtsearch.describe import Describer
-from rtsearch.detect import Detector
 from rtsearch.engines.compile import compile_network
 from rtsearch.engines.network import network_for
 from rtsearch.errors import RunnerError
 from rtsearch.gpu import GpuSight
-from rtsearch.meter import Meter
-from rtsearch.project import Projection
-from rtsearch.sight import TwoSteps
+from rtsearch.perception.backend import TwoSteps
+from rtsearch.perception.descriptor import Describer
+from rtsearch.perception.detector import Detector
+from rtsearch.search.projection import Projection
 
 __all__ = ["copy_rates", "floor", "measure_pass"]
 

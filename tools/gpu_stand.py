@@ -15,11 +15,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtsearch.demo import demo_clip, gather_photos
-from rtsearch.detect import letterbox
 from rtsearch.engines import Gpu, Order, build_engine, load_flavour
 from rtsearch.errors import MissingDependencyError, RtsearchError
+from rtsearch.jobs.demo import demo_clip, gather_photos
 from rtsearch.models import ModelSpec, default_folder, resolve
+from rtsearch.perception.detector import letterbox
 from rtsearch.runners.onnx import OnnxRunner
 from rtsearch.runners.tensorrt import TensorRTRunner
 

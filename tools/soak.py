@@ -35,13 +35,13 @@ import psutil
 from bench.camera import FAULTS, Camera, camera, make_library
 
 from rtsearch.config import Settings
-from rtsearch.demo import demo_clip
-from rtsearch.index import open_index
+from rtsearch.jobs.demo import demo_clip
 from rtsearch.library import Library
+from rtsearch.library.index import open_index
 from rtsearch.live import LiveReport, Outputs, play
 from rtsearch.pipeline import open_pipeline
-from rtsearch.records import Scene, U8Array
 from rtsearch.sources import open_source
+from rtsearch.types import Scene, U8Array
 
 MINUTE_S = 60.0
 FAULT_EVERY_S = 120.0

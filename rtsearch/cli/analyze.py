@@ -26,7 +26,7 @@ from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
 if TYPE_CHECKING:
-    from rtsearch.analysis import AnalyzeReport
+    from rtsearch.jobs.analyze import AnalyzeReport
 
 __all__ = ["analyze", "analyze_folder"]
 
@@ -72,10 +72,10 @@ def analyze_folder(
     photos: Path, lib: Path, settings: Settings, *, repair: bool = False, drop: bool = False
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; returns the report and the library's objects."""
-    from rtsearch.analysis import Progress, Upkeep, analyze
-    from rtsearch.index import open_index
+    from rtsearch.jobs.analyze import Progress, Upkeep, analyze
+    from rtsearch.jobs.photo_pipeline import PHOTOS_PER_CALL
     from rtsearch.library import Library
-    from rtsearch.look import PHOTOS_PER_CALL
+    from rtsearch.library.index import open_index
     from rtsearch.pipeline import open_pipeline
 
     opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell)

@@ -32,9 +32,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from rtsearch._util.wording import counted
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import RecordError, RtsearchError
-from rtsearch.wording import counted
 
 if TYPE_CHECKING:
     from rtsearch.library import Library
@@ -123,7 +123,7 @@ def settings_of(config: Path | None, overrides: list[str] | None, library: Libra
         log.addHandler(_Telling(logging.WARNING))
     if library is None:
         return load_settings(config, overrides or ())
-    from rtsearch.index import remembered_settings
+    from rtsearch.library.index import remembered_settings
 
     return load_settings(config, overrides or (), remembered_settings(library))
 
@@ -228,7 +228,7 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
         if same or whole == _resolved(path):
             raise RecordError(f"{out} is read by this command; choose another name for what is written")
     if not out.parent.exists():  # before the work, not after it
-        from rtsearch.record.problems import record_error
+        from rtsearch.recording.problems import record_error
 
         raise record_error(out, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), kept=False)
     if library is None:
@@ -251,7 +251,7 @@ def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
     Raises:
         RecordError: one is there already.
     """
-    from rtsearch.record import left_parts, refuse_existing
+    from rtsearch.recording import left_parts, refuse_existing
 
     for path in written:
         for part in left_parts(path):

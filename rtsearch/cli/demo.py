@@ -32,7 +32,7 @@ def demo(
 
     [bold]Example:[/bold] rtsearch demo --out demo-out
     """
-    from rtsearch.demo import PLAYED, cut_clip, demo_clip, gather_photos
+    from rtsearch.jobs.demo import PLAYED, cut_clip, demo_clip, gather_photos
     from rtsearch.library import Library
 
     settings = settings_of(config, [*_LOOK, *(override or ())])
@@ -45,8 +45,8 @@ def demo(
     analyze_folder(photos, lib, settings)
     library = Library.open(lib)
     with open_library(library, settings) as (pipeline, index):
-        from rtsearch.query import query_photo, sheet
-        from rtsearch.record import save_picture
+        from rtsearch.jobs.query import query_photo, sheet
+        from rtsearch.recording import save_picture
 
         answer = query_photo(query, pipeline, index, settings)
         save_picture(sheet(answer, settings), out / "sheet.png")

@@ -13,7 +13,7 @@ from rich.text import Text
 from rtsearch.cli.common import JsonFlag, answer, output, print_json, settings_of
 
 if TYPE_CHECKING:
-    from rtsearch.doctor import Finding
+    from rtsearch.jobs.doctor import Finding
 
 __all__ = ["doctor"]
 
@@ -28,7 +28,7 @@ def doctor(as_json: JsonFlag = False) -> None:
 
     [bold]Example:[/bold] rtsearch doctor
     """
-    from rtsearch.doctor import examine
+    from rtsearch.jobs.doctor import examine
 
     settings_of(None, None)
     findings = examine()

@@ -224,7 +224,7 @@ def _gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu | None:
 
 def _needed_gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu:
     from rtsearch.engines import Gpu
-    from rtsearch.runners.device import open_device
+    from rtsearch.runners import open_device
 
     device = open_device(runtime)
     try:
@@ -236,9 +236,9 @@ def _needed_gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu:
 def _orders(
     model: str, size: int | None, usual: int, batches: list[int], precision: Literal["fp16", "fp32"]
 ) -> list[Order]:
-    from rtsearch.describe import Describer
     from rtsearch.engines import Order
     from rtsearch.models import ModelSpec, default_folder, resolve
+    from rtsearch.perception.descriptor import Describer
 
     path = resolve(model, default_folder())
     spec = ModelSpec.read(path)

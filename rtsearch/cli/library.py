@@ -26,7 +26,7 @@ from rtsearch.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from rtsearch.index import SearchIndex
+    from rtsearch.library.index import SearchIndex
 
 __all__ = ["app"]
 
@@ -102,7 +102,7 @@ def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides =
 
     [bold]Example:[/bold] rtsearch library rebuild pictures.lib --set project.method=pca --set project.dim=32
     """
-    from rtsearch.index import build_index
+    from rtsearch.library.index import build_index
 
     library, settings = library_and_settings(lib, config, override)
     index = build_index(library, settings, tell)
@@ -122,8 +122,8 @@ def export(
 
     [bold]Example:[/bold] rtsearch library export pictures.lib --vectors vectors.npz
     """
-    from rtsearch.index import open_index
     from rtsearch.library import export_npz
+    from rtsearch.library.index import open_index
 
     library, settings = library_and_settings(lib, config, override)
     keep_apart(vectors, library=library)
@@ -146,8 +146,8 @@ def draw_map(
 
     [bold]Example:[/bold] rtsearch library map pictures.lib --out map.jpg --objects 2000
     """
-    from rtsearch.overview import map_picture
-    from rtsearch.record import save_picture
+    from rtsearch.recording import save_picture
+    from rtsearch.render.contact_sheet import map_picture
 
     index = _opened(lib, out, config, override)
     with share_bar() as show:
@@ -174,8 +174,8 @@ def sheet(
 
     [bold]Example:[/bold] rtsearch library sheet pictures.lib --out neighbours.jpg --seed 1
     """
-    from rtsearch.overview import neighbour_sheet
-    from rtsearch.record import save_picture
+    from rtsearch.recording import save_picture
+    from rtsearch.render.contact_sheet import neighbour_sheet
 
     save_picture(neighbour_sheet(_opened(lib, out, config, override), objects, seed=seed), out)
     tell(f"sheet: {out}")
@@ -183,7 +183,7 @@ def sheet(
 
 def _opened(lib: Path, out: Path, config: Path | None, override: list[str] | None) -> SearchIndex:
     """The index of a library that ``out`` will be drawn of."""
-    from rtsearch.index import open_index
+    from rtsearch.library.index import open_index
 
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, library=library)

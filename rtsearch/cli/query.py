@@ -44,8 +44,8 @@ def query(
     keep_apart(out, photo, *([config] if config else []), library=library)
     fetch_missing(settings.model.name, offline=offline)
     with open_library(library, settings) as (pipeline, index):
-        from rtsearch.query import query_photo, sheet
-        from rtsearch.record import save_picture
+        from rtsearch.jobs.query import query_photo, sheet
+        from rtsearch.recording import save_picture
 
         found = query_photo(photo, pipeline, index, settings)
         if out is not None:

@@ -27,8 +27,8 @@ from rtsearch.cli.run import no_window, open_window
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
+    from rtsearch.jobs.replay import ReplayReport
     from rtsearch.library import Library
-    from rtsearch.replay import ReplayReport
 
 __all__ = ["replay"]
 
@@ -74,10 +74,10 @@ def replay(
 def _show(
     video: Path, record: Path, library: Library, settings: Settings, *, out: Path | None, headless: bool
 ) -> ReplayReport:
-    from rtsearch.index import open_index
+    from rtsearch.jobs.replay import replay as show_recording
+    from rtsearch.library.index import open_index
     from rtsearch.live import Controls, Outputs
-    from rtsearch.record import Recording
-    from rtsearch.replay import replay as show_recording
+    from rtsearch.recording import Recording
     from rtsearch.sources import Paced, open_source
 
     controls = Controls(settings.detect, settings.show, detects=False)

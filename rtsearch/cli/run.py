@@ -37,8 +37,8 @@ from rtsearch.config import Settings
 from rtsearch.errors import SourceError
 
 if TYPE_CHECKING:
-    from rtsearch.index import SearchIndex
     from rtsearch.library import Library
+    from rtsearch.library.index import SearchIndex
     from rtsearch.live import Controls, LiveReport, Screen
     from rtsearch.pipeline import Pipeline
     from rtsearch.sources import Source
@@ -209,8 +209,8 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
 
 
 def _open(spec: str, index: SearchIndex, settings: Settings, stack: contextlib.ExitStack) -> Source:
+    from rtsearch.images.decode import read_photo
     from rtsearch.live import library_photos
-    from rtsearch.pictures import read_photo
     from rtsearch.sources import open_source
 
     if spec == "random" and not any(path.exists() for path in islice(library_photos(index), _LOOKED_FOR)):
@@ -253,9 +253,9 @@ def open_library(
         settings: of the command.
         sources: that will be played; none for a single photo.
     """
-    from rtsearch.index import open_index
+    from rtsearch.library.index import open_index
+    from rtsearch.live.tracker import preload
     from rtsearch.pipeline import EngineWhen, open_pipeline
-    from rtsearch.track import preload
 
     tell_damage(library)
     live = sources > 0
@@ -276,7 +276,7 @@ def no_window(headless: bool) -> str:
     """Why there will be no window, or ""; says so if one was wanted."""
     if headless:
         return "not wanted"
-    from rtsearch.display import display_problem
+    from rtsearch.ui.display import display_problem
 
     problem = display_problem()
     if problem:
@@ -298,7 +298,7 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
 
 @contextlib.contextmanager
 def open_window(controls: Controls) -> Iterator[Screen]:
-    from rtsearch.window import Window
+    from rtsearch.ui.window import Window
 
     window = Window("rtsearch", controls, Path.cwd())
     try:

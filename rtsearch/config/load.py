@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from rtsearch.config.messages import first_problem, known_settings, unknown_setting, written
 from rtsearch.config.settings import Settings
-from rtsearch.config.wrong import first_problem, known_settings, unknown_setting, written
 from rtsearch.errors import ConfigError
 
 __all__ = ["load_settings"]

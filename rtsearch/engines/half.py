@@ -32,7 +32,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from rtsearch.errors import ModelError
-from rtsearch.records import F32Array
+from rtsearch.types import F32Array
 
 __all__ = ["halved", "near_the_limit"]
 

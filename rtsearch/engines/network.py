@@ -17,7 +17,7 @@ from rtsearch.engines.half import halved, near_the_limit
 from rtsearch.errors import ModelError
 from rtsearch.models.protobuf import load_model
 from rtsearch.models.spec import METADATA_KEY, ModelSpec
-from rtsearch.records import F32Array
+from rtsearch.types import F32Array
 
 __all__ = ["Precision", "network_for", "sample_pictures"]
 

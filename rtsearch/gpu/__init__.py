@@ -13,9 +13,9 @@ the same source there and compare.
 
 from __future__ import annotations
 
+from rtsearch.gpu.backend import GpuSight
 from rtsearch.gpu.kernels import KERNELS, compiled
 from rtsearch.gpu.plan import Layout, MapLayout
-from rtsearch.gpu.sight import GpuSight
 from rtsearch.gpu.work import Engine
 
 __all__ = ["KERNELS", "Engine", "GpuSight", "Layout", "MapLayout", "compiled"]

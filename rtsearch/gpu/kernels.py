@@ -11,8 +11,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from rtsearch._util.paths import user_cache
 from rtsearch.errors import MissingDependencyError, RunnerError
-from rtsearch.folders import user_cache
 from rtsearch.models.files import write_atomically
 
 __all__ = ["KERNELS", "cache_folder", "compiled", "source"]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from rtsearch.colour import COLOUR_BINS
-from rtsearch.records import U8Array
+from rtsearch.perception.colour_histogram import COLOUR_BINS
 from rtsearch.runners.device import Shape3
+from rtsearch.types import U8Array
 
 __all__ = ["CANDIDATES", "MOST_MAPS", "PICTURE", "PLAN", "UPLOAD", "Layout", "MapLayout"]
 

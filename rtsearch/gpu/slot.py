@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings
 from rtsearch.gpu.plan import PICTURE, UPLOAD, Layout
-from rtsearch.records import Detections, U8Array
 from rtsearch.runners.device import Device, Graph
+from rtsearch.types import Detections, U8Array
 
 __all__ = ["Slot"]
 

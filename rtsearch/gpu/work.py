@@ -13,8 +13,8 @@ from rtsearch.errors import RunnerError
 from rtsearch.gpu.kernels import KERNELS, compiled
 from rtsearch.gpu.plan import Layout
 from rtsearch.gpu.slot import Slot
+from rtsearch.perception.backend import Projecting
 from rtsearch.runners.device import Device
-from rtsearch.sight import Projecting
 
 __all__ = ["Engine", "Work"]
 

@@ -6,12 +6,12 @@ See ``manifest`` for what counts, ``schema`` for what a row holds, ``writer`` fo
 any instant, ``store`` for reading, ``check`` for finding damage, ``photos`` for finding and decoding photos.
 """
 
-from rtsearch.library.check import Problem, check_library, cut_files
 from rtsearch.library.export import export_npz
 from rtsearch.library.files import library_lock
+from rtsearch.library.integrity import Problem, check_library, cut_files
 from rtsearch.library.manifest import FeatureSpace, Fragment, Manifest
+from rtsearch.library.reader import Library
 from rtsearch.library.schema import ObjectRows, PhotoRow, PhotoState, PhotoTable
-from rtsearch.library.store import Library
 from rtsearch.library.writer import LibraryWriter
 
 __all__ = [

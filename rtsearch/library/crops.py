@@ -7,7 +7,7 @@ from typing import cast
 import cv2
 import numpy as np
 
-from rtsearch.records import F32Array, U8Array
+from rtsearch.types import F32Array, U8Array
 
 __all__ = ["encode_crop"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from rtsearch.errors import LibraryError
 from rtsearch.library.files import TMP_SUFFIX, publish
-from rtsearch.library.store import Library
-from rtsearch.records import F32Array
+from rtsearch.library.reader import Library
+from rtsearch.types import F32Array
 
 __all__ = ["export_npz"]
 

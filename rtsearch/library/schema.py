@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rtsearch.records import F32Array, I32Array
+from rtsearch.types import F32Array, I32Array
 
 __all__ = [
     "OBJECT_COLUMNS",

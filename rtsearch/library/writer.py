@@ -22,9 +22,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.closing import Closes
+from rtsearch._util.closing import Closes
 from rtsearch.errors import NotALibraryError
-from rtsearch.library.check import Problem, check_fragment
 from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, TMP_SUFFIX, disk_errors, library_lock
 from rtsearch.library.fragment import (
     Columns,
@@ -35,6 +34,7 @@ from rtsearch.library.fragment import (
     read_photos,
     with_photos,
 )
+from rtsearch.library.integrity import Problem, check_fragment
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
 from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
 from rtsearch.library.sweep import own_folder, remove_fragments

@@ -10,10 +10,10 @@ shuffle   what the source ``random`` shows
 
 from rtsearch.live.channel import Recall
 from rtsearch.live.contract import Controls, LiveReport, Outputs, Screen, SourceReport
-from rtsearch.live.player import play, show_again
-from rtsearch.live.rows import Rows
+from rtsearch.live.session import play, show_again
 from rtsearch.live.shuffle import library_photos
-from rtsearch.live.steady import Steadied
+from rtsearch.live.stabilizer import Steadied
+from rtsearch.live.strips import Rows
 
 __all__ = [
     "Controls",

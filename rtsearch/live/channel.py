@@ -15,18 +15,18 @@ from typing import TypeAlias, cast
 
 import cv2
 
+from rtsearch._util.metrics import Meter
+from rtsearch._util.wording import counted
 from rtsearch.config import SearchSettings, ShowSettings
-from rtsearch.index import SearchIndex
-from rtsearch.layout import canvas_of
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.live.compositor import Crops, Easel, crop_height, moved
 from rtsearch.live.contract import Controls, SourceReport
-from rtsearch.live.easel import Crops, Easel, crop_height, moved
-from rtsearch.live.grid import cells, header_of
-from rtsearch.live.steady import Steadied, Steady
-from rtsearch.meter import Meter
-from rtsearch.records import Detections, Frame, Neighbours, Scene, U8Array
+from rtsearch.live.mosaic import cells, header_of
+from rtsearch.live.stabilizer import Steadied, Steady
+from rtsearch.render.layout import canvas_of
 from rtsearch.sources import Source, Status
-from rtsearch.thumbs import ThumbCache
-from rtsearch.wording import counted
+from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
 
 __all__ = ["Channel", "Recall", "Result", "Shared"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from rtsearch._util.metrics import Quantiles
 from rtsearch.config import DetectSettings, ShowSettings
-from rtsearch.meter import Quantiles
-from rtsearch.records import Scene, U8Array
+from rtsearch.types import Scene, U8Array
 
 __all__ = ["Controls", "LiveReport", "Outputs", "Screen", "SourceReport"]
 

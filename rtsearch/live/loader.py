@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from rtsearch._util.metrics import Meter
 from rtsearch.errors import StageError
-from rtsearch.meter import Meter
-from rtsearch.thumbs import ThumbCache
+from rtsearch.library.thumbnails import ThumbCache
 
 __all__ = ["Loader"]
 

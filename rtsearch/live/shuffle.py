@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from rtsearch.index import SearchIndex
+from rtsearch.library.index import SearchIndex
 
 __all__ = ["library_photos"]
 

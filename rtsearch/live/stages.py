@@ -17,15 +17,15 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from rtsearch.ahead import Ahead
+from rtsearch._util.background import Ahead
 from rtsearch.errors import RtsearchError, StageError
 from rtsearch.live.channel import Channel, Recall, Result, Shared
+from rtsearch.live.compositor import Crops
 from rtsearch.live.contract import Outputs
-from rtsearch.live.easel import Crops
 from rtsearch.live.loader import Loader
-from rtsearch.records import Detections, Frame
-from rtsearch.sight import Sight
-from rtsearch.track import preload
+from rtsearch.live.tracker import preload
+from rtsearch.perception.backend import Sight
+from rtsearch.types import Detections, Frame
 
 __all__ = ["Found", "Stages"]
 

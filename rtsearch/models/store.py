@@ -9,8 +9,8 @@ import os
 import re
 from pathlib import Path
 
+from rtsearch._util.paths import user_cache
 from rtsearch.errors import ModelError, UnknownModelError
-from rtsearch.folders import user_cache
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Progress, catalogue_entry
 from rtsearch.models.spec import ModelSpec
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rtsearch.records import F32Array
+from rtsearch.types import F32Array
 
 __all__ = ["Runner"]
 

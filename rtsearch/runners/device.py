@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from rtsearch.errors import MissingDependencyError, RunnerError
-from rtsearch.records import U8Array
+from rtsearch.types import U8Array
 
 __all__ = ["Device", "Graph", "Runtime", "Shape3", "Work", "expect_driver", "open_device"]
 

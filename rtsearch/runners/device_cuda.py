@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from rtsearch.errors import MissingDependencyError, RunnerError
-from rtsearch.records import U8Array
 from rtsearch.runners.device import Shape3, Work, expect_driver
+from rtsearch.types import U8Array
 
 __all__ = ["CudaDevice"]
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rtsearch.errors import MissingDependencyError, RunnerError
-from rtsearch.records import U8Array
 from rtsearch.runners.device import Shape3, Work, expect_driver
+from rtsearch.types import U8Array
 
 __all__ = ["PycudaDevice"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 
 from rtsearch.errors import RunnerError
-from rtsearch.records import F32Array
+from rtsearch.types import F32Array
 
 __all__ = ["OnnxRunner", "default_threads"]
 

@@ -18,8 +18,8 @@ from rtsearch.engines.flavour import Flavour, Gpu, load_flavour
 from rtsearch.engines.passport import CheckedEngine, Machine, check, read_passport
 from rtsearch.errors import RunnerError
 from rtsearch.models.spec import ModelSpec
-from rtsearch.records import F32Array, U8Array
 from rtsearch.runners.device import Device
+from rtsearch.types import F32Array, U8Array
 
 __all__ = ["TensorRTRunner"]
 

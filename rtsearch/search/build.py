@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtsearch.records import F32Array, I32Array, I64Array
 from rtsearch.search import build_kernels as kernels
-from rtsearch.search.layout import SIZES, TreeArrays, allocate
+from rtsearch.search.arrays import SIZES, TreeArrays, allocate
 from rtsearch.search.simd import BLOCK
+from rtsearch.types import F32Array, I32Array, I64Array
 
 __all__ = ["build_arrays"]
 

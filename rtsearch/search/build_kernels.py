@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtsearch.compiled import inlined, kernel
+from rtsearch._util.jit import inlined, kernel
+from rtsearch.search.arrays import FAR, PAD
 from rtsearch.search.kernels import (
     ROUNDING,
     clear_lane,
@@ -20,7 +21,6 @@ from rtsearch.search.kernels import (
     select,
     shrink,
 )
-from rtsearch.search.layout import FAR, PAD
 from rtsearch.search.simd import BLOCK, FRONT
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtsearch.records import F32Array, I32Array, I64Array
+from rtsearch.types import F32Array, I32Array, I64Array
 
 __all__ = ["EXACT", "Calibration", "Effort", "calibrate", "held_out"]
 

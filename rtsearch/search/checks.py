@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.records import F32Array, I32Array
+from rtsearch.search.arrays import FAR, LARGEST, MOST_DIM, PAD, TreeArrays
 from rtsearch.search.calibrate import Calibration
-from rtsearch.search.layout import FAR, LARGEST, MOST_DIM, PAD, TreeArrays
 from rtsearch.search.simd import BLOCK
+from rtsearch.types import F32Array, I32Array
 
 __all__ = ["unsound_array"]
 

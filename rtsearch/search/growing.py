@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.compiled import bare_kernel
+from rtsearch._util.jit import bare_kernel
 from rtsearch.errors import VectorError
-from rtsearch.records import F32Array, I32Array
+from rtsearch.search.arrays import LARGEST
 from rtsearch.search.kdtree import KDTree, Result, checked_vectors
-from rtsearch.search.layout import LARGEST
+from rtsearch.types import F32Array, I32Array
 
 __all__ = ["GrowingTree"]
 

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch.errors import VectorError
-from rtsearch.records import F32Array, I32Array, U8Array
 from rtsearch.search import query_kernels
+from rtsearch.search.arrays import LARGEST, MOST_DIM, PAD, SIZES, TreeArrays, handle_of, shapes_of
 from rtsearch.search.build import build_arrays
 from rtsearch.search.calibrate import EXACT, Calibration, Effort, calibrate, held_out
-from rtsearch.search.layout import LARGEST, MOST_DIM, PAD, SIZES, TreeArrays, handle_of, shapes_of
 from rtsearch.search.scratch import scratch_bytes
 from rtsearch.search.simd import BLOCK, instructions
 from rtsearch.search.store import load_arrays, save_arrays
+from rtsearch.types import F32Array, I32Array, U8Array
 
 __all__ = ["KDTree", "Result", "checked_vectors"]
 

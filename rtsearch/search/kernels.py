@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtsearch.compiled import bare_kernel, inlined
-from rtsearch.search.layout import FAR, PAD
+from rtsearch._util.jit import bare_kernel, inlined
+from rtsearch.search.arrays import FAR, PAD
 from rtsearch.search.simd import (
     BLOCK,
     FRONT,

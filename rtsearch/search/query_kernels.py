@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtsearch.compiled import bare_kernel, inlined, kernel
+from rtsearch._util.jit import bare_kernel, inlined, kernel
+from rtsearch.search.arrays import FAR, LARGEST, view
 from rtsearch.search.kernels import (
     ROUNDING,
     base_of,
@@ -26,7 +27,6 @@ from rtsearch.search.kernels import (
     some_below,
     sort_best,
 )
-from rtsearch.search.layout import FAR, LARGEST, view
 from rtsearch.search.scratch import BUCKETS, cut_up, wanted_and_room
 from rtsearch.search.simd import BLOCK, FRONT, prefetch
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import carray
 
-from rtsearch.compiled import inlined, kernel
-from rtsearch.records import F32Array, I32Array, U8Array
-from rtsearch.search.layout import view
+from rtsearch._util.jit import inlined, kernel
+from rtsearch.search.arrays import view
 from rtsearch.search.simd import BLOCK, load_pointer
+from rtsearch.types import F32Array, I32Array, U8Array
 
 __all__ = ["BUCKETS", "Work", "cut_up", "scratch_bytes", "wanted_and_room"]
 

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from rtsearch.errors import DamagedError, FormatError, NotALibraryError
+from rtsearch.search.arrays import SIZES, TreeArrays, shapes_of
 from rtsearch.search.calibrate import Calibration
 from rtsearch.search.checks import unsound_array
-from rtsearch.search.layout import SIZES, TreeArrays, shapes_of
 
 __all__ = ["FILE_NAME", "load_arrays", "save_arrays"]
 

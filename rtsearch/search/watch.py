@@ -6,9 +6,9 @@ import logging
 
 import numpy as np
 
-from rtsearch.records import F32Array
 from rtsearch.search.growing import GrowingTree
 from rtsearch.search.kdtree import KDTree
+from rtsearch.types import F32Array
 
 __all__ = ["RecallWatch"]
 

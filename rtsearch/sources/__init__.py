@@ -21,15 +21,15 @@ from urllib.parse import urlsplit
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
-from rtsearch.pictures import read_photo
-from rtsearch.records import U8Array
+from rtsearch.images.decode import read_photo
 from rtsearch.sources.base import Source, Status
-from rtsearch.sources.capture import open_camera, open_stream
-from rtsearch.sources.pace import Paced
-from rtsearch.sources.photos import PHOTO_SUFFIXES, Photos, photos_under
+from rtsearch.sources.cv2_capture import open_camera, open_stream
+from rtsearch.sources.live_capture import LiveCapture
+from rtsearch.sources.realtime import Paced
 from rtsearch.sources.screen import Screen, parse_region
-from rtsearch.sources.stream import LiveCapture
+from rtsearch.sources.slideshow import PHOTO_SUFFIXES, Photos, photos_under
 from rtsearch.sources.video import VideoFile
+from rtsearch.types import U8Array
 
 __all__ = ["Paced", "Source", "Status", "VideoFile", "cameras", "open_source"]
 

@@ -6,8 +6,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Literal, Self
 
-from rtsearch.closing import Closes
-from rtsearch.records import Frame
+from rtsearch._util.closing import Closes
+from rtsearch.types import Frame
 
 __all__ = ["Source", "Status"]
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 
 from rtsearch.errors import MissingDependencyError, SourceError
-from rtsearch.records import Frame
 from rtsearch.sources.base import Source
+from rtsearch.types import Frame
 
 __all__ = ["Screen", "parse_region"]
 

@@ -18,9 +18,9 @@ from typing import cast
 import cv2
 
 from rtsearch.errors import SourceError
-from rtsearch.records import Frame, U8Array
 from rtsearch.sources.base import Source
-from rtsearch.sources.capture import open_file
+from rtsearch.sources.cv2_capture import open_file
+from rtsearch.types import Frame, U8Array
 
 __all__ = ["Timeline", "VideoFile"]
 

@@ -20,14 +20,14 @@ import threading
 import time
 from pathlib import Path
 
-from rtsearch.analysis import analyze
 from rtsearch.config import Settings
-from rtsearch.demo import demo_clip, gather_photos
+from rtsearch.images.decode import read_photo
+from rtsearch.jobs.analyze import analyze
+from rtsearch.jobs.demo import demo_clip, gather_photos
 from rtsearch.library.photos import find_photos
 from rtsearch.models import default_folder, pull
-from rtsearch.pictures import read_photo
 from rtsearch.pipeline import Pipeline, open_pipeline
-from rtsearch.records import U8Array
+from rtsearch.types import U8Array
 
 BARE_PHOTOS = 40
 

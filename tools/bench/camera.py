@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 
 import rtsearch.sources  # noqa: F401  quietens FFmpeg before the first capture
-from rtsearch.analysis import analyze
 from rtsearch.config import Settings
-from rtsearch.demo import demo_clip, gather_photos
+from rtsearch.jobs.analyze import analyze
+from rtsearch.jobs.demo import demo_clip, gather_photos
 from rtsearch.pipeline import open_pipeline
-from rtsearch.records import U8Array
+from rtsearch.types import U8Array
 
 __all__ = ["FAULTS", "FPS", "WH", "Camera", "camera", "make_library", "quantiles"]
 

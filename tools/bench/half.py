@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtsearch.demo import demo_clip, gather_photos
+from rtsearch.jobs.demo import demo_clip, gather_photos
 from rtsearch.models import default_folder, pull, resolve
 from rtsearch.models.catalogue import CATALOGUE
 

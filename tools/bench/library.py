@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from rtsearch.config import Settings
-from rtsearch.demo import demo_clip
+from rtsearch.jobs.demo import demo_clip
 from rtsearch.library import FeatureSpace, LibraryWriter, ObjectRows, PhotoRow, PhotoState
 from rtsearch.models import default_folder, pull
 from rtsearch.pipeline import open_pipeline
@@ -33,7 +33,7 @@ PHOTOS_PER_FRAGMENT = 4096
 
 REBUILD = """
 import sys; from pathlib import Path
-from rtsearch.config import Settings; from rtsearch.index import build_index
+from rtsearch.config import Settings; from rtsearch.library.index import build_index
 from rtsearch.library import Library
 build_index(Library.open(Path(sys.argv[1])), Settings())
 """
@@ -41,7 +41,7 @@ build_index(Library.open(Path(sys.argv[1])), Settings())
 OPEN = """
 import sys, time; start = time.perf_counter()
 import numpy as np; from pathlib import Path
-from rtsearch.config import Settings; from rtsearch.index import open_index
+from rtsearch.config import Settings; from rtsearch.library.index import open_index
 from rtsearch.library import Library
 imported = time.perf_counter()
 index = open_index(Library.open(Path(sys.argv[1])), Settings())

@@ -34,23 +34,23 @@ import psutil
 from camera import WH, camera, make_library, quantiles
 
 from rtsearch.config import Settings
-from rtsearch.demo import demo_clip
-from rtsearch.detect import letterbox
-from rtsearch.display import display_problem
-from rtsearch.index import SearchIndex, open_index
-from rtsearch.layout import canvas_of
+from rtsearch.jobs.demo import demo_clip
 from rtsearch.library import Library
+from rtsearch.library.index import SearchIndex, open_index
+from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Outputs, play
+from rtsearch.live.compositor import Easel, crop_height
 from rtsearch.live.contract import Controls
-from rtsearch.live.easel import Easel, crop_height
-from rtsearch.live.steady import Steady
+from rtsearch.live.stabilizer import Steady
+from rtsearch.live.tracker import preload
 from rtsearch.models import default_folder, pull
+from rtsearch.perception.detector import letterbox
 from rtsearch.pipeline import open_pipeline
-from rtsearch.records import Detections, Frame, Scene, U8Array
+from rtsearch.render.layout import canvas_of
 from rtsearch.sources import open_source
-from rtsearch.thumbs import ThumbCache
-from rtsearch.track import preload
-from rtsearch.window import Window
+from rtsearch.types import Detections, Frame, Scene, U8Array
+from rtsearch.ui.display import display_problem
+from rtsearch.ui.window import Window
 
 # What is measured ------------------------------------------------------------------------------------------
 

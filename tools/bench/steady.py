@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from rtsearch._util.metrics import Meter
 from rtsearch.config import LiveSettings, Settings
-from rtsearch.index import SearchIndex, open_index
-from rtsearch.layout import canvas_of
 from rtsearch.library import Library
-from rtsearch.live.steady import Steady
-from rtsearch.meter import Meter
+from rtsearch.library.index import SearchIndex, open_index
+from rtsearch.live.stabilizer import Steady
 from rtsearch.pipeline import Pipeline, open_pipeline
+from rtsearch.render.layout import canvas_of
 from rtsearch.sources import open_source
 
 FPS = 30

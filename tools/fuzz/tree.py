@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch.search import KDTree
+from rtsearch.search.arrays import TreeArrays
 from rtsearch.search.calibrate import Calibration
 from rtsearch.search.checks import unsound_array
-from rtsearch.search.layout import TreeArrays
 
 POINTS, DIM = 600, 20
 MOST_CHANGES = 8

@@ -1,0 +1,189 @@
+"""What a GPU takes over: is there one, is its engine there or to be built, and the sight made of the two.
+
+``auto`` looks quietly: without a GPU or without a library for it, all goes on as if nobody had asked. An
+engine that was asked for by name is missed loudly.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtsearch.config import Settings
+from rtsearch.errors import EngineError, MissingDependencyError, RunnerError
+from rtsearch.models.spec import ModelSpec
+from rtsearch.perception.backend import Sight
+from rtsearch.types import U8Array
+
+if TYPE_CHECKING:
+    from rtsearch.engines import Flavour, Gpu, Order
+    from rtsearch.runners.device import Device
+
+__all__ = ["Accelerator", "find_accelerator"]
+
+_log = logging.getLogger(__name__)
+
+_LIBRARIES = ("tensorrt", "tensorrt_rtx")
+_POLL_S = 0.2
+_TELL_S = 10.0  # TensorRT builds for minutes
+_WARM_UP_PASSES = 3  # engines choose and load kernels in the first ones
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """A GPU and what runs networks on it.
+
+    Attributes:
+        device: opened; whoever makes a sight with it gives it away.
+        flavour: loaded.
+    """
+
+    device: Device
+    flavour: Flavour
+
+    @property
+    def name(self) -> str:
+        """Of both, for messages."""
+        return f"{self.flavour.name} on {self.device.name}"
+
+    @property
+    def gpu(self) -> Gpu:
+        """The GPU, as engines know it."""
+        from rtsearch.engines import Gpu
+
+        return Gpu(self.device.name, self.device.compute_capability)
+
+    def close(self) -> None:
+        """Give the device back, where no sight was made with it."""
+        self.device.close()
+
+    def find(self, order: Order, folder: Path) -> Path | None:
+        """The engine of an order, if it is there."""
+        from rtsearch.engines import find_engine
+
+        return find_engine(order, folder, self.flavour, self.gpu)
+
+    def build(self, order: Order, folder: Path) -> Path:
+        """Build the engine of an order.
+
+        Raises:
+            EngineError: it cannot be built.
+        """
+        from rtsearch.engines import build_engine
+
+        return build_engine(order, folder, self.flavour, self.gpu)
+
+    def later(
+        self,
+        order: Order,
+        folder: Path,
+        spec: ModelSpec,
+        settings: Settings,
+        how: tuple[threading.Event, Callable[[str], None]],
+    ) -> Sight | None:
+        """A sight whose engine is built in another process; None when it was stopped before that was done.
+
+        Args:
+            order, folder: the engine and where it belongs.
+            spec, settings: of the sight.
+            how: what is set to stop it, and what gets a line about how far it is now and then.
+
+        Without a sight the device is given back.
+        """
+        stop, tell = how
+        try:
+            path = self.find(order, folder) or self._built_elsewhere(order, stop, tell)
+            sight = None if path is None else self.open(path, spec, settings)
+        except BaseException:
+            self.close()
+            raise
+        if sight is None:
+            self.close()
+        return sight
+
+    def _built_elsewhere(
+        self, order: Order, stop: threading.Event, tell: Callable[[str], None]
+    ) -> Path | None:
+        from rtsearch.engines import start_build
+
+        build = start_build(order, self.flavour.name)
+        tell(f"building an engine for {self.device.name}, once; the CPU sees meanwhile")
+        begun_s = told_s = time.monotonic()
+        try:
+            while build.running and not stop.wait(_POLL_S):
+                build.poll()
+                now_s = time.monotonic()
+                if build.what and now_s - told_s >= _TELL_S:
+                    told_s = now_s
+                    tell(f"engine: {build.share:.0%} after {now_s - begun_s:.0f} s ({build.what})")
+            path = build.poll()
+        finally:
+            build.cancel()
+        if path is None and not stop.is_set():
+            raise EngineError(build.error)
+        return path
+
+    def open(self, path: Path, spec: ModelSpec, settings: Settings) -> Sight:
+        """The sight of an engine.
+
+        Raises:
+            EngineError: it may not be run.
+            RunnerError: the GPU failed.
+        """
+        import numpy as np
+
+        from rtsearch._util.metrics import Meter
+        from rtsearch.gpu import GpuSight
+        from rtsearch.runners.tensorrt import TensorRTRunner
+
+        runner = TensorRTRunner(path, self.device, model_sha256=spec.sha256)
+        try:
+            sight = GpuSight(runner, self.device, spec, settings.detect)
+        except Exception:
+            runner.close()
+            raise
+        width, height = spec.input_wh
+        blank: U8Array = np.zeros((height, width, 3), np.uint8)
+        for _ in range(_WARM_UP_PASSES):
+            sight.see([blank], Meter())
+        _log.info("%s runs %s", self.name, path.name)
+        return sight
+
+
+def find_accelerator(settings: Settings) -> Accelerator | None:
+    """The GPU and the library that the settings ask for; None where ``auto`` finds none, or it is ``none``.
+
+    Raises:
+        MissingDependencyError, RunnerError: what was asked for by name is not there.
+    """
+    wanted = settings.gpu.engine
+    if wanted == "none" or (wanted == "auto" and not any(map(importlib.util.find_spec, _LIBRARIES))):
+        return None
+    try:
+        if settings.describe.embedder:
+            raise RunnerError("describe.embedder is set, and a second network runs on the CPU only")
+        return _open(wanted, settings)
+    except (MissingDependencyError, RunnerError) as error:
+        if wanted != "auto":
+            raise
+        _log.debug("no GPU is used: %s", error)
+        return None
+
+
+def _open(wanted: Any, settings: Settings) -> Accelerator:
+    from rtsearch.runners import open_device
+
+    device = open_device(settings.gpu.runtime)  # first: loading the libraries takes a second
+    try:
+        from rtsearch.engines import load_flavour
+
+        return Accelerator(device, load_flavour(wanted))
+    except BaseException:
+        device.close()
+        raise

@@ -1,0 +1,213 @@
+"""Pictures up, objects and vectors back: a Sight that does everything between on the GPU.
+
+    pinned memory -> upload -> letterbox -> engine -> decode, suppression -> describe -> project -> download
+
+Thresholds and picture sizes travel with the pictures, so the work of a pass is always the same: where the GPU
+can record it, a pass is one call. Two slots take turns: while the GPU works on one, the next pictures are
+copied and uploaded into the other, on a stream of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtsearch._util.metrics import Meter
+from rtsearch.config import DetectSettings
+from rtsearch.errors import RunnerError
+from rtsearch.gpu.plan import MOST_MAPS, Layout, MapLayout
+from rtsearch.gpu.slot import Slot
+from rtsearch.gpu.work import Engine, Work
+from rtsearch.models.spec import ModelSpec
+from rtsearch.perception.backend import Projecting
+from rtsearch.perception.detector import wanted_classes
+from rtsearch.runners.device import Device
+from rtsearch.types import Detections, U8Array
+
+__all__ = ["GpuSight"]
+
+_log = logging.getLogger(__name__)
+
+
+class GpuSight:
+    """See ``rtsearch.perception.backend.Sight``.
+
+    Args:
+        engine: the network; closed with this.
+        device: what the engine runs on; closed with this.
+        spec: of the network.
+        settings: thresholds.
+        code: of the kernels, for this device; compiled or taken from the cache where none is given.
+
+    Attributes:
+        batch: pictures that the engine takes at once.
+        callers: 1.
+        settings: may be changed between calls.
+        cut_padding: without effect; an engine has one input size.
+
+    Raises:
+        RunnerError: the engine is not one of this network, or the GPU failed.
+        MissingDependencyError: the kernels have to be compiled and there is nothing to do it with.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        device: Device,
+        spec: ModelSpec,
+        settings: DetectSettings,
+        *,
+        code: bytes | None = None,
+    ) -> None:
+        self.settings = settings
+        self.cut_padding = False
+        self.callers = 1
+        self._device = device
+        self._classes = spec.classes
+        self._network = self._last = _network(engine, spec)
+        self.batch: int | None = self._network.batch
+        self._projection: Projecting | None = None
+        with device.use(), contextlib.ExitStack() as undo:
+            self._work = Work(engine, device, code, tuple(tap.name for tap in spec.taps))
+            undo.callback(self._work.close)
+            self._uploads = device.new_stream()
+            undo.callback(device.free_stream, self._uploads)
+            self._slots = [Slot(device) for _ in range(2)]
+            for slot in self._slots:
+                undo.callback(slot.close)
+            undo.callback(engine.close)  # now that nothing can fail any more: the caller still has it if not
+            self._undo = undo.pop_all()
+        self._closed = False
+
+    @property
+    def dim(self) -> int:
+        """Numbers that describe an object."""
+        return self._network.raw_dim
+
+    def _project_with(self, projection: Projecting | None) -> None:
+        raw_dim = self._network.raw_dim
+        if projection is not None and len(projection.matrix) != raw_dim:
+            raise RunnerError(
+                f"the projection takes descriptions of {len(projection.matrix)} numbers, "
+                f"those of this network have {raw_dim}"
+            )
+        self._projection = projection
+
+    def see(
+        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+    ) -> list[Detections]:
+        """See ``Sight.see``; all of it is the stage ``detect``."""
+        if self._closed:
+            raise RunnerError("the GPU's sight is closed")
+        if projection is not self._projection:
+            self._project_with(projection)
+        if not images:
+            return []
+        with meter.stage("detect"), self._device.use():
+            try:
+                return self._see(images)
+            except BaseException:
+                self._settle()  # nothing may still write into the slots when they are used again
+                raise
+
+    def close(self) -> None:
+        """See ``Sight.close``; may be called twice and never raises."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with self._device.use():
+                self._settle()
+                self._undo.close()
+        except RunnerError as error:
+            _log.debug("closing: %s", error)  # a GPU that is lost has nothing left to give back
+        self._device.close()
+
+    def _see(self, images: Sequence[U8Array]) -> list[Detections]:
+        settings, batch = self.settings, self._network.batch
+        layout = self._layout(settings.max_objects)
+        wanted = wanted_classes(settings.classes, self._classes)
+        if self._work.fit(layout, self._projection):
+            for slot in self._slots:
+                slot.forget_graph()
+        seen: list[Detections] = []
+        waiting: deque[Slot] = deque()
+        for number, start in enumerate(range(0, len(images), batch)):
+            if len(waiting) == len(self._slots):
+                seen += waiting.popleft().results(layout)
+            slot = self._slots[number % len(self._slots)]
+            slot.fit_result(layout.result_bytes)
+            slot.upload(images[start : start + batch], settings, wanted, layout, self._uploads)
+            self._device.record(slot.uploaded, self._uploads)
+            self._device.wait_on(self._work.stream, slot.uploaded)
+            self._work.put(slot)
+            self._device.record(slot.done, self._work.stream)
+            waiting.append(slot)
+        for slot in waiting:
+            seen += slot.results(layout)
+        return seen
+
+    def _layout(self, max_objects: int) -> Layout:
+        projected = None if self._projection is None else self._projection.matrix.shape[1]
+        if (self._last.slots, self._last.projected) != (max_objects + 1, projected):
+            self._last = dataclasses.replace(self._network, slots=max_objects + 1, projected=projected)
+        return self._last
+
+    def _settle(self) -> None:
+        """Wait for all that is under way, whatever comes of it."""
+        for stream in (self._uploads, self._work.stream):
+            with contextlib.suppress(RunnerError):
+                self._device.synchronise(stream)
+
+
+def _network(engine: Engine, spec: ModelSpec) -> Layout:
+    """What of the layout is the network's.
+
+    Raises:
+        RunnerError: inputs or outputs are not those of this network.
+    """
+    names = ["boxes", "scores", *(tap.name for tap in spec.taps)]
+    if "images" not in engine.inputs or not set(names) <= set(engine.outputs):
+        there = ", ".join([*engine.inputs, *engine.outputs])
+        raise RunnerError(f"the engine is not one of {spec.name}: it has {there}; build it again")
+    if len(spec.taps) > MOST_MAPS:
+        raise RunnerError(f"{spec.name} has {len(spec.taps)} taps; on a GPU there may be {MOST_MAPS}")
+    shapes = {name: tuple(shape) for name, (shape, _) in {**engine.inputs, **engine.outputs}.items()}
+    batch, _, height, width = (*shapes["images"], 0, 0, 0, 0)[:4]
+    rows = shapes["boxes"][1] if len(shapes["boxes"]) == 3 else 0
+    wanted = {"images": (batch, 3, height, width), "boxes": (batch, rows, 4)}
+    wanted["scores"] = (batch, rows, len(spec.classes))
+    for tap in spec.taps:
+        wanted[tap.name] = (batch, tap.channels, *(*shapes[tap.name], 0, 0, 0, 0)[2:4])
+    halves = {}
+    for name, shape in wanted.items():
+        dtype = np.dtype({**engine.inputs, **engine.outputs}[name][1])
+        if shapes[name] != shape or min(shape) < 1 or dtype not in (np.float16, np.float32):
+            raise RunnerError(
+                f"the engine is not one of {spec.name}: {name} is {dtype} {shapes[name]}; build it again"
+            )
+        halves[name] = bool(dtype == np.float16)
+    return Layout(
+        batch=batch,
+        input_wh=(width, height),
+        rows=rows,
+        classes=len(spec.classes),
+        maps=tuple(
+            MapLayout(tap.channels, shapes[tap.name][3], shapes[tap.name][2], halves[tap.name])
+            for tap in spec.taps
+        ),
+        slots=1,
+        projected=None,
+        swap=spec.pixel_order == "rgb",
+        pad_value=spec.pad_value,
+        pixel_scale=spec.pixel_scale,
+        needs_nms=spec.needs_nms,
+        planes_half=halves["images"],
+        boxes_half=halves["boxes"],
+        scores_half=halves["scores"],
+    )

@@ -1,0 +1,366 @@
+"""Photos to library: what is new or changed is looked at once, what was deleted is dropped, the rest stays.
+
+Objects of a changed photo stay until the new ones are committed; a photo whose date alone has changed keeps
+them.
+
+    find photos -> compare with the library -> look (threads, see ``look``) -> crops -> fragments
+
+Fragments are committed every so many photos or seconds: a kill at any instant costs at most the photos since
+the last commit, and the next run goes on from there. Ctrl-C commits first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rtsearch._util.metrics import Meter, Summary
+from rtsearch._util.signals import stop_on_signal
+from rtsearch.config import Settings
+from rtsearch.errors import LibraryError, SourceError, VectorError
+from rtsearch.images.decode import quiet_decoders
+from rtsearch.jobs.photo_pipeline import Look, Looking, Pipeline
+from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState, PhotoTable
+from rtsearch.library.crops import encode_crop
+from rtsearch.library.missing import by_folder, missing_photos
+from rtsearch.library.photos import PhotoFile, Scan, find_photos
+
+__all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an analysis is.
+
+    Attributes:
+        done, total: photos read in this run, and to be read in it.
+        objects: found in this run.
+        failed: photos of this run that could not be read.
+        photos_per_s: over the last few hundred photos.
+        left_s: until the end at that rate; None while it is not known.
+    """
+
+    done: int
+    total: int
+    objects: int
+    failed: int
+    photos_per_s: float
+    left_s: float | None
+
+
+@dataclass(slots=True)
+class AnalyzeReport:
+    """What an analysis did.
+
+    Attributes:
+        damaged: fragments that were, and are no longer part of the library.
+        found: photos below the folder.
+        kept: of them, those that were known and have the same content.
+        changed: photos that were known but have another content now; they were looked at again.
+        dropped: photos of the library that were deleted or have moved.
+        missing: folder and number of its photos, where a folder has lost all that the library knows; they are
+            kept.
+        analysed: photos looked at in this run.
+        objects: found in this run.
+        failed: path and reason, for each photo of this run that could not be read. Where the reason lies
+            outside of the file (disk, permission, a limit), the next run tries again.
+        refused: path and reason, for each name below the folder that was not looked at.
+        interrupted: ended before the last photo; the same call goes on from here.
+        seconds: that the run took.
+        stages: times of the stages.
+    """
+
+    damaged: list[str] = field(default_factory=list)
+    found: int = 0
+    kept: int = 0
+    changed: int = 0
+    dropped: int = 0
+    missing: list[tuple[str, int]] = field(default_factory=list)
+    analysed: int = 0
+    objects: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    interrupted: bool = False
+    seconds: float = 0.0
+    stages: Summary | None = None
+
+
+class Upkeep(NamedTuple):
+    """What an analysis does to the library besides.
+
+    Attributes:
+        repair: look for damaged fragments first; their photos are looked at again.
+        drop: photos of folders that are empty or gone are dropped, too.
+    """
+
+    repair: bool = False
+    drop: bool = False
+
+
+_NOTHING_BESIDES = Upkeep()
+
+
+def analyze(
+    photos: Path,
+    library: Path,
+    pipeline: Pipeline,
+    settings: Settings,
+    *,
+    upkeep: Upkeep = _NOTHING_BESIDES,
+    progress: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> AnalyzeReport:
+    """Bring a library up to date with a folder of photos; make it where there is none.
+
+    Args:
+        photos: the folder.
+        library: the library's folder.
+        pipeline: what looks at the photos.
+        settings: section ``analyze``; the others are remembered in the library.
+        upkeep: what else is done to the library.
+        progress: called after every photo, from the calling thread.
+        stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT or
+            SIGTERM sets it.
+
+    Raises:
+        SourceError: no photos, or their folder is gone before the last was read; those before are committed.
+        LibraryError: one of its kinds; what was committed is kept.
+        RunnerError: the network failed; the photos before are committed.
+    """
+    start_s = time.monotonic()
+    root = _Root(photos.resolve())
+    scan = find_photos(photos, leave_out=library)
+    space = FeatureSpace(
+        recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.sight.dim
+    )
+    remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
+    with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
+        _warn_of_other_settings(writer, remembered)
+        damaged = writer.drop_damaged() if upkeep.repair else []
+        report, plan = _compare(writer, scan, photos, upkeep.drop)
+        report.damaged = [str(problem) for problem in damaged]
+        run = _Run(writer, pipeline, settings, plan, report, root)
+        stop = stop or threading.Event()
+        with quiet_decoders(), stop_on_signal(stop):
+            run.look_at(progress or (lambda _: None), stop)
+    report.seconds = time.monotonic() - start_s
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Work of one analysis.
+
+    Attributes:
+        todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
+            old fragments anew.
+        known: rows of those that the library holds, by path.
+        lost: hashes of photos that are kept although their folder has lost them, by path.
+    """
+
+    todo: list[PhotoFile]
+    known: dict[str, PhotoRow]
+    lost: dict[str, str]
+
+
+def _compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> tuple[AnalyzeReport, _Plan]:
+    """Drop what was deleted; returns what remains to be read."""
+    known = writer.photos()
+    found = {photo.path: photo for photo in scan.photos}
+    _expect_same_photos(writer, known, found.keys(), photos.resolve())
+    missing = missing_photos(known.path, scan)
+    gone, lost = (missing.deleted | missing.lost, set()) if drop else (missing.deleted, missing.lost)
+    todo: list[PhotoFile] = []
+    rows: dict[str, PhotoRow] = {}
+    for i, path in enumerate(known.path):
+        photo = found.get(path)
+        if photo and not _is_settled(known, i, photo):
+            same_size = photo.size_bytes == known.size_bytes[i]
+            todo.append(replace(photo, known_sha256=known.sha256[i] if same_size else ""))
+            rows[path] = known.row(i)
+    writer.move(photos)
+    writer.drop(gone)
+    new = found.keys() - set(known.path)
+    report = AnalyzeReport(
+        found=len(found),
+        kept=len(found) - len(todo) - len(new),
+        dropped=len(gone),
+        refused=scan.refused,
+    )
+    todo += [photo for photo in scan.photos if photo.path in new]
+    hashes = dict(zip(known.path, known.sha256, strict=True))
+    return report, _Plan(todo, rows, {path: hashes[path] for path in lost})
+
+
+def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
+    """Tell whether the library has the last word on a photo: its file is as it was, and was read."""
+    unchanged = (photo.size_bytes, photo.mtime_ns) == (known.size_bytes[i], known.mtime_ns[i])
+    return unchanged and (known.state[i] != PhotoState.FAILED or known.sha256[i] != "")
+
+
+def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
+    """A library follows its photos to another folder, but is not emptied by a slip of the keyboard."""
+    holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
+    if str(root) == writer.manifest.photo_root or not holds_objects:
+        return
+    there = sum(path in found for path in known.path)
+    if 2 * there < len(known):
+        raise LibraryError(
+            f"{writer.folder} holds the photos of {writer.manifest.photo_root}, of which {root} has "
+            f"{there} in {len(known)}: give that folder, or another folder for the library"
+        )
+
+
+def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> None:
+    then, defaults = writer.manifest.settings, Settings().model_dump(mode="json")
+    for section, key in [*(("detect", key) for key in now["detect"]), ("analyze", "thumb_px")]:
+        # What the build that made the library did not know was as it is by default.
+        before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
+        if before != after:
+            _log.warning(
+                "%s was made with %s.%s = %s; what is added now has %s",
+                *(writer.folder, section, key, before, after),
+            )
+
+
+class _Root:
+    """The folder of the photos as it was when the analysis began."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = self._now()
+
+    def expect(self) -> None:
+        """See that the folder is still there.
+
+        Raises:
+            SourceError: it is gone, or another one is in its place, as when a drive is unmounted.
+        """
+        if self._identity != self._now():
+            raise SourceError(
+                f"{self.path} has gone away; what was looked at is kept: bring it back and run the same "
+                "command again"
+            )
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            with os.scandir(self.path) as entries:
+                next(entries, None)  # a drive that was pulled out may still have a status, but no content
+            stat = self.path.stat()
+        except OSError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+
+class _Run:
+    """One analysis under way."""
+
+    def __init__(
+        self,
+        writer: LibraryWriter,
+        pipeline: Pipeline,
+        settings: Settings,
+        plan: _Plan,
+        report: AnalyzeReport,
+        root: _Root,
+    ) -> None:
+        self._writer = writer
+        self._pipeline = pipeline
+        self._settings = settings.analyze
+        self._plan = plan
+        self._root = root
+        self._report = report
+        self._done = 0
+        self._new_hashes: set[str] = set()
+        self._meter = Meter(window=512)
+        self._committed_s = time.monotonic()
+
+    def look_at(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+        """Look at the photos in order, store what is found, commit."""
+        todo = self._plan.todo
+        self._committed_s = time.monotonic()
+        try:
+            with Looking(todo, self._root.path, self._pipeline, self._settings, self._meter) as looking:
+                for look in looking:
+                    if stop.is_set():
+                        break
+                    with self._meter.stage("store"):
+                        self._store(look)
+                    looking.done(look)
+                    self._meter.tick()
+                    progress(self._progress(len(todo)))
+        except LibraryError:  # the disk refuses; another try would fail as well
+            raise
+        except Exception:
+            self._writer.commit()
+            raise
+        self._writer.commit()
+        self._drop_moved()
+        self._report.interrupted = self._done < len(todo)
+        self._report.stages = self._meter.summary()
+
+    def _drop_moved(self) -> None:
+        """Drop lost photos whose content was found under a new path: their folder was renamed."""
+        moved = {path for path, sha256 in self._plan.lost.items() if sha256 in self._new_hashes}
+        self._report.dropped += self._writer.drop(moved)
+        self._report.missing = by_folder(self._plan.lost.keys() - moved)
+
+    def _store(self, look: Look) -> None:
+        """Take one photo into the library, and commit when it is time."""
+        self._done += 1
+        known = self._plan.known.get(look.file.path)
+        if look.same and known is not None:
+            self._writer.renew(replace(known, mtime_ns=look.file.mtime_ns))
+            self._report.kept += 1
+        elif look.unread:
+            self._root.expect()
+            self._report.failed.append((look.file.path, look.reason))
+        else:
+            self._add_or_fail(look)
+            self._report.changed += known is not None
+            if known is None and not look.reason:
+                self._new_hashes.add(look.sha256)
+        waited_s = time.monotonic() - self._committed_s
+        if self._writer.open_photos >= self._settings.commit_photos or waited_s >= self._settings.commit_s:
+            with self._meter.stage("commit"):
+                self._writer.commit()
+            self._committed_s = time.monotonic()
+
+    def _add_or_fail(self, look: Look) -> None:
+        try:
+            self._add(look)
+        except VectorError as error:
+            look.reason, look.objects = str(error), None
+            self._add(look)
+        report = self._report
+        report.analysed += 1
+        report.objects += 0 if look.objects is None else len(look.objects)
+        if look.reason:
+            report.failed.append((look.file.path, look.reason))
+
+    def _add(self, look: Look) -> None:
+        file, objects, bgr = look.file, look.objects, look.bgr
+        state = PhotoState.FAILED if look.reason else PhotoState.OK if objects else PhotoState.EMPTY
+        height, width = (0, 0) if bgr is None else bgr.shape[:2]
+        photo = PhotoRow(
+            *(file.path, file.size_bytes, file.mtime_ns, width, height, state, look.reason, look.sha256)
+        )
+        if objects is None or bgr is None:
+            self._writer.add(photo)
+        else:
+            thumbs = [encode_crop(bgr, xyxy, self._settings.thumb_px) for xyxy in objects.xyxy]
+            self._writer.add(photo, objects, thumbs)
+
+    def _progress(self, total: int) -> Progress:
+        report = self._report
+        rate = self._meter.fps()
+        left_s = (total - self._done) / rate if rate else None
+        return Progress(self._done, total, report.objects, len(report.failed), rate, left_s)

@@ -1,0 +1,155 @@
+"""A look at this machine: what is there, what is missing, what to do about it. Nothing is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes.util
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Finding", "examine"]
+
+State = Literal["ok", "missing", "optional"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: of the thing.
+        state: ``ok``; ``missing`` where rtsearch needs it; ``optional`` where it can do without.
+        what: was found.
+        advice: what to do, or "".
+    """
+
+    name: str
+    state: State
+    what: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Everything, in the order in which a newcomer needs it."""
+    looks: Iterable[Callable[[], Finding]] = (
+        _python, _cpu, _packages, _model, _display, _cameras, _ffmpeg, _screen, _gpu, _tensorrt
+    )  # fmt: skip
+    return [look() for look in looks]
+
+
+def _python() -> Finding:
+    system = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    return Finding("python", "ok", f"{platform.python_version()} on {system}")
+
+
+def _cpu() -> Finding:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features()
+    sets = {"avx512vnni": "AVX-512 VNNI", "avx2": "AVX2"}
+    fast = next((text for name, text in sets.items() if features.get(name)), "generic search kernels")
+    if cores < 2:
+        return Finding("cpu", "optional", f"{cores} core, {fast}", "two cores are wanted for a live picture")
+    return Finding("cpu", "ok", f"{cores} cores, {fast}")
+
+
+def _packages() -> Finding:
+    names = ("numpy", "opencv-python", "numba", "onnxruntime", "onnx", "pyarrow")
+    versions = []
+    for name in names:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            return Finding("packages", "missing", f"no {name}", "run: pip install -e . (or make demo)")
+    return Finding("packages", "ok", ", ".join(versions))
+
+
+def _model() -> Finding:
+    from rtsearch.config import Settings
+    from rtsearch.errors import ModelError
+    from rtsearch.models import ModelSpec, default_folder, resolve
+
+    name = Settings().model.name
+    try:
+        path = resolve(name, default_folder())
+        spec = ModelSpec.read(path)
+    except ModelError as error:
+        what, _, advice = str(error).partition("; ")
+        return Finding("model", "missing", what, advice or f"run: rtsearch model pull {name}")
+    return Finding("model", "ok", f"{spec.name} ({spec.licence}) in {path.parent}")
+
+
+def _display() -> Finding:
+    from rtsearch.ui.display import display_problem, prepare_windows
+
+    problem = display_problem()
+    if problem:
+        return Finding("display", "optional", problem, "run works without a window: --headless --out OUT.mp4")
+    name = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY") or "desktop"
+    if not prepare_windows():
+        lacks = f"{name}, but a window may stay black without libX11-xcb"
+        return Finding("display", "optional", lacks, "apt install libx11-xcb1")
+    return Finding("display", "ok", name)
+
+
+def _cameras() -> Finding:
+    from rtsearch.sources import cameras
+
+    found = cameras()
+    if not found:
+        return Finding("cameras", "optional", "none found", "plug one in, or give run a --source")
+    return Finding("cameras", "ok", ", ".join(f"{device} ({name})" for device, name in found.items()))
+
+
+def _ffmpeg() -> Finding:
+    path = shutil.which("ffmpeg")
+    if path is None:
+        return Finding("ffmpeg", "optional", "not installed", "apt install ffmpeg: smaller videos from --out")
+    return Finding("ffmpeg", "ok", path)
+
+
+def _screen() -> Finding:
+    if importlib.util.find_spec("mss") is None:
+        return Finding("screen grab", "optional", "mss is not installed", "pip install 'rtsearch[screen]'")
+    return Finding("screen grab", "ok", f"mss {importlib.metadata.version('mss')}")
+
+
+def _gpu() -> Finding:
+    if ctypes.util.find_library("cuda") is None:
+        return Finding("gpu", "optional", "no NVIDIA driver", "not needed: the CPU is the default")
+    from rtsearch.errors import MissingDependencyError, RunnerError
+    from rtsearch.runners import open_device
+
+    try:
+        device = open_device()
+    except MissingDependencyError as error:
+        return Finding("gpu", "optional", "an NVIDIA driver, and nothing that speaks to it", str(error))
+    except RunnerError as error:
+        return Finding("gpu", "optional", str(error), "not needed: the CPU is the default")
+    with contextlib.closing(device):
+        capability = ".".join(str(part) for part in device.compute_capability)
+        _, total_bytes = device.memory_bytes()
+        return Finding("gpu", "ok", f"{device.name}, compute {capability}, {total_bytes / 2**30:.0f} GiB")
+
+
+def _tensorrt() -> Finding:
+    from rtsearch.engines import installed_flavours, load_flavour
+    from rtsearch.errors import MissingDependencyError, RunnerError
+
+    there = installed_flavours()
+    if not there:
+        return Finding("tensorrt", "optional", "not installed", "for an NVIDIA GPU; see docs/gpu.md")
+    found = []
+    for name in there:
+        try:
+            found.append(f"{name} {load_flavour(name).version}")
+        except (MissingDependencyError, RunnerError) as error:
+            return Finding("tensorrt", "optional", f"{name} is installed but does not work", str(error))
+    return Finding("tensorrt", "ok", ", ".join(found))

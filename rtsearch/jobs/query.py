@@ -1,0 +1,84 @@
+"""One photo: its objects, the neighbours of each, and a sheet that shows them all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rtsearch._util.metrics import Meter
+from rtsearch._util.wording import counted
+from rtsearch.config import Settings, ShowSettings
+from rtsearch.errors import PhotoError
+from rtsearch.images.decode import quiet_decoders, read_photo
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.pipeline import Pipeline
+from rtsearch.recording import object_records
+from rtsearch.render.layout import Canvas, canvas_of
+from rtsearch.render.painter import compose
+from rtsearch.types import Frame, Neighbours, Scene, U8Array
+
+__all__ = ["Answer", "query_photo", "sheet"]
+
+_SHEET_HEADER_PX = 480  # of a sheet that is as wide as a picture 720 px high
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one photo brings.
+
+    Attributes:
+        scene: frame, objects, neighbours and crops, with those that fill a line.
+        objects: the same as JSON holds it, with ``show.results`` neighbours; see ``record.object_records``.
+    """
+
+    scene: Scene
+    objects: list[dict[str, Any]]
+
+
+def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> Answer:
+    """Find a photo's objects and the nearest of the library to each.
+
+    Raises:
+        PhotoError: it cannot be read.
+    """
+    if photo.is_dir():
+        raise PhotoError(
+            f"{photo} is a folder; give one photo, or show all: rtsearch run LIB --source {photo}"
+        )
+    with quiet_decoders():
+        bgr = read_photo(photo, settings.analyze.max_photo_mp)
+    detections = pipeline.sight.see([bgr], Meter())[0]
+    show, search = settings.show, settings.search
+    canvas = _canvas(show, len(detections))
+    shown = index.search(detections.vector, canvas.crops, exact=search.exact, recall=search.recall)
+    neighbours = Neighbours(shown.row[:, : show.results], shown.distance[:, : show.results])
+    cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+    thumbs = tuple(
+        tuple(cache.get(row, canvas.thumb_height) for row in rows if row >= 0) for rows in shown.row.tolist()
+    )
+    names = pipeline.class_names
+    words = tuple(names[label] if label >= 0 else "whole image" for label in detections.label.tolist())
+    notes = (
+        photo.name,
+        f"{counted(len(detections), 'object')} found",
+        f"{counted(len(index), 'object')} from {counted(index.library.photo_count, 'photo')} searched",
+    )
+    frame = Frame(0, time.monotonic(), None, bgr, str(photo))
+    scene = Scene(frame, detections, words, shown, canvas.thumb_height, thumbs, notes)
+    return Answer(scene, object_records(detections, names, neighbours, index))
+
+
+def sheet(answer: Answer, settings: Settings) -> U8Array:
+    """The scene as one picture that is high enough for every strip, (H, W, 3) uint8 BGR."""
+    return compose(answer.scene, _canvas(settings.show, len(answer.scene.detections)))
+
+
+def _canvas(show: ShowSettings, strips: int) -> Canvas:
+    """Return the canvas of a sheet: as wide as the window would be, as high as all strips need."""
+    scale = canvas_of(show).scale
+    header, thumb = round(_SHEET_HEADER_PX * scale), round(show.thumb_height * scale)
+    canvas = replace(canvas_of(show), header_height=header, thumb_height=thumb)
+    return replace(canvas, wh=(show.window_wh[0], header + strips * (thumb + canvas.gap)))

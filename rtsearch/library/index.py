@@ -1,0 +1,343 @@
+"""What a library is searched with, derived from its fragments and rebuilt at will.
+
+    fragments -> projection (fitted) -> searched vectors -> KD-tree
+              -> one row per object: photo, box, label, place of its thumbnail
+
+    LIB/index/KEY/   KEY is made of the library's stamp and of the settings that shape the index, so an index
+                     that does not fit is simply not found, and one that is being replaced can still be read
+    LIB/index/settings.json   those the library remembers; an index of others may stand beside its own
+
+Everything is memory-mapped; an index that is damaged is built again from the fragments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import DamagedError, LibraryError, RtsearchError
+from rtsearch.library import Library, library_lock
+from rtsearch.library.files import disk_errors, sha256_of, write_atomic
+from rtsearch.library.sweep import own_folder, remove_index
+from rtsearch.library.thumbnails import ThumbPlaces
+from rtsearch.search import KDTree
+from rtsearch.search.projection import FILE_NAME as PROJECTION_NAME
+from rtsearch.search.projection import Projection
+from rtsearch.search.store import FILE_NAME as TREE_NAME
+from rtsearch.types import F32Array, I32Array, Neighbours
+
+__all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
+
+_log = logging.getLogger(__name__)
+
+_FORMAT = 3
+_SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
+_SETTINGS = "settings.json"
+_MOST_SETTINGS_BYTES = 1 << 16
+_TABLE = {
+    "photo": np.int32,
+    "xyxy": np.float32,
+    "label": np.int32,
+    "pack": np.int32,
+    "thumb_offset": np.int64,
+    "thumb_bytes": np.int32,
+}
+"""Columns per object, each a .npy file."""
+
+_FILES = {f"{name}.npy" for name in _TABLE} | {"paths.npy", "paths_end.npy", "index.json"}
+_FILES |= {PROJECTION_NAME, TREE_NAME}
+"""Names of all files of an index."""
+
+Told = Callable[[str], None]
+
+
+class SearchIndex:
+    """An opened index; any number of threads may use it.
+
+    Args:
+        library: what it was built from.
+        projection: from descriptions to searched vectors.
+        tree: over the searched vectors, in row order.
+        table: the columns of ``_TABLE``, n rows each.
+        paths: photos, by the number that column ``photo`` holds.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        projection: Projection,
+        tree: KDTree,
+        table: dict[str, NDArray[Any]],
+        paths: _Paths,
+    ) -> None:
+        self.library = library
+        self.projection = projection
+        self._tree = tree
+        self._table = table
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions that are searched."""
+        return self.projection.dim
+
+    @property
+    def thumb_places(self) -> ThumbPlaces:
+        """Where the crop of each row lies."""
+        table = self._table
+        packs = tuple(self.library.pack_paths)
+        return ThumbPlaces(table["pack"], table["thumb_offset"], table["thumb_bytes"], packs)
+
+    def search(self, vectors: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """The k nearest objects of each of (n, D) descriptions."""
+        return self.near(self.projection.apply(vectors), k, exact=exact, recall=recall)
+
+    def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """The k nearest objects of each of (n, dim) points, which are projected descriptions."""
+        distance, row = self._tree.query(points, k, exact=exact, recall=recall)
+        return Neighbours(row, distance)
+
+    def points(self, rows: I32Array) -> F32Array:
+        """(n, dim) float32: where n rows lie, as ``near`` compares them."""
+        return self._tree.vectors(rows)
+
+    def photo(self, row: int) -> str:
+        """Path of the photo of an object, relative to the library's photo root."""
+        return self._paths[int(self._table["photo"][row])]
+
+    def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
+        """``photo``, ``xyxy`` and ``label`` (a word) of each row."""
+        names = self.library.space.class_names
+        labels = self._table["label"][rows].tolist()
+        boxes = self._table["xyxy"][rows].tolist()
+        return [
+            {"photo": self.photo(row), "xyxy": box, "label": names[label] if label >= 0 else "whole image"}
+            for row, box, label in zip(rows.tolist(), boxes, labels, strict=True)
+        ]
+
+    def warm_up(self, k: int) -> None:
+        """Load what the first query needs, so that nothing compiles on the frame path."""
+        near = self.search(np.zeros((1, len(self.projection.matrix)), np.float32), k)
+        self.points(near.row[0, :1])
+
+
+def open_index(
+    library: Library, settings: Settings, tell: Told = _log.info, *, remember: bool = False
+) -> SearchIndex:
+    """The index of a library for these settings, built now if there is none or it is damaged.
+
+    Args:
+        library: an opened library.
+        settings: ``describe.meaning`` and section ``project`` shape the index.
+        tell: gets a line when something takes a while.
+        remember: the library is to be searched like this from now on, also by those who do not say how.
+
+    Raises:
+        LibraryError: the library has no objects, is damaged, or the index cannot be written.
+    """
+    folder = _folder(library, settings)
+    if folder.is_dir():
+        try:
+            index = _load(library, folder)
+        except (RtsearchError, OSError) as error:
+            _log.warning("the index is built again: %s", error)
+        else:
+            if remember:
+                _remember(library, settings)
+            return index
+    return build_index(library, settings, tell, remember=remember)
+
+
+def build_index(
+    library: Library, settings: Settings, tell: Told = _log.info, *, remember: bool = True
+) -> SearchIndex:
+    """Build the index anew, put it in place, and remove older ones, but for the one that is remembered.
+
+    Args:
+        library, settings, tell, remember: as for ``open_index``; the first index is always remembered.
+
+    Raises:
+        LibraryError: the library has no objects, is damaged, or the index cannot be written.
+    """
+    if not library.object_count:
+        photos, failed = library.photo_count, library.failed_count
+        if photos and photos == failed:
+            raise LibraryError(
+                f"{library.folder} holds no objects to search: none of its photos ({photos:,}) could be "
+                f"read; analyse others: rtsearch analyze PHOTOS {library.folder}"
+            )
+        raise LibraryError(
+            f"{library.folder} holds no objects to search; analyse other photos, or with a lower "
+            "detect.threshold, or with detect.whole_image=true"
+        )
+    n = library.object_count
+    tell(f"building the index of {n:,} object{'' if n == 1 else 's'}")
+    final = _folder(library, settings)
+    building = final.with_name(f".building-{os.getpid()}")
+    with library_lock(library.folder), disk_errors(library.folder):
+        _make_way(building)
+        building.mkdir(parents=True)
+        try:
+            _build(library, settings, building)
+            _make_way(final)
+            building.rename(final)
+        finally:
+            remove_index(building, _FILES)
+        if remember or not (final.parent / _SETTINGS).exists():
+            _remember(library, settings)
+        own = _folder(library, load_settings(None, (), remembered_settings(library)))
+        for other in final.parent.iterdir():
+            if other not in (final, own):
+                remove_index(other, _FILES)
+    return _load(library, final)
+
+
+def _make_way(folder: Path) -> None:
+    """Remove an index that is to be replaced."""
+    if not remove_index(folder, _FILES):
+        raise LibraryError(f"{folder} is in the way of the index and holds foreign files: move it elsewhere")
+
+
+def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
+    """The settings that a library was made and indexed with, by section.
+
+    They decide whether vectors compare, and what is searched: whoever opens the library wants the same.
+    """
+    made = library.manifest.settings
+    remembered: dict[str, dict[str, Any]] = {"model": {}, "describe": {}}
+    for section, keys in (("model", ("name", "size")), ("describe", ("embedder",))):
+        remembered[section] |= {key: made[section][key] for key in keys if key in made.get(section, {})}
+    path = _home(library) / _SETTINGS
+    try:
+        if path.stat().st_size <= _MOST_SETTINGS_BYTES:
+            shape = Settings.model_validate(json.loads(path.read_bytes()))
+            for section, fields in shape.model_dump(mode="json", include=_SHAPE).items():
+                remembered.setdefault(section, {}).update(fields)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError):
+        _log.warning("%s cannot be read: the index has the default settings", path)
+    return remembered
+
+
+def _remember(library: Library, settings: Settings) -> None:
+    text = json.dumps(settings.model_dump(mode="json", include=_SHAPE))
+    path = _home(library) / _SETTINGS
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, text.encode())
+
+
+def _folder(library: Library, settings: Settings) -> Path:
+    shape = json.dumps(settings.model_dump(mode="json", include=_SHAPE), sort_keys=True)
+    key = hashlib.sha256(f"{_FORMAT} {library.stamp} {shape}".encode()).hexdigest()[:16]
+    return _home(library) / key
+
+
+def _home(library: Library) -> Path:
+    return own_folder(library.folder / "index")
+
+
+def _build(library: Library, settings: Settings, folder: Path) -> None:
+    vectors = (batch["vector"] for batch in library.objects(("vector",)))
+    blocks = library.space.recipe.get("describe", {}).get("blocks", ())
+    projection = Projection.fit(vectors, settings.project, blocks, settings.describe.meaning)
+    projection.save(folder)
+    searched = np.empty((library.object_count, projection.dim), np.float32)
+    table = _empty_table(library.object_count)
+    at = 0
+    for batch in library.objects(("vector", *_TABLE)):
+        end = at + len(batch["vector"])
+        searched[at:end] = projection.apply(batch["vector"])
+        for name, column in table.items():
+            column[at:end] = batch[name]
+        at = end
+    KDTree.build(searched).save(folder)
+    for name, column in table.items():
+        np.save(folder / f"{name}.npy", column)
+    _Paths.save(folder, library.photos().path)
+    files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in sorted(folder.iterdir())}
+    (folder / "index.json").write_text(json.dumps({"format": _FORMAT, "files": files}), encoding="utf-8")
+
+
+def _empty_table(n: int) -> dict[str, NDArray[Any]]:
+    return {name: np.empty((n, 4) if name == "xyxy" else n, dtype) for name, dtype in _TABLE.items()}
+
+
+def _load(library: Library, folder: Path) -> SearchIndex:
+    _check_files(folder)
+    n = library.object_count
+    table = {name: _array(folder / f"{name}.npy") for name in _TABLE}
+    for name, empty in _empty_table(0).items():
+        if table[name].shape != (n, *empty.shape[1:]) or table[name].dtype != empty.dtype:
+            raise DamagedError(f"{folder / name}.npy does not fit {n} objects")
+    paths = _Paths.load(folder)
+    photo, label = table["photo"], table["label"]
+    if photo.min() < 0 or photo.max() >= len(paths):
+        raise DamagedError(f"{folder} names photos that are not there")
+    if label.min() < -1 or label.max() >= len(library.space.class_names):
+        raise DamagedError(f"{folder} names classes that are not there")
+    tree, projection = KDTree.load(folder), Projection.load(folder)
+    if len(tree) != n or tree.dim != projection.dim or len(projection.matrix) != library.dim:
+        raise DamagedError(f"{folder} does not fit its library")
+    return SearchIndex(library, projection, tree, table, paths)
+
+
+def _check_files(folder: Path) -> None:
+    """Every file against its length and hash."""
+    try:
+        document = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        files = {str(name): (int(f["bytes"]), str(f["sha256"])) for name, f in document["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{folder / 'index.json'} cannot be read: {error}") from None
+    for name, (size, sha256) in files.items():
+        path = folder / Path(name).name
+        if not path.is_file() or path.stat().st_size != size or sha256_of(path) != sha256:
+            raise DamagedError(f"{path} is missing or altered")
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedError(f"{path} is no array: {error}") from None
+    return array
+
+
+class _Paths:
+    """Many strings as two flat arrays, so that opening reads none: UTF-8 bytes, and where each ends."""
+
+    def __init__(self, text: NDArray[np.uint8], end: NDArray[np.int64]) -> None:
+        self._text, self._end = text, end
+
+    def __len__(self) -> int:
+        return len(self._end)
+
+    def __getitem__(self, i: int) -> str:
+        start = int(self._end[i - 1]) if i else 0
+        return bytes(self._text[start : int(self._end[i])]).decode("utf-8", errors="surrogateescape")
+
+    @staticmethod
+    def save(folder: Path, paths: list[str]) -> None:
+        encoded = [path.encode("utf-8", errors="surrogateescape") for path in paths]
+        np.save(folder / "paths_end.npy", np.cumsum([len(e) for e in encoded], dtype=np.int64))
+        np.save(folder / "paths.npy", np.frombuffer(b"".join(encoded), np.uint8))
+
+    @classmethod
+    def load(cls, folder: Path) -> _Paths:
+        text, end = _array(folder / "paths.npy"), _array(folder / "paths_end.npy")
+        whole = text.ndim == end.ndim == 1 and (not len(end) or int(end[-1]) == len(text))
+        if not whole or (len(end) and (int(end[0]) < 0 or (np.diff(end) < 0).any())):
+            raise DamagedError(f"{folder / 'paths.npy'} is damaged")
+        return cls(text, end)

@@ -1,0 +1,81 @@
+"""Several sources in one picture: a cell for each, side by side and below each other.
+
+1 2 3    1 2 3    1     as many columns as make the cells largest: a frame with its strips below is hardly
+          4 5     2     wider than high, so a wide screen has columns and an upright one has rows
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from rtsearch.types import U8Array
+
+__all__ = ["Grid", "cells", "header_of"]
+
+_GAP_PX = 4
+_GROUND = 8
+_HEADER_SHARE = 0.5  # most of a cell's height that the query frame takes
+_ASPECT = 1.1  # width by height of what a cell is filled with: a 16:9 frame and four strips
+
+
+@lru_cache(maxsize=64)
+def cells(window_wh: tuple[int, int], count: int) -> tuple[tuple[int, int, int, int], ...]:
+    """x, y, width and height of each of ``count`` cells, px; one cell is the whole window.
+
+    A last row that is not full stands in the middle: two holes of one size look meant, one does not.
+    """
+    columns = max(range(1, count + 1), key=lambda columns: _room(window_wh, count, columns))
+    rows = -(-count // columns)
+    width, height = _cell_wh(window_wh, columns, rows)
+    missing = columns * rows - count
+    indent = missing * (width + _GAP_PX) // 2
+    return tuple(
+        (
+            i % columns * (width + _GAP_PX) + (indent if i // columns == rows - 1 else 0),
+            i // columns * (height + _GAP_PX),
+            width,
+            height,
+        )
+        for i in range(count)
+    )
+
+
+def _room(window_wh: tuple[int, int], count: int, columns: int) -> tuple[float, int]:
+    """How large a frame and its strips can be in a cell; of equals, the grid with fewer holes is better."""
+    rows = -(-count // columns)
+    width, height = _cell_wh(window_wh, columns, rows)
+    return min(width, _ASPECT * height), -columns * rows
+
+
+def _cell_wh(window_wh: tuple[int, int], columns: int, rows: int) -> tuple[int, int]:
+    width = (window_wh[0] - (columns - 1) * _GAP_PX) // columns
+    return width, (window_wh[1] - (rows - 1) * _GAP_PX) // rows
+
+
+def header_of(header_height: int, cell_height: int) -> int:
+    """The height of the query frame in a cell: as asked for, but the strips keep their half."""
+    return min(header_height, int(cell_height * _HEADER_SHARE))
+
+
+class Grid:
+    """The picture of all channels; a single one is passed on as it is."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._canvas: U8Array = np.zeros((0, 0, 3), np.uint8)
+
+    def put(self, place: int, picture: U8Array, window_wh: tuple[int, int]) -> U8Array:
+        """Bring a channel's picture up to date.
+
+        Returns:
+            (height, width, 3) uint8 BGR of ``window_wh``, valid until the next call.
+        """
+        if self._count == 1:
+            return picture
+        if self._canvas.shape[1::-1] != window_wh:
+            self._canvas = np.full((window_wh[1], window_wh[0], 3), _GROUND, np.uint8)
+        x, y, width, height = cells(window_wh, self._count)[place]
+        self._canvas[y : y + height, x : x + width] = picture[:height, :width]
+        return self._canvas

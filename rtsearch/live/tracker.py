@@ -1,0 +1,175 @@
+"""Objects keep their number from frame to frame, and with it their strip.
+
+    boxes of a frame -> Tracker: numbers -> Strips: places in the picture
+
+Boxes are matched by overlap against where a Kalman filter expects each track (norfair). Classes are not
+compared: a network that calls a cup a bowl now and then sees the same object. What is missed for a moment
+stays alive, with its box moved along.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.types import F32Array, I64Array
+
+__all__ = ["STAYS_S", "WHOLE_IMAGE", "Strips", "Tracker", "Tracks", "is_over", "preload"]
+
+_LEAST_IOU = 0.3
+_MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
+STAYS_S = 2.0
+"""Room that falls free stays free for so long, by the source's own time: most of it is needed again."""
+_MAKES_WAY_AFTER = 8  # frames; of those that are thrown out sooner four of five are seen again within as many
+_SAME_S = 1e-6  # times are sums of floats
+WHOLE_IMAGE = 0
+"""Number of the object that covers the full frame; the others start at 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """What became of the tracks in one frame.
+
+    Attributes:
+        number: (n,) int64, of each box of the frame.
+        step: (n, 4) float32, how far each box moves from one update to the next, px.
+        missed: (m,) int64, tracks that are alive but not in this frame.
+        missed_for: (m,) int64, frames since each was seen.
+        missed_xyxy: (m, 4) float32, where they are expected, px.
+    """
+
+    number: I64Array
+    step: F32Array
+    missed: I64Array
+    missed_for: I64Array
+    missed_xyxy: F32Array
+
+
+class Tracker:
+    """Follows the objects of one source."""
+
+    def __init__(self) -> None:
+        self._tracker: Any = None  # made when first needed: a replay needs none
+
+    def reset(self) -> None:
+        """Forget all: the next picture has nothing to do with the last."""
+        self._tracker = None
+
+    def update(self, xyxy: F32Array, whole: NDArray[np.bool_]) -> Tracks:
+        """Number the boxes of the next frame.
+
+        Args:
+            xyxy: (n, 4), px.
+            whole: (n,), True for the object that covers the full frame, which needs no following.
+        """
+        import norfair
+
+        self._tracker = self._tracker or _new_tracker()
+        number = np.full(len(xyxy), WHOLE_IMAGE, np.int64)
+        step = np.zeros((len(xyxy), 4), np.float32)
+        boxes = [
+            norfair.Detection(xyxy[i].astype(np.float64).reshape(2, 2), data=i)
+            for i in np.flatnonzero(~whole)
+        ]
+        missed, frames, expected = [], [], []
+        for track in self._tracker.update(boxes):
+            if track.last_detection.age == track.age:
+                place = track.last_detection.data
+                number[place] = track.global_id
+                step[place] = track.estimate_velocity.ravel()
+            else:
+                missed.append(track.global_id)
+                frames.append(track.age - track.last_detection.age)
+                expected.append(track.estimate.ravel())
+        return Tracks(
+            number,
+            step,
+            np.array(missed, np.int64),
+            np.array(frames, np.int64),
+            np.array(expected, np.float32).reshape(-1, 4),
+        )
+
+
+def preload() -> None:
+    """Import what follows objects: 1.2 s, nearly all of it scipy, that only a live source needs."""
+    import norfair  # noqa: F401
+
+
+def _new_tracker() -> Any:
+    import norfair
+
+    # It warns of boxes that it has moved until they are inside out; such a track is about to end.
+    logging.getLogger("norfair").setLevel(logging.ERROR)
+    return norfair.Tracker(
+        "iou", 1 - _LEAST_IOU, hit_counter_max=_MOST_MISSES, initialization_delay=0, past_detections_length=0
+    )
+
+
+def is_over(since_s: float, at_s: float) -> bool:
+    """Is it ``STAYS_S`` ago? A source that has gone back leaves nothing that could be waited for."""
+    return not 0 <= at_s - since_s < STAYS_S - _SAME_S
+
+
+class Strips:
+    """Gives each track a strip, counted from the top, that it keeps while it lives.
+
+    A strip that falls free is taken by the next new track, or by one that is out of sight below. Those out of
+    sight leave no gaps either: whoever scrolls down to them sees strips, not holes. A gap in sight that
+    nobody takes for ``STAYS_S`` is closed by the lowest strip.
+    """
+
+    def __init__(self) -> None:
+        self._taken: dict[int, int] = {}  # track: strip
+        self._free: dict[int, float] = {}  # strip above a taken one: since when it has been free
+
+    def place(
+        self, tracks: Sequence[int], visible: int, at_s: float, missed: Sequence[int] = ()
+    ) -> list[int]:
+        """The strip of each track; tracks that are not named any more give theirs back.
+
+        Args:
+            tracks: numbers, the most important first.
+            visible: strips that fit into the picture.
+            at_s: time of the frame.
+            missed: frames since each track was seen, 0 for all unless given; what is missed for long makes
+                way for what would be out of sight.
+        """
+        self._taken = {track: self._taken[track] for track in tracks if track in self._taken}
+        new = [track for track in tracks if track not in self._taken]
+        hidden = sorted((t for t in tracks if self._taken.get(t, -1) >= visible), key=self._taken.__getitem__)
+        for track in hidden + new:
+            free = self._first_free()
+            if track not in self._taken or free < visible:
+                self._taken[track] = free
+        for track in hidden:
+            if self._taken[track] >= len(self._taken):  # there are as many gaps as such strips
+                self._taken[track] = self._first_free()
+        self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
+        self._close_gap(at_s)
+        return [self._taken[track] for track in tracks]
+
+    def _bring_up(self, missed: dict[int, int], visible: int) -> None:
+        """What is seen takes the strips in sight of what is missed, the longest missed first."""
+        below = [track for track in missed if not missed[track] and self._taken[track] >= visible]
+        above = [t for t in missed if missed[t] > _MAKES_WAY_AFTER and self._taken[t] < visible]
+        above.sort(key=missed.__getitem__, reverse=True)
+        for up, down in zip(below, above, strict=False):
+            self._taken[up], self._taken[down] = self._taken[down], self._taken[up]
+
+    def _close_gap(self, at_s: float) -> None:
+        """One at a time: a strip that moves is looked for."""
+        taken = {strip: track for track, strip in self._taken.items()}
+        lowest = max(taken, default=0)
+        self._free = {gap: self._free.get(gap, at_s) for gap in range(lowest) if gap not in taken}
+        due = [gap for gap, since_s in self._free.items() if is_over(since_s, at_s)]
+        if due:
+            self._taken[taken[lowest]] = due[0]
+
+    def _first_free(self) -> int:
+        taken = set(self._taken.values())
+        return next(strip for strip in range(len(taken) + 1) if strip not in taken)

@@ -1,0 +1,154 @@
+"""Pictures in, described objects out: what ``analyze``, ``live`` and ``query`` see through.
+
+``TwoSteps`` detects, then describes, on the CPU; ``gpu`` holds a sight that does both in one go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rtsearch._util.metrics import Meter
+from rtsearch.config import DetectSettings
+from rtsearch.types import Detections, F32Array, U8Array
+
+__all__ = ["Describer", "Detector", "Projecting", "Sight", "TwoSteps"]
+
+
+class Projecting(Protocol):
+    """Shortens descriptions; see ``project.py``."""
+
+    @property
+    def matrix(self) -> F32Array: ...
+    @property
+    def offset(self) -> F32Array: ...
+
+    def apply(self, vectors: F32Array, /) -> F32Array:
+        """(n, dim) float32 of (n, D) descriptions."""
+        ...
+
+
+class Sight(Protocol):
+    """Sees the objects of pictures.
+
+    Attributes:
+        dim: numbers that describe an object.
+        batch: most pictures per call, None where any number will do.
+        callers: threads that may call ``see`` at once.
+        settings: thresholds; may be changed between calls.
+        cut_padding: whether padding that the network can do without is left out; may be changed between
+            calls, and is ignored where the network's input has one size.
+    """
+
+    settings: DetectSettings
+    cut_padding: bool
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def batch(self) -> int | None: ...
+    @property
+    def callers(self) -> int: ...
+
+    def see(
+        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+    ) -> list[Detections]:
+        """The objects of each (H, W, 3) uint8 BGR picture, with their descriptions.
+
+        Args:
+            images: of any sizes.
+            meter: gets the times of the stages.
+            projection: give searched vectors instead of descriptions.
+
+        Raises:
+            RunnerError: the network failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back memory and threads."""
+        ...
+
+
+class Detector(Protocol):
+    """Finds objects; see ``detect.py``."""
+
+    settings: DetectSettings
+    cut_padding: bool
+
+    def detect(self, images: Sequence[U8Array]) -> Sequence[Any]:
+        """One result per picture, with ``xyxy``, ``score`` and ``label`` as in Detections."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory and threads."""
+        ...
+
+
+class Describer(Protocol):
+    """Describes them; see ``describe.py``."""
+
+    dim: int
+
+    def describe(self, bgr: U8Array, found: Any) -> F32Array:
+        """(n, dim) float32, one row per object that the detector found in ``bgr``."""
+        ...
+
+
+class TwoSteps:
+    """A detector, then a describer, on what the network said of a picture.
+
+    Args:
+        detector: finds objects.
+        describer: describes them, from the same pass of the network.
+        batch, callers: see Sight.
+    """
+
+    def __init__(
+        self, detector: Detector, describer: Describer, *, batch: int | None = None, callers: int = 1
+    ) -> None:
+        self.detector = detector
+        self.describer = describer
+        self.dim = describer.dim
+        self.batch = batch
+        self.callers = callers
+
+    @property
+    def settings(self) -> DetectSettings:
+        """Those of the detector."""
+        return self.detector.settings
+
+    @settings.setter
+    def settings(self, settings: DetectSettings) -> None:
+        self.detector.settings = settings
+
+    @property
+    def cut_padding(self) -> bool:
+        """That of the detector."""
+        return self.detector.cut_padding
+
+    @cut_padding.setter
+    def cut_padding(self, cut: bool) -> None:
+        self.detector.cut_padding = cut
+
+    def see(
+        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+    ) -> list[Detections]:
+        """See ``Sight.see``; the stages are ``detect`` and ``describe``."""
+        if not images:
+            return []
+        with meter.stage("detect"):
+            results = self.detector.detect(images)
+        seen = []
+        for bgr, found in zip(images, results, strict=True):
+            # Here and not in another thread: the network's maps may hold only until its next call.
+            with meter.stage("describe"):
+                vector = self.describer.describe(bgr, found)
+                if projection is not None:
+                    vector = projection.apply(vector)
+            seen.append(Detections(found.xyxy, found.score, found.label, vector))
+        return seen
+
+    def close(self) -> None:
+        """See ``Sight.close``."""
+        self.detector.close()

@@ -1,0 +1,89 @@
+"""What colours an object has: one histogram per box, its middle counting most.
+
+48 x 48 points of the box are looked up in the picture, whatever the size of the box. A point's colour is
+taken as brightness, red against green, and blue against green, all of logarithms: a change of light then
+moves all points alike instead of stretching them. Each point is shared out among the bins around it, so that
+no colour sits on an edge between bins. The cube root of the shares keeps a label's small print of colour from
+drowning in a plain background: of the powers 1/6 to 7/10, 1/4 to 1/3 told product varieties apart best.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch._util.jit import kernel
+from rtsearch.types import F32Array, U8Array
+
+__all__ = ["COLOUR_BINS", "colour_histograms"]
+
+_POINTS = 48  # 64 or 96 points a side score the same, 32 lower
+_BINS = (3, 6, 6)  # brightness, red-green, blue-green
+_LOW = np.array([6.0, -1.2, -1.6])
+_HIGH = np.array([16.8, 1.2, 1.2])  # all but the most saturated colours of photos lie between
+_SIGMA = 0.4  # of the weight around the middle, in half sides; .35 to .5 score alike, no weight far lower
+
+COLOUR_BINS = _BINS[0] * _BINS[1] * _BINS[2]
+"""Length of a histogram."""
+
+_LOG = np.log(np.arange(256, dtype=np.float32) + 8)  # + 8: the noise of dark pixels is no colour
+_STEP = (np.array(_BINS) / (_HIGH - _LOW)).astype(np.float32)
+_START = (-_LOW * _STEP - 0.5).astype(np.float32)  # the middle of bin i is at place i
+_BELL = np.exp(-0.5 * ((np.arange(_POINTS) + 0.5) / (_POINTS / 2) - 1) ** 2 / _SIGMA**2)
+_WEIGHT = np.outer(_BELL, _BELL).ravel()
+_WEIGHT = (_WEIGHT / _WEIGHT.sum()).astype(np.float32)
+
+
+def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
+    """(n, COLOUR_BINS) float32 of unit length, one row per box.
+
+    Args:
+        bgr: (H, W, 3) uint8.
+        xyxy: (n, 4) float32, pixels of the picture; what lies outside takes the colour of the nearest edge.
+    """
+    height, width = bgr.shape[:2]
+    columns = _points(xyxy[:, 0], xyxy[:, 2], width)
+    rows = _points(xyxy[:, 1], xyxy[:, 3], height)
+    places = (rows[:, :, None] * width + columns[:, None, :]).reshape(len(xyxy), _POINTS**2)
+    # Copied here, so that the kernel is compiled for one kind of array, whatever the picture's memory.
+    pixels = np.take(bgr.reshape(-1, 3), places, axis=0)
+    shares = np.zeros((len(xyxy), COLOUR_BINS), np.float32)
+    _share_out(pixels, _LOG, _WEIGHT, shares)
+    roots = np.cbrt(shares)
+    unit: F32Array = roots / np.linalg.norm(roots, axis=1, keepdims=True)
+    return unit
+
+
+def _points(start: F32Array, end: F32Array, pixels: int) -> NDArray[np.intp]:
+    """(n, _POINTS): the pixels under evenly spread points between start and end."""
+    at = start[:, None] + (end - start)[:, None] * ((np.arange(_POINTS) + 0.5) / _POINTS)
+    return np.clip(np.floor(at), 0, pixels - 1).astype(np.intp)
+
+
+@kernel
+def _share_out(pixels, logs, weights, shares):
+    """Add each pixel's weight to the eight bins around its colour; (n, P, 3), (256,), (P,), (n, bins)."""
+    low = np.empty(3, np.int64)
+    high = np.empty(3, np.int64)
+    part = np.empty(3, np.float32)
+    value = np.empty(3, np.float32)
+    for i in range(pixels.shape[0]):
+        for p in range(pixels.shape[1]):
+            blue, green, red = logs[pixels[i, p, 0]], logs[pixels[i, p, 1]], logs[pixels[i, p, 2]]
+            value[0] = blue + green + red
+            value[1] = red - green
+            value[2] = blue - green
+            for axis in range(3):
+                place = value[axis] * _STEP[axis] + _START[axis]
+                floor = int(np.floor(place))
+                part[axis] = place - np.float32(floor)
+                low[axis] = min(max(floor, 0), _BINS[axis] - 1)
+                high[axis] = min(max(floor + 1, 0), _BINS[axis] - 1)
+            for a in range(2):
+                along_a = (high[0] if a else low[0]) * _BINS[1]
+                weight_a = weights[p] * (part[0] if a else np.float32(1) - part[0])
+                for b in range(2):
+                    along_b = (along_a + (high[1] if b else low[1])) * _BINS[2]
+                    weight_b = weight_a * (part[1] if b else np.float32(1) - part[1])
+                    shares[i, along_b + low[2]] += weight_b * (np.float32(1) - part[2])
+                    shares[i, along_b + high[2]] += weight_b * part[2]

@@ -1,0 +1,259 @@
+"""Frames in, objects out: letterbox, one network call, decode, suppression.
+
+The picture is scaled to fit the network's input and padded on the right and below. With the picture in the
+top left corner, the cells of the network's maps fall on the same picture pixels whatever the padding.
+
+``cut_padding`` leaves out what a network that takes any size can do without: 416x256 instead of 416x416 px
+for a picture of 16:9, 25 instead of 40 ms of CPU. Boxes and vectors stay the same within 1 %, see
+docs/performance.md; a few weak objects come and go, so libraries are made with all of it.
+
+Suppression has two steps. Networks that report an object several times get per-class non-maximum suppression.
+Then ``max_overlap``: by falling confidence, and across classes, a box is dropped when a kept one covers more
+than this share of its area.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.config import DetectSettings
+from rtsearch.errors import ConfigError
+from rtsearch.models.spec import ModelSpec
+from rtsearch.runners import Runner
+from rtsearch.types import F32Array, I32Array, U8Array
+
+__all__ = ["WHOLE_IMAGE", "Detector", "Found", "drop_overlapping", "letterbox", "wanted_classes"]
+
+WHOLE_IMAGE = -1
+"""Label of the object that covers the full frame."""
+
+_CANDIDATES = 300  # boxes that enter suppression: what YOLO exports keep too
+_LOGIT_LIMIT = 1e-6  # float32 scores saturate; a logit beyond +-13.8 would only be rounding noise
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The objects of one picture, best first, with what the describing stage needs.
+
+    Attributes:
+        xyxy: (n, 4) float32, picture pixels.
+        score: (n,) float32, 0..1; 1 for a whole image.
+        label: (n,) int32, class index; ``WHOLE_IMAGE`` for the full frame.
+        logits: (n, C) float32, log-odds of every class at the object; for a whole image the largest of each.
+        whole: (n,) bool, True for the object that covers the full frame.
+        maps: taps of this picture, each (c, h, w) float32; valid until the next call of the detector.
+        input_xyxy: (n, 4) float32, the boxes in pixels of the network's input.
+        input_wh: width and height of the network's input, px.
+    """
+
+    xyxy: F32Array
+    score: F32Array
+    label: I32Array
+    logits: F32Array
+    whole: NDArray[np.bool_]
+    maps: tuple[F32Array, ...]
+    input_xyxy: F32Array
+    input_wh: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+
+class Detector:
+    """Finds objects with a prepared network.
+
+    Args:
+        runner: runs the network.
+        spec: how the network wants its pixels and whether it suppresses duplicates itself.
+        settings: thresholds.
+        input_wh: width and height of the network's input, px.
+        cut_padding: leave out what padding the network can do without; for a runner that takes any size.
+
+    Attributes:
+        settings, cut_padding: may be changed between calls.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        spec: ModelSpec,
+        settings: DetectSettings,
+        input_wh: tuple[int, int],
+        *,
+        cut_padding: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.input_wh = input_wh
+        self._runner = runner
+        self._spec = spec
+        self.cut_padding = cut_padding
+
+    def detect(self, images: Sequence[U8Array]) -> list[Found]:
+        """Find the objects of each (H, W, 3) uint8 BGR picture; those of one shape share a network call."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, image in enumerate(images):
+            groups.setdefault(self.padded_wh(image), []).append(i)
+        found: dict[int, Found] = {}
+        for wh, places in groups.items():
+            outputs = self._runner.run(np.concatenate([self._blob(images[i], wh) for i in places]))
+            taps = [outputs[tap.name] for tap in self._spec.taps]
+            for row, i in enumerate(places):
+                boxes, scores = outputs["boxes"][row], outputs["scores"][row]
+                found[i] = self._decode_one(images[i], wh, boxes, scores, tuple(tap[row] for tap in taps))
+        return [found[i] for i in range(len(images))]
+
+    def close(self) -> None:
+        """Close the runner."""
+        self._runner.close()
+
+    def padded_wh(self, image: U8Array) -> tuple[int, int]:
+        """Width and height of the network's input for a picture, px."""
+        if not self.cut_padding:
+            return self.input_wh
+        scale, multiple = _scale((image.shape[1], image.shape[0]), self.input_wh), self._spec.multiple
+        width, height = (-(-max(1, round(side * scale)) // multiple) for side in image.shape[1::-1])
+        return width * multiple, height * multiple
+
+    def _blob(self, image: U8Array, wh: tuple[int, int]) -> F32Array:
+        canvas = letterbox(image, self.input_wh, self._spec.pad_value)[: wh[1], : wh[0]]
+        swap = self._spec.pixel_order == "rgb"
+        return cast(F32Array, cv2.dnn.blobFromImage(canvas, self._spec.pixel_scale, swapRB=swap))
+
+    def _decode_one(
+        self,
+        image: U8Array,
+        wh: tuple[int, int],
+        boxes: F32Array,
+        scores: F32Array,
+        maps: tuple[F32Array, ...],
+    ) -> Found:
+        height, width = image.shape[:2]
+        scale = _scale((width, height), self.input_wh)
+        limits = np.array([width, height, width, height], np.float32) * np.float32(scale)
+        least_px = max(np.float32(1), np.float32(self.settings.min_px) * np.float32(scale))
+        kept = self._select(boxes, scores, limits, least_px)
+        input_xyxy = np.clip(boxes[kept], 0, limits)
+        probability = scores[kept]
+        label = probability.argmax(1).astype(np.int32) if len(kept) else np.zeros(0, np.int32)
+        score = probability.max(1) if len(kept) else np.zeros(0, np.float32)
+        whole = np.zeros(len(kept), bool)
+        if self.settings.whole_image:
+            input_xyxy = np.concatenate([[np.r_[0, 0, limits[2:]]], input_xyxy]).astype(np.float32)
+            probability = np.concatenate([scores.max(0, initial=0)[None], probability])
+            label = np.concatenate([[WHOLE_IMAGE], label]).astype(np.int32)
+            score = np.concatenate([[1], score]).astype(np.float32)
+            whole = np.concatenate([[True], whole])
+        return Found(
+            xyxy=(input_xyxy / np.float32(scale)).astype(np.float32),
+            score=score.astype(np.float32, copy=False),
+            label=label,
+            logits=_logit(probability),
+            whole=whole,
+            maps=maps,
+            input_xyxy=input_xyxy,
+            input_wh=wh,
+        )
+
+    def _select(
+        self, boxes: F32Array, scores: F32Array, limits: F32Array, least_px: np.float32
+    ) -> NDArray[np.intp]:
+        """Rows of the boxes that stay, best first."""
+        settings = self.settings
+        best = scores.max(1)
+        rows = np.flatnonzero(best >= settings.threshold)
+        if settings.classes:
+            wanted = wanted_classes(settings.classes, self._spec.classes)
+            rows = rows[wanted[scores[rows].argmax(1)]]
+        rows = rows[np.argsort(-best[rows], kind="stable")][:_CANDIDATES]
+        clipped = np.clip(boxes[rows], 0, limits)
+        visible = ((clipped[:, 2:] - clipped[:, :2]) >= least_px).all(1) & np.isfinite(boxes[rows]).all(1)
+        rows, clipped = rows[visible], clipped[visible]
+        if self._spec.needs_nms and len(rows):
+            xywh = np.concatenate([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]], axis=1)
+            labels = scores[rows].argmax(1)
+            suppress: Any = cv2.dnn.NMSBoxesBatched  # its type stub knows sequences only
+            keep = np.sort(np.asarray(suppress(xywh, best[rows], labels, 0.0, settings.nms_iou), np.intp))
+            rows, clipped = rows[keep], clipped[keep]
+        return rows[drop_overlapping(clipped, settings.max_overlap)][: settings.max_objects]
+
+
+@lru_cache(maxsize=8)
+def wanted_classes(names: tuple[str, ...], known: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which of the network's classes are looked for.
+
+    Args:
+        names: of ``detect.classes``; none for all.
+        known: the network's classes, by label.
+
+    Returns:
+        (len(known),) bool, read-only.
+
+    Raises:
+        ConfigError: the network does not know one of the names.
+    """
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, n=2, cutoff=0.5) or known[:3]
+            raise ConfigError(
+                f"detect.classes: this network knows no {name!r}, but {', '.join(map(repr, near))}; "
+                f"`rtsearch model info` lists its {len(known)} classes"
+            )
+    wanted = np.isin(known, names) if names else np.ones(len(known), bool)
+    wanted.setflags(write=False)
+    return wanted
+
+
+def letterbox(image: U8Array, input_wh: tuple[int, int], pad_value: int) -> U8Array:
+    """Scale a picture to fit ``input_wh``, keeping its aspect, and pad it on the right and below."""
+    height, width = image.shape[:2]
+    scale = _scale((width, height), input_wh)
+    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    canvas = np.full((input_wh[1], input_wh[0], 3), pad_value, np.uint8)
+    inner = canvas[: fitted[1], : fitted[0]]
+    if fitted == (width, height):
+        inner[:] = image
+    else:
+        cv2.resize(image, fitted, dst=inner, interpolation=cv2.INTER_LINEAR)
+    return canvas
+
+
+def drop_overlapping(xyxy: F32Array, max_overlap: float) -> NDArray[np.intp]:
+    """Rows that stay of (n, 4) boxes sorted by falling confidence.
+
+    A box is dropped when its intersection with one kept before exceeds ``max_overlap`` of its own area.
+    """
+    if not len(xyxy):
+        return np.zeros(0, np.intp)
+    overlap = _share_covered(xyxy) > max_overlap
+    kept = np.zeros(len(xyxy), bool)
+    for i in range(len(xyxy)):
+        kept[i] = not (overlap[i] & kept).any()
+    return np.flatnonzero(kept)
+
+
+def _share_covered(xyxy: F32Array) -> F32Array:
+    """(n, n): the share of box i that box j covers."""
+    low = np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])
+    high = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
+    intersection = np.prod(np.clip(high - low, 0, None), axis=2)
+    area = np.maximum(np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1), 1e-9)
+    share: F32Array = intersection / area[:, None]
+    return share
+
+
+def _scale(picture_wh: tuple[int, int], input_wh: tuple[int, int]) -> float:
+    return min(input_wh[0] / picture_wh[0], input_wh[1] / picture_wh[1])
+
+
+def _logit(probability: F32Array) -> F32Array:
+    p = np.clip(probability, _LOGIT_LIMIT, 1 - _LOGIT_LIMIT)
+    logit: F32Array = np.log(p / (1 - p)).astype(np.float32)
+    return logit

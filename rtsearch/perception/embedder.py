@@ -1,0 +1,151 @@
+"""A second network, run on the crop of every object, for those who want more and can pay for it.
+
+Any ONNX image network with one input of pictures and one vector per picture as output will do. Crops of one
+frame go through it in one call where the network takes any number, else one by one. Values are those of the
+training: RGB, ``(pixel / 255 - mean) / std`` with ImageNet's numbers, unless the file's metadata has ``mean``
+and ``std`` (three numbers each, with commas).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+
+from rtsearch.errors import ModelError, RunnerError, UnknownModelError
+from rtsearch.types import F32Array, U8Array
+
+__all__ = ["Embedder"]
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_DEFAULT_SIDE_PX = 224  # for networks that take any size
+_CROPS_PER_CALL = 16  # bounds the memory of a picture with many objects
+
+
+class Embedder:
+    """One vector per box, from a network of its own.
+
+    Args:
+        path: an ONNX file as above.
+        threads: of the network; 0 chooses.
+
+    Attributes:
+        dim: numbers per vector.
+        recipe: what decides the vectors, fit for JSON.
+
+    Raises:
+        UnknownModelError: no such file.
+        ModelError: it is no such network; the message says what it is.
+    """
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        if not path.is_file():
+            raise UnknownModelError(f"no embedder {path}; describe.embedder names an ONNX file")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base below Exception
+            raise ModelError(f"{path} cannot be opened: {' '.join(str(error).split())[:200]}") from None
+        self._path = path
+        self._input, self._channels_first, self._batch, self._wh = _picture_input(self._session, path)
+        self._mean, self._std = _normalisation(self._session, path)
+        self._output = ""
+        self._output, self.dim = self._find_vector()
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self.recipe: dict[str, Any] = {"sha256": sha256, "input_wh": list(self._wh), "version": 1}
+
+    def embed(self, bgr: U8Array, xyxy: F32Array) -> F32Array:
+        """(n, dim) float32 vectors of unit length, one per box; zeros where the network gives no number.
+
+        Args:
+            bgr: (H, W, 3) uint8.
+            xyxy: (n, 4) float32, boxes in pixels of it; at least one pixel of each is looked at.
+        """
+        vectors = np.zeros((len(xyxy), self.dim), np.float32)
+        step = min(self._batch or _CROPS_PER_CALL, _CROPS_PER_CALL)
+        for start in range(0, len(xyxy), step):
+            boxes = xyxy[start : start + step]
+            blob = self._blob([_crop(bgr, box) for box in boxes])
+            vectors[start : start + step] = self._run(blob)[0][: len(boxes)].reshape(len(boxes), -1)
+        np.nan_to_num(vectors, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return cast(F32Array, vectors / np.maximum(length, np.float32(1e-12)))
+
+    def _blob(self, crops: list[U8Array]) -> F32Array:
+        """The network's input; a network with a fixed batch gets its last crop repeated."""
+        crops = crops + crops[-1:] * ((self._batch or len(crops)) - len(crops))
+        scaled = [cv2.resize(crop, self._wh, interpolation=cv2.INTER_AREA) for crop in crops]
+        rgb = np.stack(scaled)[..., ::-1].astype(np.float32)
+        blob = (rgb / 255 - self._mean) / self._std
+        return np.ascontiguousarray(blob.transpose(0, 3, 1, 2) if self._channels_first else blob, np.float32)
+
+    def _run(self, blob: F32Array) -> list[F32Array]:
+        try:
+            return cast(
+                list[F32Array],
+                self._session.run([self._output] if self._output else None, {self._input: blob}),
+            )
+        except Exception as error:
+            raise RunnerError(f"{self._path} failed: {' '.join(str(error).split())[:200]}") from None
+
+    def _find_vector(self) -> tuple[str, int]:
+        """The first output that is one vector per picture, found by running the network once."""
+        blank = np.zeros((self._wh[1], self._wh[0], 3), np.uint8)
+        results = self._run(self._blob([blank]))
+        names = [output.name for output in self._session.get_outputs()]
+        for name, result in zip(names, results, strict=True):
+            flat = result.size // max(1, len(result))
+            if result.ndim >= 2 and result.shape[1:].count(1) >= result.ndim - 2 and flat > 1:
+                return name, flat
+        shapes = ", ".join(f"{n} {r.shape}" for n, r in zip(names, results, strict=True))
+        raise ModelError(f"{self._path} has no output with one vector per picture, but {shapes}")
+
+
+def _picture_input(
+    session: ort.InferenceSession, path: Path
+) -> tuple[str, bool, int | None, tuple[int, int]]:
+    """Name, whether channels come before rows, pictures per call (None: any), width and height."""
+    inputs = session.get_inputs()
+    shape = inputs[0].shape
+    if (
+        len(inputs) != 1
+        or len(shape) != 4
+        or inputs[0].type != "tensor(float)"
+        or 3 not in (shape[1], shape[3])
+    ):
+        seen = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+        raise ModelError(f"{path} is no network of pictures: expected one input (n, 3, h, w), got {seen}")
+    first = shape[1] == 3
+    height, width = (
+        s if isinstance(s, int) else _DEFAULT_SIDE_PX for s in (shape[2:] if first else shape[1:3])
+    )
+    return inputs[0].name, first, shape[0] if isinstance(shape[0], int) else None, (width, height)
+
+
+def _normalisation(session: ort.InferenceSession, path: Path) -> tuple[F32Array, F32Array]:
+    said = session.get_modelmeta().custom_metadata_map
+    try:
+        mean = np.array([float(v) for v in said["mean"].split(",")] if "mean" in said else _IMAGENET_MEAN)
+        std = np.array([float(v) for v in said["std"].split(",")] if "std" in said else _IMAGENET_STD)
+    except ValueError:
+        raise ModelError(f"{path}: its mean or std is not three numbers with commas") from None
+    if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():
+        raise ModelError(f"{path}: its mean or std is not three numbers with commas")
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def _crop(bgr: U8Array, box: F32Array) -> U8Array:
+    """The pixels a box touches, at least one."""
+    height, width = bgr.shape[:2]
+    x1, y1 = int(np.clip(np.floor(box[0]), 0, width - 1)), int(np.clip(np.floor(box[1]), 0, height - 1))
+    x2, y2 = int(np.clip(np.ceil(box[2]), x1 + 1, width)), int(np.clip(np.ceil(box[3]), y1 + 1, height))
+    return bgr[y1:y2, x1:x2]

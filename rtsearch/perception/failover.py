@@ -1,0 +1,127 @@
+"""From a sight that is there at once to a better one that takes a while to get ready, and back if it fails.
+
+    first sees ──────────────────┬─> second sees ──┬─> first sees again
+    second is prepared (thread) ─┘     it fails ───┘
+
+Between two calls, so that no picture is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from rtsearch._util.metrics import Meter
+from rtsearch.config import DetectSettings
+from rtsearch.errors import RtsearchError, RunnerError
+from rtsearch.perception.backend import Projecting, Sight
+from rtsearch.types import Detections, U8Array
+
+__all__ = ["Handover", "Prepare"]
+
+_log = logging.getLogger(__name__)
+
+Prepare = Callable[[threading.Event], Sight | None]
+"""Makes the second sight; None where there will be none. It returns soon after the event is set."""
+
+
+class Handover:
+    """A Sight; see there.
+
+    Args:
+        first: sees until the second is ready, and after it has failed. Closed with this.
+        second: the better sight, or what makes it in a thread.
+        name: of the second, for messages.
+        tell: gets a line when the second has taken over; what goes wrong is logged.
+    """
+
+    def __init__(
+        self,
+        first: Sight,
+        second: Sight | Prepare,
+        name: str,
+        tell: Callable[[str], None] = _log.info,
+    ) -> None:
+        self.dim = first.dim
+        self._first = first
+        self._name = name
+        self._tell = tell
+        self._second = None if callable(second) else second
+        self._settings = first.settings
+        self._cut_padding = first.cut_padding
+        self._stop = threading.Event()
+        self._turn = threading.Lock()  # the second may take one caller at a time, and is closed between calls
+        self._thread: threading.Thread | None = None
+        if callable(second):
+            self._thread = threading.Thread(target=self._work, args=(second,), name="handover", daemon=True)
+            self._thread.start()
+
+    @property
+    def settings(self) -> DetectSettings:
+        """Thresholds of both."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: DetectSettings) -> None:
+        self._settings = self._first.settings = settings
+
+    @property
+    def cut_padding(self) -> bool:
+        """Of both."""
+        return self._cut_padding
+
+    @cut_padding.setter
+    def cut_padding(self, cut: bool) -> None:
+        self._cut_padding = self._first.cut_padding = cut
+
+    @property
+    def batch(self) -> int | None:
+        """That of the one that sees now."""
+        return (self._second or self._first).batch
+
+    @property
+    def callers(self) -> int:
+        """That of the one that sees now."""
+        return (self._second or self._first).callers
+
+    def see(
+        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+    ) -> list[Detections]:
+        """See ``Sight.see``."""
+        with self._turn if self._second is not None else contextlib.nullcontext():
+            second = self._second
+            if second is not None:
+                second.settings, second.cut_padding = self._settings, self._cut_padding
+                try:
+                    return second.see(images, meter, projection)
+                except RunnerError as error:
+                    _log.warning("%s failed (%s): going on without it", self._name, error)
+                    self._second = None
+                    second.close()
+        return self._first.see(images, meter, projection)
+
+    def close(self) -> None:
+        """Close both; what is still being prepared is given up."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._turn:
+            second, self._second = self._second, None
+            if second is not None:
+                second.close()
+        self._first.close()
+
+    def _work(self, prepare: Prepare) -> None:
+        try:
+            second = prepare(self._stop)
+        except Exception as error:  # a vendor's library may raise anything, and the first goes on as it is
+            if not self._stop.is_set():
+                kind = "" if isinstance(error, RtsearchError) else f"{type(error).__name__}: "
+                _log.warning("going on without %s: %s%s", self._name, kind, " ".join(str(error).split()))
+                _log.debug("where that came from", exc_info=error)
+            return
+        if second is not None:
+            self._second = second
+            self._tell(f"{self._name} has taken over")

@@ -1,0 +1,88 @@
+"""What is kept of a run: its objects frame by frame, and the composed picture as a video.
+
+object_records(...) -> open_record(path): .jsonl, .csv   flushed line by line, a kill loses no line written
+                                          .parquet       in groups of rows, named when it is finished
+composed picture    -> VideoRecorder      .mp4, with the sound of the file that is played; named likewise
+.jsonl              -> Recording          its lines, found by frame or time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rtsearch.errors import RecordError
+from rtsearch.recording.existing import left_parts, refuse_existing
+from rtsearch.recording.jsonl_csv import CSV_COLUMNS, CsvRecorder, JsonlRecorder
+from rtsearch.recording.mp4 import VideoRecorder
+from rtsearch.recording.objects import Hits, object_records, shown_records
+from rtsearch.recording.picture import save_picture
+from rtsearch.recording.reader import SAME_S, Recording
+from rtsearch.types import Frame
+
+__all__ = [
+    "CSV_COLUMNS",
+    "SAME_S",
+    "CsvRecorder",
+    "Hits",
+    "JsonlRecorder",
+    "Recorder",
+    "Recording",
+    "VideoRecorder",
+    "left_parts",
+    "object_records",
+    "open_record",
+    "refuse_existing",
+    "save_picture",
+    "shown_records",
+]
+
+
+class Recorder(Protocol):
+    """Keeps the objects of a run; leaving the context finishes the file."""
+
+    def write(
+        self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
+    ) -> None:
+        """Append one frame; ``objects`` as ``object_records`` gives them, ``shown`` as ``shown_records``.
+
+        Raises:
+            RecordError: the file cannot be written any further.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish the file."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_record(path: Path, video: Mapping[str, Any] | None = None) -> Recorder:
+    """A recorder of the kind that the name's ending says.
+
+    Args:
+        path: is replaced, at the earliest when the first frame comes.
+        video: what the record is of, if it is a file; see ``Recording.video``.
+
+    Raises:
+        RecordError: there is no such kind, or the file cannot be written.
+    """
+    kind = path.suffix.lower()
+    if kind == ".jsonl":
+        return JsonlRecorder(path, video)
+    if kind == ".csv":
+        return CsvRecorder(path)
+    if kind == ".parquet":
+        from rtsearch.recording.parquet import (
+            ParquetRecorder,  # pyarrow takes a moment that others need not wait
+        )
+
+        return ParquetRecorder(path)
+    raise RecordError(f"{path}: objects are recorded as .jsonl, .csv or .parquet; choose such a name")

@@ -1,0 +1,208 @@
+"""What is asked of an installed ffmpeg: H.264 from raw pictures, the sound of a file beside a video.
+
+Every call is a process in a session of its own: Ctrl-C goes to a whole session, and ffmpeg must outlive it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from rtsearch.errors import RecordError
+from rtsearch.recording.matroska import picture_head, stream_head
+from rtsearch.types import U8Array
+
+__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "find_ffmpeg", "sound_start_s"]
+
+_END_S = 20.0
+_SHORT_S = 10.0
+# Divides the intervals of 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second without a rest.
+_TICKS_PER_S = 120_000
+MOST_PIECES = 64
+
+
+class Piece(NamedTuple):
+    """From ``at_s`` of the video on its pictures are those from ``from_s`` of the file on."""
+
+    at_s: float
+    from_s: float
+
+
+def find_ffmpeg() -> str | None:
+    """Where it is, if it is installed."""
+    return shutil.which("ffmpeg")
+
+
+@lru_cache(maxsize=1)
+def encodes_h264(ffmpeg: str) -> bool:
+    """Was it built with the encoder that is wanted?"""
+    return b"libx264 " in _said([ffmpeg, "-v", "quiet", "-encoders"])
+
+
+class FfmpegSink:
+    """H.264 by an ffmpeg process that takes raw pictures with their times on its input and finishes the file
+    at the end of them.
+
+    Told nothing, ffmpeg makes no file; so it hears of the video with the first picture only, and one that is
+    let go before that leaves nothing.
+
+    Args:
+        ffmpeg: the program.
+        path: the .mp4.
+        fps: the last picture stays for one interval of it.
+        wh: of the pictures; even.
+    """
+
+    def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int]) -> None:
+        command = [ffmpeg, "-v", "error", "-y", "-f", "matroska", "-i", "-", "-an", "-c:v", "libx264"]
+        command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
+        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", _file(path)]
+        self._head = stream_head(wh, 1 / fps)
+        self._process = _started(command, subprocess.PIPE)
+
+    def write(self, bgr: U8Array, t_s: float) -> None:
+        """Append a contiguous picture at a time after that of the one before."""
+        head, self._head = self._head, b""
+        self._put(head + picture_head(t_s, bgr.nbytes))
+        self._put(bgr.data)
+
+    def give_up(self) -> None:
+        """End ffmpeg, wherever it is; the file is good for nothing."""
+        self._process.kill()
+        self._process.communicate()
+
+    def close(self) -> None:
+        """Let ffmpeg finish the file; may be called again where Ctrl-C has come between."""
+        problem = self._end()
+        if self._process.returncode != 0:
+            raise RecordError(f"ffmpeg could not finish the video: {problem}")
+
+    def _put(self, data: bytes | memoryview) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(data)
+        except OSError:
+            raise RecordError(f"ffmpeg stopped writing the video: {self._end()}") from None
+
+    def _end(self) -> str:
+        return _last_words(self._process, _END_S)
+
+
+def sound_start_s(source: Path) -> float | None:
+    """Where the first picture of a file stands on the clock of its sound, s; None if there is no sound.
+
+    OpenCV counts presentation times from the first picture, ffmpeg from whatever comes first.
+    """
+    ffprobe = shutil.which("ffprobe")
+    if ffprobe is None:
+        return None
+    entries = "stream=codec_type,start_time:format=start_time"
+    said = _said([ffprobe, "-v", "quiet", "-show_entries", entries, "-of", "json", _file(source)])
+    try:
+        told = json.loads(said)
+        streams = told["streams"]
+        if not any(stream["codec_type"] == "audio" for stream in streams):
+            return None
+        first = next(stream for stream in streams if stream["codec_type"] == "video")
+        start_s = float(first.get("start_time", 0)) - float(told["format"].get("start_time", 0))
+    except (ValueError, KeyError, TypeError, StopIteration):
+        return None
+    return start_s if math.isfinite(start_s) else None
+
+
+def add_sound(
+    ffmpeg: str, video: Path, source: Path, pieces: Sequence[Piece], length_s: float, out: Path
+) -> None:
+    """Write a copy of a video with the sound that belongs to its pictures, as AAC.
+
+    Args:
+        ffmpeg: the program.
+        video: without sound.
+        source: the file whose sound it is.
+        pieces: which parts of it, in the order of the video, on the clock of its sound.
+        length_s: of the video.
+        out: the .mp4 to write.
+
+    Raises:
+        RecordError: ffmpeg said why not.
+    """
+    if len(pieces) > MOST_PIECES:
+        raise RecordError(f"there are {len(pieces):,} jumps in it")
+    ends = [*(piece.at_s for piece in pieces[1:]), length_s]
+    command = [ffmpeg, "-v", "error", "-y", "-i", _file(video)]
+    steps = []
+    for i, (piece, end_s) in enumerate(zip(pieces, ends, strict=True)):
+        lasts_s = max(0.001, end_s - piece.at_s)
+        command += ["-ss", f"{piece.from_s:.6f}", "-t", f"{lasts_s:.6f}", "-i", _file(source)]
+        # Silence where the file has no sound yet, in between or any more.
+        whole = f"aresample=async=1:first_pts=0,apad=whole_dur={lasts_s:.6f},atrim=end={lasts_s:.6f}"
+        steps.append(f"[{i + 1}:a:0]{whole}[part{i}]")
+    steps.append("".join(f"[part{i}]" for i in range(len(pieces))) + f"concat=n={len(pieces)}:v=0:a=1[sound]")
+    command += ["-filter_complex", ";".join(steps), "-map", "0:v:0", "-map", "[sound]"]
+    command += ["-c:v", "copy", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "160k", _file(out)]
+    process = _started(command, subprocess.DEVNULL)
+    try:
+        problem = _last_words(process, _END_S + length_s)
+    except BaseException:  # a second Ctrl-C
+        process.kill()
+        process.communicate()
+        raise
+    if process.returncode != 0:
+        raise RecordError(problem)
+
+
+def _started(command: list[str], stdin: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=stdin,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def _last_words(process: subprocess.Popen[bytes], wait_s: float) -> str:
+    """Wait for the end of a process; the last line that it said."""
+    try:
+        _, words = process.communicate(timeout=wait_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, words = process.communicate()
+    lines = words.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it ended with code {process.returncode}"
+
+
+@lru_cache(maxsize=1)
+def _as_timed(ffmpeg: str) -> list[str]:
+    """The option, renamed in 5.1, that keeps the times of pictures."""
+    known = b"fps_mode" in _said([ffmpeg, "-v", "quiet", "-h", "long"])
+    return ["-fps_mode", "vfr"] if known else ["-vsync", "vfr"]
+
+
+def _said(command: list[str]) -> bytes:
+    """What a short command prints; nothing where it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            timeout=_SHORT_S,
+            start_new_session=True,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return b""
+    return done.stdout
+
+
+def _file(path: Path) -> str:
+    """A path that is taken for nothing else: an option, a pattern, the name of a protocol."""
+    return f"file:{os.path.abspath(path)}"  # noqa: PTH100  absolute() leaves ".." in

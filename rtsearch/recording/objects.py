@@ -1,0 +1,112 @@
+"""The objects of a frame and their neighbours, as a file can hold them; and when a frame was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours
+
+__all__ = ["Hits", "Times", "object_records", "shown_records", "text_bytes"]
+
+
+class Hits(Protocol):
+    """What a library tells about its rows: one dict per row with ``photo``, ``xyxy`` and ``label``."""
+
+    def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
+
+
+class Times:
+    """Presentation times, or for live sources the seconds since the first recorded frame."""
+
+    def __init__(self) -> None:
+        self._begun_s: float | None = None
+
+    def of(self, frame: Frame) -> float:
+        """When the frame was, s."""
+        if self._begun_s is None:
+            self._begun_s = frame.captured_s
+        return round(frame.pts_s if frame.pts_s is not None else frame.captured_s - self._begun_s, 4)
+
+
+def text_bytes(text: str) -> bytes:
+    r"""UTF-8; what a file name holds that is none becomes ``\udc..``, as JSON writes it."""
+    return text.encode("utf-8", errors="backslashreplace")
+
+
+def object_records(
+    detections: Detections, names: Sequence[str], neighbours: Neighbours, library: Hits
+) -> list[dict[str, Any]]:
+    """The objects of one frame as JSON can hold them.
+
+    Each is ``{"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label",
+    "distance"}]}``, boxes in px with one decimal, labels as words, ``whole image`` for label -1.
+
+    Args:
+        detections: n objects.
+        names: the network's class names.
+        neighbours: of the same n objects.
+        library: gives the photo, box and label of a row.
+    """
+    rows = neighbours.row[neighbours.row >= 0]
+    hits = library.hits(rows)
+    boxes = _rounded(np.array([hit["xyxy"] for hit in hits], np.float32).reshape(-1, 4), 1)
+    places = zip(rows.tolist(), hits, boxes, strict=True)
+    distance = _rounded(neighbours.distance, 5)
+    xyxy, score = _rounded(detections.xyxy, 1), _rounded(detections.score, 4)
+    objects = []
+    for i, label in enumerate(detections.label.tolist()):
+        near = [
+            {"row": row, "photo": hit["photo"], "xyxy": box, "label": hit["label"], "distance": far}
+            for far, (row, hit, box) in zip(
+                distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
+            )
+        ]
+        objects.append(
+            {
+                "track": int(detections.track[i]),
+                "xyxy": xyxy[i],
+                "label": _word(names, label),
+                "score": score[i],
+                "neighbours": near,
+            }
+        )
+    return objects
+
+
+def shown_records(
+    detections: Detections, names: Sequence[str], strips: Sequence[int], rows: I32Array, seen: int
+) -> list[dict[str, Any]]:
+    """The strips of one picture: ``{"track", "strip", "label", "score", "rows"}`` each.
+
+    Args:
+        detections: those of the frame, then those whose strip stays for a moment.
+        names: the network's class names.
+        strips: of each, counted from the top.
+        rows: (n, k), the neighbours shown, from left to right; -1 for none.
+        seen: how many are of the frame; the others have ``xyxy`` too, where they are expected.
+    """
+    score, xyxy = _rounded(detections.score, 4), _rounded(detections.xyxy, 1)
+    return [
+        {
+            "track": int(detections.track[i]),
+            "strip": int(strips[i]),
+            "label": _word(names, label),
+            "score": score[i],
+            "rows": [row for row in rows[i].tolist() if row >= 0],
+        }
+        | ({"xyxy": xyxy[i]} if i >= seen else {})
+        for i, label in enumerate(detections.label.tolist())
+    ]
+
+
+def _word(names: Sequence[str], label: int) -> str:
+    return names[label] if label >= 0 else "whole image"
+
+
+def _rounded(values: F32Array, decimals: int) -> list[Any]:
+    # Rounded as float64: a rounded float32 would print with all its digits again.
+    rounded: list[Any] = np.round(values.astype(np.float64), decimals).tolist()
+    return rounded

@@ -1,0 +1,148 @@
+"""A record of JSON lines, read again: its lines found by their frame's number or by time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtsearch._util.closing import Closes
+from rtsearch.errors import RecordError
+from rtsearch.types import I64Array
+
+__all__ = ["SAME_S", "Recording"]
+
+_log = logging.getLogger(__name__)
+
+SAME_S = 0.001
+"""Times that are no farther apart are the same; they are written with four decimals."""
+_MOST_LINE_BYTES = 16 << 20
+_JUMP_S = 0.1
+
+
+class Recording(Closes):
+    """The lines of a record, found by number or time and read when they are wanted.
+
+    A last line that was cut off is left out, with a warning.
+
+    Args:
+        path: a .jsonl file.
+
+    Attributes:
+        path: the file.
+        number: (n,) int64, of each line's frame, ascending.
+        t_s: (n,) float64, its presentation time.
+        straight: lines before the first jump; of these, number and time both tell the frame.
+        video: name, frames, wh (px) and fps of the file it is of; empty where the record does not say.
+
+    Raises:
+        RecordError: it cannot be read, or is no record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
+        try:
+            numbers, times_s, starts = self._scan()
+        except RecordError:
+            self.close()
+            raise
+        except OSError as error:
+            self.close()
+            raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
+        except BaseException:
+            self.close()
+            raise
+        self.number: I64Array = np.array(numbers, np.int64)
+        self.t_s = np.array(times_s, np.float64)
+        self._starts = starts
+        self._by_time = np.argsort(self.t_s, kind="stable")
+        self._times_s = self.t_s[self._by_time]
+        self.straight = self._until_jump()
+        video = self.line(0).get("video")
+        self.video: dict[str, Any] = video if isinstance(video, dict) else {}
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def of_number(self, number: int) -> int | None:
+        """The line of a frame's number."""
+        i = int(np.searchsorted(self.number, number))
+        return i if i < len(self) and self.number[i] == number else None
+
+    def of_time(self, t_s: float) -> int | None:
+        """The first line of a presentation time."""
+        i = int(np.searchsorted(self._times_s, t_s - SAME_S))
+        return int(self._by_time[i]) if i < len(self) and self._times_s[i] <= t_s + SAME_S else None
+
+    def line(self, i: int) -> dict[str, Any]:
+        """What the i-th line says."""
+        self._file.seek(self._starts[i])
+        return self._parsed(self._file.readline(_MOST_LINE_BYTES), i + 1)
+
+    def problem(self, i: int, what: str) -> RecordError:
+        """The error for what the i-th line says."""
+        return RecordError(f"{self.path}, line {i + 1}: {what}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _scan(self) -> tuple[list[int], list[float], list[int]]:
+        numbers: list[int] = []
+        times_s: list[float] = []
+        starts: list[int] = []
+        start = 0
+        while raw := self._file.readline(_MOST_LINE_BYTES):
+            whole = raw.endswith(b"\n")
+            if not whole and len(raw) == _MOST_LINE_BYTES:
+                raise RecordError(f"{self.path}, line {len(starts) + 1} is longer than any record's")
+            try:
+                line = self._parsed(raw, len(starts) + 1)
+            except RecordError:
+                if whole:
+                    raise
+                _log.warning("%s: the last line was cut off; it is left out", self.path)
+                break
+            if numbers and line["frame"] <= numbers[-1]:
+                raise self.problem(len(starts), f"frame {line['frame']} comes after frame {numbers[-1]}")
+            numbers.append(line["frame"])
+            times_s.append(float(line["t_s"]))
+            starts.append(start)
+            start += len(raw)
+        if not numbers:
+            raise RecordError(f"{self.path} holds no frame; was the run stopped before the first one?")
+        return numbers, times_s, starts
+
+    def _parsed(self, raw: bytes, line_number: int) -> dict[str, Any]:
+        line: dict[str, Any] = {}
+        try:
+            line = json.loads(raw)
+            number, t_s = line["frame"], line["t_s"]
+            fits = type(number) is int and 0 <= number < 2**62 and math.isfinite(float(t_s))
+            fits = fits and isinstance(line["objects"], list) and isinstance(line.get("shown", []), list)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            fits = False
+        if not fits:
+            made = "rtsearch run --record OUT.jsonl makes them"
+            raise RecordError(f"{self.path}, line {line_number} is none of a record; {made}")
+        return line
+
+    def _until_jump(self) -> int:
+        """Lines before time goes back, or clearly further ahead than the frames between take.
+
+        A gap of the file itself counts too, which does no harm.
+        """
+        steps_s, frames = np.diff(self.t_s), np.diff(self.number)
+        if not len(steps_s):
+            return len(self)
+        usual_s = float(np.median(steps_s / frames))
+        jumps = np.flatnonzero((steps_s <= 0) | (steps_s > 1.5 * frames * usual_s + _JUMP_S))
+        return int(jumps[0]) + 1 if len(jumps) else len(self)

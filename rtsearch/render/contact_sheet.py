@@ -1,0 +1,116 @@
+"""A library as pictures, so that people can judge with their eyes.
+
+``map_picture``: a wall of objects in the shape of a screen, those that look alike beside each other.
+
+``neighbour_sheet``: random objects, each with its nearest from other photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import cv2
+import numpy as np
+
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.render.grid_sort import arrange, grid_shape
+from rtsearch.render.text import draw_text, fit_text
+from rtsearch.types import F32Array, I32Array, U8Array
+
+__all__ = ["map_picture", "neighbour_sheet"]
+
+_GROUND = 22
+_INK = (232, 232, 232)
+_MAP_PX = 3840  # width of a map: sharp on every screen, and there is something to see in a part of it
+_MAP_CELL_PX = (44, 240)  # what is smaller is not recognised, what is larger not in the stored crops
+_MAP_GAP_PX = 2
+_HEAD = 0.25  # of what is cut off from an upright crop, the share at its top: heads are there
+_SHEET_CELL_PX = 100
+_SHEET_LABEL_PX = 110
+_CACHE_BYTES = 64 << 20
+
+
+def map_picture(
+    index: SearchIndex,
+    objects: int = 576,
+    seed: int = 0,
+    progress: Callable[[str, float], None] = lambda _what, _share: None,
+) -> U8Array:
+    """So many random objects of a library as one picture, (H, W, 3) uint8 BGR.
+
+    Args:
+        index: of the library.
+        objects: all, where there are fewer; 576 are 32 by 18, the shape of a screen.
+        seed: of what is random.
+        progress: gets what is being done, and the share of it.
+    """
+    rows = _sample(len(index), objects, seed)
+    points = index.points(rows)
+    grid = arrange(points, grid_shape(len(rows)), seed, lambda share: progress("arranging", share))
+    lines, columns = grid.shape
+    cell = int(np.clip(_MAP_PX // columns, *_MAP_CELL_PX))
+    cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
+    picture = np.full((lines * cell, columns * cell, 3), _GROUND, np.uint8)
+    for line in range(lines):
+        for column, which in enumerate(grid[line].tolist()):
+            if which >= 0:
+                y, x = line * cell, column * cell
+                side = cell - _MAP_GAP_PX
+                picture[y : y + side, x : x + side] = _cut_square(cache.get(int(rows[which])), side)
+        progress("drawing", (line + 1) / lines)
+    return picture
+
+
+def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, seed: int = 0) -> U8Array:
+    """Random objects, one a line, each followed by its nearest objects of other photos."""
+    rows = _sample(len(index), objects, seed)
+    cell = _SHEET_CELL_PX
+    width = _SHEET_LABEL_PX + (results + 1) * cell + 8
+    picture = np.full((max(1, len(rows)) * cell, width, 3), _GROUND, np.uint8)
+    cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
+    hits, points = index.hits(rows), index.points(rows)
+    for line, (row, hit) in enumerate(zip(rows.tolist(), hits, strict=True)):
+        y = line * cell
+        near = _from_other_photos(index, points[line], hit["photo"], results)
+        label = fit_text(hit["label"], 14, _SHEET_LABEL_PX - 16)
+        draw_text(picture, label, (10, y + cell // 2 - 9), 14, _INK)
+        for i, other in enumerate([row, *near]):
+            x = _SHEET_LABEL_PX + i * cell + (8 if i else 0)
+            picture[y : y + cell - 2, x : x + cell - 2] = _square(cache.get(other), cell - 2)
+    return picture
+
+
+def _sample(count: int, wanted: int, seed: int) -> I32Array:
+    """Random rows, ascending."""
+    chosen = np.random.default_rng(seed).choice(count, min(wanted, count), replace=False)
+    return np.sort(chosen).astype(np.int32)
+
+
+def _from_other_photos(index: SearchIndex, point: F32Array, own: str, results: int) -> list[int]:
+    # An object's own photo rarely holds more than a few of its neighbours.
+    nearest = index.near(point[None], results + 64, exact=True).row[0].tolist()
+    return [row for row in nearest if row >= 0 and index.photo(row) != own][:results]
+
+
+def _square(thumb: U8Array, side_px: int) -> U8Array:
+    """The whole thumbnail inside a square, the rest left dark."""
+    height, width = thumb.shape[:2]
+    scale = side_px / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    square = np.full((side_px, side_px, 3), _GROUND, np.uint8)
+    x, y = (side_px - size[0]) // 2, (side_px - size[1]) // 2
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    square[y : y + size[1], x : x + size[0]] = cv2.resize(thumb, size, interpolation=method)
+    return cast(U8Array, square)
+
+
+def _cut_square(thumb: U8Array, side_px: int) -> U8Array:
+    """The middle of a thumbnail, or of an upright one the upper part, as a full square."""
+    height, width = thumb.shape[:2]
+    side = min(height, width)
+    y, x = int((height - side) * _HEAD), (width - side) // 2
+    square = thumb[y : y + side, x : x + side]
+    method = cv2.INTER_AREA if side > side_px else cv2.INTER_CUBIC
+    return cast(U8Array, cv2.resize(square, (side_px, side_px), interpolation=method))

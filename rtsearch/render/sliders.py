@@ -1,0 +1,136 @@
+"""Sliders drawn into the picture, so that they look the same on every desktop and can be hidden.
+
+Pure: a panel of sliders is drawn at a place, and a mouse position inside it becomes a value. Ranges are those
+of the original application.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+
+from rtsearch.render.text import Colour, draw_text, text_wh
+from rtsearch.types import U8Array
+
+__all__ = ["SHOW_SLIDERS", "SLIDERS", "Slider", "draw_sliders", "panel_wh", "panel_xy", "value_at"]
+
+_ROW_PX = 36
+_MARGIN_PX = 14
+_EDGE_PX = 8  # from the panel to the edge of the picture
+_INK: Colour = (232, 232, 232)
+_TRACK: Colour = (84, 84, 84)
+_EDGE: Colour = (58, 58, 58)
+_KNOB: Colour = (80, 175, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Slider:
+    """One setting that can be dragged.
+
+    Attributes:
+        label: what stands above it.
+        section: ``detect`` or ``show``.
+        key: of the setting.
+        low, high: its range.
+        step: values are multiples of it, counted from ``low``.
+    """
+
+    label: str
+    section: str
+    key: str
+    low: float
+    high: float
+    step: float
+
+
+SLIDERS = (
+    Slider("threshold", "detect", "threshold", 0.0, 1.0, 0.01),
+    Slider("max overlap", "detect", "max_overlap", 0.0, 1.0, 0.01),
+    Slider("header height", "show", "header_height", 100, 480, 1),
+    Slider("thumb height", "show", "thumb_height", 60, 420, 1),
+    Slider("results", "show", "results", 5, 100, 1),
+)
+
+SHOW_SLIDERS = tuple(slider for slider in SLIDERS if slider.section == "show")
+"""Those that matter where nothing is detected."""
+
+_PANEL_WIDTH_PX = 300
+
+
+def panel_wh(sliders: int = len(SLIDERS), scale: float = 1.0) -> tuple[int, int]:
+    """Return width and height of a panel with so many sliders, px."""
+    return round(_PANEL_WIDTH_PX * scale), round((sliders * _ROW_PX + 12) * scale)
+
+
+def panel_xy(
+    window_wh: tuple[int, int], sources: int = 1, scale: float = 1.0, sliders: int = len(SLIDERS)
+) -> tuple[int, int]:
+    """Return the top left corner of the panel in a picture of so many sources, px.
+
+    Over notes, where they stand beside the frame, else over the farthest neighbours in the lowest strips: not
+    over a frame. It does not depend on what a frame shows, so the panel stays while the mouse holds it.
+    """
+    (width, height), edge = window_wh, round(_EDGE_PX * scale)
+    panel_width, panel_height = panel_wh(sliders, scale)
+    y = edge if sources == 1 and width > height else height - panel_height - edge
+    return max(0, width - panel_width - edge), max(0, y)
+
+
+def draw_sliders(
+    picture: U8Array,
+    xy: tuple[int, int],
+    values: Sequence[float],
+    scale: float = 1.0,
+    font: str = "",
+    sliders: Sequence[Slider] = SLIDERS,
+) -> None:
+    """Draw the panel with its top left corner at ``xy``, so many times as large; one value per slider."""
+
+    def px(size: float) -> int:
+        return round(size * scale)
+
+    x, y = xy
+    width, height = panel_wh(len(sliders), scale)
+    panel = picture[y : y + height, x : x + width]
+    panel[:] = cv2.convertScaleAbs(panel, alpha=1 / 8, beta=18)
+    cv2.rectangle(panel, (0, 0), (panel.shape[1] - 1, panel.shape[0] - 1), _EDGE, px(1))
+    for i, (slider, value) in enumerate(zip(sliders, values, strict=True)):
+        top, left, right = y + px(6 + i * _ROW_PX), x + px(_MARGIN_PX), x + width - px(_MARGIN_PX)
+        text = f"{value:.2f}" if slider.step < 1 else f"{value:.0f}"
+        draw_text(picture, slider.label, (left, top), px(13), _INK, font)
+        draw_text(picture, text, (right - text_wh(text, px(13), font)[0], top), px(13), _INK, font)
+        middle = top + px(25)
+        knob = left + round((value - slider.low) / (slider.high - slider.low) * (right - left))
+        cv2.line(picture, (left, middle), (right, middle), _TRACK, px(3), cv2.LINE_AA)
+        cv2.line(picture, (left, middle), (knob, middle), _KNOB, px(3), cv2.LINE_AA)
+        cv2.circle(picture, (knob, middle), px(6), _KNOB, -1, cv2.LINE_AA)
+
+
+def value_at(
+    xy: tuple[int, int],
+    mouse_xy: tuple[int, int],
+    held: int | None = None,
+    scale: float = 1.0,
+    sliders: Sequence[Slider] = SLIDERS,
+) -> tuple[int, float] | None:
+    """Return the slider under the mouse and the value it is dragged to; None beside the panel.
+
+    Args:
+        xy: top left corner of the panel.
+        mouse_xy: in the same pixels.
+        held: a slider that keeps following the mouse although it has left its row.
+        scale: of the panel.
+        sliders: that it has.
+    """
+    width, _ = panel_wh(len(sliders))
+    x, y = (mouse_xy[0] - xy[0]) / scale, (mouse_xy[1] - xy[1]) / scale
+    row = math.floor((y - 6) / _ROW_PX) if held is None else held
+    if held is None and not (0 <= x < width and 0 <= row < len(sliders)):
+        return None
+    slider = sliders[row]
+    share = min(1.0, max(0.0, (x - _MARGIN_PX) / (width - 2 * _MARGIN_PX)))
+    steps = round(share * (slider.high - slider.low) / slider.step)
+    return row, round(slider.low + steps * slider.step, 6)

@@ -1,0 +1,110 @@
+"""Text as small pictures: smooth letters, drawn once and kept.
+
+OpenCV's own stroke fonts look thin on a dark picture. A label changes rarely, so its mask is cached and
+drawing it costs one small blend. A font is the path of its file; "", the one that Pillow carries, knows ASCII
+and a few signs. Letters that a font lacks lose their accents, and stand as ``?`` where nothing is left. Lines
+are as high in all fonts, so that one layout serves them.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rtsearch.types import U8Array
+
+__all__ = ["Colour", "draw_text", "fit_text", "text_wh"]
+
+Colour = tuple[int, int, int]
+"""Blue, green, red; 0..255."""
+
+# Letters and signs that Unicode does not take apart.
+_PLAIN = str.maketrans(
+    {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
+    | {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}  # noqa: RUF001
+    | dict.fromkeys("‐‑‒–—−", "-")  # noqa: RUF001  these are the look-alikes that are meant
+)
+
+
+def draw_text(
+    picture: U8Array, text: str, xy: tuple[int, int], size_px: int, colour: Colour, font: str = ""
+) -> None:
+    """Blend a line of text into a BGR picture, its top left corner at ``xy``; what lies beyond is cut."""
+    mask = _mask(text, size_px, font)
+    x, y = xy
+    top, left = max(0, -y), max(0, -x)
+    target = picture[max(0, y) : y + mask.shape[0], max(0, x) : x + mask.shape[1]]
+    part = mask[top : top + target.shape[0], left : left + target.shape[1], None]
+    if not part.size:
+        return
+    target[:] = (target * (255 - part) + np.array(colour, np.uint16) * part + 127) // 255
+
+
+def text_wh(text: str, size_px: int, font: str = "") -> tuple[int, int]:
+    """Width and height of a line of text, px; every line of one size has the same height."""
+    mask = _mask(text, size_px, font)
+    return mask.shape[1], mask.shape[0]
+
+
+def fit_text(text: str, size_px: int, width_px: int, font: str = "") -> str:
+    """The text, shortened with an ellipsis to fit into ``width_px``."""
+    if text_wh(text, size_px, font)[0] <= width_px:
+        return text
+    while text and text_wh(text + "…", size_px, font)[0] > width_px:
+        text = text[:-1]
+    return text + "…"
+
+
+@lru_cache(maxsize=32)
+def _font(size_px: int, path: str) -> ImageFont.FreeTypeFont:
+    plain = ImageFont.load_default(size_px)
+    assert isinstance(plain, ImageFont.FreeTypeFont)  # Pillow's wheels carry FreeType and this font
+    if not path:
+        return plain
+    font = ImageFont.truetype(path, size_px)
+    return font.font_variant(size=size_px * sum(plain.getmetrics()) / max(1, sum(font.getmetrics())))
+
+
+def _drawable(text: str, path: str) -> str:
+    """The text in letters that the font has."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if _has_glyph(char, path) else _without_accents(char, path) for char in text)
+
+
+def _without_accents(char: str, path: str) -> str:
+    parts = unicodedata.normalize("NFKD", char.translate(_PLAIN)).translate(_PLAIN)
+    letters = (part for part in parts if _is_seen(part))
+    return "".join(letter if _has_glyph(letter, path) else "?" for letter in letters)
+
+
+def _is_seen(char: str) -> bool:
+    """Neither an accent of the letter before nor a control character."""
+    return unicodedata.category(char)[0] not in "MC"
+
+
+@lru_cache(maxsize=2048)
+def _has_glyph(char: str, path: str) -> bool:
+    """Does the font have this letter? What it lacks, it draws as the same box every time."""
+    if char.isascii():
+        return char.isprintable()
+    font = _font(16, path)
+    shape, box = font.getmask(char), font.getmask("\U0010fffe")
+    return bool(shape.size != box.size or bytes(shape) != bytes(box))
+
+
+@lru_cache(maxsize=2048)
+def _mask(text: str, size_px: int, path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
+    """Coverage 0..255 of each pixel; uint16 so that blending needs no conversion."""
+    text, font = _drawable(text, path), _font(size_px, path)
+    height = sum(_font(size_px, "").getmetrics())
+    width = max(1, int(np.ceil(font.getlength(text))))
+    image = Image.new("L", (width, height))
+    top = (height - sum(font.getmetrics())) // 2
+    ImageDraw.Draw(image).text((0, top), text, fill=255, font=font)
+    mask = np.asarray(image).astype(np.uint16)
+    mask.setflags(write=False)
+    return mask

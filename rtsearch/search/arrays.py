@@ -1,0 +1,189 @@
+"""What a tree consists of: plain arrays, and the view of them that kernels work on.
+
+Points lie in the order of the leaves, leaves in the order of the groups. A leaf owns whole blocks of 16
+codes, the last one padded. ::
+
+    group ── 16 leaf slots ── leaf ── block of 16 codes ── 16 vectors
+             (slot_code, box)         (code, norm)         (vector, row)
+
+A kernel gets one small array of sizes and addresses instead of twenty arrays: looking twenty up at every call
+costs 3 us, as much as a third of a whole query.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import carray
+
+from rtsearch._util.jit import kernel
+from rtsearch.search.simd import BLOCK, FRONT, load_pointer
+from rtsearch.types import F32Array, I32Array, I64Array, U8Array
+
+__all__ = [
+    "FAR",
+    "LARGEST",
+    "MOST_DIM",
+    "PAD",
+    "SIZES",
+    "TreeArrays",
+    "allocate",
+    "handle_of",
+    "shapes_of",
+    "view",
+]
+
+PAD = np.float32(1e38)  # norm of a slot that holds no point: its score is never below a limit
+FAR = np.float32(1e37)  # "no limit yet"
+LARGEST = np.float32(1e15)  # the square of a larger number, summed over 1000 dimensions, is no float32
+MOST_DIM = 1000
+_LINE = 64  # bytes of a cache line
+_HUGE_PAGE = 2 << 20
+
+
+class TreeArrays(NamedTuple):
+    """The arrays of one tree. n points, d dimensions, w = d rounded up to a multiple of 8.
+
+    Attributes:
+        centre: (d,) float32, median of the points, taken off before rotating.
+        axes: (d, w) float32, principal directions, the widest first.
+        vector: (n, d) float32, the points as they were given, in leaf order.
+        row: (n,) int32, the caller's row number of each point.
+        step: (1,) float32, width of one code.
+        code: (blocks, 16 w) uint8, rotated coordinates / step + 64, within 0..127.
+        norm: (16 blocks,) float32, half the squared length of each decoded point; PAD where there is none.
+        front_norm: (16 blocks,) float32, the same of its first FRONT coordinates; empty where that is all.
+        blur: (blocks,) float32, no point of the block is farther than this from its decoded code.
+        block_point: (blocks,) int32, position in ``vector`` of the block's first point.
+        leaf_block: (leaves + 1,) int32, first block of each leaf.
+        slot_leaf: (16 slot blocks,) int32, leaf of each slot, -1 for padding.
+        slot_code: (slot blocks, 16 w) uint8, codes of the leaves' means.
+        slot_norm: (16 slot blocks,) float32, as norm, less a quarter of the leaf's mean squared radius.
+        lower, upper: (slot blocks, 16 w) uint8, the leaves' bounding boxes: rotated coordinates / step * 2
+            + 128, rounded outwards.
+        group_slot: (groups + 1,) int32, first slot block of each group.
+        group_code: (group blocks, 16 w) uint8, codes of the groups' means.
+        group_norm: (16 group blocks,) float32, as norm.
+    """
+
+    centre: F32Array
+    axes: F32Array
+    vector: F32Array
+    row: I32Array
+    step: F32Array
+    code: U8Array
+    norm: F32Array
+    front_norm: F32Array
+    blur: F32Array
+    block_point: I32Array
+    leaf_block: I32Array
+    slot_leaf: I32Array
+    slot_code: U8Array
+    slot_norm: F32Array
+    lower: U8Array
+    upper: U8Array
+    group_slot: I32Array
+    group_code: U8Array
+    group_norm: F32Array
+
+
+SIZES = ("points", "dim", "width", "blocks", "leaves", "slot_blocks", "groups", "group_blocks")
+
+
+def shapes_of(sizes: dict[str, int]) -> dict[str, tuple[type, tuple[int, ...]]]:
+    """Type and shape that each array of a tree of these sizes must have, by name."""
+    n, d, w, blocks, leaves, slots, groups, group_blocks = (sizes[name] for name in SIZES)
+    f, i, u = np.float32, np.int32, np.uint8
+    return {
+        "centre": (f, (d,)),
+        "axes": (f, (d, w)),
+        "vector": (f, (n, d)),
+        "row": (i, (n,)),
+        "step": (f, (1,)),
+        "code": (u, (blocks, BLOCK * w)),
+        "norm": (f, (BLOCK * blocks,)),
+        "front_norm": (f, (BLOCK * blocks if w > FRONT else 0,)),
+        "blur": (f, (blocks,)),
+        "block_point": (i, (blocks,)),
+        "leaf_block": (i, (leaves + 1,)),
+        "slot_leaf": (i, (BLOCK * slots,)),
+        "slot_code": (u, (slots, BLOCK * w)),
+        "slot_norm": (f, (BLOCK * slots,)),
+        "lower": (u, (slots, BLOCK * w)),
+        "upper": (u, (slots, BLOCK * w)),
+        "group_slot": (i, (groups + 1,)),
+        "group_code": (u, (group_blocks, BLOCK * w)),
+        "group_norm": (f, (BLOCK * group_blocks,)),
+    }
+
+
+def allocate(sizes: dict[str, int]) -> TreeArrays:
+    """Arrays of these sizes, in one piece of memory and each at a multiple of 64 bytes.
+
+    So a vector of 64 float32 is read from four cache lines, not five. The one piece is large enough for the
+    system to give huge pages, where it has them: a search looks at hundreds of places, and with small pages
+    even finding those in memory misses the cache.
+    """
+    shapes = shapes_of(sizes)
+    lengths = [np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in shapes.values()]
+    starts = np.append(0, np.cumsum([-(-length // _LINE) * _LINE for length in lengths]))
+    margin = _HUGE_PAGE if starts[-1] >= _HUGE_PAGE else _LINE
+    memory = np.empty(int(starts[-1]) + margin, np.uint8)
+    memory = memory[-memory.ctypes.data % margin :]
+    pieces = (memory[start : start + length] for start, length in zip(starts[:-1], lengths, strict=True))
+    return TreeArrays(
+        *(
+            piece.view(dtype).reshape(shape)
+            for piece, (dtype, shape) in zip(pieces, shapes.values(), strict=True)
+        )
+    )
+
+
+def handle_of(arrays: TreeArrays) -> I64Array:
+    """Sizes and addresses for :func:`view`; the caller keeps the arrays alive."""
+    sizes = [
+        *arrays.vector.shape,
+        arrays.axes.shape[1],
+        len(arrays.code),
+        len(arrays.leaf_block) - 1,
+        len(arrays.slot_code),
+        len(arrays.group_slot) - 1,
+        len(arrays.group_code),
+    ]
+    expected = shapes_of(dict(zip(SIZES, sizes, strict=True)))
+    for name, array in arrays._asdict().items():
+        if (array.dtype, array.shape) != expected[name] or not array.flags.c_contiguous:
+            raise AssertionError(f"{name}: expected {expected[name]}, got {array.dtype} {array.shape}")
+    return np.array(sizes + [array.ctypes.data for array in arrays], np.int64)
+
+
+@kernel
+def view(handle):
+    """The arrays behind a handle, as a TreeArrays."""
+    n, d, w, blocks = handle[0], handle[1], handle[2], handle[3]
+    leaves, slots, groups, group_blocks = handle[4], handle[5], handle[6], handle[7]
+    f, i, u = np.float32, np.int32, np.uint8
+    front_norms = BLOCK * blocks if w > FRONT else 0
+    return TreeArrays(
+        carray(load_pointer(handle[8]), (d,), f),
+        carray(load_pointer(handle[9]), (d, w), f),
+        carray(load_pointer(handle[10]), (n, d), f),
+        carray(load_pointer(handle[11]), (n,), i),
+        carray(load_pointer(handle[12]), (1,), f),
+        carray(load_pointer(handle[13]), (blocks, BLOCK * w), u),
+        carray(load_pointer(handle[14]), (BLOCK * blocks,), f),
+        carray(load_pointer(handle[15]), (front_norms,), f),
+        carray(load_pointer(handle[16]), (blocks,), f),
+        carray(load_pointer(handle[17]), (blocks,), i),
+        carray(load_pointer(handle[18]), (leaves + 1,), i),
+        carray(load_pointer(handle[19]), (BLOCK * slots,), i),
+        carray(load_pointer(handle[20]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[21]), (BLOCK * slots,), f),
+        carray(load_pointer(handle[22]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[23]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[24]), (groups + 1,), i),
+        carray(load_pointer(handle[25]), (group_blocks, BLOCK * w), u),
+        carray(load_pointer(handle[26]), (BLOCK * group_blocks,), f),
+    )

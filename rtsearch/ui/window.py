@@ -1,0 +1,285 @@
+"""The window: the only place that calls ``imshow`` and ``waitKey``, always from the main thread.
+
+``imshow`` without a display ends the process without an exception, so ``display_problem`` is asked first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+import cv2
+
+from rtsearch.config import ShowSettings
+from rtsearch.live import Controls
+from rtsearch.render.layout import Canvas, canvas_of
+from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
+from rtsearch.render.text import Colour, draw_text, fit_text, text_wh
+from rtsearch.types import Scene, U8Array
+from rtsearch.ui.display import LEAST_WH, fit_screen, prepare_windows, screen_wh
+
+__all__ = ["HELP", "Window"]
+
+_log = logging.getLogger(__name__)
+
+_ESCAPE = 27
+_TEXTS = get_args(ShowSettings.model_fields["text"].annotation)
+_INK: Colour = (232, 232, 232)
+_ACCENT: Colour = (80, 175, 255)
+_EDGE: Colour = (58, 58, 58)
+# X keysyms, which OpenCV's Qt windows pass on; they take the mouse wheel for themselves, to zoom.
+_LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
+_SKIP_S = 5.0
+_LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
+HELP = (
+    ("q, Esc", "quit"),
+    ("space", "pause"),
+    ("comma, dot", "one frame back, forward"),
+    ("left, right", "5 seconds back, forward"),
+    ("up, down", "objects that do not fit"),
+    ("l", "loop"),
+    ("m", "mirror, of a camera"),
+    ("t", "all text, names only, none"),
+    ("f", "full screen"),
+    ("s", "save the picture"),
+    ("c", "controls"),
+    ("h", "this help"),
+)
+
+
+class Window:
+    """Shows pictures, takes keys and the mouse.
+
+    Args:
+        title: of the window; also the start of the names of saved pictures.
+        controls: changed by keys and sliders.
+        save_to: folder for saved pictures.
+    """
+
+    def __init__(self, title: str, controls: Controls, save_to: Path) -> None:
+        self._title = title
+        self._controls = controls
+        self._save_to = save_to
+        self._picture: U8Array | None = None
+        self._message, self._message_until_s = "", 0.0
+        self._show_help = False
+        self._show_sliders = not controls.show.fullscreen
+        self._sliders = SLIDERS if controls.detects else SHOW_SLIDERS
+        self._held: int | None = None
+        self._fullscreen = False
+        self._redraw = False
+        prepare_windows()
+        # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
+        flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
+        if (screen := screen_wh()) is not None:
+            fitting = fit_screen(controls.show.window_wh, screen)
+            controls.show = controls.show.model_copy(update={"window_wh": fitting})
+        cv2.namedWindow(title, flags)
+        cv2.resizeWindow(title, *controls.show.window_wh)
+        cv2.setMouseCallback(title, self._on_mouse)
+        if controls.show.fullscreen:
+            self._toggle_fullscreen()
+
+    def show(self, scene: Scene, picture: U8Array) -> None:
+        """Show the picture of a scene, with the overlays that are on."""
+        self._picture = picture
+        self._paint()
+
+    def pump(self) -> bool:
+        """Handle keys; False once the user wants to leave or closed the window."""
+        key = cv2.pollKey()
+        if self._picture is not None and not self._is_open():
+            return False  # looked at before anything is drawn: imshow would open it again
+        if self._picture is not None:
+            self._follow_size()
+        if self._message and time.monotonic() >= self._message_until_s:
+            self._message, self._redraw = "", True
+        if self._redraw and self._picture is not None:
+            self._paint()
+        return key < 0 or self._on_key(key & 0xFFFF)
+
+    def close(self) -> None:
+        """Close the window, if the user has not done so."""
+        with contextlib.suppress(cv2.error):  # what there is no longer cannot be closed
+            cv2.destroyWindow(self._title)
+            cv2.pollKey()  # the desktop learns of it only when events are looked after
+
+    def _follow_size(self) -> None:
+        """Let the next picture fill the window: sharp text and no bars, in full screen too."""
+        width, height = cv2.getWindowImageRect(self._title)[2:]
+        if (
+            (width, height) != self._controls.show.window_wh
+            and width >= LEAST_WH[0]
+            and height >= LEAST_WH[1]
+        ):
+            self._controls.show = self._controls.show.model_copy(update={"window_wh": (width, height)})
+
+    def _is_open(self) -> bool:
+        try:
+            return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
+        except cv2.error:  # the last window is gone, and OpenCV's notion of windows with it
+            return False
+
+    def _on_key(self, key: int) -> bool:
+        actions: dict[int, Callable[[], None]] = {
+            ord(" "): self._toggle_pause,
+            ord("f"): self._toggle_fullscreen,
+            ord("s"): self._save,
+            ord("h"): self._toggle_help,
+            ord("c"): self._toggle_sliders,
+            ord("."): self._controls.step,
+            ord(","): self._controls.step_back,
+            _LEFT: lambda: self._skip(-_SKIP_S),
+            _RIGHT: lambda: self._skip(_SKIP_S),
+            _UP: lambda: self._controls.scroll(-1),
+            _DOWN: lambda: self._controls.scroll(1),
+            ord("l"): self._toggle_loop,
+            ord("m"): self._toggle_mirror,
+            ord("t"): self._next_text,
+        }
+        if key in (ord("q"), _ESCAPE):
+            return False
+        if key in actions:
+            actions[key]()
+            self._redraw = True
+        return True
+
+    def _toggle_pause(self) -> None:
+        self._controls.paused = not self._controls.paused
+
+    def _skip(self, by_s: float) -> None:
+        self._controls.seek(self._controls.position_s + by_s)
+        self._tell(f"{by_s:+.0f} s", 1.0)
+
+    def _toggle_loop(self) -> None:
+        self._controls.loop = not self._controls.loop
+        self._tell("loop" if self._controls.loop else "no loop", 1.5)
+
+    def _toggle_mirror(self) -> None:
+        self._controls.mirror = not self._controls.mirror
+        self._tell("cameras as a mirror" if self._controls.mirror else "no mirror", 1.5)
+
+    def _tell(self, message: str, for_s: float) -> None:
+        self._message, self._message_until_s = message, time.monotonic() + for_s
+
+    def _toggle_help(self) -> None:
+        self._show_help = not self._show_help
+
+    def _next_text(self) -> None:
+        show = self._controls.show
+        text = _TEXTS[(_TEXTS.index(show.text) + 1) % len(_TEXTS)]
+        self._controls.show = show.model_copy(update={"text": text})
+
+    def _toggle_sliders(self) -> None:
+        self._show_sliders = not self._show_sliders
+
+    def _toggle_fullscreen(self) -> None:
+        self._fullscreen = not self._fullscreen
+        mode = cv2.WINDOW_FULLSCREEN if self._fullscreen else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
+
+    def _save(self) -> None:
+        if self._picture is None:
+            return
+        name = time.strftime("rtsearch-%Y%m%d-%H%M%S.png")
+        done = cv2.imwrite(str(self._save_to / name), self._picture)
+        self._tell(f"saved {name}" if done else f"could not save {name} in {self._save_to}", 2.5)
+        _log.info("%s", self._message)
+
+    def _paint(self) -> None:
+        assert self._picture is not None
+        over = self._show_sliders or self._show_help or self._message or self._controls.paused
+        canvas = canvas_of(self._controls.show)
+        picture = self._picture.copy() if over else self._picture  # 25 MB on a large screen
+        if self._show_sliders:
+            self._draw_sliders(picture, canvas)
+        if self._show_help:
+            _draw_help(picture, canvas)
+        paused = f"paused    {self._controls.position_s:.2f} s" if self._controls.paused else ""
+        if banner := self._message or paused:
+            _draw_banner(self._beside_panel(picture), banner, canvas)
+        cv2.imshow(self._title, picture)
+        self._redraw = False
+
+    def _draw_sliders(self, picture: U8Array, canvas: Canvas) -> None:
+        values = [float(getattr(getattr(self._controls, s.section), s.key)) for s in self._sliders]
+        draw_sliders(picture, self._panel_xy(), values, canvas.scale, canvas.font, self._sliders)
+
+    def _panel_xy(self) -> tuple[int, int]:
+        show, sliders = self._controls.show, len(self._sliders)
+        return panel_xy(show.window_wh, self._controls.sources, self._scale, sliders)
+
+    def _beside_panel(self, picture: U8Array) -> U8Array:
+        """The part of the picture that a banner at the lower edge has for itself."""
+        x, y = self._panel_xy()
+        low = self._show_sliders and y > picture.shape[0] // 2
+        return picture[:, :x] if low and x > picture.shape[1] // 2 else picture
+
+    @property
+    def _scale(self) -> float:
+        """Controls and messages grow with the picture."""
+        return canvas_of(self._controls.show).scale
+
+    def _on_mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
+        if not self._show_sliders or event == cv2.EVENT_LBUTTONUP:
+            self._held = None
+            return
+        starts = event == cv2.EVENT_LBUTTONDOWN
+        drags = (
+            event == cv2.EVENT_MOUSEMOVE and bool(flags & cv2.EVENT_FLAG_LBUTTON) and self._held is not None
+        )
+        if not (starts or drags):
+            return
+        held = None if starts else self._held
+        hit = value_at(self._panel_xy(), (x, y), held, self._scale, self._sliders)
+        if hit is None:
+            return
+        self._held, value = hit
+        slider = self._sliders[self._held]
+        section = getattr(self._controls, slider.section)
+        kind = type(getattr(section, slider.key))
+        setattr(self._controls, slider.section, section.model_copy(update={slider.key: kind(value)}))
+        self._redraw = True
+
+
+def _draw_help(picture: U8Array, canvas: Canvas) -> None:
+    """In the middle, as large as there is room for."""
+    margin = canvas.px(16)
+    line_px = min(canvas.px(28), (picture.shape[0] - 2 * margin) // len(HELP))
+    size = min(canvas.px(17), round(0.7 * line_px)) + 1
+    columns = [picture.shape[1], 0]
+    while size > 1 and sum(columns) + 4 * margin > picture.shape[1]:
+        size -= 1
+        columns = [
+            max(text_wh(text, size, canvas.font)[0] for text in texts) for texts in zip(*HELP, strict=True)
+        ]
+    width, height = sum(columns) + 4 * margin, line_px * len(HELP) + 2 * margin
+    x, y = (picture.shape[1] - width) // 2, (picture.shape[0] - height) // 2
+    _darken(picture[y : y + height, x : x + width])
+    for i, (keys, does) in enumerate(HELP):
+        top = y + margin + i * line_px + (line_px - text_wh(keys, size, canvas.font)[1]) // 2
+        draw_text(picture, keys, (x + margin, top), size, _ACCENT, canvas.font)
+        draw_text(picture, does, (x + columns[0] + 3 * margin, top), size, _INK, canvas.font)
+
+
+def _draw_banner(picture: U8Array, text: str, canvas: Canvas) -> None:
+    """At the lower edge; smaller, and then shortened, where there is not enough room."""
+    margin, size = canvas.px(8), canvas.px(20)
+    most = picture.shape[1] - 6 * margin
+    while size > canvas.px(_LEAST_TEXT_PX) and text_wh(text, size, canvas.font)[0] > most:
+        size -= 1
+    text = fit_text(text, size, most, canvas.font)
+    width, height = text_wh(text, size, canvas.font)
+    x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - canvas.px(34)
+    _darken(picture[y - margin : y + height + margin, max(0, x - 3 * margin) : x + width + 3 * margin])
+    draw_text(picture, text, (x, y), size, _INK, canvas.font)
+
+
+def _darken(box: U8Array) -> None:
+    """A ground for text, text below it included, with an edge that shows on any picture."""
+    box[:] = cv2.convertScaleAbs(box, alpha=0.1, beta=14)
+    cv2.rectangle(box, (0, 0), (box.shape[1] - 1, box.shape[0] - 1), _EDGE, 1)
