@@ -7,10 +7,10 @@ import time
 from collections.abc import Generator
 
 import pytest
-from rtsearch._util.memory_budget import Budget
-from rtsearch._util.signals import stop_on_signal
 
 from rtsearch._util.background import Ahead
+from rtsearch._util.memory_budget import Budget
+from rtsearch._util.signals import stop_on_signal
 
 
 def numbers(count: int, made: list[int] | None = None) -> Generator[int]:

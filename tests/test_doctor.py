@@ -105,7 +105,7 @@ def test_a_gpu(monkeypatch, opened, state, what, advice):
         return opened
 
     monkeypatch.setattr(doctor_module.ctypes.util, "find_library", lambda _name: "libcuda.so.1")
-    monkeypatch.setattr("rtsearch.runners.device.open_device", open_device)
+    monkeypatch.setattr("rtsearch.runners.open_device", open_device)
     finding = found()["gpu"]
     assert finding.state == state
     assert what in finding.what

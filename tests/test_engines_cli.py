@@ -30,15 +30,13 @@ def folder(model, tmp_path, monkeypatch):
     def no_gpu(_runtime):
         raise RunnerError("no GPU here")
 
-    monkeypatch.setattr("rtsearch.runners.device.open_device", no_gpu)
+    monkeypatch.setattr("rtsearch.runners.open_device", no_gpu)
     return place
 
 
 @pytest.fixture
 def with_gpu(monkeypatch):
-    monkeypatch.setattr(
-        "rtsearch.runners.device.open_device", lambda _: FakeDevice(compute_capability=(9, 0))
-    )
+    monkeypatch.setattr("rtsearch.runners.open_device", lambda _: FakeDevice(compute_capability=(9, 0)))
     monkeypatch.setattr("rtsearch.engines.load_flavour", lambda *_, **__: fake_tensorrt.flavour())
 
 

@@ -38,6 +38,8 @@ def test_there_are_modules():
 @pytest.mark.parametrize("name", FILES)
 def test_exports_are_there_sorted_and_once(name):
     module = importlib.import_module(name)
+    if len(ast.parse(FILES[name].read_text(encoding="utf-8")).body) == 1:
+        return  # a package of a docstring only
     exported = module.__all__
     assert [e for e in exported if not hasattr(module, e)] == []
     assert len(set(exported)) == len(exported)
@@ -54,7 +56,7 @@ def test_a_package_exports_what_it_gathers(name):
         for alias in node.names
     }
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert gathered - used - set(importlib.import_module(name).__all__) == set()
+    assert gathered - used - set(getattr(importlib.import_module(name), "__all__", ())) == set()
 
 
 def test_what_others_take_is_exported():

@@ -146,7 +146,7 @@ def check(monkeypatch, kernels, few, model):
             return others[runtime]
         raise MissingDependencyError("package pycuda is not there")
 
-    monkeypatch.setattr("rtsearch.runners.device.open_device", open_device)
+    monkeypatch.setattr("rtsearch.runners.open_device", open_device)
     monkeypatch.setattr("rtsearch.gpu.work.compiled", lambda _: b"any")
     monkeypatch.setattr(gpu_figures, "MATRIX", 16)
     monkeypatch.setattr(gpu_figures, "COPY_BYTES", 1 << 16)

@@ -170,4 +170,4 @@ def test_every_file_with_kernels_gives_the_folder_its_name():
     assert len(uses) > 5
     assert uses <= named
     decorate = [path.name for path in package if "import njit" in path.read_text(encoding="utf-8")]
-    assert decorate == ["compiled.py"]
+    assert decorate == ["jit.py"]

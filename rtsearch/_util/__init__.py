@@ -1,1 +1,1 @@
-"""Hold the modules of _util."""
+"""Provide small pieces that every room uses: threads, signals, metrics, files, kernels' compilation."""

@@ -1,4 +1,4 @@
-"""Working ahead: a generator that runs in a thread of its own, a budget of memory, a stop that Ctrl-C sets.
+"""Run generators in background threads.
 
 Every wait looks at a stop event at least ten times a second, so a chain of these always comes to an end; an
 error in the thread is raised where its items are taken.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-__all__ = ["Ahead", "Budget", "stop_on_signal"]
+__all__ = ["Ahead"]
 
 T = TypeVar("T")
 
@@ -113,58 +111,3 @@ class Ahead(Generic[T]):
                 self._queue.put(item, timeout=_WAIT_S)
                 return True
         return False
-
-
-class Budget:
-    """Bytes that may be in use at a time; more than that is granted only to one that is alone.
-
-    Args:
-        limit_bytes: the budget.
-        stop: once set, waiting ends and everything is granted, for nothing will be done with it.
-    """
-
-    def __init__(self, limit_bytes: int, stop: threading.Event) -> None:
-        self._limit_bytes = limit_bytes
-        self._stop = stop
-        self._used_bytes = 0
-        self._changed = threading.Condition()
-
-    def take(self, amount_bytes: int, *, wait: bool) -> bool:
-        """Ask for memory; without ``wait``, False means that there is no room now."""
-        with self._changed:
-            while self._used_bytes and self._used_bytes + amount_bytes > self._limit_bytes:
-                if self._stop.is_set():
-                    break
-                if not wait:
-                    return False
-                self._changed.wait(_WAIT_S)
-            self._used_bytes += amount_bytes
-            return True
-
-    def give(self, amount_bytes: int) -> None:
-        """Give memory back."""
-        with self._changed:
-            self._used_bytes -= amount_bytes
-            self._changed.notify_all()
-
-
-@contextlib.contextmanager
-def stop_on_signal(stop: threading.Event) -> Iterator[None]:
-    """Let the first SIGINT or SIGTERM set ``stop``; the second acts as if we were not here."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: dict[signal.Signals, Any] = {}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

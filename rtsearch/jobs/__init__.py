@@ -1,1 +1,1 @@
-"""Hold the modules of jobs."""
+"""Carry out what each command asks for: analyse, query, replay, demo, doctor."""

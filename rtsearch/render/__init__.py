@@ -1,1 +1,1 @@
-"""Hold the modules of render."""
+"""Draw scenes: layout (arithmetic), then pixels."""

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from rtsearch.errors import MissingDependencyError
+from rtsearch.runners.device import Device, Runtime
 from rtsearch.types import F32Array
 
-__all__ = ["Runner"]
+__all__ = ["Device", "Runner", "Runtime", "open_device"]
 
 
 class Runner(Protocol):
@@ -33,3 +35,38 @@ class Runner(Protocol):
     def close(self) -> None:
         """Give back memory and threads; the runner cannot be used afterwards."""
         ...
+
+
+def open_device(runtime: Runtime = "auto") -> Device:
+    """Open the first GPU that this process sees (the driver's CUDA_VISIBLE_DEVICES chooses).
+
+    Args:
+        runtime: ``cuda``, ``pycuda``, or ``auto``: the first of the two that is installed.
+
+    Raises:
+        MissingDependencyError: the package is not installed; the message says which extra brings it.
+        RunnerError: no driver, a driver that is too old, or no GPU.
+    """
+    if runtime in ("auto", "cuda"):
+        try:
+            return _open_cuda()
+        except MissingDependencyError as missing:
+            if runtime == "cuda":
+                raise
+            try:
+                return _open_pycuda()
+            except MissingDependencyError:
+                raise missing from None
+    return _open_pycuda()
+
+
+def _open_cuda() -> Device:
+    from rtsearch.runners.device_cuda import CudaDevice
+
+    return CudaDevice()
+
+
+def _open_pycuda() -> Device:
+    from rtsearch.runners.device_pycuda import PycudaDevice
+
+    return PycudaDevice()

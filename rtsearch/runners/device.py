@@ -1,8 +1,7 @@
 """One GPU behind a small protocol: memory, copies, streams, events, kernels, graphs.
 
-    open_device("auto") -> Device
-        cuda     NVIDIA's own bindings; replays recorded work as a CUDA graph
-        pycuda   PyCUDA; records nothing, so ``capture`` gives back the work as it is
+    cuda     NVIDIA's own bindings; replays recorded work as a CUDA graph
+    pycuda   PyCUDA; records nothing, so ``capture`` gives back the work as it is
 
 What a device hands out are plain integers: an address, the handle of a stream. An engine takes them as they
 are, and a test can stand numpy arrays behind them. All work on a stream is asynchronous: what is copied from
@@ -15,10 +14,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
-from rtsearch.errors import MissingDependencyError, RunnerError
+from rtsearch.errors import RunnerError
 from rtsearch.types import U8Array
 
-__all__ = ["Device", "Graph", "Runtime", "Shape3", "Work", "expect_driver", "open_device"]
+__all__ = ["Device", "Graph", "Runtime", "Shape3", "Work", "expect_driver"]
 
 Runtime = Literal["auto", "cuda", "pycuda"]
 Shape3 = tuple[int, int, int]
@@ -169,29 +168,6 @@ class Device(Protocol):
         ...
 
 
-def open_device(runtime: Runtime = "auto") -> Device:
-    """Open the first GPU that this process sees (the driver's CUDA_VISIBLE_DEVICES chooses).
-
-    Args:
-        runtime: ``cuda``, ``pycuda``, or ``auto``: the first of the two that is installed.
-
-    Raises:
-        MissingDependencyError: the package is not installed; the message says which extra brings it.
-        RunnerError: no driver, a driver that is too old, or no GPU.
-    """
-    if runtime in ("auto", "cuda"):
-        try:
-            return _open_cuda()
-        except MissingDependencyError as missing:
-            if runtime == "cuda":
-                raise
-            try:
-                return _open_pycuda()
-            except MissingDependencyError:
-                raise missing from None
-    return _open_pycuda()
-
-
 def expect_driver(version: int) -> None:
     """Refuse a driver that does not take what is made for it.
 
@@ -210,15 +186,3 @@ def expect_driver(version: int) -> None:
 
 def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def _open_cuda() -> Device:
-    from rtsearch.runners.device_cuda import CudaDevice
-
-    return CudaDevice()
-
-
-def _open_pycuda() -> Device:
-    from rtsearch.runners.device_pycuda import PycudaDevice
-
-    return PycudaDevice()

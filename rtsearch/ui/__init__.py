@@ -1,1 +1,1 @@
-"""Hold the modules of ui."""
+"""Open the window, and find out about the display it opens on."""
