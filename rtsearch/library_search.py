@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rtsearch._util.closing import Closes
+from rtsearch._util.closing import Closing
 from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError, UnknownRowError, VectorError
@@ -68,7 +68,7 @@ class FoundObject:
     neighbours: tuple[Neighbour, ...]
 
 
-class SearchableLibrary(Library, Closes):
+class SearchableLibrary(Library, Closing):
     """A library with the network and the index that search it; a context manager.
 
     Several threads may use it at once; photos are looked at one after the other.
@@ -118,7 +118,7 @@ class SearchableLibrary(Library, Closes):
         _check_k(k)
         bgr = _picture(photo, self._settings.analyze.max_photo_mp)
         with self._one_photo:
-            seen = self._pipeline.sight.see([bgr], Meter())[0]
+            seen = self._pipeline.backend.see([bgr], Meter())[0]
         search = self._settings.search
         near = self._index.search(seen.vector, k, exact=search.exact, recall=search.recall)
         return tuple(

@@ -1,4 +1,4 @@
-"""A network and the sight made with it, opened together from the settings.
+"""A network and the backend made with it, opened together from the settings.
 
 ``analyze``, ``live`` and ``query`` see objects through the same pipeline, so their vectors compare.
 """
@@ -11,17 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rtsearch._util.closing import Closes
+from rtsearch._util.closing import Closing
 from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings
 from rtsearch.errors import RtsearchError
 from rtsearch.gpu.accelerator import Accelerator, find_accelerator
 from rtsearch.models import ModelSpec, default_folder, resolve
-from rtsearch.perception.backend import Sight, TwoSteps
+from rtsearch.perception.backend import CpuBackend, InferenceBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector, wanted_classes
 from rtsearch.perception.embedder import Embedder
-from rtsearch.perception.failover import Handover
+from rtsearch.perception.failover import FailoverBackend
 from rtsearch.types import U8Array
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ EngineWhen = Literal["there", "now", "later"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pipeline(Closes):
+class Pipeline(Closing):
     """What looks at pictures.
 
     Attributes:
         spec: the network.
-        sight: sees objects with it.
+        backend: sees objects with it.
         feature_space: all that decides what a vector means; part of every library.
     """
 
     spec: ModelSpec
-    sight: Sight
+    backend: InferenceBackend
     feature_space: dict[str, Any]
 
     @property
@@ -61,12 +61,12 @@ class Pipeline(Closes):
 
         width, height = self.feature_space["input_wh"]
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
-        seen = self.sight.see([blank], Meter())[0]
-        assert seen.vector.shape[1] == self.sight.dim
+        seen = self.backend.see([blank], Meter())[0]
+        assert seen.vector.shape[1] == self.backend.dim
 
     def close(self) -> None:
         """Give back the network's memory and threads."""
-        self.sight.close()
+        self.backend.close()
 
 
 def open_pipeline(
@@ -98,10 +98,10 @@ def open_pipeline(
     spec = ModelSpec.read(path)
     wanted_classes(settings.detect.classes, spec.classes)  # refuses those that it does not know
     input_wh = (settings.model.size, settings.model.size) if spec.flexible else spec.input_wh
-    sight, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding and spec.flexible)
+    backend, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding and spec.flexible)
     pipeline = Pipeline(
         spec=spec,
-        sight=sight,
+        backend=backend,
         feature_space={
             "model": spec.name,
             "model_sha256": spec.sha256,
@@ -122,13 +122,13 @@ def open_pipeline(
         precision=settings.gpu.precision,
         describe=recipe,
     )
-    return replace(pipeline, sight=_on_gpu(accelerator, order, pipeline, settings, (engine, tell)))
+    return replace(pipeline, backend=_on_gpu(accelerator, order, pipeline, settings, (engine, tell)))
 
 
 def _on_cpu(
     settings: Settings, path: Path, spec: ModelSpec, input_wh: tuple[int, int], *, cut_padding: bool
-) -> tuple[Sight, dict[str, Any]]:
-    """The sight, and the recipe of its descriptions."""
+) -> tuple[InferenceBackend, dict[str, Any]]:
+    """The backend, and the recipe of its descriptions."""
     from rtsearch.runners.onnx import OnnxRunner, default_threads
 
     # One session for all shapes is as fast as one that was opened for a shape.
@@ -140,7 +140,7 @@ def _on_cpu(
     )
     detector = Detector(runner, spec, settings.detect, input_wh, cut_padding=cut_padding)
     describer = Describer(spec, embedder)
-    return TwoSteps(detector, describer, batch=spec.batch, callers=default_threads()), describer.recipe
+    return CpuBackend(detector, describer, batch=spec.batch, callers=default_threads()), describer.recipe
 
 
 def _on_gpu(
@@ -149,12 +149,12 @@ def _on_gpu(
     pipeline: Pipeline,
     settings: Settings,
     how: tuple[EngineWhen, Callable[[str], None]],
-) -> Sight:
-    """The GPU's sight, backed by that of the CPU."""
+) -> InferenceBackend:
+    """The GPU's backend, backed by that of the CPU."""
     (engine, tell), folder, spec = how, default_folder(), pipeline.spec
     if engine == "later":
-        return Handover(
-            pipeline.sight,
+        return FailoverBackend(
+            pipeline.backend,
             lambda stop: accelerator.later(order, folder, spec, settings, (stop, tell)),
             accelerator.name,
             tell,
@@ -162,16 +162,16 @@ def _on_gpu(
     path = accelerator.find(order, folder)
     if engine == "there" and path is None:
         accelerator.close()
-        return pipeline.sight
+        return pipeline.backend
     if path is None:
         tell(f"building an engine for {accelerator.device.name}; this takes seconds to minutes, once")
     try:
         path = path or accelerator.build(order, folder)
-        return Handover(pipeline.sight, accelerator.open(path, spec, settings), accelerator.name)
+        return FailoverBackend(pipeline.backend, accelerator.open(path, spec, settings), accelerator.name)
     except RtsearchError as error:
         accelerator.close()
         if settings.gpu.engine != "auto":
             pipeline.close()
             raise
         tell(f"going on without {accelerator.name}: {error}")
-        return pipeline.sight
+        return pipeline.backend

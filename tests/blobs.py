@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rtsearch.config import DetectSettings, Settings
 from rtsearch.jobs.analyze import AnalyzeReport, analyze
 from rtsearch.library import Library
-from rtsearch.perception.backend import TwoSteps
+from rtsearch.perception.backend import CpuBackend
 from rtsearch.types import F32Array, I32Array, U8Array
 
 DIM = 8
@@ -102,7 +102,7 @@ class BlobPipeline:
     callers: int = 1
 
     def __post_init__(self) -> None:
-        self.sight = TwoSteps(self.detector, self.describer, batch=self.batch, callers=self.callers)
+        self.backend = CpuBackend(self.detector, self.describer, batch=self.batch, callers=self.callers)
 
 
 def draw(seed: int, objects: int = 3, wh: tuple[int, int] = (160, 120)) -> U8Array:

@@ -77,7 +77,7 @@ def photos(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pipeline(model: Path):
-    """The default pipeline, warm. The settings of its sight belong to whoever plays; set them before use."""
+    """The default pipeline, warm; whoever plays sets its backend's settings before use."""
     from rtsearch.pipeline import open_pipeline
 
     with open_pipeline(Settings()) as opened:

@@ -16,8 +16,8 @@ from test_kernels import Given, given_outputs, picture, spec_of
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.errors import RunnerError
-from rtsearch.gpu import GpuSight
-from rtsearch.perception.backend import TwoSteps
+from rtsearch.gpu import GpuBackend
+from rtsearch.perception.backend import CpuBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector
 from rtsearch.runners import open_device
@@ -150,12 +150,12 @@ class Paper:
             self.device.free_pinned(memory)
 
 
-def sight(runtime):
+def backend(runtime):
     """The whole pass, from this thread and from another one."""
     device = open_device(runtime)
     outputs, spec, settings = given_outputs(), spec_of(), DetectSettings(threshold=0.1)
-    steps = TwoSteps(Detector(Given(outputs), spec, settings, (64, 64)), Describer(spec))
-    whole = GpuSight(Paper(device, outputs), device, spec, settings, code=CODE)
+    steps = CpuBackend(Detector(Given(outputs), spec, settings, (64, 64)), Describer(spec))
+    whole = GpuBackend(Paper(device, outputs), device, spec, settings, code=CODE)
     matrix = np.random.default_rng(0).standard_normal((whole.dim, 16)).astype(np.float32)
     projection = Projection(matrix, np.ones(16, np.float32))
     seen = []
@@ -196,8 +196,8 @@ def main(runtime):
         device.allocate_pinned(10)
     device.close()
     device.close()
-    sight(runtime)
-    print("sight")  # noqa: T201
+    backend(runtime)
+    print("backend")  # noqa: T201
     assert held() == 0, held()
     print("held")  # noqa: T201
 

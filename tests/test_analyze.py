@@ -295,7 +295,7 @@ def test_a_small_budget_slows_but_does_not_stop(
     tmp_path: Path, photos: Path, budget_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[int] = []
-    real = look.Budget.take
+    real = look.MemoryBudget.take
 
     def take(self, amount_bytes: int, *, wait: bool) -> bool:
         granted = real(self, amount_bytes, wait=wait)
@@ -303,7 +303,7 @@ def test_a_small_budget_slows_but_does_not_stop(
         return granted
 
     monkeypatch.setattr(look, "BUDGET_BYTES", budget_bytes)
-    monkeypatch.setattr(look.Budget, "take", take)
+    monkeypatch.setattr(look.MemoryBudget, "take", take)
     run(photos, tmp_path / "lib", workers=4)
     assert Library.open(tmp_path / "lib").photo_count == COUNT
     assert max(held) <= max(budget_bytes, 2 * 160 * 120 * 3 + 10_000)  # more is granted to one that is alone

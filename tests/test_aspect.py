@@ -39,10 +39,10 @@ def pictures(photos: Path, clip: Path) -> list[U8Array]:
 
 
 def look(pipeline: Pipeline, picture: U8Array) -> tuple[Found, F32Array]:
-    detector = pipeline.sight.detector
+    detector = pipeline.backend.detector
     detector.settings = Settings().detect
     found = detector.detect([picture])[0]
-    describer: Describer = pipeline.sight.describer
+    describer: Describer = pipeline.backend.describer
     return found, describer.describe(picture, found)
 
 
@@ -90,13 +90,13 @@ def test_the_input_is_the_smallest_that_holds_the_picture(
     cut: Pipeline, pipeline: Pipeline, shape: tuple[int, int, int], wh: tuple[int, int]
 ) -> None:
     picture = np.full(shape, 90, np.uint8)
-    assert cut.sight.detector.padded_wh(picture) == wh
-    assert pipeline.sight.detector.padded_wh(picture) == (416, 416)
-    assert len(cut.sight.detector.detect([picture])) == 1
+    assert cut.backend.detector.padded_wh(picture) == wh
+    assert pipeline.backend.detector.padded_wh(picture) == (416, 416)
+    assert len(cut.backend.detector.detect([picture])) == 1
 
 
 def test_pictures_of_several_shapes_keep_their_order(cut: Pipeline, pictures: list[U8Array]) -> None:
-    detector: Detector = cut.sight.detector
+    detector: Detector = cut.backend.detector
     detector.settings = Settings().detect
     together = detector.detect(pictures)
     for picture, found in zip(pictures, together, strict=True):

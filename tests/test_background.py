@@ -8,8 +8,8 @@ from collections.abc import Generator
 
 import pytest
 
-from rtsearch._util.background import Ahead
-from rtsearch._util.memory_budget import Budget
+from rtsearch._util.background import BackgroundIterator
+from rtsearch._util.memory_budget import MemoryBudget
 from rtsearch._util.signals import stop_on_signal
 
 
@@ -23,7 +23,7 @@ def numbers(count: int, made: list[int] | None = None) -> Generator[int]:
 @pytest.mark.parametrize("count", [0, 1, 100])
 @pytest.mark.parametrize("depth", [1, 7])
 def test_items_come_in_order(count: int, depth: int) -> None:
-    ahead = Ahead(numbers(count), depth, threading.Event(), "numbers")
+    ahead = BackgroundIterator(numbers(count), depth, threading.Event(), "numbers")
     assert list(ahead) == list(range(count))
     ahead.join()
 
@@ -31,7 +31,7 @@ def test_items_come_in_order(count: int, depth: int) -> None:
 def test_it_runs_ahead_by_its_depth_and_no_further() -> None:
     made: list[int] = []
     stop = threading.Event()
-    ahead = Ahead(numbers(100, made), 5, stop, "numbers")
+    ahead = BackgroundIterator(numbers(100, made), 5, stop, "numbers")
     deadline_s = time.monotonic() + 10
     while len(made) < 6 and time.monotonic() < deadline_s:
         time.sleep(0.01)
@@ -51,7 +51,7 @@ def test_an_error_is_raised_after_what_was_made_before_it() -> None:
         yield 2
         raise ZeroDivisionError("at three")
 
-    items = iter(Ahead(breaking(), 1, threading.Event(), "breaking"))
+    items = iter(BackgroundIterator(breaking(), 1, threading.Event(), "breaking"))
     assert [next(items), next(items)] == [1, 2]
     with pytest.raises(ZeroDivisionError, match="at three"):
         next(items)
@@ -68,7 +68,7 @@ def test_stop_closes_the_generator() -> None:
             closed.set()
 
     stop = threading.Event()
-    ahead = Ahead(endless(), 2, stop, "endless")
+    ahead = BackgroundIterator(endless(), 2, stop, "endless")
     next(iter(ahead))
     stop.set()
     ahead.join()
@@ -77,7 +77,7 @@ def test_stop_closes_the_generator() -> None:
 
 def test_the_budget() -> None:
     stop = threading.Event()
-    budget = Budget(100, stop)
+    budget = MemoryBudget(100, stop)
     assert budget.take(1000, wait=False)  # alone, even what is too large is granted
     assert not budget.take(1, wait=False)
     budget.give(1000)
@@ -118,7 +118,7 @@ def test_the_newest_replaces_what_nobody_took() -> None:
         made.set()
 
     dropped: list[int] = []
-    ahead = Ahead(numbers(), 1, stop, "test", dropped=dropped.append)
+    ahead = BackgroundIterator(numbers(), 1, stop, "test", dropped=dropped.append)
     assert made.wait(5)
     ahead.join()
     assert list(ahead) == [9]

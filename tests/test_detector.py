@@ -316,21 +316,21 @@ def test_a_box_that_was_dropped_drops_no_other():
 
 
 def test_vectors_are_the_same_alone_and_in_a_batch(pipeline, photos):
-    pipeline.sight.detector.settings = DetectSettings()
+    pipeline.backend.detector.settings = DetectSettings()
     paths = sorted(photos.glob("skimage-[a-m]*")) + sorted(photos.glob("bikes-*"))[::2]
     images = [read_photo(path) for path in paths]
     objects = 0
     for start in range(0, len(images), 4):
         group = images[start : start + 4]
         together = [
-            (found, pipeline.sight.describer.describe(image, found))
-            for image, found in zip(group, pipeline.sight.detector.detect(group), strict=True)
+            (found, pipeline.backend.describer.describe(image, found))
+            for image, found in zip(group, pipeline.backend.detector.detect(group), strict=True)
         ]
         for image, (expected, vector) in zip(group, together, strict=True):
-            found = pipeline.sight.detector.detect([image])[0]
+            found = pipeline.backend.detector.detect([image])[0]
             assert found.label.tolist() == expected.label.tolist()
             np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.1)
-            alone = pipeline.sight.describer.describe(image, found)
+            alone = pipeline.backend.describer.describe(image, found)
             np.testing.assert_allclose(alone, vector, rtol=1e-3, atol=1e-3)
             objects += len(found)
     assert objects >= 30

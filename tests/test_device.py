@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from fake_device import FakeDevice
 
+import rtsearch.runners as devices
 from rtsearch.errors import MissingDependencyError, RunnerError
 from rtsearch.gpu import kernels
-from rtsearch.runners import device as devices
 from rtsearch.runners import open_device
 from rtsearch.runners.device import Device
 
 HERE = Path(__file__).parent
-PROMISES = ["copies", "marks", "memory", "errors", "recording", "sight", "held"]
+PROMISES = ["copies", "marks", "memory", "errors", "recording", "backend", "held"]
 
 
 def has(module):
@@ -92,7 +92,7 @@ def run(code, driver=None, **machine):
 OPEN = """
 import sys
 from rtsearch.errors import RtsearchError
-from rtsearch.runners.device import open_device
+from rtsearch.runners import open_device
 try:
     open_device(sys.argv[1]).close()
 except RtsearchError as error:

@@ -1,4 +1,4 @@
-"""From the sight that is there at once to the better one, and back: no picture is lost on the way."""
+"""From the backend that is there at once to the better one, and back: no picture is lost on the way."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.errors import EngineError, RunnerError
 from rtsearch.live import Outputs, play
-from rtsearch.perception.backend import TwoSteps
-from rtsearch.perception.failover import Handover
+from rtsearch.perception.backend import CpuBackend
+from rtsearch.perception.failover import FailoverBackend
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
-class Named(TwoSteps):
+class Named(CpuBackend):
     """Sees blobs; the score of what it sees tells who saw it."""
 
     def __init__(self, score: float, fails_at: int | None = None) -> None:
@@ -47,8 +47,8 @@ class Named(TwoSteps):
 PICTURE = blobs.draw(1)
 
 
-def who(sight) -> float:
-    return float(sight.see([PICTURE], Meter())[0].score[0])
+def who(backend) -> float:
+    return float(backend.see([PICTURE], Meter())[0].score[0])
 
 
 def until(holds, within_s: float = 10.0) -> None:
@@ -60,45 +60,45 @@ def until(holds, within_s: float = 10.0) -> None:
 
 def test_the_second_takes_over_when_it_is_ready():
     first, second, ready, told = Named(0.25), Named(0.5), threading.Event(), []
-    sight = Handover(first, lambda stop: second if ready.wait(10) else None, "the GPU", told.append)
-    assert who(sight) == 0.25
+    backend = FailoverBackend(first, lambda stop: second if ready.wait(10) else None, "the GPU", told.append)
+    assert who(backend) == 0.25
     assert told == []
     ready.set()
-    until(lambda: who(sight) == 0.5)
-    sight.close()
+    until(lambda: who(backend) == 0.5)
+    backend.close()
     assert told == ["the GPU has taken over"]
     assert (first.closed, second.closed) == (1, 1)
 
 
 def test_settings_reach_whoever_sees():
     first, second = Named(0.25), Named(0.5)
-    sight = Handover(first, second, "the GPU")
-    sight.settings, sight.cut_padding = DetectSettings(threshold=0.7), True
-    assert (first.settings.threshold, sight.settings.threshold, sight.cut_padding) == (0.7, 0.7, True)
-    assert who(sight) == 0.5
+    backend = FailoverBackend(first, second, "the GPU")
+    backend.settings, backend.cut_padding = DetectSettings(threshold=0.7), True
+    assert (first.settings.threshold, backend.settings.threshold, backend.cut_padding) == (0.7, 0.7, True)
+    assert who(backend) == 0.5
     assert (second.settings.threshold, second.cut_padding) == (0.7, True)
-    sight.close()
+    backend.close()
 
 
 def test_what_one_can_do_is_told_of_the_one_that_sees():
     first, second = Named(0.25), Named(0.5)
     first.callers, second.batch = 3, 8
-    sight = Handover(first, lambda stop: None, "the GPU")
-    assert (sight.callers, sight.batch, sight.dim) == (3, None, blobs.DIM)
-    sight.close()
-    sight = Handover(first, second, "the GPU")
-    assert (sight.callers, sight.batch) == (1, 8)
-    sight.close()
+    backend = FailoverBackend(first, lambda stop: None, "the GPU")
+    assert (backend.callers, backend.batch, backend.dim) == (3, None, blobs.DIM)
+    backend.close()
+    backend = FailoverBackend(first, second, "the GPU")
+    assert (backend.callers, backend.batch) == (1, 8)
+    backend.close()
 
 
 def test_the_first_goes_on_when_the_second_fails(caplog):
     first, second = Named(0.25), Named(0.5, fails_at=3)
-    sight = Handover(first, second, "tensorrt on H200")
-    assert [who(sight) for _ in range(5)] == [0.5, 0.5, 0.25, 0.25, 0.25]
+    backend = FailoverBackend(first, second, "tensorrt on H200")
+    assert [who(backend) for _ in range(5)] == [0.5, 0.5, 0.25, 0.25, 0.25]
     assert (first.calls, second.calls, second.closed) == (3, 3, 1)
     (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert said == "tensorrt on H200 failed (the GPU fell off the bus): going on without it"
-    sight.close()
+    backend.close()
     assert second.closed == 1
 
 
@@ -113,11 +113,11 @@ def test_the_first_goes_on_when_there_is_no_second(caplog, error, told):
     def fail(stop):
         raise error
 
-    sight = Handover(Named(0.25), fail, "the GPU")
+    backend = FailoverBackend(Named(0.25), fail, "the GPU")
     until(lambda: caplog.records)
     assert caplog.records[-1].getMessage() == f"going on without the GPU: {told}"
-    assert who(sight) == 0.25
-    sight.close()
+    assert who(backend) == 0.25
+    backend.close()
 
 
 def test_what_is_being_prepared_is_given_up_at_once(caplog):
@@ -128,18 +128,18 @@ def test_what_is_being_prepared_is_given_up_at_once(caplog):
         assert stop.wait(30)
         raise EngineError("cancelled")
 
-    sight = Handover(Named(0.25), build, "the GPU")
+    backend = FailoverBackend(Named(0.25), build, "the GPU")
     begun.wait(10)
     start_s = time.monotonic()
-    sight.close()
+    backend.close()
     assert time.monotonic() - start_s < 5
     assert not caplog.records  # the user has left: nobody misses it
 
 
 def test_a_second_that_comes_after_the_end_is_closed():
     second = Named(0.5)
-    sight = Handover(Named(0.25), lambda stop: second if stop.wait(30) else None, "the GPU")
-    sight.close()
+    backend = FailoverBackend(Named(0.25), lambda stop: second if stop.wait(30) else None, "the GPU")
+    backend.close()
     assert second.closed == 1
 
 
@@ -154,10 +154,10 @@ def test_two_callers_never_meet_in_the_second():
             self.inside -= 1
             return super().see(images, meter, projection)
 
-    sight = Handover(Named(0.25), Alone(0.5, fails_at=40), "the GPU")
+    backend = FailoverBackend(Named(0.25), Alone(0.5, fails_at=40), "the GPU")
     answers: list[float] = []
     callers = [
-        threading.Thread(target=lambda: answers.extend(who(sight) for _ in range(30))) for _ in range(3)
+        threading.Thread(target=lambda: answers.extend(who(backend) for _ in range(30))) for _ in range(3)
     ]
     for caller in callers:
         caller.start()
@@ -165,7 +165,7 @@ def test_two_callers_never_meet_in_the_second():
         caller.join()
     assert len(answers) == 90
     assert set(answers) == {0.25, 0.5}
-    sight.close()
+    backend.close()
 
 
 @pytest.mark.parametrize("fails_at", [None, 20])
@@ -174,10 +174,10 @@ def test_no_frame_is_lost_while_the_network_changes_hands(blob_index, tmp_path, 
     first, second = Named(0.25), Named(0.5, fails_at=fails_at)
     shown, taken = threading.Event(), threading.Event()
     pipeline = blobs.BlobPipeline()
-    sight = Handover(
+    backend = FailoverBackend(
         first, lambda stop: second if shown.wait(10) else None, "the GPU", lambda _told: taken.set()
     )
-    pipeline.sight = sight
+    pipeline.backend = backend
 
     def before(number: int) -> None:
         if number == 30:
@@ -187,7 +187,7 @@ def test_no_frame_is_lost_while_the_network_changes_hands(blob_index, tmp_path, 
 
     source = Given(list(range(150)), before=before)
     report = play(source, pipeline, blob_index, SETTINGS, Outputs(records=(tmp_path / "o.jsonl",)))
-    pipeline.sight.close()
+    pipeline.backend.close()
     frames = lines(tmp_path / "o.jsonl")
     assert [frame["frame"] for frame in frames] == list(range(150))
     assert report.dropped == 0

@@ -10,8 +10,8 @@ from rtsearch.config import Settings, load_settings
 from rtsearch.errors import EngineError, MissingDependencyError, RunnerError
 from rtsearch.gpu import accelerator as accelerate
 from rtsearch.gpu.accelerator import Accelerator, find_accelerator
-from rtsearch.perception.backend import TwoSteps
-from rtsearch.perception.failover import Handover
+from rtsearch.perception.backend import CpuBackend
+from rtsearch.perception.failover import FailoverBackend
 from rtsearch.pipeline import open_pipeline
 
 
@@ -58,7 +58,7 @@ def test_a_second_network_stays_on_the_cpu(monkeypatch):
 def test_the_pipeline_is_that_of_the_cpu_without_a_gpu(no_gpu, model):
     for engine in ("there", "now", "later"):
         with open_pipeline(Settings(), engine=engine) as pipeline:
-            assert isinstance(pipeline.sight, TwoSteps)
+            assert isinstance(pipeline.backend, CpuBackend)
 
 
 class Building:
@@ -101,7 +101,7 @@ class Library:
 
 @pytest.fixture
 def accelerator(monkeypatch, tmp_path):
-    """One whose engine is not there, whose builds are fake, and whose sights are the engine's path."""
+    """One whose engine is not there, whose builds are fake, and whose backends are the engine's path."""
     from rtsearch import engines
 
     def make(outcome) -> tuple[Accelerator, Building]:
@@ -109,7 +109,7 @@ def accelerator(monkeypatch, tmp_path):
         monkeypatch.setattr(engines, "find_engine", lambda *_: None)
         monkeypatch.setattr(engines, "start_build", lambda *_: build)
         monkeypatch.setattr(accelerate, "_POLL_S", 0.01)
-        monkeypatch.setattr(Accelerator, "open", lambda _self, path, *_: ("sight of", path))
+        monkeypatch.setattr(Accelerator, "open", lambda _self, path, *_: ("backend of", path))
         return Accelerator(Device(), Library()), build
 
     return make
@@ -123,9 +123,9 @@ def later(accelerator, stop, tmp_path, told=None):
 
 def test_an_engine_is_built_elsewhere_meanwhile(accelerator, tmp_path):
     made, build = accelerator(tmp_path / "x.engine")
-    assert later(made, threading.Event(), tmp_path) == ("sight of", tmp_path / "x.engine")
+    assert later(made, threading.Event(), tmp_path) == ("backend of", tmp_path / "x.engine")
     assert build.polls >= 3
-    assert made.device.closed == 0  # it belongs to the sight now
+    assert made.device.closed == 0  # it belongs to the backend now
 
 
 def test_a_build_elsewhere_tells_how_far_it_is(accelerator, tmp_path, monkeypatch):
@@ -144,9 +144,9 @@ def test_the_cpu_sees_while_somebody_builds(accelerator, model, monkeypatch, cap
     monkeypatch.setattr("rtsearch.pipeline.find_accelerator", lambda _settings: made)
     told = []
     with open_pipeline(Settings(), engine="later", tell=told.append) as pipeline:
-        assert isinstance(pipeline.sight, Handover)
+        assert isinstance(pipeline.backend, FailoverBackend)
         pipeline.warm_up()
-        pipeline.sight._thread.join(30)
+        pipeline.backend._thread.join(30)
         pipeline.warm_up()
     assert told == ["building an engine for fake, once; the CPU sees meanwhile"]
     assert "going on without tensorrt_rtx on fake: no tactic fits" in caplog.text
@@ -167,7 +167,7 @@ def test_an_engine_that_is_there_needs_no_words(accelerator, tmp_path, monkeypat
     made, _ = accelerator("not built")
     monkeypatch.setattr(engines, "find_engine", lambda *_: tmp_path / "x.engine")
     told = []
-    assert later(made, threading.Event(), tmp_path, told) == ("sight of", tmp_path / "x.engine")
+    assert later(made, threading.Event(), tmp_path, told) == ("backend of", tmp_path / "x.engine")
     assert told == []
 
 

@@ -15,9 +15,9 @@ from test_kernels import Given, given_outputs, picture, spec_of
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.errors import RunnerError
-from rtsearch.gpu import GpuSight
+from rtsearch.gpu import GpuBackend
 from rtsearch.models.spec import ModelSpec
-from rtsearch.perception.backend import TwoSteps
+from rtsearch.perception.backend import CpuBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector
 from rtsearch.runners.onnx import OnnxRunner
@@ -56,16 +56,16 @@ class Looker:
 
 def steps():
     spec = spec_of()
-    return TwoSteps(Detector(Looker(), spec, LOW, (64, 64)), Describer(spec))
+    return CpuBackend(Detector(Looker(), spec, LOW, (64, 64)), Describer(spec))
 
 
-def fake_sight(on_cpu, *, batch=1, settings=LOW, **device):
+def fake_backend(on_cpu, *, batch=1, settings=LOW, **device):
     network = Looker()
     fake = FakeDevice(on_cpu, **device)
     outputs = network.run(np.zeros((batch, 3, 64, 64), np.float32))
     there = {name: (array.shape, array.dtype) for name, array in outputs.items()}
     engine = FakeEngine(fake, {"images": ((batch, 3, 64, 64), np.float32)}, there, network.run)
-    return GpuSight(engine, fake, spec_of(), settings, code=b"any"), fake, engine
+    return GpuBackend(engine, fake, spec_of(), settings, code=b"any"), fake, engine
 
 
 def assert_same(got, wanted):
@@ -94,8 +94,8 @@ def open_pair(model, on_cpu, precision=np.float32):
         for name, array in outputs.items()
     }
     engine = FakeEngine(device, {"images": ((1, 3, 416, 416), precision)}, there, runner.run)
-    cpu = TwoSteps(Detector(runner, spec, DetectSettings(), (416, 416)), Describer(spec))
-    return cpu, GpuSight(engine, device, spec, DetectSettings(), code=b"any")
+    cpu = CpuBackend(Detector(runner, spec, DetectSettings(), (416, 416)), Describer(spec))
+    return cpu, GpuBackend(engine, device, spec, DetectSettings(), code=b"any")
 
 
 def cosines(a, b):
@@ -134,19 +134,19 @@ def test_sees_whole_images_and_follows_the_settings_on_real_pictures(model, phot
 @pytest.mark.parametrize("batch", [1, 2, 4])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 9])
 def test_any_number_of_pictures_of_any_size(on_cpu, batch, count):
-    sight, fake, _ = fake_sight(on_cpu, batch=batch)
+    backend, fake, _ = fake_backend(on_cpu, batch=batch)
     pictures = [picture(20 + 13 * i, 90 - 7 * i, i) for i in range(count)]
-    assert_same(sight.see(pictures, Meter()), steps().see(pictures, Meter()))
-    assert sight.batch == batch
-    sight.close()
+    assert_same(backend.see(pictures, Meter()), steps().see(pictures, Meter()))
+    assert backend.batch == batch
+    backend.close()
     assert fake.held() == {}
 
 
 def test_the_next_picture_goes_up_before_the_last_one_is_waited_for(on_cpu):
-    sight, fake, _ = fake_sight(on_cpu)
-    sight.see([picture()], Meter())
+    backend, fake, _ = fake_backend(on_cpu)
+    backend.see([picture()], Meter())
     fake.log.clear()
-    sight.see([picture(seed=i) for i in range(5)], Meter())
+    backend.see([picture(seed=i) for i in range(5)], Meter())
     order = "".join(verb[0] for verb in verbs(fake, "upload", "wait"))
     assert order == "uu" + "wu" * 3 + "ww"
     streams = {entry[2] for entry in fake.log if entry[0] == "upload"}
@@ -156,25 +156,25 @@ def test_the_next_picture_goes_up_before_the_last_one_is_waited_for(on_cpu):
 
 def test_pictures_need_not_lie_in_one_piece(on_cpu):
     whole = picture(80, 100)
-    sight, _, _ = fake_sight(on_cpu)
+    backend, _, _ = fake_backend(on_cpu)
     for view in (whole[10:60, 20:90], whole[::-1], whole[:, ::2], np.asfortranarray(whole)):
-        assert_same(sight.see([view], Meter()), steps().see([view], Meter()))
+        assert_same(backend.see([view], Meter()), steps().see([view], Meter()))
 
 
 def test_what_was_seen_stays_when_the_next_picture_comes(on_cpu):
-    sight, _, _ = fake_sight(on_cpu)
-    first = sight.see([picture(seed=1)], Meter())[0]
+    backend, _, _ = fake_backend(on_cpu)
+    first = backend.see([picture(seed=1)], Meter())[0]
     kept = (first.xyxy.copy(), first.vector.copy())
     for seed in range(2, 6):
-        sight.see([picture(seed=seed)], Meter())
+        backend.see([picture(seed=seed)], Meter())
     assert np.array_equal(first.xyxy, kept[0])
     assert np.array_equal(first.vector, kept[1])
 
 
 def test_the_meter_gets_one_stage(on_cpu):
-    sight, _, _ = fake_sight(on_cpu)
+    backend, _, _ = fake_backend(on_cpu)
     meter = Meter()
-    sight.see([picture()], meter)
+    backend.see([picture()], meter)
     assert set(meter.summary()["stage_ms"]) == {"detect"}
 
 
@@ -182,14 +182,14 @@ def test_the_meter_gets_one_stage(on_cpu):
 
 
 def test_buffers_are_used_again_and_grow_with_the_pictures(on_cpu):
-    sight, fake, _ = fake_sight(on_cpu)
+    backend, fake, _ = fake_backend(on_cpu)
     cpu = steps()
     taking = ("allocate", "allocate_pinned", "free", "free_pinned", "new_stream", "new_event")
 
     def taken(height, width):
         fake.log.clear()
         pictures = [picture(height, width, i) for i in range(4)]
-        assert_same(sight.see(pictures, Meter()), cpu.see(pictures, Meter()))
+        assert_same(backend.see(pictures, Meter()), cpu.see(pictures, Meter()))
         return len(verbs(fake, *taking))
 
     assert taken(40, 60) > 0
@@ -201,18 +201,20 @@ def test_buffers_are_used_again_and_grow_with_the_pictures(on_cpu):
 
 
 def test_work_is_recorded_once_and_replayed_for_all_sizes_and_thresholds(on_cpu):
-    sight, fake, engine = fake_sight(on_cpu)
+    backend, fake, engine = fake_backend(on_cpu)
     cpu = steps()
     for number in range(8):
         size = (60, 80) if number % 2 else (50, 30)
-        cpu.settings = sight.settings = DetectSettings(
+        cpu.settings = backend.settings = DetectSettings(
             threshold=0.1 * (number % 4),
             classes=("class 1", "class 3")[: number % 3],
             min_px=5 * (number % 2),
             whole_image=number > 4,
         )
         fake.log.clear()
-        assert_same(sight.see([picture(*size, number)], Meter()), cpu.see([picture(*size, number)], Meter()))
+        assert_same(
+            backend.see([picture(*size, number)], Meter()), cpu.see([picture(*size, number)], Meter())
+        )
         if number == 0:
             assert verbs(fake, "capture", "launch_graph") == []
         elif number == 1:  # the first picture was larger or not: the memory is another one
@@ -223,41 +225,43 @@ def test_work_is_recorded_once_and_replayed_for_all_sizes_and_thresholds(on_cpu)
 
 
 def test_both_slots_are_recorded(on_cpu):
-    sight, fake, _ = fake_sight(on_cpu)
+    backend, fake, _ = fake_backend(on_cpu)
     pictures = [picture(seed=i) for i in range(6)]
-    sight.see(pictures, Meter())
+    backend.see(pictures, Meter())
     fake.log.clear()
-    assert_same(sight.see(pictures, Meter()), steps().see(pictures, Meter()))
+    assert_same(backend.see(pictures, Meter()), steps().see(pictures, Meter()))
     assert verbs(fake, "launch_graph", "launch") == ["launch_graph"] * 6
 
 
 def test_another_number_of_objects_takes_other_memory(on_cpu):
-    sight, fake, _ = fake_sight(on_cpu)
+    backend, fake, _ = fake_backend(on_cpu)
     cpu = steps()
     for most in (50, 3, 300, 1):
-        cpu.settings = sight.settings = DetectSettings(threshold=0.02, max_objects=most, max_overlap=1)
+        cpu.settings = backend.settings = DetectSettings(threshold=0.02, max_objects=most, max_overlap=1)
         for seed in range(3):
-            got = sight.see([picture(seed=seed)], Meter())
+            got = backend.see([picture(seed=seed)], Meter())
             assert_same(got, cpu.see([picture(seed=seed)], Meter()))
             assert len(got[0]) <= most
-    sight.close()
+    backend.close()
     assert fake.held() == {}
 
 
 def test_without_graphs_the_work_is_sent_step_by_step(on_cpu):
-    sight, fake, _ = fake_sight(on_cpu, graphs=False)
+    backend, fake, _ = fake_backend(on_cpu, graphs=False)
     pictures = [picture(seed=i) for i in range(5)]
-    assert_same(sight.see(pictures, Meter()), steps().see(pictures, Meter()))
+    assert_same(backend.see(pictures, Meter()), steps().see(pictures, Meter()))
     assert verbs(fake, "capture", "launch_graph") == []
 
 
 def test_an_engine_that_cannot_be_recorded_is_sent_step_by_step(on_cpu, caplog):
-    sight, fake, _ = fake_sight(on_cpu)
-    sight.see([picture()], Meter())
+    backend, fake, _ = fake_backend(on_cpu)
+    backend.see([picture()], Meter())
     fake.fails["capture"] = RunnerError("operation not permitted when stream is capturing")
     with caplog.at_level(logging.WARNING, "rtsearch"):
         for seed in range(3):
-            assert_same(sight.see([picture(seed=seed)], Meter()), steps().see([picture(seed=seed)], Meter()))
+            assert_same(
+                backend.see([picture(seed=seed)], Meter()), steps().see([picture(seed=seed)], Meter())
+            )
     assert len(caplog.records) == 1
     assert "not permitted" in caplog.text
     assert verbs(fake, "launch_graph") == []
@@ -267,58 +271,58 @@ def test_an_engine_that_cannot_be_recorded_is_sent_step_by_step(on_cpu, caplog):
 
 
 def test_vectors_are_projected_when_asked_for(on_cpu):
-    sight, fake, _ = fake_sight(on_cpu)
+    backend, fake, _ = fake_backend(on_cpu)
     rng = np.random.default_rng(0)
-    raw_dim = sight.dim
-    raw = sight.see([picture()], Meter())[0]
+    raw_dim = backend.dim
+    raw = backend.see([picture()], Meter())[0]
     for dim in (2, 64, 300):
         matrix = rng.standard_normal((raw_dim, dim)).astype(np.float32)
         projection = Projection(matrix, rng.standard_normal(dim).astype(np.float32))
         for _ in range(3):
-            got = sight.see([picture()], Meter(), projection)[0]
+            got = backend.see([picture()], Meter(), projection)[0]
             assert got.vector.shape == (len(raw), dim)
             assert np.allclose(got.vector, projection.apply(raw.vector), rtol=0, atol=1e-4)
             assert np.array_equal(got.xyxy, raw.xyxy)
-    assert np.array_equal(sight.see([picture()], Meter())[0].vector, raw.vector)
-    assert sight.dim == raw_dim
-    sight.close()
+    assert np.array_equal(backend.see([picture()], Meter())[0].vector, raw.vector)
+    assert backend.dim == raw_dim
+    backend.close()
     assert fake.held() == {}
 
 
 def test_a_projection_of_other_descriptions_is_refused(on_cpu):
-    sight, _, _ = fake_sight(on_cpu)
+    backend, _, _ = fake_backend(on_cpu)
     matrix = np.zeros((7, 3), np.float32)
-    with pytest.raises(RunnerError, match=f"of 7 numbers, those of this network have {sight.dim}"):
-        sight.see([picture()], Meter(), Projection(matrix, np.zeros(3, np.float32)))
+    with pytest.raises(RunnerError, match=f"of 7 numbers, those of this network have {backend.dim}"):
+        backend.see([picture()], Meter(), Projection(matrix, np.zeros(3, np.float32)))
 
 
 # ---------------------------------------------------------------------------------------------- errors
 
 
 def test_closing_gives_everything_back_and_may_be_done_twice(on_cpu):
-    sight, fake, engine = fake_sight(on_cpu, batch=2)
-    sight.see([picture(seed=i) for i in range(5)], Meter())
-    sight.close()
-    sight.close()
+    backend, fake, engine = fake_backend(on_cpu, batch=2)
+    backend.see([picture(seed=i) for i in range(5)], Meter())
+    backend.close()
+    backend.close()
     assert fake.held() == {}
     assert fake.closed
     assert engine.closed
     with pytest.raises(RunnerError, match="closed"):
-        sight.see([picture()], Meter())
+        backend.see([picture()], Meter())
 
 
 @pytest.mark.parametrize(
     "verb", ["upload", "launch", "enqueue", "wait", "download", "launch_graph", "record"]
 )
 def test_an_error_of_the_gpu_comes_out_and_the_next_picture_is_seen(on_cpu, verb):
-    sight, fake, _ = fake_sight(on_cpu, graphs=verb == "launch_graph")
+    backend, fake, _ = fake_backend(on_cpu, graphs=verb == "launch_graph")
     pictures = [picture(seed=i) for i in range(5)]
-    sight.see(pictures, Meter())
+    backend.see(pictures, Meter())
     fake.fails[verb] = RunnerError("the GPU failed")
     with pytest.raises(RunnerError, match="the GPU failed"):
-        sight.see(pictures, Meter())
-    assert_same(sight.see(pictures, Meter()), steps().see(pictures, Meter()))
-    sight.close()
+        backend.see(pictures, Meter())
+    assert_same(backend.see(pictures, Meter()), steps().see(pictures, Meter()))
+    backend.close()
     assert fake.held() == {}
 
 
@@ -337,27 +341,27 @@ def test_a_lost_gpu_can_be_closed(on_cpu):
     network, fake = Looker(), Lost(on_cpu)
     there = {n: (a.shape, a.dtype) for n, a in network.run(np.zeros((1, 3, 64, 64), np.float32)).items()}
     engine = FakeEngine(fake, {"images": ((1, 3, 64, 64), np.float32)}, there, network.run)
-    sight = GpuSight(engine, fake, spec_of(), LOW, code=b"any")
-    sight.see([picture()], Meter())
+    backend = GpuBackend(engine, fake, spec_of(), LOW, code=b"any")
+    backend.see([picture()], Meter())
     fake.lost = True
     for _ in range(2):
         with pytest.raises(RunnerError, match="the GPU is lost"):
-            sight.see([picture()], Meter())
-    sight.close()
+            backend.see([picture()], Meter())
+    backend.close()
     assert engine.closed
     assert fake.closed
 
 
 @pytest.mark.parametrize("verb", ["allocate", "allocate_pinned"])
 def test_too_little_memory_is_an_error_and_smaller_pictures_still_go(on_cpu, verb):
-    sight, fake, _ = fake_sight(on_cpu, most_bytes=20_000_000)
-    assert_same(sight.see([picture()], Meter()), steps().see([picture()], Meter()))
+    backend, fake, _ = fake_backend(on_cpu, most_bytes=20_000_000)
+    assert_same(backend.see([picture()], Meter()), steps().see([picture()], Meter()))
     fake.fails[verb] = RunnerError("the GPU is out of memory")
     with pytest.raises(RunnerError, match="out of memory"):
-        sight.see([picture(500, 500)], Meter())
+        backend.see([picture(500, 500)], Meter())
     for seed in range(3):
-        assert_same(sight.see([picture(seed=seed)], Meter()), steps().see([picture(seed=seed)], Meter()))
-    sight.close()
+        assert_same(backend.see([picture(seed=seed)], Meter()), steps().see([picture(seed=seed)], Meter()))
+    backend.close()
     assert fake.held() == {}
 
 
@@ -368,9 +372,9 @@ def test_an_opening_that_fails_leaves_nothing_behind(on_cpu, verb):
     engine = FakeEngine(fake, {"images": ((1, 3, 64, 64), np.float32)}, there, network.run)
     fake.fails[verb] = RunnerError("the GPU failed")
     with pytest.raises(RunnerError, match="the GPU failed"):
-        GpuSight(engine, fake, spec_of(), LOW, code=b"any")
+        GpuBackend(engine, fake, spec_of(), LOW, code=b"any")
     assert fake.held() == {}
-    assert not engine.closed  # it is the caller's until the sight is there
+    assert not engine.closed  # it is the caller's until the backend is there
     assert not fake.closed
 
 
@@ -403,5 +407,5 @@ def test_an_engine_of_another_network_is_refused(on_cpu, case):
             del side[name]
     engine = FakeEngine(fake, inputs, outputs, Given(given_outputs()).run)
     with pytest.raises(RunnerError, match=reason):
-        GpuSight(engine, fake, spec_of(), LOW, code=b"any")
+        GpuBackend(engine, fake, spec_of(), LOW, code=b"any")
     assert fake.held() == {}

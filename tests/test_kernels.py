@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.errors import RunnerError
-from rtsearch.gpu import KERNELS, GpuSight, compiled, kernels, plan
+from rtsearch.gpu import KERNELS, GpuBackend, compiled, kernels, plan
 from rtsearch.models.spec import ModelSpec, Tap
-from rtsearch.perception.backend import TwoSteps
+from rtsearch.perception.backend import CpuBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector, letterbox
 
@@ -215,14 +215,14 @@ class Given:
         pass
 
 
-def sight_of(on_cpu, outputs, spec, settings=None, *, wh=(64, 64), planes=np.float32):
+def backend_of(on_cpu, outputs, spec, settings=None, *, wh=(64, 64), planes=np.float32):
     device, runner = FakeDevice(on_cpu), Given(outputs)
     shape = (len(outputs["boxes"]), 3, wh[1], wh[0])
     there = {name: (array.shape, array.dtype) for name, array in outputs.items()}
     engine = FakeEngine(device, {"images": (shape, planes)}, there, runner.run)
     runner.run = lambda _, run=runner.run: run(_) and outputs  # in the precision that they were given in
     engine.run = runner.run
-    return GpuSight(engine, device, spec, settings or DetectSettings(), code=b"any"), runner
+    return GpuBackend(engine, device, spec, settings or DetectSettings(), code=b"any"), runner
 
 
 def layout_of(outputs, spec):
@@ -243,19 +243,19 @@ def picture(height=48, width=64, seed=0):
 
 
 def assert_same(on_cpu, outputs, spec, settings, image=None):
-    """The two sights agree; returns what they saw."""
+    """The two backends agree; returns what they saw."""
     image = picture() if image is None else image
-    steps = TwoSteps(Detector(Given(outputs), spec, settings, (64, 64)), Describer(spec))
-    sight, _ = sight_of(on_cpu, outputs, spec, settings)
-    wanted, got = steps.see([image], Meter())[0], sight.see([image], Meter())[0]
-    sight.close()
-    assert sight.dim == steps.dim
+    steps = CpuBackend(Detector(Given(outputs), spec, settings, (64, 64)), Describer(spec))
+    backend, _ = backend_of(on_cpu, outputs, spec, settings)
+    wanted, got = steps.see([image], Meter())[0], backend.see([image], Meter())[0]
+    backend.close()
+    assert backend.dim == steps.dim
     assert np.array_equal(got.label, wanted.label)
     assert np.allclose(got.xyxy, wanted.xyxy, rtol=1e-6, atol=1e-4)
     assert np.array_equal(got.score, wanted.score)
     # Corners of boxes are rounded by 4e-6 px, of which colours of a box of one pixel are made up.
     assert np.allclose(got.vector, wanted.vector, rtol=1e-5, atol=1e-5)
-    assert got.vector.shape == (len(got), sight.dim)
+    assert got.vector.shape == (len(got), backend.dim)
     return got
 
 
@@ -284,9 +284,9 @@ def test_letterbox(on_cpu, height, width, precision):
     spec = spec_of(order=order, scale=scale)
     image = picture(height, width)
     steps = Detector(Given(given_outputs()), spec, DetectSettings(), (64, 64))
-    sight, runner = sight_of(on_cpu, given_outputs(), spec, planes=precision)
+    backend, runner = backend_of(on_cpu, given_outputs(), spec, planes=precision)
     steps.detect([image])
-    sight.see([image], Meter())
+    backend.see([image], Meter())
     difference = np.abs(runner.planes - steps._runner.planes) / scale
     assert runner.planes.dtype == np.float32
     assert difference.max() < 1.01
@@ -295,9 +295,9 @@ def test_letterbox(on_cpu, height, width, precision):
 
 def test_letterbox_of_another_shape_than_square(on_cpu):
     spec = spec_of()
-    sight, runner = sight_of(on_cpu, given_outputs(), spec, wh=(96, 64))
+    backend, runner = backend_of(on_cpu, given_outputs(), spec, wh=(96, 64))
     for image in (picture(50, 200), picture(200, 50)):
-        sight.see([image], Meter())
+        backend.see([image], Meter())
         wanted = letterbox(image, (96, 64), spec.pad_value)[:, :, ::-1].transpose(2, 0, 1)
         assert np.abs(runner.planes[0] * 255 - wanted).max() < 1.01
 
@@ -462,6 +462,6 @@ def test_boxes_and_scores_in_half_precision(on_cpu):
 
 
 def test_the_same_picture_gives_the_same_bits(on_cpu):
-    sight, _ = sight_of(on_cpu, given_outputs(), spec_of(), DetectSettings(threshold=0.1))
-    first, again = (sight.see([picture()], Meter())[0] for _ in range(2))
+    backend, _ = backend_of(on_cpu, given_outputs(), spec_of(), DetectSettings(threshold=0.1))
+    first, again = (backend.see([picture()], Meter())[0] for _ in range(2))
     assert np.array_equal(first.vector, again.vector)

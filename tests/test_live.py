@@ -352,7 +352,7 @@ def test_random_photos_are_photos_of_the_library(blob_index):
 def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline, index, tmp_path):
     """Seen one by one, live: as good as in the batches in which they were analysed."""
     settings = Settings()
-    pipeline.sight.settings = settings.detect
+    pipeline.backend.settings = settings.detect
     source = open_source(str(photos), settings.live)
     report = play(source, pipeline, index, settings, Outputs(records=(tmp_path / "o.jsonl",)))
     assert report.frames_shown == report.frames_in == len(list(photos.iterdir()))
@@ -372,7 +372,7 @@ def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline,
 def test_a_real_clip(clip, pipeline, index, tmp_path):
     """The first two seconds; frames of it are photos of the library, so the nearest is close."""
     settings = Settings()
-    pipeline.sight.settings = settings.detect
+    pipeline.backend.settings = settings.detect
     outputs = Outputs(video=tmp_path / "o.mp4", records=(tmp_path / "o.jsonl",))
 
     class First(Source):

@@ -162,7 +162,7 @@ def test_weak_objects_have_a_label_only_where_there_is_room():
     assert labels_in(picture) // text_wh("x", 11)[1] == labels_in(picture, 200) // text_wh("x", 11)[1] == 1
 
 
-def test_what_has_its_strip_in_sight_is_labelled_first():
+def test_what_has_its_strip_in_backend_is_labelled_first():
     boxes = [[0, 20 + i, 150, 40] for i in range(8)]
     for first in (0, 4):
         there = dataclasses.replace(scene(boxes, rows=8), first=first)
@@ -278,7 +278,7 @@ def test_strips_that_do_not_fit_are_counted_not_drawn(first, told):
         assert (counted[top : top + THUMB, :6] == colour_of(first + place)).all()
 
 
-def test_a_bar_tells_which_strips_are_in_sight():
+def test_a_bar_tells_which_strips_are_in_backend():
     def thumb(first, n):
         bar = compose(dataclasses.replace(scene(boxes_for(n), rows=n), first=first), CANVAS)[202:, -5:]
         lit = np.flatnonzero((bar == 96).all(axis=(1, 2)))

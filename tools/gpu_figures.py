@@ -18,8 +18,8 @@ from rtsearch.config import DetectSettings
 from rtsearch.engines.compile import compile_network
 from rtsearch.engines.network import network_for
 from rtsearch.errors import RunnerError
-from rtsearch.gpu import GpuSight
-from rtsearch.perception.backend import TwoSteps
+from rtsearch.gpu import GpuBackend
+from rtsearch.perception.backend import CpuBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector
 from rtsearch.search.projection import Projection
@@ -47,48 +47,48 @@ def measure_pass(
     before = 0
     with bench.part("free memory"):
         before = free_bytes(device)
-    with bench.part("whole pass"), sight_on(bench, open_engine(one), kept) as (sight, engine):
+    with bench.part("whole pass"), backend_on(bench, open_engine(one), kept) as (backend, engine):
         with bench.part("parity with the CPU"):
-            parity(bench, sight, engine, None)
-            parity(bench, sight, engine, projection_of(sight))
+            parity(bench, backend, engine, None)
+            parity(bench, backend, engine, projection_of(backend))
         show(bench, engine)
-        whole_pass(bench, sight, kept)
+        whole_pass(bench, backend, kept)
         if before:
             bench.add("memory of the GPU", batch=one, mb=(before - free_bytes(device)) / 1e6)
         if device.graphs and not kept.recorded:
             raise RunnerError("it could not be recorded as a CUDA graph, and was sent step by step")
     with bench.part("steps"):
         watch = Stopwatch(device)
-        with sight_on(bench, TimedEngine(open_engine(one), watch), watch) as (sight, _):
-            step_times(bench, sight, watch)
+        with backend_on(bench, TimedEngine(open_engine(one), watch), watch) as (backend, _):
+            step_times(bench, backend, watch)
         watch.close()
     if device.graphs:
         kept = WithoutGraphs(device)
-        with bench.part("without a graph"), sight_on(bench, open_engine(one), kept) as (sight, _):
-            whole_pass(bench, sight, kept)
+        with bench.part("without a graph"), backend_on(bench, open_engine(one), kept) as (backend, _):
+            whole_pass(bench, backend, kept)
     for batch in batches:
         with (
             bench.part(f"photos per second at batch {batch}"),
-            sight_on(bench, open_engine(batch), KeptOpen(device)) as (sight, _),
+            backend_on(bench, open_engine(batch), KeptOpen(device)) as (backend, _),
         ):
-            photo_rate(bench, sight, batch)
+            photo_rate(bench, backend, batch)
     if steady_s:  # the longest part comes last
-        with bench.part("steady run"), sight_on(bench, open_engine(one), KeptOpen(device)) as (sight, _):
-            steady_run(bench, sight, device, steady_s)
+        with bench.part("steady run"), backend_on(bench, open_engine(one), KeptOpen(device)) as (backend, _):
+            steady_run(bench, backend, device, steady_s)
 
 
 @contextlib.contextmanager
-def sight_on(bench: Bench, engine: Any, device: Any) -> Iterator[tuple[GpuSight, Any]]:
+def backend_on(bench: Bench, engine: Any, device: Any) -> Iterator[tuple[GpuBackend, Any]]:
     try:
-        sight = GpuSight(engine, device, bench.spec, DetectSettings())
+        backend = GpuBackend(engine, device, bench.spec, DetectSettings())
     except BaseException:
         engine.close()
         raise
     try:
         show(bench, engine)
-        yield sight, engine
+        yield backend, engine
     finally:
-        sight.close()
+        backend.close()
 
 
 def show(bench: Bench, engine: Any) -> None:
@@ -97,22 +97,22 @@ def show(bench: Bench, engine: Any) -> None:
         engine.show(bench.frames()[0])
 
 
-def projection_of(sight: GpuSight) -> Projection:
+def projection_of(backend: GpuBackend) -> Projection:
     """To as many numbers as a library is searched with; no library is needed to see how long it takes."""
-    matrix = np.random.default_rng(0).standard_normal((sight.dim, DIM)) / np.sqrt(DIM)
+    matrix = np.random.default_rng(0).standard_normal((backend.dim, DIM)) / np.sqrt(DIM)
     return Projection(matrix.astype(np.float32), np.zeros(DIM, np.float32))
 
 
-def parity(bench: Bench, sight: GpuSight, engine: Any, shorter: Projection | None) -> None:
+def parity(bench: Bench, backend: GpuBackend, engine: Any, shorter: Projection | None) -> None:
     """Every photo on the CPU and on the GPU: how far are boxes, scores and vectors apart?"""
     settings = DetectSettings()
-    cpu = TwoSteps(Detector(bench.runner, bench.spec, settings, bench.input_wh), Describer(bench.spec))
+    cpu = CpuBackend(Detector(bench.runner, bench.spec, settings, bench.input_wh), Describer(bench.spec))
     found, apart, planes = 0, [], []
     for picture in bench.pictures:
         wanted = cpu.see([picture], Meter(), shorter)[0]
         if isinstance(engine, StandIn):
             engine.show(picture)
-        got = sight.see([picture], Meter(), shorter)[0]
+        got = backend.see([picture], Meter(), shorter)[0]
         if isinstance(engine, StandIn):
             planes.append(engine.planes_apart(picture))
         found += len(wanted)
@@ -121,7 +121,7 @@ def parity(bench: Bench, sight: GpuSight, engine: Any, shorter: Projection | Non
     box, score, cosine = np.array(apart or [(0.0, 0.0, 1.0)]).T
     bench.add(
         "parity with the CPU",
-        dim=DIM if shorter else sight.dim,
+        dim=DIM if shorter else backend.dim,
         objects=found,
         not_found=found - len(apart),
         box_px_max=float(box.max()),
@@ -145,18 +145,18 @@ def difference(wanted: Any, i: int, got: Any, scale: float) -> tuple[float, floa
     return float(px[j]), float(abs(got.score[j] - wanted.score[i])), cosine
 
 
-def whole_pass(bench: Bench, sight: GpuSight, kept: KeptOpen) -> None:
+def whole_pass(bench: Bench, backend: GpuBackend, kept: KeptOpen) -> None:
     """From a frame in memory to objects and vectors in memory."""
-    times = timed(sight, bench.frames(), bench.args.frames)
+    times = timed(backend, bench.frames(), bench.args.frames)
     bench.add("whole pass", graph=kept.recorded > 0, dim=DIM, frames=len(times), **spread(times))
 
 
-def timed(sight: GpuSight, frames: list[Any], count: int) -> list[float]:
+def timed(backend: GpuBackend, frames: list[Any], count: int) -> list[float]:
     """Milliseconds of each frame."""
-    meter, times, shorter = Meter(), [], projection_of(sight)
+    meter, times, shorter = Meter(), [], projection_of(backend)
     for i in range(min(WARM_UP, count) + count):
         start = time.perf_counter()
-        sight.see([frames[i % len(frames)]], meter, shorter)
+        backend.see([frames[i % len(frames)]], meter, shorter)
         times.append((time.perf_counter() - start) * 1e3)
     return times[-count:]
 
@@ -166,13 +166,13 @@ def spread(times: Sequence[float]) -> dict[str, float]:
     return {"p50_ms": float(p50), "p99_ms": float(p99), "max_ms": float(max(times))}
 
 
-def step_times(bench: Bench, sight: GpuSight, watch: Stopwatch) -> None:
+def step_times(bench: Bench, backend: GpuBackend, watch: Stopwatch) -> None:
     """Each step by itself, by the GPU's own clock; marks between them cost a little."""
-    meter, steps, shorter = Meter(), {}, projection_of(sight)
+    meter, steps, shorter = Meter(), {}, projection_of(backend)
     frames = bench.frames()
     count = bench.args.frames
     for i in range(min(WARM_UP, count) + count):
-        sight.see([frames[i % len(frames)]], meter, shorter)
+        backend.see([frames[i % len(frames)]], meter, shorter)
         taken = watch.take()
         if i >= min(WARM_UP, count):
             for name, ms in taken.items():
@@ -183,27 +183,27 @@ def step_times(bench: Bench, sight: GpuSight, watch: Stopwatch) -> None:
     bench.add("all steps but the network", ms=float(beside))
 
 
-def photo_rate(bench: Bench, sight: GpuSight, batch: int) -> None:
+def photo_rate(bench: Bench, backend: GpuBackend, batch: int) -> None:
     """Decoded photos to objects, as fast as they come."""
     frames = (bench.frames() * batch)[: 4 * batch]
-    meter, done, shorter = Meter(), 0, projection_of(sight)
-    sight.see(frames, meter, shorter)
+    meter, done, shorter = Meter(), 0, projection_of(backend)
+    backend.see(frames, meter, shorter)
     rounds = max(1, bench.args.frames // len(frames) // 4)
     start = time.perf_counter()
     for _ in range(rounds):
-        done += len(sight.see(frames, meter, shorter))
+        done += len(backend.see(frames, meter, shorter))
     bench.add("photos per second", batch=batch, rate=done / (time.perf_counter() - start), photos=done)
 
 
-def steady_run(bench: Bench, sight: GpuSight, device: Any, seconds: float) -> None:
+def steady_run(bench: Bench, backend: GpuBackend, device: Any, seconds: float) -> None:
     """Frame after frame: does it get slower, or grow?"""
-    frames, meter, times, shorter = bench.frames(), Meter(), [], projection_of(sight)
-    sight.see(frames[:1], meter, shorter)  # what it takes at first is no growth
-    sight.see(frames[:1], meter, shorter)
+    frames, meter, times, shorter = bench.frames(), Meter(), [], projection_of(backend)
+    backend.see(frames[:1], meter, shorter)  # what it takes at first is no growth
+    backend.see(frames[:1], meter, shorter)
     before = free_bytes(device)
     start = last = time.perf_counter()
     while last - start < seconds:
-        sight.see([frames[len(times) % len(frames)]], meter, shorter)
+        backend.see([frames[len(times) % len(frames)]], meter, shorter)
         now = time.perf_counter()
         times.append((now - last) * 1e3)
         last = now

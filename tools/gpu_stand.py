@@ -130,7 +130,7 @@ def photos_of(folder: Path | None, scratch: Path) -> list[Any]:
 
 
 class KeptOpen:
-    """A device that a sight cannot close.
+    """A device that a backend cannot close.
 
     Attributes:
         recorded: how often work was recorded.

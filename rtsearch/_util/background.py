@@ -12,14 +12,14 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import Generic, TypeVar
 
-__all__ = ["Ahead"]
+__all__ = ["BackgroundIterator"]
 
 T = TypeVar("T")
 
 _WAIT_S = 0.1
 
 
-class Ahead(Generic[T]):
+class BackgroundIterator(Generic[T]):
     """Takes items from a generator in a background thread, up to ``depth`` of them before they are asked for.
 
     Args:

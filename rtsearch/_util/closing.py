@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Closes"]
+__all__ = ["Closing"]
 
 
-class Closes(ABC):
+class Closing(ABC):
     """Closed when its context is left, whatever happened."""
 
     __slots__ = ()

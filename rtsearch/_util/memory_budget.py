@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["Budget"]
+__all__ = ["MemoryBudget"]
 
 _WAIT_S = 0.1
 
 
-class Budget:
+class MemoryBudget:
     """Bytes that may be in use at a time; more than that is granted only to one that is alone.
 
     Args:

@@ -5,7 +5,7 @@
     plan.py       the memory of a pass: what lies where, and how the kernels are laid out
     slot.py       where pictures go up from and results come back to
     work.py       what is done between: kernels, network, their memory
-    sight.py      a Sight of all this and an engine
+    backend.py      an InferenceBackend of all this and an engine
 
 What the kernels compute is what ``detect``, ``describe`` and ``project`` compute on the CPU; the tests run
 the same source there and compare.
@@ -13,9 +13,9 @@ the same source there and compare.
 
 from __future__ import annotations
 
-from rtsearch.gpu.backend import GpuSight
+from rtsearch.gpu.backend import GpuBackend
 from rtsearch.gpu.kernels import KERNELS, compiled
 from rtsearch.gpu.plan import Layout, MapLayout
 from rtsearch.gpu.work import Engine
 
-__all__ = ["KERNELS", "Engine", "GpuSight", "Layout", "MapLayout", "compiled"]
+__all__ = ["KERNELS", "Engine", "GpuBackend", "Layout", "MapLayout", "compiled"]

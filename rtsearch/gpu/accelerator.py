@@ -1,4 +1,4 @@
-"""What a GPU takes over: is there one, is its engine there or to be built, and the sight made of the two.
+"""What a GPU takes over: is there one, is its engine there or to be built, and the backend made of the two.
 
 ``auto`` looks quietly: without a GPU or without a library for it, all goes on as if nobody had asked. An
 engine that was asked for by name is missed loudly.
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rtsearch.config import Settings
 from rtsearch.errors import EngineError, MissingDependencyError, RunnerError
 from rtsearch.models.spec import ModelSpec
-from rtsearch.perception.backend import Sight
+from rtsearch.perception.backend import InferenceBackend
 from rtsearch.types import U8Array
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Accelerator:
     """A GPU and what runs networks on it.
 
     Attributes:
-        device: opened; whoever makes a sight with it gives it away.
+        device: opened; whoever makes a backend with it gives it away.
         flavour: loaded.
     """
 
@@ -60,7 +60,7 @@ class Accelerator:
         return Gpu(self.device.name, self.device.compute_capability)
 
     def close(self) -> None:
-        """Give the device back, where no sight was made with it."""
+        """Give the device back, where no backend was made with it."""
         self.device.close()
 
     def find(self, order: Order, folder: Path) -> Path | None:
@@ -86,26 +86,26 @@ class Accelerator:
         spec: ModelSpec,
         settings: Settings,
         how: tuple[threading.Event, Callable[[str], None]],
-    ) -> Sight | None:
-        """A sight whose engine is built in another process; None when it was stopped before that was done.
+    ) -> InferenceBackend | None:
+        """A backend whose engine is built in another process; None when it was stopped before that was done.
 
         Args:
             order, folder: the engine and where it belongs.
-            spec, settings: of the sight.
+            spec, settings: of the backend.
             how: what is set to stop it, and what gets a line about how far it is now and then.
 
-        Without a sight the device is given back.
+        Without a backend the device is given back.
         """
         stop, tell = how
         try:
             path = self.find(order, folder) or self._built_elsewhere(order, stop, tell)
-            sight = None if path is None else self.open(path, spec, settings)
+            backend = None if path is None else self.open(path, spec, settings)
         except BaseException:
             self.close()
             raise
-        if sight is None:
+        if backend is None:
             self.close()
-        return sight
+        return backend
 
     def _built_elsewhere(
         self, order: Order, stop: threading.Event, tell: Callable[[str], None]
@@ -129,8 +129,8 @@ class Accelerator:
             raise EngineError(build.error)
         return path
 
-    def open(self, path: Path, spec: ModelSpec, settings: Settings) -> Sight:
-        """The sight of an engine.
+    def open(self, path: Path, spec: ModelSpec, settings: Settings) -> InferenceBackend:
+        """The backend of an engine.
 
         Raises:
             EngineError: it may not be run.
@@ -139,21 +139,21 @@ class Accelerator:
         import numpy as np
 
         from rtsearch._util.metrics import Meter
-        from rtsearch.gpu import GpuSight
+        from rtsearch.gpu import GpuBackend
         from rtsearch.runners.tensorrt import TensorRTRunner
 
         runner = TensorRTRunner(path, self.device, model_sha256=spec.sha256)
         try:
-            sight = GpuSight(runner, self.device, spec, settings.detect)
+            backend = GpuBackend(runner, self.device, spec, settings.detect)
         except Exception:
             runner.close()
             raise
         width, height = spec.input_wh
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
         for _ in range(_WARM_UP_PASSES):
-            sight.see([blank], Meter())
+            backend.see([blank], Meter())
         _log.info("%s runs %s", self.name, path.name)
-        return sight
+        return backend
 
 
 def find_accelerator(settings: Settings) -> Accelerator | None:

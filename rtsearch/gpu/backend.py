@@ -1,4 +1,4 @@
-"""Pictures up, objects and vectors back: a Sight that does everything between on the GPU.
+"""Pictures up, objects and vectors back: an InferenceBackend that does everything between on the GPU.
 
     pinned memory -> upload -> letterbox -> engine -> decode, suppression -> describe -> project -> download
 
@@ -24,18 +24,18 @@ from rtsearch.gpu.plan import MOST_MAPS, Layout, MapLayout
 from rtsearch.gpu.slot import Slot
 from rtsearch.gpu.work import Engine, Work
 from rtsearch.models.spec import ModelSpec
-from rtsearch.perception.backend import Projecting
+from rtsearch.perception.backend import Projector
 from rtsearch.perception.detector import wanted_classes
 from rtsearch.runners.device import Device
 from rtsearch.types import Detections, U8Array
 
-__all__ = ["GpuSight"]
+__all__ = ["GpuBackend"]
 
 _log = logging.getLogger(__name__)
 
 
-class GpuSight:
-    """See ``rtsearch.perception.backend.Sight``.
+class GpuBackend:
+    """See ``rtsearch.perception.backend.InferenceBackend``.
 
     Args:
         engine: the network; closed with this.
@@ -71,7 +71,7 @@ class GpuSight:
         self._classes = spec.classes
         self._network = self._last = _network(engine, spec)
         self.batch: int | None = self._network.batch
-        self._projection: Projecting | None = None
+        self._projection: Projector | None = None
         with device.use(), contextlib.ExitStack() as undo:
             self._work = Work(engine, device, code, tuple(tap.name for tap in spec.taps))
             undo.callback(self._work.close)
@@ -89,7 +89,7 @@ class GpuSight:
         """Numbers that describe an object."""
         return self._network.raw_dim
 
-    def _project_with(self, projection: Projecting | None) -> None:
+    def _project_with(self, projection: Projector | None) -> None:
         raw_dim = self._network.raw_dim
         if projection is not None and len(projection.matrix) != raw_dim:
             raise RunnerError(
@@ -99,11 +99,11 @@ class GpuSight:
         self._projection = projection
 
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
     ) -> list[Detections]:
-        """See ``Sight.see``; all of it is the stage ``detect``."""
+        """See ``InferenceBackend.see``; all of it is the stage ``detect``."""
         if self._closed:
-            raise RunnerError("the GPU's sight is closed")
+            raise RunnerError("the GPU's backend is closed")
         if projection is not self._projection:
             self._project_with(projection)
         if not images:
@@ -116,7 +116,7 @@ class GpuSight:
                 raise
 
     def close(self) -> None:
-        """See ``Sight.close``; may be called twice and never raises."""
+        """See ``InferenceBackend.close``; may be called twice and never raises."""
         if self._closed:
             return
         self._closed = True

@@ -13,7 +13,7 @@ from rtsearch.errors import RunnerError
 from rtsearch.gpu.kernels import KERNELS, compiled
 from rtsearch.gpu.plan import Layout
 from rtsearch.gpu.slot import Slot
-from rtsearch.perception.backend import Projecting
+from rtsearch.perception.backend import Projector
 from rtsearch.runners.device import Device
 
 __all__ = ["Engine", "Work"]
@@ -68,7 +68,7 @@ class Work:
         self._undo = contextlib.ExitStack()  # in the reverse order of what was taken
         self._memory = 0
         self._layout: Layout | None = None
-        self._projection: Projecting | None = None
+        self._projection: Projector | None = None
         self._places: dict[str, tuple[int, int]] = {}
         self._warm = False
         self._records = device.graphs
@@ -83,7 +83,7 @@ class Work:
             self._undo.close()
             raise
 
-    def fit(self, layout: Layout, projection: Projecting | None) -> bool:
+    def fit(self, layout: Layout, projection: Projector | None) -> bool:
         """Make the memory fit; True if it changed, so that nothing recorded before can be used."""
         if layout == self._layout and projection is self._projection:
             return False

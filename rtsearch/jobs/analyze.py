@@ -25,7 +25,7 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
-from rtsearch.jobs.photo_pipeline import Look, Looking, Pipeline
+from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState, PhotoTable
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.missing import by_folder, missing_photos
@@ -139,7 +139,7 @@ def analyze(
     root = _Root(photos.resolve())
     scan = find_photos(photos, leave_out=library)
     space = FeatureSpace(
-        recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.sight.dim
+        recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
     remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
@@ -288,13 +288,15 @@ class _Run:
         todo = self._plan.todo
         self._committed_s = time.monotonic()
         try:
-            with Looking(todo, self._root.path, self._pipeline, self._settings, self._meter) as looking:
-                for look in looking:
+            with PhotoPipeline(
+                todo, self._root.path, self._pipeline, self._settings, self._meter
+            ) as photo_jobs:
+                for job in photo_jobs:
                     if stop.is_set():
                         break
                     with self._meter.stage("store"):
-                        self._store(look)
-                    looking.done(look)
+                        self._store(job)
+                    photo_jobs.done(job)
                     self._meter.tick()
                     progress(self._progress(len(todo)))
         except LibraryError:  # the disk refuses; another try would fail as well
@@ -313,45 +315,45 @@ class _Run:
         self._report.dropped += self._writer.drop(moved)
         self._report.missing = by_folder(self._plan.lost.keys() - moved)
 
-    def _store(self, look: Look) -> None:
+    def _store(self, job: PhotoJob) -> None:
         """Take one photo into the library, and commit when it is time."""
         self._done += 1
-        known = self._plan.known.get(look.file.path)
-        if look.same and known is not None:
-            self._writer.renew(replace(known, mtime_ns=look.file.mtime_ns))
+        known = self._plan.known.get(job.file.path)
+        if job.same and known is not None:
+            self._writer.renew(replace(known, mtime_ns=job.file.mtime_ns))
             self._report.kept += 1
-        elif look.unread:
+        elif job.unread:
             self._root.expect()
-            self._report.failed.append((look.file.path, look.reason))
+            self._report.failed.append((job.file.path, job.reason))
         else:
-            self._add_or_fail(look)
+            self._add_or_fail(job)
             self._report.changed += known is not None
-            if known is None and not look.reason:
-                self._new_hashes.add(look.sha256)
+            if known is None and not job.reason:
+                self._new_hashes.add(job.sha256)
         waited_s = time.monotonic() - self._committed_s
         if self._writer.open_photos >= self._settings.commit_photos or waited_s >= self._settings.commit_s:
             with self._meter.stage("commit"):
                 self._writer.commit()
             self._committed_s = time.monotonic()
 
-    def _add_or_fail(self, look: Look) -> None:
+    def _add_or_fail(self, job: PhotoJob) -> None:
         try:
-            self._add(look)
+            self._add(job)
         except VectorError as error:
-            look.reason, look.objects = str(error), None
-            self._add(look)
+            job.reason, job.objects = str(error), None
+            self._add(job)
         report = self._report
         report.analysed += 1
-        report.objects += 0 if look.objects is None else len(look.objects)
-        if look.reason:
-            report.failed.append((look.file.path, look.reason))
+        report.objects += 0 if job.objects is None else len(job.objects)
+        if job.reason:
+            report.failed.append((job.file.path, job.reason))
 
-    def _add(self, look: Look) -> None:
-        file, objects, bgr = look.file, look.objects, look.bgr
-        state = PhotoState.FAILED if look.reason else PhotoState.OK if objects else PhotoState.EMPTY
+    def _add(self, job: PhotoJob) -> None:
+        file, objects, bgr = job.file, job.objects, job.bgr
+        state = PhotoState.FAILED if job.reason else PhotoState.OK if objects else PhotoState.EMPTY
         height, width = (0, 0) if bgr is None else bgr.shape[:2]
         photo = PhotoRow(
-            *(file.path, file.size_bytes, file.mtime_ns, width, height, state, look.reason, look.sha256)
+            *(file.path, file.size_bytes, file.mtime_ns, width, height, state, job.reason, job.sha256)
         )
         if objects is None or bgr is None:
             self._writer.add(photo)

@@ -1,8 +1,8 @@
 """Looking at photos: header, decoding, detection, description, each beside the others, the results in order.
 
-    todo -> headers, decode (threads) -> detect + describe (threads) -> Look, one per photo
+    todo -> headers, decode (threads) -> detect + describe (threads) -> PhotoJob, one per photo
 
-Decoded photos wait for the network within a budget of bytes, which the taker of a Look gives back.
+Decoded photos wait for the network within a budget of bytes, which the taker of a PhotoJob gives back.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rtsearch._util.background import Ahead
-from rtsearch._util.closing import Closes
-from rtsearch._util.memory_budget import Budget
+from rtsearch._util.background import BackgroundIterator
+from rtsearch._util.closing import Closing
+from rtsearch._util.memory_budget import MemoryBudget
 from rtsearch._util.metrics import Meter
 from rtsearch.config import AnalyzeSettings
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.decode import decode_photo, photo_bytes, photo_header
 from rtsearch.library import ObjectRows
 from rtsearch.library.photos import PhotoFile
-from rtsearch.perception.backend import Sight
+from rtsearch.perception.backend import InferenceBackend
 from rtsearch.types import U8Array
 
-__all__ = ["PHOTOS_PER_CALL", "Look", "Looking", "Pipeline"]
+__all__ = ["PHOTOS_PER_CALL", "PhotoJob", "PhotoPipeline", "Pipeline"]
 
 # Most photos per call of a detector that takes one caller at a time, as engines on a GPU do. On the CPU
 # several callers with a photo each are better: on two cores two callers see 71 photos/s, one with both
@@ -46,13 +46,13 @@ class Pipeline(Protocol):
     """What looks at the photos.
 
     Attributes:
-        sight: sees their objects.
+        backend: sees their objects.
         class_names: by label.
         feature_space: all that decides what a vector means, fit for JSON.
     """
 
     @property
-    def sight(self) -> Sight: ...
+    def backend(self) -> InferenceBackend: ...
     @property
     def class_names(self) -> tuple[str, ...]: ...
     @property
@@ -60,7 +60,7 @@ class Pipeline(Protocol):
 
 
 @dataclass(slots=True)
-class Look:
+class PhotoJob:
     """One photo on its way through the stages.
 
     Attributes:
@@ -88,7 +88,7 @@ class Look:
         self.reason, self.unread = str(error), isinstance(error, UnreadPhotoError)
 
 
-class Looking(Closes):
+class PhotoPipeline(Closing):
     """Photos being looked at; iterate over it once, and call ``done`` for each.
 
     Args:
@@ -112,17 +112,17 @@ class Looking(Closes):
         self._settings = settings
         self._meter = meter
         self._halt = threading.Event()
-        self._budget = Budget(BUDGET_BYTES, self._halt)
-        self._decoding = Ahead(self._decoded(todo), DECODED_AHEAD, self._halt, "decode")
-        self._describing = Ahead(self._described(), DESCRIBED_AHEAD, self._halt, "detect")
+        self._budget = MemoryBudget(BUDGET_BYTES, self._halt)
+        self._decoding = BackgroundIterator(self._decoded(todo), DECODED_AHEAD, self._halt, "decode")
+        self._describing = BackgroundIterator(self._described(), DESCRIBED_AHEAD, self._halt, "detect")
 
-    def __iter__(self) -> Iterator[Look]:
+    def __iter__(self) -> Iterator[PhotoJob]:
         return iter(self._describing)
 
-    def done(self, look: Look) -> None:
+    def done(self, job: PhotoJob) -> None:
         """Give the memory of a photo back."""
-        look.bgr = look.objects = None
-        self._budget.give(look.held_bytes)
+        job.bgr = job.objects = None
+        self._budget.give(job.held_bytes)
 
     def close(self) -> None:
         """Look no further; returns when the threads have ended."""
@@ -130,16 +130,16 @@ class Looking(Closes):
         self._describing.join()
         self._decoding.join()
 
-    def _decoded(self, todo: Sequence[PhotoFile]) -> Generator[Look]:
+    def _decoded(self, todo: Sequence[PhotoFile]) -> Generator[PhotoJob]:
         """Photos in order, decoded in threads; how many are under way, their bytes decide."""
-        waiting: deque[Future[Look]] = deque()
+        waiting: deque[Future[PhotoJob]] = deque()
         workers = self._settings.workers or min(8, len(os.sched_getaffinity(0)))
         pool = ThreadPoolExecutor(workers, "decode")
         try:
             for file in todo:
-                look, decode = self._prepare(file)
+                job, decode = self._prepare(file)
                 while len(waiting) >= DECODED_AHEAD or not self._budget.take(
-                    look.held_bytes, wait=not waiting
+                    job.held_bytes, wait=not waiting
                 ):
                     yield waiting.popleft().result()
                 if self._halt.is_set():
@@ -150,69 +150,69 @@ class Looking(Closes):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, file: PhotoFile) -> tuple[Look, Callable[[], Look]]:
+    def _prepare(self, file: PhotoFile) -> tuple[PhotoJob, Callable[[], PhotoJob]]:
         """Read the header; returns the photo as it is now, and what decodes it."""
-        look = Look(file)
+        job = PhotoJob(file)
         path = self._root / file.path
         try:
             header = photo_header(path, self._settings.max_photo_mp)
         except PhotoError as error:
-            look.fail(error)
-            return look, lambda: _with_hash(look, path)
-        look.held_bytes = header.decoding_bytes + file.size_bytes
+            job.fail(error)
+            return job, lambda: _with_hash(job, path)
+        job.held_bytes = header.decoding_bytes + file.size_bytes
 
-        def decode() -> Look:
+        def decode() -> PhotoJob:
             with self._meter.stage("decode"):
                 try:
                     data = photo_bytes(path)
-                    look.sha256 = hashlib.sha256(data).hexdigest()
-                    look.same = look.sha256 == file.known_sha256
-                    if not look.same:
-                        look.bgr = decode_photo(data, header)
+                    job.sha256 = hashlib.sha256(data).hexdigest()
+                    job.same = job.sha256 == file.known_sha256
+                    if not job.same:
+                        job.bgr = decode_photo(data, header)
                 except PhotoError as error:
-                    look.fail(error)
-            return look
+                    job.fail(error)
+            return job
 
-        return look, decode
+        return job, decode
 
-    def _described(self) -> Generator[Look]:
+    def _described(self) -> Generator[PhotoJob]:
         """Photos with their objects, still in order."""
-        sight = self._pipeline.sight
-        callers = sight.callers
-        most = 1 if callers > 1 else min(PHOTOS_PER_CALL, sight.batch or PHOTOS_PER_CALL)
-        waiting: deque[Future[list[Look]]] = deque()
+        backend = self._pipeline.backend
+        callers = backend.callers
+        most = 1 if callers > 1 else min(PHOTOS_PER_CALL, backend.batch or PHOTOS_PER_CALL)
+        waiting: deque[Future[list[PhotoJob]]] = deque()
         pool = ThreadPoolExecutor(callers, "detect")
         coming = iter(self._decoding)
         try:
             while True:
-                looks = self._decoding.ready(most)
-                if not looks and not waiting:
+                jobs = self._decoding.ready(most)
+                if not jobs and not waiting:
                     first = next(coming, None)
                     if first is None:
                         return
-                    looks = [first, *self._decoding.ready(most - 1)]
-                if looks:
-                    waiting.append(pool.submit(self._describe, looks))
+                    jobs = [first, *self._decoding.ready(most - 1)]
+                if jobs:
+                    waiting.append(pool.submit(self._describe, jobs))
                 # Never wait for more photos while one is finished: it may hold the memory that they wait for.
-                if not looks or len(waiting) > callers:
+                if not jobs or len(waiting) > callers:
                     yield from waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _describe(self, looks: list[Look]) -> list[Look]:
-        good = [(look, look.bgr) for look in looks if look.bgr is not None]
-        results = self._pipeline.sight.see([bgr for _, bgr in good], self._meter)
-        for (look, _), seen in zip(good, results, strict=True):
+    def _describe(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
+        good = [(job, job.bgr) for job in jobs if job.bgr is not None]
+        results = self._pipeline.backend.see([bgr for _, bgr in good], self._meter)
+        for (job, _), seen in zip(good, results, strict=True):
             whole = seen.label < 0
-            look.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
-        return looks
+            job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
+        return jobs
 
 
-def _with_hash(look: Look, path: Path) -> Look:
+def _with_hash(job: PhotoJob, path: Path) -> PhotoJob:
     """Give a photo that has failed for what is in its file the hash of that."""
     try:
-        if not look.unread:
-            look.sha256 = hashlib.sha256(photo_bytes(path, _HASHED_BYTES)).hexdigest()
+        if not job.unread:
+            job.sha256 = hashlib.sha256(photo_bytes(path, _HASHED_BYTES)).hexdigest()
     except PhotoError as error:
-        look.fail(error)
-    return look
+        job.fail(error)
+    return job

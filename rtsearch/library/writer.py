@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch._util.closing import Closes
+from rtsearch._util.closing import Closing
 from rtsearch.errors import NotALibraryError
 from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, TMP_SUFFIX, disk_errors, library_lock
 from rtsearch.library.fragment import (
@@ -47,7 +47,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 Pack: TypeAlias = mmap.mmap | bytes
 
 
-class LibraryWriter(Closes):
+class LibraryWriter(Closing):
     """A library opened for writing; made by ``open``, ended by leaving its ``with`` block.
 
     Args:

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from rtsearch._util.background import Ahead
+from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.metrics import Meter, Quantiles
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
@@ -124,11 +124,13 @@ class _Player:
             stack.callback(stages.stop)
             stack.enter_context(quiet_decoders())
             sees = self._sees
-            results = stages.replay(sees) if callable(sees) else stages.play(sees.sight)
+            results = stages.replay(sees) if callable(sees) else stages.play(sees.backend)
             self._show(results, showing, progress)
         return self._report()
 
-    def _show(self, results: Ahead[Found], showing: Showing, progress: Callable[[int], None]) -> None:
+    def _show(
+        self, results: BackgroundIterator[Found], showing: Showing, progress: Callable[[int], None]
+    ) -> None:
         """The main thread's loop."""
         screen = self._outputs.screen
         while not results.ended:

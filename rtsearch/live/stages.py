@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
-from rtsearch._util.background import Ahead
+from rtsearch._util.background import BackgroundIterator
 from rtsearch.errors import RtsearchError, StageError
 from rtsearch.live.channel import Channel, Recall, Result, Shared
 from rtsearch.live.compositor import Crops
 from rtsearch.live.contract import Outputs
 from rtsearch.live.loader import Loader
 from rtsearch.live.tracker import preload
-from rtsearch.perception.backend import Sight
+from rtsearch.perception.backend import InferenceBackend
 from rtsearch.types import Detections, Frame
 
 __all__ = ["Found", "Stages"]
@@ -68,17 +68,17 @@ class Stages:
         self._shared = shared
         self._outputs = outputs
         self._live = all(channel.source.live for channel in channels)
-        self._running: list[Ahead[Any]] = []
+        self._running: list[BackgroundIterator[Any]] = []
         self._loader: Loader | None = None
 
-    def play(self, sight: Sight) -> Ahead[Found]:
+    def play(self, backend: InferenceBackend) -> BackgroundIterator[Found]:
         """Start what detects and searches."""
         preload()  # else the first frames would wait for it, and be dropped
         captured = self._begin()
-        seen = self._stage("detect", lambda: self._seen(captured, sight))
+        seen = self._stage("detect", lambda: self._seen(captured, backend))
         return self._stage("search", lambda: self._found(seen))
 
-    def replay(self, recall: Recall) -> Ahead[Found]:
+    def replay(self, recall: Recall) -> BackgroundIterator[Found]:
         """Start what recalls the objects of the first source."""
         captured = self._begin()
         return self._stage("replay", lambda: self._recalled(captured[0], recall))
@@ -95,20 +95,22 @@ class Stages:
         if self._loader is not None:
             self._loader.close()
 
-    def _begin(self) -> list[Ahead[_Captured]]:
+    def _begin(self) -> list[BackgroundIterator[_Captured]]:
         if self._live and self._outputs.draws:
             self._loader = Loader(self._shared.cache, self._shared.meter)
         return [self._capture(channel) for channel in self._channels]
 
-    def _stage(self, name: str, items: Callable[[], Generator[Any]]) -> Ahead[Any]:
+    def _stage(self, name: str, items: Callable[[], Generator[Any]]) -> BackgroundIterator[Any]:
         return self._start(name, items, self._live, len(self._channels))
 
-    def _capture(self, channel: Channel) -> Ahead[_Captured]:
+    def _capture(self, channel: Channel) -> BackgroundIterator[_Captured]:
         frames = (_Captured(channel, frame) for frame in channel.captured())
         return self._start("capture", lambda: frames, channel.source.live, 1)
 
-    def _start(self, name: str, items: Callable[[], Generator[Any]], live: bool, room: int) -> Ahead[Any]:
-        stage: Ahead[Any] = Ahead(
+    def _start(
+        self, name: str, items: Callable[[], Generator[Any]], live: bool, room: int
+    ) -> BackgroundIterator[Any]:
+        stage: BackgroundIterator[Any] = BackgroundIterator(
             _named(name, items),
             room if live else _DEPTH,
             self._shared.halt,
@@ -118,22 +120,26 @@ class Stages:
         self._running.append(stage)
         return stage
 
-    def _seen(self, captured: list[Ahead[_Captured]], sight: Sight) -> Generator[_Seen]:
-        for items in self._in_turn(captured, sight):
+    def _seen(
+        self, captured: list[BackgroundIterator[_Captured]], backend: InferenceBackend
+    ) -> Generator[_Seen]:
+        for items in self._in_turn(captured, backend):
             for channel, frame in items:
                 channel.look_behind(frame)
-            sight.settings = self._shared.controls.detect
+            backend.settings = self._shared.controls.detect
             pictures = [frame.bgr for _, frame in items]
-            seen = sight.see(pictures, self._shared.meter, self._shared.index.projection)
+            seen = backend.see(pictures, self._shared.meter, self._shared.index.projection)
             for (channel, frame), found in zip(items, seen, strict=True):
                 yield _Seen(channel, frame, found)
 
-    def _in_turn(self, captured: list[Ahead[_Captured]], sight: Sight) -> Generator[list[_Captured]]:
+    def _in_turn(
+        self, captured: list[BackgroundIterator[_Captured]], backend: InferenceBackend
+    ) -> Generator[list[_Captured]]:
         """Frames for one call of the detector, none of a channel before all others had their turn."""
         if len(captured) == 1:
             yield from ([item] for item in captured[0])
             return
-        most = 1 if sight.callers > 1 else sight.batch or len(captured)
+        most = 1 if backend.callers > 1 else backend.batch or len(captured)
         live = [channel.source.live for channel in self._channels]
         waiting: dict[int, _Captured] = {}
         while not self._shared.halt.is_set():
@@ -161,14 +167,14 @@ class Stages:
         until_s = min(at_s.values()) + 0.5 / max(rates, default=1.0)
         return sorted((place for place in at_s if at_s[place] <= until_s), key=at_s.__getitem__)
 
-    def _found(self, seen: Ahead[_Seen]) -> Generator[Found]:
+    def _found(self, seen: BackgroundIterator[_Seen]) -> Generator[Found]:
         own = bool(self._outputs.records)
         for channel, frame, found in seen:
             result = channel.search(frame, found, own=own)
             crops = self._crops(channel, result)
             yield Found(channel, dataclasses.replace(result, crops=crops))
 
-    def _recalled(self, captured: Ahead[_Captured], recall: Recall) -> Generator[Found]:
+    def _recalled(self, captured: BackgroundIterator[_Captured], recall: Recall) -> Generator[Found]:
         for channel, frame in captured:
             with self._shared.meter.stage("replay"):
                 objects = recall(frame)

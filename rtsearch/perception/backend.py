@@ -1,6 +1,6 @@
 """Pictures in, described objects out: what ``analyze``, ``live`` and ``query`` see through.
 
-``TwoSteps`` detects, then describes, on the CPU; ``gpu`` holds a sight that does both in one go.
+``CpuBackend`` detects, then describes, on the CPU; ``gpu`` holds a backend that does both in one go.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.types import Detections, F32Array, U8Array
 
-__all__ = ["Describer", "Detector", "Projecting", "Sight", "TwoSteps"]
+__all__ = ["CpuBackend", "Describer", "Detector", "InferenceBackend", "Projector"]
 
 
-class Projecting(Protocol):
+class Projector(Protocol):
     """Shortens descriptions; see ``project.py``."""
 
     @property
@@ -28,7 +28,7 @@ class Projecting(Protocol):
         ...
 
 
-class Sight(Protocol):
+class InferenceBackend(Protocol):
     """Sees the objects of pictures.
 
     Attributes:
@@ -51,7 +51,7 @@ class Sight(Protocol):
     def callers(self) -> int: ...
 
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
     ) -> list[Detections]:
         """The objects of each (H, W, 3) uint8 BGR picture, with their descriptions.
 
@@ -95,13 +95,13 @@ class Describer(Protocol):
         ...
 
 
-class TwoSteps:
+class CpuBackend:
     """A detector, then a describer, on what the network said of a picture.
 
     Args:
         detector: finds objects.
         describer: describes them, from the same pass of the network.
-        batch, callers: see Sight.
+        batch, callers: see InferenceBackend.
     """
 
     def __init__(
@@ -132,9 +132,9 @@ class TwoSteps:
         self.detector.cut_padding = cut
 
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
     ) -> list[Detections]:
-        """See ``Sight.see``; the stages are ``detect`` and ``describe``."""
+        """See ``InferenceBackend.see``; the stages are ``detect`` and ``describe``."""
         if not images:
             return []
         with meter.stage("detect"):
@@ -150,5 +150,5 @@ class TwoSteps:
         return seen
 
     def close(self) -> None:
-        """See ``Sight.close``."""
+        """See ``InferenceBackend.close``."""
         self.detector.close()

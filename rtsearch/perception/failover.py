@@ -1,4 +1,4 @@
-"""From a sight that is there at once to a better one that takes a while to get ready, and back if it fails.
+"""From a backend that is there at once to a better one that takes a while to get ready, and back if it fails.
 
     first sees ──────────────────┬─> second sees ──┬─> first sees again
     second is prepared (thread) ─┘     it fails ───┘
@@ -16,31 +16,31 @@ from collections.abc import Callable, Sequence
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.errors import RtsearchError, RunnerError
-from rtsearch.perception.backend import Projecting, Sight
+from rtsearch.perception.backend import InferenceBackend, Projector
 from rtsearch.types import Detections, U8Array
 
-__all__ = ["Handover", "Prepare"]
+__all__ = ["FailoverBackend", "Prepare"]
 
 _log = logging.getLogger(__name__)
 
-Prepare = Callable[[threading.Event], Sight | None]
-"""Makes the second sight; None where there will be none. It returns soon after the event is set."""
+Prepare = Callable[[threading.Event], InferenceBackend | None]
+"""Makes the second backend; None where there will be none. It returns soon after the event is set."""
 
 
-class Handover:
-    """A Sight; see there.
+class FailoverBackend:
+    """A InferenceBackend; see there.
 
     Args:
         first: sees until the second is ready, and after it has failed. Closed with this.
-        second: the better sight, or what makes it in a thread.
+        second: the better backend, or what makes it in a thread.
         name: of the second, for messages.
         tell: gets a line when the second has taken over; what goes wrong is logged.
     """
 
     def __init__(
         self,
-        first: Sight,
-        second: Sight | Prepare,
+        first: InferenceBackend,
+        second: InferenceBackend | Prepare,
         name: str,
         tell: Callable[[str], None] = _log.info,
     ) -> None:
@@ -87,9 +87,9 @@ class Handover:
         return (self._second or self._first).callers
 
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projecting | None = None
+        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
     ) -> list[Detections]:
-        """See ``Sight.see``."""
+        """See ``InferenceBackend.see``."""
         with self._turn if self._second is not None else contextlib.nullcontext():
             second = self._second
             if second is not None:

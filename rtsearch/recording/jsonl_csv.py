@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from rtsearch._util.closing import Closes
+from rtsearch._util.closing import Closing
 from rtsearch.recording.objects import Times, text_bytes
 from rtsearch.recording.problems import record_error
 from rtsearch.types import Frame
@@ -26,7 +26,7 @@ CSV_COLUMNS = (
 )
 
 
-class _Lines(Closes):
+class _Lines(Closing):
     """A file that grows by whole pieces of text; an older one stays until the first of them.
 
     Raises:

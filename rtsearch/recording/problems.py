@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-from rtsearch._util.closing import Closes
+from rtsearch._util.closing import Closing
 from rtsearch.errors import RecordError
 
 __all__ = ["FinishesOnExit", "record_error", "require_place", "require_room"]
@@ -56,7 +56,7 @@ def require_place(path: Path) -> None:
         raise record_error(path, error, kept=False) from None
 
 
-class FinishesOnExit(Closes):
+class FinishesOnExit(Closing):
     """A file that gets its name when it is closed; what ended the run matters more than that this fails."""
 
     def __exit__(

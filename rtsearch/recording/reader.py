@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rtsearch._util.closing import Closes
+from rtsearch._util.closing import Closing
 from rtsearch.errors import RecordError
 from rtsearch.types import I64Array
 
@@ -24,7 +24,7 @@ _MOST_LINE_BYTES = 16 << 20
 _JUMP_S = 0.1
 
 
-class Recording(Closes):
+class Recording(Closing):
     """The lines of a record, found by number or time and read when they are wanted.
 
     A last line that was cut off is left out, with a warning.

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Literal, Self
 
-from rtsearch._util.closing import Closes
+from rtsearch._util.closing import Closing
 from rtsearch.types import Frame
 
 __all__ = ["Source", "Status"]
@@ -14,7 +14,7 @@ __all__ = ["Source", "Status"]
 Status = Literal["ok", "reconnecting"]
 
 
-class Source(Closes):
+class Source(Closing):
     """Pictures, one after the other. Iterating blocks until the next one is there.
 
     ``close`` may be called from any thread, any number of times; it wakes an iteration that waits, which then

@@ -34,7 +34,7 @@ BARE_PHOTOS = 40
 
 def bare_rate(pipeline: Pipeline, pictures: list[U8Array], callers: int) -> float:
     """Photos per second of the network alone, its inputs made beforehand."""
-    detector = pipeline.sight.detector
+    detector = pipeline.backend.detector
     inputs = [detector._blob(picture, detector.padded_wh(picture)) for picture in pictures]
 
     def work(mine: list) -> None:
@@ -56,12 +56,12 @@ def measure(pipeline: Pipeline, photos: Path, turns: int) -> dict[str, object]:
     pictures = [read_photo(path) for path in itertools.islice(itertools.cycle(paths), BARE_PHOTOS)]
     rates: dict[str, list[float]] = {"analyze": [], "bare": [], "bare_one_caller": []}
     for _ in range(turns):
-        around = [bare_rate(pipeline, pictures, pipeline.sight.callers)]
+        around = [bare_rate(pipeline, pictures, pipeline.backend.callers)]
         rates["bare_one_caller"].append(bare_rate(pipeline, pictures, 1))
         with tempfile.TemporaryDirectory() as folder:
             report = analyze(photos, Path(folder) / "lib", pipeline, Settings())
         rates["analyze"].append(report.analysed / report.seconds)
-        around.append(bare_rate(pipeline, pictures, pipeline.sight.callers))
+        around.append(bare_rate(pipeline, pictures, pipeline.backend.callers))
         rates["bare"].append(statistics.mean(around))
     ratios = [rate / bare for rate, bare in zip(rates["analyze"], rates["bare"], strict=True)]
     return {

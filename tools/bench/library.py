@@ -57,7 +57,7 @@ def write_library(folder: Path, objects: int) -> None:
     random = np.random.default_rng(0)
     with open_pipeline(Settings()) as pipeline:
         space = FeatureSpace(
-            recipe=pipeline.feature_space, class_names=pipeline.class_names, dim=pipeline.sight.dim
+            recipe=pipeline.feature_space, class_names=pipeline.class_names, dim=pipeline.backend.dim
         )
     thumbs = [_jpeg(random.integers(0, 255, (4, 4, 3), np.uint8)) for _ in range(64)]
     with LibraryWriter.open(folder, space, photo_root=folder, settings={}) as writer:

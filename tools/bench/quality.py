@@ -95,19 +95,19 @@ def describing_times(settings: Settings, photos: list[Path]) -> dict[str, Any]:
     with open_pipeline(settings) as pipeline:
         pipeline.warm_up()
         pictures = [picture for photo in photos[:200] if (picture := cv2.imread(str(photo))) is not None]
-        pictures.sort(key=lambda picture: -len(pipeline.sight.detector.detect([picture])[0]))
+        pictures.sort(key=lambda picture: -len(pipeline.backend.detector.detect([picture])[0]))
         detect_ms, describe_ms, objects = [], [], []
         for picture in pictures[:CROWDED] * ROUNDS:
             start = time.perf_counter()
-            found = pipeline.sight.detector.detect([picture])[0]
+            found = pipeline.backend.detector.detect([picture])[0]
             middle = time.perf_counter()
-            pipeline.sight.describer.describe(picture, found)
+            pipeline.backend.describer.describe(picture, found)
             detect_ms.append((middle - start) * 1000)
             describe_ms.append((time.perf_counter() - middle) * 1000)
             objects.append(len(found))
         return {
             "model": pipeline.spec.name,
-            "bytes_per_object": 2 * pipeline.sight.describer.dim,
+            "bytes_per_object": 2 * pipeline.backend.describer.dim,
             "objects_per_frame": statistics.median(objects),
             "detect_ms": round(statistics.median(detect_ms), 2),
             "describe_ms": round(statistics.median(describe_ms), 2),
