@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -97,8 +99,8 @@ def test_every_command_is_known_here(cli):
     assert {command for command in COMMANDS if command} == listed
 
 
-def test_no_command_shows_the_help(cli):
-    for group in ((), ("library",), ("model",), ("engine",)):
+def test_a_group_alone_shows_its_help(cli):
+    for group in (("library",), ("model",), ("engine",)):
         done = cli(*group)
         assert (done.code, done.err) == (2, "")
         assert "Usage: rtsearch" in done.out
@@ -134,6 +136,47 @@ def test_wrong_arguments(cli, args, message):
     complaint = cli(*args).complaint
     assert message in complaint
     assert "; see: rtsearch" in complaint
+
+
+def next_steps(cli) -> list[str]:
+    done = cli()
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines] == ["network", "library", "camera", "help"]
+    assert "rtsearch --help" in lines[3]
+    return [line[9:] for line in lines[:3]]
+
+
+def test_what_is_next_on_a_bare_machine(cli, monkeypatch, tmp_path):
+    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("rtsearch.sources.cameras", dict)
+    assert next_steps(cli) == [
+        "yolo26n is not here yet (5.5 MB, AGPL-3.0): rtsearch model pull yolo26n, "
+        "or the first analyze fetches it",
+        "none in this folder: rtsearch analyze FOLDER_OF_PHOTOS pictures.lib",
+        "none found; there is no display: rtsearch run pictures.lib --source CLIP.mp4 --out seen.mp4",
+    ]
+
+
+def test_what_is_next_where_all_is_there(cli, model, library, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "Pictures").mkdir()
+    monkeypatch.setattr("rtsearch.sources.cameras", lambda: {"/dev/video0": "HD Webcam"})
+    monkeypatch.setattr("rtsearch.ui.display.display_problem", str)
+    assert next_steps(cli) == [
+        "yolo26n is here",
+        "none in this folder: rtsearch analyze ~/Pictures pictures.lib",
+        "/dev/video0 (HD Webcam): rtsearch run pictures.lib",
+    ]
+    Path("a program").mkdir()
+    Path("a program/manifest.json").write_text("{}")
+    Path("my lib").symlink_to(library)
+    os.utime("a program/manifest.json", (2e9, 2e9))
+    assert next_steps(cli)[1:] == [
+        f"my lib has {Library.open(library).object_count} objects: rtsearch query 'my lib' PHOTO.jpg",
+        "/dev/video0 (HD Webcam): rtsearch run 'my lib'",
+    ]
 
 
 # Settings --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import typer
 
 from rtsearch import __version__
 from rtsearch.cli import analyze, config, demo, doctor, engine, library, model, query, replay, run
+from rtsearch.cli.common import answer
 from rtsearch.cli.help import Group, tidy
 
 __all__ = ["app", "wrong_use"]
@@ -20,9 +21,9 @@ app = typer.Typer(
     name="rtsearch",
     help="Reverse object search in real time: every object a camera sees, and the most similar ones of your "
     "library below it.",
-    epilog="[bold]Start with:[/bold]\n\nrtsearch model pull yolo26n\n\n"
-    "rtsearch analyze ~/Pictures pictures.lib\n\nrtsearch run pictures.lib",
-    no_args_is_help=True,
+    epilog="[bold]Start with:[/bold]\n\nrtsearch analyze ~/Pictures pictures.lib\n\n"
+    "rtsearch run pictures.lib\n\nWithout a command, rtsearch says what is next on this machine.",
+    invoke_without_command=True,
     cls=Group,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,11 +39,16 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if ctx.invoked_subcommand is None:
+        from rtsearch.cli.start import next_steps
+
+        for line in next_steps():
+            answer(line)
 
 
 # More than the library is understood, if only to say how it is given.

@@ -1,0 +1,69 @@
+"""rtsearch alone: four lines about this machine, each with the command that is next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rtsearch.cli.common import counted, mb
+
+__all__ = ["next_steps"]
+
+_NEW_LIBRARY = "pictures.lib"
+_PHOTOS = "Pictures"  # below the home folder, where desktops keep them
+_HELP = "help     rtsearch --help lists the commands, rtsearch doctor looks at this machine"
+
+
+def next_steps() -> tuple[str, str, str, str]:
+    """Return what to type next on this machine: about the network, the library, what to play, and help."""
+    found = _newest_library(Path())
+    library = found[0].name if found else _NEW_LIBRARY
+    return _network(), _about_library(found), _play(shlex.quote(library)), _HELP
+
+
+def _network() -> str:
+    from rtsearch.config import Settings
+    from rtsearch.models import catalogue_entry, default_folder
+
+    entry = catalogue_entry(Settings().model.name)
+    if (default_folder() / f"{entry.name}.onnx").is_file():
+        return f"network  {entry.name} is here"
+    size = f"{mb(entry.bytes)}, {entry.licence}"
+    pull = f"rtsearch model pull {entry.name}"
+    return f"network  {entry.name} is not here yet ({size}): {pull}, or the first analyze fetches it"
+
+
+def _newest_library(folder: Path) -> tuple[Path, int] | None:
+    """Return the library in a folder that was written to last, and its number of objects."""
+    from rtsearch.errors import LibraryError
+    from rtsearch.library import Library
+    from rtsearch.library.files import MANIFEST_NAME
+
+    manifests = [path for path in folder.glob(f"*/{MANIFEST_NAME}") if path.is_file()]
+    for manifest in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            return manifest.parent, Library.open(manifest.parent).object_count
+        except LibraryError:  # some other program's
+            continue
+    return None
+
+
+def _about_library(found: tuple[Path, int] | None) -> str:
+    if found is not None:
+        path, objects = found
+        command = f"rtsearch query {shlex.quote(path.name)} PHOTO.jpg"
+        return f"library  {path.name} has {counted(objects, 'object')}: {command}"
+    photos = f"~/{_PHOTOS}" if (Path.home() / _PHOTOS).is_dir() else "FOLDER_OF_PHOTOS"
+    return f"library  none in this folder: rtsearch analyze {photos} {_NEW_LIBRARY}"
+
+
+def _play(library: str) -> str:
+    from rtsearch.sources import cameras
+    from rtsearch.ui.display import display_problem
+
+    found = ", ".join(f"{device} ({name})" for device, name in cameras().items())
+    problem = display_problem()
+    state = "; ".join(filter(None, (found or "none found", problem)))
+    source = "" if found else " --source CLIP.mp4"
+    out = " --out seen.mp4" if problem else ""
+    return f"camera   {state}: rtsearch run {library}{source}{out}"
