@@ -29,7 +29,7 @@ FlavourName = Literal["tensorrt", "tensorrt_rtx"]
 _NAMES: tuple[FlavourName, ...] = get_args(FlavourName)
 _VERSIONS = {"tensorrt": ((10, 13), (12, 0)), "tensorrt_rtx": ((1, 7), (2, 0))}  # from, below
 _INSTALL = {
-    "tensorrt": "pip install tensorrt, from the vendor's package index (see docs/gpu.md)",
+    "tensorrt": "pip install tensorrt, from the vendor's package index",
     "tensorrt_rtx": "pip install 'rtsearch[rtx]'",
 }
 _TURING = "7.5"
@@ -161,7 +161,7 @@ def targets_of(flavour: Flavour, gpu: Gpu | None) -> tuple[str, ...]:
     if own is not None and own not in known:
         raise RunnerError(
             f"{flavour.name} {flavour.version} makes no code for this GPU (compute capability {own}; it "
-            f"knows {', '.join(known)}); install tensorrt, see docs/gpu.md"
+            f"knows {', '.join(known)}); run: {_INSTALL['tensorrt']}"
         )
     return (_TURING,) if own == _TURING else tuple(target for target in known if target != _TURING)
 

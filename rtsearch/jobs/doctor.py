@@ -67,7 +67,7 @@ def _packages() -> Finding:
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            return Finding("packages", "missing", f"no {name}", "run: pip install -e . (or make demo)")
+            return Finding("packages", "missing", f"no {name}", f"run: pip install {name}")
     return Finding("packages", "ok", ", ".join(versions))
 
 
@@ -145,7 +145,8 @@ def _tensorrt() -> Finding:
 
     there = installed_flavours()
     if not there:
-        return Finding("tensorrt", "optional", "not installed", "for an NVIDIA GPU; see docs/gpu.md")
+        advice = "for an NVIDIA GPU: pip install 'rtsearch[gpu,rtx]'"
+        return Finding("tensorrt", "optional", "not installed", advice)
     found = []
     for name in there:
         try:
