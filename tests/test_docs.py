@@ -1,4 +1,4 @@
-"""What docs/ says is true: its examples run, its links lead somewhere."""
+"""What docs/ and the pages for contributors say is true: examples run, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import pytest
 
 from rtsearch.config import Settings, load_settings
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+TOP = Path(__file__).resolve().parents[1]
+DOCS = TOP / "docs"
+PAGES = [*sorted(DOCS.glob("*.md")), TOP / "CONTRIBUTING.md", TOP / "SECURITY.md"]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -48,3 +49,10 @@ def test_examples_of_settings_are_valid(tmp_path):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_files_that_are_named_exist(page):
+    named = re.findall(r"`((?:rtsearch|tools|docs)/[\w/.]*)", (TOP / page).read_text(encoding="utf-8"))
+    assert named
+    assert [name for name in named if not (TOP / name).exists()] == []
