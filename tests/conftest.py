@@ -42,6 +42,12 @@ hypothesis.settings.register_profile("patient", deadline=None, derandomize="RTSE
 hypothesis.settings.load_profile("patient")
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder. Its path must not hold the test's name, in which words of a message would be found."""
+    return tmp_path_factory.mktemp("t")
+
+
 @pytest.fixture(scope="session")
 def model() -> Path:
     """The default model, prepared; downloaded by pip where it is not there yet."""

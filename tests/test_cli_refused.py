@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import blobs
 import cv2
@@ -75,9 +75,9 @@ def _foreign(lib: Path) -> None:
     [
         (_nothing, "is missing; make a library with: rtsearch analyze"),
         (Path.mkdir, "is empty"),
-        (_a_file, "is a file, not the folder of a library|is not a folder|is no folder"),
-        (_foreign, "holds no library|not a library|no library"),
-        (_text_as_manifest, "manifest"),
+        (_a_file, "is a file, not the folder of a library"),
+        (_foreign, "is no library (it has no manifest.json)"),
+        (_text_as_manifest, "is damaged (it is not JSON)"),
     ],
 )
 def test_folders_that_are_no_library(cli, tmp_path, photos, clip, make, message):
@@ -86,20 +86,18 @@ def test_folders_that_are_no_library(cli, tmp_path, photos, clip, make, message)
     before = sorted(lib.rglob("*")) if lib.is_dir() else lib.exists()
     for command in commands_on(lib, photos / "skimage-coffee.png", clip):
         complaint = cli(*command).complaint
-        assert re.search(message, complaint), complaint
-        assert "no lib" in complaint
+        assert f"{lib.name} {message}" in complaint or f"{lib.name}/manifest.json {message}" in complaint
     assert (sorted(lib.rglob("*")) if lib.is_dir() else lib.exists()) == before
 
 
 def test_a_library_of_a_newer_version(cli, own_library, photos, clip):
     manifest = own_library / "manifest.json"
     document = json.loads(manifest.read_text())
-    (number,) = [key for key in document if "format" in key]
-    document[number] = 999
+    document["version"] = 999
     manifest.write_text(json.dumps(document))
-    for command in commands_on(own_library, photos / "skimage-coffee.png", clip):
-        assert re.search("newer|version", cli(*command).complaint)
-    assert re.search("newer|version", cli("analyze", photos, own_library).complaint)
+    commands = commands_on(own_library, photos / "skimage-coffee.png", clip)
+    for command in (*commands, ["analyze", photos, own_library]):
+        assert "has library format 999, this version of rtsearch knows 1: " in cli(*command).complaint
 
 
 def test_a_library_of_another_feature_space(cli, blob_lib, blob_photos, photos, clip):
@@ -239,12 +237,18 @@ def test_a_library_without_objects_takes_other_photos(cli, photos, tmp_path):
 
 
 def test_folders_without_photos(cli, tmp_path):
-    assert "missing" in cli("analyze", tmp_path / "missing", tmp_path / "lib").complaint
+    assert (
+        "missing is missing: give a folder"
+        in cli("analyze", tmp_path / "missing", tmp_path / "lib").complaint
+    )
     (tmp_path / "empty").mkdir()
     assert "no photos" in cli("analyze", tmp_path / "empty", tmp_path / "lib").complaint
     (tmp_path / "empty" / "notes.txt").write_text("x")
     assert "no photos" in cli("analyze", tmp_path / "empty", tmp_path / "lib").complaint
-    assert "notes.txt" in cli("analyze", tmp_path / "empty" / "notes.txt", tmp_path / "lib").complaint
+    assert (
+        "notes.txt is not a folder"
+        in cli("analyze", tmp_path / "empty" / "notes.txt", tmp_path / "lib").complaint
+    )
     assert not (tmp_path / "lib").exists()
 
 
@@ -259,7 +263,7 @@ def bad_photos(folder: Path, good: Path) -> dict[str, str]:
     return {
         "missing.jpg": "No such file",
         "text.jpg": "not a JPEG, PNG, GIF, WebP or BMP picture",
-        "empty.png": "empty",
+        "empty.png": "zero bytes",
         "half.png": "truncated or damaged PNG",
         "folder.jpg": "is a folder; give one photo, or show all: rtsearch run LIB --source",
     }
@@ -294,20 +298,20 @@ def test_photos_that_cannot_be_analysed_are_named_and_the_rest_goes_on(cli, phot
     [
         ("", "no source given"),
         ("missing.mp4", "no source 'missing.mp4'"),
-        ("bad/text.mp4", "text.mp4"),
+        ("bad/text.mp4", "text.mp4 holds no video that can be decoded"),
         ("bad/empty.mp4", "empty.mp4 is empty"),
-        ("bad/no photos", "no photos"),
-        ("bad/text.jpg", "text.jpg"),
-        ("77", "camera 77"),
-        ("http://127.0.0.1:9/video.mjpg", "127.0.0.1:9"),
-        ("rtsp://127.0.0.1:9/x", "127.0.0.1:9"),
-        ("screen", "screen|display|mss"),
-        ("screen:1,2", "screen"),
+        ("bad/none", "there are no photos in it"),
+        ("bad/text.jpg", "text.jpg cannot be shown: not a JPEG"),
+        ("77", "camera 77 cannot be opened"),
+        ("http://127.0.0.1:9/video.mjpg", "video.mjpg cannot be opened; is it being sent"),
+        ("rtsp://127.0.0.1:9/x", "127.0.0.1:9/x cannot be opened; is it being sent"),
+        ("screen", "the screen cannot be read: "),
+        ("screen:1,2", "screen:1,2: expected screen:x,y,w,h in pixels"),
     ],
 )
 def test_sources_that_cannot_be_played(cli, library, tmp_path, source, message):
     bad = tmp_path / "here" / "bad"
-    (bad / "no photos").mkdir(parents=True)
+    (bad / "none").mkdir(parents=True)
     (bad / "text.mp4").write_text("no video at all " * 100)
     (bad / "text.jpg").write_text("no picture at all")
     (bad / "empty.mp4").write_bytes(b"")
@@ -315,7 +319,7 @@ def test_sources_that_cannot_be_played(cli, library, tmp_path, source, message):
         *("run", library, "--headless", "--source", source, "--set", "live.open_timeout_s=1"),
         *("--out", "o.mp4", "--record", "o.jsonl"),
     )
-    assert re.search(message, done.complaint)
+    assert message in done.complaint
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == ["bad"]
 
 
@@ -325,7 +329,7 @@ def test_a_photo_that_cannot_be_played_is_told_once(cli, library, tmp_path, name
     for path in (tmp_path / "text.jpg", tmp_path / "folder" / "text.jpg"):
         path.write_text("no picture at all")
     done = cli("run", library, "--headless", "--source", tmp_path / name)
-    assert "text.jpg" in done.complaint
+    assert f"{tmp_path / name} cannot be shown: " in done.complaint
     assert done.err.count("text.jpg") == done.err.count("not a JPEG") == 1, done.err
 
 
@@ -390,8 +394,9 @@ def test_what_is_read_is_not_written_over(cli, own_library, photos, tmp_path):
 def test_what_is_kept_apart(tmp_path):
     (tmp_path / "a").write_bytes(b"")
     (tmp_path / "ring").symlink_to(tmp_path / "ring")
-    lib = SimpleNamespace(folder=tmp_path / "lib", is_photo=lambda path: path.name == "photo")
-    keep_apart(None, tmp_path / "a", library=SimpleNamespace(folder=tmp_path))
+    lib: Any = SimpleNamespace(folder=tmp_path / "lib", is_photo=lambda path: path.name == "photo")
+    outer: Any = SimpleNamespace(folder=tmp_path)
+    keep_apart(None, tmp_path / "a", library=outer)
     keep_apart(tmp_path / "b", tmp_path / "a", tmp_path / "ring", library=lib)
     keep_apart(tmp_path / "lib.png", library=lib)
     for out in ("a", "ring"):
@@ -424,8 +429,14 @@ def test_records_that_cannot_be(cli, library, clip):
 def test_sheets_that_cannot_be_written(cli, library, photos):
     photo = photos / "skimage-coffee.png"
     assert "use .png or .jpg" in cli("query", library, photo, "--out", "sheet.xyz").complaint
-    assert "/proc/" in cli("query", library, photo, "--out", "/proc/sheet.png").complaint
-    assert "/proc" in cli("library", "export", library, "--vectors", "/proc/v.npz").complaint
+    assert (
+        "/proc/sheet.png cannot be written"
+        in cli("query", library, photo, "--out", "/proc/sheet.png").complaint
+    )
+    assert (
+        "/proc/v.npz cannot be written"
+        in cli("library", "export", library, "--vectors", "/proc/v.npz").complaint
+    )
 
 
 # Models ----------------------------------------------------------------------------------------------------
@@ -441,7 +452,7 @@ def no_network(monkeypatch):
 @pytest.mark.usefixtures("no_network")
 def test_models_that_are_not_there(cli, library, clip, photos, tmp_path, monkeypatch):
     monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
-    assert "yolo26n" in cli("model", "pull", "yolo99").complaint
+    assert "no model named yolo99; known are yolo26n" in cli("model", "pull", "yolo99").complaint
     assert "run: rtsearch model pull yolo26n" in cli("model", "info").complaint
     for command in (
         ["run", library, "--source", clip, "--headless"],
@@ -482,10 +493,16 @@ def test_files_that_are_no_detector(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
     (tmp_path / "text.onnx").write_text("no network at all")
     onnx.save(exports.classifier(), str(tmp_path / "classifier.onnx"))
-    assert "missing.onnx" in cli("model", "import", tmp_path / "missing.onnx").complaint
-    assert "text.onnx" in cli("model", "import", tmp_path / "text.onnx").complaint
-    assert "classifier.onnx" in cli("model", "import", tmp_path / "classifier.onnx").complaint
-    assert "import" in cli("model", "info", "--set", f"model.name={tmp_path / 'classifier.onnx'}").complaint
+    assert "missing.onnx: No such file" in cli("model", "import", tmp_path / "missing.onnx").complaint
+    assert "text.onnx is not a whole ONNX file" in cli("model", "import", tmp_path / "text.onnx").complaint
+    assert (
+        "classifier.onnx is no YOLOX or Ultralytics detector"
+        in cli("model", "import", tmp_path / "classifier.onnx").complaint
+    )
+    assert (
+        "is not a prepared model; run: rtsearch model import"
+        in cli("model", "info", "--set", f"model.name={tmp_path / 'classifier.onnx'}").complaint
+    )
     assert not list(tmp_path.glob("engines/*.onnx"))
 
 
