@@ -105,6 +105,11 @@ class BlobPipeline:
         self.backend = CpuBackend(self.detector, self.describer, batch=self.batch, callers=self.callers)
 
 
+def as_pipeline(pipeline: BlobPipeline | None = None) -> Any:
+    """The same, or a new one, for what asks for a ``rtsearch.pipeline.Pipeline``."""
+    return pipeline or BlobPipeline()
+
+
 def draw(seed: int, objects: int = 3, wh: tuple[int, int] = (160, 120)) -> U8Array:
     """A black picture with at most so many rectangles in a grid of four by three, which never touch."""
     rng = np.random.default_rng(seed)

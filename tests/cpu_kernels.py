@@ -12,7 +12,7 @@ import numpy as np
 
 from rtsearch.gpu import kernels
 
-COMPILER = shutil.which("g++")
+COMPILER = shutil.which("g++") or ""
 _LOCK = threading.Lock()  # shared memory of a block is static memory here
 
 

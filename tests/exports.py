@@ -41,11 +41,11 @@ class Graph:
         return maps
 
     def model(self, inputs, outputs, opset=17, metadata=None):
-        infos = [
+        given, made = (
             [helper.make_tensor_value_info(name, kind, shape) for name, kind, shape in group]
             for group in (inputs, outputs)
-        ]
-        graph = helper.make_graph(self.nodes, "made", *infos, self.initializers)
+        )
+        graph = helper.make_graph(self.nodes, "made", given, made, self.initializers)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
         if metadata:
             helper.set_model_props(model, metadata)

@@ -9,6 +9,7 @@ import collections
 import enum
 import json
 import types
+from typing import Any
 
 import exports
 import numpy as np
@@ -154,7 +155,8 @@ class FakeTensorRT(types.ModuleType):
         super().__init__(name)
         self.__version__ = version
         only_there = ["REQUIRE_USER_ALLOCATION"] if name == "tensorrt_rtx" else []
-        self.BuilderFlag = enum.Enum("BuilderFlag", ["TF32", *only_there])
+        make_enum: Any = enum.Enum  # mypy knows enums of literal names only
+        self.BuilderFlag = make_enum("BuilderFlag", ["TF32", *only_there])
         self.calls, self.fails, self.device, self.loggers = [], set(), None, []
         self.Builder, self.OnnxParser, self.Runtime = self._builder, self._parser, self._runtime
 

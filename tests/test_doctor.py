@@ -29,7 +29,7 @@ def bare(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setattr(shutil, "which", lambda _name: None)
-    monkeypatch.setattr(doctor_module.ctypes.util, "find_library", lambda _name: None)
+    monkeypatch.setattr("ctypes.util.find_library", lambda _name: None)
     monkeypatch.setattr("rtsearch.sources.cameras", dict)
     real = importlib.util.find_spec
     optional = {"mss", "tensorrt", "tensorrt_rtx"}
@@ -104,7 +104,7 @@ def test_a_gpu(monkeypatch, opened, state, what, advice):
             raise opened
         return opened
 
-    monkeypatch.setattr(doctor_module.ctypes.util, "find_library", lambda _name: "libcuda.so.1")
+    monkeypatch.setattr("ctypes.util.find_library", lambda _name: "libcuda.so.1")
     monkeypatch.setattr("rtsearch.runners.open_device", open_device)
     finding = found()["gpu"]
     assert finding.state == state

@@ -483,6 +483,7 @@ def test_a_build_elsewhere_that_fails_says_why(tiny, tmp_path, monkeypatch):
 def test_a_build_elsewhere_can_be_cancelled(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path))
     build = start_build(order(tiny), "tensorrt_rtx")
+    assert build._process is not None
     pid = build._process.pid
     build.cancel()
     assert not build.running

@@ -173,9 +173,9 @@ def test_no_frame_is_lost_while_the_network_changes_hands(blob_index, tmp_path, 
     """A file is played; the second comes after a few frames, and in one case fails later."""
     first, second = Named(0.25), Named(0.5, fails_at=fails_at)
     shown, taken = threading.Event(), threading.Event()
-    pipeline = blobs.BlobPipeline()
+    pipeline = blobs.as_pipeline()
     backend = FailoverBackend(
-        first, lambda stop: second if shown.wait(10) else None, "the GPU", lambda _told: taken.set()
+        first, lambda stop: second if shown.wait(60) else None, "the GPU", lambda _told: taken.set()
     )
     pipeline.backend = backend
 
@@ -183,7 +183,7 @@ def test_no_frame_is_lost_while_the_network_changes_hands(blob_index, tmp_path, 
         if number == 30:
             shown.set()
         if number == 60:
-            assert taken.wait(10)
+            assert taken.wait(60)
 
     source = Given(list(range(150)), before=before)
     report = play(source, pipeline, blob_index, SETTINGS, Outputs(records=(tmp_path / "o.jsonl",)))

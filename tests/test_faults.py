@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,12 @@ def test_a_bad_day_of_a_camera(barcode_index: Any, tmp_path: Path, monkeypatch: 
     with MjpegServer(taken) as server:
         source = open_source(server.url, LiveSettings())
 
+        def playing_again(before: int) -> bool:
+            return len(screen.ids) > before + 5 and source.status == "ok"
+
+        def shown_as(size: tuple[int, int]) -> bool:
+            return screen.shapes[-1] == size
+
         def day(screen: Script) -> Iterator[Callable[[], bool]]:
             nonlocal size
             yield lambda: len(screen.ids) > 10
@@ -123,9 +130,9 @@ def test_a_bad_day_of_a_camera(barcode_index: Any, tmp_path: Path, monkeypatch: 
                 if fault == "stop":
                     server.start()
                 server.mode, before = "play", len(screen.ids)
-                yield lambda before=before: len(screen.ids) > before + 5 and source.status == "ok"
+                yield partial(playing_again, before)
             for size in ((160, 100), (320, 240)):
-                yield lambda size=size: screen.shapes[-1] == size
+                yield partial(shown_as, size)
 
         screen = Script(day)
         begun_s = time.monotonic()
@@ -322,6 +329,7 @@ def test_ctrl_c_on_the_command_line(
     command = [sys.executable, "-c", main, "run", str(library), "--source", str(long_clip)]
     command += ["--headless", "--record", str(record)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
     if after_s is None:
         while not (record.exists() and record.stat().st_size > 300):

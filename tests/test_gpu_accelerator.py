@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,9 @@ def accelerator(monkeypatch, tmp_path):
         monkeypatch.setattr(engines, "start_build", lambda *_: build)
         monkeypatch.setattr(accelerate, "_POLL_S", 0.01)
         monkeypatch.setattr(Accelerator, "open", lambda _self, path, *_: ("backend of", path))
-        return Accelerator(Device(), Library()), build
+        device: Any = Device()
+        library: Any = Library()
+        return Accelerator(device, library), build
 
     return make
 
@@ -146,6 +149,7 @@ def test_the_cpu_sees_while_somebody_builds(accelerator, model, monkeypatch, cap
     with open_pipeline(Settings(), engine="later", tell=told.append) as pipeline:
         assert isinstance(pipeline.backend, FailoverBackend)
         pipeline.warm_up()
+        assert pipeline.backend._thread is not None
         pipeline.backend._thread.join(30)
         pipeline.warm_up()
     assert told == ["building an engine for fake, once; the CPU sees meanwhile"]

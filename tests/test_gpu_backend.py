@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 import cpu_kernels
 import cv2
@@ -23,7 +24,7 @@ from rtsearch.perception.detector import Detector
 from rtsearch.runners.onnx import OnnxRunner
 from rtsearch.search.projection import Projection
 
-pytestmark = pytest.mark.skipif(cpu_kernels.COMPILER is None, reason="no C++ compiler (g++)")
+pytestmark = pytest.mark.skipif(not cpu_kernels.COMPILER, reason="no C++ compiler (g++)")
 
 LOW = DetectSettings(threshold=0.1)
 
@@ -378,7 +379,7 @@ def test_an_opening_that_fails_leaves_nothing_behind(on_cpu, verb):
     assert not fake.closed
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no maps": ({"tap1": None}, "it has images, boxes, scores, tap0, tap2"),
     "another input": (
         {"images": ((1, 1, 64, 64), np.float32)},

@@ -114,7 +114,7 @@ def test_a_wheel_for_another_machine_is_one_line(tmp_path):
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
-    if cpu_kernels.COMPILER is None:
+    if not cpu_kernels.COMPILER:
         pytest.skip("no C++ compiler (g++)")
     return cpu_kernels.functions(cpu_kernels.build(tmp_path_factory.mktemp("kernels")))
 
@@ -159,7 +159,7 @@ def check(monkeypatch, kernels, few, model):
         assert device.held() == {}
         return code, json.loads(capsys.readouterr().out)
 
-    run.device, run.others, run.figures = device, others, gpu_figures
+    run.__dict__.update(device=device, others=others, figures=gpu_figures)
     return run
 
 

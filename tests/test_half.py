@@ -234,7 +234,7 @@ def test_sizes_of_a_resize_stay_in_float32():
 
 def test_constants_in_nodes():
     trunk = Trunk()
-    value = onnx.numpy_helper.from_array(np.float32(1.5))
+    value = onnx.numpy_helper.from_array(np.array(1.5, np.float32))
     trunk.g.nodes.append(helper.make_node("Constant", [], ["one and a half"], value=value))
     half = halved(trunk.finish(trunk.g.op("Mul", trunk.x, "one and a half")))
     assert "Constant" not in [node.op_type for node in half.graph.node]

@@ -122,9 +122,10 @@ def test_every_kind_becomes_the_same_picture(tmp_path: Path, name: str) -> None:
 
 def test_grey_and_bit_deep_pictures_become_three_channels(tmp_path: Path) -> None:
     grey = np.arange(0, 256, 4, dtype=np.uint8).reshape(8, 8)
+    deep: np.ndarray = grey.astype(np.uint16) * 257
     for suffix, picture in [
         (".png", grey),
-        (".png", grey.astype(np.uint16) * 257),
+        (".png", deep),
         (".bmp", grey),
         (".jpg", grey),
     ]:

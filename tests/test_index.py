@@ -18,7 +18,6 @@ import pytest
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, FeatureSpaceError, LibraryBusyError, LibraryError, VectorError
 from rtsearch.library import Library, library_lock
-from rtsearch.library import index as index_module
 from rtsearch.library.index import build_index, open_index, remembered_settings
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.search import KDTree
@@ -251,7 +250,7 @@ def test_a_build_that_fails_leaves_the_old_index(lib, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(index_module.KDTree, "build", full)
+        patch.setattr(KDTree, "build", full)
         with pytest.raises(LibraryError, match="no space left on the disk"):
             opened(lib, load_settings(None, ["project.dim=5"]))
     assert index_folders(lib) == before

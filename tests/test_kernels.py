@@ -7,6 +7,7 @@ import logging
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cpu_kernels
 import cv2
@@ -25,7 +26,7 @@ from rtsearch.perception.backend import CpuBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector, letterbox
 
-pytestmark = pytest.mark.skipif(cpu_kernels.COMPILER is None, reason="no C++ compiler (g++)")
+pytestmark = pytest.mark.skipif(not cpu_kernels.COMPILER, reason="no C++ compiler (g++)")
 
 NAN, INF = np.float32("nan"), np.float32("inf")
 
@@ -220,8 +221,9 @@ def backend_of(on_cpu, outputs, spec, settings=None, *, wh=(64, 64), planes=np.f
     shape = (len(outputs["boxes"]), 3, wh[1], wh[0])
     there = {name: (array.shape, array.dtype) for name, array in outputs.items()}
     engine = FakeEngine(device, {"images": (shape, planes)}, there, runner.run)
-    runner.run = lambda _, run=runner.run: run(_) and outputs  # in the precision that they were given in
-    engine.run = runner.run
+    see = runner.run
+    # In the precision that they were given in.
+    engine.run = runner.run = lambda images: see(images) and outputs
     return GpuBackend(engine, device, spec, settings or DetectSettings(), code=b"any"), runner
 
 
@@ -283,11 +285,12 @@ def test_letterbox(on_cpu, height, width, precision):
     order, scale = ("rgb", 1 / 255) if precision == np.float32 else ("bgr", 1.0)
     spec = spec_of(order=order, scale=scale)
     image = picture(height, width)
-    steps = Detector(Given(given_outputs()), spec, DetectSettings(), (64, 64))
+    other = Given(given_outputs())
+    steps = Detector(other, spec, DetectSettings(), (64, 64))
     backend, runner = backend_of(on_cpu, given_outputs(), spec, planes=precision)
     steps.detect([image])
     backend.see([image], Meter())
-    difference = np.abs(runner.planes - steps._runner.planes) / scale
+    difference = np.abs(runner.planes - other.planes) / scale
     assert runner.planes.dtype == np.float32
     assert difference.max() < 1.01
     assert (difference > 0.01).mean() < 0.02  # nearly all of them are equal
@@ -316,7 +319,13 @@ def changed(outputs, **arrays):
 MANY = given_outputs(1, rows=900)
 MANY["scores"] = np.sqrt(MANY["scores"])
 TIES = changed(given_outputs(2, rows=400), scores=(np.s_[:], np.float32(0.5)))
-CASES = {
+
+
+def floats(values) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "nothing above the threshold": (changed(given_outputs(), scores=(np.s_[:], 0)), {}),
     "a few": (given_outputs(), {}),
     "all": (given_outputs(), {"threshold": 0, "max_overlap": 1}),
@@ -340,19 +349,25 @@ CASES = {
             MANY,
             boxes=(
                 np.s_[0, :90],
-                np.tile(np.float32([[NAN, 0, 9, 9], [0, 0, INF, 9], [9, 9, 3, 3]]), (30, 1)),
+                np.tile(floats([[NAN, 0, 9, 9], [0, 0, INF, 9], [9, 9, 3, 3]]), (30, 1)),
             ),
         ),
         {"threshold": 0.1},
     ),
-    "all outside": (changed(given_outputs(), boxes=(np.s_[:], np.float32([100, 100, 200, 200]))), {}),
+    "all outside": (
+        changed(given_outputs(), boxes=(np.s_[:], floats([100, 100, 200, 200]))),
+        {},
+    ),
     "larger than the picture": (
-        changed(given_outputs(), boxes=(np.s_[:, ::2], np.float32([-9e9, -9, 9e9, 99]))),
+        changed(given_outputs(), boxes=(np.s_[:, ::2], floats([-9e9, -9, 9e9, 99]))),
         {},
     ),
     "one pixel": (
         changed(
-            changed(given_outputs(), boxes=(np.s_[0, :2], np.float32([[7, 9, 8, 10], [7, 9, 7.999, 10]]))),
+            changed(
+                given_outputs(),
+                boxes=(np.s_[0, :2], floats([[7, 9, 8, 10], [7, 9, 7.999, 10]])),
+            ),
             scores=(np.s_[0, :2, 3], 0.9),
         ),
         {},

@@ -94,7 +94,7 @@ def test_the_mirror_is_a_setting(blob_index):
     source, screen = Given([0]), Watcher()
     source.camera = True
     settings = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]", "live.mirror=true"])
-    play(source, blobs.BlobPipeline(), blob_index, settings, Outputs(screen=screen))
+    play(source, blobs.as_pipeline(), blob_index, settings, Outputs(screen=screen))
     np.testing.assert_array_equal(screen.scenes[0].frame.bgr, blobs.draw(0)[:, ::-1])
 
 
@@ -121,7 +121,7 @@ def test_a_line_is_filled_with_what_no_record_counts(blob_index, tmp_path, fill,
     settings = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]", f"show.fill={fill}"])
     screen, record = Watcher(), tmp_path / "o.jsonl"
     outputs = Outputs(screen=screen, records=(record,))
-    report = play(Given([0, PHOTOS]), blobs.BlobPipeline(), blob_index, settings, outputs)
+    report = play(Given([0, PHOTOS]), blobs.as_pipeline(), blob_index, settings, outputs)
     assert report.neighbours == 2 * 3 * 5
     for line, scene in zip(lines(record), screen.scenes, strict=True):
         assert {len(item["neighbours"]) for item in line["objects"]} == {5}

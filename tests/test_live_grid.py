@@ -102,7 +102,7 @@ def test_files_side_by_side_lose_no_frame(blob_index, tmp_path) -> None:
     sources = [Given(list(range(20))), Given(list(range(7))), Given([])]
     report = play(
         sources,
-        blobs.BlobPipeline(),
+        blobs.as_pipeline(),
         blob_index,
         SETTINGS,
         Outputs(screen=screen, video=tmp_path / "o.mp4"),
@@ -123,7 +123,7 @@ def test_files_of_other_rates_keep_step(blob_index, tmp_path) -> None:
     screen = Keeper()
     sources = [Given(list(range(25))), Slow(list(range(20)))]
     outputs = Outputs(screen=screen, video=tmp_path / "o.mp4")
-    play(sources, blobs.BlobPipeline(), blob_index, SETTINGS, outputs)
+    play(sources, blobs.as_pipeline(), blob_index, SETTINGS, outputs)
     times = [scene.frame.pts_s for scene in screen.scenes]
     assert len(times) == 45
     assert all(later >= earlier - 0.05 for earlier, later in pairwise(times))
@@ -137,7 +137,7 @@ def test_files_of_other_rates_keep_step(blob_index, tmp_path) -> None:
 
 @pytest.mark.parametrize(("batch", "callers", "largest"), [(None, 1, 3), (2, 1, 2), (None, 2, 1)])
 def test_sources_share_calls_where_the_network_gains(blob_index, batch, callers, largest) -> None:
-    pipeline = blobs.BlobPipeline(blobs.BlobDetector(0.02), batch=batch, callers=callers)
+    pipeline: Any = blobs.BlobPipeline(blobs.BlobDetector(0.02), batch=batch, callers=callers)
     play([Given(list(range(20))) for _ in range(3)], pipeline, blob_index, SETTINGS, Outputs())
     assert pipeline.detector.largest_batch == largest
 
@@ -163,7 +163,7 @@ def test_one_that_fails_ends_the_run(blob_index) -> None:
 
     sources = [Given(list(range(10_000))), Given(list(range(10)), before=fail)]
     with pytest.raises(StageError, match="unplugged"):
-        play(sources, blobs.BlobPipeline(), blob_index, SETTINGS, Outputs())
+        play(sources, blobs.as_pipeline(), blob_index, SETTINGS, Outputs())
     assert all(source.closed.is_set() for source in sources)
 
 

@@ -118,7 +118,7 @@ def press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def once_at(number: int, act: Callable[[], object]) -> Callable[[int], None]:
+def once_at(number: int, act: Callable[[], object]) -> Callable[[int], object]:
     return lambda n: act() if n == number else None
 
 

@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import nets
 import pytest
@@ -77,7 +78,7 @@ class Site:
         self.asked.append((request.full_url, timeout))
         if isinstance(self._answer, Exception):
             raise self._answer
-        response = io.BytesIO(self._answer)
+        response: Any = io.BytesIO(self._answer)
         response.url = self._url
         return response
 

@@ -4,6 +4,7 @@ import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
+from typing import Any
 
 import nets
 import numpy as np
@@ -33,7 +34,7 @@ def calls(module, name, argument):
 def tensor(offset=0, shape=(2, 3), strides=(3, 1), count=6, key="0"):
     """A pickle of one tensor, as PyTorch writes it."""
     with nets.torch_names():
-        made = nets._Tensor(np.zeros((2, 3), np.float32))
+        made: Any = nets._Tensor(np.zeros((2, 3), np.float32))
         made.__class__ = type("T", (), {"__reduce_ex__": lambda self, _: self.reduced})
         made.reduced = (
             nets._rebuild_tensor_v2,

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rtsearch.errors import ModelError, NotADetectorError, UnknownModelError
-from rtsearch.models import files, import_onnx
+from rtsearch.models import import_onnx
 
 
 def save(model, path):
@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ModelError, match=r"cannot write .*a\.onnx: No space left"):
         import_onnx(path, tmp_path / "engines")
     assert [p.name for p in (tmp_path / "engines").iterdir()] == ["a.onnx"]

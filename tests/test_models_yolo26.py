@@ -104,7 +104,7 @@ def _change(path, **attributes):
         (lambda: _change("model.9", scale_factor=3.0), "upsampling"),
         (lambda: _change("model.13", f=[-1, 40]), "not what their names say"),
         (lambda: _change("model.15", reg_max=16), "not a YOLO26 detection head"),
-        (lambda: _change("model.15", stride=np.float32([4, 8, 16])), "not a YOLO26 detection head"),
+        (lambda: _change("model.15", stride=np.array([4, 8, 16], np.float32)), "not a YOLO26 detection head"),
         (lambda: _change("model.15", nc=4), "does not name the 4 classes"),
         (lambda: _replace("model", "5", nets.Layer("SiLU")), "layer SiLU is not known"),
         (lambda: _replace("model.0", "act", nets.Layer("MaxPool2d")), "activation MaxPool2d is not known"),

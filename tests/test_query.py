@@ -67,7 +67,7 @@ def test_the_sheet_has_further_neighbours_where_a_line_is_not_full(ask, photos):
         assert len(more) > len(some) == len(item["neighbours"]) == 5
         assert all(np.array_equal(a, b) for a, b in zip(more[:5], some, strict=True))
     ends = [
-        int((sheet(answer, load_settings(None, [few]))[482:558] > 60).any((0, 2)).nonzero()[0].max())
+        np.flatnonzero(np.any(sheet(answer, load_settings(None, [few]))[482:558] > 60, axis=(0, 2))).max()
         for answer in (filled, plain)
     ]
     assert ends[0] > ends[1] + 76

@@ -84,8 +84,8 @@ def test_the_table_of_keys_is_the_windows():
 
 
 def test_every_dependency_has_its_reason():
-    names = {re.match(r"[\w-]+", entry)[0].lower() for entry in PROJECT["dependencies"]}
-    said = {re.match(r"[\w-]+", name)[0] for row in table("package") for name in row[0].split(", ")}
+    names = {re.split(r"[^\w-]", entry)[0].lower() for entry in PROJECT["dependencies"]}
+    said = {re.split(r"[^\w-]", name)[0] for row in table("package") for name in row[0].split(", ")}
     assert said == names
 
 

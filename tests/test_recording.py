@@ -30,7 +30,6 @@ from rtsearch.recording import (
     VideoRecorder,
     object_records,
     open_record,
-    problems,
     shown_records,
     table,
 )
@@ -45,13 +44,13 @@ NAMES = ["person", "cat"]
 class FakeLibrary:
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         return [
-            {"photo": f"é/{row}.jpg", "xyxy": np.float32([0.04, 1, 2.25, row]), "label": "dog"}
+            {"photo": f"é/{row}.jpg", "xyxy": np.array([0.04, 1, 2.25, row], np.float32), "label": "dog"}
             for row in rows
         ]
 
 
 def detections(n: int) -> Detections:
-    xyxy = np.arange(4 * n, dtype=np.float32).reshape(n, 4) / 3
+    xyxy = np.arange(4 * n, dtype=np.float32).reshape(n, 4) / np.float32(3)
     label = (np.arange(n) % 3 - 1).astype(np.int32)
     track = np.arange(n, dtype=np.int64) + 2**40
     return Detections(xyxy, np.full(n, 1 / 3, np.float32), label, np.zeros((n, 8), np.float32), track)
@@ -348,7 +347,7 @@ def test_a_full_disk_ends_a_table_and_keeps_it(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(table, "_GROUP_ROWS", 1)
     free = iter([10**9, 10**9])
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(problems.shutil, "disk_usage", lambda path: usage._replace(free=next(free, 10**6)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free, 10**6)))
     with pytest.raises(RecordError, match=r"run\.parquet: the disk is full"):
         recorded(tmp_path / "run.parquet", 30)
     assert pq.read_table(tmp_path / "run.parquet").num_rows == 3
@@ -591,7 +590,7 @@ def test_video_that_cannot_be_written(place: str, words: str, tmp_path: Path) ->
 def test_full_disk_stops_the_video_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     free = iter([10**9, 10**6])
-    monkeypatch.setattr(problems.shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
     with pytest.raises(RecordError, match=r"run\.mp4: the disk is full"):
         record_clip(tmp_path / "run.mp4", [i / 10 for i in range(100)])
     assert [n for n, _ in shown(tmp_path / "run.mp4")] == list(range(30))
@@ -605,7 +604,7 @@ def test_a_disk_that_is_full_from_the_start_is_told_in_one_line(
     path = tmp_path / name
     path.write_text("an older one")
     usage = shutil.disk_usage(tmp_path)._replace(free=10**6)
-    monkeypatch.setattr(problems.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(table, "_GROUP_ROWS", 1)
     with pytest.raises(RecordError, match=rf"{name}: the disk is full; nothing was written; free some space"):
         record_clip(path, [0.0, 0.1]) if name.endswith("mp4") else recorded(path, 3)

@@ -41,6 +41,7 @@ def test_pictures_of_any_size(wh: tuple[int, int]) -> None:
 def test_something_that_moves_is_no_cut() -> None:
     rng = np.random.default_rng(0)
     picture = np.repeat(np.repeat(rng.integers(0, 255, (12, 40, 3), np.uint8), 40, 0), 40, 1)
-    picture = cv2.GaussianBlur(picture, (0, 0), 12)  # an outdoor scene has no edges of that contrast
+    # An outdoor scene has no edges of that contrast.
+    picture = cv2.GaussianBlur(picture, (0, 0), 12).astype(np.uint8)
     watch = Cuts()
     assert not any(watch.comes(picture[:, 8 * t : 8 * t + 640]) for t in range(60))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import naive
@@ -147,7 +148,7 @@ def test_any_layout_and_type(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("n", [0, 200])
-def test_bad_queries_are_refused(n: int, queries: np.ndarray, k: int, options: dict[str, float]) -> None:
+def test_bad_queries_are_refused(n: int, queries: np.ndarray, k: int, options: dict[str, Any]) -> None:
     tree = KDTree.build(np.random.default_rng(0).random((n, 4), np.float32))
     with pytest.raises(VectorError, match=r"expected|leave those rows out"):
         tree.query(queries, k, **options)
@@ -209,6 +210,7 @@ def patches(photos: Path, n: int) -> np.ndarray:
     squares = []
     for file in files:
         grey = cv2.imread(str(file), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+        assert grey is not None
         windows = np.lib.stride_tricks.sliding_window_view(grey, (8, 8))
         at = rng.integers(windows.shape[:2], size=(n // len(files) + 1, 2))
         squares.append(windows[at[:, 0], at[:, 1]].reshape(-1, 64))

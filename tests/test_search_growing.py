@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Any
 
 import naive
 import numpy as np
@@ -93,7 +94,7 @@ def test_rows_that_change_while_a_tree_is_folded(monkeypatch: pytest.MonkeyPatch
     start, go = threading.Event(), threading.Event()
     build = KDTree.build
 
-    def slow_build(*args: np.ndarray, **options: int) -> KDTree:
+    def slow_build(*args: Any, **options: Any) -> KDTree:
         start.set()
         assert go.wait(30)
         return build(*args, **options)

@@ -194,9 +194,10 @@ def test_arrays_of_a_tree_are_aligned_and_apart(size: int) -> None:
         array = getattr(tree, name)
         assert (array.dtype, array.shape, array.ctypes.data % 64) == (dtype, shape, 0)
         array[:] = 1
-    for i, array in enumerate(tree):
+    arrays: tuple[np.ndarray, ...] = tuple(tree)
+    for i, array in enumerate(arrays):
         array[:] = 2
-        assert all((other == 1).all() for other in tree[i + 1 :])
+        assert all((other == 1).all() for other in arrays[i + 1 :])
 
 
 def test_insert() -> None:
@@ -265,7 +266,7 @@ def test_trees_of_both_kinds_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert instructions() == "plain"
     slow = KDTree.build(vectors)
     for name, a, b in zip(fast._arrays._fields, fast._arrays, slow._arrays, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6, err_msg=name)
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-6, err_msg=name)
     for options in ({"exact": True}, {"recall": 0.9}):
         np.testing.assert_allclose(
             fast.query(queries, 9, **options)[0], slow.query(queries, 9, **options)[0], rtol=1e-6

@@ -243,7 +243,7 @@ def test_a_slide_show_by_the_clock_shows_each_photo_however_late(tmp_path: Path)
         return False
 
     with Paced(open_source(str(tmp_path), LIVE, read=read), now=lambda: clock_s[0]) as player:
-        player._stop.wait = wait  # type: ignore[assignment,method-assign]
+        player._stop.wait = wait  # type: ignore[assignment]
         seen = [(read_number(frame.bgr), clock_s[0]) for frame in player]
     assert seen == [(0, 100), (1, 102), (2, 132), (3, 134)]
     assert player.dropped == 0

@@ -240,7 +240,7 @@ class Clock:
 
 def paced(source: Source, clock: Clock) -> Paced:
     player = Paced(source, now=clock)
-    player._stop.wait = clock.wait  # type: ignore[assignment,method-assign]
+    player._stop.wait = clock.wait  # type: ignore[assignment]
     return player
 
 

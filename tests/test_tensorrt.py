@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fake_device import FakeDevice
 
-from rtsearch.engines import Gpu, Order, adopt_engine, build_engine, passport_path
+from rtsearch.engines import Gpu, Order, adopt_engine, build_engine, check, passport_path
 from rtsearch.errors import EngineError, RunnerError
 from rtsearch.models import ModelSpec
 from rtsearch.runners import Runner
@@ -184,7 +184,7 @@ def test_the_library_never_sees_an_engine_of_another_model(engine, device, fake)
 
 
 def test_a_file_that_is_swapped_after_it_was_read_changes_nothing(engine, device, fake, monkeypatch):
-    real = module.check
+    real = check
 
     def check_then_swap(path, *arguments, **named):
         checked = real(path, *arguments, **named)

@@ -1,6 +1,7 @@
 """Letters in pictures."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,7 +112,8 @@ def test_fitted_text_fits(text, width_px):
 
 def test_a_font_in_a_file_is_used(tmp_path):
     file = tmp_path / "the built-in one.ttf"
-    file.write_bytes(ImageFont.load_default(16).font_bytes)
+    font: Any = ImageFont.load_default(16)
+    file.write_bytes(font.font_bytes)
     for text in (
         "cup: 0.92",
         "Straße",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,13 +87,14 @@ def test_neighbours_that_do_not_fit(row, distance):
 def test_a_scene_has_as_many_of_each(n):
     scene = Scene(frame(), detections(n), ("x",) * n, neighbours(n), 76, ((),) * n)
     assert scene.notes == ()
-    for field, value in (
-        ("names", ("x",) * (n + 1)),
-        ("neighbours", neighbours(n + 1)),
-        ("thumbs", ((),) * 9),
-    ):
+    changes: list[dict[str, Any]] = [
+        {"names": ("x",) * (n + 1)},
+        {"neighbours": neighbours(n + 1)},
+        {"thumbs": ((),) * 9},
+    ]
+    for change in changes:
         with pytest.raises(ValueError, match="expected as many of each"):
-            dataclasses.replace(scene, **{field: value})
+            dataclasses.replace(scene, **change)
 
 
 def test_records_are_frozen():

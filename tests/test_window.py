@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -56,7 +57,7 @@ def test_help_is_whole_in_any_window(wh: tuple[int, int]) -> None:
     assert columns[-1] < wh[0] - 1
     assert covered[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()  # a ground for all of it
     assert np.median(picture[covered]) < 50
-    inner = (picture[rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1] > 120).any(2)
+    inner = np.any(picture[rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1] > 120, axis=2)
     lines = np.diff(inner.any(1).astype(int)) == 1
     assert lines.sum() >= len(HELP) * 0.8  # commas and descenders may bridge two lines where they are close
     assert not inner[:, [0, -1]].any()
@@ -72,7 +73,7 @@ def test_messages_are_never_cut_off(wh: tuple[int, int], text: str) -> None:
     assert wh[1] // 2 < rows[0]
     assert rows[-1] < wh[1] - 1
     assert abs(columns[0] + columns[-1] + 1 - wh[0]) <= 1  # in the middle
-    ink = (picture[rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1] > 200).all(2)
+    ink = np.all(picture[rows[0] + 2 : rows[-1] - 1, columns[0] + 2 : columns[-1] - 1] > 200, axis=2)
     assert ink.any()
     assert not ink[:, :6].any()
     assert not ink[:, -6:].any()
@@ -208,8 +209,8 @@ def is_there(shot: np.ndarray) -> bool:
     return knob_x(shot, 0) is not None and bool(strip_tops(shot))
 
 
-def knob_x(shot: np.ndarray, row: int) -> int | None:
-    """Where the knob of a slider stands."""
+def knob_x(shot: np.ndarray, row: int) -> Any:
+    """Where the knob of a slider stands, px; None where there is none."""
     y = PANEL_XY[1] + 6 + row * 36 + 20  # above the line, so that only the knob is met
     columns = np.flatnonzero((shot[y, : WINDOW_WH[0]] == KNOB).all(1))
     inside = columns[
@@ -306,6 +307,7 @@ def test_keys(screen, paused):
     picture = None
     while picture is None and time.monotonic() < deadline_s:
         picture = cv2.imread(str(saved[0]))
+    assert picture is not None
     assert picture.shape == (WINDOW_WH[1], WINDOW_WH[0], 3)
     np.testing.assert_array_equal(picture[:600, : PANEL_XY[0]], before[:600, : PANEL_XY[0]])
     assert knob_x(picture, 0) is None  # the picture, not the controls on it

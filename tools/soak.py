@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from bench.camera import FAULTS, Camera, camera, make_library
 
 from rtsearch.config import Settings
 from rtsearch.jobs.demo import demo_clip
@@ -42,6 +41,9 @@ from rtsearch.live import LiveReport, Outputs, play
 from rtsearch.pipeline import open_pipeline
 from rtsearch.sources import open_source
 from rtsearch.types import Scene, U8Array
+
+sys.path.append(str(Path(__file__).with_name("bench")))
+from camera import FAULTS, Camera, camera, make_library
 
 MINUTE_S = 60.0
 FAULT_EVERY_S = 120.0

@@ -26,6 +26,8 @@ from rtsearch.jobs.analyze import analyze
 from rtsearch.jobs.demo import demo_clip, gather_photos
 from rtsearch.library.photos import find_photos
 from rtsearch.models import default_folder, pull
+from rtsearch.perception.backend import CpuBackend
+from rtsearch.perception.detector import Detector
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.types import U8Array
 
@@ -34,7 +36,10 @@ BARE_PHOTOS = 40
 
 def bare_rate(pipeline: Pipeline, pictures: list[U8Array], callers: int) -> float:
     """Photos per second of the network alone, its inputs made beforehand."""
-    detector = pipeline.backend.detector
+    backend = pipeline.backend
+    assert isinstance(backend, CpuBackend)
+    detector = backend.detector
+    assert isinstance(detector, Detector)
     inputs = [detector._blob(picture, detector.padded_wh(picture)) for picture in pictures]
 
     def work(mine: list) -> None:

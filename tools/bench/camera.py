@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ class Camera:
         url: where it is.
     """
 
-    def __init__(self, port: int, begun_s: float, count: int, orders: TextIO) -> None:
+    def __init__(self, port: int, begun_s: float, count: int, orders: IO[str]) -> None:
         self.url = f"http://127.0.0.1:{port}/camera.mjpg"
         self._begun_s, self._count, self._orders = begun_s, count, orders
 
@@ -96,7 +96,7 @@ def quantiles(values: list[float]) -> dict[str, float]:
 class _Server:
     def __init__(self, clip: str) -> None:
         capture = cv2.VideoCapture(clip)
-        frames = []
+        frames: list[Any] = []
         while len(frames) < _CLIP_FRAMES and (bgr := capture.read()[1]) is not None:
             frames.append(bgr)
         frames += frames[-2:0:-1]  # to and fro, so that there is no cut
@@ -143,7 +143,7 @@ class _Server:
 
 def _coded(bgr: U8Array, number: int) -> U8Array:
     """The picture with a number in its lowest rows, one square per bit."""
-    bgr = cv2.resize(bgr, WH)
+    bgr = np.asarray(cv2.resize(bgr, WH), np.uint8)
     for bit in range(_BITS):
         bgr[-_CODE_PX:, bit * _CODE_PX : (bit + 1) * _CODE_PX] = 255 * ((number >> bit) & 1)
     return bgr

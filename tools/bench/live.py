@@ -181,7 +181,7 @@ def one_loop(url: str, sent_s: Any, seconds: float, window: Any, model: Path) ->
     capture = cv2.VideoCapture(url)
     log = Log(seconds)
     while not log.over:
-        bgr = capture.read()[1]
+        bgr: Any = capture.read()[1]
         sent = sent_s(bgr)
         show_plainly(bgr, detect(bgr), window)
         log.add(sent)
@@ -192,7 +192,7 @@ def one_loop(url: str, sent_s: Any, seconds: float, window: Any, model: Path) ->
 def reader_and_queue(url: str, sent_s: Any, seconds: float, window: Any, model: Path) -> dict[str, Any]:
     detect = plain_detector(model)
     capture = cv2.VideoCapture(url)
-    frames: queue.Queue[U8Array] = queue.Queue()
+    frames: queue.Queue[Any] = queue.Queue()
     log = Log(seconds)
 
     def read() -> None:

@@ -10,6 +10,8 @@ import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +61,12 @@ class Peer:
 
 def ours(vectors: F32Array) -> Iterator[Setting]:
     tree = KDTree.build(vectors)
+
+    def ask(q: F32Array, k: int, recall: float) -> NDArray[np.integer]:
+        return tree.query(q, k, recall=recall)[1]
+
     for recall in (0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.993, 0.996, 0.998):
-        ask = lambda q, k, r=recall: tree.query(q, k, recall=r)[1]  # noqa: E731
-        yield Setting(f"recall={recall}", ask, tree.nbytes - vectors.nbytes)
+        yield Setting(f"recall={recall}", partial(ask, recall=recall), tree.nbytes - vectors.nbytes)
     yield Setting("exact", lambda q, k: tree.query(q, k, exact=True)[1], tree.nbytes - vectors.nbytes)
 
 
@@ -77,7 +82,7 @@ def hnswlib(vectors: F32Array) -> Iterator[Setting]:
         return index.knn_query(q, k, num_threads=1)[0]
 
     for ef in (16, 24, 32, 48, 64, 96, 128, 192):
-        yield Setting(f"ef={ef}", lambda q, k, ef=ef: ask(q, k, ef), index.index_file_size() - vectors.nbytes)
+        yield Setting(f"ef={ef}", partial(ask, ef=ef), index.index_file_size() - vectors.nbytes)
 
 
 def faiss_ivf(vectors: F32Array) -> Iterator[Setting]:
@@ -96,7 +101,7 @@ def faiss_ivf(vectors: F32Array) -> Iterator[Setting]:
         return index.search(q, k)[1]
 
     for probes in (4, 8, 16, 24, 32, 48, 64):
-        yield Setting(f"nprobe={probes}", lambda q, k, p=probes: ask(q, k, p), beyond)
+        yield Setting(f"nprobe={probes}", partial(ask, probes=probes), beyond)
 
 
 def faiss_hnsw(vectors: F32Array) -> Iterator[Setting]:
@@ -113,13 +118,13 @@ def faiss_hnsw(vectors: F32Array) -> Iterator[Setting]:
         return index.search(q, k)[1]
 
     for ef in (16, 32, 64, 96, 128, 192):
-        yield Setting(f"efSearch={ef}", lambda q, k, ef=ef: ask(q, k, ef), beyond)
+        yield Setting(f"efSearch={ef}", partial(ask, ef=ef), beyond)
 
 
 def usearch(vectors: F32Array) -> Iterator[Setting]:
     from usearch.index import Index
 
-    index = Index(ndim=vectors.shape[1], metric="l2sq", dtype="f32", connectivity=16, expansion_add=128)
+    index: Any = Index(ndim=vectors.shape[1], metric="l2sq", dtype="f32", connectivity=16, expansion_add=128)
     index.add(np.arange(len(vectors)), vectors, threads=CORES)
 
     def ask(q: F32Array, k: int, expansion: int) -> NDArray[np.integer]:
@@ -128,7 +133,7 @@ def usearch(vectors: F32Array) -> Iterator[Setting]:
 
     for expansion in (16, 32, 64, 96, 128, 192):
         beyond = index.memory_usage - vectors.nbytes
-        yield Setting(f"expansion={expansion}", lambda q, k, e=expansion: ask(q, k, e), beyond)
+        yield Setting(f"expansion={expansion}", partial(ask, expansion=expansion), beyond)
 
 
 def annoy(vectors: F32Array) -> Iterator[Setting]:
@@ -148,15 +153,19 @@ def annoy(vectors: F32Array) -> Iterator[Setting]:
         return rows
 
     for nodes in (1000, 3000, 6000, 12000, 24000):
-        yield Setting(f"search_k={nodes}", lambda q, k, s=nodes: ask(q, k, s))
+        yield Setting(f"search_k={nodes}", partial(ask, nodes=nodes))
 
 
 def scipy_eps(vectors: F32Array) -> Iterator[Setting]:
     from scipy.spatial import cKDTree
 
     tree = cKDTree(vectors)
+
+    def ask(q: F32Array, k: int, eps: float) -> NDArray[np.integer]:
+        return tree.query(q, k, eps=eps)[1]
+
     for eps in (2.0, 1.5, 1.0, 0.7):
-        yield Setting(f"eps={eps}", lambda q, k, e=eps: tree.query(q, k, eps=e)[1])
+        yield Setting(f"eps={eps}", partial(ask, eps=eps))
 
 
 def scipy_exact(vectors: F32Array) -> Iterator[Setting]:

@@ -29,6 +29,7 @@ import cv2
 from rtsearch.config import Settings, load_settings
 from rtsearch.models import default_folder, pull
 from rtsearch.models.catalogue import CATALOGUE
+from rtsearch.perception.backend import CpuBackend
 from rtsearch.pipeline import open_pipeline
 
 ALWAYS = ("detect.whole_image=true", "detect.threshold=0.25")
@@ -72,7 +73,7 @@ def measure(
         vectors = folder / f"vectors{dim}.npz"
         options = as_options([*overrides, f"project.dim={dim}"])
         rtsearch("library", "export", library, "--vectors", vectors, *options)
-        scorer = [sys.executable, labelled / SCORER, vectors, "--data", labelled / "data"]
+        scorer: list[str | Path] = [sys.executable, labelled / SCORER, vectors, "--data", labelled / "data"]
         result[f"dim {dim}"] = json.loads(
             subprocess.run([*scorer, "--json"], stdout=subprocess.PIPE, check=True).stdout
         )
@@ -94,20 +95,23 @@ def describing_times(settings: Settings, photos: list[Path]) -> dict[str, Any]:
     """Median ms of network and describing, in turns, on the pictures with most objects."""
     with open_pipeline(settings) as pipeline:
         pipeline.warm_up()
-        pictures = [picture for photo in photos[:200] if (picture := cv2.imread(str(photo))) is not None]
-        pictures.sort(key=lambda picture: -len(pipeline.backend.detector.detect([picture])[0]))
+        backend = pipeline.backend
+        assert isinstance(backend, CpuBackend)
+        pictures: list[Any] = [cv2.imread(str(photo)) for photo in photos[:200]]
+        pictures = [picture for picture in pictures if picture is not None]
+        pictures.sort(key=lambda picture: -len(backend.detector.detect([picture])[0]))
         detect_ms, describe_ms, objects = [], [], []
         for picture in pictures[:CROWDED] * ROUNDS:
             start = time.perf_counter()
-            found = pipeline.backend.detector.detect([picture])[0]
+            found = backend.detector.detect([picture])[0]
             middle = time.perf_counter()
-            pipeline.backend.describer.describe(picture, found)
+            backend.describer.describe(picture, found)
             detect_ms.append((middle - start) * 1000)
             describe_ms.append((time.perf_counter() - middle) * 1000)
             objects.append(len(found))
         return {
             "model": pipeline.spec.name,
-            "bytes_per_object": 2 * pipeline.backend.describer.dim,
+            "bytes_per_object": 2 * backend.describer.dim,
             "objects_per_frame": statistics.median(objects),
             "detect_ms": round(statistics.median(detect_ms), 2),
             "describe_ms": round(statistics.median(describe_ms), 2),
