@@ -27,8 +27,8 @@ from blobs import (
     run,
     write_photos,
 )
-from rtsearch._util.memory_budget import MemoryBudget
 
+from rtsearch._util.memory_budget import MemoryBudget
 from rtsearch.config import Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.images.decode import read_photo

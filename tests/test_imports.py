@@ -24,6 +24,18 @@ FLOORS = (
     {"live", "library_search"},
     {"ui"},
     {"jobs"},
+    {"errors", "closing", "display", "regular"},
+    {"config", "records", "meter", "ahead", "headers", "arrays"},
+    {"pictures", "text", "colour", "pooling", "backend", "layout", "gallery", "arrange"},
+    {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
+    | {"models", "runners", "sliders", "demo", "embed"},
+    {"gpu", "index_files"},
+    {"engines", "handover"},
+    {"accelerate"},
+    {"index", "look", "pipeline"},
+    {"analyze", "live", "query", "overview"},
+    {"window", "replay"},
+    {"doctor"},
     {"cli"},
     {"__main__"},
 )

@@ -1,4 +1,4 @@
-"""Opening regular files only: a pipe would wait for a writer, a device may have no end."""
+"""Open regular files only: a pipe would wait for a writer, a device may have no end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["kind_of_file", "open_regular"]
+__all__ = ["kind_of_file", "open_regular", "read_regular"]
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -34,6 +34,19 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise
     return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        OSError: as for ``open_regular``, or it is larger than ``most_bytes``.
+    """
+    with open_regular(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {most_bytes:,} bytes", str(path))
+    return content
 
 
 def kind_of_file(mode: int) -> str:

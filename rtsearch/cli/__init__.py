@@ -50,7 +50,9 @@ def _run() -> None:
 
 def _end(message: str, code: int) -> NoReturn:
     if message:
-        sys.stderr.write(f"rtsearch: {' '.join(message.split())}\n")
+        from rtsearch.cli.printable import printable
+
+        sys.stderr.write(f"rtsearch: {printable(' '.join(message.split()))}\n")
     sys.exit(code)
 
 

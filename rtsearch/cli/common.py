@@ -33,6 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rtsearch._util.wording import counted
+from rtsearch.cli.printable import printable
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import RecordError, RtsearchError
 
@@ -150,7 +151,7 @@ def tell_if_slow(text: str, after_s: float = 3.0) -> Iterator[None]:
 
 def tell(text: str, style: str = "") -> None:
     """One line about what is going on, on standard error; no bracket in a file's name means anything."""
-    _messages.print(Text(text, style), soft_wrap=True)
+    _messages.print(Text(printable(text), style), soft_wrap=True)
 
 
 def tell_damage(library: Library) -> None:
@@ -169,7 +170,7 @@ def tell_damage(library: Library) -> None:
 
 def answer(text: str) -> None:
     """One line of what was asked for, on standard output."""
-    output.print(Text(text), soft_wrap=True)
+    output.print(Text(printable(text)), soft_wrap=True)
 
 
 def answer_facts(facts: Mapping[str, object]) -> None:
@@ -181,7 +182,7 @@ def answer_facts(facts: Mapping[str, object]) -> None:
     for name, value in facts.items():
         words = name.replace("_", " ")
         if output.is_terminal:
-            table.add_row(words, Text(_in_words(value)))
+            table.add_row(words, Text(printable(_in_words(value))))
         else:
             answer(f"{words:{widest}s}  {_in_words(value)}")
     if output.is_terminal:

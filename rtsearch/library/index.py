@@ -12,6 +12,7 @@ Everything is memory-mapped; an index that is damaged is built again from the fr
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -23,16 +24,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryError, RtsearchError
+from rtsearch.index_files import FILES, TABLE, PhotoPaths, check_files, empty_table, load_table, write_list
 from rtsearch.library import Library, library_lock
-from rtsearch.library.files import disk_errors, sha256_of, write_atomic
+from rtsearch.library.files import disk_errors, write_atomic
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.library.thumbnails import ThumbPlaces
 from rtsearch.search import KDTree
-from rtsearch.search.projection import FILE_NAME as PROJECTION_NAME
 from rtsearch.search.projection import Projection
-from rtsearch.search.store import FILE_NAME as TREE_NAME
 from rtsearch.types import F32Array, I32Array, Neighbours
 
 __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
@@ -43,20 +44,6 @@ _FORMAT = 3
 _SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
 _SETTINGS = "settings.json"
 _MOST_SETTINGS_BYTES = 1 << 16
-_TABLE = {
-    "photo": np.int32,
-    "xyxy": np.float32,
-    "label": np.int32,
-    "pack": np.int32,
-    "thumb_offset": np.int64,
-    "thumb_bytes": np.int32,
-}
-"""Columns per object, each a .npy file."""
-
-_FILES = {f"{name}.npy" for name in _TABLE} | {"paths.npy", "paths_end.npy", "index.json"}
-_FILES |= {PROJECTION_NAME, TREE_NAME}
-"""Names of all files of an index."""
-
 Told = Callable[[str], None]
 
 
@@ -67,7 +54,7 @@ class SearchIndex:
         library: what it was built from.
         projection: from descriptions to searched vectors.
         tree: over the searched vectors, in row order.
-        table: the columns of ``_TABLE``, n rows each.
+        table: the columns of ``TABLE``, n rows each.
         paths: photos, by the number that column ``photo`` holds.
     """
 
@@ -77,7 +64,7 @@ class SearchIndex:
         projection: Projection,
         tree: KDTree,
         table: dict[str, NDArray[Any]],
-        paths: _Paths,
+        paths: PhotoPaths,
     ) -> None:
         self.library = library
         self.projection = projection
@@ -150,7 +137,7 @@ def open_index(
     folder = _folder(library, settings)
     if folder.is_dir():
         try:
-            index = _load(library, folder)
+            index = _load(library, settings, folder)
         except (RtsearchError, OSError) as error:
             _log.warning("the index is built again: %s", error)
         else:
@@ -194,19 +181,19 @@ def build_index(
             _make_way(final)
             building.rename(final)
         finally:
-            remove_index(building, _FILES)
+            remove_index(building, FILES)
         if remember or not (final.parent / _SETTINGS).exists():
             _remember(library, settings)
         own = _folder(library, load_settings(None, (), remembered_settings(library)))
         for other in final.parent.iterdir():
             if other not in (final, own):
-                remove_index(other, _FILES)
-    return _load(library, final)
+                remove_index(other, FILES)
+    return _load(library, settings, final)
 
 
 def _make_way(folder: Path) -> None:
     """Remove an index that is to be replaced."""
-    if not remove_index(folder, _FILES):
+    if not remove_index(folder, FILES):
         raise LibraryError(f"{folder} is in the way of the index and holds foreign files: move it elsewhere")
 
 
@@ -221,10 +208,9 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
         remembered[section] |= {key: made[section][key] for key in keys if key in made.get(section, {})}
     path = _home(library) / _SETTINGS
     try:
-        if path.stat().st_size <= _MOST_SETTINGS_BYTES:
-            shape = Settings.model_validate(json.loads(path.read_bytes()))
-            for section, fields in shape.model_dump(mode="json", include=_SHAPE).items():
-                remembered.setdefault(section, {}).update(fields)
+        shape = Settings.model_validate_json(read_regular(path, _MOST_SETTINGS_BYTES))
+        for section, fields in shape.model_dump(mode="json", include=_SHAPE).items():
+            remembered.setdefault(section, {}).update(fields)
     except FileNotFoundError:
         pass
     except (OSError, ValueError):
@@ -233,10 +219,13 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
 
 
 def _remember(library: Library, settings: Settings) -> None:
-    text = json.dumps(settings.model_dump(mode="json", include=_SHAPE))
+    text = json.dumps(settings.model_dump(mode="json", include=_SHAPE)).encode()
     path = _home(library) / _SETTINGS
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_atomic(path, text.encode())
+    with contextlib.suppress(OSError):
+        if read_regular(path, _MOST_SETTINGS_BYTES) == text:
+            return
+    with disk_errors(library.folder):
+        write_atomic(path, text)
 
 
 def _folder(library: Library, settings: Settings) -> Path:
@@ -255,9 +244,9 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
     projection = Projection.fit(vectors, settings.project, blocks, settings.describe.meaning)
     projection.save(folder)
     searched = np.empty((library.object_count, projection.dim), np.float32)
-    table = _empty_table(library.object_count)
+    table = empty_table(library.object_count)
     at = 0
-    for batch in library.objects(("vector", *_TABLE)):
+    for batch in library.objects(("vector", *TABLE)):
         end = at + len(batch["vector"])
         searched[at:end] = projection.apply(batch["vector"])
         for name, column in table.items():
@@ -266,78 +255,23 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
     KDTree.build(searched).save(folder)
     for name, column in table.items():
         np.save(folder / f"{name}.npy", column)
-    _Paths.save(folder, library.photos().path)
-    files = {p.name: {"bytes": p.stat().st_size, "sha256": sha256_of(p)} for p in sorted(folder.iterdir())}
-    (folder / "index.json").write_text(json.dumps({"format": _FORMAT, "files": files}), encoding="utf-8")
+    PhotoPaths.save(folder, library.photos().path)
+    write_list(folder, _FORMAT)
 
 
-def _empty_table(n: int) -> dict[str, NDArray[Any]]:
-    return {name: np.empty((n, 4) if name == "xyxy" else n, dtype) for name, dtype in _TABLE.items()}
-
-
-def _load(library: Library, folder: Path) -> SearchIndex:
-    _check_files(folder)
+def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
+    check_files(folder)
     n = library.object_count
-    table = {name: _array(folder / f"{name}.npy") for name in _TABLE}
-    for name, empty in _empty_table(0).items():
-        if table[name].shape != (n, *empty.shape[1:]) or table[name].dtype != empty.dtype:
-            raise DamagedError(f"{folder / name}.npy does not fit {n} objects")
-    paths = _Paths.load(folder)
-    photo, label = table["photo"], table["label"]
-    if photo.min() < 0 or photo.max() >= len(paths):
-        raise DamagedError(f"{folder} names photos that are not there")
-    if label.min() < -1 or label.max() >= len(library.space.class_names):
-        raise DamagedError(f"{folder} names classes that are not there")
-    tree, projection = KDTree.load(folder), Projection.load(folder)
-    if len(tree) != n or tree.dim != projection.dim or len(projection.matrix) != library.dim:
+    table, paths = load_table(folder, n), PhotoPaths.load(folder, library.photo_count)
+    counts = {"photo": len(paths), "label": len(library.space.class_names), "pack": len(library.fragments)}
+    for name, count in counts.items():
+        least = -1 if name == "label" else 0
+        if table[name].min() < least or table[name].max() >= count:
+            raise DamagedError(f"{folder / name}.npy has numbers that name nothing")
+    if not np.isfinite(table["xyxy"]).all():
+        raise DamagedError(f"{folder} has boxes that are not finite")
+    tree = KDTree.load(folder)
+    projection = Projection.load(folder, (library.dim, settings.project.dim))
+    if len(tree) != n or tree.dim != projection.dim:
         raise DamagedError(f"{folder} does not fit its library")
     return SearchIndex(library, projection, tree, table, paths)
-
-
-def _check_files(folder: Path) -> None:
-    """Every file against its length and hash."""
-    try:
-        document = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        files = {str(name): (int(f["bytes"]), str(f["sha256"])) for name, f in document["files"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedError(f"{folder / 'index.json'} cannot be read: {error}") from None
-    for name, (size, sha256) in files.items():
-        path = folder / Path(name).name
-        if not path.is_file() or path.stat().st_size != size or sha256_of(path) != sha256:
-            raise DamagedError(f"{path} is missing or altered")
-
-
-def _array(path: Path) -> NDArray[Any]:
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DamagedError(f"{path} is no array: {error}") from None
-    return array
-
-
-class _Paths:
-    """Many strings as two flat arrays, so that opening reads none: UTF-8 bytes, and where each ends."""
-
-    def __init__(self, text: NDArray[np.uint8], end: NDArray[np.int64]) -> None:
-        self._text, self._end = text, end
-
-    def __len__(self) -> int:
-        return len(self._end)
-
-    def __getitem__(self, i: int) -> str:
-        start = int(self._end[i - 1]) if i else 0
-        return bytes(self._text[start : int(self._end[i])]).decode("utf-8", errors="surrogateescape")
-
-    @staticmethod
-    def save(folder: Path, paths: list[str]) -> None:
-        encoded = [path.encode("utf-8", errors="surrogateescape") for path in paths]
-        np.save(folder / "paths_end.npy", np.cumsum([len(e) for e in encoded], dtype=np.int64))
-        np.save(folder / "paths.npy", np.frombuffer(b"".join(encoded), np.uint8))
-
-    @classmethod
-    def load(cls, folder: Path) -> _Paths:
-        text, end = _array(folder / "paths.npy"), _array(folder / "paths_end.npy")
-        whole = text.ndim == end.ndim == 1 and (not len(end) or int(end[-1]) == len(text))
-        if not whole or (len(end) and (int(end[0]) < 0 or (np.diff(end) < 0).any())):
-            raise DamagedError(f"{folder / 'paths.npy'} is damaged")
-        return cls(text, end)

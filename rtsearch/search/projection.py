@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch.arrays import load_array
 from rtsearch.config import ProjectSettings
 from rtsearch.errors import DamagedError, VectorError
 from rtsearch.types import F32Array
@@ -33,7 +34,6 @@ _log = logging.getLogger(__name__)
 F64Array = NDArray[np.float64]
 
 FILE_NAME = "projection.npy"
-_MOST_BYTES = 1 << 30  # 65,536 numbers to 1,000 dimensions would be 0.26 GB; a larger file is none of ours
 _LOOKS_SCALE = 0.25  # at meaning 0.5: other looks alone never move an object further away than another class
 _LEAST_LOOKS = 0.01  # at meaning 1 looks still order the objects of one class, and whole images
 _SHARES = {
@@ -111,29 +111,15 @@ class Projection:
         np.save(folder / FILE_NAME, np.vstack([self.matrix, self.offset]))
 
     @classmethod
-    def load(cls, folder: Path) -> Projection:
-        """Read what ``save`` wrote.
+    def load(cls, folder: Path, shape: tuple[int, int]) -> Projection:
+        """Read what ``save`` wrote of a projection whose matrix has this shape.
 
         Raises:
-            DamagedError: the file is missing, truncated or altered.
+            DamagedError: the file is missing, truncated or altered, or of another shape.
         """
-        path = folder / FILE_NAME
-        try:
-            if path.stat().st_size > _MOST_BYTES:
-                raise DamagedError(f"{path} is too large for a projection: build the index again")
-            table = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            reason = " ".join(str(error).split())
-            raise DamagedError(f"{path} cannot be read ({reason}): build the index again") from None
-        if (
-            not isinstance(table, np.ndarray)
-            or table.ndim != 2
-            or table.dtype != np.float32
-            or not table.size
-        ):
-            raise DamagedError(f"{path} holds no projection: build the index again")
+        table = load_array(folder / FILE_NAME, np.float32, (shape[0] + 1, shape[1]))
         if not np.isfinite(table).all():
-            raise DamagedError(f"{path} holds NaN or infinity: build the index again")
+            raise DamagedError(f"{folder / FILE_NAME} holds NaN or infinity")
         return cls(np.array(table[:-1]), np.array(table[-1]))
 
 

@@ -1,0 +1,42 @@
+"""Arrays as files that numpy wrote, mapped back into memory without parsing what their headers say."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch._util.regular_files import open_regular
+from rtsearch.errors import DamagedError
+
+__all__ = ["load_array"]
+
+
+def load_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Map an array that ``np.save`` wrote, read-only, where the file holds exactly this type and shape.
+
+    The header is compared with the one that it must be. numpy would evaluate it as Python, which a header
+    that somebody has made up sends into endless nesting or into sizes that no memory has.
+
+    Raises:
+        DamagedError: the file is missing, no regular one, or holds anything else.
+    """
+    header = io.BytesIO()
+    described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, described)
+    start = header.tell()
+    try:
+        with open_regular(path) as file:
+            whole_bytes = start + np.dtype(dtype).itemsize * math.prod(shape)
+            fits = os.fstat(file.fileno()).st_size == whole_bytes
+            if fits and file.read(start) == header.getvalue():
+                array: NDArray[Any] = np.memmap(file, dtype, "r", start, shape)
+                return array
+    except (OSError, ValueError) as error:
+        raise DamagedError(f"{path} cannot be read ({error})") from None
+    raise DamagedError(f"{path} is not the array of {shape} {np.dtype(dtype)} that it should be")

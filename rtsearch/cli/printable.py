@@ -1,0 +1,29 @@
+"""Text for a terminal: names of files, classes and devices are others' words and may hold anything."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["printable"]
+
+# Control characters, halves of characters, line and paragraph separators.
+_UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
+_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes instead of characters that would control a terminal or break the line.
+
+    ``\\x1b`` for ESC, ``\\udcff`` for a byte that is not UTF-8; letters of all languages stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escape(char) if _controls(char) else char for char in text)
+
+
+def _controls(char: str) -> bool:
+    return unicodedata.category(char) in _UNSEEN or char in _TURNS
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode()

@@ -1,0 +1,169 @@
+"""Files of an index: which there are, their list with lengths and hashes, and the names of photos among them.
+
+Somebody may have made them up: each is read within bounds, and only as what ``index`` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, NonNegativeInt, ValidationError
+
+from rtsearch._util.regular_files import read_regular
+from rtsearch.arrays import load_array
+from rtsearch.errors import DamagedError
+from rtsearch.library.files import sha256_of
+from rtsearch.search.projection import FILE_NAME as PROJECTION_NAME
+from rtsearch.search.store import FILE_NAME as TREE_NAME
+from rtsearch.types import I64Array, U8Array
+
+__all__ = [
+    "FILES",
+    "TABLE",
+    "PhotoPaths",
+    "are_safe_paths",
+    "check_files",
+    "empty_table",
+    "load_table",
+    "write_list",
+]
+
+TABLE: dict[str, type[np.generic]] = {
+    "photo": np.int32,
+    "xyxy": np.float32,
+    "label": np.int32,
+    "pack": np.int32,
+    "thumb_offset": np.int64,
+    "thumb_bytes": np.int32,
+}
+"""Columns per object, each a .npy file."""
+
+LIST_NAME = "index.json"
+FILES = {f"{name}.npy" for name in TABLE} | {"paths.npy", "paths_end.npy"} | {PROJECTION_NAME, TREE_NAME}
+FILES |= {LIST_NAME}
+"""Names of all files of an index."""
+
+_MOST_LIST_BYTES = 1 << 20
+_SLASH, _DOT = ord("/"), ord(".")
+
+
+class _File(BaseModel):
+    bytes: NonNegativeInt
+    sha256: str
+
+
+class _List(BaseModel):
+    format: int
+    files: dict[str, _File]
+
+
+def write_list(folder: Path, form: int) -> None:
+    """Write the list of the other files of an index, which is then whole.
+
+    Args:
+        folder: the index.
+        form: format of its files.
+    """
+    files = {
+        path.name: _File(bytes=path.stat().st_size, sha256=sha256_of(path))
+        for path in sorted(folder.iterdir())
+    }
+    (folder / LIST_NAME).write_text(_List(format=form, files=files).model_dump_json(), encoding="utf-8")
+
+
+def check_files(folder: Path) -> None:
+    """Check every file of an index against its length and hash.
+
+    Raises:
+        DamagedError: a file is missing, altered or too many; it is named.
+    """
+    path = folder / LIST_NAME
+    try:
+        listed = _List.model_validate_json(read_regular(path, _MOST_LIST_BYTES)).files
+    except (OSError, ValidationError) as error:
+        reason = "it is no list of files" if isinstance(error, ValidationError) else error
+        raise DamagedError(f"{path} cannot be read: {reason}") from None
+    if listed.keys() != FILES - {LIST_NAME}:
+        raise DamagedError(f"{path} lists other files than an index has")
+    for name, file in listed.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+            raise DamagedError(f"{path} is missing or altered")
+
+
+def empty_table(n: int) -> dict[str, NDArray[Any]]:
+    """Return the columns of ``TABLE`` with n rows, which are still to be filled."""
+    return {name: np.empty((n, 4) if name == "xyxy" else n, dtype) for name, dtype in TABLE.items()}
+
+
+def load_table(folder: Path, n: int) -> dict[str, NDArray[Any]]:
+    """Map the columns of ``TABLE``, n rows each.
+
+    Raises:
+        DamagedError: one of them has another type or length.
+    """
+    empty = empty_table(0)
+    return {
+        name: load_array(folder / f"{name}.npy", dtype, (n, *empty[name].shape[1:]))
+        for name, dtype in TABLE.items()
+    }
+
+
+class PhotoPaths:
+    """Many relative paths as two flat arrays, so that opening reads none.
+
+    Args:
+        text: (bytes,) uint8, all of them in UTF-8, end to end.
+        end: (n,) int64, where each ends.
+    """
+
+    def __init__(self, text: U8Array, end: I64Array) -> None:
+        self._text, self._end = text, end
+
+    def __len__(self) -> int:
+        return len(self._end)
+
+    def __getitem__(self, i: int) -> str:
+        start = int(self._end[i - 1]) if i else 0
+        return bytes(self._text[start : int(self._end[i])]).decode("utf-8", errors="surrogateescape")
+
+    @staticmethod
+    def save(folder: Path, paths: Sequence[str]) -> None:
+        """Write paths into a folder that exists."""
+        encoded = [path.encode("utf-8", errors="surrogateescape") for path in paths]
+        np.save(folder / "paths_end.npy", np.cumsum([len(e) for e in encoded], dtype=np.int64))
+        np.save(folder / "paths.npy", np.frombuffer(b"".join(encoded), np.uint8))
+
+    @classmethod
+    def load(cls, folder: Path, n: int) -> PhotoPaths:
+        """Map what ``save`` wrote of n paths.
+
+        Raises:
+            DamagedError: there are others, or a path would lead out of the folder that it is relative to.
+        """
+        end = load_array(folder / "paths_end.npy", np.int64, (n,))
+        if n and (int(end[0]) < 0 or (np.diff(end) < 0).any()):
+            raise DamagedError(f"{folder / 'paths_end.npy'} is damaged")
+        text = load_array(folder / "paths.npy", np.uint8, (int(end[-1]) if n else 0,))
+        if not are_safe_paths(text, end):
+            raise DamagedError(f"{folder / 'paths.npy'} has a path that leads out of the photo folder")
+        return cls(text, end)
+
+
+def are_safe_paths(text: U8Array, end: I64Array) -> bool:
+    """Tell whether ``library.schema.is_safe_path`` holds for all paths at once: 12 ms for 100,000 of them.
+
+    Args:
+        text, end: as for ``PhotoPaths``.
+    """
+    slash = np.flatnonzero(text == _SLASH)
+    # Parts of paths lie between slashes and ends; each begins where a path does, or behind a slash.
+    first = np.sort(np.concatenate([[0], end[:-1], slash + 1])) if len(end) else end
+    length = np.sort(np.concatenate([end, slash])) - first
+    dots = (length <= 2) & (length > 0)
+    dots[dots] = (text[first[dots]] == _DOT) & (text[first[dots] + length[dots] - 1] == _DOT)
+    return not ((length == 0).any() or dots.any() or (text == 0).any())
