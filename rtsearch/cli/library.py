@@ -42,13 +42,13 @@ def info(
     [bold]Example:[/bold] rtsearch library info pictures.lib
     """
     library, settings = library_and_settings(lib, config, override)
-    facts = library.info()
+    facts, recipe = library.info(), library.space.read_recipe
     facts = {
         "photos": facts.pop("photos"),
         "objects": facts.pop("objects"),
         "failed": facts.pop("failed"),
         "dim": settings.project.dim,
-        "model": facts["recipe"].get("model", "unknown"),
+        "model": recipe.model,
         "bytes": facts.pop("bytes"),
         "meaning": settings.describe.meaning,
         **facts,
@@ -65,7 +65,7 @@ def info(
             "objects": facts["objects"],
             "dimensions": f"{facts['dim']} searched, {facts['vector_dim']} stored",
             "meaning": facts["meaning"],
-            "model": f"{facts['model']}, {px(facts['recipe'].get('input_wh', []))}",
+            "model": f"{facts['model']}, {px(recipe.input_wh or ())}",
             "fingerprint": facts["fingerprint"][:12],
             "size": f"{mb(facts['bytes'])} in {counted(facts['fragments'], 'fragment')}",
         }

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
@@ -30,6 +31,7 @@ from rtsearch.errors import DamagedError, LibraryError, RtsearchError
 from rtsearch.index_files import FILES, TABLE, PhotoPaths, check_files, empty_table, load_table, write_list
 from rtsearch.library import Library, library_lock
 from rtsearch.library.files import disk_errors, write_atomic
+from rtsearch.library.manifest import damaged_manifest
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.library.thumbnails import ThumbPlaces
 from rtsearch.search import KDTree
@@ -201,11 +203,19 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
     """The settings that a library was made and indexed with, by section.
 
     They decide whether vectors compare, and what is searched: whoever opens the library wants the same.
+
+    Raises:
+        DamagedError: the manifest has settings that there are not.
     """
     made = library.manifest.settings
     remembered: dict[str, dict[str, Any]] = {"model": {}, "describe": {}}
     for section, keys in (("model", ("name", "size")), ("describe", ("embedder",))):
         remembered[section] |= {key: made[section][key] for key in keys if key in made.get(section, {})}
+    try:
+        Settings.model_validate(remembered)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise damaged_manifest(library.folder, f"settings.{place}: {error.errors()[0]['msg']}") from None
     path = _home(library) / _SETTINGS
     try:
         shape = Settings.model_validate_json(read_regular(path, _MOST_SETTINGS_BYTES))
@@ -240,7 +250,7 @@ def _home(library: Library) -> Path:
 
 def _build(library: Library, settings: Settings, folder: Path) -> None:
     vectors = (batch["vector"] for batch in library.objects(("vector",)))
-    blocks = library.space.recipe.get("describe", {}).get("blocks", ())
+    blocks = [block.model_dump() for block in library.space.read_recipe.describe.blocks]
     projection = Projection.fit(vectors, settings.project, blocks, settings.describe.meaning)
     projection.save(folder)
     searched = np.empty((library.object_count, projection.dim), np.float32)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rtsearch._util.regular_files import read_regular
 from rtsearch.errors import DamagedError, FeatureSpaceError, FormatError, NotALibraryError
 from rtsearch.library.files import MANIFEST_NAME, write_atomic
 from rtsearch.library.photos import PHOTO_SUFFIXES, holds_photos
+from rtsearch.library.values import Recipe, plain_json
 
 __all__ = [
     "FORMAT_VERSION",
@@ -26,6 +29,7 @@ __all__ = [
     "FragmentFiles",
     "Manifest",
     "StoredFile",
+    "damaged_manifest",
     "fingerprint_of",
 ]
 
@@ -36,9 +40,25 @@ PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
 
 # A fragment takes about 500 bytes here: a million of them would fit. It keeps foreign files out of memory.
 MAX_MANIFEST_BYTES = 512 << 20
+_VALUE_BYTES = 2  # of one number of a stored vector, which is not compressed
+_MOST_PLACE = 100  # characters of the place of a wrong value
+_MOST_PATH_BYTES, _MOST_NAME_BYTES = 4096, 255  # what Linux takes
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
+Bytes = Annotated[int, Field(ge=0, lt=2**62)]
+Plain = Annotated[dict[str, Any], AfterValidator(plain_json)]
+
+
+def _folder_name(name: str) -> str:
+    """Return the name of a folder, which need not be UTF-8, after checking that it can be one."""
+    encoded = os.fsencode(name)  # fails for what is no name of any file
+    parts = encoded.split(b"/")
+    if b"\0" in encoded or not Path(name).is_absolute():
+        raise ValueError("no absolute path of a folder")
+    if len(encoded) > _MOST_PATH_BYTES or max(map(len, parts)) > _MOST_NAME_BYTES:
+        raise ValueError("a path that is too long")
+    return name
 
 
 class _Record(BaseModel):
@@ -48,7 +68,7 @@ class _Record(BaseModel):
 class StoredFile(_Record):
     """Length and hash that a file of a fragment had when it was committed."""
 
-    bytes: Annotated[int, Field(ge=0)]
+    bytes: Bytes
     sha256: Sha256
 
 
@@ -96,9 +116,21 @@ class FeatureSpace(_Record):
         dim: dimensions of the stored vectors.
     """
 
-    recipe: dict[str, Any]
-    class_names: tuple[str, ...]
+    recipe: Plain
+    class_names: Annotated[tuple[str, ...], AfterValidator(plain_json)]
     dim: Annotated[int, Field(ge=1, le=65536)]
+
+    @model_validator(mode="after")
+    def _has_its_blocks(self) -> Self:
+        blocks = self.read_recipe.describe.blocks
+        if blocks and sum(block.width for block in blocks) != self.dim:
+            raise ValueError(f"blocks that are not {self.dim} numbers wide together")
+        return self
+
+    @property
+    def read_recipe(self) -> Recipe:
+        """The parts of the recipe that are read one by one."""
+        return Recipe.model_validate(self.recipe)
 
     @property
     def fingerprint(self) -> str:
@@ -133,10 +165,25 @@ class Manifest(_Record):
     """
 
     space: FeatureSpace
-    settings: dict[str, Any] = {}
-    photo_root: str
-    next_fragment: Count = 1
+    settings: Annotated[dict[str, dict[str, Any]], AfterValidator(plain_json)] = {}
+    photo_root: Annotated[str, AfterValidator(_folder_name)]
+    next_fragment: Annotated[int, Field(ge=1, lt=2**62)] = 1
     fragments: tuple[Fragment, ...] = ()
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        """Rows and photos are counted in 32 bits, and each row of a table takes its bytes in the file."""
+        for what in ("objects", "photos"):
+            if sum(getattr(fragment, what) for fragment in self.fragments) >= 2**31:
+                raise ValueError(f"more {what} than can be counted")
+        if len({fragment.name for fragment in self.fragments}) < len(self.fragments):
+            raise ValueError("a fragment that is named twice")
+        for fragment in self.fragments:
+            if fragment.objects * self.space.dim * _VALUE_BYTES > fragment.stored("objects").bytes:
+                raise ValueError(f"more objects in fragment {fragment.name} than its file can hold")
+            if fragment.empty + fragment.failed > fragment.photos:
+                raise ValueError(f"counts of fragment {fragment.name} that do not fit")
+        return self
 
     @property
     def stamp(self) -> str:
@@ -156,18 +203,23 @@ class Manifest(_Record):
         path = folder / MANIFEST_NAME
         document = _document(folder, path)
         version = document.get("version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
+        if not isinstance(version, int) or version < 1:
+            raise damaged_manifest(folder, "it has no version")
+        if version > FORMAT_VERSION:
             raise FormatError(
                 f"{folder} has library format {version}, this version of rtsearch knows {FORMAT_VERSION}: "
                 "update rtsearch, or analyse the photos into another folder"
             )
         if document.pop("checksum", None) != fingerprint_of(document):
-            raise _damaged(path, "its checksum is wrong")
+            raise damaged_manifest(folder, "its checksum is wrong")
         try:
             return cls.model_validate({key: document[key] for key in document if key in cls.model_fields})
         except ValidationError as error:
-            place = ".".join(map(str, error.errors()[0]["loc"]))
-            raise _damaged(path, f"{place}: {error.errors()[0]['msg']}") from None
+            problem = error.errors()[0]
+            place = ".".join(map(str, problem["loc"]))[:_MOST_PLACE]
+            raise damaged_manifest(
+                folder, f"{place}: {problem['msg']}" if place else str(problem["msg"])
+            ) from None
 
     def write(self, folder: Path) -> None:
         """Replace the manifest of ``folder``; the commit of everything it names."""
@@ -192,9 +244,7 @@ def _document(folder: Path, path: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise NotALibraryError(f"{folder} is {'no folder' if folder.exists() else 'missing'}; {hint}")
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise NotALibraryError(f"{path} is too large for a manifest; {hint}")
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_regular(path, MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         if holds_photos(folder):
             raise NotALibraryError(
@@ -207,15 +257,17 @@ def _document(folder: Path, path: Path) -> dict[str, Any]:
     except OSError as error:
         raise NotALibraryError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested without end
-        raise _damaged(path, "it is not JSON") from None
+        raise damaged_manifest(folder, "it is not JSON") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT_NAME:
         raise NotALibraryError(f"{path} is not the manifest of a library; {hint}")
     return document
 
 
-def _damaged(path: Path, what: str) -> DamagedError:
+def damaged_manifest(folder: Path, what: str) -> DamagedError:
+    """Return the error for a manifest that cannot be used, with the way out."""
     return DamagedError(
-        f"{path} is damaged ({what}): restore it from a backup, or analyse the photos into another folder"
+        f"{folder / MANIFEST_NAME} is damaged ({what}): restore it from a backup, or analyse the photos into "
+        "another folder"
     )
 
 
