@@ -159,7 +159,9 @@ def test_another_date_alone_is_not_looked_at(tmp_path: Path, photos: Path) -> No
 def test_another_date_and_content_of_the_same_size_is_looked_at(tmp_path: Path, photos: Path) -> None:
     run(photos, tmp_path / "lib")
     data = (photos / "002.png").read_bytes()
-    turned = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    turned = picture[:, :, ::-1]
     other = cv2.imencode(".png", turned)[1].tobytes()
     size = max(len(data), len(other))
     (photos / "002.png").write_bytes(data.ljust(size, b" "))

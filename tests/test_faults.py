@@ -37,7 +37,9 @@ from rtsearch.errors import StageError
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import LiveReport, Outputs, play
 from rtsearch.recording import Recording
-from rtsearch.sources import Source, capture, open_source, stream
+from rtsearch.sources import Source, open_source
+from rtsearch.sources import cv2_capture as capture
+from rtsearch.sources import live_capture as stream
 
 ENDS_WITHIN_S = 5.0
 long = pytest.mark.skipif("RTSEARCH_LONG" not in os.environ, reason="takes long: make soak")

@@ -100,7 +100,7 @@ class Cache:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cache]:
     """Holds the kernel already."""
-    monkeypatch.setattr(kernel_cache.config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(kernel_cache, "_told", set())
     kernel_cache._folder.cache_clear()
     cache = Cache(tmp_path / "cache")

@@ -75,7 +75,7 @@ def test_there_are_no_more_neighbours_than_objects(opened, photos):
 
 
 def test_what_the_library_tells(opened, library):
-    assert isinstance(opened, rtsearch.Library)
+    assert issubclass(type(opened), rtsearch.Library)
     assert len(opened) == opened.object_count == rtsearch.Library.open(library).object_count
     assert "cup" in opened.class_names
     nearest = opened.similar(17, k=1)[0]
@@ -86,7 +86,9 @@ def test_a_crop_shows_the_object(opened, photos):
     nearest = opened.search(photos / "skimage-coffee.png", k=1)[0].neighbours[0]
     crop = opened.crop(nearest.row)
     left, top, right, bottom = (round(side) for side in nearest.xyxy)
-    of_photo = cv2.imread(str(opened.photo_path(nearest.photo)))[top:bottom, left:right]
+    photo = cv2.imread(str(opened.photo_path(nearest.photo)))
+    assert photo is not None
+    of_photo = photo[top:bottom, left:right]
     same = cv2.resize(of_photo, crop.shape[1::-1], interpolation=cv2.INTER_AREA).astype(float)
     assert crop.dtype == np.uint8
     assert np.abs(crop - same).mean() < 8

@@ -133,7 +133,7 @@ def test_what_an_index_shows(wheel):
     assert metadata["Version"] == package.__version__
     assert metadata["Author"] == "The rtsearch developers"
     assert metadata["License-Expression"] == "Apache-2.0"
-    page = metadata.get_payload()
+    page = str(metadata.get_payload())
     assert page.strip() == PAGE.read_text(encoding="utf-8").strip()
     assert "![" not in page
     assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if not link.startswith("https://")] == []
@@ -166,4 +166,5 @@ def test_an_installed_copy_works(installed, model, index, photos, tmp_path):
     assert "yolo26n" in call([command, "model", "list"], tmp_path, env)
     assert call([command, "config"], tmp_path, env) == (TOP / "config.yaml").read_text(encoding="utf-8")
     program = re.search(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert program is not None
     assert "cup" in call([python, "-c", program[1]], tmp_path, env)

@@ -87,7 +87,9 @@ def test_rtsearch_comes_before_onnxruntime() -> None:
             name.split(".")[0]
             for node in tree.body
             if isinstance(node, ast.Import | ast.ImportFrom)
-            for name in ([node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+            for name in (
+                [str(node.module)] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            )
         ]
         assert "onnxruntime" not in first, path
         if "import onnxruntime" in path.read_text(encoding="utf-8"):

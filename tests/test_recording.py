@@ -31,10 +31,10 @@ from rtsearch.recording import (
     object_records,
     open_record,
     shown_records,
-    table,
 )
 from rtsearch.recording import ffmpeg as ffmpeg_module
-from rtsearch.recording import video as video_module
+from rtsearch.recording import mp4 as video_module
+from rtsearch.recording import parquet as table
 from rtsearch.sources import VideoFile
 from rtsearch.types import Detections, Frame, I32Array, Neighbours
 

@@ -22,7 +22,7 @@ from playing import SETTINGS, Watcher
 
 from rtsearch.live import Outputs, play
 from rtsearch.recording import VideoRecorder, ffmpeg
-from rtsearch.recording import video as video_module
+from rtsearch.recording import mp4 as video_module
 from rtsearch.sources import Paced, VideoFile
 from rtsearch.types import Frame
 

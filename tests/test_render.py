@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtsearch.render import painter as render
 from rtsearch.render.layout import Canvas, lay_out
 from rtsearch.render.painter import PALETTE, colour_of, compose
-from rtsearch.render.painter import painter as render
 from rtsearch.render.text import text_wh
 from rtsearch.types import Detections, Frame, Neighbours, Scene
 

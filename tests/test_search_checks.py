@@ -70,15 +70,16 @@ def parts(arrays: dict[str, NDArray[Any]]) -> tuple[TreeArrays, Calibration]:
 
 def corruptions(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Ways in which the values of an array may be others; its type and shape stay."""
-    values = FLOATS if array.dtype.kind == "f" else INTEGERS if array.dtype.kind == "i" else [0, 255]
+    values: list[Any] = {"f": FLOATS, "i": INTEGERS}.get(array.dtype.kind, [0, 255])
     rng = np.random.default_rng(0)
-    made = {"reversed": array[::-1].copy(), "bytes": rng.bytes(array.nbytes)}
-    made["bytes"] = np.frombuffer(made["bytes"], array.dtype).reshape(array.shape)
+    noise = np.frombuffer(rng.bytes(array.nbytes), array.dtype).reshape(array.shape)
+    made = {"reversed": array[::-1].copy(), "bytes": noise}
     made["bits"] = array.copy()
     made["bits"].reshape(-1).view(np.uint8)[::7] ^= 0x55
     made["one for all"] = np.broadcast_to(array[:1], array.shape).copy()
     for value in values:
-        for name, place in {"all": slice(None), "first": 0, "last": -1}.items():
+        places: dict[str, Any] = {"all": slice(None), "first": 0, "last": -1}
+        for name, place in places.items():
             changed = array.copy()
             changed[place] = value
             made[f"{name}={value}"] = changed

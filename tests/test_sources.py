@@ -19,7 +19,8 @@ from clips import paint, read_number, write_clip
 from rtsearch.config import LiveSettings
 from rtsearch.errors import MissingDependencyError, PhotoError, SourceError
 from rtsearch.images.decode import read_photo
-from rtsearch.sources import Paced, cameras, open_source, photos
+from rtsearch.sources import Paced, cameras, open_source
+from rtsearch.sources import slideshow as photos
 from rtsearch.types import U8Array
 
 LIVE = LiveSettings(open_timeout_s=1.0, random_s=2.0)

@@ -19,7 +19,9 @@ from servers import FfmpegPusher, MjpegServer
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
-from rtsearch.sources import Source, capture, open_source, stream
+from rtsearch.sources import Source, open_source
+from rtsearch.sources import cv2_capture as capture
+from rtsearch.sources import live_capture as stream
 from rtsearch.sources.live_capture import LiveCapture
 from rtsearch.types import Frame
 
