@@ -13,7 +13,8 @@ TOP = Path(__file__).resolve().parents[1]
 
 # From the ground up. A room (a package or module right below rtsearch/) imports from lower floors only.
 FLOORS = (
-    {"errors", "_util"},
+    {"errors"},
+    {"_util"},
     {"config", "types"},
     {"images", "models", "search"},
     {"engines", "library", "recording", "sources"},

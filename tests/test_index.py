@@ -19,12 +19,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsearch import index_files
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, FeatureSpaceError, LibraryBusyError, LibraryError, VectorError
-from rtsearch.index_files import PhotoPaths, are_safe_paths
-from rtsearch.library import Library, library_lock
+from rtsearch.library import Library, index_files, library_lock
 from rtsearch.library.index import build_index, open_index, remembered_settings
+from rtsearch.library.index_files import PhotoPaths, are_safe_paths
 from rtsearch.library.schema import is_safe_path
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.search import KDTree

@@ -70,7 +70,7 @@ def parts(arrays: dict[str, NDArray[Any]]) -> tuple[TreeArrays, Calibration]:
 
 def corruptions(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Ways in which the values of an array may be others; its type and shape stay."""
-    values: list[Any] = {"f": FLOATS, "i": INTEGERS}.get(array.dtype.kind, [0, 255])
+    values: Any = {"f": FLOATS, "i": INTEGERS}.get(array.dtype.kind, [0, 255])
     rng = np.random.default_rng(0)
     noise = np.frombuffer(rng.bytes(array.nbytes), array.dtype).reshape(array.shape)
     made = {"reversed": array[::-1].copy(), "bytes": noise}

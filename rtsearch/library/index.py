@@ -28,9 +28,17 @@ from pydantic import ValidationError
 from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryError, RtsearchError
-from rtsearch.index_files import FILES, TABLE, PhotoPaths, check_files, empty_table, load_table, write_list
 from rtsearch.library import Library, library_lock
 from rtsearch.library.files import disk_errors, write_atomic
+from rtsearch.library.index_files import (
+    FILES,
+    TABLE,
+    PhotoPaths,
+    check_files,
+    empty_table,
+    load_table,
+    write_list,
+)
 from rtsearch.library.manifest import damaged_manifest
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.library.thumbnails import ThumbPlaces

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.arrays import load_array
+from rtsearch._util.array_files import load_array
 from rtsearch.config import ProjectSettings
 from rtsearch.errors import DamagedError, VectorError
 from rtsearch.types import F32Array

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
+from rtsearch._util.array_files import load_array
 from rtsearch._util.regular_files import read_regular
-from rtsearch.arrays import load_array
 from rtsearch.errors import DamagedError
 from rtsearch.library.files import sha256_of
 from rtsearch.search.projection import FILE_NAME as PROJECTION_NAME
