@@ -133,6 +133,13 @@ def _log_stays_as_it_was() -> Iterator[None]:
     log.handlers[:] = before
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_ends_a_test() -> Iterator[None]:
+    """A command that runs in this process lets Ctrl-C end it at once."""
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def no_thread_is_left() -> Iterator[None]:
     """A test that uses this leaves no thread of ours behind."""

@@ -10,7 +10,6 @@ import pytest
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.memory_budget import MemoryBudget
-from rtsearch._util.signals import stop_on_signal
 
 
 def numbers(count: int, made: list[int] | None = None) -> Generator[int]:
@@ -92,22 +91,6 @@ def test_the_budget() -> None:
     stopper.start()
     assert budget.take(60, wait=True)
     stopper.join()
-
-
-def test_outside_the_main_thread_signals_are_left_alone() -> None:
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            with stop_on_signal(threading.Event()):
-                pass
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert failed == []
 
 
 def test_the_newest_replaces_what_nobody_took() -> None:

@@ -27,6 +27,9 @@ FLOORS = (
     {"jobs"},
     {"errors", "closing", "display", "regular"},
     {"config", "records", "meter", "ahead", "headers", "arrays"},
+    {"errors", "closing", "display", "folders", "signals"},
+    {"config", "records", "meter", "ahead", "headers", "kernel_cache"},
+    {"compiled"},
     {"pictures", "text", "colour", "pooling", "backend", "layout", "gallery", "arrange"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo", "embed"},
@@ -103,6 +106,7 @@ def loaded_by(statement: str) -> set[str]:
         "rtsearch._util.metrics",
         "rtsearch._util.background",
         "rtsearch._util.wording",
+        "rtsearch._util.signals",
     ],
 )
 def test_light_modules_load_nothing_heavy(module):

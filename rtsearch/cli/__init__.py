@@ -7,9 +7,12 @@ standard error and exit code 2.
 from __future__ import annotations
 
 import sys
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING
 
-from rtsearch.errors import RtsearchError
+from rtsearch._util.signals import end_at_once
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["main"]
 
@@ -18,21 +21,23 @@ _MOST_NAMED = 200  # characters
 
 def main() -> None:
     """Entry point of the ``rtsearch`` command."""
+    end_at_once()
     try:
         _run()
-    except KeyboardInterrupt:
-        _end("stopped", 130)
+    except KeyboardInterrupt as error:
+        _end_stopped(error)
     except ImportError as error:
-        # What Ctrl-C makes of a package written in C++ whose import it meets: "initialization failed".
+        # A package written in C++ whose import is interrupted says "initialization failed".
         if not isinstance(error.__cause__, KeyboardInterrupt):
             raise
-        _end("stopped", 130)
+        _end_stopped(error.__cause__)
 
 
 def _run() -> None:
     from typer import Abort
 
     from rtsearch.cli.app import app, wrong_use
+    from rtsearch.errors import RtsearchError
 
     try:
         sys.exit(app(prog_name="rtsearch", standalone_mode=False))
@@ -44,8 +49,12 @@ def _run() -> None:
         if "--install-completion" not in sys.argv:
             raise
         _end(f"completion cannot be installed: {error}", 2)
-    except Abort:
-        _end("stopped", 130)
+    except Abort as error:
+        _end_stopped(error.__cause__)
+
+
+def _end_stopped(error: BaseException | None) -> NoReturn:
+    _end("stopped", getattr(error, "exit_code", 130))
 
 
 def _end(message: str, code: int) -> NoReturn:

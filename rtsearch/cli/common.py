@@ -68,7 +68,16 @@ __all__ = [
 
 # What reads a pipe folds for itself; rich would take it for 80 columns wide.
 output = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
-_messages = Console(stderr=True, highlight=False)
+
+
+class _Messages(Console):
+    """Standard error. Bars leave the cursor as it is: a signal may end the process beside them."""
+
+    def show_cursor(self, show: bool = True) -> bool:
+        return False
+
+
+_messages = _Messages(stderr=True, highlight=False)
 
 ConfigFile = Annotated[
     Path | None,

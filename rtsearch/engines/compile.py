@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rtsearch._util.signals import undo_on_signal
 from rtsearch.engines.flavour import Flavour
 from rtsearch.errors import EngineError
 
@@ -69,18 +70,19 @@ def compile_network(
             done.set()
 
     worker = threading.Thread(target=work, name=f"{flavour.name} build", daemon=True)
-    try:
-        worker.start()  # in here: Ctrl-C may come between the thread's first step and the return
-        # Not join: a thread whose join was interrupted cannot be joined again (Python 3.11).
-        while not done.wait(0.1):
-            pass
-    except KeyboardInterrupt:
-        stop.set()
-        raise
-    finally:
-        if worker.ident is not None:  # else it has not begun, and ends as soon as it does
-            done.wait()
-            worker.join()
+    with undo_on_signal():
+        try:
+            worker.start()  # in here: Ctrl-C may come between the thread's first step and the return
+            # Not join: a thread whose join was interrupted cannot be joined again (Python 3.11).
+            while not done.wait(0.1):
+                pass
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+        finally:
+            if worker.ident is not None:  # else it has not begun, and ends as soon as it does
+                done.wait()
+                worker.join()
     if isinstance(result[0], BaseException):
         raise result[0]
     return result[0]

@@ -127,8 +127,8 @@ def analyze(
         settings: section ``analyze``; the others are remembered in the library.
         upkeep: what else is done to the library.
         progress: called after every photo, from the calling thread.
-        stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT or
-            SIGTERM sets it.
+        stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT,
+            SIGTERM or SIGHUP sets it.
 
     Raises:
         SourceError: no photos, or their folder is gone before the last was read; those before are committed.

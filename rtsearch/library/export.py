@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch._util.signals import undo_on_signal
 from rtsearch.errors import LibraryError
 from rtsearch.library.files import TMP_SUFFIX, publish
 from rtsearch.library.reader import Library
@@ -53,7 +54,7 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
 def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
     tmp = out.with_name(out.name + TMP_SUFFIX)
     try:
-        with tmp.open("wb") as file:
+        with undo_on_signal(), tmp.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         publish(tmp, out)
     except BaseException as error:

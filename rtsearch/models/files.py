@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from rtsearch._util.signals import undo_on_signal
 from rtsearch.errors import ModelError, UnknownModelError
 
 __all__ = ["NOT_WHOLE", "metadata", "read_model", "write_atomically"]
@@ -84,7 +85,10 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 def write_atomically(path: Path, content: bytes) -> None:
     """Temporary name, fsync, rename; nothing is left behind when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+    with (
+        undo_on_signal(),
+        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
+    ):
         temporary = Path(file.name)
         try:
             file.write(content)

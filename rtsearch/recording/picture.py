@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from rtsearch._util.signals import undo_on_signal
 from rtsearch.errors import RecordError
 from rtsearch.recording.problems import record_error
 from rtsearch.types import U8Array
@@ -38,7 +39,7 @@ def _write(path: Path, data: bytes) -> None:
         return
     partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
-        with partial.open("wb") as file:
+        with undo_on_signal(), partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
