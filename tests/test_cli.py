@@ -378,9 +378,9 @@ def test_ctrl_c_while_a_package_is_imported(cli, monkeypatch):
     def interrupted():
         raise ImportError("initialization failed") from KeyboardInterrupt()
 
-    monkeypatch.setattr("rtsearch.cli._run", interrupted)
+    monkeypatch.setattr("rtsearch.cli.entry._run", interrupted)
     done = cli("doctor")
     assert (done.code, done.err) == (130, "rtsearch: stopped\n")
-    monkeypatch.setattr("rtsearch.cli._run", lambda: importlib.import_module("no_such_package"))
+    monkeypatch.setattr("rtsearch.cli.entry._run", lambda: importlib.import_module("no_such_package"))
     with pytest.raises(ImportError, match="no_such_package"):
         cli("doctor")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from rtsearch._util.signals import Stopped, end_at_once, stop_on_signal, undo_on_signal
-from rtsearch.cli import common
+from rtsearch._util.signals import Stopped, stop_on_signal, undo_on_signal
+from rtsearch.cli import _let_ctrl_c_end, common
 from rtsearch.models.files import write_atomically
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -70,10 +70,10 @@ def test_a_signal_that_is_ignored_stays_ignored(model: Path) -> None:
 
 
 def test_ctrl_c_ends_at_once_from_now_on():
-    end_at_once()
+    _let_ctrl_c_end()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_at_once()
+    _let_ctrl_c_end()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
@@ -123,7 +123,7 @@ def test_the_exit_code_tells_the_signal(cli, monkeypatch):
     def stopped() -> None:
         raise Stopped(signal.SIGTERM)
 
-    monkeypatch.setattr("rtsearch.cli._run", stopped)
+    monkeypatch.setattr("rtsearch.cli.entry._run", stopped)
     done = cli("doctor")
     assert (done.code, done.err) == (143, "rtsearch: stopped\n")
 

@@ -1,6 +1,6 @@
 """Signals that ask a process to end: Ctrl-C (SIGINT), SIGTERM, and SIGHUP from a terminal that is closed.
 
-    while a command starts        the default action ends the process: ``end_at_once``
+    while a command starts        the default action ends the process: ``cli.main``
     while a file is written       an exception, so that it is removed: ``undo_on_signal``
     while it plays or analyses    an event, so that recordings are finished, photos stored: ``stop_on_signal``
 
@@ -14,14 +14,13 @@ A signal that the process was started to ignore (nohup, a script's background) s
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TypeAlias
 
-__all__ = ["Stopped", "end_at_once", "stop_on_signal", "undo_on_signal"]
+__all__ = ["Stopped", "stop_on_signal", "undo_on_signal"]
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], None]
 
@@ -40,13 +39,6 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__()
         self.exit_code = 128 + number
-
-
-def end_at_once() -> None:
-    """Let Ctrl-C end this process from now on, wherever it is, by the signal's default action."""
-    # The first process of a container is not ended by default actions.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and os.getpid() != 1:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

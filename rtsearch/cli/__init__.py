@@ -1,74 +1,24 @@
 """The command line: the only place that prints or exits.
 
-``app`` gathers the commands; ``main`` turns every error that rtsearch raises on purpose into one line on
-standard error and exit code 2.
+main -> entry.run: errors become one line and exit code 2 -> app: the commands, a file each
 """
 
-from __future__ import annotations
-
-import sys
-from typing import TYPE_CHECKING
-
-from rtsearch._util.signals import end_at_once
-
-if TYPE_CHECKING:
-    from typing import Any, NoReturn
+import os
+import signal
 
 __all__ = ["main"]
-
-_MOST_NAMED = 200  # characters
 
 
 def main() -> None:
     """Entry point of the ``rtsearch`` command."""
-    end_at_once()
-    try:
-        _run()
-    except KeyboardInterrupt as error:
-        _end_stopped(error)
-    except ImportError as error:
-        # A package written in C++ whose import is interrupted says "initialization failed".
-        if not isinstance(error.__cause__, KeyboardInterrupt):
-            raise
-        _end_stopped(error.__cause__)
+    _let_ctrl_c_end()  # first: an exception in the middle of imports is a traceback at best, see ``signals``
+    from rtsearch.cli.entry import run
+
+    run()
 
 
-def _run() -> None:
-    from typer import Abort
-
-    from rtsearch.cli.app import app, wrong_use
-    from rtsearch.errors import RtsearchError
-
-    try:
-        sys.exit(app(prog_name="rtsearch", standalone_mode=False))
-    except RtsearchError as error:
-        _end(str(error), 2)
-    except wrong_use as error:
-        _end(_how_to_use(error), 2)
-    except OSError as error:
-        if "--install-completion" not in sys.argv:
-            raise
-        _end(f"completion cannot be installed: {error}", 2)
-    except Abort as error:
-        _end_stopped(error.__cause__)
-
-
-def _end_stopped(error: BaseException | None) -> NoReturn:
-    _end("stopped", getattr(error, "exit_code", 130))
-
-
-def _end(message: str, code: int) -> NoReturn:
-    if message:
-        from rtsearch.cli.printable import printable
-
-        sys.stderr.write(f"rtsearch: {printable(' '.join(message.split()))}\n")
-    sys.exit(code)
-
-
-def _how_to_use(error: Any) -> str:
-    """What is wrong with the arguments, and where help is; "" where help was shown instead."""
-    message = error.format_message().rstrip(".")
-    if "extra argument" in message and len(message) > _MOST_NAMED:
-        message = f"{message[:_MOST_NAMED]}..."  # it names them all, and a shell makes thousands of *.jpg
-    command = error.ctx.command_path if error.ctx else "rtsearch"
-    return f"{message}; see: {command} --help" if message else ""
+def _let_ctrl_c_end() -> None:
+    """Let Ctrl-C end this process by the signal's default action, wherever it is."""
+    # The first process of a container is not ended by default actions.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler and os.getpid() != 1:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

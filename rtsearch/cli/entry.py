@@ -1,0 +1,64 @@
+"""One line on standard error and an exit code for every way in which a command can end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+from typer import Abort
+
+from rtsearch.cli.printable import printable
+from rtsearch.errors import RtsearchError
+
+__all__ = ["run"]
+
+_MOST_NAMED = 200  # characters
+
+
+def run() -> None:
+    """Run the command that the arguments name, and exit."""
+    try:
+        _run()
+    except KeyboardInterrupt as error:
+        _end_stopped(error)
+    except ImportError as error:
+        # A package written in C++ whose import is interrupted says "initialization failed".
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        _end_stopped(error.__cause__)
+
+
+def _run() -> None:
+    from rtsearch.cli.app import app, wrong_use
+
+    try:
+        sys.exit(app(prog_name="rtsearch", standalone_mode=False))
+    except RtsearchError as error:
+        _end(str(error), 2)
+    except wrong_use as error:
+        _end(_how_to_use(error), 2)
+    except OSError as error:
+        if "--install-completion" not in sys.argv:
+            raise
+        _end(f"completion cannot be installed: {error}", 2)
+    except Abort as error:
+        _end_stopped(error.__cause__)
+
+
+def _end_stopped(error: BaseException | None) -> NoReturn:
+    _end("stopped", getattr(error, "exit_code", 130))
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if message:
+        sys.stderr.write(f"rtsearch: {printable(' '.join(message.split()))}\n")
+    sys.exit(code)
+
+
+def _how_to_use(error: Any) -> str:
+    """What is wrong with the arguments, and where help is; "" where help was shown instead."""
+    message = error.format_message().rstrip(".")
+    if "extra argument" in message and len(message) > _MOST_NAMED:
+        message = f"{message[:_MOST_NAMED]}..."  # it names them all, and a shell makes thousands of *.jpg
+    command = error.ctx.command_path if error.ctx else "rtsearch"
+    return f"{message}; see: {command} --help" if message else ""
