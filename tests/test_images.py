@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from rtsearch.errors import PhotoError
+from rtsearch.images import decode as pictures
 from rtsearch.images.decode import decode_photo, photo_header, quiet_decoders, read_photo
 from rtsearch.images.headers import read_header
 from rtsearch.types import U8Array
@@ -204,6 +206,12 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + fields + bytes(4) + b"\0\0\0\0IDAT"
 
 
+def gif_header(screen: tuple[int, int], frame: tuple[int, int]) -> bytes:
+    """A GIF without a palette, up to the first bytes of its pixels."""
+    picture = b"," + struct.pack("<HHHHB", 0, 0, *frame, 0)
+    return b"GIF89a" + struct.pack("<HHBBB", *screen, 0, 0, 0) + picture + bytes(8)
+
+
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 80, 3)).astype(np.uint8)
 BAD = {
     "empty.jpg": (b"", "zero bytes"),
@@ -244,7 +252,8 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     ("data", "mp"),
     [
         (png_header(100_000, 40_000), 4000),
-        (b"GIF89a" + struct.pack("<HH", 65535, 65535), 4294.8),
+        (gif_header((65535, 65535), (1, 1)), 4294.8),
+        (gif_header((32, 32), (50000, 50000)), 2500),
         (b"BM" + bytes(12) + struct.pack("<Iii", 40, 30_000, -30_000) + bytes(20), 900),
         (b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\xff\xff\xff" * 2 + bytes(4), 281474976.7),
         (b"\xff\xd8\xff\xc0\0\x11\x08" + struct.pack(">HH", 65500, 65500) + bytes(9), 4290.2),
@@ -254,6 +263,76 @@ def test_giants_are_refused_by_their_header(tmp_path: Path, data: bytes, mp: flo
     (tmp_path / "giant.jpg").write_bytes(data)
     with pytest.raises(PhotoError, match=rf"{mp}\S* megapixels, more than analyze.max_photo_mp = 120"):
         read_photo(tmp_path / "giant.jpg")
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def claiming_png(length: int) -> bytes:
+    """A PNG whose first chunk of pixels claims to be so long."""
+    plain = KINDS["plain.png"]
+    at = plain.index(b"IDAT") - 4
+    return plain[:at] + struct.pack(">I", length) + plain[at + 4 :]
+
+
+def tall_png() -> bytes:
+    rows = zlib.compress(bytes(2 * 119_999_999), 9)
+    header = struct.pack(">IIBBBBB", 1, 119_999_999, 8, 0, 0, 0, 0)
+    pixels = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + pixels
+
+
+def resized_jpeg(width: int, height: int) -> bytes:
+    data = bytearray(KINDS["plain.jpg"])
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("make", "length", "reason"),
+    [
+        (lambda: KINDS["plain.jpg"], 20 << 30, "32 x 16 pixels in 21.5 GB"),
+        (lambda: claiming_png(0xFFFFFFF0), None, "truncated or damaged PNG"),
+        (lambda: claiming_png(0x40000000), None, "truncated or damaged PNG"),
+        (tall_png, None, "1 x 119999999 pixels, a side of more than 1048576"),
+        (lambda: resized_jpeg(10950, 10950), None, "10950 x 10950 pixels in"),
+        (lambda: gif_header((9000, 9000), (9000, 9000)), None, "9000 x 9000 pixels in 31 bytes"),
+    ],
+    ids=["sparse JPEG", "PNG chunk of 4 GB", "PNG chunk of 1 GB", "tall PNG", "JPEG", "GIF"],
+)
+def test_what_a_file_claims_takes_no_memory(tmp_path: Path, make, length: int | None, reason: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(make())
+    if length is not None:
+        os.truncate(path, length)
+    code = (
+        "import resource, sys, pathlib\n"
+        "from rtsearch.images.decode import quiet_decoders, read_photo\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try:\n"
+        "    with quiet_decoders():\n"
+        "        read_photo(pathlib.Path(sys.argv[1]))\n"
+        "except ValueError as error:\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)\n"
+    )
+    argv = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    taken_kb, _, message = done.stdout.partition(" ")
+    assert reason in message
+    assert int(taken_kb) < 50_000
+
+
+def test_pillows_limit_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(pictures, "_PILLOW_PIXELS", 100)
+    for name in ("alpha.png", "plain.bmp", "half.gif"):
+        (tmp_path / name).write_bytes(KINDS.get(name) or BAD[name][0])
+        with contextlib.suppress(PhotoError):
+            assert read_photo(tmp_path / name).shape == (16, 32, 3)
+        assert Image.MAX_IMAGE_PIXELS == 100
 
 
 def test_the_limit_is_the_callers(tmp_path: Path) -> None:

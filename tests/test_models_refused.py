@@ -134,6 +134,18 @@ def test_weights_outside_the_file_are_found_in_branches_too(tmp_path):
         import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_weights_that_claim_more_than_the_file_holds_are_refused(tmp_path, sparse):
+    model = exports.ultralytics_export()
+    claiming = TensorProto(name="vast", data_type=TensorProto.FLOAT, dims=[2**20, 2**20])
+    if sparse:
+        model.graph.sparse_initializer.add().values.CopyFrom(claiming)
+    else:
+        model.graph.initializer.append(claiming)
+    with pytest.raises(ModelError, match=r"vast claims 1099511627776 values; export it again"):
+        import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "x" * 65, "yolo26n"])
 def test_names_that_cannot_be_used(tmp_path, name):
     with pytest.raises(ModelError, match="--name"):

@@ -249,6 +249,23 @@ def test_stream_that_changes_size_goes_on() -> None:
             assert back - 1 <= read_number(frame.bgr) < back + 150
 
 
+def test_a_header_that_claims_a_giant_takes_no_memory() -> None:
+    jpeg = bytearray(cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
+    place = jpeg.index(b"\xff\xc0") + 5
+
+    class Given:
+        def set(self, prop: int, value: float) -> None:
+            pass
+
+        def read(self) -> tuple[bool, np.ndarray]:
+            return True, np.frombuffer(bytes(jpeg), np.uint8)
+
+    reader = capture._JpegCapture(Given())
+    assert reader.read()[1].shape == (48, 64, 3)
+    jpeg[place : place + 4] = b"\x7f\xff\x7f\xff"
+    assert reader.read() == (True, None)
+
+
 def test_nothing_but_garbage_is_an_error_in_time() -> None:
     with MjpegServer(paint) as server:
         server.mode = "garbage"

@@ -21,7 +21,7 @@ import numpy as np
 
 from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import PhotoError, UnreadPhotoError
-from rtsearch.images.headers import Header, read_header
+from rtsearch.images.headers import Header, expect_plausible, expect_whole_chunks, read_header
 from rtsearch.types import U8Array
 
 __all__ = ["decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
@@ -29,6 +29,8 @@ __all__ = ["decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "rea
 _NO_MEMORY = "needs more memory than there is"
 _STRIP_ROWS = 64
 _ORIENTATION = 0x0112  # EXIF tag
+_PILLOW_PIXELS = 80_000_000
+_pillow_limit = threading.Lock()
 
 
 def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
@@ -55,17 +57,19 @@ def photo_header(path: Path, max_mp: float) -> Header:
     """Look at a photo's header, and refuse what should not be decoded.
 
     Raises:
-        PhotoError: empty or no picture; the message is the reason without the path.
+        PhotoError: empty, no picture, or not one of that size; the message is the reason without the path.
         UnreadPhotoError: the disk refuses, or the picture is too large.
     """
     try:
         with open_regular(path) as file:
             header = read_header(file)
+            size_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UnreadPhotoError(f"cannot be read: {error.strerror or error}") from None
     megapixels = header.width * header.height / 1e6
     if megapixels > max_mp:
         raise UnreadPhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
+    expect_plausible(header, size_bytes)
     return header
 
 
@@ -99,29 +103,32 @@ def decode_photo(data: bytes, header: Header) -> U8Array:
         UnreadPhotoError: memory does not suffice.
     """
     try:
+        if header.kind == "PNG":
+            expect_whole_chunks(data)
         if header.alpha or header.kind == "BMP":
-            return _in_strips(data)
+            return _in_strips(data, header.width * header.height)
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except PhotoError:
+        raise
     except OSError:
         raise PhotoError(f"truncated or damaged {header.kind}") from None
     except MemoryError:
         raise UnreadPhotoError(_NO_MEMORY) from None
-    except (cv2.error, ValueError, SyntaxError) as error:
+    except Exception as error:  # on damaged files decoders raise nearly everything there is
         raise PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}") from None
     if bgr is None:
         raise PhotoError(f"truncated or damaged {header.kind}")
     return cast(U8Array, bgr)
 
 
-def _in_strips(data: bytes) -> U8Array:
+def _in_strips(data: bytes, pixels: int) -> U8Array:
     """A picture by Pillow, transparency laid over white strip by strip.
 
     OpenCV holds a PNG with transparency twice, and a BMP three times: 0.9 GB for 100 megapixels.
     """
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # the header was checked
-    with Image.open(io.BytesIO(data)) as picture:
+    with _pillow_takes(pixels), Image.open(io.BytesIO(data)) as picture:
         orientation = picture.getexif().get(_ORIENTATION, 1)
         picture.load()
         width, height = picture.size
@@ -130,6 +137,26 @@ def _in_strips(data: bytes) -> U8Array:
             strip = picture.crop((0, top, width, min(top + _STRIP_ROWS, height)))
             _blend(np.asarray(strip.convert("RGBA")), bgr[top : top + _STRIP_ROWS])
     return _upright(bgr, orientation)
+
+
+@contextlib.contextmanager
+def _pillow_takes(pixels: int) -> Iterator[None]:
+    """Let Pillow open a picture of so many pixels; its limit is the whole process's, and is given back.
+
+    Pictures that may need a higher limit than Pillow's own (89 million) go one at a time.
+    """
+    from PIL import Image
+
+    if pixels <= _PILLOW_PIXELS:
+        yield
+        return
+    with _pillow_limit:
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = max(before or 0, pixels)
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _blend(rgba: U8Array, bgr: U8Array) -> None:

@@ -1,7 +1,12 @@
-"""What kind of picture a file holds and how large it is, from its first bytes, before anything is decoded."""
+"""What kind of picture a file holds and how large it is, from its first bytes, before anything is decoded.
+
+A header may claim anything. ``expect_plausible`` holds its claim against the length of the file, and
+``expect_whole_chunks`` the lengths that a PNG claims inside, since decoders take the memory first.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from dataclasses import dataclass
@@ -9,7 +14,15 @@ from typing import BinaryIO
 
 from rtsearch.errors import PhotoError
 
-__all__ = ["Header", "read_header"]
+__all__ = ["Header", "expect_plausible", "expect_whole_chunks", "is_jpeg_within", "read_header"]
+
+# OpenCV refuses longer sides, too. A PNG of 1 x 119,999,999 pixels would take 1 GB for its table of rows.
+_MOST_SIDE_PX = 1 << 20
+# What a byte can hold at most. JPEG: a bit for each block of 8 x 8 pixels is 512. PNG: pixels of one bit,
+# packed 1032 to one as deflate does at best. GIF: codes of 12 bits that stand for 4096 pixels each.
+_MOST_PIXELS_PER_BYTE = {"JPEG": 1024, "PNG": 8 * 1032, "GIF": 4096}
+# Four channels of 32 bits, and room for a film behind the picture, such as telephones put there.
+_MOST_BYTES_PER_PIXEL, _MOST_OTHER_BYTES = 16, 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +67,53 @@ def read_header(file: BinaryIO) -> Header:
     return header
 
 
+def expect_plausible(header: Header, size_bytes: int) -> None:
+    """Hold a header against the length of its file.
+
+    Raises:
+        PhotoError: no picture of that size fits in, or no picture takes so much; the message is the reason.
+    """
+    pixels = header.width * header.height
+    claim = f"damaged {header.kind}: {header.width} x {header.height} pixels"
+    if max(header.width, header.height) > _MOST_SIDE_PX:
+        raise PhotoError(f"{header.width} x {header.height} pixels, a side of more than {_MOST_SIDE_PX}")
+    if pixels > size_bytes * _MOST_PIXELS_PER_BYTE.get(header.kind, pixels):
+        raise PhotoError(f"{claim} in {size_bytes} bytes")
+    if size_bytes > pixels * _MOST_BYTES_PER_PIXEL + _MOST_OTHER_BYTES:
+        raise PhotoError(f"{claim} in {size_bytes / 1e9:.1f} GB")
+
+
+def is_jpeg_within(data: bytes, most_pixels: int) -> bool:
+    """Tell whether bytes are a JPEG whose header makes sense and asks for no more pixels than that."""
+    try:
+        header = read_header(io.BytesIO(data))
+        expect_plausible(header, len(data))
+    except PhotoError:
+        return False
+    return header.kind == "JPEG" and header.width * header.height <= most_pixels
+
+
+def expect_whole_chunks(png: bytes) -> None:
+    """Hold the lengths of a PNG's chunks against the file: OpenCV takes as much memory as one claims.
+
+    Raises:
+        PhotoError: a chunk is longer than what is left; the message is the reason.
+    """
+    at, kind = 8, b""
+    while kind != b"IEND":
+        if at + 12 > len(png):
+            raise PhotoError("truncated or damaged PNG")
+        length, kind = struct.unpack_from(">I4s", png, at)
+        at += length + 12
+
+
 def _header(start: bytes, file: BinaryIO) -> Header:
     if start.startswith(b"\xff\xd8\xff"):
         return _jpeg(file)
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(start, file)
     if start.startswith((b"GIF87a", b"GIF89a")):
-        width, height = struct.unpack_from("<HH", start, 6)
-        return Header("GIF", width, height, alpha=True)
+        return _gif(start, file)
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return _webp(start)
     if start.startswith(b"BM"):
@@ -108,6 +160,25 @@ def _png(start: bytes, file: BinaryIO) -> Header:
         alpha = kind == b"tRNS"
         file.seek(length + 4, os.SEEK_CUR)
     return Header("PNG", width, height, alpha=alpha, deep=depth == 16)
+
+
+def _gif(start: bytes, file: BinaryIO) -> Header:
+    """Screen and first picture, which may be larger than the screen: decoders then make room for it."""
+    width, height = struct.unpack_from("<HH", start, 6)
+    palette = start[10]
+    file.seek(13 + (3 * 2 ** ((palette & 7) + 1) if palette & 0x80 else 0))
+    for _ in range(_MOST_STEPS):
+        block = file.read(1)
+        if block == b",":
+            left, top, w, h = struct.unpack("<HHHH", file.read(8))
+            return Header("GIF", max(width, left + w), max(height, top + h), alpha=True)
+        if block != b"!":
+            break
+        length = file.read(2)[1]
+        while length:
+            file.seek(length, os.SEEK_CUR)
+            length = file.read(1)[0]
+    raise PhotoError("damaged GIF: no picture in it")
 
 
 def _webp(start: bytes) -> Header:

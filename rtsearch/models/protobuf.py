@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from rtsearch.models.files import NOT_WHOLE, read_model, write_atomically
 
 __all__ = ["load_model", "save_model"]
 
+_VALUES_PER_BYTE = 8
+
 
 def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
     """Parse an ONNX file whose weights are inside it; returns it with the file's SHA-256.
 
     Raises:
         UnknownModelError: no such file, or unreadable.
-        ModelError: too large, truncated, not ONNX, or with weights outside the file.
+        ModelError: too large, truncated, not ONNX, with weights outside the file or with more than it holds.
     """
     content, sha256 = read_model(path)
     model = onnx.ModelProto()
@@ -35,15 +38,22 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
             raise ModelError(
                 f"{path} keeps weights in other files ({tensor.name}); export it as a single file"
             )
+        values = math.prod(tensor.dims)
+        if not 0 <= values <= len(content) * _VALUES_PER_BYTE:  # before anything takes the memory
+            raise ModelError(f"{path} is damaged: {tensor.name} claims {values} values; export it again")
     return model, sha256
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """All that a graph holds, in its nodes and branches too."""
     yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)
 

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import cv2
 
+from rtsearch.images.headers import is_jpeg_within
+
 __all__ = ["READ_TIMEOUT_S", "Capture", "open_camera", "open_file", "open_stream"]
 
 READ_TIMEOUT_S = 3.0
@@ -36,6 +38,9 @@ _opening = threading.Lock()
 # Decoding in one thread costs the least CPU: 2.2 ms per 720p H.264 frame against 2.9 with OpenCV's default,
 # and frame threads would add a delay of one frame each. Above Full HD one thread may be too slow.
 _ONE_THREAD_MAX_PX = 1920 * 1088
+_MOST_PIXELS = (
+    120_000_000  # of a JPEG in a stream: a header may claim 4 billion, and memory is taken for them
+)
 
 
 class Capture(Protocol):
@@ -100,7 +105,8 @@ class _JpegCapture:
 
     def read(self) -> tuple[bool, Any]:
         ok, data = self._capture.read()
-        whole = ok and bytes(data.ravel()[-64:]).rstrip(b"\r\n\0").endswith(b"\xff\xd9")
+        jpeg = data.tobytes() if ok else b""
+        whole = jpeg[-64:].rstrip(b"\r\n\0").endswith(b"\xff\xd9") and is_jpeg_within(jpeg, _MOST_PIXELS)
         return ok, cv2.imdecode(data, cv2.IMREAD_COLOR) if whole else None
 
     def get(self, prop: int, /) -> float:
