@@ -248,6 +248,17 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         read_photo(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link to a device"])
+def test_pipes_and_devices_are_no_photos(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.jpg"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(PhotoError, match=r"x\.jpg: cannot be read: a (pipe|device), not a file"):
+        read_photo(path)
+
+
 @pytest.mark.parametrize(
     ("data", "mp"),
     [

@@ -263,6 +263,14 @@ def test_a_newer_format(tmp_path: Path) -> None:
     assert path.read_text() == before
 
 
+def test_a_manifest_that_is_a_pipe(tmp_path: Path) -> None:
+    write(tmp_path, {"a.jpg": 1})
+    (tmp_path / "manifest.json").unlink()
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(NotALibraryError, match=r"manifest\.json cannot be read: a pipe, not a file"):
+        Library.open(tmp_path)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_damaged_manifest(tmp_path: Path, seed: int) -> None:
     write(tmp_path, {"a.jpg": 1})

@@ -11,7 +11,9 @@ import os
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
+from rtsearch._util.regular_files import kind_of_file
 from rtsearch.errors import SourceError
 from rtsearch.library.files import MANIFEST_NAME
 
@@ -141,8 +143,10 @@ def _add(root: Path, path: Path, scan: Scan) -> None:
     except OSError as error:
         scan.refuse(_relative(root, path), error)
     else:
-        if path.is_file():
+        if S_ISREG(stat.st_mode):
             scan.photos.append(PhotoFile(relative, stat.st_size, stat.st_mtime_ns))
+        elif not S_ISDIR(stat.st_mode):
+            scan.refused.append((relative, f"{kind_of_file(stat.st_mode)}, not a file"))
 
 
 def _stays_inside(root: Path, link: Path) -> bool:
