@@ -48,6 +48,7 @@ def test_ctrl_c_while_a_command_starts(
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
@@ -62,6 +63,7 @@ def test_a_signal_that_is_ignored_stays_ignored(model: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", ignores + COMMAND, "model", "info"], stdout=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=60)
