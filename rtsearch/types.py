@@ -49,6 +49,7 @@ class Frame:
         pts_s: presentation time in the file, or None for a live source.
         bgr: (H, W, 3) uint8.
         name: what the picture is called where it has a name (a photo's path), else "".
+        torn: parts of the picture are missing or wrong, as the stream is damaged.
     """
 
     id: int
@@ -56,6 +57,7 @@ class Frame:
     pts_s: float | None
     bgr: U8Array
     name: str = ""
+    torn: bool = False
 
     def __post_init__(self) -> None:
         _expect("Frame.bgr", self.bgr, (None, None, 3), np.uint8)

@@ -90,3 +90,25 @@ def write_vfr_clip(path: Path, ticks: Sequence[int], fps: int = 30, options: Seq
     pictures = b"".join(paint(number).tobytes() for number in range(max(ticks) + 1))
     subprocess.run(command, input=pictures, check=True)
     return path
+
+
+def ffmpeg(*arguments: str | bytes, out: Path) -> Path:
+    """Run ffmpeg, and return the path of the file that it has made."""
+    assert FFMPEG is not None
+    subprocess.run([FFMPEG, "-v", "error", "-y", *arguments, str(out)], check=True)
+    return out
+
+
+def container_times(path: Path) -> list[float]:
+    """Return the presentation times of the pictures as ffprobe tells them, s."""
+    command = [
+        "ffprobe",
+        "-v",
+        "error",
+        "-select_streams",
+        "v",
+        "-show_entries",
+        "frame=best_effort_timestamp_time",
+    ]
+    told = subprocess.run([*command, "-of", "csv=p=0", str(path)], check=True, capture_output=True, text=True)
+    return [float(line.strip(",")) for line in told.stdout.split()]

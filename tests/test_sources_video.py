@@ -12,14 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import FFMPEG, paint, read_number, write_clip, write_vfr_clip
+from clips import FFMPEG, container_times, paint, read_number, write_clip, write_vfr_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.sources import Paced, Source, VideoFile, open_source
-from rtsearch.sources.video import Timeline
+from rtsearch.sources.timeline import Timeline
 from rtsearch.types import Frame
 
 LIVE = LiveSettings()
@@ -84,10 +84,15 @@ def test_every_frame_comes_once_at_its_time(name: str, tmp_path: Path) -> None:
 @needs_ffmpeg
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
 def test_variable_frame_rate_keeps_the_times_of_the_container(name: str, tmp_path: Path) -> None:
-    with VideoFile(str(write_vfr_clip(tmp_path / name, TICKS))) as source:
+    path = write_vfr_clip(tmp_path / name, TICKS)
+    with VideoFile(str(path)) as source:
         frames = list(source)
     assert [read_number(f.bgr) for f in frames] == TICKS
-    assert [f.pts_s for f in frames] == pytest.approx([t / 30 for t in TICKS], abs=0.002)
+    assert [f.pts_s for f in frames] == pytest.approx(container_times(path), abs=1e-5)
+    assert source.begins_s == frames[0].pts_s
+    assert [(f.pts_s or 0) - source.begins_s for f in frames] == pytest.approx(
+        [t / 30 for t in TICKS], abs=0.002
+    )
 
 
 @needs_ffmpeg

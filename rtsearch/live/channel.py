@@ -153,7 +153,7 @@ class Channel:
         seeks = self._controls.seeks
         if seeks == self._seeks:
             return False
-        sought = self.source.seek(self._target_s())
+        sought = self.source.seek(self.source.begins_s + self._target_s())
         if sought:
             self._floor = 0 if self._newest is None else self._newest.id + 1
             self._jumped = True
@@ -252,7 +252,7 @@ class Channel:
 
     def _stand_at(self, frame: Frame) -> None:
         if frame.pts_s is not None:
-            self._controls.position_s = self._at_s = frame.pts_s
+            self._controls.position_s = self._at_s = frame.pts_s - self.source.begins_s
 
     def is_newest(self, frame: Frame) -> bool:
         """Return True unless a later frame is drawn; one that was drawn with guessed boxes gets its own."""
@@ -338,7 +338,7 @@ class Channel:
         notes = [Path(self.source.name).name or self.source.name]
         at_s = None if self.result is None else self.result.frame.pts_s
         if at_s is not None and self._length_s is not None:
-            notes[0] += f"    {_clock(at_s)} of {_clock(self._length_s)}"
+            notes[0] += f"    {_clock(at_s - self.source.begins_s)} of {_clock(self._length_s)}"
         if self.source.status != "ok":  # first: a small cell has room for one or two
             notes.append("connection lost, trying again")
         if self.place == 0:

@@ -23,10 +23,10 @@ class Controls:
         paused: nothing new is shown but what is asked for.
         loop: video files begin again at their end.
         mirror: cameras and streams are shown, searched and recorded with left and right changed.
-        position_s: presentation time of the picture shown last.
+        position_s: presentation time of the picture shown last, from the beginning of the source.
         frame_s: time from one picture to the next.
         length_s: of the source, or None where it has no end.
-        target_s: presentation time that was last gone to.
+        target_s: presentation time that was last gone to, from the beginning of the source.
         gone_s: how far the user has gone in all; so far each of several sources goes from its own place.
         steps, seeks: how often the user has asked for the next picture, and for another place.
         superseded: steps that came before the last other place, and are not to be shown any more.

@@ -96,25 +96,23 @@ class FfmpegSink:
 
 
 def sound_start_s(source: Path) -> float | None:
-    """Where the first picture of a file stands on the clock of its sound, s; None if there is no sound.
+    """Return what is added to a presentation time of a file to get its place in the file, s.
 
-    OpenCV counts presentation times from the first picture, ffmpeg from whatever comes first.
+    Containers may begin at any time; ffmpeg counts places from there. None where there is no sound.
     """
     ffprobe = shutil.which("ffprobe")
     if ffprobe is None:
         return None
-    entries = "stream=codec_type,start_time:format=start_time"
+    entries = "stream=codec_type:format=start_time"
     said = _said([ffprobe, "-v", "quiet", "-show_entries", entries, "-of", "json", _file(source)])
     try:
         told = json.loads(said)
-        streams = told["streams"]
-        if not any(stream["codec_type"] == "audio" for stream in streams):
+        if not any(stream["codec_type"] == "audio" for stream in told["streams"]):
             return None
-        first = next(stream for stream in streams if stream["codec_type"] == "video")
-        start_s = float(first.get("start_time", 0)) - float(told["format"].get("start_time", 0))
-    except (ValueError, KeyError, TypeError, StopIteration):
+        start_s = float(told["format"].get("start_time", 0))
+    except (ValueError, KeyError, TypeError):
         return None
-    return start_s if math.isfinite(start_s) else None
+    return -start_s if math.isfinite(start_s) else None
 
 
 def add_sound(

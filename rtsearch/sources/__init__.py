@@ -19,6 +19,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import cv2  # noqa: F401  Where PyAV is loaded first, Qt takes its libxcb, and OpenCV's first window hangs.
+
+# isort: split
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
@@ -107,7 +110,7 @@ def _camera(camera: int | str, live: LiveSettings) -> Source:
 def _stream(url: str, live: LiveSettings, *, loop: bool) -> Source:
     parts = urlsplit(url)
     if parts.scheme.lower().startswith("http") and Path(parts.path).suffix.lower() in _VIDEO_SUFFIXES:
-        return VideoFile(url, loop=loop, timeout_s=live.open_timeout_s)
+        return VideoFile(url, loop=loop)
     return LiveCapture(
         url.replace(f":{parts.password}@", ":***@") if parts.password else url,
         lambda timeout_s: open_stream(url, timeout_s),

@@ -32,6 +32,7 @@ class Source(Closing):
         fps: nominal frames per second, or None.
         frames: how many frames there are, as the container promises, or None.
         wh: width and height of the first picture, px; later pictures may have another size.
+        begins_s: presentation time of the first picture, s.
         sound: the file whose sound belongs to the pictures, at their presentation times, or None.
     """
 
@@ -49,6 +50,7 @@ class Source(Closing):
         self.fps = fps
         self.frames = frames
         self.wh = wh
+        self.begins_s = 0.0
         self.sound: Path | None = None
 
     @property

@@ -38,6 +38,7 @@ class Paced(Source):
         super().__init__(source.name, fps=source.fps, frames=source.frames, wh=source.wh)
         self.slides = source.slides
         self.seekable = source.seekable
+        self.begins_s = source.begins_s
         self.sound = source.sound
         self.dropped = 0
         self._source = source

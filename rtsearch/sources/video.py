@@ -1,76 +1,44 @@
 """Video files: every frame in order, with the presentation times of the container.
 
-    open -> read -> Timeline.mend(container time) -> Frame;   seek: jump before the time asked for, then walk
-    to it
+    decode -> Timeline.mend(container time) -> convert -> Frame;   seek: to a keyframe before the time asked
+    for, then walk to it
 
-Rotation flags are honoured by OpenCV. A file whose tail is damaged plays up to there; the log says so.
+A file that is damaged plays on behind the damage; the log says how much is lost.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from pathlib import Path
-from typing import cast
 
-import cv2
+from av import FFmpegError
+from av.video.frame import VideoFrame
 
 from rtsearch.errors import SourceError
 from rtsearch.sources.base import Source
-from rtsearch.sources.cv2_capture import open_file
+from rtsearch.sources.converter import Converter
+from rtsearch.sources.damage import Damage
+from rtsearch.sources.decoder import Decoder, local
+from rtsearch.sources.timeline import DEFAULT_FPS, Timeline
 from rtsearch.types import Frame, U8Array
 
-__all__ = ["Timeline", "VideoFile"]
+__all__ = ["VideoFile"]
 
 log = logging.getLogger(__name__)
 
-_DEFAULT_FPS = 25.0
-_GAP_S = 3600.0
-_RESTART_S = 1.0
-_SEEK_MARGINS_S = (0.25, 2.0, 15.0)
-
-
-class Timeline:
-    """Makes presentation times strictly increasing, keeping every one that already is.
-
-    A missing time (raw streams repeat 0) continues by one frame interval. A small step back is a single odd
-    time: the frame comes a tenth of an interval after the one before. A step back by more than a second, or
-    ahead by more than an hour, is a new count, as in files joined end to end: what follows is shifted to
-    continue.
-    """
-
-    def __init__(self, fps: float) -> None:
-        self._interval_s = 1 / fps
-        self._raw_s = -math.inf
-        self._shift_s = 0.0
-        self._last_s = -math.inf
-
-    def mend(self, raw_s: float) -> float:
-        """The presentation time, s, of the next frame, for which the container says ``raw_s``."""
-        before_s, self._raw_s = self._raw_s, raw_s
-        if self._last_s == -math.inf:
-            self._last_s = raw_s if math.isfinite(raw_s) else 0.0
-            return self._last_s
-        step_s = raw_s + self._shift_s - self._last_s
-        if not math.isfinite(raw_s) or raw_s == before_s or (raw_s <= 0 and step_s <= 0):
-            self._last_s += self._interval_s
-        elif step_s < -_RESTART_S or step_s > _GAP_S:
-            self._last_s += self._interval_s
-            self._shift_s = self._last_s - raw_s
-        else:
-            self._last_s += step_s if step_s > 0 else self._interval_s / 10
-        return self._last_s
+_SEEK_MARGINS_S = (0.0, 2.0, 15.0)
 
 
 class VideoFile(Source):
     """A video file or an image sequence.
 
     Args:
-        path: the file, its URL, or a pattern such as ``shot%04d.png``.
+        path: the file, or a pattern such as ``shot%04d.png``.
         loop: start again at the end; frame numbers go on, times start again.
-        timeout_s: time for opening, where the file comes over a network.
 
     Raises:
         SourceError: it holds no video that can be decoded.
@@ -78,32 +46,34 @@ class VideoFile(Source):
 
     seekable = True
 
-    def __init__(self, path: str, *, loop: bool = False, timeout_s: float = 10.0) -> None:
+    def __init__(self, path: str, *, loop: bool = False) -> None:
         self._path = path
-        self._timeout_s = timeout_s
         self.loop = loop
         self._lock = threading.Lock()
         self._closed = False
         self._next_id = 0
         self._played = 0
+        self._refused = 0  # pictures that could not be converted
+        self._problem = ""  # why nothing more can be read
         self._pts_s = 0.0
-        self._timeline = Timeline(_DEFAULT_FPS)
-        self._waiting = False
-        self._capture = open_file(path, timeout_s)
-        bgr = self._read() if self._capture.isOpened() else None
+        self._timeline = Timeline(DEFAULT_FPS)
+        self._waiting: VideoFrame | None = None
+        self._converter = Converter()
+        self._damage = Damage()
+        self._torn = False
+        problem = "holds no video that can be decoded; try to play or convert it with ffmpeg"
+        try:
+            self._decoder = self._open()
+        except (FFmpegError, LookupError) as error:
+            raise SourceError(f"{path} {problem}") from error
+        bgr = self._read()
         if bgr is None:
-            self._capture.release()
-            raise SourceError(
-                f"{path} holds no video that can be decoded; try to play or convert it with ffmpeg"
-            )
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            self._decoder.close()
+            raise SourceError(f"{path} {problem}")
         super().__init__(
-            path,
-            fps=fps if 0 < fps < 1000 else None,
-            frames=int(count) if 0 < count < 2**40 else None,
-            wh=(bgr.shape[1], bgr.shape[0]),
+            path, fps=self._decoder.fps, frames=_frame_count(self._decoder), wh=(bgr.shape[1], bgr.shape[0])
         )
+        self.begins_s = self._pts_s
         self.sound = Path(path) if Path(path).is_file() else None
         self._rewind()
 
@@ -111,81 +81,112 @@ class VideoFile(Source):
         with self._lock:
             bgr = None if self._closed else self._read()
             if bgr is None and not self._closed:
-                self._tell_if_short()
+                self._tell_what_is_missing()
                 if self.loop:
                     self._rewind()
                     bgr = self._read()
             if bgr is None:
                 raise StopIteration
-            frame = Frame(self._next_id, time.monotonic(), self._pts_s, bgr)
+            frame = Frame(self._next_id, time.monotonic(), self._pts_s, bgr, torn=self._torn)
             self._next_id += 1
             self._played += 1
             return frame
 
     def seek(self, seconds: float) -> bool:
-        """Go on with the first frame whose presentation time is at or after ``seconds``; past the end, end.
-
-        OpenCV's own seek is exact for constant frame rates only, so it is asked for an earlier place, from
-        where the frames are walked.
-        """
+        """Go on with the first frame whose time is at or after ``seconds``; past the end, end."""
         with self._lock:
             if self._closed:
                 return False
-            target_s = max(0.0, seconds) - 0.0005  # container times are rounded to a millisecond in places
+            target_s = seconds - 0.0005  # containers round times to a millisecond in places
             if not self._jump(target_s):
                 self._rewind()
-                self._waiting = self._grab()
-            while self._waiting and self._pts_s < target_s:
-                self._waiting = self._grab()
+                self._grab()
+            while self._waiting is not None and self._pts_s < target_s:
+                self._grab()
             return True
 
     def close(self) -> None:
         """Close the file; an iteration that goes on elsewhere ends."""
         with self._lock:
             self._closed = True
-            self._capture.release()
+            self._decoder.close()
+
+    def _open(self) -> Decoder:
+        return Decoder(local(self._path), options={}, limits_s=(None, None))
 
     def _jump(self, target_s: float) -> bool:
-        """Let a picture before ``target_s`` wait in the decoder; False where the file cannot be entered
-        there.
-        """
+        """Let a picture before ``target_s`` wait; False where the file cannot be entered there."""
         for margin_s in _SEEK_MARGINS_S:
-            if target_s <= margin_s:
+            if target_s - margin_s <= self.begins_s or not self._decoder.seek(target_s - margin_s):
                 return False
-            self._capture.set(cv2.CAP_PROP_POS_MSEC, (target_s - margin_s) * 1000)
-            self._timeline = Timeline(self.fps or _DEFAULT_FPS)
-            self._waiting = self._grab()
-            if self._waiting and 0 < self._pts_s <= target_s:
+            self._timeline = Timeline(self.fps or DEFAULT_FPS)
+            frame = self._grab()
+            if frame is not None and frame.time is not None and self._pts_s <= target_s:
                 return True
         return False
 
-    def _grab(self) -> bool:
-        if not self._capture.grab():
-            return False
-        # After grab() this is the time of the grabbed picture; measured with variable rates and B-frames.
-        self._pts_s = self._timeline.mend(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-        return True
+    def _grab(self) -> VideoFrame | None:
+        """Let the next picture wait, undecoded."""
+        try:
+            frame = self._waiting = self._decoder.grab()
+        except FFmpegError as error:
+            frame, self._waiting, self._problem = None, None, error.strerror or type(error).__name__
+        if frame is not None:
+            self._pts_s = self._timeline.mend(math.nan if frame.time is None else frame.time)
+            self._torn = self._damage.is_torn(frame, self._decoder)
+        return frame
 
     def _read(self) -> U8Array | None:
-        while self._waiting or self._grab():
-            self._waiting = False
-            ok, bgr = self._capture.retrieve()
-            if ok and bgr is not None:
-                return cast(U8Array, bgr)
+        while (frame := self._waiting or self._grab()) is not None:
+            self._waiting = None
+            try:
+                return self._converter.bgr(frame, self._decoder.stream.sample_aspect_ratio)
+            except FFmpegError:
+                self._refused += 1
         return None
 
     def _rewind(self) -> None:
-        self._capture.release()
-        self._capture = open_file(self._path, self._timeout_s)
-        self._timeline = Timeline(self.fps or _DEFAULT_FPS)
-        self._waiting = False
-        self._played = 0
+        self._decoder.close()
+        self._decoder = self._open()
+        self._timeline = Timeline(self._decoder.fps or DEFAULT_FPS)
+        self._damage = Damage()
+        self._waiting = None
+        self._played = self._refused = 0
+        self._problem = ""
 
-    def _tell_if_short(self) -> None:
-        if self.frames is None or self.fps is None or self._played >= 0.95 * self.frames:
-            return
-        promised_s = self.frames / self.fps
-        if self._pts_s < 0.95 * promised_s - 1 / self.fps:
+    def _tell_what_is_missing(self) -> None:
+        lost, torn = self._decoder.lost + self._refused, self._damage.torn
+        if lost or torn:
             log.warning(
-                "%s ends after %.1f s; its header promises %.1f s", self._path, self._pts_s, promised_s
+                "%s: %d of %d pictures are lost, %d are damaged", self._path, lost, lost + self._played, torn
             )
+        if self._problem:
+            log.warning("%s ends after %.1f s: %s", self._path, self._pts_s - self.begins_s, self._problem)
+        elif self.frames is not None and self.fps is not None and self._played < 0.95 * self.frames:
+            ends_s, promised_s = self._pts_s - self.begins_s, self.frames / self.fps
+            if ends_s < 0.95 * promised_s - 1 / self.fps:
+                log.warning(
+                    "%s ends after %.1f s; its header promises %.1f s", self._path, ends_s, promised_s
+                )
+
+
+def _frame_count(decoder: Decoder) -> int | None:
+    """Return how many pictures the container promises; sound may be longer."""
+    stream, fps = decoder.stream, decoder.fps
+    if stream.frames > 0:
+        return stream.frames
+    length_s = _length_s(decoder)
+    return None if length_s is None or fps is None else math.floor(length_s * fps + 0.5)
+
+
+def _length_s(decoder: Decoder) -> float | None:
+    stream, container = decoder.stream, decoder.container
+    if stream.duration is not None:
+        return float(stream.duration * decoder.time_base)
+    begins_s = float((stream.start_time or 0) * decoder.time_base)
+    told = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))  # Matroska
+    if told is not None:
+        return 3600 * int(told[1]) + 60 * int(told[2]) + float(told[3]) - begins_s
+    if container.duration is None or len(container.streams) > 1:
+        return None
+    return container.duration / 1e6 - begins_s
