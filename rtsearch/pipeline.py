@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rtsearch._util.closing import Closing
 from rtsearch._util.metrics import Meter
-from rtsearch.config import Settings
+from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import RtsearchError
 from rtsearch.gpu.accelerator import Accelerator, find_accelerator
 from rtsearch.models import ModelSpec, default_folder, resolve
@@ -61,7 +61,7 @@ class Pipeline(Closing):
 
         width, height = self.feature_space["input_wh"]
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
-        seen = self.backend.see([blank], Meter())[0]
+        seen = self.backend.see([blank], DetectSettings(), Meter())[0]
         assert seen.vector.shape[1] == self.backend.dim
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ def _on_cpu(
         if settings.describe.embedder
         else None
     )
-    detector = Detector(runner, spec, settings.detect, input_wh, cut_padding=cut_padding)
+    detector = Detector(runner, spec, input_wh, cut_padding=cut_padding)
     describer = Describer(spec, embedder)
     return CpuBackend(detector, describer, batch=spec.batch, callers=default_threads()), describer.recipe
 

@@ -47,13 +47,16 @@ class BlobDetector:
         self.callers = self.most_callers = 0
         self._lock = threading.Lock()
         self.fail_at: int | None = None
-        self.settings = DetectSettings()
-        self.cut_padding = False
+        self.settings: DetectSettings | None = None  # of the last call, and so is this:
+        self.pad_fully: bool | None = None
 
     def close(self) -> None:
         pass
 
-    def detect(self, images: Sequence[U8Array]) -> list[BlobsFound]:
+    def detect(
+        self, images: Sequence[U8Array], settings: DetectSettings, *, pad_fully: bool = False
+    ) -> list[BlobsFound]:
+        self.settings, self.pad_fully = settings, pad_fully
         with self._lock:
             self.largest_batch = max(self.largest_batch, len(images))
             self.callers += 1

@@ -154,16 +154,16 @@ def backend(runtime):
     """The whole pass, from this thread and from another one."""
     device = open_device(runtime)
     outputs, spec, settings = given_outputs(), spec_of(), DetectSettings(threshold=0.1)
-    steps = CpuBackend(Detector(Given(outputs), spec, settings, (64, 64)), Describer(spec))
-    whole = GpuBackend(Paper(device, outputs), device, spec, settings, code=CODE)
+    steps = CpuBackend(Detector(Given(outputs), spec, (64, 64)), Describer(spec))
+    whole = GpuBackend(Paper(device, outputs), device, spec, code=CODE)
     matrix = np.random.default_rng(0).standard_normal((whole.dim, 16)).astype(np.float32)
     projection = Projection(matrix, np.ones(16, np.float32))
     seen = []
 
     def look(shorter=None):
         pictures = [picture(20 + 9 * i, 70 - 5 * i, i) for i in range(5)]
-        expected = [steps.see([one], Meter())[0] for one in pictures]
-        for got, wanted in zip(whole.see(pictures, Meter(), shorter), expected, strict=True):
+        expected = [steps.see([one], settings, Meter())[0] for one in pictures]
+        for got, wanted in zip(whole.see(pictures, settings, Meter(), shorter), expected, strict=True):
             vector = shorter.apply(wanted.vector) if shorter else wanted.vector
             assert np.allclose(got.vector, vector, atol=1e-4)
             assert np.allclose(got.xyxy, wanted.xyxy, atol=1e-3)

@@ -29,7 +29,7 @@ from blobs import (
 )
 
 from rtsearch._util.memory_budget import MemoryBudget
-from rtsearch.config import Settings
+from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.images.headers import read_header
@@ -92,7 +92,7 @@ def test_what_is_stored_is_what_the_network_said(tmp_path: Path, photos: Path) -
             continue
         bgr = read_photo(photos / path)
         assert (table.width[number], table.height[number]) == (160, 120)
-        found = pipeline.detector.detect([bgr])[0]
+        found = pipeline.detector.detect([bgr], DetectSettings())[0]
         np.testing.assert_array_equal(rows["xyxy"][mine], found.xyxy)
         np.testing.assert_array_equal(rows["label"][mine], found.label)
         np.testing.assert_array_equal(rows["score"][mine], found.score)
@@ -285,10 +285,10 @@ def test_photos_per_call(tmp_path: Path, photos: Path, batch: int | None, caller
     class Slow(BlobDetector):
         """While it is at its first photo, more of them are decoded than any call takes."""
 
-        def detect(self, images):
+        def detect(self, images, settings, *, pad_fully=False):
             if not self.seen:
                 time.sleep(0.3)
-            return super().detect(images)
+            return super().detect(images, settings)
 
     for bad in range(5, COUNT, 11):  # they would make a full call one smaller
         next(photos.rglob(f"{bad:03d}.png")).unlink()

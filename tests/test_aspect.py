@@ -41,8 +41,7 @@ def pictures(photos: Path, clip: Path) -> list[U8Array]:
 
 def look(pipeline: Any, picture: U8Array) -> tuple[Found, F32Array]:
     detector = pipeline.backend.detector
-    detector.settings = Settings().detect
-    found = detector.detect([picture])[0]
+    found = detector.detect([picture], Settings().detect)[0]
     describer: Describer = pipeline.backend.describer
     return found, describer.describe(picture, found)
 
@@ -93,15 +92,14 @@ def test_the_input_is_the_smallest_that_holds_the_picture(
     picture = np.full(shape, 90, np.uint8)
     assert cut.backend.detector.padded_wh(picture) == wh
     assert pipeline.backend.detector.padded_wh(picture) == (416, 416)
-    assert len(cut.backend.detector.detect([picture])) == 1
+    assert len(cut.backend.detector.detect([picture], Settings().detect)) == 1
 
 
 def test_pictures_of_several_shapes_keep_their_order(cut: Any, pictures: list[U8Array]) -> None:
     detector: Detector = cut.backend.detector
-    detector.settings = Settings().detect
-    together = detector.detect(pictures)
+    together = detector.detect(pictures, Settings().detect)
     for picture, found in zip(pictures, together, strict=True):
-        alone = detector.detect([picture])[0]
+        alone = detector.detect([picture], Settings().detect)[0]
         np.testing.assert_allclose(found.xyxy, alone.xyxy, atol=0.5)
         assert found.label.tolist() == alone.label.tolist()
 

@@ -66,8 +66,8 @@ def detect(boxes, labels, scores, wh=WH, nms=False, **settings):
     """What is found in one black picture of ``wh`` for boxes in input pixels."""
     boxes = np.array(boxes, np.float32).reshape(-1, 4)
     runner = GivenRunner(boxes[None], one_hot(labels, scores)[None])
-    detector = Detector(runner, spec(needs_nms=nms), DetectSettings(**settings), WH)
-    return detector.detect([np.zeros((wh[1], wh[0], 3), np.uint8)])[0]
+    detector = Detector(runner, spec(needs_nms=nms), WH)
+    return detector.detect([np.zeros((wh[1], wh[0], 3), np.uint8)], DetectSettings(**settings))[0]
 
 
 # Letterbox -------------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def test_a_box_comes_back_to_the_pixels_it_was_found_in(width, height, share):
 def test_planes_are_as_the_network_wants_them(order, first):
     runner = GivenRunner(np.zeros((1, 1, 4)), np.zeros((1, 1, 3)))
     image = np.broadcast_to(np.array([10, 20, 30], np.uint8), (64, 48, 3))
-    detector = Detector(runner, spec(pixel_order=order, pixel_scale=0.5, pad_value=200), DetectSettings(), WH)
-    detector.detect([image])
+    detector = Detector(runner, spec(pixel_order=order, pixel_scale=0.5, pad_value=200), WH)
+    detector.detect([image], DetectSettings())
     (planes,) = runner.asked
     assert planes.shape == (1, 3, 64, 96)
     assert planes.dtype == np.float32
@@ -142,10 +142,10 @@ def test_planes_are_as_the_network_wants_them(order, first):
 
 def test_no_pictures_and_no_objects():
     runner = GivenRunner(np.zeros((1, 5, 4)), np.zeros((1, 5, 3)))
-    detector = Detector(runner, spec(), DetectSettings(), WH)
-    assert detector.detect([]) == []
+    detector = Detector(runner, spec(), WH)
+    assert detector.detect([], DetectSettings()) == []
     assert runner.asked == []
-    (found,) = detector.detect([np.zeros((10, 10, 3), np.uint8)])
+    (found,) = detector.detect([np.zeros((10, 10, 3), np.uint8)], DetectSettings())
     assert len(found) == 0
     assert found.xyxy.shape == found.input_xyxy.shape == (0, 4)
     assert (found.score.dtype, found.label.dtype) == (np.float32, np.int32)
@@ -186,8 +186,9 @@ def test_a_class_that_is_not_looked_for_takes_no_place(nms):
 
 def test_an_object_has_the_class_that_fits_best_even_where_another_is_looked_for():
     runner = GivenRunner([[[0, 0, 9, 9]]], [[[0.8, 0.7, 0.0]]])
-    detector = Detector(runner, spec(), DetectSettings(classes=("dog",)), WH)
-    assert len(detector.detect([np.zeros((64, 96, 3), np.uint8)])[0]) == 0
+    detector = Detector(runner, spec(), WH)
+    dogs = DetectSettings(classes=("dog",))
+    assert len(detector.detect([np.zeros((64, 96, 3), np.uint8)], dogs)[0]) == 0
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_at_most_so_many_objects():
 
 def test_log_odds_of_every_class():
     runner = GivenRunner([[[0, 0, 9, 9]]], [[[0.5, 0.9, 0.0]]])
-    found = Detector(runner, spec(), DetectSettings(), WH).detect([np.zeros((64, 96, 3), np.uint8)])[0]
+    found = Detector(runner, spec(), WH).detect([np.zeros((64, 96, 3), np.uint8)], DetectSettings())[0]
     np.testing.assert_allclose(found.logits[0, :2], [0, np.log(9)], atol=1e-5)
     assert np.isfinite(found.logits).all()
     assert found.logits[0, 2] < -13
@@ -256,8 +257,10 @@ def test_pictures_of_a_batch_keep_their_own_size_and_maps():
     taps = [np.arange(2 * 4 * 8 * 12, dtype=np.float32).reshape(2, 4, 8, 12)]
     boxes = np.array([[[0, 0, 48, 32]], [[0, 0, 48, 32]]], np.float32)
     runner = GivenRunner(boxes, np.full((2, 1, 3), 0.8), taps)
-    detector = Detector(runner, spec(taps=(Tap("tap0", "neck8", 8, 4),)), DetectSettings(), WH)
-    first, second = detector.detect([np.zeros((64, 96, 3), np.uint8), np.zeros((640, 480, 3), np.uint8)])
+    detector = Detector(runner, spec(taps=(Tap("tap0", "neck8", 8, 4),)), WH)
+    first, second = detector.detect(
+        [np.zeros((64, 96, 3), np.uint8), np.zeros((640, 480, 3), np.uint8)], DetectSettings()
+    )
     assert len(runner.asked) == 1
     np.testing.assert_allclose(first.xyxy, [[0, 0, 48, 32]])
     np.testing.assert_allclose(second.xyxy, [[0, 0, 480, 320]])
@@ -316,7 +319,6 @@ def test_a_box_that_was_dropped_drops_no_other():
 
 
 def test_vectors_are_the_same_alone_and_in_a_batch(pipeline, photos):
-    pipeline.backend.detector.settings = DetectSettings()
     paths = sorted(photos.glob("skimage-[a-m]*")) + sorted(photos.glob("bikes-*"))[::2]
     images = [read_photo(path) for path in paths]
     objects = 0
@@ -324,10 +326,12 @@ def test_vectors_are_the_same_alone_and_in_a_batch(pipeline, photos):
         group = images[start : start + 4]
         together = [
             (found, pipeline.backend.describer.describe(image, found))
-            for image, found in zip(group, pipeline.backend.detector.detect(group), strict=True)
+            for image, found in zip(
+                group, pipeline.backend.detector.detect(group, DetectSettings()), strict=True
+            )
         ]
         for image, (expected, vector) in zip(group, together, strict=True):
-            found = pipeline.backend.detector.detect([image])[0]
+            found = pipeline.backend.detector.detect([image], DetectSettings())[0]
             assert found.label.tolist() == expected.label.tolist()
             np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.1)
             alone = pipeline.backend.describer.describe(image, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import Any
 
 import blobs
 import numpy as np
@@ -28,14 +29,16 @@ class Named(CpuBackend):
         super().__init__(blobs.BlobDetector(), blobs.BlobDescriber())
         self.score, self.fails_at = score, fails_at
         self.calls = 0
+        self.asked: Any = None
         self.closed = 0
 
-    def see(self, images, meter, projection=None):
+    def see(self, images, settings, meter, projection=None, *, pad_fully=False):
         assert not self.closed
         self.calls += 1
         if self.fails_at is not None and self.calls >= self.fails_at:
             raise RunnerError("the GPU fell off the bus")
-        seen = super().see(images, meter, projection)
+        self.asked = settings, pad_fully
+        seen = super().see(images, settings, meter, projection)
         for found in seen:
             found.score[:] = self.score
         return seen
@@ -48,7 +51,7 @@ PICTURE = blobs.draw(1)
 
 
 def who(backend) -> float:
-    return float(backend.see([PICTURE], Meter())[0].score[0])
+    return float(backend.see([PICTURE], SETTINGS.detect, Meter())[0].score[0])
 
 
 def until(holds, within_s: float = 10.0) -> None:
@@ -71,12 +74,12 @@ def test_the_second_takes_over_when_it_is_ready():
 
 
 def test_settings_reach_whoever_sees():
-    first, second = Named(0.25), Named(0.5)
+    first, second = Named(0.25), Named(0.5, fails_at=2)
     backend = FailoverBackend(first, second, "the GPU")
-    backend.settings, backend.cut_padding = DetectSettings(threshold=0.7), True
-    assert (first.settings.threshold, backend.settings.threshold, backend.cut_padding) == (0.7, 0.7, True)
-    assert who(backend) == 0.5
-    assert (second.settings.threshold, second.cut_padding) == (0.7, True)
+    for threshold, pad_fully in ((0.7, True), (0.2, False)):
+        backend.see([PICTURE], DetectSettings(threshold=threshold), Meter(), pad_fully=pad_fully)
+    assert second.asked == (DetectSettings(threshold=0.7), True)
+    assert first.asked == (DetectSettings(threshold=0.2), False)
     backend.close()
 
 
@@ -147,12 +150,12 @@ def test_two_callers_never_meet_in_the_second():
     class Alone(Named):
         inside = 0
 
-        def see(self, images, meter, projection=None):
+        def see(self, images, settings, meter, projection=None, *, pad_fully=False):
             self.inside += 1
             time.sleep(0.001)
             assert self.inside == 1
             self.inside -= 1
-            return super().see(images, meter, projection)
+            return super().see(images, settings, meter, projection)
 
     backend = FailoverBackend(Named(0.25), Alone(0.5, fails_at=40), "the GPU")
     answers: list[float] = []

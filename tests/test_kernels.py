@@ -216,7 +216,7 @@ class Given:
         pass
 
 
-def backend_of(on_cpu, outputs, spec, settings=None, *, wh=(64, 64), planes=np.float32):
+def backend_of(on_cpu, outputs, spec, *, wh=(64, 64), planes=np.float32):
     device, runner = FakeDevice(on_cpu), Given(outputs)
     shape = (len(outputs["boxes"]), 3, wh[1], wh[0])
     there = {name: (array.shape, array.dtype) for name, array in outputs.items()}
@@ -224,7 +224,7 @@ def backend_of(on_cpu, outputs, spec, settings=None, *, wh=(64, 64), planes=np.f
     see = runner.run
     # In the precision that they were given in.
     engine.run = runner.run = lambda images: see(images) and outputs
-    return GpuBackend(engine, device, spec, settings or DetectSettings(), code=b"any"), runner
+    return GpuBackend(engine, device, spec, code=b"any"), runner
 
 
 def layout_of(outputs, spec):
@@ -247,9 +247,9 @@ def picture(height=48, width=64, seed=0):
 def assert_same(on_cpu, outputs, spec, settings, image=None):
     """The two backends agree; returns what they saw."""
     image = picture() if image is None else image
-    steps = CpuBackend(Detector(Given(outputs), spec, settings, (64, 64)), Describer(spec))
-    backend, _ = backend_of(on_cpu, outputs, spec, settings)
-    wanted, got = steps.see([image], Meter())[0], backend.see([image], Meter())[0]
+    steps = CpuBackend(Detector(Given(outputs), spec, (64, 64)), Describer(spec))
+    backend, _ = backend_of(on_cpu, outputs, spec)
+    wanted, got = (each.see([image], settings, Meter())[0] for each in (steps, backend))
     backend.close()
     assert backend.dim == steps.dim
     assert np.array_equal(got.label, wanted.label)
@@ -286,10 +286,10 @@ def test_letterbox(on_cpu, height, width, precision):
     spec = spec_of(order=order, scale=scale)
     image = picture(height, width)
     other = Given(given_outputs())
-    steps = Detector(other, spec, DetectSettings(), (64, 64))
+    steps = Detector(other, spec, (64, 64))
     backend, runner = backend_of(on_cpu, given_outputs(), spec, planes=precision)
-    steps.detect([image])
-    backend.see([image], Meter())
+    steps.detect([image], DetectSettings())
+    backend.see([image], DetectSettings(), Meter())
     difference = np.abs(runner.planes - other.planes) / scale
     assert runner.planes.dtype == np.float32
     assert difference.max() < 1.01
@@ -300,7 +300,7 @@ def test_letterbox_of_another_shape_than_square(on_cpu):
     spec = spec_of()
     backend, runner = backend_of(on_cpu, given_outputs(), spec, wh=(96, 64))
     for image in (picture(50, 200), picture(200, 50)):
-        backend.see([image], Meter())
+        backend.see([image], DetectSettings(), Meter())
         wanted = letterbox(image, (96, 64), spec.pad_value)[:, :, ::-1].transpose(2, 0, 1)
         assert np.abs(runner.planes[0] * 255 - wanted).max() < 1.01
 
@@ -477,6 +477,6 @@ def test_boxes_and_scores_in_half_precision(on_cpu):
 
 
 def test_the_same_picture_gives_the_same_bits(on_cpu):
-    backend, _ = backend_of(on_cpu, given_outputs(), spec_of(), DetectSettings(threshold=0.1))
-    first, again = (backend.see([picture()], Meter())[0] for _ in range(2))
+    backend, _ = backend_of(on_cpu, given_outputs(), spec_of())
+    first, again = (backend.see([picture()], DetectSettings(threshold=0.1), Meter())[0] for _ in range(2))
     assert np.array_equal(first.vector, again.vector)

@@ -329,9 +329,18 @@ def test_changed_controls_reach_the_stages(blob_index):
     assert (first.neighbours.row.shape[1], last.neighbours.row.shape[1]) == (22, 9)
     assert (first.thumb_height, last.thumb_height) == (76, 90)
     assert (screen.pictures[0].shape, screen.pictures[-1].shape) == ((480, 640, 3), (600, 800, 3))
+    assert pipeline.detector.settings is not None
     assert pipeline.detector.settings.threshold == 0.77
     for scene in screen.scenes:
         assert {crop.shape[0] for row in scene.thumbs for crop in row} == {scene.thumb_height}
+
+
+@pytest.mark.parametrize("slides", [False, True])
+def test_slides_are_seen_as_the_library_saw_its_photos(blob_index, slides):
+    source, pipeline = Given([0, 1]), blobs.BlobPipeline()
+    source.slides = slides
+    run(source, blob_index, pipeline=pipeline)
+    assert pipeline.detector.pad_fully is slides
 
 
 # Photos of the library, for ever ---------------------------------------------------------------------------
@@ -352,7 +361,6 @@ def test_random_photos_are_photos_of_the_library(blob_index):
 def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline, index, tmp_path):
     """Seen one by one, live: as good as in the batches in which they were analysed."""
     settings = Settings()
-    pipeline.backend.settings = settings.detect
     source = open_source(str(photos), settings.live)
     report = play(source, pipeline, index, settings, Outputs(records=(tmp_path / "o.jsonl",)))
     assert report.frames_shown == report.frames_in == len(list(photos.iterdir()))
@@ -372,7 +380,6 @@ def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline,
 def test_a_real_clip(clip, pipeline, index, tmp_path):
     """The first two seconds; frames of it are photos of the library, so the nearest is close."""
     settings = Settings()
-    pipeline.backend.settings = settings.detect
     outputs = Outputs(video=tmp_path / "o.mp4", records=(tmp_path / "o.jsonl",))
 
     class First(Source):

@@ -41,7 +41,7 @@ def test_it_finds_what_a_picture_shows(model, package, name, classes, wh):
     image = picture(package, name)
     spec = ModelSpec.read(model)
     runner = OnnxRunner(model, input_wh=wh)
-    found = Detector(runner, spec, DetectSettings(), wh).detect([image])[0]
+    found = Detector(runner, spec, wh).detect([image], DetectSettings())[0]
     assert classes <= {spec.classes[label] for label in found.label}
 
 

@@ -19,7 +19,6 @@ from rtsearch.render.painter import colour_of
 def ask(pipeline, index):
     def call(photo, *overrides):
         settings = load_settings(None, overrides)
-        pipeline.backend.settings = settings.detect
         return query_photo(photo, pipeline, index, settings)
 
     return call

@@ -260,7 +260,8 @@ def test_a_header_that_claims_a_giant_takes_no_memory() -> None:
         def read(self) -> tuple[bool, np.ndarray]:
             return True, np.frombuffer(bytes(jpeg), np.uint8)
 
-    reader = capture._JpegCapture(Given())
+    given: Any = Given()
+    reader = capture._JpegCapture(given)
     assert reader.read()[1].shape == (48, 64, 3)
     jpeg[place : place + 4] = b"\x7f\xff\x7f\xff"
     assert reader.read() == (True, None)

@@ -193,8 +193,6 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         _keep_apart(library, specs, playing)
         opened = [_open(spec, index, settings, stack) for spec in specs]
         problem = no_window(playing.headless)
-        if any(source.slides for source in opened):  # there is time to see them as the library saw its photos
-            pipeline.backend.cut_padding = False
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))

@@ -144,14 +144,14 @@ class Accelerator:
 
         runner = TensorRTRunner(path, self.device, model_sha256=spec.sha256)
         try:
-            backend = GpuBackend(runner, self.device, spec, settings.detect)
+            backend = GpuBackend(runner, self.device, spec)
         except Exception:
             runner.close()
             raise
         width, height = spec.input_wh
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
         for _ in range(_WARM_UP_PASSES):
-            backend.see([blank], Meter())
+            backend.see([blank], settings.detect, Meter())
         _log.info("%s runs %s", self.name, path.name)
         return backend
 

@@ -41,14 +41,11 @@ class GpuBackend:
         engine: the network; closed with this.
         device: what the engine runs on; closed with this.
         spec: of the network.
-        settings: thresholds.
         code: of the kernels, for this device; compiled or taken from the cache where none is given.
 
     Attributes:
         batch: pictures that the engine takes at once.
         callers: 1.
-        settings: may be changed between calls.
-        cut_padding: without effect; an engine has one input size.
 
     Raises:
         RunnerError: the engine is not one of this network, or the GPU failed.
@@ -60,12 +57,9 @@ class GpuBackend:
         engine: Engine,
         device: Device,
         spec: ModelSpec,
-        settings: DetectSettings,
         *,
         code: bytes | None = None,
     ) -> None:
-        self.settings = settings
-        self.cut_padding = False
         self.callers = 1
         self._device = device
         self._classes = spec.classes
@@ -99,9 +93,15 @@ class GpuBackend:
         self._projection = projection
 
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
+        self,
+        images: Sequence[U8Array],
+        settings: DetectSettings,
+        meter: Meter,
+        projection: Projector | None = None,
+        *,
+        pad_fully: bool = False,
     ) -> list[Detections]:
-        """See ``InferenceBackend.see``; all of it is the stage ``detect``."""
+        """See ``InferenceBackend.see``; the one stage is ``detect``, and an engine always has all its padding."""
         if self._closed:
             raise RunnerError("the GPU's backend is closed")
         if projection is not self._projection:
@@ -110,7 +110,7 @@ class GpuBackend:
             return []
         with meter.stage("detect"), self._device.use():
             try:
-                return self._see(images)
+                return self._see(images, settings)
             except BaseException:
                 self._settle()  # nothing may still write into the slots when they are used again
                 raise
@@ -128,8 +128,8 @@ class GpuBackend:
             _log.debug("closing: %s", error)  # a GPU that is lost has nothing left to give back
         self._device.close()
 
-    def _see(self, images: Sequence[U8Array]) -> list[Detections]:
-        settings, batch = self.settings, self._network.batch
+    def _see(self, images: Sequence[U8Array], settings: DetectSettings) -> list[Detections]:
+        batch = self._network.batch
         layout = self._layout(settings.max_objects)
         wanted = wanted_classes(settings.classes, self._classes)
         if self._work.fit(layout, self._projection):

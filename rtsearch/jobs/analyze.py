@@ -124,7 +124,7 @@ def analyze(
         photos: the folder.
         library: the library's folder.
         pipeline: what looks at the photos.
-        settings: section ``analyze``; the others are remembered in the library.
+        settings: sections ``analyze`` and ``detect``; the others are remembered in the library.
         upkeep: what else is done to the library.
         progress: called after every photo, from the calling thread.
         stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT,
@@ -276,6 +276,7 @@ class _Run:
         self._pipeline = pipeline
         self._settings = settings.analyze
         self._plan = plan
+        self._all_settings = settings
         self._root = root
         self._report = report
         self._done = 0
@@ -289,7 +290,7 @@ class _Run:
         self._committed_s = time.monotonic()
         try:
             with PhotoPipeline(
-                todo, self._root.path, self._pipeline, self._settings, self._meter
+                todo, self._root.path, self._pipeline, self._all_settings, self._meter
             ) as photo_jobs:
                 for job in photo_jobs:
                     if stop.is_set():

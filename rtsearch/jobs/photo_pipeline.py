@@ -21,7 +21,7 @@ from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.closing import Closing
 from rtsearch._util.memory_budget import MemoryBudget
 from rtsearch._util.metrics import Meter
-from rtsearch.config import AnalyzeSettings
+from rtsearch.config import Settings
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.decode import decode_photo, photo_bytes, photo_header
 from rtsearch.library import ObjectRows
@@ -95,7 +95,7 @@ class PhotoPipeline(Closing):
         todo: the photos.
         root: folder that their paths are relative to.
         pipeline: what looks at them.
-        settings: workers and limits.
+        settings: sections ``analyze`` and ``detect``.
         meter: gets the times of the stages.
     """
 
@@ -104,12 +104,12 @@ class PhotoPipeline(Closing):
         todo: Sequence[PhotoFile],
         root: Path,
         pipeline: Pipeline,
-        settings: AnalyzeSettings,
+        settings: Settings,
         meter: Meter,
     ) -> None:
         self._root = root
         self._pipeline = pipeline
-        self._settings = settings
+        self._settings, self._detect = settings.analyze, settings.detect
         self._meter = meter
         self._halt = threading.Event()
         self._budget = MemoryBudget(BUDGET_BYTES, self._halt)
@@ -201,7 +201,7 @@ class PhotoPipeline(Closing):
 
     def _describe(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
         good = [(job, job.bgr) for job in jobs if job.bgr is not None]
-        results = self._pipeline.backend.see([bgr for _, bgr in good], self._meter)
+        results = self._pipeline.backend.see([bgr for _, bgr in good], self._detect, self._meter)
         for (job, _), seen in zip(good, results, strict=True):
             whole = seen.label < 0
             job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)

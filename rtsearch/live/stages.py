@@ -126,9 +126,11 @@ class Stages:
         for items in self._in_turn(captured, backend):
             for channel, frame in items:
                 channel.look_behind(frame)
-            backend.settings = self._shared.controls.detect
-            pictures = [frame.bgr for _, frame in items]
-            seen = backend.see(pictures, self._shared.meter, self._shared.index.projection)
+            pictures, shared = [frame.bgr for _, frame in items], self._shared
+            # There is time to see slides as the library saw its photos.
+            slides = any(channel.source.slides for channel in self._channels)
+            settings, projection = shared.controls.detect, shared.index.projection
+            seen = backend.see(pictures, settings, shared.meter, projection, pad_fully=slides)
             for (channel, frame), found in zip(items, seen, strict=True):
                 yield _Seen(channel, frame, found)
 

@@ -35,13 +35,7 @@ class InferenceBackend(Protocol):
         dim: numbers that describe an object.
         batch: most pictures per call, None where any number will do.
         callers: threads that may call ``see`` at once.
-        settings: thresholds; may be changed between calls.
-        cut_padding: whether padding that the network can do without is left out; may be changed between
-            calls, and is ignored where the network's input has one size.
     """
-
-    settings: DetectSettings
-    cut_padding: bool
 
     @property
     def dim(self) -> int: ...
@@ -51,14 +45,23 @@ class InferenceBackend(Protocol):
     def callers(self) -> int: ...
 
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
+        self,
+        images: Sequence[U8Array],
+        settings: DetectSettings,
+        meter: Meter,
+        projection: Projector | None = None,
+        *,
+        pad_fully: bool = False,
     ) -> list[Detections]:
-        """The objects of each (H, W, 3) uint8 BGR picture, with their descriptions.
+        """Return the objects of each (H, W, 3) uint8 BGR picture, with their descriptions.
 
         Args:
-            images: of any sizes.
+            images: pictures of any sizes.
+            settings: thresholds of this call.
             meter: gets the times of the stages.
             projection: give searched vectors instead of descriptions.
+            pad_fully: give the network all its padding, as photos of a library had it, also where it was
+                opened to do without.
 
         Raises:
             RunnerError: the network failed.
@@ -73,11 +76,10 @@ class InferenceBackend(Protocol):
 class Detector(Protocol):
     """Finds objects; see ``detect.py``."""
 
-    settings: DetectSettings
-    cut_padding: bool
-
-    def detect(self, images: Sequence[U8Array]) -> Sequence[Any]:
-        """One result per picture, with ``xyxy``, ``score`` and ``label`` as in Detections."""
+    def detect(
+        self, images: Sequence[U8Array], settings: DetectSettings, *, pad_fully: bool = False
+    ) -> Sequence[Any]:
+        """Return one result per picture, with ``xyxy``, ``score`` and ``label`` as in Detections."""
         ...
 
     def close(self) -> None:
@@ -113,32 +115,20 @@ class CpuBackend:
         self.batch = batch
         self.callers = callers
 
-    @property
-    def settings(self) -> DetectSettings:
-        """Those of the detector."""
-        return self.detector.settings
-
-    @settings.setter
-    def settings(self, settings: DetectSettings) -> None:
-        self.detector.settings = settings
-
-    @property
-    def cut_padding(self) -> bool:
-        """That of the detector."""
-        return self.detector.cut_padding
-
-    @cut_padding.setter
-    def cut_padding(self, cut: bool) -> None:
-        self.detector.cut_padding = cut
-
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
+        self,
+        images: Sequence[U8Array],
+        settings: DetectSettings,
+        meter: Meter,
+        projection: Projector | None = None,
+        *,
+        pad_fully: bool = False,
     ) -> list[Detections]:
         """See ``InferenceBackend.see``; the stages are ``detect`` and ``describe``."""
         if not images:
             return []
         with meter.stage("detect"):
-            results = self.detector.detect(images)
+            results = self.detector.detect(images, settings, pad_fully=pad_fully)
         seen = []
         for bgr, found in zip(images, results, strict=True):
             # Here and not in another thread: the network's maps may hold only until its next call.

@@ -73,50 +73,53 @@ class Detector:
     Args:
         runner: runs the network.
         spec: how the network wants its pixels and whether it suppresses duplicates itself.
-        settings: thresholds.
         input_wh: width and height of the network's input, px.
         cut_padding: leave out what padding the network can do without; for a runner that takes any size.
-
-    Attributes:
-        settings, cut_padding: may be changed between calls.
     """
 
     def __init__(
         self,
         runner: Runner,
         spec: ModelSpec,
-        settings: DetectSettings,
         input_wh: tuple[int, int],
         *,
         cut_padding: bool = False,
     ) -> None:
-        self.settings = settings
         self.input_wh = input_wh
         self._runner = runner
         self._spec = spec
-        self.cut_padding = cut_padding
+        self._cut_padding = cut_padding
 
-    def detect(self, images: Sequence[U8Array]) -> list[Found]:
-        """Find the objects of each (H, W, 3) uint8 BGR picture; those of one shape share a network call."""
+    def detect(
+        self, images: Sequence[U8Array], settings: DetectSettings, *, pad_fully: bool = False
+    ) -> list[Found]:
+        """Find the objects of each (H, W, 3) uint8 BGR picture; those of one shape share a network call.
+
+        Args:
+            images: pictures of any sizes.
+            settings: thresholds.
+            pad_fully: give the network all its padding this time.
+        """
         groups: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(images):
-            groups.setdefault(self.padded_wh(image), []).append(i)
+            groups.setdefault(self.padded_wh(image, pad_fully=pad_fully), []).append(i)
         found: dict[int, Found] = {}
         for wh, places in groups.items():
             outputs = self._runner.run(np.concatenate([self._blob(images[i], wh) for i in places]))
             taps = [outputs[tap.name] for tap in self._spec.taps]
             for row, i in enumerate(places):
                 boxes, scores = outputs["boxes"][row], outputs["scores"][row]
-                found[i] = self._decode_one(images[i], wh, boxes, scores, tuple(tap[row] for tap in taps))
+                maps = tuple(tap[row] for tap in taps)
+                found[i] = self._decode_one((images[i], wh), settings, boxes, scores, maps)
         return [found[i] for i in range(len(images))]
 
     def close(self) -> None:
         """Close the runner."""
         self._runner.close()
 
-    def padded_wh(self, image: U8Array) -> tuple[int, int]:
-        """Width and height of the network's input for a picture, px."""
-        if not self.cut_padding:
+    def padded_wh(self, image: U8Array, *, pad_fully: bool = False) -> tuple[int, int]:
+        """Return width and height of the network's input for a picture, px."""
+        if pad_fully or not self._cut_padding:
             return self.input_wh
         scale, multiple = _scale((image.shape[1], image.shape[0]), self.input_wh), self._spec.multiple
         width, height = (-(-max(1, round(side * scale)) // multiple) for side in image.shape[1::-1])
@@ -129,23 +132,25 @@ class Detector:
 
     def _decode_one(
         self,
-        image: U8Array,
-        wh: tuple[int, int],
+        pictured: tuple[U8Array, tuple[int, int]],
+        settings: DetectSettings,
         boxes: F32Array,
         scores: F32Array,
         maps: tuple[F32Array, ...],
     ) -> Found:
+        """Return the objects of a picture that the network saw in an input of this width and height."""
+        image, wh = pictured
         height, width = image.shape[:2]
         scale = _scale((width, height), self.input_wh)
         limits = np.array([width, height, width, height], np.float32) * np.float32(scale)
-        least_px = max(np.float32(1), np.float32(self.settings.min_px) * np.float32(scale))
-        kept = self._select(boxes, scores, limits, least_px)
+        least_px = max(np.float32(1), np.float32(settings.min_px) * np.float32(scale))
+        kept = self._select(boxes, scores, limits, settings, least_px)
         input_xyxy = np.clip(boxes[kept], 0, limits)
         probability = scores[kept]
         label = probability.argmax(1).astype(np.int32) if len(kept) else np.zeros(0, np.int32)
         score = probability.max(1) if len(kept) else np.zeros(0, np.float32)
         whole = np.zeros(len(kept), bool)
-        if self.settings.whole_image:
+        if settings.whole_image:
             input_xyxy = np.concatenate([[np.r_[0, 0, limits[2:]]], input_xyxy]).astype(np.float32)
             probability = np.concatenate([scores.max(0, initial=0)[None], probability])
             label = np.concatenate([[WHOLE_IMAGE], label]).astype(np.int32)
@@ -163,10 +168,14 @@ class Detector:
         )
 
     def _select(
-        self, boxes: F32Array, scores: F32Array, limits: F32Array, least_px: np.float32
+        self,
+        boxes: F32Array,
+        scores: F32Array,
+        limits: F32Array,
+        settings: DetectSettings,
+        least_px: np.float32,
     ) -> NDArray[np.intp]:
         """Rows of the boxes that stay, best first."""
-        settings = self.settings
         best = scores.max(1)
         rows = np.flatnonzero(best >= settings.threshold)
         if settings.classes:

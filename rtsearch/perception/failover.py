@@ -49,32 +49,12 @@ class FailoverBackend:
         self._name = name
         self._tell = tell
         self._second = None if callable(second) else second
-        self._settings = first.settings
-        self._cut_padding = first.cut_padding
         self._stop = threading.Event()
         self._turn = threading.Lock()  # the second may take one caller at a time, and is closed between calls
         self._thread: threading.Thread | None = None
         if callable(second):
             self._thread = threading.Thread(target=self._work, args=(second,), name="handover", daemon=True)
             self._thread.start()
-
-    @property
-    def settings(self) -> DetectSettings:
-        """Thresholds of both."""
-        return self._settings
-
-    @settings.setter
-    def settings(self, settings: DetectSettings) -> None:
-        self._settings = self._first.settings = settings
-
-    @property
-    def cut_padding(self) -> bool:
-        """Of both."""
-        return self._cut_padding
-
-    @cut_padding.setter
-    def cut_padding(self, cut: bool) -> None:
-        self._cut_padding = self._first.cut_padding = cut
 
     @property
     def batch(self) -> int | None:
@@ -87,20 +67,25 @@ class FailoverBackend:
         return (self._second or self._first).callers
 
     def see(
-        self, images: Sequence[U8Array], meter: Meter, projection: Projector | None = None
+        self,
+        images: Sequence[U8Array],
+        settings: DetectSettings,
+        meter: Meter,
+        projection: Projector | None = None,
+        *,
+        pad_fully: bool = False,
     ) -> list[Detections]:
         """See ``InferenceBackend.see``."""
         with self._turn if self._second is not None else contextlib.nullcontext():
             second = self._second
             if second is not None:
-                second.settings, second.cut_padding = self._settings, self._cut_padding
                 try:
-                    return second.see(images, meter, projection)
+                    return second.see(images, settings, meter, projection, pad_fully=pad_fully)
                 except RunnerError as error:
                     _log.warning("%s failed (%s): going on without it", self._name, error)
                     self._second = None
                     second.close()
-        return self._first.see(images, meter, projection)
+        return self._first.see(images, settings, meter, projection, pad_fully=pad_fully)
 
     def close(self) -> None:
         """Close both; what is still being prepared is given up."""

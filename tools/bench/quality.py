@@ -99,11 +99,11 @@ def describing_times(settings: Settings, photos: list[Path]) -> dict[str, Any]:
         assert isinstance(backend, CpuBackend)
         pictures: list[Any] = [cv2.imread(str(photo)) for photo in photos[:200]]
         pictures = [picture for picture in pictures if picture is not None]
-        pictures.sort(key=lambda picture: -len(backend.detector.detect([picture])[0]))
+        pictures.sort(key=lambda picture: -len(backend.detector.detect([picture], settings.detect)[0]))
         detect_ms, describe_ms, objects = [], [], []
         for picture in pictures[:CROWDED] * ROUNDS:
             start = time.perf_counter()
-            found = backend.detector.detect([picture])[0]
+            found = backend.detector.detect([picture], settings.detect)[0]
             middle = time.perf_counter()
             backend.describer.describe(picture, found)
             detect_ms.append((middle - start) * 1000)
