@@ -101,7 +101,7 @@ class GpuBackend:
         *,
         pad_fully: bool = False,
     ) -> list[Detections]:
-        """See ``InferenceBackend.see``; the one stage is ``detect``, and an engine always has all its padding."""
+        """See ``InferenceBackend.see``; the one stage is ``detect``, and an engine keeps all padding."""
         if self._closed:
             raise RunnerError("the GPU's backend is closed")
         if projection is not self._projection:
