@@ -16,11 +16,11 @@ __all__ = [
     "Detections",
     "F32Array",
     "Frame",
+    "GoneStrip",
     "I32Array",
     "I64Array",
     "Neighbours",
     "Scene",
-    "Trace",
     "U8Array",
 ]
 
@@ -122,8 +122,8 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """What stays of an object that is gone, in a strip that nobody has taken since.
+class GoneStrip:
+    """A strip of an object that is gone, and that no other has taken since.
 
     Attributes:
         strip: counted from the top.
@@ -155,7 +155,7 @@ class Scene:
         faint: those of them that have been missed for long: their labels are faint, and no boxes are drawn.
         rows: strips that room is wanted for; those of the objects unless said otherwise.
         first: the strip on top.
-        traces: are drawn dim, in strips that none of the objects has.
+        gone: strips that none of the objects has any more; they are drawn dim.
     """
 
     frame: Frame
@@ -170,7 +170,7 @@ class Scene:
     faint: frozenset[int] = frozenset()
     rows: int = -1
     first: int = 0
-    traces: tuple[Trace, ...] = ()
+    gone: tuple[GoneStrip, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.detections)

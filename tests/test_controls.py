@@ -2,29 +2,101 @@
 
 from __future__ import annotations
 
+import queue
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from playing import Given
 
+from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings
-from rtsearch.live import Controls
-from rtsearch.live.compositor import Easel
-from rtsearch.live.stabilizer import Steadied
-from rtsearch.types import Detections, Frame, Neighbours, U8Array
+from rtsearch.live import Controls, Steadied
+from rtsearch.live.capture_side import GoTo, Orders
+from rtsearch.live.compositor import Appearance, Compositor
+from rtsearch.live.controls import Scroll, Seek, Skip, Step, StepBack
+from rtsearch.live.live_frame import Latest
+from rtsearch.live.report import Tally
+from rtsearch.live.shared import Shared
+from rtsearch.live.view import View
+from rtsearch.sources import Source
+from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
+
+FRAME = Frame(0, 0.0, 0.0, np.zeros((30, 40, 3), np.uint8))
+LARGE = Settings().show.model_copy(update={"window_wh": (640, 480)})
+
+
+class Going(Given):
+    """A source with a timeline."""
+
+    seekable = True
+
+
+def view_of(source: Source, controls: Controls | None = None) -> tuple[View, Orders]:
+    settings = Settings()
+    controls = controls or Controls(settings.detect, settings.show)
+    index: Any = Index()
+    cache: Any = Crops(76)
+    shared = Shared(index, settings.search, controls, cache, Meter(), ("cup",), 1, threading.Event())
+    orders: Orders = queue.SimpleQueue()
+    return View(0, source, shared, orders, Latest(), Tally()), orders
+
+
+class Index:
+    """What the notes say of an index."""
+
+    library = SimpleNamespace(photo_count=1)
+
+    def __len__(self) -> int:
+        return 7
 
 
 @pytest.mark.parametrize(
-    ("length_s", "to_s", "goes_s"),
-    [(None, 15, 15), (None, -1, 0), (9, 3, 3), (9, 15, 8.94), (9, -3, 0), (0.04, 5, 0)],
+    ("frames", "to_s", "goes_s"),
+    [(0, 15, 15), (0, -1, 0), (225, 3, 3), (225, 15, 8.94), (225, -3, 0), (1, 5, 0)],
 )
-def test_nobody_goes_beyond_the_end(length_s: float | None, to_s: float, goes_s: float) -> None:
-    settings = Settings()
-    controls = Controls(settings.detect, settings.show, length_s=length_s)
-    controls.seek(to_s)
-    assert (controls.target_s, controls.position_s) == pytest.approx((goes_s, goes_s))
+def test_nobody_goes_beyond_the_end(frames: int, to_s: float, goes_s: float) -> None:
+    view, orders = view_of(Going([0] * frames))
+    view.go_to(to_s)
+    order = orders.get_nowait()
+    assert isinstance(order, GoTo)
+    assert (order.epoch, order.to_s, view.position_s) == (1, pytest.approx(goes_s), pytest.approx(goes_s))
+
+
+def test_steps_back_add_up() -> None:
+    controls = Controls(Settings().detect, Settings().show)
+    view, orders = view_of(Going([0] * 225), controls)
+    view.go_to(4)
+    for _ in range(3):
+        view.step_back()
+    asked = [orders.get_nowait() for _ in range(4)]
+    places = [(order.epoch, order.to_s) for order in asked if isinstance(order, GoTo)]
+    assert places == [(i + 1, pytest.approx(at_s)) for i, at_s in enumerate((4, 3.94, 3.9, 3.86))]
+    assert view.position_s == pytest.approx(4 - 3 / 25)
+
+
+def test_commands_are_taken_once_and_in_order() -> None:
+    controls = Controls(Settings().detect, Settings().show)
+    controls.step()
+    controls.skip(-5)
+    controls.step_back()
+    controls.seek(3)
+    controls.scroll(1)
+    assert controls.now.paused
+    assert controls.commands() == [Step(), Skip(-5), StepBack(), Seek(3), Scroll(1)]
+    assert controls.commands() == []
+
+
+def test_changes_come_into_force_all_at_once() -> None:
+    controls = Controls(Settings().detect, Settings().show, mirror=True)
+    before = controls.now
+    controls.change(paused=True, mirror=False)
+    assert (before.paused, before.mirror) == (False, True)
+    assert (controls.now.paused, controls.now.mirror) == (True, False)
 
 
 class Crops:
@@ -41,34 +113,31 @@ class Crops:
 
 
 def test_while_crops_of_a_new_height_come_those_before_serve() -> None:
-    show = Settings().show.model_copy(update={"window_wh": (640, 480)})
     cache: Any = Crops(76)
-    draws = Easel(("cup",), cache, lambda: (show, 0), tuple)
-    found = replace(cup(), neighbours=Neighbours(np.array([[3, 5]], np.int32), np.ones((1, 2), np.float32)))
-    draws.draw(draws.scene(FRAME, found, None))
-    show = show.model_copy(update={"thumb_height": 100})
+    draws, first = Compositor(("cup",), cache), Appearance(LARGE)
+    draws.draw(draws.scene(FRAME, cup(rows=[3, 5]), None, LARGE), first)
+    look = Appearance(LARGE.model_copy(update={"thumb_height": 100}))
     for _ in range(2):
-        scene, _picture = draws.draw(draws.scene(FRAME, found, None))
+        scene = draws.draw(draws.scene(FRAME, cup(rows=[3, 5]), None, look.show), look).scene
         assert scene.thumb_height == 100
         assert [len(crop) for crop in scene.thumbs[0] if crop is not None] == [76, 76]
-        assert draws.better() is None
+        assert draws.better(look) is None
     cache.heights.add(100)
-    better = draws.better()
+    better = draws.better(look)
     assert better is not None
     assert [len(crop) for crop in better.thumbs[0] if crop is not None] == [100, 100]
-    draws.draw(better)
-    assert draws.better() is None
+    draws.draw(better, look)
+    assert draws.better(look) is None
 
 
 def test_crops_that_come_late_complete_their_own_scene() -> None:
-    """Other objects have been found meanwhile, as many as before or more: they are of a later frame."""
-    cache: Any = Crops(76)
-    draws = Easel(("cup",), cache, lambda: (Settings().show, 0), tuple)
-    first = replace(cup(), neighbours=Neighbours(np.array([[3, 5]], np.int32), np.ones((1, 2), np.float32)))
-    cache.heights.clear()
-    draws.draw(draws.scene(FRAME, first, None))
-    cache.heights.add(draws.scene(FRAME, first, None).thumb_height)
-    better = draws.better()
+    """Other objects have been found meanwhile: they are of a frame that is not drawn yet."""
+    cache: Any = Crops()
+    draws, look = Compositor(("cup",), cache), Appearance(LARGE)
+    first = draws.draw(draws.scene(FRAME, cup(rows=[3, 5]), None, LARGE), look).scene
+    draws.scene(FRAME, cup(rows=[8, 9]), None, LARGE)
+    cache.heights.add(first.thumb_height)
+    better = draws.better(look)
     assert better is not None
     assert [crop[0, 0, 0] for crop in better.thumbs[0] if crop is not None] == [3, 5]
     assert better.neighbours.row.tolist() == [[3, 5]]
@@ -76,24 +145,30 @@ def test_crops_that_come_late_complete_their_own_scene() -> None:
 
 def test_no_crop_is_lost_when_those_of_a_new_height_are_not_there() -> None:
     """A file's crops come with their frame, and not through the cache of the drawing thread."""
-    show = Settings().show
-    cache: Any = Crops()
-    draws = Easel(("cup",), cache, lambda: (show, 0), tuple)
-    found = replace(cup(), neighbours=Neighbours(np.array([[3, 5]], np.int32), np.ones((1, 2), np.float32)))
-    crop = np.zeros((50, 50, 3), np.uint8)
-    draws.draw(draws.scene(FRAME, found, ((crop, crop),)))
-    show = show.model_copy(update={"thumb_height": 100})
-    better = draws.better()
+    draws, crop = compositor(), np.zeros((50, 50, 3), np.uint8)
+    draws.draw(draws.scene(FRAME, cup(rows=[3, 5]), ((crop, crop),), LARGE), Appearance(LARGE))
+    better = draws.better(Appearance(LARGE.model_copy(update={"thumb_height": 100})))
     assert better is not None
     assert better.thumbs == ((crop, crop),)
 
 
-def easel(notes: Any = tuple, paused: Any = lambda: False) -> Easel:
-    cache: Any = SimpleNamespace(peek=lambda row, height: None)
-    return Easel(("cup",), cache, lambda: (Settings().show, 0), notes, paused)
+@pytest.mark.parametrize("change", [{"first": 2}, {"show": {"text": "none"}}, {"notes": ("other",)}, {}])
+def test_a_picture_is_drawn_again_when_it_is_to_look_otherwise(change: dict[str, Any]) -> None:
+    draws, look = compositor(), Appearance(LARGE)
+    draws.draw(draws.scene(FRAME, cup(), None, LARGE), look)
+    if "show" in change:
+        change = {"show": LARGE.model_copy(update=change["show"])}
+    again = draws.better(replace(look, **change))
+    assert (again is not None) == bool({"first", "show"} & change.keys())
+    assert draws.better(look, news=True) is not None
 
 
-def cup(missed: int = 0) -> Steadied:
+def compositor() -> Compositor:
+    cache: Any = Crops()
+    return Compositor(("cup",), cache)
+
+
+def cup(missed: int = 0, rows: Sequence[int] = ()) -> Steadied:
     found = Detections(
         np.array([[2, 2, 20, 20]], np.float32),
         np.ones(1, np.float32),
@@ -101,24 +176,31 @@ def cup(missed: int = 0) -> Steadied:
         np.zeros((1, 0), np.float32),
         np.array([7]),
     )
-    none = Neighbours(np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32))
-    return Steadied(found, none, (0,), (missed,), np.zeros((1, 4), np.float32), 1)
-
-
-FRAME = Frame(0, 0.0, 0.0, np.zeros((30, 40, 3), np.uint8))
+    near = Neighbours(np.array([rows], np.int32), np.ones((1, len(rows)), np.float32))
+    return Steadied(found, near, (0,), (missed,), np.zeros((1, 4), np.float32), 1)
 
 
 def test_in_a_pause_the_notes_are_those_of_the_picture() -> None:
-    told, paused = iter(range(100)), False
-    draws = easel(lambda: (str(next(told)),), lambda: paused)
-    scene = draws.scene(FRAME, cup(), None)
-    assert [draws.draw(scene)[0].notes for _ in range(3)] == [("0",)] * 3
-    paused = True
-    assert [draws.draw(scene)[0].notes for _ in range(3)] == [("1",), ("2",), ("3",)]
+    controls = Controls(Settings().detect, Settings().show)
+    source = Going([0] * 250)
+    view, _ = view_of(source, controls)
+
+    def seconds() -> list[str]:
+        """What the notes say of three pictures a tenth of a second apart."""
+        drawn = [view.draw(scene_at(at_s))[0].notes[0] for at_s in (0.95, 1.0, 1.05)]
+        return [note.split()[1] for note in drawn]
+
+    def scene_at(at_s: float) -> Scene:
+        frame = replace(FRAME, pts_s=at_s)
+        return compositor().scene(frame, cup(), None, Settings().show)
+
+    assert seconds() == ["0:00"] * 3
+    controls.change(paused=True)
+    assert seconds() == ["0:00", "0:01", "0:01"]
 
 
 def test_a_strip_is_faint_once_its_object_was_missed_for_more_than_five_frames() -> None:
-    faint = [missed for missed in range(12) if easel().scene(FRAME, cup(missed), None).faint]
+    faint = [missed for missed in range(12) if compositor().scene(FRAME, cup(missed), None, LARGE).faint]
     assert faint == [6, 7, 8, 9, 10, 11]
 
 
@@ -137,7 +219,7 @@ def strips_of(rows: int, **tracks: int) -> Steadied:
 
 
 @pytest.mark.parametrize(
-    ("then", "traces"),
+    ("then", "strips"),
     [
         (strips_of(0), []),
         (strips_of(3), [0, 1, 2]),
@@ -148,27 +230,17 @@ def strips_of(rows: int, **tracks: int) -> Steadied:
         (strips_of(4, a=0, b=1, c=2), []),  # nobody was in the fourth
     ],
 )
-def test_an_object_that_is_gone_leaves_a_trace_in_its_strip(then: Steadied, traces: list[int]) -> None:
-    draws = easel()
-    first = draws.scene(FRAME, strips_of(3, a=0, b=1, c=2), None)
-    assert not first.traces
+def test_an_object_that_is_gone_leaves_its_strip_for_a_while(then: Steadied, strips: list[int]) -> None:
+    draws = compositor()
+    first = draws.scene(FRAME, strips_of(3, a=0, b=1, c=2), None, LARGE)
+    assert not first.gone
     for _ in range(3):
-        assert [trace.strip for trace in draws.scene(FRAME, then, None).traces] == traces
-    assert {trace.name for trace in draws.scene(FRAME, then, None).traces} <= {"cup"}
+        assert [gone.strip for gone in draws.scene(FRAME, then, None, LARGE).gone] == strips
+    assert {gone.name for gone in draws.scene(FRAME, then, None, LARGE).gone} <= {"cup"}
 
 
-def test_a_trace_that_was_covered_does_not_come_back() -> None:
-    draws = easel()
+def test_a_strip_that_was_given_up_does_not_come_back() -> None:
+    draws = compositor()
     for objects in (strips_of(2, a=0, b=1), strips_of(2, a=0), strips_of(1, a=0), strips_of(2, a=0)):
-        traces = draws.scene(FRAME, objects, None).traces
-    assert not traces
-
-
-@pytest.mark.parametrize(
-    ("first", "last", "by", "then"),
-    [(0, 0, 1, 0), (0, 0, -1, 0), (0, 3, 1, 1), (2, 3, 6, 3), (2, 3, -6, 0), (9, 3, -1, 2), (9, 3, 1, 3)],
-)
-def test_strips_are_scrolled_no_further_than_to_the_last(first: int, last: int, by: int, then: int) -> None:
-    controls = Controls(Settings().detect, Settings().show, first_strip=first, last_first=last)
-    controls.scroll(by)
-    assert controls.first_strip == then
+        scene = draws.scene(FRAME, objects, None, LARGE)
+    assert not scene.gone

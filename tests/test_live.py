@@ -79,7 +79,7 @@ def test_a_camera_is_a_mirror_and_a_file_is_not(blob_index, tmp_path, camera, mi
 
 def test_a_mirror_comes_and_goes_while_it_is_looked_at(blob_index):
     def goes_on(screen):
-        controls.mirror = len(screen.scenes) > 5
+        controls.change(mirror=len(screen.scenes) > 5)
         return True
 
     source = Given([PHOTOS * i for i in range(40)])
@@ -280,9 +280,9 @@ def test_nothing_new_is_shown_while_paused(blob_index):
     def goes_on(screen: Watcher) -> bool:
         pumps.append(len(screen.scenes))
         if len(screen.scenes) == 5 and pumps.count(5) == 1:
-            controls.paused = True
+            controls.change(paused=True)
         if pumps.count(5) == 20:
-            controls.paused = False
+            controls.change(paused=False)
         return True
 
     screen = Watcher(goes_on)
@@ -310,7 +310,7 @@ def test_changed_controls_reach_the_stages(blob_index):
 
     def goes_on(screen: Watcher) -> bool:
         if len(screen.scenes) == 5:
-            controls.show = controls.show.model_copy(
+            show = controls.now.show.model_copy(
                 update={
                     "results": 9,
                     "fill": False,
@@ -319,7 +319,7 @@ def test_changed_controls_reach_the_stages(blob_index):
                     "window_wh": (800, 600),
                 }
             )
-            controls.detect = DetectSettings(threshold=0.77)
+            controls.change(show=show, detect=DetectSettings(threshold=0.77))
         return True
 
     screen = Watcher(goes_on)

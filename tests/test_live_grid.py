@@ -18,7 +18,7 @@ from playing import Watcher as Keeper
 
 from rtsearch.errors import StageError
 from rtsearch.live import Outputs, play
-from rtsearch.live.mosaic import Grid, cells
+from rtsearch.live.mosaic import Mosaic, cells
 from rtsearch.types import Frame
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -72,13 +72,13 @@ def test_a_last_row_that_is_not_full_stands_in_the_middle(count: int, width: int
 
 def test_a_single_picture_is_passed_on() -> None:
     picture = np.zeros((480, 640, 3), np.uint8)
-    assert Grid(1).put(0, picture, (640, 480)) is picture
+    assert Mosaic(1).put(0, picture, (640, 480)) is picture
 
 
 def test_each_cell_keeps_its_picture() -> None:
-    grid, (first, second) = Grid(2), cells((640, 480), 2)
-    grid.put(0, np.full((first[3], first[2], 3), 50, np.uint8), (640, 480))
-    canvas = grid.put(1, np.full((second[3], second[2], 3), 90, np.uint8), (640, 480))
+    mosaic, (first, second) = Mosaic(2), cells((640, 480), 2)
+    mosaic.put(0, np.full((first[3], first[2], 3), 50, np.uint8), (640, 480))
+    canvas = mosaic.put(1, np.full((second[3], second[2], 3), 90, np.uint8), (640, 480))
     assert canvas.shape == (480, 640, 3)
     assert (canvas[100, 10], canvas[100, 600]) == (pytest.approx([50] * 3), pytest.approx([90] * 3))
 

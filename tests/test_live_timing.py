@@ -179,7 +179,7 @@ def test_a_file_by_the_wall_clock_stands_still_in_a_pause(barcode_index: SearchI
     def goes_on(screen: Watcher) -> bool:
         pumps.append(len(screen.scenes))
         if len(screen.scenes) == 8:
-            controls.paused = pumps.count(8) < 60  # longer than the rest of the clip takes
+            controls.change(paused=pumps.count(8) < 60)  # longer than the rest of the clip takes
         return True
 
     screen = Watcher(goes_on)

@@ -56,11 +56,11 @@ class User:
         """The next act comes when nothing new was shown for a while, the first after five pictures."""
         self._idle = self._idle + 1 if len(self.scenes) == self._seen else 0
         self._seen = len(self.scenes)
-        due = self._idle >= 6 if self._controls.paused else self._seen >= 5
+        due = self._idle >= 6 if self._controls.now.paused else self._seen >= 5
         if due and self._acts:
             self._idle = 0
             self._acts.pop(0)(self._controls)
-        return bool(self._acts) or not self._controls.paused or self._idle < 12
+        return bool(self._acts) or not self._controls.now.paused or self._idle < 12
 
     @property
     def numbers(self) -> list[int]:
@@ -70,11 +70,11 @@ class User:
 
 
 def pause(controls: Controls) -> None:
-    controls.paused = True
+    controls.change(paused=True)
 
 
 def go_on(controls: Controls) -> None:
-    controls.paused = False
+    controls.change(paused=False)
 
 
 def run(
@@ -116,15 +116,15 @@ class Impatient(User):
 
     def show(self, scene: Scene, picture: U8Array) -> None:
         if any("moved along" in note for note in scene.notes):
-            assert not self._controls.paused
+            assert not self._controls.now.paused
             self.guessed.append(number_of(scene.frame.bgr))
             self.scenes.append(scene)
-            self._controls.paused = len(self.guessed) == 3
+            self._controls.change(paused=len(self.guessed) == 3)
         else:
             super().show(scene, picture)
 
     def pump(self) -> bool:
-        if self._controls.paused and self.numbers[-1] == self.guessed[-1] + self._steps:
+        if self._controls.now.paused and self.numbers[-1] == self.guessed[-1] + self._steps:
             self._leaves_s = time.monotonic() + 10
             if self._steps == self.STEPS:
                 return False
@@ -155,7 +155,7 @@ def test_each_of_several_goes_on_from_its_own_place(clip: Path, barcode_index: S
         places.append([[n for n in user.numbers if (n < 30) == first][-1] for first in (True, False)])
 
     def go(by_s: float) -> Callable[[Controls], None]:
-        return lambda c: c.seek(c.position_s + by_s)
+        return lambda c: c.skip(by_s)
 
     user = User(controls, pause, note, go(0.4), note, go(-0.4), note, go(9))
     pipeline: Any = blobs.BlobPipeline()
@@ -248,7 +248,7 @@ def test_a_loop_is_left_when_it_is_switched_off(clip: Path, barcode_index: Searc
 
     class Twice(User):
         def pump(self) -> bool:
-            controls.loop = self.numbers.count(30) < 2
+            controls.change(loop=self.numbers.count(30) < 2)
             return True
 
     user = Twice(controls)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtsearch.render.layout import Canvas, lay_out
 from rtsearch.render.painter import PALETTE, Painter, colour_of, compose
-from rtsearch.types import Detections, Frame, Neighbours, Scene, Trace, U8Array
+from rtsearch.types import Detections, Frame, GoneStrip, Neighbours, Scene, U8Array
 
 RNG = np.random.default_rng(1)
 CROPS: tuple[U8Array, ...] = tuple(
@@ -50,8 +50,8 @@ def scene_of(
         held=frozenset({held} if 0 <= held < n else ()),
         rows=rows,
         first=first,
-        traces=tuple(
-            Trace(strip, "dog", (CROPS[strip % 3], None))
+        gone=tuple(
+            GoneStrip(strip, "dog", (CROPS[strip % 3], None))
             for strip in gone
             if strip not in {taken for taken, _, _ in objects}
         ),

@@ -159,11 +159,11 @@ def test_variable_frame_rate(barcode_index: Any, tmp_path: Path) -> None:
 def test_the_viewer_goes_to_another_place(recorded: Any, video: Path, barcode_index: Any) -> None:
     controls = Controls(SETTINGS.detect, SETTINGS.show)
 
+    places_s = {10: 0.8, 20: 0.2}  # by number of pictures that were shown
+
     def goes_on(screen: Watcher) -> bool:
-        if len(screen.scenes) == 10 and not controls.seeks:
-            controls.seek(0.8)
-        if len(screen.scenes) == 20 and controls.seeks == 1:
-            controls.seek(0.2)
+        if (to_s := places_s.pop(len(screen.scenes), None)) is not None:
+            controls.seek(to_s)
         return len(screen.scenes) < 30
 
     screen = Watcher(goes_on)
@@ -178,9 +178,11 @@ def test_a_run_that_was_looped_and_jumped(video: Path, barcode_index: Any, tmp_p
     """Its frame numbers are no places in the file any more; its times are."""
     controls = Controls(SETTINGS.detect, SETTINGS.show, loop=True)
 
+    places_s = {10: 0.5}
+
     def goes_on(screen: Watcher) -> bool:
-        if len(screen.scenes) == 10 and not controls.seeks:
-            controls.seek(0.5)
+        if (to_s := places_s.pop(len(screen.scenes), None)) is not None:
+            controls.seek(to_s)
         return len(screen.scenes) < 100
 
     live = Watcher(goes_on)

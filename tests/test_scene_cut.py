@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtsearch.live.scene_cut import Cuts
+from rtsearch.live.scene_cut import SceneCutDetector
 from rtsearch.types import U8Array
 
 
@@ -28,14 +28,14 @@ def plane(value: int, wh: tuple[int, int] = (64, 48)) -> U8Array:
     ],
 )
 def test_what_is_a_cut(values: list[int], cuts: list[int]) -> None:
-    watch = Cuts()
-    assert [i for i, value in enumerate(values) if watch.comes(plane(value))] == cuts
+    watch = SceneCutDetector()
+    assert [i for i, value in enumerate(values) if watch.is_cut(plane(value))] == cuts
 
 
 @pytest.mark.parametrize("wh", [(1, 1), (4, 4), (17, 9), (640, 272), (1000, 20), (20, 1000)])
 def test_pictures_of_any_size(wh: tuple[int, int]) -> None:
-    watch = Cuts()
-    assert [watch.comes(plane(value, wh)) for value in (10, 10, 200)] == [False, False, True]
+    watch = SceneCutDetector()
+    assert [watch.is_cut(plane(value, wh)) for value in (10, 10, 200)] == [False, False, True]
 
 
 def test_something_that_moves_is_no_cut() -> None:
@@ -43,5 +43,5 @@ def test_something_that_moves_is_no_cut() -> None:
     picture = np.repeat(np.repeat(rng.integers(0, 255, (12, 40, 3), np.uint8), 40, 0), 40, 1)
     # An outdoor scene has no edges of that contrast.
     picture = cv2.GaussianBlur(picture, (0, 0), 12).astype(np.uint8)
-    watch = Cuts()
-    assert not any(watch.comes(picture[:, 8 * t : 8 * t + 640]) for t in range(60))
+    watch = SceneCutDetector()
+    assert not any(watch.is_cut(picture[:, 8 * t : 8 * t + 640]) for t in range(60))

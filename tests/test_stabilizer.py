@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtsearch.config import SearchSettings
 from rtsearch.live.neighbour_hysteresis import CLEARLY, DISORDER, POOL_FRAMES, Shown
-from rtsearch.live.stabilizer import Steady
+from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours
 
 DIM, K = 6, 5
@@ -59,7 +59,7 @@ def walk(steps: int, step: float, seed: int) -> F32Array:
 
 
 def test_a_frame_without_objects() -> None:
-    steady = Steady(Rows(50), EXACT)
+    steady = Stabilizer(Rows(50), EXACT)
     seen = steady.update(Frame(0, 0.0, None, BLACK), at(found(0), np.zeros((0, DIM), np.float32)), K, 6)
     assert (len(seen.detections), seen.neighbours.row.shape, seen.strips) == (0, (0, K), ())
     assert (steady.asked, steady.searched) == (0, 0)
@@ -105,7 +105,7 @@ def test_a_search_is_left_out_only_where_the_answer_is_proved(seed: int, step: f
 
 
 def test_few_searches_are_needed_for_an_object_that_changes_little() -> None:
-    steady = Steady(Rows(2000), EXACT)
+    steady = Stabilizer(Rows(2000), EXACT)
     for t, point in enumerate(walk(100, 0.01, 1)):
         steady.update(Frame(t, 0.0, None, BLACK), at(found(), point[None]), K, 6)
     assert steady.asked == 100
@@ -114,7 +114,7 @@ def test_few_searches_are_needed_for_an_object_that_changes_little() -> None:
 
 def test_noise_changes_what_is_shown_far_less_than_the_bare_search() -> None:
     index, rng = Rows(2000), np.random.default_rng(5)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     kept, bare = [], []
     for t in range(80):
         point = rng.normal(0, 0.08, (1, DIM)).astype(np.float32)
@@ -139,7 +139,7 @@ def of_class(label: int) -> Detections:
 
 def test_another_object_in_the_same_place_is_not_pooled_with_the_last() -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     here, there = opposite(index)
     for t in range(12):
         point = here if t < 10 else there
@@ -151,7 +151,7 @@ def test_another_object_in_the_same_place_is_not_pooled_with_the_last() -> None:
 def test_what_a_single_frame_says_changes_nothing(label: int, far: bool) -> None:
     """A person who is a bird for a moment stays among people."""
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     here, there = opposite(index)
     other = there if far else here + np.float32(0.3)
     rows = []
@@ -165,7 +165,7 @@ def test_what_a_single_frame_says_changes_nothing(label: int, far: bool) -> None
 def test_a_track_that_has_changed_hands_is_not_pooled_with_the_last() -> None:
     """The two are too near each other for their vectors to tell; their classes do, in the second frame."""
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     here = index.vectors[:1]
     there = here + np.float32(0.3)
     for t in range(12):
@@ -178,7 +178,7 @@ def test_a_track_that_has_changed_hands_is_not_pooled_with_the_last() -> None:
 
 def test_photos_have_nothing_to_do_with_each_other() -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     for t in range(6):
         point = index.vectors[t : t + 1] + np.float32(0.01)
         seen = steady.update(
@@ -191,7 +191,7 @@ def test_photos_have_nothing_to_do_with_each_other() -> None:
 
 def test_an_object_that_is_missed_keeps_its_strip_and_neighbours() -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     for t in range(10):
         before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2, 5 * t), index.vectors[:2]), K, 6)
     only_second = Detections(
@@ -210,7 +210,7 @@ def test_an_object_that_is_missed_keeps_its_strip_and_neighbours() -> None:
 
 def test_the_number_of_results_may_change() -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     for t, k in enumerate([5, 9, 30, 5]):
         seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), index.vectors[:1]), k, 6)
         assert set(seen.neighbours.row[0]) == set(index.near(index.vectors[:1], k).row[0])
@@ -224,7 +224,7 @@ def test_the_number_of_results_may_change() -> None:
 
 def test_what_is_shown_stays_where_it_is_while_more_is_wanted() -> None:
     index = Rows(2000)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     rng = np.random.default_rng(3)
     rows: list[list[int]] = []
     for t, k in enumerate([*[8] * 10, *range(9, 30), *range(29, 7, -1)]):
@@ -239,7 +239,7 @@ def test_what_is_shown_stays_where_it_is_while_more_is_wanted() -> None:
 
 def test_after_a_cut_nothing_is_left_of_the_scene_before() -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     for t in range(10):
         before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), K, 6)
     point = index.vectors[:1] + np.float32(0.05)
@@ -252,7 +252,7 @@ def test_after_a_cut_nothing_is_left_of_the_scene_before() -> None:
 
 def test_what_is_seen_has_a_strip_before_what_is_missed() -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     for t in range(10):
         steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), K, 2)
     elsewhere = at(found(1, 700), index.vectors[2:3])
@@ -263,7 +263,7 @@ def test_what_is_seen_has_a_strip_before_what_is_missed() -> None:
 @pytest.mark.parametrize(("fps", "held"), [(30, 15), (10, 5), (4, 2), (60, 15)])
 def test_what_is_missed_stays_for_half_a_second(fps: int, held: int) -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     none = at(found(0), np.zeros((0, DIM), np.float32))
     for t in range(30):
         steady.update(Frame(t, 0.0, t / fps, BLACK), at(found(), index.vectors[:1]), K, 6)
@@ -277,7 +277,7 @@ def test_no_more_objects_are_shown_than_are_wanted_held_ones_included(
 ) -> None:
     """Three objects of which the first is missed for longer than the others, then two new ones."""
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     three = at(found(3), index.vectors[:3])
     for t in range(10):
         before = steady.update(Frame(t, 0.0, None, BLACK), three, K, 6, most)
@@ -294,7 +294,7 @@ def test_no_more_objects_are_shown_than_are_wanted_held_ones_included(
 
 def test_a_whole_image_is_none_of_the_objects_that_are_counted() -> None:
     index = Rows(500)
-    steady = Steady(index, EXACT)
+    steady = Stabilizer(index, EXACT)
     whole = dataclasses.replace(found(), label=np.array([-1], np.int32))
     steady.update(Frame(0, 0.0, None, BLACK), at(found(1, 300), index.vectors[:1]), K, 6, 1)
     seen = steady.update(Frame(1, 0.0, None, BLACK), at(whole, index.vectors[1:2]), K, 6, 1)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playing import SETTINGS, Given, Watcher, run
 
-from rtsearch.live import Controls, Outputs, Rows
+from rtsearch.live import Controls, Outputs, StripReservation
 from rtsearch.live.tracker import STAYS_S
 from rtsearch.render.layout import canvas_of
 
@@ -19,7 +19,7 @@ FRAMES = round(STAYS_S * FPS)
 
 def kept(needed: list[int]) -> list[int]:
     """Room kept in frames with so many objects each, all of which go on from the frame before."""
-    rows = Rows()
+    rows = StripReservation()
     return [rows.keep(range(1, n + 1), range(n), 7 + t / FPS) for t, n in enumerate(needed)]
 
 
@@ -53,13 +53,13 @@ def test_there_is_always_room_for_what_is_shown_and_it_rarely_shrinks(needed: li
     ("after", "room"), [([], 3), ([0], 3), ([7], 1), ([0, 7], 2), ([7, 2], 3), ([1, 2, 3], 3)]
 )
 def test_when_no_object_goes_on_it_was_a_cut(after: list[int], room: int) -> None:
-    rows = Rows()
+    rows = StripReservation()
     rows.keep([0, 1, 2], range(3), 0.0)
     assert rows.keep(after, range(len(after)), 0.1) == room
 
 
 def test_another_photo_is_laid_out_anew() -> None:
-    rows = Rows()
+    rows = StripReservation()
     rows.keep([], [], 0.0)
     rows.keep([0, 1, 2], range(3), 0.0)
     rows.clear()
@@ -69,7 +69,7 @@ def test_another_photo_is_laid_out_anew() -> None:
 @pytest.mark.parametrize(("at_s", "room"), [(11.9, 3), (12.0, 1), (9.9, 1)])
 def test_times_decide_not_frames(at_s: float, room: int) -> None:
     """A source that has gone back keeps nothing for what is to come."""
-    rows = Rows()
+    rows = StripReservation()
     rows.keep([1, 2, 3], range(3), 10.0)
     assert rows.keep([1], [0], at_s) == room
 
@@ -107,4 +107,4 @@ def test_strips_out_of_backend_are_scrolled_into_backend(blob_index: Any) -> Non
     assert objects > most >= 1
     firsts = [scene.first for scene in screen.scenes]
     assert set(firsts) == {0, 1}
-    assert controls.last_first == objects - most
+    assert controls.now.first_strip == 1

@@ -425,6 +425,7 @@ def test_a_photo_stays_until_the_user_leaves(screen, library, photos, tmp_path):
 CLOSED_BY_THE_USER = """
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 import cv2
 import numpy as np
 from rtsearch.config import Settings
@@ -434,7 +435,7 @@ from rtsearch.ui.window import Window
 settings = Settings()
 window = Window("closed", Controls(settings.detect, settings.show), Path.cwd())
 assert window.pump(), "nothing was shown yet"
-window.show(None, np.zeros((720, 1280, 3), np.uint8))
+window.show(SimpleNamespace(frame=SimpleNamespace(pts_s=0.0)), np.zeros((720, 1280, 3), np.uint8))
 assert window.pump(), "it is open"
 cv2.destroyWindow("closed")
 assert not window.pump(), "it is closed"
@@ -452,6 +453,7 @@ print("well")
 TOLD_IN_A_PAUSE = """
 import time
 from pathlib import Path
+from types import SimpleNamespace
 import cv2
 import numpy as np
 from rtsearch import window as module
@@ -461,9 +463,9 @@ from rtsearch.live import Controls
 said = []
 module._draw_banner = lambda picture, text, scale: said.append(text)
 settings = Settings()
-controls = Controls(settings.detect, settings.show, paused=True, length_s=9)
+controls = Controls(settings.detect, settings.show, paused=True)
 window = module.Window("told", controls, Path.cwd())
-window.show(None, np.zeros((720, 1280, 3), np.uint8))
+window.show(SimpleNamespace(frame=SimpleNamespace(pts_s=8.94)), np.zeros((720, 1280, 3), np.uint8))
 for key in (ord("l"), 0xFF53, 0xFF53, 0xFF53):
     window._on_key(key)
     window.pump()
@@ -487,7 +489,7 @@ def test_what_is_told_in_a_pause_comes_first_and_then_goes(screen, tmp_path):
         cwd=tmp_path,
         env=screen.environment,
     )
-    said = ["paused    0.00 s", "loop", "+5 s", "+5 s", "+5 s", "paused    8.94 s"]
+    said = ["paused    8.94 s", "loop", "+5 s", "+5 s", "+5 s", "paused    8.94 s"]
     assert (done.returncode, done.stdout) == (0, f"{said}\n"), done.stderr
 
 

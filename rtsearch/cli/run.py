@@ -39,7 +39,7 @@ from rtsearch.errors import SourceError
 if TYPE_CHECKING:
     from rtsearch.library import Library
     from rtsearch.library.index import SearchIndex
-    from rtsearch.live import Controls, LiveReport, Screen
+    from rtsearch.live import Controls, Display, LiveReport
     from rtsearch.pipeline import Pipeline
     from rtsearch.sources import Source
 
@@ -185,7 +185,13 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
     """Open everything, play, close everything."""
     from rtsearch.live import Controls, Outputs, play
 
-    controls = Controls(settings.detect, settings.show, loop=playing.loop, mirror=settings.live.mirror)
+    controls = Controls(
+        settings.detect,
+        settings.show,
+        loop=playing.loop,
+        mirror=settings.live.mirror,
+        sources=len(specs),
+    )
     with (
         open_library(library, settings, sources=len(specs)) as (pipeline, index),
         contextlib.ExitStack() as stack,
@@ -295,7 +301,7 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
 
 
 @contextlib.contextmanager
-def open_window(controls: Controls) -> Iterator[Screen]:
+def open_window(controls: Controls) -> Iterator[Display]:
     from rtsearch.ui.window import Window
 
     window = Window("rtsearch", controls, Path.cwd())

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from rtsearch.config import Settings
+from rtsearch._util.metrics import Meter
+from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import RecordError
 from rtsearch.library.index import SearchIndex
-from rtsearch.live import Controls, LiveReport, Outputs, Rows, Steadied, show_again
+from rtsearch.live import Controls, LiveReport, Outputs, Steadied, StripReservation, show_again
 from rtsearch.live.tracker import Strips
 from rtsearch.recording import SAME_S, Recording
-from rtsearch.render.layout import canvas_of
+from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.sources import Source
 from rtsearch.types import Detections, F32Array, Frame, Neighbours
 
@@ -79,59 +80,59 @@ def replay(
     Raises:
         RecordError: the record is of another video or library, or is damaged.
     """
-    controls = controls or Controls(settings.detect, settings.show)
-    recall = _Recall(recording, index, source, controls)
+    lookup = _RecordLookup(recording, index, source)
     report: LiveReport = show_again(
-        source, recall, index, settings, outputs, controls=controls, progress=progress
+        source, lookup, index, settings, outputs, controls=controls, progress=progress
     )
     return ReplayReport(
         frames_in=report.frames_in,
         frames_shown=report.frames_shown,
         dropped=report.dropped,
-        bare=recall.bare,
+        bare=lookup.bare,
         lines=len(recording),
         fps=report.fps,
         objects=report.objects,
     )
 
 
-class _Recall:
-    """The objects of a frame, as they were recorded; belongs to one thread.
+class _RecordLookup:
+    """Looks up the objects of frames as they were recorded; belongs to one thread, but for ``bare``."""
 
-    Attributes:
-        bare: frames so far without a line.
-    """
-
-    def __init__(self, recording: Recording, index: SearchIndex, source: Source, controls: Controls) -> None:
-        self.bare = 0
+    def __init__(self, recording: Recording, index: SearchIndex, source: Source) -> None:
+        self._meter = Meter()
         self._recording = recording
         self._index = index
         self._video = source.name
-        self._controls = controls
         self._labels = {name: i for i, name in enumerate(index.library.space.class_names)} | {_WHOLE: -1}
         self._strips = Strips()
-        self._rows = Rows()
+        self._rows = StripReservation()
         self._missed: dict[int, int] = {}  # track: frames since it was seen
         self._last_s = -math.inf
         self._jumped = False
         self._refuse_longer(source)
         self._refuse_other(source)
 
-    def __call__(self, frame: Frame) -> Steadied:
-        """What is shown of a frame."""
+    @property
+    def bare(self) -> int:
+        """Frames so far without a line; for any thread."""
+        return self._meter.summary()["counts"].get("bare", 0)
+
+    def __call__(self, frame: Frame, show: ShowSettings, *, jumped: bool) -> Steadied:
+        """See ``FrameLookup``."""
+        self._jumped = self._jumped or jumped
         i = self._line_of(frame)
         if i is None:
-            self.bare += 1
+            self._meter.count("bare")
             return self._steadied(_detections([], {}), [], (), 0, frame)
         line = self._recording.line(i)
         try:
-            return self._objects(i, line["objects"], line.get("shown"), frame)
+            return self._objects((i, line["objects"], line.get("shown")), frame, canvas_of(show))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._recording.problem(i, f"it is damaged ({type(error).__name__}: {error})") from None
 
     def _line_of(self, frame: Frame) -> int | None:
         recording, t_s = self._recording, frame.pts_s if frame.pts_s is not None else 0.0
-        self._jumped = self._jumped or self._controls.seeks > 0 or t_s <= self._last_s
+        self._jumped = self._jumped or t_s <= self._last_s
         self._last_s = t_s
         i = recording.of_number(frame.id)
         if self._jumped or i is None or i >= recording.straight:
@@ -168,18 +169,17 @@ class _Recall:
 
     def _objects(
         self,
-        i: int,
-        objects: Sequence[Mapping[str, Any]],
-        shown: Sequence[Mapping[str, Any]] | None,
+        recorded: tuple[int, Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None],
         frame: Frame,
+        canvas: Canvas,
     ) -> Steadied:
+        """Return the objects of a line: its number, its objects, and the strips shown where it has them."""
+        i, objects, shown = recorded
         found = _detections(objects, self._labels)
         self._check_boxes(i, found.xyxy, frame)
         self._check_rows(i, objects)
         if shown is None:  # a record that was made elsewhere
-            strips = self._strips.place(
-                found.track.tolist(), canvas_of(self._controls.show).most_strips, frame.at_s
-            )
+            strips = self._strips.place(found.track.tolist(), canvas.most_strips, frame.at_s)
             near = [[hit["row"] for hit in item["neighbours"]] for item in objects]
             return self._steadied(found, near, strips, len(objects), frame)
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():
@@ -189,8 +189,7 @@ class _Recall:
         near = [item["rows"] for item in shown]
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
             raise ValueError("a strip shows what the library does not hold")
-        most = canvas_of(self._controls.show).crops
-        near = [rows[:most] for rows in near]
+        near = [rows[: canvas.crops] for rows in near]
         return self._steadied(every, near, [item["strip"] for item in shown], len(objects), frame)
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:

@@ -1,29 +1,34 @@
 """A source played through the pipeline, live, or again with what was found before.
 
-contract  what the loop is given, what it says at the end
-player    the main loop; stages: its threads; showing: what is drawn and written
-channel   one source of a run; grid: several in one picture
-steady    tracks, strips and neighbours that stay; near: the neighbours of one object; rows: room for strips
-easel     the picture; loader: crops fetched beside the drawing
-shuffle   what the source ``random`` shows
+session     the main loop; stages: its threads; sinks: what is drawn and written
+controls    what the user changes and asks for; report: the figures at the end
+channel     one source: capture_side, search_side and view, a part for each thread;
+            live_frame: the record that goes through them
+stabilizer  tracks, strips and neighbours that stay; neighbour_hysteresis: the neighbours of one object;
+            strips: room for them; scene_cut: cuts of a film
+compositor  the picture; notes: the lines in it; mosaic: several sources in one;
+            loader: crops fetched meanwhile
+shuffle     what the source ``random`` shows
 """
 
-from rtsearch.live.channel import Recall
-from rtsearch.live.contract import Controls, LiveReport, Outputs, Screen, SourceReport
+from rtsearch.live.controls import Controls
+from rtsearch.live.report import LiveReport, SourceReport
 from rtsearch.live.session import play, show_again
 from rtsearch.live.shuffle import library_photos
+from rtsearch.live.sinks import Display, Outputs
 from rtsearch.live.stabilizer import Steadied
-from rtsearch.live.strips import Rows
+from rtsearch.live.stages import FrameLookup
+from rtsearch.live.strips import StripReservation
 
 __all__ = [
     "Controls",
+    "Display",
+    "FrameLookup",
     "LiveReport",
     "Outputs",
-    "Recall",
-    "Rows",
-    "Screen",
     "SourceReport",
     "Steadied",
+    "StripReservation",
     "library_photos",
     "play",
     "show_again",

@@ -37,9 +37,9 @@ class Loader:
         Raises:
             StageError: the thread has failed.
         """
-        if self._error is not None:
-            raise StageError("thumbs", self._error) from self._error
         with self._changed:
+            if self._error is not None:
+                raise StageError("thumbs", self._error) from self._error
             self._wanted[channel] = rows, height_px
             self._changed.notify()
 
@@ -56,10 +56,11 @@ class Loader:
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed or self._wanted)
                     wanted, self._wanted = self._wanted, {}
-                if self._closed:
-                    return
+                    if self._closed:
+                        return
                 for rows, height_px in wanted.values():
                     with self._meter.stage("thumbs"):
                         self._cache.prefetch(rows, height_px)
         except Exception as error:
-            self._error = error
+            with self._changed:
+                self._error = error

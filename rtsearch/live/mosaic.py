@@ -10,9 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from rtsearch.config import ShowSettings
 from rtsearch.types import U8Array
 
-__all__ = ["Grid", "cells", "header_of"]
+__all__ = ["Mosaic", "cell_settings", "cells"]
 
 _GAP_PX = 4
 _GROUND = 8
@@ -54,20 +55,25 @@ def _cell_wh(window_wh: tuple[int, int], columns: int, rows: int) -> tuple[int, 
     return width, (window_wh[1] - (rows - 1) * _GAP_PX) // rows
 
 
-def header_of(header_height: int, cell_height: int) -> int:
-    """The height of the query frame in a cell: as asked for, but the strips keep their half."""
-    return min(header_height, int(cell_height * _HEADER_SHARE))
+@lru_cache(maxsize=64)
+def cell_settings(show: ShowSettings, place: int, count: int) -> ShowSettings:
+    """Return the settings of one of ``count`` cells, with a query frame that leaves strips their half."""
+    if count == 1:
+        return show
+    width, height = cells(show.window_wh, count)[place][2:]
+    header = min(show.header_height, int(height * _HEADER_SHARE))
+    return show.model_copy(update={"window_wh": (width, height), "header_height": header})
 
 
-class Grid:
-    """The picture of all channels; a single one is passed on as it is."""
+class Mosaic:
+    """Puts the pictures of all sources side by side; a single one is passed on as it is."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._canvas: U8Array = np.zeros((0, 0, 3), np.uint8)
 
     def put(self, place: int, picture: U8Array, window_wh: tuple[int, int]) -> U8Array:
-        """Bring a channel's picture up to date.
+        """Bring the picture of a source up to date.
 
         Returns:
             (height, width, 3) uint8 BGR of ``window_wh``, valid until the next call.

@@ -1,16 +1,16 @@
-"""The loop: threads, clocks, stop.
+"""A run: threads, clocks, commands, stop.
 
     capture, one per source -> detect + describe -> track + search -> main thread: draw, show, record
        └──────────────── newest frame ──────────────────────┘    thumbs: a thread that fetches crops
 
-Each arrow is a small queue. A file waits, so that every frame is seen; a camera, a stream or a file played by
-the wall clock drops the oldest frame, and drops are counted. Where detection gets fewer than two of three
-frames done, the frames between are shown too, with the last objects moved along by their tracks, and the
-picture says so. Several sources take turns at one detector, or share its calls where it takes several
-pictures at once. A worker's error is raised in the main thread.
+Each arrow is a small queue, and what goes through it is an immutable record. A file waits, so that every
+frame is seen; a camera, a stream or a file played by the wall clock drops the oldest frame, and drops are
+counted. Where detection gets fewer than two of three frames done, the frames between are shown too, with the
+last objects moved along by their tracks, and the picture says so. Several sources take turns at one detector,
+or share its calls where it takes several pictures at once. A worker's error is raised in the main thread.
 
-The picture shows steady neighbours (see ``steady``); a record holds the nearest to each object as the frame
-shows it.
+The picture shows steady neighbours (see ``stabilizer``); a record holds the nearest to each object as the
+frame shows it.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ from rtsearch.config import Settings
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
-from rtsearch.live.channel import Channel, Recall, Shared
-from rtsearch.live.contract import Controls, LiveReport, Outputs
-from rtsearch.live.sinks import Showing
-from rtsearch.live.stages import Found, Stages
+from rtsearch.live.channel import open_channel
+from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
+from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.report import LiveReport
+from rtsearch.live.shared import Shared
+from rtsearch.live.sinks import Outputs, OutputSinks
+from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
 from rtsearch.sources import Source
 
@@ -66,14 +69,14 @@ def play(
         StageError: a stage failed.
         RtsearchError: a source, runner or recorder said what is wrong.
     """
-    controls = controls or Controls(settings.detect, settings.show, mirror=settings.live.mirror)
     sources = [source] if isinstance(source, Source) else list(source)
-    return _Player(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
+    controls = controls or Controls(settings.detect, settings.show, mirror=settings.live.mirror)
+    return _Session(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
 def show_again(
     source: Source,
-    recall: Recall,
+    lookup: FrameLookup,
     index: SearchIndex,
     settings: Settings,
     outputs: Outputs,
@@ -81,37 +84,37 @@ def show_again(
     controls: Controls | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> LiveReport:
-    """As ``play``, of what is known already: nothing is detected, searched or recorded.
+    """Play a source whose objects are known already: nothing is detected, searched or recorded.
 
     Args:
-        recall: called with frame after frame, in a thread of its own; the others are those of ``play``.
+        lookup: called with frame after frame, in a thread of its own; the others are those of ``play``.
     """
-    controls = controls or Controls(settings.detect, settings.show)
-    return _Player([source], recall, index, settings, controls, outputs).run(progress or (lambda _: None))
+    controls = controls or Controls(settings.detect, settings.show, detects=False)
+    return _Session([source], lookup, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
-class _Player:
+class _Session:
     def __init__(
         self,
         sources: list[Source],
-        sees: Pipeline | Recall,
+        finds: Pipeline | FrameLookup,
         index: SearchIndex,
         settings: Settings,
         controls: Controls,
         outputs: Outputs,
     ) -> None:
-        self._sees = sees
+        self._finds = finds
         self._controls = controls
-        controls.sources = len(sources)
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
         self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
-        names = index.library.space.class_names if callable(sees) else sees.class_names
+        names = index.library.space.class_names if callable(finds) else finds.class_names
         self._shared = Shared(
             index, settings.search, controls, self._cache, self._meter, names, len(sources), self._halt
         )
-        self._channels = [Channel(place, source, self._shared) for place, source in enumerate(sources)]
+        self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
+        self._views = [channel.view for channel in self._channels]
         self._cpu_s = time.process_time()
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
@@ -119,53 +122,83 @@ class _Player:
         stages = Stages(self._channels, self._shared, self._outputs)
         with contextlib.ExitStack() as stack:
             stack.enter_context(stop_on_signal(self._halt))  # until all is in order again
-            showing = stack.enter_context(Showing(self._channels, self._shared, self._outputs))
+            sinks = stack.enter_context(OutputSinks(self._views, self._shared, self._outputs))
             stack.callback(self._cache.close)
             stack.callback(stages.stop)
             stack.enter_context(quiet_decoders())
-            sees = self._sees
-            results = stages.replay(sees) if callable(sees) else stages.play(sees.backend)
-            self._show(results, showing, progress)
+            finds = self._finds
+            results = stages.replay(finds) if callable(finds) else stages.play(finds.backend)
+            self._show(results, sinks, progress)
         return self._report()
 
     def _show(
-        self, results: BackgroundIterator[Found], showing: Showing, progress: Callable[[int], None]
+        self, results: BackgroundIterator[LiveFrame], sinks: OutputSinks, progress: Callable[[int], None]
     ) -> None:
-        """The main thread's loop."""
+        """Run the main thread's loop."""
         screen = self._outputs.screen
         while not results.ended:
             if screen is not None and not screen.pump():
                 return
-            if self._controls.paused and not any(channel.step_is_due for channel in self._channels):
+            self._obey()
+            if self._controls.now.paused and not any(view.steps for view in self._views):
                 self._halt.wait(_PUMP_S)
-                showing.better()
+                sinks.better()
                 continue
-            behind = any(channel.behind for channel in self._channels)
             try:
-                channel, result = results.take(_BEHIND_PUMP_S if behind else _PUMP_S)
+                result = results.take(_BEHIND_PUMP_S if any(view.behind for view in self._views) else _PUMP_S)
             except queue.Empty:
-                showing.between()
+                sinks.between()
                 continue
-            if not channel.is_stale(result) and channel.passes_over(result):
-                self._controls.step_exactly()
-            if channel.is_stale(result):
-                channel.forget(result)
-                continue
-            showing.finish(channel, result)
-            progress(sum(each.shown for each in self._channels))
+            view = self._views[result.place]
+            if view.wants(result):
+                sinks.finish(view, result)
+                progress(sum(each.shown for each in self._views))
         # The last photo stays until the user leaves; a window that closes by itself shows nothing.
-        slides = any(channel.source.slides for channel in self._channels)
+        slides = any(view.source.slides for view in self._views)
         while screen is not None and slides and not self._halt.is_set() and screen.pump():
+            self._obey()
             self._halt.wait(_PUMP_S)
-            showing.better()
+            sinks.better()
+
+    def _obey(self) -> None:
+        """Carry out what the user has asked for."""
+        for command in self._controls.commands():
+            self._carry_out(command)
+
+    def _carry_out(self, command: Command) -> None:
+        match command:
+            case Scroll(strips):
+                self._scroll(strips)
+            case Seek(to_s) if len(self._views) == 1:
+                self._views[0].go_to(to_s)
+            case Seek(to_s):  # several go to different places, each as far as the first
+                self._skip(to_s - self._views[0].position_s)
+            case Skip(by_s):
+                self._skip(by_s)
+            case StepBack():
+                for view in self._views:
+                    view.step_back()
+            case Step():
+                for view in self._views:
+                    view.step()
+
+    def _skip(self, by_s: float) -> None:
+        for view in self._views:
+            view.go_to(view.position_s + by_s)
+
+    def _scroll(self, strips: int) -> None:
+        last = max(view.last_first for view in self._views)
+        first = max(0, min(self._controls.now.first_strip, last) + strips)
+        self._controls.change(first_strip=min(first, last))
 
     def _report(self) -> LiveReport:
         summary = self._meter.summary()
         stages = summary["stage_ms"]
         latency = stages.pop("latency", Quantiles(p50=0.0, p99=0.0))
-        sources = tuple(channel.report() for channel in self._channels)
+        sources = tuple(view.report() for view in self._views)
         shown = sum(each.frames_shown for each in sources)
-        asked, searched = (sum(each) for each in zip(*(c.searches for c in self._channels), strict=True))
+        last = [view.last for view in self._views if view.last is not None]
+        asked, searched = sum(each.asked for each in last), sum(each.searched for each in last)
         cpu_ms = {
             name: round(spent_s * 1e3 / max(1, shown), 3) for name, spent_s in self._meter.cpu_s().items()
         }
@@ -177,7 +210,7 @@ class _Player:
             dropped=sum(each.dropped for each in sources),
             fps=summary["fps"],
             objects=sum(each.objects for each in sources),
-            neighbours=sum(channel.neighbours for channel in self._channels),
+            neighbours=sum(view.neighbours for view in self._views),
             searches_skipped=round(1 - searched / asked, 4) if asked else 0.0,
             stage_ms=stages,
             cpu_ms=cpu_ms | {"all": round(all_ms, 3)},

@@ -1,69 +1,135 @@
-"""What the main thread does with a result: draw it, show it, write it down."""
+"""The outputs of a run: the main thread draws a result, shows it, writes it down."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
-from rtsearch.live.channel import Channel, Result, Shared
-from rtsearch.live.contract import Outputs
-from rtsearch.live.mosaic import Grid
+from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.mosaic import Mosaic
+from rtsearch.live.shared import Shared
+from rtsearch.live.view import View
 from rtsearch.recording import Recorder, VideoRecorder, object_records, open_record, shown_records
 from rtsearch.sources import Source
-from rtsearch.types import Frame, Neighbours, Scene
+from rtsearch.types import Frame, Neighbours, Scene, U8Array
 
-__all__ = ["Showing"]
+__all__ = ["Display", "OutputSinks", "Outputs"]
 
 _DEFAULT_FPS = 30.0
 
 
-class Showing(contextlib.ExitStack):
+class Display(Protocol):
+    """Shows pictures and takes keys; the window is one."""
+
+    def show(self, scene: Scene, picture: U8Array) -> None:
+        """Show the picture of a scene; it is drawn over after the call."""
+        ...
+
+    def pump(self) -> bool:
+        """Look after keys and mouse; False once the user wants to leave."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where pictures and records go; any of them may be absent.
+
+    Attributes:
+        screen: a window.
+        video: the composed picture as MP4.
+        records: objects and neighbours; each name's ending says how (see ``record.open_record``).
+    """
+
+    screen: Display | None = None
+    video: Path | None = None
+    records: tuple[Path, ...] = ()
+
+    @property
+    def draws(self) -> bool:
+        """A picture is wanted."""
+        return self.screen is not None or self.video is not None
+
+
+class OutputSinks:
     """The outputs of a run, open; leaving the context finishes their files.
 
     Args:
-        channels: that are shown.
-        shared: by the channels.
+        views: sources that are shown.
+        shared: by them.
         outputs: where they are shown.
 
     Raises:
         RecordError: a file cannot be written.
     """
 
-    def __init__(self, channels: list[Channel], shared: Shared, outputs: Outputs) -> None:
-        super().__init__()
-        self._channels = channels
+    def __init__(self, views: Sequence[View], shared: Shared, outputs: Outputs) -> None:
+        self._views = views
         self._shared = shared
         self._outputs = outputs
-        self._grid = Grid(len(channels))
+        self._mosaic = Mosaic(len(views))
         self._clock_s = 0.0  # of the recorded video, where several sources share it
         self._video: VideoRecorder | None = None
         self._records: list[Recorder] = []
-        if outputs.video is not None:
-            fps = max(channel.source.fps or _DEFAULT_FPS for channel in channels)
-            sound = self._leading().source.sound
-            self._video = self.enter_context(VideoRecorder(outputs.video, fps, sound))
-        with contextlib.ExitStack() as undo:
-            undo.push(self)
-            about = _about(self._leading().source)
-            self._records = [self.enter_context(open_record(path, about)) for path in outputs.records]
-            undo.pop_all()
+        leading = views[0].source  # its sound is that of the video
+        with contextlib.ExitStack() as stack:
+            if outputs.video is not None:
+                fps = max(view.source.fps or _DEFAULT_FPS for view in views)
+                self._video = stack.enter_context(VideoRecorder(outputs.video, fps, leading.sound))
+            about = _about(leading)
+            self._records = [stack.enter_context(open_record(path, about)) for path in outputs.records]
+            self._files = stack.pop_all()
 
-    def finish(self, channel: Channel, result: Result) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.__exit__(kind, error, trace)
+
+    def finish(self, view: View, result: LiveFrame) -> None:
         """Draw, show and record one frame."""
-        channel.take(result)
-        if self._outputs.draws and channel.is_newest(result.frame):
+        draws = view.take(result) and self._outputs.draws
+        if draws:
             with self._shared.meter.stage("draw"):
-                scene = channel.scene(result)
-            self._put(channel, scene)
+                scene = view.scene(result)
+            self._put(view, scene)
         if result.own is not None:
             with self._shared.meter.stage("record"):
                 self._write(result, result.own)
         self._shared.meter.add("latency", time.monotonic() - result.frame.captured_s)
         self._shared.meter.tick()
 
-    def _write(self, result: Result, own: Neighbours) -> None:
+    def between(self) -> None:
+        """Show, while no result is there, the newest frames where detection is behind, or crops that came."""
+        if not self._outputs.draws:
+            return
+        for view in self._views:
+            guess = view.guess()
+            if guess is not None:
+                scene, warning = guess
+                self._put(view, scene, warning)
+            else:
+                self._better_of(view)
+
+    def better(self) -> None:
+        """Show again what can be drawn better."""
+        for view in self._views:
+            self._better_of(view)
+
+    def _better_of(self, view: View) -> None:
+        if self._outputs.screen is None:
+            return
+        scene = view.better()
+        if scene is not None:
+            self._put(view, scene, keep=False)
+
+    def _write(self, result: LiveFrame, own: Neighbours) -> None:
         names, shown = self._shared.class_names, result.objects
         objects = object_records(result.detections, names, own, self._shared.index)
         seen = len(result.detections)
@@ -71,11 +137,10 @@ class Showing(contextlib.ExitStack):
         for record in self._records:
             record.write(result.frame, objects, strips)
 
-    def _put(self, channel: Channel, scene: Scene, warning: str = "", *, keep: bool = True) -> None:
+    def _put(self, view: View, scene: Scene, warning: str = "", *, keep: bool = True) -> None:
         with self._shared.meter.stage("draw"):
-            scene, picture = channel.draw(scene, warning)
-            self._shared.controls.last_first = max(each.last_first for each in self._channels)
-            picture = self._grid.put(channel.place, picture, self._shared.controls.show.window_wh)
+            scene, picture = view.draw(scene, warning)
+            picture = self._mosaic.put(view.place, picture, self._shared.controls.now.show.window_wh)
         if self._outputs.screen is not None:
             with self._shared.meter.stage("show"):
                 self._outputs.screen.show(scene, picture)
@@ -84,45 +149,18 @@ class Showing(contextlib.ExitStack):
                 self._video.write(picture, self._time_s(scene.frame))
 
     def _time_s(self, frame: Frame) -> float:
-        """When a picture is in the recorded video."""
-        if len(self._channels) == 1:
+        """Return when a picture is in the recorded video, s."""
+        if len(self._views) == 1:
             return frame.at_s
         # Several sources have timelines of their own: by the clock they share, or each from its beginning.
-        live = all(channel.source.live for channel in self._channels)
+        live = all(view.source.live for view in self._views)
         at_s = frame.captured_s if live else frame.pts_s or 0.0
         self._clock_s = max(self._clock_s, at_s)
         return self._clock_s
 
-    def _leading(self) -> Channel:
-        """The first source, whose sound the recorded video has."""
-        return self._channels[0]
-
-    def between(self) -> None:
-        """While no result is there: the newest frames where detection is behind, or crops that have come."""
-        if not self._outputs.draws:
-            return
-        for channel in self._channels:
-            between = channel.between()
-            if between is not None:
-                scene, warning = between
-                self._put(channel, scene, warning)
-            else:
-                self._better_of(channel)
-
-    def better(self) -> None:
-        for channel in self._channels:
-            self._better_of(channel)
-
-    def _better_of(self, channel: Channel) -> None:
-        if self._outputs.screen is None:
-            return
-        scene = channel.better()
-        if scene is not None:
-            self._put(channel, scene, keep=False)
-
 
 def _about(source: Source) -> dict[str, Any] | None:
-    """What a record says of the file that it is of."""
+    """Return what a record says of the file that it is of; None of a source that is no file."""
     if source.frames is None or source.fps is None or source.slides:
         return None
     name = Path(source.name).name

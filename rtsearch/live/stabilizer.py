@@ -12,12 +12,12 @@ import numpy as np
 
 from rtsearch.config import SearchSettings
 from rtsearch.live.neighbour_hysteresis import CANDIDATES, Shown
-from rtsearch.live.scene_cut import Cuts
-from rtsearch.live.strips import Rows
+from rtsearch.live.scene_cut import SceneCutDetector
+from rtsearch.live.strips import StripReservation
 from rtsearch.live.tracker import Strips, Tracker, Tracks
 from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours
 
-__all__ = ["Searched", "Steadied", "Steady"]
+__all__ = ["Searched", "Stabilizer", "Steadied"]
 
 _HELD_S = 0.5
 """How long an object that is missed is shown, by the source's own time; ``track`` knows the most frames."""
@@ -75,7 +75,7 @@ class _Object:
     seen_s: float
 
 
-class Steady:
+class Stabilizer:
     """Follows the objects of one source and their neighbours.
 
     Args:
@@ -93,10 +93,10 @@ class Steady:
         self._search = search
         self._tracker = Tracker()
         self._strips = Strips()
-        self._rows = Rows()
+        self._reservation = StripReservation()
         self._objects: dict[int, _Object] = {}
         self._picture = ""
-        self._cuts = Cuts()
+        self._cuts = SceneCutDetector()
 
     def update(
         self, frame: Frame, found: Detections, results: int, visible: int, most: int | None = None
@@ -110,11 +110,11 @@ class Steady:
             visible: strips that fit into the picture.
             most: objects shown at most, held ones included, a whole image not counted; None for any number.
         """
-        if self._cuts.comes(frame.bgr) or frame.name != self._picture:
+        if self._cuts.is_cut(frame.bgr) or frame.name != self._picture:
             self.begin_anew()
         if frame.name != self._picture:
             self._picture = frame.name
-            self._rows.clear()
+            self._reservation.clear()
         tracks = self._tracker.update(found.xyxy, found.label < 0)
         found = replace(found, track=tracks.number)
         self._look(found, frame.at_s, results)
@@ -134,7 +134,7 @@ class Steady:
             strips=strips,
             missed=tuple(missed),
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
-            rows=self._rows.keep(alive, strips, frame.at_s),
+            rows=self._reservation.keep(alive, strips, frame.at_s),
         )
 
     def begin_anew(self) -> None:

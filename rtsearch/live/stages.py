@@ -1,10 +1,10 @@
 """The stages of a run, each in a thread of its own; small queues between them.
 
     capture, one per source -> detect + describe -> track + search -> whoever takes the results
-    capture ------------------------------------------> replay ------^
+    capture -------------------------------------------> look up ------^
 
-A file waits, so that every frame is seen; what is live drops the oldest frame, and its channel counts it. A
-stage's error is raised where the results are taken.
+A file waits, so that every frame is seen; what is live drops the oldest frame, and it is counted for its
+source. A stage's error is raised where the results are taken.
 """
 
 from __future__ import annotations
@@ -15,19 +15,25 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from typing import Protocol
 
 from rtsearch._util.background import BackgroundIterator
+from rtsearch.config import ShowSettings
 from rtsearch.errors import RtsearchError, StageError
-from rtsearch.live.channel import Channel, Recall, Result, Shared
-from rtsearch.live.compositor import Crops
-from rtsearch.live.contract import Outputs
+from rtsearch.live.channel import Channel
+from rtsearch.live.compositor import crop_height
+from rtsearch.live.controls import ControlState
+from rtsearch.live.live_frame import Crops, LiveFrame
 from rtsearch.live.loader import Loader
+from rtsearch.live.mosaic import cell_settings
+from rtsearch.live.shared import Shared
+from rtsearch.live.sinks import Outputs
+from rtsearch.live.stabilizer import Steadied
 from rtsearch.live.tracker import preload
 from rtsearch.perception.backend import InferenceBackend
-from rtsearch.types import Detections, Frame
+from rtsearch.types import Frame
 
-__all__ = ["Found", "Stages"]
+__all__ = ["FrameLookup", "Stages"]
 
 _log = logging.getLogger(__name__)
 
@@ -36,30 +42,26 @@ _JOIN_S = 4.0  # a disk or a driver may stall for ever; longer than any read of 
 _DEPTH = 2  # frames that wait between two stages of a file: enough to keep both busy
 
 
-class _Captured(NamedTuple):
-    channel: Channel
-    frame: Frame
+class FrameLookup(Protocol):
+    """Knows the objects of frames already; belongs to one thread."""
 
+    def __call__(self, frame: Frame, show: ShowSettings, *, jumped: bool) -> Steadied:
+        """Return what is shown of a frame.
 
-class _Seen(NamedTuple):
-    channel: Channel
-    frame: Frame
-    found: Detections
-
-
-class Found(NamedTuple):
-    """What the last stage gives."""
-
-    channel: Channel
-    result: Result
+        Args:
+            frame: the picture.
+            show: the layout.
+            jumped: the user has gone to another place since the beginning.
+        """
+        ...
 
 
 class Stages:
     """Starts the threads of a run, and ends them.
 
     Args:
-        channels: whose frames go through.
-        shared: by the channels.
+        channels: sources whose frames go through.
+        shared: by them.
         outputs: decide what is to be found and fetched.
     """
 
@@ -68,20 +70,20 @@ class Stages:
         self._shared = shared
         self._outputs = outputs
         self._live = all(channel.source.live for channel in channels)
-        self._running: list[BackgroundIterator[Any]] = []
+        self._running: list[BackgroundIterator[LiveFrame]] = []
         self._loader: Loader | None = None
 
-    def play(self, backend: InferenceBackend) -> BackgroundIterator[Found]:
+    def play(self, backend: InferenceBackend) -> BackgroundIterator[LiveFrame]:
         """Start what detects and searches."""
         preload()  # else the first frames would wait for it, and be dropped
         captured = self._begin()
         seen = self._stage("detect", lambda: self._seen(captured, backend))
         return self._stage("search", lambda: self._found(seen))
 
-    def replay(self, recall: Recall) -> BackgroundIterator[Found]:
-        """Start what recalls the objects of the first source."""
+    def replay(self, lookup: FrameLookup) -> BackgroundIterator[LiveFrame]:
+        """Start what looks up the objects of the first source."""
         captured = self._begin()
-        return self._stage("replay", lambda: self._recalled(captured[0], recall))
+        return self._stage("replay", lambda: self._looked_up(captured[0], lookup))
 
     def stop(self) -> None:
         """End all threads; one that a disk or a driver holds up is left behind."""
@@ -95,55 +97,53 @@ class Stages:
         if self._loader is not None:
             self._loader.close()
 
-    def _begin(self) -> list[BackgroundIterator[_Captured]]:
+    def _begin(self) -> list[BackgroundIterator[LiveFrame]]:
         if self._live and self._outputs.draws:
             self._loader = Loader(self._shared.cache, self._shared.meter)
         return [self._capture(channel) for channel in self._channels]
 
-    def _stage(self, name: str, items: Callable[[], Generator[Any]]) -> BackgroundIterator[Any]:
+    def _stage(self, name: str, items: Callable[[], Generator[LiveFrame]]) -> BackgroundIterator[LiveFrame]:
         return self._start(name, items, self._live, len(self._channels))
 
-    def _capture(self, channel: Channel) -> BackgroundIterator[_Captured]:
-        frames = (_Captured(channel, frame) for frame in channel.captured())
-        return self._start("capture", lambda: frames, channel.source.live, 1)
+    def _capture(self, channel: Channel) -> BackgroundIterator[LiveFrame]:
+        meter, halt = self._shared.meter, self._shared.halt
+        return self._start("capture", lambda: channel.capture.frames(meter, halt), channel.source.live, 1)
 
     def _start(
-        self, name: str, items: Callable[[], Generator[Any]], live: bool, room: int
-    ) -> BackgroundIterator[Any]:
-        stage: BackgroundIterator[Any] = BackgroundIterator(
+        self, name: str, items: Callable[[], Generator[LiveFrame]], live: bool, room: int
+    ) -> BackgroundIterator[LiveFrame]:
+        stage: BackgroundIterator[LiveFrame] = BackgroundIterator(
             _named(name, items),
             room if live else _DEPTH,
             self._shared.halt,
             name,
-            dropped=(lambda item: item.channel.drop()) if live else None,
+            dropped=(lambda item: self._channels[item.place].drop(item)) if live else None,
         )
         self._running.append(stage)
         return stage
 
     def _seen(
-        self, captured: list[BackgroundIterator[_Captured]], backend: InferenceBackend
-    ) -> Generator[_Seen]:
+        self, captured: list[BackgroundIterator[LiveFrame]], backend: InferenceBackend
+    ) -> Generator[LiveFrame]:
+        shared = self._shared
+        # There is time to see slides as the library saw its photos.
+        slides = any(channel.source.slides for channel in self._channels)
         for items in self._in_turn(captured, backend):
-            for channel, frame in items:
-                channel.look_behind(frame)
-            pictures, shared = [frame.bgr for _, frame in items], self._shared
-            # There is time to see slides as the library saw its photos.
-            slides = any(channel.source.slides for channel in self._channels)
-            settings, projection = shared.controls.detect, shared.index.projection
-            seen = backend.see(pictures, settings, shared.meter, projection, pad_fully=slides)
-            for (channel, frame), found in zip(items, seen, strict=True):
-                yield _Seen(channel, frame, found)
+            pictures, settings = [item.frame.bgr for item in items], shared.controls.now.detect
+            seen = backend.see(pictures, settings, shared.meter, shared.index.projection, pad_fully=slides)
+            for item, found in zip(items, seen, strict=True):
+                yield dataclasses.replace(item, detections=found)
 
     def _in_turn(
-        self, captured: list[BackgroundIterator[_Captured]], backend: InferenceBackend
-    ) -> Generator[list[_Captured]]:
-        """Frames for one call of the detector, none of a channel before all others had their turn."""
+        self, captured: list[BackgroundIterator[LiveFrame]], backend: InferenceBackend
+    ) -> Generator[list[LiveFrame]]:
+        """Return frames for one call of the detector, none of a source before all others had their turn."""
         if len(captured) == 1:
             yield from ([item] for item in captured[0])
             return
         most = 1 if backend.callers > 1 else backend.batch or len(captured)
         live = [channel.source.live for channel in self._channels]
-        waiting: dict[int, _Captured] = {}
+        waiting: dict[int, LiveFrame] = {}
         while not self._shared.halt.is_set():
             for place, stage in enumerate(captured):
                 if place not in waiting:
@@ -169,27 +169,40 @@ class Stages:
         until_s = min(at_s.values()) + 0.5 / max(rates, default=1.0)
         return sorted((place for place in at_s if at_s[place] <= until_s), key=at_s.__getitem__)
 
-    def _found(self, seen: BackgroundIterator[_Seen]) -> Generator[Found]:
+    def _found(self, seen: BackgroundIterator[LiveFrame]) -> Generator[LiveFrame]:
         own = bool(self._outputs.records)
-        for channel, frame, found in seen:
-            result = channel.search(frame, found, own=own)
-            crops = self._crops(channel, result)
-            yield Found(channel, dataclasses.replace(result, crops=crops))
+        for item in seen:
+            state = self._state_of(item)
+            with self._shared.meter.stage("search"):
+                found = self._channels[item.place].search.search(item, state, own=own)
+            yield self._with_crops(found, state.show)
 
-    def _recalled(self, captured: BackgroundIterator[_Captured], recall: Recall) -> Generator[Found]:
-        for channel, frame in captured:
+    def _looked_up(
+        self, captured: BackgroundIterator[LiveFrame], lookup: FrameLookup
+    ) -> Generator[LiveFrame]:
+        for item in captured:
+            show = self._state_of(item).show
             with self._shared.meter.stage("replay"):
-                objects = recall(frame)
-            result = Result(frame, objects.seen, objects, None, None)
-            yield Found(channel, dataclasses.replace(result, crops=self._crops(channel, result)))
+                objects = lookup(item.frame, show, jumped=item.epoch > 0)
+            found = dataclasses.replace(item, detections=objects.seen, objects=objects)
+            yield self._with_crops(found, show)
 
-    def _crops(self, channel: Channel, result: Result) -> Crops | None:
-        """Every crop for a file, which waits; for a live source they are only asked for."""
-        rows, height_px = result.objects.neighbours.row, channel.crop_height(result)
+    def _state_of(self, item: LiveFrame) -> ControlState:
+        """Return the settings in force, laid out for the cell of a frame's source."""
+        now = self._shared.controls.now
+        return dataclasses.replace(now, show=cell_settings(now.show, item.place, len(self._channels)))
+
+    def _with_crops(self, found: LiveFrame, show: ShowSettings) -> LiveFrame:
+        crops = self._crops(found, crop_height(show, found.frame, found.objects.rows))
+        return dataclasses.replace(found, crops=crops)
+
+    def _crops(self, found: LiveFrame, height_px: int) -> Crops | None:
+        """Return every crop for a file, which waits; for a live source they are only asked for."""
+        rows = found.objects.neighbours.row
         if not self._outputs.draws:
             return ((),) * len(rows)
         if self._loader is not None:
-            self._loader.want(channel.place, rows.ravel().tolist(), height_px)
+            self._loader.want(found.place, rows.ravel().tolist(), height_px)
             return None
         with self._shared.meter.stage("thumbs"):
             self._shared.cache.prefetch(rows.ravel().tolist(), height_px)
@@ -199,8 +212,8 @@ class Stages:
             )
 
 
-def _named(name: str, items: Callable[[], Generator[Any]]) -> Generator[Any]:
-    """The items of a stage; an error that does not explain itself gets the stage's name."""
+def _named(name: str, items: Callable[[], Generator[LiveFrame]]) -> Generator[LiveFrame]:
+    """Pass on the items of a stage; an error that does not explain itself gets the stage's name."""
     try:
         yield from items()
     except RtsearchError:

@@ -1,4 +1,4 @@
-"""How many strips the picture keeps room for, so that it does not jump as objects come and go."""
+"""Room that the picture keeps for strips, so that it does not jump as objects come and go."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from rtsearch.live.tracker import WHOLE_IMAGE, is_over
 
-__all__ = ["Rows"]
+__all__ = ["StripReservation"]
 
 
-class Rows:
-    """Room is there at once for a new strip, and is given up when nothing has needed it for ``STAYS_S``.
+class StripReservation:
+    """Keeps room for strips.
+
+    Room is there at once for a new strip, and is given up when nothing has needed it for ``STAYS_S``.
 
     After a cut, when no object goes on, the picture is laid out anew; a replay knows as much from its record.
     """
@@ -20,7 +22,7 @@ class Rows:
         self._tracks: set[int] = set()
 
     def keep(self, tracks: Sequence[int], strips: Sequence[int], at_s: float) -> int:
-        """Strips to keep room for, now that a frame shows these.
+        """Return the number of strips to keep room for, now that a frame shows these.
 
         Args:
             tracks: shown, those that are missed for a moment included.

@@ -42,7 +42,7 @@ _INK: Colour = (232, 232, 232)
 _FAINT: Colour = (150, 150, 150)
 _FAINTER: Colour = (96, 96, 96)
 _DARK: Colour = (16, 16, 16)
-_TRACE = 0.3  # share of what is gone that is seen
+_GONE = 0.3  # share of a strip that is seen once its object is gone
 _DARKENED = 0.35  # share of the frame that is seen through notes that stand on it
 _WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
 _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
@@ -106,11 +106,11 @@ class Painter:
             if 0 <= place < len(layout.strip_tops):
                 label = _Label(scene.names[i], _score(scene, i, canvas), colour_of(strip), i in scene.faint)
                 wanted[place] = _Strip(label, scene.thumbs[i])
-        for trace in scene.traces:
-            place = trace.strip - scene.first
+        for gone in scene.gone:
+            place = gone.strip - scene.first
             if 0 <= place < len(layout.strip_tops):
-                label = _Label(trace.name, "", colour_of(trace.strip), faint=False, gone=True)
-                wanted[place] = _Strip(label, trace.thumbs)
+                label = _Label(gone.name, "", colour_of(gone.strip), faint=False, gone=True)
+                wanted[place] = _Strip(label, gone.thumbs)
         for place in self._strips.keys() - wanted.keys():
             top = layout.strip_tops[place]
             self._picture[top : top + layout.strip_height, : layout.strip_width] = _GROUND
@@ -299,7 +299,7 @@ def _draw_strip(cell: U8Array, want: _Strip, old: _Strip | None, layout: Layout,
     if anew or not same_thumbs:
         height = _draw_thumbs(cell, want, layout, canvas, height)
     if want.label.gone:
-        cell[:] = cv2.convertScaleAbs(cell, alpha=_TRACE, beta=_GROUND * (1 - _TRACE))
+        cell[:] = cv2.convertScaleAbs(cell, alpha=_GONE, beta=_GROUND * (1 - _GONE))
     return want._replace(line_height=height)
 
 

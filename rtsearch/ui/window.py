@@ -65,9 +65,10 @@ class Window:
         self._controls = controls
         self._save_to = save_to
         self._picture: U8Array | None = None
+        self._pts_s: float | None = None  # of the picture
         self._message, self._message_until_s = "", 0.0
         self._show_help = False
-        self._show_sliders = not controls.show.fullscreen
+        self._show_sliders = not controls.now.show.fullscreen
         self._sliders = SLIDERS if controls.detects else SHOW_SLIDERS
         self._held: int | None = None
         self._fullscreen = False
@@ -76,17 +77,17 @@ class Window:
         # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         if (screen := screen_wh()) is not None:
-            fitting = fit_screen(controls.show.window_wh, screen)
-            controls.show = controls.show.model_copy(update={"window_wh": fitting})
+            fitting = fit_screen(controls.now.show.window_wh, screen)
+            self._change_show(window_wh=fitting)
         cv2.namedWindow(title, flags)
-        cv2.resizeWindow(title, *controls.show.window_wh)
+        cv2.resizeWindow(title, *controls.now.show.window_wh)
         cv2.setMouseCallback(title, self._on_mouse)
-        if controls.show.fullscreen:
+        if controls.now.show.fullscreen:
             self._toggle_fullscreen()
 
     def show(self, scene: Scene, picture: U8Array) -> None:
         """Show the picture of a scene, with the overlays that are on."""
-        self._picture = picture
+        self._picture, self._pts_s = picture, scene.frame.pts_s
         self._paint()
 
     def pump(self) -> bool:
@@ -111,12 +112,12 @@ class Window:
     def _follow_size(self) -> None:
         """Let the next picture fill the window: sharp text and no bars, in full screen too."""
         width, height = cv2.getWindowImageRect(self._title)[2:]
-        if (
-            (width, height) != self._controls.show.window_wh
-            and width >= LEAST_WH[0]
-            and height >= LEAST_WH[1]
-        ):
-            self._controls.show = self._controls.show.model_copy(update={"window_wh": (width, height)})
+        large = width >= LEAST_WH[0] and height >= LEAST_WH[1]
+        if large and (width, height) != self._controls.now.show.window_wh:
+            self._change_show(window_wh=(width, height))
+
+    def _change_show(self, **values: object) -> None:
+        self._controls.change(show=self._controls.now.show.model_copy(update=values))
 
     def _is_open(self) -> bool:
         try:
@@ -149,19 +150,21 @@ class Window:
         return True
 
     def _toggle_pause(self) -> None:
-        self._controls.paused = not self._controls.paused
+        self._controls.change(paused=not self._controls.now.paused)
 
     def _skip(self, by_s: float) -> None:
-        self._controls.seek(self._controls.position_s + by_s)
+        self._controls.skip(by_s)
         self._tell(f"{by_s:+.0f} s", 1.0)
 
     def _toggle_loop(self) -> None:
-        self._controls.loop = not self._controls.loop
-        self._tell("loop" if self._controls.loop else "no loop", 1.5)
+        loop = not self._controls.now.loop
+        self._controls.change(loop=loop)
+        self._tell("loop" if loop else "no loop", 1.5)
 
     def _toggle_mirror(self) -> None:
-        self._controls.mirror = not self._controls.mirror
-        self._tell("cameras as a mirror" if self._controls.mirror else "no mirror", 1.5)
+        mirror = not self._controls.now.mirror
+        self._controls.change(mirror=mirror)
+        self._tell("cameras as a mirror" if mirror else "no mirror", 1.5)
 
     def _tell(self, message: str, for_s: float) -> None:
         self._message, self._message_until_s = message, time.monotonic() + for_s
@@ -170,9 +173,8 @@ class Window:
         self._show_help = not self._show_help
 
     def _next_text(self) -> None:
-        show = self._controls.show
-        text = _TEXTS[(_TEXTS.index(show.text) + 1) % len(_TEXTS)]
-        self._controls.show = show.model_copy(update={"text": text})
+        text = self._controls.now.show.text
+        self._change_show(text=_TEXTS[(_TEXTS.index(text) + 1) % len(_TEXTS)])
 
     def _toggle_sliders(self) -> None:
         self._show_sliders = not self._show_sliders
@@ -192,25 +194,27 @@ class Window:
 
     def _paint(self) -> None:
         assert self._picture is not None
-        over = self._show_sliders or self._show_help or self._message or self._controls.paused
-        canvas = canvas_of(self._controls.show)
+        now = self._controls.now
+        over = self._show_sliders or self._show_help or self._message or now.paused
+        canvas = canvas_of(now.show)
         picture = self._picture.copy() if over else self._picture  # 25 MB on a large screen
         if self._show_sliders:
             self._draw_sliders(picture, canvas)
         if self._show_help:
             _draw_help(picture, canvas)
-        paused = f"paused    {self._controls.position_s:.2f} s" if self._controls.paused else ""
-        if banner := self._message or paused:
+        where = "" if self._pts_s is None else f"    {self._pts_s:.2f} s"
+        if banner := self._message or (f"paused{where}" if now.paused else ""):
             _draw_banner(self._beside_panel(picture), banner, canvas)
         cv2.imshow(self._title, picture)
         self._redraw = False
 
     def _draw_sliders(self, picture: U8Array, canvas: Canvas) -> None:
-        values = [float(getattr(getattr(self._controls, s.section), s.key)) for s in self._sliders]
+        now = self._controls.now
+        values = [float(getattr(getattr(now, s.section), s.key)) for s in self._sliders]
         draw_sliders(picture, self._panel_xy(), values, canvas.scale, canvas.font, self._sliders)
 
     def _panel_xy(self) -> tuple[int, int]:
-        show, sliders = self._controls.show, len(self._sliders)
+        show, sliders = self._controls.now.show, len(self._sliders)
         return panel_xy(show.window_wh, self._controls.sources, self._scale, sliders)
 
     def _beside_panel(self, picture: U8Array) -> U8Array:
@@ -222,7 +226,7 @@ class Window:
     @property
     def _scale(self) -> float:
         """Controls and messages grow with the picture."""
-        return canvas_of(self._controls.show).scale
+        return canvas_of(self._controls.now.show).scale
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
         if not self._show_sliders or event == cv2.EVENT_LBUTTONUP:
@@ -240,9 +244,9 @@ class Window:
             return
         self._held, value = hit
         slider = self._sliders[self._held]
-        section = getattr(self._controls, slider.section)
+        section = getattr(self._controls.now, slider.section)
         kind = type(getattr(section, slider.key))
-        setattr(self._controls, slider.section, section.model_copy(update={slider.key: kind(value)}))
+        self._controls.change(**{slider.section: section.model_copy(update={slider.key: kind(value)})})
         self._redraw = True
 
 

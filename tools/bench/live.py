@@ -39,9 +39,9 @@ from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex, open_index
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Outputs, play
-from rtsearch.live.compositor import Easel, crop_height
-from rtsearch.live.contract import Controls
-from rtsearch.live.stabilizer import Steady
+from rtsearch.live.compositor import Appearance, Compositor, crop_height
+from rtsearch.live.controls import Controls
+from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.live.tracker import preload
 from rtsearch.models import default_folder, pull
 from rtsearch.perception.detector import letterbox
@@ -218,13 +218,11 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     """Mean CPU ms of each part, for eight objects that stray a little around objects of the library."""
     settings = Settings()
     index: SearchIndex = open_index(Library.open(lib), settings)
-    controls = Controls(settings.detect, settings.show)
     canvas = canvas_of(settings.show)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
-    easel = Easel(
-        index.library.space.class_names, cache, lambda: (controls.show, 0), lambda: ("eight objects",)
-    )
-    steady = Steady(index, settings.search)
+    compositor = Compositor(index.library.space.class_names, cache)
+    look = Appearance(settings.show, notes=("eight objects",))
+    stabilizer = Stabilizer(index, settings.search)
     rng = np.random.default_rng(0)
     centres = index.points(rng.integers(0, len(index), 8).astype(np.int32))
     bgr = rng.integers(0, 255, (WH[1], WH[0], 3), dtype=np.uint8)
@@ -237,12 +235,12 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
         found = Detections(boxes, score, np.zeros(8, np.int32), points)
         frame = Frame(t, time.monotonic(), None, bgr)
         marks = [time.thread_time()]
-        objects = steady.update(frame, found, canvas.crops, canvas.most_strips)
+        objects = stabilizer.update(frame, found, canvas.crops, canvas.most_strips)
         marks.append(time.thread_time())
-        height_px = crop_height(controls.show, frame, objects.rows)
+        height_px = crop_height(settings.show, frame, objects.rows)
         cache.prefetch(objects.neighbours.row.ravel().tolist(), height_px)
         marks.append(time.thread_time())
-        scene, picture = easel.draw(easel.scene(frame, objects, None))
+        scene, picture, _ = compositor.draw(compositor.scene(frame, objects, None, settings.show), look)
         marks.append(time.thread_time())
         if window is not None:
             window.show(scene, picture)

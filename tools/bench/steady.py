@@ -28,7 +28,7 @@ from rtsearch._util.metrics import Meter
 from rtsearch.config import LiveSettings, Settings
 from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex, open_index
-from rtsearch.live.stabilizer import Steady
+from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.render.layout import canvas_of
 from rtsearch.sources import open_source
@@ -71,7 +71,7 @@ class Changes:
 def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> dict[str, Any]:
     canvas = canvas_of(settings.show)
     visible, k = canvas.most_strips, canvas.crops
-    steady, without, with_ = Steady(index, settings.search), Changes(), Changes()
+    steady, without, with_ = Stabilizer(index, settings.search), Changes(), Changes()
     farther: list[float] = []
     farther_own: list[float] = []
     cpu_ms: list[float] = []

@@ -1,0 +1,140 @@
+"""The user's side of a run: settings in force as one value, and commands in a queue.
+
+window -> Controls.change(...)        -> ControlState, read by every stage once per frame
+window -> Controls.step(), seek() ... -> commands -> the session, which passes them on to each source
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from rtsearch.config import DetectSettings, ShowSettings
+
+__all__ = ["Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Show the next picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepBack:
+    """Show the picture before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seek:
+    """Go on at a presentation time, s; several sources each go as far as the first one does."""
+
+    to_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Go on so many seconds further, each source from its own place."""
+
+    by_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scroll:
+    """Show strips further down, or further up where it is negative."""
+
+    strips: int
+
+
+Command: TypeAlias = Step | StepBack | Seek | Skip | Scroll
+
+
+@dataclass(frozen=True, slots=True)
+class ControlState:
+    """Settings in force at one moment.
+
+    Attributes:
+        detect: thresholds.
+        show: layout and number of results.
+        paused: nothing new is shown but what is asked for.
+        loop: video files begin again at their end.
+        mirror: cameras and streams are shown, searched and recorded with left and right changed.
+        first_strip: strip on top, where there are more than fit.
+    """
+
+    detect: DetectSettings
+    show: ShowSettings
+    paused: bool = False
+    loop: bool = False
+    mirror: bool = False
+    first_strip: int = 0
+
+
+class Controls:
+    """Settings and commands of a run; safe to use from several threads.
+
+    Args:
+        detect, show: settings at the beginning.
+        paused, loop, mirror: see ControlState.
+        sources: in the picture, each in a cell of its own.
+        detects: False where objects are known already, so that thresholds do nothing.
+
+    Attributes:
+        sources, detects: as given.
+    """
+
+    def __init__(
+        self,
+        detect: DetectSettings,
+        show: ShowSettings,
+        *,
+        sources: int = 1,
+        detects: bool = True,
+        **state: bool,
+    ) -> None:
+        self.sources = sources
+        self.detects = detects
+        self._lock = threading.Lock()
+        self._state = ControlState(detect, show, **state)
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+
+    @property
+    def now(self) -> ControlState:
+        """Settings in force."""
+        with self._lock:
+            return self._state
+
+    def change(self, **changes: Any) -> None:
+        """Put other values in force, all at once; see ControlState for their names."""
+        with self._lock:
+            self._state = replace(self._state, **changes)
+
+    def commands(self) -> list[Command]:
+        """Take out what the user has asked for since the last call, in order."""
+        taken = []
+        while not self._commands.empty():  # one thread takes, so what is there stays there
+            taken.append(self._commands.get())
+        return taken
+
+    def step(self) -> None:
+        """Pause, and show the next picture."""
+        self.change(paused=True)
+        self._commands.put(Step())
+
+    def step_back(self) -> None:
+        """Pause, and show the picture before."""
+        self.change(paused=True)
+        self._commands.put(StepBack())
+
+    def seek(self, to_s: float) -> None:
+        """Go on at a presentation time, s; in a pause, show the picture there."""
+        self._commands.put(Seek(to_s))
+
+    def skip(self, by_s: float) -> None:
+        """Go on so many seconds further; in a pause, show the picture there."""
+        self._commands.put(Skip(by_s))
+
+    def scroll(self, strips: int) -> None:
+        """Show strips further down, or further up."""
+        self._commands.put(Scroll(strips))

@@ -1,0 +1,91 @@
+"""The search thread's part of a source: tracks, neighbours that stay, and how far detection lags behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rtsearch.config import SearchSettings
+from rtsearch.library.index import SearchIndex
+from rtsearch.live.controls import ControlState
+from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.stabilizer import Stabilizer
+from rtsearch.render.layout import canvas_of
+from rtsearch.types import Neighbours
+
+__all__ = ["SearchSide"]
+
+_BEHIND = (0.15, 0.35)  # share of frames without detection below which it is not behind, above which it is
+_MEMORY = 0.1  # weight of the newest frame in that share
+
+
+class SearchSide:
+    """Finds the neighbours of one source's objects; belongs to the search thread.
+
+    Args:
+        index: is searched.
+        search: exactly, or with which recall.
+        live: frames are left out where detection takes longer than they come.
+    """
+
+    def __init__(self, index: SearchIndex, search: SearchSettings, *, live: bool) -> None:
+        self._index = index
+        self._search = search
+        self._stabilizer = Stabilizer(index, search)
+        self._lag = _Lag() if live else None
+        self._epoch = 0
+
+    def search(self, detected: LiveFrame, state: ControlState, *, own: bool) -> LiveFrame:
+        """Return the frame with the neighbours to be shown.
+
+        Args:
+            detected: a frame whose vectors are those that are searched.
+            state: settings, laid out for the cell of the source.
+            own: find the neighbours of the objects as the frame shows them too, for records.
+        """
+        if detected.epoch != self._epoch:
+            self._epoch = detected.epoch
+            self._stabilizer.begin_anew()
+        frame, found, canvas = detected.frame, detected.detections, canvas_of(state.show)
+        most = state.detect.max_objects
+        objects = self._stabilizer.update(frame, found, canvas.crops, canvas.most_strips, most)
+        if self._lag is not None:
+            self._lag = self._lag.after(detected)
+        return replace(
+            detected,
+            detections=replace(found, track=objects.detections.track[: len(found)]),
+            objects=objects,
+            own=self._own(detected, state.show.results) if own else None,
+            every=1 if self._lag is None else self._lag.every,
+            behind=self._lag is not None and self._lag.behind,
+            asked=self._stabilizer.asked,
+            searched=self._stabilizer.searched,
+        )
+
+    def _own(self, detected: LiveFrame, results: int) -> Neighbours:
+        exact, recall = self._search.exact, self._search.recall
+        return self._index.near(detected.detections.vector, results, exact=exact, recall=recall)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lag:
+    """How far detection lags behind a live source.
+
+    Attributes:
+        last: epoch and number of the last frame that was detected.
+        every: frames from the one before to that one.
+        missing: share of frames without detection, lately.
+        behind: it is so large that the frames between are shown too.
+    """
+
+    last: tuple[int, int] | None = None
+    every: int = 1
+    missing: float = 0.0
+    behind: bool = False
+
+    def after(self, item: LiveFrame) -> _Lag:
+        """Return the lag after the next frame that was detected."""
+        this = item.epoch, item.frame.id
+        follows = self.last is not None and self.last[0] == item.epoch
+        every = this[1] - self.last[1] if follows and self.last is not None else 1
+        missing = self.missing + _MEMORY * ((every - 1) / every - self.missing)
+        return _Lag(this, every, missing, missing > _BEHIND[not self.behind])

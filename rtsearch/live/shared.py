@@ -1,0 +1,39 @@
+"""What the sources of a run have in common."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from rtsearch._util.metrics import Meter
+from rtsearch.config import SearchSettings
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.live.controls import Controls
+
+__all__ = ["Shared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Holds what the sources of a run have in common; each part is safe to use from several threads.
+
+    Attributes:
+        index: is searched.
+        search: exactly, or with which recall.
+        controls: changed by the user.
+        cache: of crops.
+        meter: gets the times of all stages.
+        class_names: by label.
+        channels: number of sources.
+        halt: set when the run ends.
+    """
+
+    index: SearchIndex
+    search: SearchSettings
+    controls: Controls
+    cache: ThumbCache
+    meter: Meter
+    class_names: tuple[str, ...]
+    channels: int
+    halt: threading.Event

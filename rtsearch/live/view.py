@@ -1,0 +1,223 @@
+"""The main thread's part of a source: which of its frames are shown, and the picture of each.
+
+results -> wants? -> take -> scene -> draw
+newest frame, last objects -> guess    while detection is behind
+crops that have come       -> better
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rtsearch.live.capture_side import GoTo, NextAfter, Orders
+from rtsearch.live.compositor import Appearance, Compositor, moved
+from rtsearch.live.live_frame import Latest, LiveFrame
+from rtsearch.live.mosaic import cell_settings
+from rtsearch.live.notes import NoteTimer, run_lines, source_lines
+from rtsearch.live.report import SourceReport, Tally
+from rtsearch.live.shared import Shared
+from rtsearch.sources import Source, Status
+from rtsearch.types import Frame, Scene, U8Array
+
+__all__ = ["View"]
+
+_DEFAULT_FPS = 25.0
+
+
+class View:
+    """One source on the screen; belongs to the main thread.
+
+    Args:
+        place: number of the source, and of its cell.
+        source: opened.
+        shared: with the other sources.
+        orders: to the capture thread.
+        newest: the frame that was read last.
+        tally: of the frames that came.
+
+    Attributes:
+        place, source: as given.
+        position_s: time of the picture shown last, or gone to, from the beginning of the source.
+        steps: pictures that the user has asked for in a pause and that were not shown yet.
+        last: the result taken last, or None.
+        shown: results taken so far.
+        neighbours: of the objects in these.
+        last_first: highest strip that may stand on top of the picture drawn last.
+    """
+
+    def __init__(
+        self,
+        place: int,
+        source: Source,
+        shared: Shared,
+        orders: Orders,
+        newest: Latest[LiveFrame],
+        tally: Tally,
+    ) -> None:
+        self.place = place
+        self.source = source
+        self.position_s = 0.0
+        self.steps = 0
+        self.last: LiveFrame | None = None
+        self.shown = self.neighbours = self.last_first = 0
+        self._shared = shared
+        self._orders = orders
+        self._newest = newest
+        self._tally = tally
+        self._epoch = 0
+        self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
+        self._compositor = Compositor(shared.class_names, shared.cache)
+        self._timer = NoteTimer()
+        self._notes: tuple[str, ...] = ()
+        self._status: Status = "ok"  # of the source, as its notes told last
+        self._objects = self._moved = 0
+        self._frame_s = 1 / (source.fps or _DEFAULT_FPS)
+        self._length_s = (
+            None if source.slides or not (source.frames and source.fps) else source.frames / source.fps
+        )
+
+    # What the user asks for -------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Show the next picture."""
+        self.steps += 1
+        self._ask()
+
+    def step_back(self) -> None:
+        """Show the picture before."""
+        before_s = self.position_s - self._frame_s
+        self.go_to(before_s - self._frame_s / 2)  # the first picture at or after that
+        self.position_s = max(0.0, before_s)
+
+    def go_to(self, seconds: float) -> None:
+        """Go on at a presentation time; in a pause, show the picture there, or else the next one."""
+        self.steps = int(self._paused)
+        if self.source.seekable:
+            self._seek(seconds)
+        else:
+            self._ask()
+
+    def _seek(self, seconds: float) -> None:
+        if self._length_s is not None:
+            seconds = min(seconds, self._length_s - 1.5 * self._frame_s)  # the last picture comes after
+        self.position_s = max(0.0, seconds)
+        self._epoch += 1
+        self._orders.put(GoTo(self._epoch, self.position_s))
+
+    def _ask(self) -> None:
+        """Have one more frame read in a pause, if steps wait for one."""
+        if self._paused and self.steps > 0:
+            self._orders.put(NextAfter(self._screen_id))
+
+    # What the stages found --------------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> bool:
+        """Detection lags so far that frames are shown without."""
+        return self.last is not None and self.last.behind
+
+    def wants(self, result: LiveFrame) -> bool:
+        """Return True if a result is to be taken: it is of the place that was gone to, and leaves none out.
+
+        Pictures are left out for coming late; a user who wants one after the other is taken back to the first
+        of them.
+        """
+        if result.epoch != self._epoch:
+            return False
+        if self._paused and self.source.paced and self.source.seekable and self._leaves_out(result):
+            self._seek(self.position_s + self._frame_s / 2)
+            return False
+        return True
+
+    def take(self, result: LiveFrame) -> bool:
+        """Count a result; return True if it is to be drawn: no later frame is on the screen.
+
+        A frame that was drawn with guessed objects gets its own; in a pause that is no step.
+        """
+        self.last = result
+        own = result.detections
+        self._objects += len(own)
+        near = result.objects.neighbours.row[: len(own), : self._shared.controls.now.show.results]
+        self.neighbours += int((near >= 0).sum())
+        self.shown += 1
+        is_new, draws = result.frame.id > self._screen_id, result.frame.id >= self._screen_id
+        self.steps = max(0, self.steps - is_new) if self._paused else 0
+        if draws:
+            self._stand_at(result)
+        self._ask()
+        return draws
+
+    def scene(self, result: LiveFrame) -> Scene:
+        """Return what is to be drawn of a result."""
+        return self._compositor.scene(result.frame, result.objects, result.crops, self._look().show)
+
+    def guess(self) -> tuple[Scene, str] | None:
+        """While detection is behind: the newest frame with the last objects moved along, and a warning.
+
+        Not in a pause, where each picture is looked at and waits for its own objects, nor across a jump.
+        """
+        last, newest = self.last, self._newest.peek()
+        if last is None or newest is None or not last.behind or self._paused:
+            return None
+        kin = newest.epoch == last.epoch == self._epoch and newest.mirrored == last.mirrored
+        if not kin or newest.frame.id <= self._screen_id:
+            return None
+        self._stand_at(newest)
+        self._moved += 1
+        updates = (newest.frame.id - last.frame.id) / max(1, last.every)
+        late_ms = (newest.frame.captured_s - last.frame.captured_s) * 1e3
+        objects = moved(last.objects, updates, newest.frame)
+        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show)
+        return scene, f"detection is {late_ms:.0f} ms behind: boxes moved along"
+
+    def better(self) -> Scene | None:
+        """Return what is drawn already, if it can be drawn better now."""
+        before, self._status = self._status, self.source.status
+        if self._status != before:
+            self._timer = NoteTimer()
+        return self._compositor.better(self._look(), news=self._status != before)
+
+    def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
+        """Return the scene with its notes, and its picture, which is valid until the next call."""
+        if self._timer.is_due(scene.frame.at_s, at_once=self._paused):
+            self._notes = self._lines(scene.frame)
+        look = self._look()
+        drawn = self._compositor.draw(scene, replace(look, notes=(*self._notes, *filter(None, [warning]))))
+        self.last_first = drawn.last_first
+        return drawn.scene, drawn.picture
+
+    def report(self) -> SourceReport:
+        """Return its figures."""
+        frames_in, dropped = self._tally.counts()
+        return SourceReport(self.source.name, frames_in, self.shown, self._moved, dropped, self._objects)
+
+    def _leaves_out(self, result: LiveFrame) -> bool:
+        """Are there frames between that on the screen and a result?"""
+        on_screen = self._on_screen
+        if on_screen is None or on_screen.epoch != result.epoch:
+            return False
+        return on_screen.frame.id < result.frame.id - 1
+
+    def _stand_at(self, shown: LiveFrame) -> None:
+        self._on_screen = shown
+        if shown.frame.pts_s is not None:
+            self.position_s = shown.frame.pts_s - self.source.begins_s
+
+    @property
+    def _screen_id(self) -> int:
+        return -1 if self._on_screen is None else self._on_screen.frame.id
+
+    @property
+    def _paused(self) -> bool:
+        return self._shared.controls.now.paused
+
+    def _look(self) -> Appearance:
+        now = self._shared.controls.now
+        return Appearance(cell_settings(now.show, self.place, self._shared.channels), now.first_strip)
+
+    def _lines(self, frame: Frame) -> tuple[str, ...]:
+        lines = source_lines(self.source, frame, self._length_s)
+        if self.place == 0:
+            lines += run_lines(self._shared.index, self._shared.meter)
+        _, dropped = self._tally.counts()
+        return (*lines, *([f"frames dropped: {dropped:,}"] if dropped else []))
