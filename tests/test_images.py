@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rtsearch.errors import PhotoError
-from rtsearch.images import decode as pictures
+from rtsearch.images import decoders
 from rtsearch.images.decode import decode_photo, photo_header, quiet_decoders, read_photo
 from rtsearch.images.headers import read_header
 from rtsearch.types import U8Array
@@ -215,9 +215,9 @@ def gif_header(screen: tuple[int, int], frame: tuple[int, int]) -> bytes:
 NOISE = np.random.default_rng(0).integers(0, 255, (64, 80, 3)).astype(np.uint8)
 BAD = {
     "empty.jpg": (b"", "zero bytes"),
-    "text.jpg": (b"Dear diary, today I became a photo.\n" * 10, "not a JPEG, PNG"),
+    "text.jpg": (b"Dear diary, today I became a photo.\n" * 10, "not a picture"),
     "tiny.png": (b"\x89PNG\r\n\x1a\n", "truncated header"),
-    "zeros.jpg": (bytes(100_000), "not a JPEG"),
+    "zeros.jpg": (bytes(100_000), "not a picture"),
     "start only.jpg": (b"\xff\xd8\xff\xe0", "truncated header"),
     "zeros after start.jpg": (b"\xff\xd8\xff\xe0\x00\x10" + bytes(10**6), "no frame header"),
     "half.jpg": (encoded(".jpg", NOISE)[:4000], "truncated or damaged JPEG"),
@@ -338,7 +338,7 @@ def test_what_a_file_claims_takes_no_memory(tmp_path: Path, make, length: int | 
 
 def test_pillows_limit_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    monkeypatch.setattr(pictures, "_PILLOW_PIXELS", 100)
+    monkeypatch.setattr(decoders, "_PILLOW_PIXELS", 100)
     for name in ("alpha.png", "plain.bmp", "half.gif"):
         (tmp_path / name).write_bytes(KINDS.get(name) or BAD[name][0])
         with contextlib.suppress(PhotoError):

@@ -30,6 +30,10 @@ FLOORS = (
     {"errors", "closing", "display", "folders", "signals"},
     {"config", "records", "meter", "ahead", "headers", "kernel_cache"},
     {"compiled"},
+    {"errors", "closing", "display"},
+    {"config", "records", "meter", "ahead", "formats", "regular"},
+    {"headers"},
+    {"decoders"},
     {"pictures", "text", "colour", "pooling", "backend", "layout", "gallery", "arrange"},
     {"sources", "detect", "describe", "project", "search", "library", "thumbs", "track", "render", "record"}
     | {"models", "runners", "sliders", "demo", "embed"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
 from rtsearch.errors import SourceError
+from rtsearch.library.left_out import in_words, left_out
 from rtsearch.library.photos import find_photos
 
 
@@ -27,12 +29,23 @@ def test_folders_without_photos(tmp_path: Path) -> None:
         find_photos(tmp_path / "missing")
     with pytest.raises(SourceError, match="not a folder"):
         find_photos(tmp_path / "file")
-    with pytest.raises(SourceError, match=r"no photos \(bmp gif jpeg jpg png webp\)"):
+    with pytest.raises(SourceError, match=r"has no photos; left out: 1 other file \(without suffix\)"):
         find_photos(tmp_path)
 
 
 def test_all_kinds_in_order_of_their_paths(tmp_path: Path) -> None:
-    names = ["b.JPG", "a/z.jpeg", "a b/c.png", "ä/写真.webp", "a/b/c/d.gif", "Z.bmp", ".hidden/x.jpg"]
+    names = [
+        "b.JPG",
+        "b.tiff",
+        "c.avif",
+        "d.jfif",
+        "a/z.jpeg",
+        "a b/c.png",
+        "ä/写真.webp",
+        "a/b/c/d.gif",
+        "Z.bmp",
+        ".hidden/x.jpg",
+    ]
     touch(tmp_path, *names, "a/notes.txt", "jpg", "a/b/movie.mp4")
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -62,6 +75,40 @@ def test_links(tmp_path: Path) -> None:
     refused = dict(scan.refused)
     assert set(refused) == {"a/itself.jpg", "album", "dangling.jpg", "outside.jpg", "up"}
     assert [path for path, reason in scan.refused if reason == leads_out] == ["album", "outside.jpg", "up"]
+
+
+def test_content_decides_and_the_rest_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # without any extra
+    jpeg, heic = b"\xff\xd8\xff\xe0", b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf"
+    for name, start in [
+        ("a JPEG by content.HEIC", jpeg),
+        ("b.heic", heic),
+        ("c.HEIC", heic),
+        ("d.NEF", b"MM\0*\0\0\0\x08"),
+        ("e.jxl", b"\xff\x0a"),
+        ("f.psd", b"8BPS"),
+        ("g.xmp", b"<x:xmpmeta>"),
+        ("h", b"text"),
+        ("i.xmp", b"<x:xmpmeta>"),
+    ]:
+        (tmp_path / name).write_bytes(start)
+    scan = find_photos(tmp_path)
+    assert [photo.path for photo in scan.photos] == ["a JPEG by content.HEIC"]
+    assert in_words(left_out(scan.others)) == (
+        "2 .heic (pip install 'rtsearch[heic]'), 1 .jxl (pip install 'rtsearch[jxl]'), "
+        "1 .nef (pip install 'rtsearch[raw]'), 1 .psd (export them as PNG), "
+        "3 other files (.xmp without suffix)"
+    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)  # with all of them
+    assert paths(tmp_path) == ["a JPEG by content.HEIC", "b.heic", "c.HEIC", "d.NEF", "e.jxl"]
+
+
+def test_a_link_in_a_circle_hides_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "circle").symlink_to("circle")
+    scan = find_photos(tmp_path)
+    assert [photo.path for photo in scan.photos] == ["a.jpg"]
+    assert scan.refused == []
 
 
 def test_a_root_that_is_a_link(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def analyze_folder(
     from rtsearch.jobs.photo_pipeline import PHOTOS_PER_CALL
     from rtsearch.library import Library
     from rtsearch.library.index import open_index
+    from rtsearch.library.left_out import in_words
     from rtsearch.pipeline import open_pipeline
 
     opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell)
@@ -97,6 +98,8 @@ def analyze_folder(
             f"kept {counted(count, 'photo')} of {folder}, which is empty or gone: mount it, or --drop them",
             "yellow",
         )
+    if any(each.way_out for each in report.left_out):
+        tell(f"left out: {in_words(report.left_out)}", "yellow")
     library = Library.open(lib)
     tell_damage(library)
     rate = report.analysed / report.seconds if report.seconds else 0.0

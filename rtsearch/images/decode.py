@@ -1,5 +1,7 @@
 """Photo files to arrays: size known from the header first, then decoded as a viewer would show them.
 
+    first bytes -> kind (formats) -> size (headers; decoders) -> JPEG, PNG, WebP: OpenCV; others: decoders
+
 EXIF orientation is honoured; grey, palette, CMYK and 16-bit pictures become 8-bit BGR; transparency is laid
 over white, as most transparent pictures are made to stand on; of an animation the first picture counts. What
 a file is, its first bytes say, not its name.
@@ -9,9 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -21,16 +25,18 @@ import numpy as np
 
 from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import PhotoError, UnreadPhotoError
-from rtsearch.images.headers import Header, expect_plausible, expect_whole_chunks, read_header
+from rtsearch.images.decoders import by_pillow, by_rawpy, pillow_header
+from rtsearch.images.formats import KINDS, START_BYTES, kind_of
+from rtsearch.images.headers import HEADER_KINDS, Header, expect_plausible, expect_whole_chunks, read_header
 from rtsearch.types import U8Array
 
 __all__ = ["decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
 
 _NO_MEMORY = "needs more memory than there is"
-_STRIP_ROWS = 64
-_ORIENTATION = 0x0112  # EXIF tag
-_PILLOW_PIXELS = 80_000_000
-_pillow_limit = threading.Lock()
+_OPENCV_KINDS = ("JPEG", "PNG", "WebP")
+_KINDS = {kind.name: kind for kind in KINDS}
+# Pillow reads most of these files whole to learn their size.
+_MOST_FOREIGN_BYTES = 1 << 30
 
 
 def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
@@ -62,8 +68,8 @@ def photo_header(path: Path, max_mp: float) -> Header:
     """
     try:
         with open_regular(path) as file:
-            header = read_header(file)
             size_bytes = os.fstat(file.fileno()).st_size
+            header = _header(file, path.suffix, size_bytes, int(max_mp * 1e6))
     except OSError as error:
         raise UnreadPhotoError(f"cannot be read: {error.strerror or error}") from None
     megapixels = header.width * header.height / 1e6
@@ -71,6 +77,30 @@ def photo_header(path: Path, max_mp: float) -> Header:
         raise UnreadPhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
     expect_plausible(header, size_bytes)
     return header
+
+
+def _header(file: BinaryIO, suffix: str, size_bytes: int, most_pixels: int) -> Header:
+    kind = kind_of(file.read(START_BYTES), suffix)
+    file.seek(0)
+    if kind is None or kind.name in HEADER_KINDS:
+        return read_header(file)
+    if size_bytes > _MOST_FOREIGN_BYTES:
+        raise PhotoError(f"damaged {kind.name}: {size_bytes / 1e9:.1f} GB")
+    try:
+        return pillow_header(file, kind, most_pixels)
+    except PhotoError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise PhotoError(f"damaged {kind.name}, or of a kind that is not understood") from None
+    except Exception as error:
+        raise _undecodable(error) from None
+
+
+def _undecodable(error: Exception) -> PhotoError:
+    """Word what a decoder raises; on damaged files, that is nearly everything there is."""
+    return PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}")
 
 
 def photo_bytes(path: Path, most_bytes: int = -1) -> bytes:
@@ -105,8 +135,10 @@ def decode_photo(data: bytes, header: Header) -> U8Array:
     try:
         if header.kind == "PNG":
             expect_whole_chunks(data)
-        if header.alpha or header.kind == "BMP":
-            return _in_strips(data, header.width * header.height)
+        if header.kind == "RAW":
+            return _decode_raw(data, header)
+        if header.alpha or header.kind not in _OPENCV_KINDS:
+            return by_pillow(data, _KINDS[header.kind], header.width * header.height)
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except PhotoError:
         raise
@@ -114,78 +146,32 @@ def decode_photo(data: bytes, header: Header) -> U8Array:
         raise PhotoError(f"truncated or damaged {header.kind}") from None
     except MemoryError:
         raise UnreadPhotoError(_NO_MEMORY) from None
-    except Exception as error:  # on damaged files decoders raise nearly everything there is
-        raise PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:
+        raise _undecodable(error) from None
     if bgr is None:
         raise PhotoError(f"truncated or damaged {header.kind}")
     return cast(U8Array, bgr)
 
 
-def _in_strips(data: bytes, pixels: int) -> U8Array:
-    """A picture by Pillow, transparency laid over white strip by strip.
-
-    OpenCV holds a PNG with transparency twice, and a BMP three times: 0.9 GB for 100 megapixels.
-    """
-    from PIL import Image
-
-    with _pillow_takes(pixels), Image.open(io.BytesIO(data)) as picture:
-        orientation = picture.getexif().get(_ORIENTATION, 1)
-        picture.load()
-        width, height = picture.size
-        bgr: U8Array = np.empty((height, width, 3), np.uint8)
-        for top in range(0, height, _STRIP_ROWS):
-            strip = picture.crop((0, top, width, min(top + _STRIP_ROWS, height)))
-            _blend(np.asarray(strip.convert("RGBA")), bgr[top : top + _STRIP_ROWS])
-    return _upright(bgr, orientation)
-
-
-@contextlib.contextmanager
-def _pillow_takes(pixels: int) -> Iterator[None]:
-    """Let Pillow open a picture of so many pixels; its limit is the whole process's, and is given back.
-
-    Pictures that may need a higher limit than Pillow's own (89 million) go one at a time.
-    """
-    from PIL import Image
-
-    if pixels <= _PILLOW_PIXELS:
-        yield
-        return
-    with _pillow_limit:
-        before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = max(before or 0, pixels)
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = before
-
-
-def _blend(rgba: U8Array, bgr: U8Array) -> None:
-    """Lay (h, w, 4) over white, into (h, w, 3)."""
-    alpha = cv2.cvtColor(rgba[:, :, 3], cv2.COLOR_GRAY2BGR)
-    over = cv2.multiply(cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR), alpha, scale=1 / 255)
-    cv2.add(over, cv2.bitwise_not(alpha), dst=bgr)  # white, times what alpha leaves of it
-
-
-def _upright(bgr: U8Array, orientation: int) -> U8Array:
-    turns = {
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.transpose(1, 0, 2),
-        6: lambda a: a[::-1].transpose(1, 0, 2),
-        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-        8: lambda a: a[:, ::-1].transpose(1, 0, 2),
-    }
-    return np.ascontiguousarray(turns.get(orientation, lambda a: a)(bgr))
+def _decode_raw(data: bytes, header: Header) -> U8Array:
+    picture = by_rawpy(data)
+    if not isinstance(picture, bytes):
+        return picture
+    inner = read_header(io.BytesIO(picture))
+    expect_plausible(inner, len(picture))
+    if inner.kind != "JPEG" or inner.width * inner.height > 2 * header.width * header.height:
+        raise PhotoError("damaged RAW: its preview is larger than its picture")
+    return decode_photo(picture, inner)
 
 
 @contextlib.contextmanager
 def quiet_decoders() -> Iterator[None]:
-    """Keep what OpenCV, libjpeg and libpng write to file descriptor 2 off the terminal while the block runs.
+    """Keep what OpenCV, libjpeg, libpng and Pillow say off the terminal while the block runs.
 
-    Python's own ``sys.stderr`` goes on as before. libjpeg has no other switch: it writes a line for every
-    photo with stray bytes, right through a progress bar. The reason of a failure is in the PhotoError. Any
-    number of threads may be inside at a time; the last one out turns the noise on again.
+    Python's own ``sys.stderr`` goes on as before, but for Pillow's warnings. libjpeg has no other switch: it
+    writes a line for every photo with stray bytes, right through a progress bar. The reason of a failure is
+    in the PhotoError. Any number of threads may be inside at a time; the last one out turns the noise on
+    again.
     """
     with _quiet.lock:
         _quiet.inside += 1
@@ -216,6 +202,11 @@ def _silence() -> contextlib.ExitStack:
     """Send descriptor 2 nowhere; closing what is returned brings it back."""
     sys.stderr.flush()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", module=r"(PIL|pi_heif|pillow_jxl)\b")
+        log = logging.getLogger("PIL")
+        stack.callback(log.setLevel, log.level)
+        log.setLevel(logging.CRITICAL)
         kept = os.dup(2)
         stack.callback(os.close, kept)
         if _descriptor(sys.stderr) == 2:

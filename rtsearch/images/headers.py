@@ -13,8 +13,19 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from rtsearch.errors import PhotoError
+from rtsearch.images.formats import START_BYTES, kind_of
 
-__all__ = ["Header", "expect_plausible", "expect_whole_chunks", "is_jpeg_within", "read_header"]
+__all__ = [
+    "HEADER_KINDS",
+    "Header",
+    "expect_plausible",
+    "expect_whole_chunks",
+    "is_jpeg_within",
+    "read_header",
+]
+
+HEADER_KINDS = ("JPEG", "PNG", "GIF", "WebP", "BMP")
+"""Kinds whose headers are read here."""
 
 # OpenCV refuses longer sides, too. A PNG of 1 x 119,999,999 pixels would take 1 GB for its table of rows.
 _MOST_SIDE_PX = 1 << 20
@@ -30,7 +41,7 @@ class Header:
     """What the first bytes of a picture file say.
 
     Attributes:
-        kind: ``JPEG``, ``PNG``, ``GIF``, ``WebP`` or ``BMP``.
+        kind: name of a ``formats.Kind``.
         width, height: pixels, before EXIF orientation.
         alpha: pixels may be transparent.
         deep: 16 bits per channel.
@@ -52,10 +63,12 @@ class Header:
 def read_header(file: BinaryIO) -> Header:
     """Read what kind of picture a file holds and how large it is; a few kilobytes are read.
 
+    The file is one of ``HEADER_KINDS``.
+
     Raises:
         PhotoError: empty, of another kind, or the header is cut off; the message is the reason.
     """
-    start = file.read(30)
+    start = file.read(START_BYTES)
     if not start:
         raise PhotoError("zero bytes")
     try:
@@ -108,17 +121,10 @@ def expect_whole_chunks(png: bytes) -> None:
 
 
 def _header(start: bytes, file: BinaryIO) -> Header:
-    if start.startswith(b"\xff\xd8\xff"):
-        return _jpeg(file)
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png(start, file)
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        return _gif(start, file)
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return _webp(start)
-    if start.startswith(b"BM"):
-        return _bmp(start)
-    raise PhotoError("not a JPEG, PNG, GIF, WebP or BMP picture")
+    kind = kind_of(start)
+    if kind is None or kind.name not in HEADER_KINDS:
+        raise PhotoError("not a picture of a known kind")
+    return _READERS[kind.name](start, file)
 
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -127,7 +133,7 @@ _MOST_STEPS = 10_000
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
-def _jpeg(file: BinaryIO) -> Header:
+def _jpeg(_start: bytes, file: BinaryIO) -> Header:
     """Walk the segments to the start of the frame (ITU-T T.81, B.1)."""
     file.seek(2)
     for _ in range(_MOST_STEPS):
@@ -181,7 +187,7 @@ def _gif(start: bytes, file: BinaryIO) -> Header:
     raise PhotoError("damaged GIF: no picture in it")
 
 
-def _webp(start: bytes) -> Header:
+def _webp(start: bytes, _file: BinaryIO) -> Header:
     """First chunk: lossy, lossless or extended (RFC 9649)."""
     kind = start[12:16]
     if kind == b"VP8 ":
@@ -196,7 +202,10 @@ def _webp(start: bytes) -> Header:
     raise PhotoError("damaged WebP: no picture chunk")
 
 
-def _bmp(start: bytes) -> Header:
+def _bmp(start: bytes, _file: BinaryIO) -> Header:
     (size,) = struct.unpack_from("<I", start, 14)
     width, height = struct.unpack_from("<HH" if size == 12 else "<ii", start, 18)
     return Header("BMP", width, abs(height))  # a negative height only means that the top row comes first
+
+
+_READERS = dict(zip(HEADER_KINDS, (_jpeg, _png, _gif, _webp, _bmp), strict=True))

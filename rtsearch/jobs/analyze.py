@@ -28,6 +28,7 @@ from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState, PhotoTable
 from rtsearch.library.crops import encode_crop
+from rtsearch.library.left_out import LeftOut, left_out
 from rtsearch.library.missing import by_folder, missing_photos
 from rtsearch.library.photos import PhotoFile, Scan, find_photos
 
@@ -72,7 +73,8 @@ class AnalyzeReport:
         objects: found in this run.
         failed: path and reason, for each photo of this run that could not be read. Where the reason lies
             outside of the file (disk, permission, a limit), the next run tries again.
-        refused: path and reason, for each name below the folder that was not looked at.
+        refused: path and reason, for each photo below the folder that was not looked at.
+        left_out: files below the folder that are no photos or need an extra, by suffix.
         interrupted: ended before the last photo; the same call goes on from here.
         seconds: that the run took.
         stages: times of the stages.
@@ -88,6 +90,7 @@ class AnalyzeReport:
     objects: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     interrupted: bool = False
     seconds: float = 0.0
     stages: Summary | None = None
@@ -194,6 +197,7 @@ def _compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> tup
         kept=len(found) - len(todo) - len(new),
         dropped=len(gone),
         refused=scan.refused,
+        left_out=left_out(scan.others),
     )
     todo += [photo for photo in scan.photos if photo.path in new]
     hashes = dict(zip(known.path, known.sha256, strict=True))

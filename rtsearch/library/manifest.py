@@ -17,8 +17,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from rtsearch._util.regular_files import read_regular
 from rtsearch.errors import DamagedError, FeatureSpaceError, FormatError, NotALibraryError
+from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.library.files import MANIFEST_NAME, write_atomic
-from rtsearch.library.photos import PHOTO_SUFFIXES, holds_photos
+from rtsearch.library.photos import holds_photos
 from rtsearch.library.values import Recipe, plain_json
 
 __all__ = [

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from rtsearch._util.regular_files import kind_of_file
+from rtsearch._util.regular_files import kind_of_file, open_regular
 from rtsearch.errors import SourceError
+from rtsearch.images.formats import PHOTO_SUFFIXES, START_BYTES, kind_of, kind_of_suffix
 from rtsearch.library.files import MANIFEST_NAME
+from rtsearch.library.left_out import in_words, left_out
 
-__all__ = ["PHOTO_SUFFIXES", "PhotoFile", "Scan", "find_photos", "holds_photos"]
+__all__ = ["PhotoFile", "Scan", "find_photos", "holds_photos"]
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
 _GLANCE = 100  # names of each folder
 
 
@@ -49,11 +52,13 @@ class Scan:
         refused: path and reason of what was left out: links that lead outside, unreadable folders (their path
             ends with ``/``), names that are not UTF-8.
         unread: of them, what is there but cannot be read now.
+        others: number of files that are not read, by the suffix of their names.
     """
 
     photos: list[PhotoFile] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
+    others: Counter[str] = field(default_factory=Counter)
 
     def refuse(self, path: str, error: OSError) -> None:
         """Leave out what cannot be read now."""
@@ -99,10 +104,15 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
             f"{root} is a library; the folder of photos goes first: rtsearch analyze PHOTOS LIB"
         )
     if not scan.photos:
-        raise SourceError(f"{root} has no photos ({' '.join(sorted(s[1:] for s in PHOTO_SUFFIXES))})")
+        raise SourceError(_no_photos(root, scan))
     scan.photos.sort(key=lambda photo: photo.path)
     scan.refused.sort()
     return scan
+
+
+def _no_photos(root: Path, scan: Scan) -> str:
+    others = in_words(left_out(scan.others))
+    return f"{root} has no photos" + (f"; left out: {others}" if others else "")
 
 
 def holds_photos(folder: Path, depth: int = 1) -> bool:
@@ -125,12 +135,35 @@ def _look(root: Path, entries: list[os.DirEntry[str]], scan: Scan) -> list[Path]
         if entry.is_dir(follow_symlinks=False):
             folders.append(path)
             continue
-        wanted = path.suffix.lower() in PHOTO_SUFFIXES
-        if entry.is_symlink() and (wanted or entry.is_dir()) and not _stays_inside(root, path):
+        wanted = _is_photo(path)
+        if entry.is_symlink() and (wanted or _leads_to(path, S_ISDIR)) and not _stays_inside(root, path):
             scan.refused.append((_relative(root, path), "a link that leads out of the folder"))
         elif wanted:
             _add(root, path, scan)
+        elif _leads_to(path, S_ISREG):
+            scan.others[path.suffix.lower()] += 1
     return folders
+
+
+def _leads_to(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Tell what a name stands for; a link in a circle stands for nothing."""
+    try:
+        return kind(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _is_photo(path: Path) -> bool:
+    """Tell whether a file is read, by its name; by its first bytes where the name promises what is not."""
+    kind = kind_of_suffix(path.suffix)
+    if kind is None or not kind.way_out:
+        return kind is not None
+    try:
+        with open_regular(path) as file:
+            kind = kind_of(file.read(START_BYTES), path.suffix)
+    except OSError:
+        return True  # whoever looks at it says why
+    return kind is not None and not kind.way_out
 
 
 def _add(root: Path, path: Path, scan: Scan) -> None:

@@ -25,12 +25,13 @@ import cv2  # noqa: F401  Where PyAV is loaded first, Qt takes its libxcb, and O
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
+from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.sources.base import Source, Status
 from rtsearch.sources.cv2_capture import open_camera, open_stream
 from rtsearch.sources.live_capture import LiveCapture
 from rtsearch.sources.realtime import Paced
 from rtsearch.sources.screen import Screen, parse_region
-from rtsearch.sources.slideshow import PHOTO_SUFFIXES, Photos, photos_under
+from rtsearch.sources.slideshow import Photos, photos_under
 from rtsearch.sources.video import VideoFile
 from rtsearch.types import U8Array
 

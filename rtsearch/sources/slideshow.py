@@ -23,14 +23,14 @@ from pathlib import Path
 
 from rtsearch.errors import PhotoError, SourceError
 from rtsearch.images.decode import quiet_decoders, read_photo
+from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.sources.base import Source, Status
 from rtsearch.types import Frame, U8Array
 
-__all__ = ["PHOTO_SUFFIXES", "Photos", "photos_under"]
+__all__ = ["Photos", "photos_under"]
 
 log = logging.getLogger(__name__)
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
 _MAX_BAD_IN_A_ROW = 1000
 _LOOK_AGAIN_S = 1.0
 _WITNESSES = 20  # others that are tried before all photos are said to be lost; each look tries different ones
