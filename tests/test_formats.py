@@ -211,8 +211,10 @@ def test_the_table_is_consistent() -> None:
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in suffixes)
     assert all(bool(kind.module) == bool(kind.extra) for kind in KINDS)
     for name, (kind, data) in READ.items():
-        assert kind_of(data[:32], Path(name).suffix).name == kind
-    assert kind_of_suffix(".JPG").name == "JPEG"
-    assert kind_of(encoded(".bmp", quarters())[:32]).name == "BMP"
+        found = kind_of(data[:32], Path(name).suffix)
+        assert found is not None
+        assert found.name == kind
+    assert kind_of_suffix(".JPG") is kind_of(encoded(".jpg", quarters())[:32])
+    assert kind_of_suffix(".bmp") is kind_of(encoded(".bmp", quarters())[:32])
     for start in (b"", b"P", b"P6", b"\0\0\0\x18ftyp"):
         assert kind_of(start) is None

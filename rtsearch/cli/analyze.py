@@ -56,7 +56,7 @@ def analyze(
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
     try:
-        _, settings = library_and_settings(lib, config, override)
+        settings = library_and_settings(lib, config, override)[1]  # it is not kept open for reading
     except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
         settings = settings_of(config, override)
     fetch_missing(settings.model.name, offline=offline)

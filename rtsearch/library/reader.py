@@ -15,6 +15,7 @@ import numpy as np
 from rtsearch.errors import PhotoError
 from rtsearch.library.fragment import Columns, read_objects, read_photos
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
+from rtsearch.library.readers import Reader
 from rtsearch.library.schema import OBJECT_COLUMNS, PhotoTable, is_safe_path
 
 __all__ = ["BATCH_ROWS", "Library"]
@@ -30,9 +31,17 @@ class Library:
         folder: the library.
         manifest: its manifest, read and checked.
         photo_root: where the photos are, if they have moved since.
+        reader: keeps the files that the manifest names from being removed.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, photo_root: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        photo_root: Path | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        self._reader = reader
         self.folder = folder
         self.manifest = manifest
         self.photo_root = photo_root or Path(manifest.photo_root)
@@ -40,6 +49,8 @@ class Library:
     @classmethod
     def open(cls, folder: Path, photo_root: Path | None = None) -> Library:
         """Open a library; takes milliseconds, whatever its size.
+
+        While it is referred to, a writer leaves all files in place that it names, replaced or not.
 
         Args:
             folder: the library.
@@ -50,7 +61,8 @@ class Library:
             FormatError: written by a newer version.
             DamagedError: altered or truncated manifest.
         """
-        return cls(folder, Manifest.read(folder), photo_root)
+        reader = Reader(folder)
+        return cls(folder, Manifest.read(folder), photo_root, reader)
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:

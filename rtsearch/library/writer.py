@@ -8,7 +8,7 @@
 
 A photo that is added again keeps its old rows until the commit that brings the new ones. A kill at any
 instant loses what was added since the last commit; the next writer takes away the files that the manifest
-does not name. What has not been committed when the block ends is forgotten.
+does not name, once no reader has them open. What has not been committed when the block ends is forgotten.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from rtsearch.library.fragment import (
 )
 from rtsearch.library.integrity import Problem, check_fragment
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
+from rtsearch.library.readers import without_readers
 from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
 from rtsearch.library.sweep import own_folder, remove_fragments
 
@@ -98,7 +99,7 @@ class LibraryWriter(Closing):
                 manifest = _manifest(folder, space, root, settings or {})
                 for part in PARTS:
                     own_folder(folder / part).mkdir(exist_ok=True)
-                _remove_unnamed(folder, manifest)
+                _remove_unnamed(folder, manifest, begins=True)
             return cls(folder, manifest, stack.pop_all())
         raise AssertionError("unreachable")  # ExitStack never swallows here
 
@@ -239,7 +240,7 @@ class LibraryWriter(Closing):
         return FragmentWriter(self.folder, self._new_name(), self.manifest.space.dim)
 
     def _replace(self, fragments: tuple[Fragment, ...]) -> None:
-        """Commit a new list of fragments, then take the files away that it no longer names."""
+        """Commit a new list of fragments, then take the files away that nobody names any more."""
         manifest = self.manifest.model_copy(update={"fragments": fragments})
         manifest.write(self.folder)
         self.manifest = manifest
@@ -307,8 +308,16 @@ def _manifest(folder: Path, space: FeatureSpace, root: Path, settings: Mapping[s
     return manifest
 
 
-def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
-    """Take away what a killed writer left and what a commit has replaced; nothing else."""
-    remove_fragments(
-        folder, {fragment.path(folder, part) for fragment in manifest.fragments for part in PARTS}
-    )
+def _remove_unnamed(folder: Path, manifest: Manifest, *, begins: bool = False) -> None:
+    """Take away what a killed writer left and what a commit has replaced, unless a reader may still want it.
+
+    Args:
+        folder: the library.
+        manifest: names what stays.
+        begins: nothing is written yet; where nobody can tell who reads, files that were replaced have stayed
+            until now.
+    """
+    named = {fragment.path(folder, part) for fragment in manifest.fragments for part in PARTS}
+    with without_readers(folder) as alone:
+        if alone or (alone is None and begins):
+            remove_fragments(folder, named)
