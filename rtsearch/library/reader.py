@@ -15,7 +15,7 @@ import numpy as np
 from rtsearch.errors import PhotoError
 from rtsearch.library.fragment import Columns, read_objects, read_photos
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
-from rtsearch.library.readers import Reader
+from rtsearch.library.reader_lock import ReaderLock
 from rtsearch.library.schema import OBJECT_COLUMNS, PhotoTable, is_safe_path
 
 __all__ = ["BATCH_ROWS", "Library"]
@@ -31,7 +31,7 @@ class Library:
         folder: the library.
         manifest: its manifest, read and checked.
         photo_root: where the photos are, if they have moved since.
-        reader: keeps the files that the manifest names from being removed.
+        lock: keeps the files that the manifest names from being removed.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class Library:
         folder: Path,
         manifest: Manifest,
         photo_root: Path | None = None,
-        reader: Reader | None = None,
+        lock: ReaderLock | None = None,
     ) -> None:
-        self._reader = reader
+        self._lock = lock
         self.folder = folder
         self.manifest = manifest
         self.photo_root = photo_root or Path(manifest.photo_root)
@@ -61,8 +61,8 @@ class Library:
             FormatError: written by a newer version.
             DamagedError: altered or truncated manifest.
         """
-        reader = Reader(folder)
-        return cls(folder, Manifest.read(folder), photo_root, reader)
+        lock = ReaderLock(folder)
+        return cls(folder, Manifest.read(folder), photo_root, lock)
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:

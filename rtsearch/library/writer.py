@@ -36,7 +36,7 @@ from rtsearch.library.fragment import (
 )
 from rtsearch.library.integrity import Problem, check_fragment
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
-from rtsearch.library.readers import without_readers
+from rtsearch.library.reader_lock import without_readers
 from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
 from rtsearch.library.sweep import own_folder, remove_fragments
 

@@ -15,7 +15,7 @@ import pytest
 from rtsearch.config import load_settings
 from rtsearch.library import Library, LibraryWriter
 from rtsearch.library.index import open_index
-from rtsearch.library.readers import Reader, without_readers
+from rtsearch.library.reader_lock import ReaderLock, without_readers
 from rtsearch.library.thumbnails import GREY, ThumbCache
 
 SETTINGS = load_settings(None, ["project.dim=6"])
@@ -94,4 +94,4 @@ def test_without_locks_replaced_files_stay_until_the_next_writer(
 
 
 def test_a_missing_folder_has_no_reader(tmp_path: Path) -> None:
-    Reader(tmp_path / "missing")
+    ReaderLock(tmp_path / "missing")

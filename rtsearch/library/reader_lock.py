@@ -16,11 +16,11 @@ try:
 except ImportError:  # on Windows, where a file that is open cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Reader", "without_readers"]
+__all__ = ["ReaderLock", "without_readers"]
 
 
-class Reader:
-    """One reader of a library, from now until it is no longer referred to.
+class ReaderLock:
+    """Lock of one reader of a library, from now until it is no longer referred to.
 
     Args:
         folder: the library; one that is missing or cannot be locked is read all the same.
