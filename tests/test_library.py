@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from rtsearch.errors import (
@@ -26,13 +28,15 @@ from rtsearch.library import (
     FeatureSpace,
     Library,
     LibraryWriter,
+    Manifest,
     ObjectRows,
     PhotoRow,
     PhotoState,
     check_library,
     export_npz,
 )
-from rtsearch.library.manifest import FORMAT_VERSION
+from rtsearch.library.files import sha256_of
+from rtsearch.library.manifest import FORMAT_VERSION, StoredFile, fingerprint_of
 
 DIM = 6
 SPACE = FeatureSpace(recipe={"model": "m", "size": 416, "taps": [1, 2]}, class_names=("cat", "dog"), dim=DIM)
@@ -303,6 +307,45 @@ def test_another_feature_space_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FeatureSpaceError):
         Library.open(tmp_path).require(other.recipe)
     Library.open(tmp_path).require({"taps": (1, 2), "size": 416, "model": "m"})
+
+
+def make_old(folder: Path) -> None:
+    """Turn a library into one of format 1, whose objects had no checksum of their thumbnail."""
+    manifest = Manifest.read(folder)
+    fragments = []
+    for fragment in manifest.fragments:
+        path = fragment.path(folder, "objects")
+        with path.open("rb") as file:
+            table = pq.read_table(file).drop_columns("thumb_crc32")
+        pq.write_table(table, path, compression="none", use_dictionary=False)
+        stored = StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
+        files = fragment.files.model_copy(update={"objects": stored})
+        fragments.append(fragment.model_copy(update={"files": files}))
+    manifest.model_copy(update={"fragments": tuple(fragments)}).write(folder)
+    document = json.loads((folder / "manifest.json").read_text()) | {"version": 1}
+    del document["checksum"]
+    (folder / "manifest.json").write_text(json.dumps(document | {"checksum": fingerprint_of(document)}))
+
+
+def crc32(folder: Path) -> list[int]:
+    return [crc for batch in Library.open(folder).objects(("thumb_crc32",)) for crc in batch["thumb_crc32"]]
+
+
+def test_a_library_of_format_1_is_read_and_added_to(tmp_path: Path) -> None:
+    write(tmp_path, COUNTS)
+    known = crc32(tmp_path)
+    assert known == [zlib.crc32(jpeg) for path, n in COUNTS.items() for jpeg in jpegs(path, n)]
+    make_old(tmp_path)
+    assert content(tmp_path) == expected(COUNTS)
+    assert check_library(Library.open(tmp_path)) == []
+    assert crc32(tmp_path) == [-1] * len(known)
+    write(tmp_path, {"new.jpg": 1})
+    with LibraryWriter.open(tmp_path, SPACE, photo_root=tmp_path) as writer:
+        writer.drop({"a.jpg"})
+    left = {path: n for path, n in COUNTS.items() if path != "a.jpg"} | {"new.jpg": 1}
+    assert content(tmp_path) == expected(left)
+    assert sorted(crc32(tmp_path))[:-1] == [-1] * (len(known) - 3)
+    assert check_library(Library.open(tmp_path)) == []
 
 
 def test_two_writers(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ def picture(row: int) -> U8Array:
 
 def places_in(folder: Path, counts: list[int]) -> ThumbPlaces:
     """One pack per count, with as many thumbnails; rows number on from pack to pack."""
-    pack, offset, length, paths = [], [], [], []
+    pack, offset, length, crc32, paths = [], [], [], [], []
     for number, count in enumerate(counts):
         data = b""
         for _ in range(count):
@@ -32,12 +33,12 @@ def places_in(folder: Path, counts: list[int]) -> ThumbPlaces:
             pack.append(number)
             offset.append(len(data))
             length.append(len(jpeg))
+            crc32.append(zlib.crc32(jpeg))
             data += jpeg
         paths.append(folder / f"{number}.pack")
         paths[-1].write_bytes(data)
-    return ThumbPlaces(
-        np.array(pack, np.int32), np.array(offset, np.int64), np.array(length, np.int32), tuple(paths)
-    )
+    columns = (pack, np.int32), (offset, np.int64), (length, np.int32), (crc32, np.int64)
+    return ThumbPlaces(*(np.array(values, dtype) for values, dtype in columns), tuple(paths))
 
 
 def is_picture(found: U8Array | None, row: int) -> bool:
@@ -172,6 +173,19 @@ def test_damage_is_grey_and_warned_of_once(tmp_path: Path, damage, caplog: pytes
         assert is_picture(cache.get(0), 0)
 
 
+def test_any_flipped_bit_of_a_crop_is_seen(tmp_path: Path) -> None:
+    places = places_in(tmp_path, [2])
+    whole = places.packs[0].read_bytes()
+    start, length = int(places.offset[1]), int(places.length[1])
+    for bit in range(0, 8 * length, 11):
+        data = bytearray(whole)
+        data[start + bit // 8] ^= 1 << bit % 8
+        places.packs[0].write_bytes(data)
+        cache = ThumbCache(places, 10**6)
+        assert np.unique(cache.get(1)).tolist() == [96], bit
+        assert is_picture(cache.get(0), 0)
+
+
 def test_threads_share_a_cache(tmp_path: Path) -> None:
     cache = ThumbCache(places_in(tmp_path, [20, 20]), 8 * PICTURE_BYTES)
     wrong: list[int] = []
@@ -205,8 +219,9 @@ def test_a_thumbnail_fits_its_strip(
     data = cv2.imencode(".jpg", np.full((wh[1], wh[0], 3), 90, np.uint8))[1].tobytes()
     path = tmp_path / "0.pack"
     path.write_bytes(data)
-    one = np.zeros(1, np.int32)
-    cache = ThumbCache(ThumbPlaces(one, one.astype(np.int64), one + np.int32(len(data)), (path,)), 10**6)
+    first, length = np.zeros(1, np.int32), np.array([len(data)], np.int32)
+    unknown = np.full(1, -1, np.int64)
+    cache = ThumbCache(ThumbPlaces(first, first.astype(np.int64), length, unknown, (path,)), 10**6)
     fitted = cache.get(0, height_px)
     assert (fitted.shape[1], fitted.shape[0]) == expected_wh
     assert cache.peek(0, height_px) is fitted

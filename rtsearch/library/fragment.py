@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from rtsearch.errors import DamagedError, VectorError
 from rtsearch.library.files import TMP_SUFFIX, publish, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
 from rtsearch.library.schema import (
+    NO_CRC,
     OBJECT_COLUMNS,
     PHOTO_SCHEMA,
     PHOTO_SCHEMA_1,
@@ -27,6 +29,7 @@ from rtsearch.library.schema import (
     PhotoTable,
     is_safe_path,
     object_schema,
+    object_schema_1,
     object_table,
     photo_table,
     to_numpy,
@@ -103,11 +106,15 @@ class FragmentWriter:
             "score": objects.score.astype(np.float32, copy=False),
             "whole": objects.whole,
             "vector": vector,
+            "thumb_crc32": np.array([zlib.crc32(thumb) for thumb in thumbs], np.int64),
         }
         self.add_objects(columns, lengths, b"".join(thumbs))
 
     def add_objects(self, columns: Columns, thumb_bytes: NDArray[np.int32], pack: bytes) -> None:
-        """Add object rows whose photos are already there; ``pack`` is their JPEGs, of these lengths."""
+        """Add object rows whose photos are already there; ``pack`` is their JPEGs, of these lengths.
+
+        ``columns`` has all but where the thumbnails lie.
+        """
         columns = dict(columns)
         ends = self._thumb_bytes + np.cumsum(thumb_bytes, dtype=np.int64)
         columns["thumb_offset"] = ends - thumb_bytes
@@ -264,12 +271,16 @@ def read_objects(
     path = checked_path(folder, fragment, "objects")
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if not file.schema_arrow.equals(object_schema(dim)) or file.metadata.num_rows != fragment.objects:
+            schema = file.schema_arrow
+            known = schema.equals(object_schema(dim)) or schema.equals(object_schema_1(dim))
+            if not known or file.metadata.num_rows != fragment.objects:
                 raise damaged(path, "not the table that the manifest names")
             rows = 0
-            for batch in file.iter_batches(batch_rows, columns=list(columns)):
+            stored = [name for name in columns if name in schema.names]
+            for batch in file.iter_batches(batch_rows, columns=stored):
                 rows += len(batch)
-                yield {name: to_numpy(batch.column(name)) for name in columns}
+                read = {name: to_numpy(batch.column(name)) for name in stored}
+                yield {name: read[name] if name in read else np.full(len(batch), NO_CRC) for name in columns}
             if rows != fragment.objects:  # page headers, which no checksum covers, may lie
                 raise damaged(path, f"it gives {rows} rows instead of {fragment.objects}")
     except DamagedError:

@@ -50,7 +50,7 @@ __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 3
+_FORMAT = 4
 _SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
 _SETTINGS = "settings.json"
 _MOST_SETTINGS_BYTES = 1 << 16
@@ -95,7 +95,9 @@ class SearchIndex:
         """Where the crop of each row lies."""
         table = self._table
         packs = tuple(self.library.pack_paths)
-        return ThumbPlaces(table["pack"], table["thumb_offset"], table["thumb_bytes"], packs)
+        return ThumbPlaces(
+            table["pack"], table["thumb_offset"], table["thumb_bytes"], table["thumb_crc32"], packs
+        )
 
     def search(self, vectors: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
         """The k nearest objects of each of (n, D) descriptions."""

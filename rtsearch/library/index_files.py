@@ -39,6 +39,7 @@ TABLE: dict[str, type[np.generic]] = {
     "pack": np.int32,
     "thumb_offset": np.int64,
     "thumb_bytes": np.int32,
+    "thumb_crc32": np.int64,
 }
 """Columns per object, each a .npy file."""
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rtsearch.types import F32Array, I32Array
 
 __all__ = [
+    "NO_CRC",
     "OBJECT_COLUMNS",
     "PHOTO_SCHEMA",
     "PHOTO_SCHEMA_1",
@@ -27,6 +28,7 @@ __all__ = [
     "PhotoTable",
     "is_safe_path",
     "object_schema",
+    "object_schema_1",
     "object_table",
     "photo_table",
     "to_numpy",
@@ -145,7 +147,12 @@ PHOTO_SCHEMA_1 = _schema(*_PHOTO_COLUMNS_1)
 """The photo table of format 1, which had no hash."""
 PHOTO_SCHEMA = _schema(*_PHOTO_COLUMNS_1, ("sha256", pa.string()))
 
-OBJECT_COLUMNS = ("photo", "xyxy", "label", "score", "whole", "vector", "thumb_offset", "thumb_bytes")
+OBJECT_COLUMNS = (
+    *("photo", "xyxy", "label", "score", "whole", "vector"),
+    *("thumb_offset", "thumb_bytes", "thumb_crc32"),
+)
+NO_CRC = -1
+"""The ``thumb_crc32`` of a library of format 1, which had none."""
 
 
 def _vectors(kind: pa.DataType, dim: int) -> pa.DataType:
@@ -155,6 +162,11 @@ def _vectors(kind: pa.DataType, dim: int) -> pa.DataType:
 
 def object_schema(dim: int) -> pa.Schema:
     """Columns of an object table whose vectors have ``dim`` dimensions."""
+    return object_schema_1(dim).append(pa.field("thumb_crc32", pa.int64(), nullable=False))
+
+
+def object_schema_1(dim: int) -> pa.Schema:
+    """Columns of the object table of format 1, which had no checksums of thumbnails."""
     return _schema(
         ("photo", pa.int32()),
         ("xyxy", _vectors(pa.float32(), 4)),
