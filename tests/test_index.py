@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import blobs
@@ -263,9 +264,79 @@ def test_a_build_that_fails_leaves_the_old_index(lib, monkeypatch):
     assert len(opened(lib)) == Library.open(lib).object_count
 
 
-def test_a_library_that_is_being_written(lib):
-    with library_lock(lib), pytest.raises(LibraryBusyError, match="try again"):
-        opened(lib)
+def add_photos(lib: Path, seeds: range) -> None:
+    """Analyse more photos into a library of the folder ``photos`` beside it."""
+    photos = lib.parent / "photos"
+    if not photos.exists():
+        shutil.copytree(Library.open(lib).photo_root, photos)
+    for seed in seeds:
+        (photos / f"x{seed}.png").write_bytes(cv2.imencode(".png", blobs.draw(seed, 4))[1].tobytes())
+    blobs.run(photos, lib)
+
+
+def as_others_see_it(lib: Path) -> set[str]:
+    return {path.relative_to(lib).as_posix() for path in lib.rglob("*")}
+
+
+def test_a_library_that_is_being_written_for_the_first_time(lib, tmp_path, monkeypatch):
+    """The index is built for the reader alone, who may not wait for hours."""
+    expected = opened(lib).search(columns(lib)["vector"].astype(np.float32), 5, exact=True)
+    shutil.rmtree(lib / "index")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    told: list[str] = []
+    with library_lock(lib):
+        before = as_others_see_it(lib)
+        indexes = [open_index(Library.open(lib), SETTINGS, told.append) for _ in range(2)]
+        assert as_others_see_it(lib) == before
+    assert told[0].startswith(f"another process is writing to {lib}: building an index of")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    for index in indexes:
+        found = index.search(columns(lib)["vector"].astype(np.float32), 5, exact=True)
+        np.testing.assert_array_equal(found.row, expected.row)
+        assert [hit["photo"] for hit in index.hits(found.row[:3, 0])] == [index.photo(i) for i in range(3)]
+
+
+def test_a_library_that_is_being_added_to_is_searched_as_it_was(lib):
+    opened(lib)
+    count, query = Library.open(lib).object_count, columns(lib)["vector"].astype(np.float32)
+    add_photos(lib, range(70, 73))
+    told: list[str] = []
+    with library_lock(lib):
+        index = open_index(Library.open(lib), SETTINGS, told.append)
+    assert told == [
+        f"another process is writing to {lib}: searching {count} objects of {count + 12}, "
+        "those that are indexed"
+    ]
+    assert len(index) == index.library.object_count == count
+    found = index.search(query, 1, exact=True)
+    np.testing.assert_allclose(found.distance, 0, atol=1e-3)
+    cache = ThumbCache(index.thumb_places, 1 << 20)
+    for row, label in enumerate(columns(lib)["label"][:count]):
+        assert cache.get(row).reshape(-1, 3).mean(0).argmax() == label
+    assert len(opened(lib)) == count + 12
+
+
+def test_an_index_of_photos_that_are_gone_is_not_taken(lib):
+    opened(lib)
+    add_photos(lib, range(70, 72))
+    (lib.parent / "photos" / "000.png").unlink()
+    add_photos(lib, range(0))
+    with library_lock(lib):
+        index = opened(lib)
+    assert len(index) == Library.open(lib).object_count
+    assert "000.png" not in {index.photo(row) for row in range(len(index))}
+
+
+def test_what_would_change_a_library_waits_for_the_writer(lib, tmp_path):
+    empty = library_of(tmp_path / "empty", 3, 0)
+    with library_lock(lib), library_lock(empty):
+        with pytest.raises(LibraryBusyError, match="try again"):
+            build_index(Library.open(lib), SETTINGS)
+        with pytest.raises(LibraryBusyError, match="try again"):
+            open_index(Library.open(lib), SETTINGS, remember=True)
+        with pytest.raises(LibraryBusyError, match="try again"):
+            opened(empty)
 
 
 def test_an_index_that_is_there_needs_no_lock(lib):
@@ -392,8 +463,8 @@ def test_a_made_up_array_is_built_again(lib, name, make, caplog):
     "text",
     [
         "[" * 100_000,
-        '{"format": 3, "files": {"photo.npy": {"bytes": 1e999, "sha256": ""}}}',
-        '{"format": 3, "files": {"../../photo.npy": {"bytes": 1, "sha256": ""}}}',
+        '{"format": 3, "fragments": [], "files": {"photo.npy": {"bytes": 1e999, "sha256": ""}}}',
+        '{"format": 3, "fragments": [], "files": {"../../photo.npy": {"bytes": 1, "sha256": ""}}}',
         " " * (1 << 20) + "{}",
     ],
     ids=["nested", "infinite", "outside", "large"],

@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pydantic import ValidationError
 
 from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
-from rtsearch.errors import DamagedError, LibraryError, RtsearchError
+from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError
 from rtsearch.library import Library, library_lock
 from rtsearch.library.files import disk_errors, write_atomic
 from rtsearch.library.index_files import (
@@ -36,6 +37,7 @@ from rtsearch.library.index_files import (
     PhotoPaths,
     check_files,
     empty_table,
+    fragments_of,
     load_table,
     write_list,
 )
@@ -137,6 +139,9 @@ def open_index(
 ) -> SearchIndex:
     """The index of a library for these settings, built now if there is none or it is damaged.
 
+    While another process writes to the library, it is the newest index whose objects are all still there, or
+    one that is built for this process alone.
+
     Args:
         library: an opened library.
         settings: ``describe.meaning`` and section ``project`` shape the index.
@@ -144,6 +149,8 @@ def open_index(
         remember: the library is to be searched like this from now on, also by those who do not say how.
 
     Raises:
+        LibraryBusyError: another process writes to the library, which holds no objects yet, or whose settings
+            are to be remembered.
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
     """
     folder = _folder(library, settings)
@@ -156,7 +163,12 @@ def open_index(
             if remember:
                 _remember(library, settings)
             return index
-    return build_index(library, settings, tell, remember=remember)
+    try:
+        return build_index(library, settings, tell, remember=remember)
+    except LibraryBusyError:
+        if remember or not library.object_count:
+            raise
+        return _index_meanwhile(library, settings, tell)
 
 
 def build_index(
@@ -168,24 +180,14 @@ def build_index(
         library, settings, tell, remember: as for ``open_index``; the first index is always remembered.
 
     Raises:
+        LibraryBusyError: another process writes to the library.
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
     """
-    if not library.object_count:
-        photos, failed = library.photo_count, library.failed_count
-        if photos and photos == failed:
-            raise LibraryError(
-                f"{library.folder} holds no objects to search: none of its photos ({photos:,}) could be "
-                f"read; analyse others: rtsearch analyze PHOTOS {library.folder}"
-            )
-        raise LibraryError(
-            f"{library.folder} holds no objects to search; analyse other photos, or with a lower "
-            "detect.threshold, or with detect.whole_image=true"
-        )
-    n = library.object_count
-    tell(f"building the index of {n:,} object{'' if n == 1 else 's'}")
     final = _folder(library, settings)
     building = final.with_name(f".building-{os.getpid()}")
     with library_lock(library.folder), disk_errors(library.folder):
+        _require_objects(library)
+        tell(f"building the index of {_objects(library)}")
         _make_way(building)
         building.mkdir(parents=True)
         try:
@@ -201,6 +203,51 @@ def build_index(
             if other not in (final, own):
                 remove_index(other, FILES)
     return _load(library, settings, final)
+
+
+def _index_meanwhile(library: Library, settings: Settings, tell: Told) -> SearchIndex:
+    """An index to search with while another process writes to the library."""
+    busy = f"another process is writing to {library.folder}"
+    for part in _indexed_parts(library, settings):
+        with contextlib.suppress(RtsearchError, OSError):  # or it is damaged, or replaced at this moment
+            index = _load(part, settings, _folder(part, settings))
+            tell(f"{busy}: searching {_objects(part)} of {library.object_count:,}, those that are indexed")
+            return index
+    tell(f"{busy}: building an index of {_objects(library)} for this run alone")
+    with tempfile.TemporaryDirectory(prefix="rtsearch-") as name, disk_errors(Path(name)):
+        _build(library, settings, Path(name))
+        return _load(library, settings, Path(name))  # its files go, but stay mapped
+
+
+def _indexed_parts(library: Library, settings: Settings) -> list[Library]:
+    """Parts of a library that there is an index of, the largest first."""
+    parts = []
+    home = _home(library)
+    for folder in home.iterdir() if home.is_dir() else ():
+        with contextlib.suppress(DamagedError):
+            part = library.only(fragments_of(folder))
+            if part.object_count and _folder(part, settings) == folder:
+                parts.append(part)
+    return sorted(parts, key=lambda part: part.object_count, reverse=True)
+
+
+def _objects(library: Library) -> str:
+    n = library.object_count
+    return f"{n:,} object{'' if n == 1 else 's'}"
+
+
+def _require_objects(library: Library) -> None:
+    if not library.object_count:
+        photos, failed = library.photo_count, library.failed_count
+        if photos and photos == failed:
+            raise LibraryError(
+                f"{library.folder} holds no objects to search: none of its photos ({photos:,}) could be "
+                f"read; analyse others: rtsearch analyze PHOTOS {library.folder}"
+            )
+        raise LibraryError(
+            f"{library.folder} holds no objects to search; analyse other photos, or with a lower "
+            "detect.threshold, or with detect.whole_image=true"
+        )
 
 
 def _make_way(folder: Path) -> None:
@@ -276,7 +323,7 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
     for name, column in table.items():
         np.save(folder / f"{name}.npy", column)
     PhotoPaths.save(folder, library.photos().path)
-    write_list(folder, _FORMAT)
+    write_list(folder, _FORMAT, [fragment.name for fragment in library.fragments])
 
 
 def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:

@@ -28,6 +28,7 @@ __all__ = [
     "are_safe_paths",
     "check_files",
     "empty_table",
+    "fragments_of",
     "load_table",
     "write_list",
 ]
@@ -48,7 +49,7 @@ FILES = {f"{name}.npy" for name in TABLE} | {"paths.npy", "paths_end.npy"} | {PR
 FILES |= {LIST_NAME}
 """Names of all files of an index."""
 
-_MOST_LIST_BYTES = 1 << 20
+_MOST_LIST_BYTES = 1 << 24
 _SLASH, _DOT = ord("/"), ord(".")
 
 
@@ -59,21 +60,25 @@ class _File(BaseModel):
 
 class _List(BaseModel):
     format: int
+    fragments: tuple[str, ...]
     files: dict[str, _File]
 
 
-def write_list(folder: Path, form: int) -> None:
+def write_list(folder: Path, form: int, fragments: Sequence[str]) -> None:
     """Write the list of the other files of an index, which is then whole.
 
     Args:
         folder: the index.
         form: format of its files.
+        fragments: names of those that it was built of, in order.
     """
     files = {
         path.name: _File(bytes=path.stat().st_size, sha256=sha256_of(path))
         for path in sorted(folder.iterdir())
     }
-    (folder / LIST_NAME).write_text(_List(format=form, files=files).model_dump_json(), encoding="utf-8")
+    (folder / LIST_NAME).write_text(
+        _List(format=form, fragments=tuple(fragments), files=files).model_dump_json(), encoding="utf-8"
+    )
 
 
 def check_files(folder: Path) -> None:
@@ -82,18 +87,31 @@ def check_files(folder: Path) -> None:
     Raises:
         DamagedError: a file is missing, altered or too many; it is named.
     """
-    path = folder / LIST_NAME
-    try:
-        listed = _List.model_validate_json(read_regular(path, _MOST_LIST_BYTES)).files
-    except (OSError, ValidationError) as error:
-        reason = "it is no list of files" if isinstance(error, ValidationError) else error
-        raise DamagedError(f"{path} cannot be read: {reason}") from None
+    listed = _read_list(folder).files
     if listed.keys() != FILES - {LIST_NAME}:
-        raise DamagedError(f"{path} lists other files than an index has")
+        raise DamagedError(f"{folder / LIST_NAME} lists other files than an index has")
     for name, file in listed.items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
             raise DamagedError(f"{path} is missing or altered")
+
+
+def fragments_of(folder: Path) -> tuple[str, ...]:
+    """Return the names of the fragments that an index was built of.
+
+    Raises:
+        DamagedError: its list cannot be read.
+    """
+    return _read_list(folder).fragments
+
+
+def _read_list(folder: Path) -> _List:
+    path = folder / LIST_NAME
+    try:
+        return _List.model_validate_json(read_regular(path, _MOST_LIST_BYTES))
+    except (OSError, ValidationError) as error:
+        reason = "it is no list of files" if isinstance(error, ValidationError) else error
+        raise DamagedError(f"{path} cannot be read: {reason}") from None
 
 
 def empty_table(n: int) -> dict[str, NDArray[Any]]:

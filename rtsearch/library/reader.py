@@ -6,7 +6,7 @@ order that an index, its neighbours and the thumbnails speak of. Photos are numb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,12 @@ class Library:
     def pack_paths(self) -> list[Path]:
         """The thumbnail packs, by fragment; what the column ``pack`` of ``objects`` counts."""
         return [fragment.path(self.folder, "thumbs") for fragment in self.fragments]
+
+    def only(self, names: Collection[str]) -> Library:
+        """Return the same library with fewer fragments: those of these names."""
+        fragments = tuple(fragment for fragment in self.fragments if fragment.name in names)
+        manifest = self.manifest.model_copy(update={"fragments": fragments})
+        return Library(self.folder, manifest, self.photo_root, self._lock)
 
     def require(self, recipe: Mapping[str, Any]) -> None:
         """Check that vectors of ``recipe`` can be compared with those of this library.
