@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_pictures import encoded, quarters
+from test_images import encoded, quarters
 
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import photo_header, quiet_decoders, read_photo

@@ -37,8 +37,13 @@ def places_in(folder: Path, counts: list[int]) -> ThumbPlaces:
             data += jpeg
         paths.append(folder / f"{number}.pack")
         paths[-1].write_bytes(data)
-    columns = (pack, np.int32), (offset, np.int64), (length, np.int32), (crc32, np.int64)
-    return ThumbPlaces(*(np.array(values, dtype) for values, dtype in columns), tuple(paths))
+    return ThumbPlaces(
+        np.array(pack, np.int32),
+        np.array(offset, np.int64),
+        np.array(length, np.int32),
+        np.array(crc32, np.int64),
+        tuple(paths),
+    )
 
 
 def is_picture(found: U8Array | None, row: int) -> bool:
