@@ -14,19 +14,24 @@ A signal that the process was started to ignore (nohup, a script's background) s
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TypeAlias
 
-__all__ = ["Stopped", "stop_on_signal", "undo_on_signal"]
+__all__ = ["Stopped", "hurry", "stop_on_signal", "undo_on_signal"]
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], None]
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
+
+hurry = threading.Event()
+"""Set by the second signal while files are finished: what they can do without is left out."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -53,15 +58,47 @@ def undo_on_signal() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stop_on_signal(stop: threading.Event) -> Iterator[None]:
-    """Let the first signal set ``stop``; the second acts as if this block were not there."""
+def stop_on_signal(stop: threading.Event, *, finish: bool = False) -> Iterator[None]:
+    """Let the first signal set ``stop``.
 
-    def set_stop(number: int, frame: FrameType | None) -> None:
+    Args:
+        stop: ends the work, in order.
+        finish: files must be finished whatever comes: further signals set ``hurry``. Without, the second
+            signal acts as if this block were not there.
+    """
+    hurry.clear()
+    terminals = _terminals()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        _leave_closed(terminals)
+        if finish and came.is_set():
+            hurry.set()
+        came.set()
         stop.set()
-        _restore(before)
+        if not finish:
+            _restore(before)
 
-    with _handled(set_stop, lambda before: True) as before:
+    came = threading.Event()
+    with _handled(handle, lambda before: True) as before:
         yield
+
+
+def _terminals() -> set[int]:
+    """Return the device numbers of the terminals that this process speaks to."""
+    return {os.fstat(descriptor).st_rdev for descriptor in (0, 1, 2) if os.isatty(descriptor)}
+
+
+def _leave_closed(terminals: set[int]) -> None:
+    """Let what is still said to a terminal that was closed go nowhere, instead of failing."""
+    if not terminals or os.isatty(1) or os.isatty(2):
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for entry in Path("/dev/fd").iterdir():  # copies, too: see ``quiet_decoders``
+        descriptor = int(entry.name)
+        with contextlib.suppress(OSError):  # the list's own is closed by now
+            if os.fstat(descriptor).st_rdev in terminals and not os.isatty(descriptor):
+                os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 @contextlib.contextmanager

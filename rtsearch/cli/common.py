@@ -142,7 +142,8 @@ class _Telling(logging.Handler):
     """The log, between the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tell(record.getMessage(), "yellow")
+        with contextlib.suppress(OSError):  # a terminal that is closed must not stop what is being finished
+            tell(record.getMessage(), "yellow")
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ def play(
     controls: Controls | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> LiveReport:
-    """Play a source to its end, or until the user leaves or presses Ctrl-C.
+    """Play a source to its end, or until the user leaves, or Ctrl-C, SIGTERM or SIGHUP comes.
 
     Args:
         source: opened; closed at the end. Several are shown side by side.
@@ -121,7 +121,7 @@ class _Session:
         """Start the stages, show what comes out of the last, stop them."""
         stages = Stages(self._channels, self._shared, self._outputs)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(stop_on_signal(self._halt))  # until all is in order again
+            stack.enter_context(stop_on_signal(self._halt, finish=True))  # until all is in order again
             sinks = stack.enter_context(OutputSinks(self._views, self._shared, self._outputs))
             stack.callback(self._cache.close)
             stack.callback(stages.stop)

@@ -10,11 +10,14 @@ import math
 import os
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from rtsearch._util.signals import hurry
 from rtsearch.errors import RecordError
 from rtsearch.recording.matroska import picture_head, stream_head
 from rtsearch.types import U8Array
@@ -23,6 +26,7 @@ __all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "find_ffmpeg", "s
 
 _END_S = 20.0
 _SHORT_S = 10.0
+_TURN_S = 0.05
 # Divides the intervals of 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second without a rest.
 _TICKS_PER_S = 120_000
 MOST_PIECES = 64
@@ -147,13 +151,13 @@ def add_sound(
     command += ["-c:v", "copy", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "160k", _file(out)]
     process = _started(command, subprocess.DEVNULL)
     try:
-        problem = _last_words(process, _END_S + length_s)
-    except BaseException:  # a second Ctrl-C
+        problem = _last_words(process, _END_S + length_s, hurry)
+    except BaseException:  # Ctrl-C, where it is not handled
         process.kill()
         process.communicate()
         raise
     if process.returncode != 0:
-        raise RecordError(problem)
+        raise RecordError("there was no time for it" if hurry.is_set() else problem)
 
 
 def _started(command: list[str], stdin: int) -> subprocess.Popen[bytes]:
@@ -166,13 +170,18 @@ def _started(command: list[str], stdin: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _last_words(process: subprocess.Popen[bytes], wait_s: float) -> str:
-    """Wait for the end of a process; the last line that it said."""
-    try:
-        _, words = process.communicate(timeout=wait_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        _, words = process.communicate()
+def _last_words(
+    process: subprocess.Popen[bytes], wait_s: float, give_up: threading.Event | None = None
+) -> str:
+    """Wait for the end of a process, or end it after so long or once ``give_up`` is set; its last line."""
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            _, words = process.communicate(timeout=_TURN_S)
+            break
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= until_s or (give_up is not None and give_up.is_set()):
+                process.kill()
     lines = words.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"it ended with code {process.returncode}"
 
