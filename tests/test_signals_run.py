@@ -30,9 +30,12 @@ needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installe
 class Recorded:
     """A command that records a long clip in every way, in a process of its own."""
 
-    def __init__(self, library: Path, clip: Path, folder: Path, terminal: int | None = None) -> None:
+    def __init__(
+        self, library: Path, clip: Path, folder: Path, terminal: int | None = None, display: str = ""
+    ) -> None:
         self.lines, self.table, self.video = (folder / f"o.{kind}" for kind in ("jsonl", "parquet", "mp4"))
-        command = [Path(sys.executable).parent / "rtsearch", "run", library, "--source", clip, "--headless"]
+        command = [Path(sys.executable).parent / "rtsearch", "run", library, "--source", clip]
+        command += [] if display else ["--headless"]
         command += ["--record", self.lines, "--record", self.table, "--out", self.video]
         command += ["--set", "show.window_wh=640x360"]
         self.process = subprocess.Popen(
@@ -40,6 +43,7 @@ class Recorded:
             stdin=terminal or subprocess.DEVNULL,
             stdout=terminal or subprocess.PIPE,
             stderr=terminal or subprocess.PIPE,
+            env=os.environ | {"DISPLAY": display},
         )
         while not (self.lines.exists() and self.lines.read_bytes().count(b"\n") >= 5):
             assert self.process.poll() is None
@@ -93,6 +97,30 @@ def test_a_terminal_that_is_closed(library: Path, long_clip: Path, folder: Path)
     os.close(terminal)
     os.close(master)
     assert recorded.process.wait(60) == 0
+    recorded.check()
+
+
+@pytest.mark.window
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="no Xvfb: apt install xvfb")
+def test_a_display_that_dies(library: Path, long_clip: Path, folder: Path) -> None:
+    """Qt then ends the process on the spot, without a word to Python."""
+    reads, writes = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(writes), "-nolisten", "tcp", "-noreset"],
+        pass_fds=[writes],
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(writes)
+    with os.fdopen(reads) as said:
+        number = said.readline().strip()  # Xvfb chooses a free one, and says so when it is ready
+    try:
+        recorded = Recorded(library, long_clip, folder, display=f":{number}")
+    finally:
+        server.kill()
+        server.wait()
+    _, err = recorded.process.communicate(timeout=60)
+    assert recorded.process.returncode == 2, err
+    assert b"the display has gone; what was recorded is finished" in err
     recorded.check()
 
 

@@ -16,6 +16,7 @@ frame shows it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 import time
@@ -23,6 +24,7 @@ from collections.abc import Callable, Sequence
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.metrics import Meter, Quantiles
+from rtsearch._util.process_exit import finish_on_c_exit
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.images.decode import quiet_decoders
@@ -39,6 +41,8 @@ from rtsearch.pipeline import Pipeline
 from rtsearch.sources import Source
 
 __all__ = ["play", "show_again"]
+
+_log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
@@ -93,6 +97,11 @@ def show_again(
     return _Session([source], lookup, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
+def _finish_without_display(sinks: OutputSinks) -> None:
+    _log.error("the display has gone; what was recorded is finished")
+    sinks.close()
+
+
 class _Session:
     def __init__(
         self,
@@ -125,6 +134,8 @@ class _Session:
             sinks = stack.enter_context(OutputSinks(self._views, self._shared, self._outputs))
             stack.callback(self._cache.close)
             stack.callback(stages.stop)
+            if self._outputs.screen is not None:
+                stack.enter_context(finish_on_c_exit(lambda: _finish_without_display(sinks)))
             stack.enter_context(quiet_decoders())
             finds = self._finds
             results = stages.replay(finds) if callable(finds) else stages.play(finds.backend)

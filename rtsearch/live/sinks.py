@@ -92,6 +92,10 @@ class OutputSinks:
     ) -> None:
         self._files.__exit__(kind, error, trace)
 
+    def close(self) -> None:
+        """Finish the files now."""
+        self._files.close()
+
     def finish(self, view: View, result: LiveFrame) -> None:
         """Draw, show and record one frame."""
         draws = view.take(result) and self._outputs.draws

@@ -1,4 +1,4 @@
-"""The display that windows open on: whether there is one, its size, and what OpenCV's windows need of it."""
+"""The display that windows open on: whether there is one, its size, what OpenCV's windows need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import os
 import socket
 import sys
 
-__all__ = ["LEAST_WH", "display_problem", "fit_screen", "prepare_windows", "screen_wh"]
+__all__ = [
+    "LEAST_WH",
+    "display_problem",
+    "fit_screen",
+    "prepare_windows",
+    "screen_wh",
+]
 
 LEAST_WH = (320, 240)
 """Of a picture, px, as ``show.window_wh`` allows; a smaller window shows the picture scaled down."""
