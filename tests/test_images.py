@@ -73,6 +73,37 @@ def png_with(tiff: bytes, data: bytes) -> bytes:
     return data[:end_of_header] + framed + data[end_of_header:]
 
 
+def png_with_text(tiff: bytes, data: bytes) -> bytes:
+    """As ImageMagick writes it: EXIF in hexadecimal digits, packed."""
+    digits = (b"Exif\0\0" + tiff).hex()
+    text = f"\nexif\n{len(digits) // 2:8d}\n{digits[:72]}\n{digits[72:]}\n".encode()
+    body = b"Raw profile type exif\0\0" + zlib.compress(text)
+    return data[:33] + png_chunk(b"zTXt", body) + data[33:]
+
+
+def webp_with(exif_chunk: bytes, data: bytes) -> bytes:
+    """An extended WebP with the EXIF behind the picture."""
+    flags = (0x10 if Image.open(io.BytesIO(data)).mode == "RGBA" else 0) | 0x08
+    header = struct.pack("<4sIB3x", b"VP8X", 10, flags) + struct.pack("<HBHB", 31, 0, 15, 0)
+    chunk = struct.pack("<4sI", b"EXIF", len(exif_chunk)) + exif_chunk + b"\0" * (len(exif_chunk) % 2)
+    body = b"WEBP" + header + data[12:] + chunk
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def saved_with(orientation: int, kind: str, icc: bytes = b"", **options: object) -> bytes:
+    """The quarters, written by Pillow."""
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    out = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(quarters()[:, :, ::-1]))
+    picture.save(out, kind, exif=tags, icc_profile=icc, **options)
+    return out.getvalue()
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def with_alpha() -> np.ndarray:
     return np.dstack([quarters(), np.full((16, 32), 255, np.uint8)])
 
@@ -189,6 +220,14 @@ def test_orientation(tmp_path: Path, orientation: int, order: str) -> None:
         ("a.jpg", jpeg_with(tiff, KINDS["plain.jpg"])),
         ("a.png", png_with(tiff, KINDS["plain.png"])),
         ("alpha.png", png_with(tiff, KINDS["alpha.png"])),
+        ("as text.png", png_with_text(tiff, KINDS["plain.png"])),
+        ("as text.alpha.png", png_with_text(tiff, KINDS["alpha.png"])),
+        ("a.webp", webp_with(tiff, KINDS["plain.webp"])),
+        ("prefix.webp", webp_with(b"Exif\0\0" + tiff, KINDS["plain.webp"])),
+        ("prefix.alpha.webp", webp_with(b"Exif\0\0" + tiff, KINDS["alpha.webp"])),
+        ("a.tif", saved_with(orientation, "TIFF")),
+        ("a.avif", saved_with(orientation, "AVIF")),
+        ("inks.jpg", jpeg_with(tiff, CMYK)),
     ]:
         (tmp_path / name).write_bytes(data)
         bgr = read_photo(tmp_path / name)
@@ -274,10 +313,6 @@ def test_giants_are_refused_by_their_header(tmp_path: Path, data: bytes, mp: flo
     (tmp_path / "giant.jpg").write_bytes(data)
     with pytest.raises(PhotoError, match=rf"{mp}\S* megapixels, more than analyze.max_photo_mp = 120"):
         read_photo(tmp_path / "giant.jpg")
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def claiming_png(length: int) -> bytes:
@@ -379,7 +414,7 @@ def test_flipped_bits_give_a_picture_or_a_reason(tmp_path: Path, name: str) -> N
             data[place] ^= 1 << int(rng.integers(0, 8))
         path.write_bytes(bytes(data))
         with quiet_decoders(), contextlib.suppress(PhotoError):
-            bgr = decode_photo(path.read_bytes(), photo_header(path, 1.0))
+            bgr = decode_photo(path.read_bytes(), photo_header(path, 1.0)).bgr
             assert bgr.ndim == 3
             assert bgr.dtype == np.uint8
 

@@ -93,6 +93,8 @@ def analyze_folder(
         tell(f"left out {path}: {reason}", "yellow")
     if len(report.failed) > 20:
         tell(f"... and {len(report.failed) - 20} more")
+    for path, note in report.incomplete[:20]:
+        tell(f"{path} {note}; it was taken", "yellow")
     for folder, count in report.missing[:20]:
         tell(
             f"kept {counted(count, 'photo')} of {folder}, which is empty or gone: mount it, or --drop them",

@@ -18,19 +18,21 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import cv2
-import numpy as np
+from typing import BinaryIO, NamedTuple, cast
 
 from rtsearch._util.regular_files import open_regular
+from rtsearch.embedded import Embedded, embedded
 from rtsearch.errors import PhotoError, UnreadPhotoError
-from rtsearch.images.decoders import by_pillow, by_rawpy, pillow_header
+from rtsearch.images.decoders import by_pillow, by_rawpy, pillow_header, upright
 from rtsearch.images.formats import KINDS, START_BYTES, kind_of
 from rtsearch.images.headers import HEADER_KINDS, Header, expect_plausible, expect_whole_chunks, read_header
+from rtsearch.profiles import profile_space, to_srgb
+from rtsearch.truncated import by_opencv, without_end
 from rtsearch.types import U8Array
 
-__all__ = ["decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
+__all__ = ["Decoded", "decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
+
+_log = logging.getLogger(__name__)
 
 _NO_MEMORY = "needs more memory than there is"
 _OPENCV_KINDS = ("JPEG", "PNG", "WebP")
@@ -54,9 +56,12 @@ def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:
     """
     try:
         header = photo_header(path, max_mp)
-        return decode_photo(photo_bytes(path), header)
+        decoded = decode_photo(photo_bytes(path), header)
     except PhotoError as error:
         raise PhotoError(f"{path}: {error}") from None
+    if decoded.note:
+        _log.info("%s %s", path, decoded.note)
+    return decoded.bgr
 
 
 def photo_header(path: Path, max_mp: float) -> Header:
@@ -118,15 +123,24 @@ def photo_bytes(path: Path, most_bytes: int = -1) -> bytes:
         raise UnreadPhotoError(_NO_MEMORY) from None
 
 
-def decode_photo(data: bytes, header: Header) -> U8Array:
+class Decoded(NamedTuple):
+    """A decoded photo.
+
+    Attributes:
+        bgr: (H, W, 3) uint8, upright, colours of sRGB.
+        note: what is wrong with the file, although it could be decoded; else "".
+    """
+
+    bgr: U8Array
+    note: str = ""
+
+
+def decode_photo(data: bytes, header: Header) -> Decoded:
     """Decode a photo whose header was found good.
 
     Args:
         data: the file's bytes.
         header: what ``photo_header`` said of it.
-
-    Returns:
-        (H, W, 3) uint8 BGR.
 
     Raises:
         PhotoError: the message is the reason without the path.
@@ -137,9 +151,11 @@ def decode_photo(data: bytes, header: Header) -> U8Array:
             expect_whole_chunks(data)
         if header.kind == "RAW":
             return _decode_raw(data, header)
-        if header.alpha or header.kind not in _OPENCV_KINDS:
-            return by_pillow(data, _KINDS[header.kind], header.width * header.height)
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        carried = embedded(data, header.kind) if header.kind in _OPENCV_KINDS else Embedded()
+        by_inks = header.inks and profile_space(carried.icc) == "CMYK"
+        if header.alpha or by_inks or header.kind not in _OPENCV_KINDS:
+            return Decoded(by_pillow(data, _KINDS[header.kind], header.width * header.height))
+        return _with_opencv(data, header.kind, carried)
     except PhotoError:
         raise
     except OSError:
@@ -148,15 +164,23 @@ def decode_photo(data: bytes, header: Header) -> U8Array:
         raise UnreadPhotoError(_NO_MEMORY) from None
     except Exception as error:
         raise _undecodable(error) from None
+
+
+def _with_opencv(data: bytes, kind: str, carried: Embedded) -> Decoded:
+    bgr, note = by_opencv(data), ""
+    if bgr is None and kind == "JPEG":
+        bgr, note = without_end(data)
     if bgr is None:
-        raise PhotoError(f"truncated or damaged {header.kind}")
-    return cast(U8Array, bgr)
+        raise PhotoError(f"truncated or damaged {kind}")
+    if carried.icc:
+        to_srgb(bgr, carried.icc)
+    return Decoded(upright(bgr, carried.orientation), note)
 
 
-def _decode_raw(data: bytes, header: Header) -> U8Array:
+def _decode_raw(data: bytes, header: Header) -> Decoded:
     picture = by_rawpy(data)
     if not isinstance(picture, bytes):
-        return picture
+        return Decoded(picture)
     inner = read_header(io.BytesIO(picture))
     expect_plausible(inner, len(picture))
     if inner.kind != "JPEG" or inner.width * inner.height > 2 * header.width * header.height:

@@ -9,8 +9,8 @@ import contextlib
 import importlib
 import io
 import threading
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, cast
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.formats import KINDS, Kind
 from rtsearch.images.headers import Header, read_header
+from rtsearch.profiles import cmyk_to_rgb, to_srgb
 from rtsearch.types import U8Array
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ _DNG_VERSION = 50706  # TIFF tag: the first picture inside may be a thumbnail of
 # Pillow warns of larger pictures, and refuses those of twice as many pixels.
 _PILLOW_PIXELS = 89_478_485
 _pillow_limit = threading.Lock()
+_TURNS: dict[int, Callable[[U8Array], Any]] = {
+    2: lambda a: cv2.flip(a, 1),
+    3: lambda a: cv2.rotate(a, cv2.ROTATE_180),
+    4: lambda a: cv2.flip(a, 0),
+    5: cv2.transpose,
+    6: lambda a: cv2.rotate(a, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda a: cv2.flip(cv2.transpose(a), -1),
+    8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
 _PREVIEW_PX = 1000  # least longer side of a raw file's JPEG that shows its objects
 _CAMERA_RAW = next(kind for kind in KINDS if kind.name == "RAW")
 
@@ -66,21 +76,25 @@ def by_pillow(data: bytes, kind: Kind, pixels: int) -> U8Array:
         pixels: that the header promises.
 
     Returns:
-        (H, W, 3) uint8 BGR, upright.
+        (H, W, 3) uint8 BGR, upright, colours of sRGB.
     """
     with _pillow_takes(pixels), _opened(io.BytesIO(data), kind) as picture:
         width, height = picture.size
         if width * height > pixels:
             raise PhotoError(f"damaged {kind.name}: {width} x {height} pixels, its header promises fewer")
-        orientation = picture.getexif().get(_ORIENTATION, 1)
         picture.load()
+        orientation = picture.getexif().get(_ORIENTATION, 1)  # of a TIFF, loading has turned it upright
+        icc = picture.info.get("icc_profile") or b""
         bgr: U8Array = np.empty((height, width, 3), np.uint8)
         whitest = _whitest(picture)
         for top in range(0, height, _STRIP_ROWS):
             strip = picture.crop((0, top, width, min(top + _STRIP_ROWS, height)))
             if whitest:
                 strip = _of_8_bits(strip, whitest)
+            if strip.mode == "CMYK":
+                strip = cmyk_to_rgb(strip, icc)
             _blend(np.asarray(strip.convert("RGBA")), bgr[top : top + _STRIP_ROWS])
+    to_srgb(bgr, icc)
     return upright(bgr, orientation)
 
 
@@ -106,16 +120,8 @@ def by_rawpy(data: bytes) -> bytes | U8Array:
 
 def upright(bgr: U8Array, orientation: int) -> U8Array:
     """Turn a picture as its EXIF orientation (1..8) says; others leave it as it is."""
-    turns = {
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.transpose(1, 0, 2),
-        6: lambda a: a[::-1].transpose(1, 0, 2),
-        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-        8: lambda a: a[:, ::-1].transpose(1, 0, 2),
-    }
-    return np.ascontiguousarray(turns.get(orientation, lambda a: a)(bgr))
+    turn = _TURNS.get(orientation)
+    return bgr if turn is None else cast(U8Array, turn(bgr))
 
 
 def _raw_header(file: BinaryIO) -> Header:

@@ -45,6 +45,7 @@ class Header:
         width, height: pixels, before EXIF orientation.
         alpha: pixels may be transparent.
         deep: 16 bits per channel.
+        inks: pixels are cyan, magenta, yellow and black.
     """
 
     kind: str
@@ -52,6 +53,7 @@ class Header:
     height: int
     alpha: bool = False
     deep: bool = False
+    inks: bool = False
 
     @property
     def decoding_bytes(self) -> int:
@@ -148,8 +150,8 @@ def _jpeg(_start: bytes, file: BinaryIO) -> Header:
             raise PhotoError("damaged JPEG: no frame header")
         (length,) = struct.unpack(">H", file.read(2))
         if byte in _START_OF_FRAME:
-            height, width = struct.unpack_from(">HH", file.read(5), 1)
-            return Header("JPEG", width, height)
+            height, width, components = struct.unpack(">xHHB", file.read(6))
+            return Header("JPEG", width, height, inks=components == 4)
         file.seek(max(length - 2, 0), os.SEEK_CUR)
     raise PhotoError("damaged JPEG: no frame header")
 

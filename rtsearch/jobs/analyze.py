@@ -73,6 +73,8 @@ class AnalyzeReport:
         objects: found in this run.
         failed: path and reason, for each photo of this run that could not be read. Where the reason lies
             outside of the file (disk, permission, a limit), the next run tries again.
+        incomplete: path and what is wrong, for each photo of this run that was taken although its end is
+            missing.
         refused: path and reason, for each photo below the folder that was not looked at.
         left_out: files below the folder that are no photos or need an extra, by suffix.
         interrupted: ended before the last photo; the same call goes on from here.
@@ -89,6 +91,7 @@ class AnalyzeReport:
     analysed: int = 0
     objects: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
+    incomplete: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     interrupted: bool = False
@@ -352,6 +355,8 @@ class _Run:
         report.objects += 0 if job.objects is None else len(job.objects)
         if job.reason:
             report.failed.append((job.file.path, job.reason))
+        elif job.note:
+            report.incomplete.append((job.file.path, job.note))
 
     def _add(self, job: PhotoJob) -> None:
         file, objects, bgr = job.file, job.objects, job.bgr

@@ -66,6 +66,7 @@ class PhotoJob:
     Attributes:
         file: the photo.
         reason: why it cannot be read, else "".
+        note: what is wrong with its file, although it can be read; else "".
         unread: the reason lies outside of its file, which may be whole.
         sha256: of its bytes, in hex; of the first megabyte where they are no picture; "" where it is unread.
         same: only its date has changed since the library last saw it; it was not decoded.
@@ -76,6 +77,7 @@ class PhotoJob:
 
     file: PhotoFile
     reason: str = ""
+    note: str = ""
     unread: bool = False
     sha256: str = ""
     same: bool = False
@@ -168,7 +170,7 @@ class PhotoPipeline(Closing):
                     job.sha256 = hashlib.sha256(data).hexdigest()
                     job.same = job.sha256 == file.known_sha256
                     if not job.same:
-                        job.bgr = decode_photo(data, header)
+                        job.bgr, job.note = decode_photo(data, header)
                 except PhotoError as error:
                     job.fail(error)
             return job
