@@ -378,6 +378,13 @@ def test_a_folder_that_lost_all_its_photos_is_dropped_on_request(tmp_path: Path,
     assert content(tmp_path / "lib") == content(tmp_path / "fresh")
 
 
+def test_what_is_excluded_now_is_dropped(tmp_path: Path, photos: Path) -> None:
+    run(photos, tmp_path / "lib")
+    report = run(photos, tmp_path / "lib", exclude=["sub", "000.*"])
+    assert (report.missing, report.dropped) == ([], COUNT // 2 + 1)
+    assert report.excluded == {"000.*": 1, "sub": 1}
+
+
 def test_a_renamed_folder_leaves_nothing_behind(tmp_path: Path, photos: Path) -> None:
     for broken in (path for path in photos.rglob("*.png") if path.read_bytes() == b"not a picture"):
         broken.unlink()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from rtsearch.config import Settings
 from rtsearch.errors import SourceError
 from rtsearch.library.left_out import in_words, left_out
 from rtsearch.library.photos import find_photos
@@ -19,8 +21,8 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_bytes(name.encode())
 
 
-def paths(root: Path, leave_out: Path | None = None) -> list[str]:
-    return [photo.path for photo in find_photos(root, leave_out).photos]
+def paths(root: Path, leave_out: Path | None = None, exclude: Sequence[str] = ()) -> list[str]:
+    return [photo.path for photo in find_photos(root, leave_out, exclude).photos]
 
 
 def test_folders_without_photos(tmp_path: Path) -> None:
@@ -29,7 +31,9 @@ def test_folders_without_photos(tmp_path: Path) -> None:
         find_photos(tmp_path / "missing")
     with pytest.raises(SourceError, match="not a folder"):
         find_photos(tmp_path / "file")
-    with pytest.raises(SourceError, match=r"has no photos; left out: 1 other file \(without suffix\)"):
+    with pytest.raises(
+        SourceError, match=r"has no photos that can be looked at; left out: 1 other file \(without suffix\)"
+    ):
         find_photos(tmp_path)
 
 
@@ -109,6 +113,81 @@ def test_a_link_in_a_circle_hides_nothing(tmp_path: Path) -> None:
     scan = find_photos(tmp_path)
     assert [photo.path for photo in scan.photos] == ["a.jpg"]
     assert scan.refused == []
+
+
+def test_links_to_folders_are_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg")
+    (tmp_path / "again").symlink_to("a")
+    (tmp_path / "a" / "up").symlink_to("..")
+    scan = find_photos(tmp_path)
+    assert [photo.path for photo in scan.photos] == ["a/1.jpg"]
+    assert scan.links == 2
+
+
+EXCLUDE = Settings().analyze.exclude
+
+
+def test_previews_bins_and_code_are_not_looked_at(tmp_path: Path) -> None:
+    kept = ["a.jpg", "b/git.jpg", "b/thumbnails/c.jpg"]
+    junk = ["@eaDir/a.jpg/SYNOPHOTO.jpg", "b/@EADIR/x.jpg", "#recycle/x.jpg", "._a.jpg", ".Trash-1000/x.jpg"]
+    junk += [
+        "node_modules/x.png",
+        ".git/x.png",
+        "Catalog.lrdata/1/x.jpg",
+        "lost+found/x.jpg",
+        ".thumbnails/x.png",
+    ]
+    touch(tmp_path, *kept, *junk)
+    scan = find_photos(tmp_path, exclude=EXCLUDE)
+    assert [photo.path for photo in scan.photos] == kept
+    assert sum(scan.excluded_counts.values()) == len(junk)
+    assert scan.excluded_counts["@eaDir"] == 2
+    assert [photo.path for photo in find_photos(tmp_path).photos] == sorted([*kept, *junk])
+
+
+def test_patterns_of_paths_and_of_a_folder(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "a/1.jpg",
+        "a/b/2.jpg",
+        "a/b/3.png",
+        "b/4.jpg",
+        "b/5.png",
+        "c/b/6.jpg",
+        "d/7.jpg",
+        "[x]/8.jpg",
+    )
+    assert paths(tmp_path, exclude=["a/b", "/d/", "[[]x]"]) == ["a/1.jpg", "b/4.jpg", "b/5.png", "c/b/6.jpg"]
+    (tmp_path / "a" / ".rtsearchignore").write_text("# previews\n\n*.PNG\n  /1.jpg  \n")
+    (tmp_path / "c" / ".rtsearchignore").write_text("*\n")
+    assert paths(tmp_path, exclude=["d"]) == ["[x]/8.jpg", "a/b/2.jpg", "b/4.jpg", "b/5.png"]
+    assert ".rtsearchignore" not in find_photos(tmp_path).others
+
+
+def test_a_file_of_patterns_that_cannot_be_read_closes_its_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b/private.jpg")
+    os.mkfifo(tmp_path / "b" / ".rtsearchignore")
+    scan = find_photos(tmp_path)
+    assert [photo.path for photo in scan.photos] == ["a.jpg"]
+    assert scan.refused == [("b/", "cannot be read: a pipe, not a file")]
+
+
+def test_a_folder_without_photos_says_what_is_there_instead(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    touch(outside, "1.jpg")
+    touch(root, "._a.jpg", "notes.txt")
+    (root / "back").symlink_to(root)
+    for i in range(5):
+        (root / f"{i}.jpg").symlink_to(outside / "1.jpg")
+    with pytest.raises(SourceError) as caught:
+        find_photos(root, exclude=EXCLUDE)
+    reason = "a link that leads out of the folder"
+    assert str(caught.value) == (
+        f"{root} has no photos that can be looked at; 0.jpg: {reason}; 1.jpg: {reason}; 2.jpg: {reason}; "
+        "and 2 more; analyze.exclude: 1 x ._*; "
+        "1 linked folder not followed: photos count under their own names; "
+        "left out: 1 other file (.txt)"
+    )
 
 
 def test_a_root_that_is_a_link(tmp_path: Path) -> None:

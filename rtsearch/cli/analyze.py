@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "analyze_folder"]
 
+_LINES = 20  # of one kind, about single photos
 _REASONS = 3  # that are named where no photo can be read; all of them stand above, at the first time
 
 
@@ -76,7 +78,6 @@ def analyze_folder(
     from rtsearch.jobs.photo_pipeline import PHOTOS_PER_CALL
     from rtsearch.library import Library
     from rtsearch.library.index import open_index
-    from rtsearch.library.left_out import in_words
     from rtsearch.pipeline import open_pipeline
 
     opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell)
@@ -87,21 +88,7 @@ def analyze_folder(
             bar.update(task, completed=progress.done, total=progress.total, rate=progress.photos_per_s)
 
         report = analyze(photos, lib, pipeline, settings, upkeep=Upkeep(repair, drop), progress=show)
-    for problem in report.damaged:
-        tell(f"damaged: {problem}", "red")
-    for path, reason in [*report.failed[:20], *report.refused[:20]]:
-        tell(f"left out {path}: {reason}", "yellow")
-    if len(report.failed) > 20:
-        tell(f"... and {len(report.failed) - 20} more")
-    for path, note in report.incomplete[:20]:
-        tell(f"{path} {note}; it was taken", "yellow")
-    for folder, count in report.missing[:20]:
-        tell(
-            f"kept {counted(count, 'photo')} of {folder}, which is empty or gone: mount it, or --drop them",
-            "yellow",
-        )
-    if any(each.way_out for each in report.left_out):
-        tell(f"left out: {in_words(report.left_out)}", "yellow")
+    _tell_of_photos(report)
     library = Library.open(lib)
     tell_damage(library)
     rate = report.analysed / report.seconds if report.seconds else 0.0
@@ -118,3 +105,30 @@ def analyze_folder(
         reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(failed.items())[:_REASONS])
         raise LibraryError(f"none of {counted(report.found, 'photo')} in {photos} can be read ({reasons})")
     return report, library.object_count
+
+
+def _tell_of_photos(report: AnalyzeReport) -> None:
+    """Say what was wrong with single photos, and what was not looked at."""
+    from rtsearch.library.left_out import in_words
+    from rtsearch.library.photos import excluded_in_words, links_in_words
+
+    _tell_some([f"damaged: {problem}" for problem in report.damaged], "red")
+    _tell_some([f"left out {path}: {reason}" for path, reason in report.failed])
+    _tell_some([f"left out {path}: {reason}" for path, reason in report.refused])
+    _tell_some([f"{path} {note}; it was taken" for path, note in report.incomplete])
+    lost = "which is empty or gone: mount it, or --drop them"
+    _tell_some([f"kept {counted(count, 'photo')} of {folder}, {lost}" for folder, count in report.missing])
+    if any(each.way_out for each in report.left_out):
+        tell(f"left out: {in_words(report.left_out)}", "yellow")
+    if report.excluded:
+        tell(f"left out by analyze.exclude: {excluded_in_words(report.excluded)}")
+    if report.links:
+        tell(links_in_words(report.links))
+
+
+def _tell_some(lines: Sequence[str], style: str = "yellow") -> None:
+    """Say the first lines, and how many more there are; ``--json`` has them all."""
+    for line in lines[:_LINES]:
+        tell(line, style)
+    if len(lines) > _LINES:
+        tell(f"... and {len(lines) - _LINES:,} more", style)

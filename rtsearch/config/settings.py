@@ -159,6 +159,8 @@ class AnalyzeSettings(_Section):
         commit_s: seconds after which a fragment is closed even if it is not full.
         thumb_px: longer side of the stored crops, px.
         max_photo_mp: larger pictures are refused (millions of pixels).
+        exclude: patterns of names of files and folders that are not looked at, or of paths where they have a
+            ``/``; folders may have more in a file ``.rtsearchignore``.
     """
 
     workers: Annotated[int, Field(ge=0, le=64)] = 0
@@ -166,6 +168,11 @@ class AnalyzeSettings(_Section):
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     thumb_px: Annotated[int, Field(ge=32, le=420)] = 128
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
+    exclude: Names = (
+        *("#recycle", "#snapshot", "@eaDir", "@Recycle", "@tmp", ".@__thumb", ".thumbnails", ".thumb", "._*"),
+        *("__MACOSX", "*.lrdata", "$RECYCLE.BIN", "System Volume Information", ".Trash*", "lost+found"),
+        *(".git", ".hg", ".svn", "node_modules", "__pycache__", ".venv", "site-packages"),
+    )
 
 
 class LiveSettings(_Section):

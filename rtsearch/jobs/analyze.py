@@ -77,6 +77,9 @@ class AnalyzeReport:
             missing.
         refused: path and reason, for each photo below the folder that was not looked at.
         left_out: files below the folder that are no photos or need an extra, by suffix.
+        excluded: number of names that were not looked at, by pattern of ``analyze.exclude`` or
+            ``.rtsearchignore``.
+        links: links to folders below the folder itself, which are looked at under their own names only.
         interrupted: ended before the last photo; the same call goes on from here.
         seconds: that the run took.
         stages: times of the stages.
@@ -94,6 +97,8 @@ class AnalyzeReport:
     incomplete: list[tuple[str, str]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    excluded: dict[str, int] = field(default_factory=dict)
+    links: int = 0
     interrupted: bool = False
     seconds: float = 0.0
     stages: Summary | None = None
@@ -143,7 +148,7 @@ def analyze(
     """
     start_s = time.monotonic()
     root = _Root(photos.resolve())
-    scan = find_photos(photos, leave_out=library)
+    scan = find_photos(photos, library, settings.analyze.exclude)
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
@@ -201,6 +206,8 @@ def _compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> tup
         dropped=len(gone),
         refused=scan.refused,
         left_out=left_out(scan.others),
+        excluded=scan.excluded_counts,
+        links=scan.links,
     )
     todo += [photo for photo in scan.photos if photo.path in new]
     hashes = dict(zip(known.path, known.sha256, strict=True))

@@ -21,7 +21,7 @@ class Missing:
     """Known photos that a scan has not found, as paths.
 
     Attributes:
-        deleted: from folders where other known photos are.
+        deleted: from folders where other known photos are, or excluded.
         lost: from folders that are gone, or hold none of the known photos any more.
     """
 
@@ -42,8 +42,14 @@ def missing_photos(known: Collection[str], scan: Scan) -> Missing:
     missing = Missing(set(), set())
     for path in known:
         if path not in found and path not in scan.unread and not path.startswith(closed):
-            (missing.deleted if _folder(path) in alive else missing.lost).add(path)
+            gone = _folder(path) in alive or _is_excluded(path, scan.excluded)
+            (missing.deleted if gone else missing.lost).add(path)
     return missing
+
+
+def _is_excluded(path: str, excluded: Collection[str]) -> bool:
+    folders = (path[: at + 1] for at, letter in enumerate(path) if letter == "/")
+    return path in excluded or any(folder in excluded for folder in folders)
 
 
 def by_folder(paths: Iterable[str]) -> list[tuple[str, int]]:

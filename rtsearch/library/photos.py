@@ -1,7 +1,8 @@
 """Finding the photos below a folder, always in the same order.
 
-Links to folders are never followed: one that stays inside the root leads to photos that are found under their
-own names anyway, so no link can make a loop. Links to photos count when they stay inside the root.
+Links to folders are never followed, but counted: one that stays inside the root leads to photos that are
+found under their own names anyway, so no link can make a loop. Links to photos count when they stay inside
+the root.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,12 +19,14 @@ from stat import S_ISDIR, S_ISREG
 from rtsearch._util.regular_files import kind_of_file, open_regular
 from rtsearch.errors import SourceError
 from rtsearch.images.formats import PHOTO_SUFFIXES, START_BYTES, kind_of, kind_of_suffix
+from rtsearch.library.excluded import IGNORE_NAME, Patterns, read_patterns
 from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.left_out import in_words, left_out
 
-__all__ = ["PhotoFile", "Scan", "find_photos", "holds_photos"]
+__all__ = ["PhotoFile", "Scan", "excluded_in_words", "find_photos", "holds_photos", "links_in_words"]
 
 _GLANCE = 100  # names of each folder
+_REASONS = 3  # that are said where there is no photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class PhotoFile:
     known_sha256: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scan:
     """What lies below a folder.
 
@@ -53,12 +56,22 @@ class Scan:
             ends with ``/``), names that are not UTF-8.
         unread: of them, what is there but cannot be read now.
         others: number of files that are not read, by the suffix of their names.
+        excluded: patterns that names have met, by their paths, which end with ``/`` for folders.
+        links: number of links to folders inside the root, which are not followed.
     """
 
     photos: list[PhotoFile] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
     others: Counter[str] = field(default_factory=Counter)
+    excluded: dict[str, str] = field(default_factory=dict)
+    links: int = 0
+
+    @property
+    def excluded_counts(self) -> dict[str, int]:
+        """Number of names that have met each pattern, the most frequent one first."""
+        counts = Counter(self.excluded.values())
+        return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
     def refuse(self, path: str, error: OSError) -> None:
         """Leave out what cannot be read now."""
@@ -66,17 +79,17 @@ class Scan:
         self.unread.add(path)
 
 
-def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
+def find_photos(root: Path, leave_out: Path | None = None, exclude: Sequence[str] = ()) -> Scan:
     """List the photos below a folder.
 
     Args:
         root: the folder.
         leave_out: a folder inside it that is not looked into (the library).
+        exclude: patterns of names that are not looked at, see ``excluded``.
 
     Raises:
         SourceError: the folder is missing, unreadable or the one to leave out, or there is no photo in it.
     """
-    scan = Scan()
     if root.is_file() and root.suffix.lower() in PHOTO_SUFFIXES:
         raise SourceError(f"{root} is a photo, not a folder: give the folder that it lies in, {root.parent}")
     if not root.is_dir():
@@ -87,18 +100,7 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
     left_out = None if leave_out is None else leave_out.resolve()
     if root == left_out:
         raise SourceError(f"{root} is the library itself: give another folder for it than that of the photos")
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        if folder == left_out:
-            continue
-        try:
-            with os.scandir(folder) as entries:
-                waiting += _look(root, list(entries), scan)
-        except OSError as error:
-            if folder == root:
-                raise SourceError(f"{root} cannot be read: {error.strerror}") from None
-            scan.refuse(_relative(root, folder) + "/", error)
+    scan = _Walk(root, left_out).through(exclude)
     if not scan.photos and (root / MANIFEST_NAME).is_file():
         raise SourceError(
             f"{root} is a library; the folder of photos goes first: rtsearch analyze PHOTOS LIB"
@@ -111,8 +113,29 @@ def find_photos(root: Path, leave_out: Path | None = None) -> Scan:
 
 
 def _no_photos(root: Path, scan: Scan) -> str:
-    others = in_words(left_out(scan.others))
-    return f"{root} has no photos" + (f"; left out: {others}" if others else "")
+    """Say that there are none, and what is there instead."""
+    reasons = [f"{path}: {reason}" for path, reason in sorted(scan.refused)[:_REASONS]]
+    if len(scan.refused) > _REASONS:
+        reasons.append(f"and {len(scan.refused) - _REASONS:,} more")
+    if scan.excluded:
+        reasons.append(f"analyze.exclude: {excluded_in_words(scan.excluded_counts)}")
+    if scan.links:
+        reasons.append(links_in_words(scan.links))
+    if scan.others:
+        reasons.append(f"left out: {in_words(left_out(scan.others))}")
+    return "; ".join([f"{root} has no photos that can be looked at", *reasons])
+
+
+def excluded_in_words(excluded: Mapping[str, int]) -> str:
+    """Word what patterns have left out: ``12 x ._*, 2 x .git``."""
+    return ", ".join(f"{count:,} x {pattern}" for pattern, count in excluded.items())
+
+
+def links_in_words(links: int) -> str:
+    """Say that links to folders were not followed."""
+    return (
+        f"{links:,} linked folder{'' if links == 1 else 's'} not followed: photos count under their own names"
+    )
 
 
 def holds_photos(folder: Path, depth: int = 1) -> bool:
@@ -127,30 +150,93 @@ def holds_photos(folder: Path, depth: int = 1) -> bool:
     return False
 
 
-def _look(root: Path, entries: list[os.DirEntry[str]], scan: Scan) -> list[Path]:
-    """Add a folder's photos to the scan; returns the folders in it."""
-    folders = []
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.is_dir(follow_symlinks=False):
-            folders.append(path)
-            continue
-        wanted = _is_photo(path)
-        if entry.is_symlink() and (wanted or _leads_to(path, S_ISDIR)) and not _stays_inside(root, path):
-            scan.refused.append((_relative(root, path), "a link that leads out of the folder"))
-        elif wanted:
-            _add(root, path, scan)
-        elif _leads_to(path, S_ISREG):
-            scan.others[path.suffix.lower()] += 1
-    return folders
+class _Walk:
+    """One walk through the folders below a root."""
 
+    def __init__(self, root: Path, leave_out: Path | None) -> None:
+        self._root = root
+        self._prefix = len(os.path.join(root, ""))  # noqa: PTH118 - a Path drops the separator at the end
+        self._leave_out = leave_out
+        self._scan = Scan()
 
-def _leads_to(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Tell what a name stands for; a link in a circle stands for nothing."""
-    try:
-        return kind(path.stat().st_mode)
-    except OSError:
-        return False
+    def through(self, exclude: Sequence[str]) -> Scan:
+        """Look into every folder; patterns of a folder hold in those below it."""
+        waiting: list[tuple[Path, tuple[Patterns, ...]]] = [(self._root, (Patterns.of("", exclude),))]
+        while waiting:
+            folder, patterns = waiting.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    inside = list(entries)
+                patterns = self._with_own(folder, inside, patterns)
+                waiting += [(path, patterns) for path in self._look(inside, patterns)]
+            except OSError as error:
+                if folder == self._root:
+                    raise SourceError(f"{self._root} cannot be read: {error.strerror}") from None
+                self._scan.refuse(self._relative(folder) + "/", error)
+        return self._scan
+
+    def _with_own(
+        self, folder: Path, entries: list[os.DirEntry[str]], patterns: tuple[Patterns, ...]
+    ) -> tuple[Patterns, ...]:
+        """Add the patterns that a folder has for itself."""
+        if all(entry.name != IGNORE_NAME for entry in entries):
+            return patterns
+        relative = "" if folder == self._root else folder.relative_to(self._root).as_posix() + "/"
+        return (*patterns, read_patterns(folder / IGNORE_NAME, relative))
+
+    def _look(self, entries: list[os.DirEntry[str]], patterns: tuple[Patterns, ...]) -> list[Path]:
+        """Add a folder's photos to the scan; returns the folders in it."""
+        folders = []
+        for entry in entries:
+            path = Path(entry.path)
+            relative = entry.path[self._prefix :].replace(os.sep, "/")
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if met := next(filter(None, (each.match(relative) for each in patterns)), ""):
+                self._scan.excluded[relative + "/" * is_folder] = met
+            elif is_folder:
+                if path != self._leave_out:
+                    folders.append(path)
+            elif entry.is_symlink():
+                self._look_at_link(path)
+            else:
+                self._look_at_file(path)
+        return folders
+
+    def _look_at_link(self, path: Path) -> None:
+        leads_to_folder = path.is_dir()
+        if not leads_to_folder and path.suffix.lower() not in PHOTO_SUFFIXES:
+            return
+        if not _stays_inside(self._root, path):
+            self._scan.refused.append((self._relative(path), "a link that leads out of the folder"))
+        elif leads_to_folder:
+            self._scan.links += 1
+        else:
+            self._look_at_file(path)
+
+    def _look_at_file(self, path: Path) -> None:
+        if _is_photo(path):
+            self._add(path)
+        elif path.name != IGNORE_NAME:
+            self._scan.others[path.suffix.lower()] += 1
+
+    def _add(self, path: Path) -> None:
+        try:
+            relative = path.relative_to(self._root).as_posix()
+            relative.encode()
+            stat = path.stat()
+        except UnicodeEncodeError:
+            self._scan.refused.append((self._relative(path), "its name is not UTF-8: rename it"))
+        except OSError as error:
+            self._scan.refuse(self._relative(path), error)
+        else:
+            if S_ISREG(stat.st_mode):
+                self._scan.photos.append(PhotoFile(relative, stat.st_size, stat.st_mtime_ns))
+            elif not S_ISDIR(stat.st_mode):
+                self._scan.refused.append((relative, f"{kind_of_file(stat.st_mode)}, not a file"))
+
+    def _relative(self, path: Path) -> str:
+        """For messages: printable even where the name is not UTF-8."""
+        return os.fsencode(path.relative_to(self._root)).decode("utf-8", "backslashreplace")
 
 
 def _is_photo(path: Path) -> bool:
@@ -166,26 +252,5 @@ def _is_photo(path: Path) -> bool:
     return kind is not None and not kind.way_out
 
 
-def _add(root: Path, path: Path, scan: Scan) -> None:
-    try:
-        relative = path.relative_to(root).as_posix()
-        relative.encode()
-        stat = path.stat()
-    except UnicodeEncodeError:
-        scan.refused.append((_relative(root, path), "its name is not UTF-8: rename it"))
-    except OSError as error:
-        scan.refuse(_relative(root, path), error)
-    else:
-        if S_ISREG(stat.st_mode):
-            scan.photos.append(PhotoFile(relative, stat.st_size, stat.st_mtime_ns))
-        elif not S_ISDIR(stat.st_mode):
-            scan.refused.append((relative, f"{kind_of_file(stat.st_mode)}, not a file"))
-
-
 def _stays_inside(root: Path, link: Path) -> bool:
     return Path(os.path.realpath(link)).is_relative_to(root)
-
-
-def _relative(root: Path, path: Path) -> str:
-    """For messages: printable even where the name is not UTF-8."""
-    return os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
