@@ -348,6 +348,24 @@ def test_a_library_of_format_1_is_read_and_added_to(tmp_path: Path) -> None:
     assert check_library(Library.open(tmp_path)) == []
 
 
+@pytest.mark.parametrize("name", [b"Trip:2024.lib", b"s3:x.lib", b"file:y", b"caf\xe9.lib", b"a b%20c"])
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_path_is_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes, relative: bool
+) -> None:
+    """pyarrow would take some of them for addresses, others cannot be encoded."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path(os.fsdecode(name)) if relative else tmp_path / os.fsdecode(name)
+    write(folder, COUNTS)
+    assert content(folder) == expected(COUNTS)
+    with LibraryWriter.open(folder, SPACE, photo_root=folder) as writer:
+        writer.drop({"a.jpg"})
+    assert check_library(Library.open(folder)) == []
+    assert Library.open(folder).photo_root == tmp_path
+    assert len(Library.open(folder).photos()) == len(COUNTS) - 1
+    assert [path.name for path in tmp_path.iterdir()] == [os.fsdecode(name)]
+
+
 def test_two_writers(tmp_path: Path) -> None:
     with LibraryWriter.open(tmp_path, SPACE, photo_root=tmp_path) as writer:
         code = (

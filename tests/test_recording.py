@@ -302,6 +302,17 @@ def test_parquet_has_a_row_per_object(
     assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
 
 
+@pytest.mark.parametrize("name", [b"s3:x.parquet", b"Trip:2024.parquet", b"caf\xe9.parquet"])
+def test_the_path_of_a_table_is_a_path(name: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyarrow would take some of them for addresses, others cannot be encoded."""
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(name))
+    recorded(path, 3)
+    with path.open("rb") as file:
+        assert pq.read_table(file).num_rows > 0
+    assert list(tmp_path.iterdir()) == [tmp_path / path]
+
+
 def test_names_that_are_no_utf8_come_back_from_lines(tmp_path: Path) -> None:
     written = recorded(tmp_path / "run.jsonl", 8)
     lines = (tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError, VectorError
 from rtsearch.library.files import TMP_SUFFIX, publish, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
@@ -74,8 +75,10 @@ class FragmentWriter:
         self._objects = 0
         self._thumb_bytes = 0
         self._pack = self._tmp("thumbs").open("xb")
+        # pyarrow gets files that are open: it takes some names of files for addresses of other machines.
+        self._rows = self._tmp("objects").open("xb")
         self._table = pq.ParquetWriter(
-            self._tmp("objects"),
+            self._rows,
             object_schema(dim),
             compression="none",  # float16 vectors, which are nearly all of it, shrink by 8 % only
             use_dictionary=False,
@@ -137,6 +140,7 @@ class FragmentWriter:
         """Write everything out under the final names. The manifest has yet to name it."""
         self._flush()
         self._table.close()
+        self._rows.close()
         self._pack.close()
         _write_photos(self._photos, self._tmp("images"))
         states = [photo.state for photo in self._photos]
@@ -155,7 +159,7 @@ class FragmentWriter:
 
     def discard(self) -> None:
         """Forget the fragment and take its temporary files away."""
-        for file in (self._pack, self._table):
+        for file in (self._pack, self._table, self._rows):
             with contextlib.suppress(OSError, pa.ArrowException):  # a full disk refuses to flush, too
                 file.close()
         for _, tmp in self._tmps():
@@ -198,7 +202,8 @@ def _tmp(folder: Path, name: str, part: str) -> Path:
 
 
 def _write_photos(photos: Sequence[PhotoRow], path: Path) -> None:
-    pq.write_table(photo_table(photos), path, compression="zstd", write_page_checksum=True)
+    with path.open("xb") as file:
+        pq.write_table(photo_table(photos), file, compression="zstd", write_page_checksum=True)
 
 
 def _stored(path: Path) -> StoredFile:
@@ -239,8 +244,7 @@ def read_photos(folder: Path, fragment: Fragment) -> PhotoTable:
     """
     path = checked_path(folder, fragment, "images")
     try:
-        table = pq.ParquetFile(path, page_checksum_verification=True)
-        with table:
+        with open_regular(path) as file, pq.ParquetFile(file, page_checksum_verification=True) as table:
             schema = table.schema_arrow
             known = schema.equals(PHOTO_SCHEMA) or schema.equals(PHOTO_SCHEMA_1)
             if not known or table.metadata.num_rows != fragment.photos:
@@ -270,7 +274,7 @@ def read_objects(
     """
     path = checked_path(folder, fragment, "objects")
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open_regular(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             schema = file.schema_arrow
             known = schema.equals(object_schema(dim)) or schema.equals(object_schema_1(dim))
             if not known or file.metadata.num_rows != fragment.objects:

@@ -63,6 +63,7 @@ class ParquetRecorder(FinishesOnExit):
         self._failed = False
         self._closed = False
         self._writer: pq.ParquetWriter | None = None
+        self._files = contextlib.ExitStack()
 
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
@@ -92,8 +93,15 @@ class ParquetRecorder(FinishesOnExit):
             return
         if not self._frames and self._path.exists():
             return
-        failure = None
         writer = self._open()
+        try:
+            self._finish(writer)
+        finally:
+            with contextlib.suppress(OSError):  # what could not be written has been told
+                self._files.close()
+
+    def _finish(self, writer: pq.ParquetWriter) -> None:
+        failure = None
         try:
             self._flush()
         except RecordError as error:
@@ -107,6 +115,7 @@ class ParquetRecorder(FinishesOnExit):
             return
         try:
             writer.close()
+            self._files.close()
             with self._partial.open("rb") as written:
                 os.fsync(written.fileno())
             self._partial.replace(self._path)
@@ -118,7 +127,9 @@ class ParquetRecorder(FinishesOnExit):
     def _open(self) -> pq.ParquetWriter:
         if self._writer is None:
             try:
-                self._writer = pq.ParquetWriter(self._partial, SCHEMA, compression="zstd")
+                # pyarrow gets a file that is open: it takes some names for addresses of other machines.
+                file = self._files.enter_context(self._partial.open("wb"))
+                self._writer = pq.ParquetWriter(file, SCHEMA, compression="zstd")
             except OSError as error:
                 raise record_error(self._path, error, kept=False) from None
         return self._writer
