@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def test_values_of_overrides(override, path, value):
         ("model.size=417", "= 417: expected a whole number from 64 to 1280, a multiple of 32"),
         ("analyze.commit_s=0", "analyze.commit_s = 0: expected a number above 0 and up to 3600"),
         ("detect.whole_image=much", "detect.whole_image = 'much': input should be a valid boolean"),
+        ("live.source=!!bool foo", "'!!bool foo' is not a value"),
+        ("live.source=[&a 1, *a]", "is not a value"),
         ("live.source=2020-13-45", "'2020-13-45' is not a value"),
         ("project.method=tsne", "project.method = 'tsne': input should be 'pca' or 'random'"),
         ("project.dim=1", "project.dim = 1"),
@@ -151,6 +154,11 @@ def test_bad_overrides(override, message):
     assert "\n" not in str(caught.value)
 
 
+BOMB = "a: &a [lol, lol]\n" + "".join(
+    f"{b}: &{b} [*{a}, *{a}, *{a}]\n" for a, b in itertools.pairwise("abcdefghijk")
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -169,8 +177,24 @@ def test_bad_overrides(override, message):
         ("# Text\n\nTwo: lines\nof text\n\nA third.\n", "line 4: could not find expected ':'"),
         ("a: 1\nb: \0", "is not valid YAML, line 2: special characters are not allowed"),
         ("live:\n  source: 2020-13-45\n", "is not valid YAML: month must be in 1..12"),
-        ("detect: !!python/object/apply:os.system ['true']\n", "is not valid YAML, line 1: could not"),
-        ("a: &a [*a]\n", "no setting a"),
+        (
+            "detect:\n  threshold: &a 0.3\n  max_overlap: *a\n",
+            "YAML, line 3: settings have no aliases (*name)",
+        ),
+        (BOMB, "is not valid YAML, line 2: settings have no aliases (*name)"),
+        ("detect: !!bool foo\n", "is not valid YAML, line 1: settings have no tags (!name)"),
+        ('detect: !!int ""\n', "is not valid YAML, line 1: settings have no tags (!name)"),
+        ("detect: !!timestamp x\n", "is not valid YAML, line 1: settings have no tags (!name)"),
+        ("detect: " + "[" * 5000, "is not valid YAML: it is nested too deeply"),
+        ("detect: " + "9" * 5000, "is not valid YAML: Exceeds the limit"),
+        ("detect: 1" + ":1" * 999 + ".5", "is not valid YAML: int too large to convert"),
+        ("#" * (1 << 20) + "#", "c.yaml: it has more than 1,048,576 bytes"),
+        (
+            "detect:\n  threshold: " + "x" * 99999,
+            "detect.threshold = '" + "x" * 79 + "...: expected a number",
+        ),
+        ("detect: !!python/object/apply:os.system ['true']\n", "line 1: settings have no tags (!name)"),
+        ("a: &a [*a]\n", "is not valid YAML, line 1: settings have no aliases (*name)"),
         (
             "detect.threshold: 0.4\n",
             "detect.threshold is written as a line 'detect:' and below it '  threshold",

@@ -150,3 +150,20 @@ def test_text_fits_in_its_own_font(many_letters):
     fitted = fit_text("a rather long name", 14, 60, many_letters)
     assert fitted.endswith("…")
     assert text_wh(fitted, 14, many_letters)[0] <= 60 < text_wh("a rather long name", 14, many_letters)[0]
+
+
+def test_a_font_that_breaks_at_its_letters_gives_way(tmp_path, caplog):
+    built_in = ImageFont.load_default(18)
+    built_in.path.seek(0)
+    data = bytearray(built_in.path.read())
+    tables = {bytes(data[at : at + 4]): at for at in range(12, 12 + 16 * data[5], 16)}
+    at = tables[b"glyf"]
+    start, length = (int.from_bytes(data[at + i : at + i + 4], "big") for i in (8, 12))
+    data[start : start + length] = b"\x7f" * length
+    font = tmp_path / "broken.ttf"
+    font.write_bytes(data)
+    for text in ("cup 0.92", "Straße", "写真"):
+        assert (drawn(text, font=str(font)) == drawn(text)).all()
+    assert caplog.messages == [
+        f"the font {font} breaks at some letters; lines with them have the built-in one"
+    ]

@@ -13,6 +13,7 @@ from rtsearch.errors import RtsearchError
 __all__ = ["run"]
 
 _MOST_NAMED = 200  # characters
+_MOST_SAID = 2000
 
 
 def run() -> None:
@@ -51,7 +52,9 @@ def _end_stopped(error: BaseException | None) -> NoReturn:
 
 def _end(message: str, code: int) -> NoReturn:
     if message:
-        sys.stderr.write(f"rtsearch: {printable(' '.join(message.split()))}\n")
+        line = " ".join(message.split())
+        line = line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}..."
+        sys.stderr.write(f"rtsearch: {printable(line)}\n")
     sys.exit(code)
 
 

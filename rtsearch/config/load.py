@@ -9,11 +9,26 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from rtsearch._util.regular_files import read_regular
 from rtsearch.config.messages import first_problem, known_settings, unknown_setting, written
 from rtsearch.config.settings import Settings
 from rtsearch.errors import ConfigError
 
 __all__ = ["load_settings"]
+
+_MOST_BYTES = 1 << 20  # a megabyte takes seconds
+_NO_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
+
+
+class _Loader(yaml.SafeLoader):
+    """Loader of plain values: an alias repeats what it stands for, a tag makes of a text what it is not."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+            what = "aliases (*name)" if isinstance(event, yaml.AliasEvent) else "tags (!name)"
+            raise yaml.composer.ComposerError(None, None, f"settings have no {what}", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 def load_settings(
@@ -52,14 +67,14 @@ def load_settings(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_BYTES).decode()
     except OSError as error:
         raise ConfigError(f"cannot read settings from {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read settings from {path}: {error}") from None
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        values = yaml.load(text, _Loader)
+    except _NO_YAML as error:
         raise ConfigError(f"{path} is not valid YAML{_where_and_why(error, text)}") from None
     if values is None:
         return {}
@@ -81,6 +96,8 @@ def _where_and_why(error: Exception, text: str) -> str:
         return f"{'' if mark is None else f', line {mark.line + 1}'}: {error.problem}"
     if isinstance(error, yaml.reader.ReaderError):
         return f", line {text.count(chr(10), 0, error.position) + 1}: {error.reason}"
+    if isinstance(error, RecursionError):
+        return ": it is nested too deeply"
     return f": {error}"  # a date that there is not
 
 
@@ -96,8 +113,8 @@ def _override(values: dict[str, Any], item: str) -> str:
         raise ConfigError(f"--set {item}: no value; for example {path}={written(known[path])}")
     section, _, key = path.partition(".")
     try:
-        value = yaml.safe_load(text) if text else ""
-    except (yaml.YAMLError, ValueError):
+        value = yaml.load(text, _Loader) if text else ""
+    except _NO_YAML:
         raise ConfigError(f"--set {item}: {text!r} is not a value") from None
     fields = values.setdefault(section, {})
     if isinstance(fields, dict):

@@ -13,6 +13,7 @@ from rtsearch.config.settings import Settings
 
 __all__ = ["first_problem", "known_settings", "unknown_setting", "written"]
 
+_MOST_SHOWN = 80  # characters of a value
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
@@ -23,12 +24,14 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return unknown_setting(path)
     wanted = None if problem["type"] == "missing" else _wanted_number(problem["loc"])
+    given = repr(problem["input"])
+    given = given if len(given) <= _MOST_SHOWN else f"{given[:_MOST_SHOWN]}..."
     if wanted is None:
-        return f"{path} = {problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        return f"{path} = {given}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
     hint = ""
     if isinstance(problem["input"], str) and _DECIMAL_COMMA.fullmatch(problem["input"].strip()):
         hint = f"; did you mean {problem['input'].strip().replace(',', '.')}?"
-    return f"{path} = {problem['input']!r}: expected {wanted}{hint}"
+    return f"{path} = {given}: expected {wanted}{hint}"
 
 
 def _wanted_number(loc: tuple[int | str, ...]) -> str | None:

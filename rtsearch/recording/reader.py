@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ SAME_S = 0.001
 """Times that are no farther apart are the same; they are written with four decimals."""
 _MOST_LINE_BYTES = 16 << 20
 _JUMP_S = 0.1
+_MOST_S = 1e12  # 30,000 years
 
 
 class Recording(Closing):
@@ -126,9 +126,9 @@ class Recording(Closing):
         try:
             line = json.loads(raw)
             number, t_s = line["frame"], line["t_s"]
-            fits = type(number) is int and 0 <= number < 2**62 and math.isfinite(float(t_s))
+            fits = type(number) is int and 0 <= number < 2**62 and abs(float(t_s)) < _MOST_S
             fits = fits and isinstance(line["objects"], list) and isinstance(line.get("shown", []), list)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             fits = False
         if not fits:
             made = "rtsearch run --record OUT.jsonl makes them"

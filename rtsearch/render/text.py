@@ -8,6 +8,7 @@ are as high in all fonts, so that one layout serves them.
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from functools import lru_cache
 
@@ -17,6 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 from rtsearch.types import U8Array
 
 __all__ = ["Colour", "draw_text", "fit_text", "text_wh"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_EMS = 8  # width of a letter, in sizes of the font
 
 Colour = tuple[int, int, int]
 """Blue, green, red; 0..255."""
@@ -91,17 +96,42 @@ def _has_glyph(char: str, path: str) -> bool:
     """Does the font have this letter? What it lacks, it draws as the same box every time."""
     if char.isascii():
         return char.isprintable()
-    font = _font(16, path)
-    shape, box = font.getmask(char), font.getmask("\U0010fffe")
+    try:
+        font = _font(16, path)
+        shape, box = font.getmask(char), font.getmask("\U0010fffe")
+    except OSError:  # a font may break at one letter
+        return False
     return bool(shape.size != box.size or bytes(shape) != bytes(box))
 
 
 @lru_cache(maxsize=2048)
 def _mask(text: str, size_px: int, path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
     """Coverage 0..255 of each pixel; uint16 so that blending needs no conversion."""
+    try:
+        return _drawn(text, size_px, path)
+    except OSError:
+        if not path:
+            raise
+        _warn(path)
+        return _drawn(text, size_px, "")
+
+
+@lru_cache(maxsize=8)
+def _warn(path: str) -> None:
+    _log.warning("the font %s breaks at some letters; lines with them have the built-in one", path)
+
+
+def _drawn(text: str, size_px: int, path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
+    """A line of text in one font.
+
+    Raises:
+        OSError: the font breaks at a letter.
+    """
     text, font = _drawable(text, path), _font(size_px, path)
     height = sum(_font(size_px, "").getmetrics())
     width = max(1, int(np.ceil(font.getlength(text))))
+    if width > _MOST_EMS * font.size * (len(text) + 1):
+        raise OSError("letters that are too wide")
     image = Image.new("L", (width, height))
     top = (height - sum(font.getmetrics())) // 2
     ImageDraw.Draw(image).text((0, top), text, fill=255, font=font)
