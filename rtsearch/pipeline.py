@@ -16,6 +16,7 @@ from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import RtsearchError
 from rtsearch.gpu.accelerator import Accelerator, find_accelerator
+from rtsearch.library.files import sha256_of
 from rtsearch.models import ModelSpec, default_folder, resolve
 from rtsearch.perception.backend import CpuBackend, InferenceBackend
 from rtsearch.perception.descriptor import Describer
@@ -26,6 +27,7 @@ from rtsearch.types import U8Array
 
 if TYPE_CHECKING:
     from rtsearch.engines import Order
+    from rtsearch.library import Library
 
 __all__ = ["EngineWhen", "Pipeline", "open_pipeline"]
 
@@ -76,6 +78,7 @@ def open_pipeline(
     engine: EngineWhen = "there",
     pictures: int = 1,
     tell: Callable[[str], None] = _log.info,
+    library: Library | None = None,
 ) -> Pipeline:
     """Open the network that the settings name.
 
@@ -87,8 +90,11 @@ def open_pipeline(
             ``later``, while the CPU sees.
         pictures: that the engine sees at a time.
         tell: gets a line when something takes a while; with ``later`` from another thread too.
+        library: whose settings may name the networks; those are loaded only if they are the ones that it was
+            made with.
 
     Raises:
+        FeatureSpaceError: the library was made with other networks.
         ConfigError: the network does not know a class that is looked for.
         UnknownModelError: it is not there; the message says how to get it.
         ModelError: the file is not a prepared model.
@@ -96,6 +102,8 @@ def open_pipeline(
     """
     path: Path = resolve(settings.model.name, default_folder())
     spec = ModelSpec.read(path)
+    if library is not None:
+        _require_networks(library, spec, settings.describe.embedder)
     wanted_classes(settings.detect.classes, spec.classes)  # refuses those that it does not know
     input_wh = (settings.model.size, settings.model.size) if spec.flexible else spec.input_wh
     backend, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding and spec.flexible)
@@ -123,6 +131,20 @@ def open_pipeline(
         describe=recipe,
     )
     return replace(pipeline, backend=_on_gpu(accelerator, order, pipeline, settings, (engine, tell)))
+
+
+def _require_networks(library: Library, spec: ModelSpec, embedder: str) -> None:
+    """Hold the files of networks against the hashes that a library was made with, before one is loaded.
+
+    Raises:
+        FeatureSpaceError: they are others.
+    """
+    recipe = library.space.recipe | {"model": spec.name, "model_sha256": spec.sha256}
+    if embedder and Path(embedder).is_file():
+        sha256 = sha256_of(Path(embedder))
+        if sha256 != library.space.read_recipe.describe.embedder.sha256:
+            recipe["describe"] = recipe.get("describe", {}) | {"embedder": {"sha256": sha256}}
+    library.require(recipe)
 
 
 def _on_cpu(

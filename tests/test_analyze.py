@@ -38,6 +38,7 @@ from rtsearch.jobs.analyze import Progress, Upkeep, analyze
 from rtsearch.library import Library, LibraryWriter, Manifest, PhotoState, check_library
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.files import sha256_of
+from rtsearch.library.index import remembered_settings
 from rtsearch.library.manifest import StoredFile, fingerprint_of
 
 COUNT = 30
@@ -580,3 +581,13 @@ def test_crops(xyxy: tuple[float, ...], wh: tuple[int, int]) -> None:
     jpeg = encode_crop(draw(1), np.array(xyxy, np.float32), 80)
     header = read_header(io.BytesIO(jpeg))
     assert (header.kind, header.width, header.height) == ("JPEG", *wh)
+
+
+def test_files_of_networks_are_remembered_by_absolute_paths(tmp_path: Path, photos: Path) -> None:
+    settings = Settings.model_validate(
+        {"model": {"name": "nets/a.onnx"}, "describe": {"embedder": "b.onnx"}, "project": {"dim": 4}}
+    )
+    analyze(photos, tmp_path / "lib", BlobPipeline(), settings)
+    remembered = remembered_settings(Library.open(tmp_path / "lib"))
+    assert remembered["model"]["name"] == str(Path("nets/a.onnx").absolute())
+    assert remembered["describe"]["embedder"] == str(Path("b.onnx").absolute())

@@ -13,6 +13,7 @@ import cv2
 import exports
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from rtsearch.cli.common import counted, keep_apart
@@ -162,6 +163,48 @@ def test_a_damaged_index_is_rebuilt_and_said(cli, own_library, photos):
     done = cli("query", own_library, photos / "skimage-coffee.png", "--json")
     assert done.code == 0
     assert "the index is built again" in done.err
+    assert done.json["objects"]
+
+
+def name_network(lib: Path, section: str, key: str, file: Path) -> None:
+    """Let the manifest of a library say that it was made with this network."""
+    manifest = Manifest.read(lib)
+    settings = manifest.settings | {section: manifest.settings[section] | {key: str(file)}}
+    manifest.model_copy(update={"settings": settings}).write(lib)
+
+
+@pytest.mark.parametrize(("section", "key"), [("model", "name"), ("describe", "embedder")])
+def test_a_library_cannot_make_us_load_any_network(
+    cli, own_library, photos, model, tmp_path, monkeypatch, section, key
+):
+    """A manifest names a file; it is loaded only if it is what the library was made with."""
+    other = onnx.load(model)
+    other.doc_string = "another file"
+    onnx.save(other, tmp_path / "other.onnx")
+    name_network(own_library, section, key, tmp_path / "other.onnx")
+
+    def load(*_args: object, **_options: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", load)
+    for command in (
+        ("query", own_library, photos / "skimage-coffee.png"),
+        ("run", own_library, "--source", photos, "--headless"),
+        ("analyze", photos, own_library),
+    ):
+        assert "sha256" in cli(*command).complaint
+
+
+@pytest.mark.parametrize("place", ["inside", "relative"])
+def test_a_network_that_came_with_a_library_is_left_out(cli, own_library, photos, model, monkeypatch, place):
+    monkeypatch.chdir(own_library)
+    shutil.copyfile(model, own_library / "yolo.onnx")
+    name_network(
+        own_library, "model", "name", Path("yolo.onnx") if place == "relative" else own_library / "yolo.onnx"
+    )
+    done = cli("query", own_library, photos / "skimage-coffee.png", "--json")
+    assert done.code == 0  # with the default network, which it was made with
+    assert "may have come with it" in done.err
     assert done.json["objects"]
 
 

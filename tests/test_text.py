@@ -153,7 +153,7 @@ def test_text_fits_in_its_own_font(many_letters):
 
 
 def test_a_font_that_breaks_at_its_letters_gives_way(tmp_path, caplog):
-    built_in = ImageFont.load_default(18)
+    built_in: Any = ImageFont.load_default(18)
     built_in.path.seek(0)
     data = bytearray(built_in.path.read())
     tables = {bytes(data[at : at + 4]): at for at in range(12, 12 + 16 * data[5], 16)}

@@ -80,7 +80,12 @@ def analyze_folder(
     from rtsearch.library.index import open_index
     from rtsearch.pipeline import open_pipeline
 
-    opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell)
+    try:
+        library = Library.open(lib)
+    except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
+        library = None
+    opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell, library=library)
+    del library  # it is not kept open for reading
     with opened as pipeline, count_bar("photos") as bar:
         task = bar.add_task("analysing", total=None, rate=0.0)
 

@@ -266,7 +266,9 @@ def open_library(
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
         threading.Thread(target=preload, name="import", daemon=True).start()
     engine: EngineWhen = "later" if live else "there"
-    opened = open_pipeline(settings, cut_padding=live, engine=engine, pictures=max(1, sources), tell=tell)
+    opened = open_pipeline(
+        settings, cut_padding=live, engine=engine, pictures=max(1, sources), tell=tell, library=library
+    )
     with opened as pipeline:
         library.require(pipeline.feature_space)
         with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):

@@ -152,7 +152,7 @@ def analyze(
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
-    remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
+    remembered = _remembered(settings)
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
         damaged = writer.drop_damaged() if upkeep.repair else []
@@ -164,6 +164,16 @@ def analyze(
             run.look_at(progress or (lambda _: None), stop)
     report.seconds = time.monotonic() - start_s
     return report
+
+
+def _remembered(settings: Settings) -> dict[str, Any]:
+    """What a library remembers of the settings; files are named by absolute paths."""
+    remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
+    for section, key in (("model", "name"), ("describe", "embedder")):
+        path = Path(remembered[section][key])
+        if path.suffix == ".onnx" or path.parent != Path():
+            remembered[section][key] = str(path.absolute())
+    return remembered
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,7 +267,11 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
     made = library.manifest.settings
     remembered: dict[str, dict[str, Any]] = {"model": {}, "describe": {}}
     for section, keys in (("model", ("name", "size")), ("describe", ("embedder",))):
-        remembered[section] |= {key: made[section][key] for key in keys if key in made.get(section, {})}
+        remembered[section] |= {
+            key: made[section][key]
+            for key in keys
+            if key in made.get(section, {}) and _may_be_named(library.folder, made[section][key])
+        }
     try:
         Settings.model_validate(remembered)
     except ValidationError as error:
@@ -283,6 +287,23 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError):
         _log.warning("%s cannot be read: the index has the default settings", path)
     return remembered
+
+
+def _may_be_named(folder: Path, value: Any) -> bool:
+    """Tell whether a manifest may say this of a network: no file that may have come with the library.
+
+    Others give their library a network's name, or a path that whoever analyses has made absolute.
+    """
+    path = Path(str(value))
+    is_name = path.suffix != ".onnx" and path.parent == Path()
+    if is_name or (path.is_absolute() and not path.resolve().is_relative_to(folder.resolve())):
+        return True
+    _log.warning(
+        "the network %s that %s names is left out, for it may have come with it; name it yourself",
+        path,
+        folder,
+    )
+    return False
 
 
 def _remember(library: Library, settings: Settings) -> None:
