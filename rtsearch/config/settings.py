@@ -188,7 +188,7 @@ class LiveSettings(_Section):
         cache_mb: most memory for decoded thumbnails, MB.
     """
 
-    source: str = "0"
+    source: Annotated[str, Field(repr=False)] = "0"  # it may hold a password
     camera_wh: Annotated[tuple[Width, Height], BeforeValidator(_pair)] = (640, 480)
     mirror: bool = False
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0

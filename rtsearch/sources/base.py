@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from rtsearch._util.closing import Closing
+from rtsearch._util.masking import masked
 from rtsearch.types import Frame
 
 __all__ = ["Source", "Status"]
@@ -28,7 +29,7 @@ class Source(Closing):
         paced: True where pictures are there already and the wall clock says when each is due.
         seekable: True where there is a timeline to seek in.
         loop: begin again at the end; only video files do.
-        name: what to call it on the screen and in messages; passwords are masked.
+        name: what to call it on the screen and in messages; secrets are masked.
         fps: nominal frames per second, or None.
         frames: how many frames there are, as the container promises, or None.
         wh: width and height of the first picture, px; later pictures may have another size.
@@ -46,7 +47,7 @@ class Source(Closing):
     def __init__(
         self, name: str, *, fps: float | None = None, frames: int | None = None, wh: tuple[int, int] = (0, 0)
     ) -> None:
-        self.name = name
+        self.name = masked(name)
         self.fps = fps
         self.frames = frames
         self.wh = wh

@@ -1,0 +1,65 @@
+"""Names of sources without the secrets in them: the one place that knows where URLs carry passwords.
+
+rtsp://admin:secret@host/live              ->  rtsp://admin:***@host/live
+rtsp://host/user=admin&password=secret     ->  rtsp://host/user=***&password=***
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, unquote
+
+__all__ = ["masked", "unencoded"]
+
+_HIDDEN = "***"
+_URL = re.compile(r"(?P<start>(?:[a-z][a-z0-9+.-]+:)+/+)(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_SECRET = re.compile(
+    r"user|usr|login|pass|pwd|psw|token|secret|private|auth|credential|signature|session|apikey|accesskey"
+    r"|(?:^|[^a-z])(?:u|p|pw|key|sid|pin|sig|sign|hash|code|account)$",
+    re.IGNORECASE,
+)
+_PARAMETER = re.compile(r"(?P<key>[^=&?#;/]*)=(?P<value>[^&]*)")
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-f:.]+(?:%\w+)?\])?(?::\d+)?", re.IGNORECASE)
+
+
+def masked(name: str) -> str:
+    """Return the name of a source with ``***`` in place of all that may be secret.
+
+    The password before an ``@``, the whole of that part where it has no user's name, and the value of every
+    parameter whose name speaks of users, passwords, tokens or keys, wherever it stands. A password that is
+    not percent-encoded may hold any character; so the last ``@`` counts. Files and cameras keep their names.
+    """
+    url = _URL.fullmatch(name)
+    start, rest = (url["start"], url["rest"]) if url else ("", name)
+    before, at, after = rest.rpartition("@")
+    user, colon, _ = before.partition(":")
+    if colon and (url or "/" not in user):
+        before = f"{user}:{_HIDDEN}"
+    elif at and url and not re.search(r"[/?#]", before):
+        before = _HIDDEN
+    shown = f"{before}{at}{after}"
+    return f"{start}{_PARAMETER.sub(_without_value, shown) if url else shown}"
+
+
+def _without_value(parameter: re.Match[str]) -> str:
+    if not _SECRET.search(unquote(parameter["key"])):
+        nested = _PARAMETER.sub(_without_value, parameter["value"])
+        return f"{parameter['key']}={nested}"
+    return f"{parameter['key']}={_HIDDEN}"
+
+
+def unencoded(url: str) -> str:
+    """Say which characters of a URL's user name or password must be percent-encoded; "" where none must."""
+    found = _URL.fullmatch(url)
+    if found is None:
+        return ""
+    before, _, after = found["rest"].rpartition("@")
+    host = re.split(r"[/?#]", after, maxsplit=1)[0]
+    user, colon, _ = before.partition(":")
+    port = re.match(r":\d+[/?#]", before[len(user) :])
+    if not colon or port or re.search(r"[/?#]", user) or not _HOST.fullmatch(host):
+        return ""
+    odd = sorted({char for char in before if char in "/?#@[] "})
+    if not odd:
+        return ""
+    return ", ".join(f"{char!r} as {quote(char, safe='')}" for char in odd)
