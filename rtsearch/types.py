@@ -156,6 +156,7 @@ class Scene:
         rows: strips that room is wanted for; those of the objects unless said otherwise.
         first: the strip on top.
         gone: strips that none of the objects has any more; they are drawn dim.
+        lost: the source gives no pictures at the moment; the frame is its last one, and drawn dark.
     """
 
     frame: Frame
@@ -171,6 +172,7 @@ class Scene:
     rows: int = -1
     first: int = 0
     gone: tuple[GoneStrip, ...] = ()
+    lost: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.detections)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from rtsearch.live.live_frame import Latest
 from rtsearch.live.report import Tally
 from rtsearch.live.shared import Shared
 from rtsearch.live.view import View
-from rtsearch.sources import Source
+from rtsearch.sources import Source, Status
 from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
 
 FRAME = Frame(0, 0.0, 0.0, np.zeros((30, 40, 3), np.uint8))
@@ -152,15 +153,16 @@ def test_no_crop_is_lost_when_those_of_a_new_height_are_not_there() -> None:
     assert better.thumbs == ((crop, crop),)
 
 
-@pytest.mark.parametrize("change", [{"first": 2}, {"show": {"text": "none"}}, {"notes": ("other",)}, {}])
+@pytest.mark.parametrize(
+    "change", [{"first": 2}, {"show": {"text": "none"}}, {"lost": True}, {"notes": ("other",)}, {}]
+)
 def test_a_picture_is_drawn_again_when_it_is_to_look_otherwise(change: dict[str, Any]) -> None:
     draws, look = compositor(), Appearance(LARGE)
     draws.draw(draws.scene(FRAME, cup(), None, LARGE), look)
     if "show" in change:
         change = {"show": LARGE.model_copy(update=change["show"])}
     again = draws.better(replace(look, **change))
-    assert (again is not None) == bool({"first", "show"} & change.keys())
-    assert draws.better(look, news=True) is not None
+    assert (again is not None) == bool({"first", "show", "lost"} & change.keys())
 
 
 def compositor() -> Compositor:
@@ -244,3 +246,45 @@ def test_a_strip_that_was_given_up_does_not_come_back() -> None:
     for objects in (strips_of(2, a=0, b=1), strips_of(2, a=0), strips_of(1, a=0), strips_of(2, a=0)):
         scene = draws.scene(FRAME, objects, None, LARGE)
     assert not scene.gone
+
+
+class Flickering(Going):
+    """A camera that is lost while ``lost`` is set."""
+
+    lost = False
+
+    @property
+    def status(self) -> Status:
+        return "reconnecting" if self.lost else "ok"
+
+
+@pytest.mark.parametrize("text", ["all", "names", "none"])
+def test_a_lost_camera_is_seen_and_told(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever hides all text sees a dark picture; the log says when it was lost, and when it was back."""
+    show = Settings().show.model_copy(update={"text": text})
+    source = Flickering([0])
+    view, _ = view_of(source, Controls(Settings().detect, show))
+    bright = replace(FRAME, bgr=np.full((30, 40, 3), 200, np.uint8))
+
+    def brightest() -> int:
+        scene = view.better() or compositor().scene(bright, strips_of(0), None, show)
+        drawn, picture = view.draw(scene)
+        notes.append(drawn.notes)
+        return int(picture.max(axis=(0, 1)).min())
+
+    notes: list[tuple[str, ...]] = []
+    pictures = [brightest()]
+    for lost in (True, True, False):
+        source.lost = lost
+        view.watch()
+        pictures.append(brightest())
+    if text == "all":  # the lines beside the frame are as bright as ever
+        assert "connection lost, trying again" in notes[1] + notes[2]
+    else:
+        assert pictures[0] == pictures[3] > 2 * pictures[1] == 2 * pictures[2]
+    said = [record.getMessage() for record in caplog.records]
+    assert [line.split(" ", 1)[1] for line in said] == [
+        "given: connection lost, trying again",
+        "given: back after 0 s",
+    ]
+    assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in said)

@@ -28,11 +28,13 @@ class Appearance:
         show: the layout.
         first: strip that is to stand on top.
         notes: lines beside the frame.
+        lost: the source gives no pictures at the moment.
     """
 
     show: ShowSettings
     first: int = 0
     notes: tuple[str, ...] = ()
+    lost: bool = False
 
 
 class Drawn(NamedTuple):
@@ -93,23 +95,23 @@ class Compositor:
         """Draw a scene with the notes of its look."""
         canvas = canvas_of(look.show)
         last_first = max(0, scene.rows - canvas.most_strips)
-        scene = replace(scene, notes=look.notes, first=min(look.first, last_first))
+        first = min(look.first, last_first)
+        scene = replace(scene, notes=look.notes, first=first, lost=look.lost)
         self._drawn = scene, look
         return Drawn(scene, self._painter.paint(scene, canvas), last_first)
 
-    def better(self, look: Appearance, *, news: bool = False) -> Scene | None:
+    def better(self, look: Appearance) -> Scene | None:
         """Return the scene drawn last if it can be drawn better: crops have come, or its look has changed.
 
         The objects are those of the scene itself: a result that came later than the drawn frame has others.
 
         Args:
             look: as it is now; its notes do not matter.
-            news: there is something that the notes must tell.
         """
         if self._drawn is None:
             return None
         scene, then = self._drawn
-        changed = news or (then.show, then.first) != (look.show, look.first)
+        changed = replace(then, notes=()) != replace(look, notes=())
         height = scene.thumb_height
         if all(crop is not None and len(crop) == height for crops in scene.thumbs for crop in crops):
             return scene if changed else None

@@ -172,7 +172,9 @@ class _Session:
             sinks.better()
 
     def _obey(self) -> None:
-        """Carry out what the user has asked for."""
+        """Carry out what the user has asked for, and look after the sources."""
+        for view in self._views:
+            view.watch()
         for command in self._controls.commands():
             self._carry_out(command)
 

@@ -7,6 +7,8 @@ crops that have come       -> better
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import replace
 
 from rtsearch.live.capture_side import GoTo, NextAfter, Orders
@@ -16,10 +18,12 @@ from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
-from rtsearch.sources import Source, Status
+from rtsearch.sources import Source
 from rtsearch.types import Frame, Scene, U8Array
 
 __all__ = ["View"]
+
+_log = logging.getLogger(__name__)
 
 _DEFAULT_FPS = 25.0
 
@@ -69,7 +73,7 @@ class View:
         self._compositor = Compositor(shared.class_names, shared.cache)
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
-        self._status: Status = "ok"  # of the source, as its notes told last
+        self._lost_s: float | None = None  # since when the source has given no pictures
         self._objects = self._moved = 0
         self._frame_s = 1 / (source.fps or _DEFAULT_FPS)
         self._length_s = (
@@ -172,10 +176,20 @@ class View:
 
     def better(self) -> Scene | None:
         """Return what is drawn already, if it can be drawn better now."""
-        before, self._status = self._status, self.source.status
-        if self._status != before:
-            self._timer = NoteTimer()
-        return self._compositor.better(self._look(), news=self._status != before)
+        return self._compositor.better(self._look())
+
+    def watch(self) -> None:
+        """Tell when the source is lost and when it is back: in the log, in the notes and in the picture."""
+        lost = self.source.status != "ok" and not self.source.slides
+        if lost == (self._lost_s is not None):
+            return
+        now_s, clock = time.monotonic(), time.strftime("%H:%M:%S")
+        if self._lost_s is None:
+            _log.warning("%s %s: connection lost, trying again", clock, self.source.name)
+        else:
+            _log.warning("%s %s: back after %.0f s", clock, self.source.name, now_s - self._lost_s)
+        self._lost_s = now_s if lost else None
+        self._timer = NoteTimer()
 
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """Return the scene with its notes, and its picture, which is valid until the next call."""
@@ -213,7 +227,8 @@ class View:
 
     def _look(self) -> Appearance:
         now = self._shared.controls.now
-        return Appearance(cell_settings(now.show, self.place, self._shared.channels), now.first_strip)
+        show = cell_settings(now.show, self.place, self._shared.channels)
+        return Appearance(show, now.first_strip, lost=self._lost_s is not None)
 
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)

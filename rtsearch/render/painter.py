@@ -43,7 +43,7 @@ _FAINT: Colour = (150, 150, 150)
 _FAINTER: Colour = (96, 96, 96)
 _DARK: Colour = (16, 16, 16)
 _GONE = 0.3  # share of a strip that is seen once its object is gone
-_DARKENED = 0.35  # share of the frame that is seen through notes that stand on it
+_DARKENED = 0.35  # share of the frame that is seen through notes that stand on it, and of one that is lost
 _WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
 _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
@@ -78,7 +78,12 @@ class Painter:
             self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), _GROUND, np.uint8)
             self._placed, self._notes, self._strips = (canvas, layout), (), {}
         x, y, width, height = layout.frame
-        self._picture[y : y + height, x : x + width] = _header(scene, (width, height), layout, canvas)
+        header = _header(scene, (width, height), layout, canvas)
+        if scene.lost:  # in every style of text: a picture that stands still looks like one of a quiet room
+            header = cast(
+                U8Array, cv2.convertScaleAbs(header, alpha=_DARKENED, beta=_GROUND * (1 - _DARKENED))
+            )
+        self._picture[y : y + height, x : x + width] = header
         if canvas.text == "all":
             self._paint_notes(scene.notes + _out_of_backend(scene, layout), layout, canvas)
         self._paint_strips(scene, layout, canvas)
