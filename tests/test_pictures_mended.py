@@ -6,7 +6,6 @@ import functools
 import io
 import struct
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -123,7 +122,7 @@ def colours() -> U8Array:
     return np.kron(values, np.ones((8, 8, 1), np.uint8))
 
 
-def written(bgr: U8Array, kind: str, icc: bytes, mode: str = "RGB", **options: Any) -> bytes:
+def written(bgr, kind, icc, mode="RGB", **options):
     out = io.BytesIO()
     picture = Image.fromarray(np.ascontiguousarray(bgr[:, :, ::-1])).convert(mode)
     picture.save(out, kind, icc_profile=icc, **options)
