@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import pickle
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import naive
@@ -290,3 +295,68 @@ def test_warming_up_compiles_all_that_a_query_needs() -> None:
         tree.query(queries, 4)
         tree.search(queries, 4, exact=True, near=tree.query(queries, 4)[1], deadline_s=1)
     assert [len(entry.signatures) for entry in entries] == before
+
+
+ANSWER = """
+import pickle, sys, numpy as np
+trees, queries = pickle.load(open(sys.argv[1], "rb"))
+for i, tree in enumerate(trees):
+    found = tree.search(queries, 7, exact=True, near=np.zeros((len(queries), 1), np.int32))
+    np.save(f"{sys.argv[1]}.{i}.npy", np.stack([found.distance, found.row]))
+"""
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> list[KDTree | GrowingTree]:
+    """Trees of all kinds: built, loaded, without some rows, renumbered, empty, growing."""
+    vectors = clustered(3000, 9)
+    built = KDTree.build(vectors)
+    built.save(tmp_path)
+    growing_tree = GrowingTree(KDTree.build(vectors[:500]))
+    growing_tree.add(vectors[500:700])
+    growing_tree.remove(np.array([3, 77, 650]))
+    return [
+        built,
+        KDTree.load(tmp_path),
+        built.without(np.arange(0, 3000, 7)),
+        built.renumbered(np.arange(3000)[::-1]),
+        KDTree.build(vectors[:0]),
+        growing_tree,
+    ]
+
+
+def assert_same_answers(tree: KDTree | GrowingTree, found: np.ndarray, queries: np.ndarray) -> None:
+    wanted = tree.search(queries, 7, exact=True)
+    np.testing.assert_array_equal(found[0], wanted.distance)
+    np.testing.assert_array_equal(found[1], wanted.row)
+
+
+def test_pickles_answer_the_same_in_another_process(trees, tmp_path: Path) -> None:
+    queries = clustered(20, 9, seed=1)
+    path = tmp_path / "trees.pickle"
+    path.write_bytes(pickle.dumps((trees, queries)))
+    subprocess.run([sys.executable, "-W", "ignore", "-c", ANSWER, path], check=True, timeout=120)
+    for i, tree in enumerate(trees):
+        assert_same_answers(tree, np.load(f"{path}.{i}.npy"), queries)
+
+
+def test_copies_are_trees_of_their_own(trees) -> None:
+    queries = clustered(20, 9, seed=1)
+    for tree in trees:
+        twin = copy.deepcopy(tree)
+        found = twin.search(queries, 7, exact=True)
+        assert_same_answers(tree, np.stack([found.distance, found.row]), queries)
+    grown, twin = trees[-1], copy.deepcopy(trees[-1])
+    assert twin.add(queries).tolist() == grown.add(queries).tolist()
+    twin.remove(np.array([5]))
+    assert len(twin) == len(grown) - 1
+    assert grown.query(queries, 1)[1].tolist() == twin.query(queries, 1)[1].tolist()
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.empty(0, np.int64), np.empty(0)])
+def test_removing_nothing_is_no_error(nothing) -> None:
+    vectors = clustered(200, 4)
+    tree = GrowingTree(KDTree.build(vectors))
+    tree.remove(nothing)
+    assert len(tree) == len(KDTree.build(vectors).without(nothing)) == 200
+    assert KDTree.build(vectors).vectors(nothing).shape == (0, 4)

@@ -72,6 +72,12 @@ class GrowingTree:
         self._folding: threading.Thread | None = None
         self._removed_while_folding: list[int] = []
 
+    def __reduce__(self) -> tuple[Any, tuple[_State, int]]:
+        """Copies and pickles hold the rows of this moment; threads and locks stay where they are."""
+        state = self._state
+        vector, row = state.vector[: state.count].copy(), state.row[: state.count].copy()
+        return _restored, (replace(state, vector=vector, row=row), self._seed)
+
     def __len__(self) -> int:
         state = self._state
         return len(state.tree) + state.count
@@ -183,6 +189,12 @@ class GrowingTree:
             )
             self._folding = None
         _log.debug("folded %d rows into a tree of %d", state.count, len(tree))
+
+
+def _restored(state: _State, seed: int) -> GrowingTree:
+    tree = GrowingTree(state.tree, seed=seed)
+    tree._state = state
+    return tree
 
 
 def _with_room(state: _State, more: int) -> tuple[F32Array, I32Array]:

@@ -127,6 +127,10 @@ class KDTree:
         """Write the tree into a folder, which is made if need be; atomic."""
         save_arrays(Path(folder), self._arrays, self._calibration)
 
+    def __reduce__(self) -> tuple[type[KDTree], tuple[TreeArrays, Calibration]]:
+        """Copies and pickles hold the arrays; the handle's addresses are those of one process."""
+        return type(self), (self._arrays, self._calibration)
+
     def __len__(self) -> int:
         return self._size
 
@@ -234,6 +238,8 @@ class KDTree:
             VectorError: a row is not in the tree.
         """
         gone = np.atleast_1d(rows)
+        if not gone.size:
+            return self
         positions = self._known_positions(gone)
         block = np.searchsorted(self._arrays.block_point, positions, side="right") - 1
         norm = self._arrays.norm.copy()
@@ -276,6 +282,8 @@ class KDTree:
         return places
 
     def _positions(self, rows: NDArray[np.integer[Any]]) -> I32Array:
+        if not rows.size:  # an empty list is an array of floats
+            return np.empty(rows.shape, np.int32)
         if rows.dtype.kind not in "iu":
             raise VectorError(f"rows: expected whole numbers, got {rows.dtype}")
         places = self._position_of_row
