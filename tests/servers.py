@@ -170,3 +170,54 @@ class FfmpegPusher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class WebServer:
+    """Answers every request by calling ``answer`` with its handler, until the context is left."""
+
+    def __init__(self, answer: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        self.paths: list[str] = []
+        self.halt = threading.Event()
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                owner.paths.append(self.path)
+                answer(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Keep the output of the tests clean."""
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="test-web")
+        self._thread.start()
+
+    def __enter__(self) -> WebServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.halt.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def send(handler: BaseHTTPRequestHandler, kind: str, body: bytes = b"", *, length: bool = True) -> None:
+    """Answer a request with a header, and with what is there of the body; parts of it on request."""
+    begin, end = 0, len(body)
+    ranged = handler.headers.get("Range", "") if length else ""
+    if ranged.startswith("bytes="):
+        first, _, last = ranged[6:].partition("-")
+        begin, end = int(first), min(end, int(last) + 1) if last else end
+    handler.send_response(206 if ranged else 200)
+    handler.send_header("Content-Type", kind)
+    if length:
+        handler.send_header("Accept-Ranges", "bytes")
+        handler.send_header("Content-Length", str(end - begin))
+    if ranged:
+        handler.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(body)}")
+    handler.end_headers()
+    handler.wfile.write(body[begin:end])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls, LiveReport, Outputs, play
 from rtsearch.sources import Paced, Source, open_source
-from rtsearch.types import Scene
+from rtsearch.types import Frame, Scene
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
@@ -62,6 +63,32 @@ def test_a_stream_is_shown_with_its_own_boxes(barcode_index: SearchIndex) -> Non
     for number, scene in zip(numbers, screen.scenes, strict=True):
         if not is_moved(scene):
             assert abs(scene.detections.xyxy[0, 0] - (10 + 3 * (number % 80))) <= 2  # JPEG blurs the edge
+
+
+class Torn(Moving):
+    """A stream of which pictures 20 to 39 are torn: a second object stands in them, which there is not."""
+
+    camera = True
+
+    def __next__(self) -> Frame:
+        frame = super().__next__()
+        torn = 20 <= frame.id < 40
+        if torn:
+            frame.bgr[100:150, 100:150] = (20, 30, 220)
+        return replace(frame, torn=torn)
+
+
+@three_chances
+def test_torn_pictures_are_shown_but_not_looked_at(barcode_index: SearchIndex, tmp_path: Path) -> None:
+    screen = Watcher()
+    report = run(Torn(60, 0.03), barcode_index, screen, records=(tmp_path / "o.jsonl",))
+    torn = [scene for scene in screen.scenes if scene.frame.torn]
+    assert len(torn) >= 5
+    assert report.frames_moved >= len(torn)
+    assert all("the stream is damaged: boxes moved along" in scene.notes for scene in torn)
+    assert max(len(scene.detections) for scene in screen.scenes) == 1
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert not {line["frame"] for line in lines} & set(range(20, 40))
 
 
 @pytest.mark.parametrize("sleep_s", [0.12])

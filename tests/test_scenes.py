@@ -11,6 +11,7 @@ import math
 import queue
 import threading
 import time
+import zlib
 from collections import deque
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -66,7 +67,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> ThumbPlaces:
     pack.write_bytes(b"".join(jpegs))
     length = np.array([len(jpeg) for jpeg in jpegs], np.int32)
     offset = np.concatenate([[0], length.cumsum()[:-1]]).astype(np.int64)
-    return ThumbPlaces(np.zeros(ROWS, np.int32), offset, length, (pack,))
+    crc32 = np.array([zlib.crc32(jpeg) for jpeg in jpegs], np.int64)
+    return ThumbPlaces(np.zeros(ROWS, np.int32), offset, length, crc32, (pack,))
 
 
 def rows_of(track: int) -> list[int]:

@@ -37,8 +37,8 @@ MISSING = [
     ("   ", "no source given"),
     ("nowhere.mp4", "did you mean .*nowhere2.mp4"),
     ("something", "no such file, folder or camera"),
-    ("97", "camera 97 cannot be opened; cameras found:"),
-    ("/dev/video97", "camera /dev/video97 cannot be opened"),
+    ("97", "camera 97 cannot be opened: there is no /dev/video97; cameras found:"),
+    ("/dev/video97", "camera /dev/video97 cannot be opened: there is no /dev/video97"),
     ("zero.mp4", "zero.mp4 is empty"),
     ("text.mp4", "text.mp4 holds no video"),
     ("text.jpg", "text.jpg cannot be shown: not a picture"),
@@ -47,9 +47,9 @@ MISSING = [
     ("random", "random cannot be shown"),
     ("screen:1,2,3", "expected screen:x,y,w,h"),
     ("screen:1,2,0,4", "at least 1 pixel"),
-    ("http://127.0.0.1:1/live", "http://127.0.0.1:1/live cannot be opened"),
+    ("http://127.0.0.1:1/live", "http://127.0.0.1:1/live cannot be opened: Connection refused"),
     ("rtsp://user:secret@127.0.0.1:1/live", r"rtsp://user:\*\*\*@127.0.0.1:1/live cannot be opened"),
-    ("http://127.0.0.1:1/clip.mp4", "holds no video"),
+    ("http://127.0.0.1:1/clip.mp4", "cannot be opened: Connection refused"),
     ("udp://127.0.0.1:45871", "gives no picture within 1 s"),
 ]
 

@@ -48,6 +48,14 @@ Names = Annotated[
 """A list, or names with commas between them."""
 
 
+def _shape(shape: str) -> str:
+    """Width by height as ``16:9``, between 1:4 and 4:1, or ""."""
+    sides = re.fullmatch(r"(\d{1,5})[:/x](\d{1,5})", shape.strip())
+    if shape.strip() and (sides is None or not int(sides[2]) <= 4 * int(sides[1]) <= 16 * int(sides[2]) > 0):
+        raise PydanticCustomError("shape", "expected width by height, such as 16:9, from 1:4 to 4:1")
+    return "" if sides is None else f"{int(sides[1])}:{int(sides[2])}"
+
+
 def _font_file(path: str) -> str:
     """The path of a font that can be read, "" for none; one of the system's may go by its file name alone."""
     if not path:
@@ -180,18 +188,29 @@ class LiveSettings(_Section):
 
     Attributes:
         source: what is played when no ``--source`` is given: camera number, file, URL, folder, ``random``.
+        loop: video files begin again at their end, as with ``--loop``.
         camera_wh: width and height asked of a camera, px.
+        camera_fps: pictures per second asked of a camera; 0 leaves it to the camera.
+        aspect: width by height of the pictures of cameras and streams that do not say it, as ``16:9``;
+            "" where their pixels are square.
         mirror: left and right of cameras and streams change sides, as people who stand before one expect;
             never those of files, photos and the screen.
-        open_timeout_s: time a camera or stream has to deliver its first picture.
+        open_timeout_s: time that a camera or stream has to answer.
+        picture_timeout_s: time that it then has for its first picture, and for each where it gives few.
+        snapshot_s: time from one picture to the next, of a web address that gives a single picture.
         random_s: seconds between the photos of ``random`` and of a folder.
         cache_mb: most memory for decoded thumbnails, MB.
     """
 
     source: Annotated[str, Field(repr=False)] = "0"  # it may hold a password
+    loop: bool = False
     camera_wh: Annotated[tuple[Width, Height], BeforeValidator(_pair)] = (640, 480)
+    camera_fps: Annotated[float, Field(ge=0, le=240)] = 0.0
+    aspect: Annotated[str, AfterValidator(_shape)] = ""
     mirror: bool = False
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+    picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+    snapshot_s: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
     random_s: Annotated[float, Field(gt=0, le=3600)] = 4.0
     cache_mb: Annotated[int, Field(ge=1, le=4096)] = 64
 

@@ -6,7 +6,6 @@ A header may claim anything. ``expect_plausible`` holds its claim against the le
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ __all__ = [
     "Header",
     "expect_plausible",
     "expect_whole_chunks",
-    "is_jpeg_within",
     "read_header",
 ]
 
@@ -96,16 +94,6 @@ def expect_plausible(header: Header, size_bytes: int) -> None:
         raise PhotoError(f"{claim} in {size_bytes} bytes")
     if size_bytes > pixels * _MOST_BYTES_PER_PIXEL + _MOST_OTHER_BYTES:
         raise PhotoError(f"{claim} in {size_bytes / 1e9:.1f} GB")
-
-
-def is_jpeg_within(data: bytes, most_pixels: int) -> bool:
-    """Tell whether bytes are a JPEG whose header makes sense and asks for no more pixels than that."""
-    try:
-        header = read_header(io.BytesIO(data))
-        expect_plausible(header, len(data))
-    except PhotoError:
-        return False
-    return header.kind == "JPEG" and header.width * header.height <= most_pixels
 
 
 def expect_whole_chunks(png: bytes) -> None:

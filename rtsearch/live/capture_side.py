@@ -86,7 +86,9 @@ class CaptureSide:
                 frame = next(self._source, None)
             if frame is None:
                 return
-            yield self._handed_on(frame)
+            read = self._handed_on(frame)
+            if not (frame.torn and self._source.camera):  # a torn picture is shown, but not searched
+                yield read
 
     def _obey(self, halt: threading.Event) -> None:
         """Go where the user wants to; in a pause, stand still until a frame is asked for.

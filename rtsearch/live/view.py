@@ -117,8 +117,9 @@ class View:
 
     @property
     def behind(self) -> bool:
-        """Detection lags so far that frames are shown without."""
-        return self.last is not None and self.last.behind
+        """Frames are shown without detection: it lags, or they are torn."""
+        newest = self._newest.peek()
+        return self.last is not None and (self.last.behind or (newest is not None and newest.frame.torn))
 
     def wants(self, result: LiveFrame) -> bool:
         """Return True if a result is to be taken: it is of the place that was gone to, and leaves none out.
@@ -156,12 +157,14 @@ class View:
         return self._compositor.scene(result.frame, result.objects, result.crops, self._look().show)
 
     def guess(self) -> tuple[Scene, str] | None:
-        """While detection is behind: the newest frame with the last objects moved along, and a warning.
+        """Return the newest frame, not detected, with the last objects moved along, and a warning.
+
+        None unless detection is behind or the frame is torn.
 
         Not in a pause, where each picture is looked at and waits for its own objects, nor across a jump.
         """
         last, newest = self.last, self._newest.peek()
-        if last is None or newest is None or not last.behind or self._paused:
+        if last is None or newest is None or not self.behind or self._paused:
             return None
         kin = newest.epoch == last.epoch == self._epoch and newest.mirrored == last.mirrored
         if not kin or newest.frame.id <= self._screen_id:
@@ -172,7 +175,8 @@ class View:
         late_ms = (newest.frame.captured_s - last.frame.captured_s) * 1e3
         objects = moved(last.objects, updates, newest.frame)
         scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show)
-        return scene, f"detection is {late_ms:.0f} ms behind: boxes moved along"
+        why = "the stream is damaged" if newest.frame.torn else f"detection is {late_ms:.0f} ms behind"
+        return scene, f"{why}: boxes moved along"
 
     def better(self) -> Scene | None:
         """Return what is drawn already, if it can be drawn better now."""

@@ -1,7 +1,8 @@
 """Where pictures come from. ``open_source`` takes one text and finds out what it means:
 
     0, 1, /dev/video2, part of a camera's name      camera
-    http rtsp rtmp udp srt tcp URL                  stream; a video file where the URL ends like one
+    http rtsp rtmp udp srt tcp URL                  stream; a video file where it has a length; a picture that
+                                                    is fetched again and again
     clip.mp4, shot%04d.png                          video file, image sequence
     photo.jpg, folder/                              photo, slide show
     random                                          photos of the library, in the caller's order
@@ -15,30 +16,33 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import cv2  # noqa: F401  Where PyAV is loaded first, Qt takes its libxcb, and OpenCV's first window hangs.
 
 # isort: split
+from rtsearch._util.masking import masked
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.sources.base import Source, Status
-from rtsearch.sources.cv2_capture import open_camera, open_stream
+from rtsearch.sources.cv2_capture import Limits
 from rtsearch.sources.live_capture import LiveCapture
 from rtsearch.sources.realtime import Paced
+from rtsearch.sources.remote import aspect_of, open_url
 from rtsearch.sources.screen import Screen, parse_region
 from rtsearch.sources.slideshow import Photos, photos_under
+from rtsearch.sources.usb import CameraCapture, CameraFinder, cameras
 from rtsearch.sources.video import VideoFile
 from rtsearch.types import U8Array
 
-__all__ = ["Paced", "Source", "Status", "VideoFile", "cameras", "open_source"]
+__all__ = ["LiveCapture", "Paced", "Source", "Status", "VideoFile", "cameras", "open_source"]
 
 _URL = re.compile(r"(https?|rtsps?|rtmps?|udp|srt|tcp|rtp)://", re.IGNORECASE)
-_VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"})
 
 
 def open_source(
@@ -48,15 +52,19 @@ def open_source(
     photos: Iterable[Path] = (),
     read: Callable[[Path], U8Array] = read_photo,
     loop: bool = False,
+    several: bool = False,
 ) -> Source:
     """Open what ``spec`` means; see the top of this module.
 
     Args:
         spec: camera, URL, file, folder, ``random`` or ``screen``. A file of such a name is ``./random``.
-        live: sizes and time limits.
+        live: sizes and time limits; ``live.loop`` is for the caller to heed.
         photos: what ``random`` shows; may go on for ever.
         read: gives the picture at a path, or raises PhotoError.
         loop: play a video file over and over.
+        several: other sources are played beside it. A camera or stream is then not waited for, but tried
+            until it is there (``LiveCapture.first_problem`` waits), and a camera is asked for compressed
+            pictures.
 
     Raises:
         SourceError: it is not there, or holds no pictures.
@@ -66,14 +74,14 @@ def open_source(
     if not spec:
         raise SourceError("no source given; a camera number, file, folder or URL is wanted")
     if spec.isdecimal() or spec.startswith("/dev/"):
-        return _camera(int(spec) if spec.isdecimal() else spec, live)
+        return _camera(int(spec) if spec.isdecimal() else spec, live, several=several)
     if _URL.match(spec):
-        return _stream(spec, live, loop=loop)
+        return open_url(spec, live, loop=loop, patient=several)
     if spec == "random":
         return Photos("random", photos, every_s=live.random_s, read=read)
     if spec == "screen" or spec.startswith("screen:"):
         return Screen(parse_region(spec[7:]))
-    path = Path(spec).expanduser()
+    path = _path(spec)
     if path.is_dir():
         paths = photos_under(path)
         return Photos(spec, paths, every_s=live.random_s, read=read, frames=len(paths))
@@ -81,43 +89,33 @@ def open_source(
         return _file(path, live, read=read, loop=loop)
     found = [device for device, name in cameras().items() if spec and spec.lower() in name.lower()]
     if found:
-        return _camera(found[0], live)
-    raise SourceError(_not_there(spec, path))
+        return _camera(found[0], live, several=several)
+    raise SourceError(_not_there(masked(spec), path))
 
 
-def cameras(root: Path = Path("/sys/class/video4linux")) -> dict[str, str]:
-    """The cameras that Linux lists: device file and name, in order of their number."""
-    found = {}
-    for entry in sorted(root.glob("video*"), key=lambda e: (len(e.name), e.name)):
-        try:
-            found[f"/dev/{entry.name}"] = (
-                (entry / "name").read_text(encoding="utf-8", errors="replace").strip()
-            )
-        except OSError:
-            continue
-    return found
-
-
-def _camera(camera: int | str, live: LiveSettings) -> Source:
+def _camera(camera: int | str, live: LiveSettings, *, several: bool) -> Source:
     names = ", ".join(f"{device} ({name})" for device, name in cameras().items()) or "none"
+    device = f"/dev/video{camera}" if isinstance(camera, int) else camera
+    finder = CameraFinder(device) if sys.platform == "linux" else None
+    aspect = aspect_of(live)
     return LiveCapture(
         f"camera {camera}",
-        lambda timeout_s: open_camera(camera, live.camera_wh),
-        timeout_s=live.open_timeout_s,
+        lambda _: CameraCapture(finder.find() if finder else camera, live, crowded=several, aspect=aspect),
+        limits=Limits(live.open_timeout_s, live.picture_timeout_s),
         hint=f"cameras found: {names}; give a file, folder or URL with --source",
+        patient=several,
     )
 
 
-def _stream(url: str, live: LiveSettings, *, loop: bool) -> Source:
-    parts = urlsplit(url)
-    if parts.scheme.lower().startswith("http") and Path(parts.path).suffix.lower() in _VIDEO_SUFFIXES:
-        return VideoFile(url, loop=loop)
-    return LiveCapture(
-        url.replace(f":{parts.password}@", ":***@") if parts.password else url,
-        lambda timeout_s: open_stream(url, timeout_s),
-        timeout_s=live.open_timeout_s,
-        hint="is it being sent, and is the address right?",
-    )
+def _path(spec: str) -> Path:
+    """The path that a text means: ``~`` is the home, if there is such a user, and ``file:`` begins a URL."""
+    parts = urlsplit(spec)
+    if parts.scheme.lower() == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError:  # no such user, or nobody has a home
+        return Path(spec)
 
 
 def _file(path: Path, live: LiveSettings, *, read: Callable[[Path], U8Array], loop: bool) -> Source:

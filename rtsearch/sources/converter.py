@@ -11,7 +11,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from rtsearch.types import U8Array
 
-__all__ = ["MAX_PIXELS", "Converter", "mend_tags"]
+__all__ = ["MAX_PIXELS", "Converter", "mend_tags", "stretched"]
 
 _UNKNOWN = 2
 _MATRICES = frozenset({1, _UNKNOWN, 4, 5, 6, 7, 9})  # those of ITU-T H.273 that swscale converts
@@ -66,6 +66,16 @@ class Converter:
             return frame.width
         width = max(1, round(frame.width * stretch))
         return width if width * frame.height <= MAX_PIXELS else frame.width
+
+
+def stretched(bgr: U8Array | None, aspect: Fraction | None) -> U8Array | None:
+    """Return a picture that says nothing of its pixels in the shape that it is known to have."""
+    if bgr is None or aspect is None:
+        return bgr
+    width = max(1, round(bgr.shape[0] * aspect))
+    if width == bgr.shape[1] or width * bgr.shape[0] > MAX_PIXELS:
+        return bgr
+    return cast(U8Array, cv2.resize(bgr, (width, bgr.shape[0]), interpolation=cv2.INTER_CUBIC))
 
 
 def mend_tags(frame: VideoFrame) -> None:

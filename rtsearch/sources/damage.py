@@ -30,9 +30,11 @@ class Damage:
     def is_torn(self, frame: VideoFrame, decoder: Decoder) -> bool:
         """Look at the next picture of a decoder."""
         before, self._packets = self._packets, decoder.lost + decoder.marked
-        if self._packets > before or frame.is_corrupt:
+        if frame.key_frame and not frame.is_corrupt:  # what was lost before it does not matter any more
+            self._since = None
+        elif self._packets > before or frame.is_corrupt:
             self._since = 0
         elif self._since is not None:
-            self._since = None if frame.key_frame or self._since >= _HEALS else self._since + 1
+            self._since = self._since + 1 if self._since < _HEALS else None
         self.torn += self._since is not None
         return self._since is not None

@@ -21,9 +21,10 @@ from av.video.stream import VideoStream
 
 from rtsearch._util.closing import Closing
 from rtsearch.sources.converter import MAX_PIXELS, mend_tags
+from rtsearch.sources.cv2_capture import NOTHING_CAME
 from rtsearch.sources.deinterlace import Deinterlacer
 
-__all__ = ["Decoder", "local"]
+__all__ = ["Decoder", "local", "reason"]
 
 # Decoding in one thread costs the least CPU: 2.2 ms per 720p H.264 frame against 2.9 with one per core, and
 # frame threads would add a delay of one frame each. Above Full HD one thread may be too slow for a file.
@@ -104,14 +105,34 @@ class Decoder(Closing):
         Raises:
             av.FFmpegError: nothing more can be read, or nothing came in time.
         """
-        while not self._frames and not self._ended:
-            packet = self._read()
-            if packet is None:
-                self._ended = True
-                self._frames.extend(self._deinterlacer.flush())
-            else:
-                self._frames.extend(self._decode(packet))
+        while not self._frames and self.step():
+            pass
+        return self.ready()
+
+    def ready(self) -> VideoFrame | None:
+        """Return the next picture that is decoded already, if there is one."""
         return self._frames.popleft() if self._frames else None
+
+    def step(self) -> bool:
+        """Read and decode one packet, unless pictures wait already; False at the end.
+
+        Raises:
+            av.FFmpegError: nothing more can be read, or nothing came in time.
+        """
+        if self._frames:
+            return True
+        packet = None if self._ended else self._read()
+        if packet is not None:
+            self._frames.extend(self._decode(packet))
+            return True
+        if not self._ended:
+            self._ended = True
+            self._frames.extend(self._deinterlacer.flush())
+        return bool(self._frames)
+
+    def ask_anew(self) -> None:
+        """Let PyAV read the limits of time again, which it does when packets are asked for."""
+        self._packets = self.container.demux(self.stream)
 
     def seek(self, seconds: float) -> bool:
         """Go on at the keyframe before a time of the container; False where it cannot be entered there."""
@@ -122,7 +143,7 @@ class Decoder(Closing):
             self.container.seek(int(seconds / self.time_base), stream=self.stream)
         except av.FFmpegError:
             return False
-        self._packets = self.container.demux(self.stream)
+        self.ask_anew()
         return True
 
     def close(self) -> None:
@@ -136,7 +157,7 @@ class Decoder(Closing):
                 return next(self._packets, None)
             except av.error.InvalidDataError:
                 self.lost += 1
-                self._packets = self.container.demux(self.stream)
+                self.ask_anew()
         return None
 
     def _decode(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
@@ -154,6 +175,13 @@ class Decoder(Closing):
 def local(path: str) -> str:
     """Return the address of a local file, which is taken for nothing else: an option, a pattern, a URL."""
     return f"file:{os.path.abspath(path)}"  # noqa: PTH100  absolute() leaves ".." in
+
+
+def reason(error: av.FFmpegError) -> str:
+    """Return why FFmpeg has failed, without the address, which may hold a password."""
+    if isinstance(error, av.error.ExitError):
+        return NOTHING_CAME
+    return error.strerror or type(error).__name__
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

@@ -2,7 +2,7 @@
 
     open -> read, read, ... -> one slot -> whoever iterates
       ^        |
-      └ wait <-┘ nothing came for a while (time), or the same picture came again and again (content)
+      └ wait <-┘ nothing came for a while (time), or the same picture came for minutes (content)
 
 The waits grow from one failed attempt to the next. OpenCV may go on returning the last picture of a camera
 that was unplugged, hence the look at the content. A source may truly show a still picture: when a new
@@ -15,25 +15,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import cast
 
-import cv2
 import numpy as np
 
 from rtsearch.errors import SourceError
 from rtsearch.sources.base import Source, Status
-from rtsearch.sources.cv2_capture import READ_TIMEOUT_S, Capture
+from rtsearch.sources.cv2_capture import NOTHING_CAME, READ_TIMEOUT_S, Capture, Limits, LostError
 from rtsearch.types import Frame, U8Array
 
 __all__ = ["LiveCapture"]
 
 log = logging.getLogger(__name__)
 
-_FROZEN_S = 3.0
-_FROZEN_MAX_S = 300.0
+_FROZEN_S = 120.0  # a noise-free picture of a room at night, or a slide show, stands still as well
+_FROZEN_MAX_S = 3600.0
 _WAITS_S = (0.25, 0.5, 1.0, 2.0, 3.0)
 _STEADY_S = 5.0
-_JOIN_S = 5.0
+_JOIN_S = 1.0
+_SLOWER = 4  # times the longest interval between pictures: a camera that is silent for so long is lost
+_FORGETS = 0.9  # share of the longest interval that stays from picture to picture
 
 
 class LiveCapture(Source):
@@ -43,9 +43,11 @@ class LiveCapture(Source):
 
     Args:
         name: what to call it.
-        connect: opens a capture within about the seconds given; called in the reader thread.
-        timeout_s: time for the first picture.
+        connect: opens a capture within about the seconds given, or raises LostError; called in the reader
+            thread.
+        limits: of time.
         hint: what to do when no first picture comes; ends the error's text.
+        patient: do not wait for the first picture here, and try again until it comes.
 
     Raises:
         SourceError: no picture came in time.
@@ -55,32 +57,57 @@ class LiveCapture(Source):
     camera = True
 
     def __init__(
-        self, name: str, connect: Callable[[float], Capture], *, timeout_s: float, hint: str
+        self,
+        name: str,
+        connect: Callable[[float], Capture],
+        *,
+        limits: Limits,
+        hint: str,
+        patient: bool = False,
     ) -> None:
+        super().__init__(name)
         self._connect = connect
-        self._timeout_s = timeout_s
+        self._limits = limits
+        self._hint = hint
+        self._patient = patient
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._newest: Frame | None = None
         self._received = 0
+        self._capture: Capture | None = None
+        self._was_open = False
         self._done = False
         self._error: Exception | None = None
-        self._status: Status = "ok"
-        self._fps: float | None = None
+        self._reason = ""  # of the last loss
+        self._status: Status = "reconnecting" if patient else "ok"
         self._still = _Still()
         self._attempts = 0
-        self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
-        begun_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"source {self.name}", daemon=True)
         self._thread.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._done, timeout_s)
-            first = self._newest
-        if first is None:
-            late = time.monotonic() - begun_s > 0.9 * timeout_s
+        if not patient:
+            problem = self.first_problem()
+            if problem:
+                self.close()
+                raise SourceError(problem) from None
+
+    def first_problem(self) -> str:
+        """Wait for the first picture; why there is none in time, or ""."""
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: self._capture or self._settled(), self._limits.open_s)
+                limit_s = self._limits.open_s
+                if self._capture is not None and not self._settled():
+                    limit_s = self._limits.picture_s
+                    self._changed.wait_for(self._settled, limit_s)
+                if self._received:
+                    return ""
+        except BaseException:  # Ctrl-C
             self.close()
-            problem = f"gives no picture within {timeout_s:g} s" if late else "cannot be opened"
-            raise SourceError(f"{name} {problem}; {hint}") from self._error
-        super().__init__(name, fps=self._fps, wh=(first.bgr.shape[1], first.bgr.shape[0]))
+            raise
+        reason = str(self._error or self._reason)
+        never = reason not in ("", NOTHING_CAME) and not self._was_open
+        problem = f"cannot be opened: {reason}" if never else f"gives no picture within {limit_s:g} s"
+        return f"{self.name} {problem}; {self._hint}"
 
     @property
     def status(self) -> Status:
@@ -89,7 +116,7 @@ class LiveCapture(Source):
 
     def __next__(self) -> Frame:
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._ended())
+            self._changed.wait_for(lambda: self._newest is not None or self._stop.is_set() or self._done)
             if self._error is not None:
                 raise SourceError(f"{self.name}: the reader failed: {self._error}") from self._error
             frame, self._newest = self._newest, None
@@ -98,70 +125,93 @@ class LiveCapture(Source):
         return frame
 
     def close(self) -> None:
-        """Stop the reader; a read that is under way is waited for, which the read time limit bounds."""
+        """Stop the reader. One whose read cannot be ended is left to end by itself, by the read's limit."""
         self._stop.set()
         with self._changed:
             self._changed.notify_all()
+            if self._capture is not None:
+                self._capture.interrupt()
         self._thread.join(_JOIN_S)
         if self._thread.is_alive():
-            log.warning("%s does not let go; its thread is left behind", self._thread.name)
+            log.info("%s has not ended yet", self._thread.name)
 
-    def _ended(self) -> bool:
-        return self._stop.is_set() or self._done
+    def _settled(self) -> bool:
+        return self._received > 0 or self._done or (self._patient and bool(self._reason))
 
     def _run(self) -> None:
         try:
-            capture: Capture | None = self._connect(self._timeout_s)
-            while capture is not None:
+            while not self._stop.is_set():
                 begun_s = time.monotonic()
-                try:
-                    reason = self._pump(capture) if capture.isOpened() else ""
-                finally:
-                    capture.release()
-                if not reason or self._stop.is_set():
+                reason = self._one_connection()
+                if self._stop.is_set() or not reason:
                     return
-                self._status = "reconnecting"
+                with self._changed:
+                    self._reason = reason
+                    self._status = "reconnecting"
+                    self._changed.notify_all()
                 log.info("%s: %s, connecting again", self._thread.name, reason)
                 if time.monotonic() - begun_s > _STEADY_S:
                     self._attempts = 0
-                capture = self._reconnect()
+                self._stop.wait(_WAITS_S[min(self._attempts, len(_WAITS_S) - 1)])
+                self._attempts += 1
         except Exception as error:
             self._error = error
         finally:
-            self._done = True
             with self._changed:
+                self._done = True
                 self._changed.notify_all()
 
-    def _reconnect(self) -> Capture | None:
-        while not self._stop.wait(_WAITS_S[min(self._attempts, len(_WAITS_S) - 1)]):
-            self._attempts += 1
-            capture = self._connect(min(self._timeout_s, READ_TIMEOUT_S))
-            if capture.isOpened():
-                return capture
+    def _one_connection(self) -> str:
+        """Publish pictures until the source is lost; returns why it is, "" where it was never there."""
+        try:
+            capture = self._connect(self._limits.open_s)
+        except LostError as error:
+            if not self._received and not self._patient:
+                self._reason = str(error)
+                return ""
+            return str(error)
+        with self._changed:
+            self._capture, self._was_open = capture, True
+            self._changed.notify_all()
+        try:
+            return self._pump(capture)
+        except LostError as error:
+            return str(error)
+        finally:
+            with self._changed:
+                self._capture = None
             capture.release()
-        return None
 
     def _pump(self, capture: Capture) -> str:
-        """Publish pictures until the source is lost; returns why it is."""
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        self._fps = fps if 0 < fps < 1000 else None
-        good_s = time.monotonic()
+        self.fps = capture.fps
+        pictures, interval_s, good_s = 0, 0.0, time.monotonic()
         while not self._stop.is_set():
-            ok, bgr = capture.read()
+            limit_s = self._limits.picture_s
+            if pictures > 1:
+                limit_s = min(limit_s, max(READ_TIMEOUT_S, _SLOWER * interval_s))
+            taken = capture.read(limit_s)
             now_s = time.monotonic()
-            if not ok or (bgr is None and now_s - good_s > READ_TIMEOUT_S):
-                return "no picture came"
-            if bgr is None:
+            if taken.bgr is None:
+                if now_s - good_s > limit_s:
+                    return NOTHING_CAME
                 continue
+            if pictures:
+                interval_s = max(now_s - good_s, _FORGETS * interval_s)
+            pictures += 1
             good_s = now_s
-            if self._still.too_long(bgr, now_s):
+            if capture.freezes and self._still.too_long(taken.bgr, now_s):
                 return "the picture stands still"
-            with self._changed:
-                self._newest = Frame(self._received, now_s, None, cast(U8Array, bgr))
-                self._received += 1
-                self._status = "ok"
-                self._changed.notify_all()
+            self._publish(Frame(self._received, now_s, None, taken.bgr, torn=taken.torn))
         return "closed"
+
+    def _publish(self, frame: Frame) -> None:
+        with self._changed:
+            if not self._received:
+                self.wh = (frame.bgr.shape[1], frame.bgr.shape[0])
+            self._newest = frame
+            self._received += 1
+            self._status = "ok"
+            self._changed.notify_all()
 
 
 class _Still:

@@ -13,20 +13,27 @@ import math
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from av import FFmpegError
 from av.video.frame import VideoFrame
 
+from rtsearch._util.masking import masked
 from rtsearch.errors import SourceError
 from rtsearch.sources.base import Source
+from rtsearch.sources.beside import Beside
 from rtsearch.sources.converter import Converter
+from rtsearch.sources.cv2_capture import LostError
 from rtsearch.sources.damage import Damage
-from rtsearch.sources.decoder import Decoder, local
+from rtsearch.sources.decoder import Decoder, local, reason
 from rtsearch.sources.timeline import DEFAULT_FPS, Timeline
 from rtsearch.types import Frame, U8Array
 
 __all__ = ["VideoFile"]
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,8 @@ class VideoFile(Source):
     Args:
         path: the file, or a pattern such as ``shot%04d.png``.
         loop: start again at the end; frame numbers go on, times start again.
+        open_decoder: opens it, where it is not a local file; called again for each loop.
+        beside: runs the calls of such a decoder, which may wait for a network; stopped with this source.
 
     Raises:
         SourceError: it holds no video that can be decoded.
@@ -46,8 +55,17 @@ class VideoFile(Source):
 
     seekable = True
 
-    def __init__(self, path: str, *, loop: bool = False) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: str,
+        *,
+        loop: bool = False,
+        open_decoder: Callable[[], Decoder] | None = None,
+        beside: Beside | None = None,
+    ) -> None:
+        self._shown = masked(path)
+        self._open = open_decoder or (lambda: Decoder(local(path), options={}, limits_s=(None, None)))
+        self._beside = beside
         self.loop = loop
         self._lock = threading.Lock()
         self._closed = False
@@ -63,13 +81,13 @@ class VideoFile(Source):
         self._torn = False
         problem = "holds no video that can be decoded; try to play or convert it with ffmpeg"
         try:
-            self._decoder = self._open()
-        except (FFmpegError, LookupError) as error:
-            raise SourceError(f"{path} {problem}") from error
+            self._decoder = self._wait_for(self._open)
+        except (FFmpegError, LookupError, LostError):
+            raise SourceError(f"{self._shown} {problem}") from None
         bgr = self._read()
         if bgr is None:
-            self._decoder.close()
-            raise SourceError(f"{path} {problem}")
+            self.close()
+            raise SourceError(f"{self._shown} {problem}")
         super().__init__(
             path, fps=self._decoder.fps, frames=_frame_count(self._decoder), wh=(bgr.shape[1], bgr.shape[0])
         )
@@ -107,17 +125,20 @@ class VideoFile(Source):
 
     def close(self) -> None:
         """Close the file; an iteration that goes on elsewhere ends."""
+        self._closed = True
+        if self._beside is not None:
+            self._beside.stop(self._decoder.close)
+            return
         with self._lock:
-            self._closed = True
             self._decoder.close()
 
-    def _open(self) -> Decoder:
-        return Decoder(local(self._path), options={}, limits_s=(None, None))
+    def _wait_for(self, function: Callable[[], T]) -> T:
+        return function() if self._beside is None else self._beside.call(function)
 
     def _jump(self, target_s: float) -> bool:
         """Let a picture before ``target_s`` wait; False where the file cannot be entered there."""
         for margin_s in _SEEK_MARGINS_S:
-            if target_s - margin_s <= self.begins_s or not self._decoder.seek(target_s - margin_s):
+            if target_s - margin_s <= self.begins_s or not self._enter(target_s - margin_s):
                 return False
             self._timeline = Timeline(self.fps or DEFAULT_FPS)
             frame = self._grab()
@@ -125,12 +146,20 @@ class VideoFile(Source):
                 return True
         return False
 
-    def _grab(self) -> VideoFrame | None:
-        """Let the next picture wait, undecoded."""
+    def _enter(self, seconds: float) -> bool:
         try:
-            frame = self._waiting = self._decoder.grab()
+            return self._wait_for(lambda: self._decoder.seek(seconds))
+        except LostError:
+            return False
+
+    def _grab(self) -> VideoFrame | None:
+        """Let the next picture wait, not yet converted."""
+        try:
+            frame = self._waiting = self._wait_for(self._decoder.grab)
         except FFmpegError as error:
-            frame, self._waiting, self._problem = None, None, error.strerror or type(error).__name__
+            frame, self._waiting, self._problem = None, None, reason(error)
+        except LostError:
+            frame = self._waiting = None
         if frame is not None:
             self._pts_s = self._timeline.mend(math.nan if frame.time is None else frame.time)
             self._torn = self._damage.is_torn(frame, self._decoder)
@@ -146,8 +175,13 @@ class VideoFile(Source):
         return None
 
     def _rewind(self) -> None:
-        self._decoder.close()
-        self._decoder = self._open()
+        try:
+            self._wait_for(self._decoder.close)
+            self._decoder = self._wait_for(self._open)
+        except (FFmpegError, LookupError, LostError) as error:
+            if self._closed:
+                return
+            raise SourceError(f"{self._shown} cannot be opened again: {error}") from None
         self._timeline = Timeline(self._decoder.fps or DEFAULT_FPS)
         self._damage = Damage()
         self._waiting = None
@@ -158,15 +192,15 @@ class VideoFile(Source):
         lost, torn = self._decoder.lost + self._refused, self._damage.torn
         if lost or torn:
             log.warning(
-                "%s: %d of %d pictures are lost, %d are damaged", self._path, lost, lost + self._played, torn
+                "%s: %d of %d pictures are lost, %d are damaged", self._shown, lost, lost + self._played, torn
             )
         if self._problem:
-            log.warning("%s ends after %.1f s: %s", self._path, self._pts_s - self.begins_s, self._problem)
+            log.warning("%s ends after %.1f s: %s", self._shown, self._pts_s - self.begins_s, self._problem)
         elif self.frames is not None and self.fps is not None and self._played < 0.95 * self.frames:
             ends_s, promised_s = self._pts_s - self.begins_s, self.frames / self.fps
             if ends_s < 0.95 * promised_s - 1 / self.fps:
                 log.warning(
-                    "%s ends after %.1f s; its header promises %.1f s", self._path, ends_s, promised_s
+                    "%s ends after %.1f s; its header promises %.1f s", self._shown, ends_s, promised_s
                 )
 
 
