@@ -278,7 +278,7 @@ def test_strips_that_do_not_fit_are_counted_not_drawn(first, told):
         assert (counted[top : top + THUMB, :6] == colour_of(first + place)).all()
 
 
-def test_a_bar_tells_which_strips_are_in_backend():
+def test_a_bar_tells_which_strips_are_in_sight():
     def thumb(first, n):
         bar = compose(dataclasses.replace(scene(boxes_for(n), rows=n), first=first), CANVAS)[202:, -5:]
         lit = np.flatnonzero((bar == 96).all(axis=(1, 2)))

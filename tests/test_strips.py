@@ -91,7 +91,7 @@ def test_objects_that_come_and_go_leave_the_picture_as_it_is(blob_index: Any) ->
     assert len({scene.rows for scene in screen.scenes}) == 1
 
 
-def test_strips_out_of_backend_are_scrolled_into_backend(blob_index: Any) -> None:
+def test_strips_out_of_sight_are_scrolled_into_sight(blob_index: Any) -> None:
     show = SETTINGS.show.model_copy(update={"window_wh": (320, 240), "header_height": 160})
     most = canvas_of(show).most_strips
     controls = Controls(SETTINGS.detect, show)

@@ -100,13 +100,13 @@ def test_a_strip_that_falls_free_is_taken_by_the_next_new_track() -> None:
     assert strips.place([8, 7, 5], 4) == [1, 2, 0]
 
 
-def test_a_strip_out_of_backend_moves_up_when_there_is_room() -> None:
+def test_a_strip_out_of_sight_moves_up_when_there_is_room() -> None:
     strips = Film()
     assert strips.place([1, 2, 3, 4], 2) == [0, 1, 2, 3]
     assert strips.place([2, 3, 4], 2) == [1, 0, 2]
 
 
-def test_the_last_strip_fills_a_gap_out_of_backend() -> None:
+def test_the_last_strip_fills_a_gap_out_of_sight() -> None:
     strips = Film()
     assert strips.place([1, 2, 3, 4, 5, 6], 2) == [0, 1, 2, 3, 4, 5]
     assert strips.place([1, 2, 3, 5, 6], 2) == [0, 1, 2, 4, 3]

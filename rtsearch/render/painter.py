@@ -85,7 +85,7 @@ class Painter:
             )
         self._picture[y : y + height, x : x + width] = header
         if canvas.text == "all":
-            self._paint_notes(scene.notes + _out_of_backend(scene, layout), layout, canvas)
+            self._paint_notes(scene.notes + _out_of_sight(scene, layout), layout, canvas)
         self._paint_strips(scene, layout, canvas)
         if layout.strip_width < canvas.wh[0]:
             self._paint_bar(scene, layout)
@@ -156,7 +156,7 @@ def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> b
     return len(old) == len(new) and all(map(operator.is_, old, new))
 
 
-def _out_of_backend(scene: Scene, layout: Layout) -> tuple[str, ...]:
+def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     """How many objects have their strip above and below what is shown."""
     above = sum(strip < scene.first for strip in scene.strips)
     below = sum(strip >= scene.first + len(layout.strip_tops) for strip in scene.strips)
