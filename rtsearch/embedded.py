@@ -1,4 +1,4 @@
-"""What picture files carry beside their pixels: the EXIF orientation and the colour profile.
+"""Read EXIF orientation and colour profile of picture files.
 
 OpenCV gives no profile, and overlooks the orientation of a WebP whose EXIF begins like a JPEG's, and of a PNG
 that keeps it as text, as ImageMagick writes it.
@@ -21,7 +21,7 @@ _WITHOUT_LENGTH = frozenset({0x00, 0x01, 0xFF, *range(0xD0, 0xD9)})  # JPEG mark
 
 
 class Embedded(NamedTuple):
-    """What a file carries.
+    """Orientation and colour profile of a picture file.
 
     Attributes:
         orientation: of EXIF, 1..8; 1 is upright.

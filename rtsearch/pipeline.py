@@ -40,7 +40,7 @@ EngineWhen = Literal["there", "now", "later"]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline(Closing):
-    """What looks at pictures.
+    """Network, and the backend that finds and describes objects with it.
 
     Attributes:
         spec: the network.
@@ -54,7 +54,7 @@ class Pipeline(Closing):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """By label."""
+        """Names of the classes, by label."""
         return self.spec.classes
 
     def warm_up(self) -> None:

@@ -1,4 +1,4 @@
-"""What travels between the stages: frozen records of arrays, their shapes checked once, here.
+"""Records that the stages hand on: frozen, of arrays, their shapes checked once, here.
 
 n = 0 is valid everywhere. Boxes are ``xyxy`` in pixels of the frame they were found in: x to the right, y
 down, origin at the outer corner of the top left pixel.
@@ -64,7 +64,7 @@ class Frame:
 
     @property
     def at_s(self) -> float:
-        """When it is in its source: by the source's own time, or else by the clock."""
+        """Time of the frame in its source, s: by the source's own time, or else by the clock."""
         return self.captured_s if self.pts_s is None else self.pts_s
 
 
@@ -138,7 +138,7 @@ class GoneStrip:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that is drawn of one frame.
+    """Everything that is drawn of one frame.
 
     Attributes:
         frame: the query picture.

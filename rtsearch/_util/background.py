@@ -57,7 +57,7 @@ class BackgroundIterator(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """There will be no more items."""
+        """Tell that no more items will come."""
         return self._stop.is_set() or (self._done.is_set() and self._queue.empty() and self._error is None)
 
     def take(self, wait_s: float) -> T:

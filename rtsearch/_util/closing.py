@@ -1,4 +1,4 @@
-"""What has to be given back is a context: leaving it closes it."""
+"""Base class for objects with ``close()``, usable as context managers."""
 
 from __future__ import annotations
 

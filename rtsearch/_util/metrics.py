@@ -28,7 +28,7 @@ class Quantiles(TypedDict):
 
 
 class Summary(TypedDict):
-    """What a run's figures come to.
+    """Figures of a whole run.
 
     Attributes:
         fps: ticks per second over the window.
@@ -100,7 +100,7 @@ class Meter:
             return rate(self._ticks_s)
 
     def summary(self) -> Summary:
-        """All figures as JSON-able values."""
+        """Return all figures as JSON values."""
         with self._lock:
             names, counts = list(self._times_s), dict(self._counts)
         return {

@@ -1,4 +1,4 @@
-"""What the commands share: settings options, the log, progress bars, JSON lines.
+"""Options, log, progress bars and JSON lines that all commands share.
 
 Answers go to standard output, all that is said about them to standard error; what is said stays one line,
 however long, where it does not go to a terminal.
@@ -184,7 +184,7 @@ def answer(text: str) -> None:
 
 
 def answer_facts(facts: Mapping[str, object]) -> None:
-    """What is known of a thing, a line for each fact; folded in a terminal that is too narrow."""
+    """Print facts about a thing, one a line, folded where the terminal is too narrow."""
     widest = max(map(len, facts))
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
@@ -220,7 +220,7 @@ def mb(n_bytes: int) -> str:
 
 
 def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) -> None:
-    """See that writing ``out`` destroys nothing that the command reads.
+    """Refuse to write ``out`` over anything that the command reads.
 
     Args:
         out: file to write; None where none is wanted.
@@ -253,7 +253,7 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
 
 
 def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
-    """See that no recording is lost unsaid, and name what killed runs left of others of that name.
+    """Refuse to replace recordings, and name unfinished parts that killed runs left beside them.
 
     Args:
         written: videos and records that the command is to write.

@@ -1,4 +1,4 @@
-"""rtsearch doctor: is everything here?"""
+"""rtsearch doctor: check that everything is here."""
 
 from __future__ import annotations
 

@@ -45,14 +45,14 @@ app = typer.Typer(
 
 
 class PrecisionName(StrEnum):
-    """Of the engine's arithmetic."""
+    """Precision of the engine's arithmetic."""
 
     FP16 = "fp16"
     FP32 = "fp32"
 
 
 class FlavourChoice(StrEnum):
-    """Of the library."""
+    """Library that builds and runs the engine."""
 
     AUTO = "auto"
     TENSORRT = "tensorrt"
@@ -153,7 +153,7 @@ def list_all(as_json: JsonFlag = False) -> None:
 
 @app.command()
 def info(file: EngineArgument, as_json: JsonFlag = False) -> None:
-    """What the passport of an engine says.
+    """Print the passport of an engine.
 
     [bold]Example:[/bold] rtsearch engine info engines/yolo26n-640x640-b1-fp16.tensorrt_rtx.engine
     """
@@ -200,7 +200,7 @@ def adopt(
 
 @contextlib.contextmanager
 def _share_lines(done: int, of: int) -> Iterator[Callable[[str, float], None]]:
-    """What ``share_bar`` shows of one of several things, for machines: ``{"what": ..., "share": 0..1}``."""
+    """Print the progress of one of several things for machines: ``{"what": ..., "share": 0..1}``."""
     told_s = -math.inf
 
     def show(what: str, share: float) -> None:
@@ -259,7 +259,7 @@ def _batches(text: str) -> list[int]:
 
 
 def _facts(path: Path, passport: Passport | RtsearchError) -> dict[str, Any]:
-    """What is said of an engine."""
+    """Return the facts that are printed about an engine."""
     if isinstance(passport, RtsearchError):
         return {"file": str(path), "problem": str(passport)}
     facts = dataclasses.asdict(passport)

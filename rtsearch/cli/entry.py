@@ -59,7 +59,7 @@ def _end(message: str, code: int) -> NoReturn:
 
 
 def _how_to_use(error: Any) -> str:
-    """What is wrong with the arguments, and where help is; "" where help was shown instead."""
+    """Word wrong arguments, and name the help; "" where help was shown instead."""
     message = error.format_message().rstrip(".")
     if "extra argument" in message and len(message) > _MOST_NAMED:
         message = f"{message[:_MOST_NAMED]}..."  # it names them all, and a shell makes thousands of *.jpg

@@ -1,4 +1,4 @@
-"""How help reads: lines as long as the terminal is wide, and no type beside what is on or off."""
+"""Layout of help: lines as long as the terminal is wide, and no type beside switches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Group(TyperGroup):
 
 
 def tidy(app: Typer) -> None:
-    """See that the commands of an app, and of the groups in it, are shown like this; once all are added."""
+    """Apply the layout to all commands of an app and of its groups; called once all are added."""
     for command in app.registered_commands:
         command.cls = _Command
     for group in app.registered_groups:

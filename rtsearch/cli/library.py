@@ -37,7 +37,7 @@ app = typer.Typer(help="Look at, check, rebuild and export a library.", no_args_
 def info(
     lib: LibraryFolder, as_json: JsonFlag = False, config: ConfigFile = None, override: Overrides = None
 ) -> None:
-    """What a library holds.
+    """Print the contents of a library.
 
     [bold]Example:[/bold] rtsearch library info pictures.lib
     """

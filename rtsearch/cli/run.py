@@ -51,7 +51,7 @@ _LOOKED_FOR = 20  # photos, before the library's are said to have moved
 
 
 class Clock(StrEnum):
-    """What a file's frames wait for."""
+    """Clock that the frames of a file wait for."""
 
     WALL = "wall"
     EVERY = "every"
@@ -59,7 +59,7 @@ class Clock(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Playing:
-    """How sources are played.
+    """Options of playing sources.
 
     Attributes:
         headless: without a window, even where one can be opened.
@@ -170,7 +170,7 @@ def run(
 
 
 def _with_source(given: list[str], sources: list[str]) -> str:
-    """How to say what was meant by several names without an option, and by the sources beside them."""
+    """Return the command that was meant by several names without an option."""
     from rtsearch.library.files import MANIFEST_NAME
 
     lib = next((name for name in given if (Path(name) / MANIFEST_NAME).is_file()), given[0])
@@ -279,7 +279,7 @@ def open_library(
 
 
 def no_window(headless: bool) -> str:
-    """Why there will be no window, or ""; says so if one was wanted."""
+    """Return the reason why no window can open, or ""; print it if a window was wanted."""
     if headless:
         return "not wanted"
     from rtsearch.ui.display import display_problem

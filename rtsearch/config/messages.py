@@ -1,4 +1,4 @@
-"""What is said of a setting that there is not, or of a value that is no good."""
+"""Word messages about unknown settings and unfit values."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def known_settings() -> dict[str, Any]:
 
 
 def unknown_setting(path: str) -> str:
-    """What is said of a setting that there is not: which one was meant, or which there are."""
+    """Word the message about an unknown setting: the likely one, or all of its section."""
     known = {name: name.partition(".")[2] for name in known_settings()}
     sections = list(Settings.model_fields)
     path = path.rstrip(".")

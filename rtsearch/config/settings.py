@@ -79,7 +79,7 @@ class _Section(BaseModel):
 
 
 class ModelSettings(_Section):
-    """Which network, and at what size it looks.
+    """Network, and the size of its input.
 
     Attributes:
         name: a name of ``rtsearch model list`` or the path of a file made by ``rtsearch model import``.
@@ -93,7 +93,7 @@ class ModelSettings(_Section):
 
 
 class DetectSettings(_Section):
-    """What counts as an object.
+    """Thresholds and filters of detected objects.
 
     Attributes:
         threshold: least confidence.
@@ -119,7 +119,7 @@ class DetectSettings(_Section):
 
 
 class DescribeSettings(_Section):
-    """What makes two objects alike.
+    """Weights of an object's description.
 
     Attributes:
         meaning: 1 compares what kind of thing an object is, 0 what it looks like; fixed when an index is
@@ -133,7 +133,7 @@ class DescribeSettings(_Section):
 
 
 class ProjectSettings(_Section):
-    """How descriptions become the shorter vectors that are searched; fixed when an index is built.
+    """Projection of descriptions to the searched vectors; fixed when an index is built.
 
     Attributes:
         method: what shortens the looks: ``pca``, fitted on the library, or a Gaussian ``random`` projection.
@@ -147,7 +147,7 @@ class ProjectSettings(_Section):
 
 
 class SearchSettings(_Section):
-    """How neighbours are looked up.
+    """Accuracy of the search.
 
     Attributes:
         exact: search until the answer is proved.
@@ -159,7 +159,7 @@ class SearchSettings(_Section):
 
 
 class AnalyzeSettings(_Section):
-    """How a folder of photos becomes a library.
+    """Limits and sizes of an analysis.
 
     Attributes:
         workers: threads that decode photos; 0 chooses by the number of cores.
@@ -184,7 +184,7 @@ class AnalyzeSettings(_Section):
 
 
 class LiveSettings(_Section):
-    """How sources are played.
+    """Sources, and the way they are played.
 
     Attributes:
         source: what is played when no ``--source`` is given: camera number, file, URL, folder, ``random``.
@@ -244,7 +244,7 @@ class ShowSettings(_Section):
 
 
 class GpuSettings(_Section):
-    """Whether an NVIDIA GPU does the work, and how it is spoken to.
+    """Use of an NVIDIA GPU.
 
     Attributes:
         engine: what runs the network there: ``tensorrt``, ``tensorrt_rtx``, ``auto`` for the first that is
@@ -259,7 +259,7 @@ class GpuSettings(_Section):
 
 
 class Settings(_Section):
-    """All settings, by section."""
+    """Settings of all sections."""
 
     model: ModelSettings = ModelSettings()
     detect: DetectSettings = DetectSettings()

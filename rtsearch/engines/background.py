@@ -55,7 +55,7 @@ class BackgroundBuild:
 
     @property
     def running(self) -> bool:
-        """Whether the outcome is still open."""
+        """Tell whether the build is still running."""
         return self._process is not None
 
     def poll(self) -> Path | None:

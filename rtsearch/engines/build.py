@@ -44,7 +44,7 @@ _WAIT_S = 600.0  # for another process that builds the same engine
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What is to be built.
+    """Specification of an engine to be built.
 
     Attributes:
         model: a prepared model.
@@ -62,7 +62,7 @@ class Order:
 
 
 def engine_file(order: Order, folder: Path, flavour: Flavour, gpu: Gpu | None) -> Path:
-    """Where the engine of an order belongs: one file per size, batch, precision, library and kind of GPU."""
+    """Return the path of an order's engine: one file per size, batch, precision, library and kind of GPU."""
     width, height = order.input_wh
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", order.model.stem)
     targets = targets_of(flavour, gpu)
@@ -202,7 +202,7 @@ def _passport(
 def _is_current(
     path: Path, order: Order, flavour: Flavour, gpu: Gpu | None, targets: tuple[str, ...]
 ) -> bool:
-    """Whether the engine of an order is there, whole, and made as it would be made now."""
+    """Tell whether the engine of an order exists, whole, and made as it would be made now."""
     try:
         _, model_sha256 = read_model(order.model)
         passport = read_passport(path)

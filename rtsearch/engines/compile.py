@@ -26,7 +26,7 @@ Tensors = dict[str, tuple[tuple[int, ...], str]]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What came out.
+    """Result of a build.
 
     Attributes:
         engine: its bytes.

@@ -71,19 +71,19 @@ class Flavour:
     complaints: collections.deque[str]
 
     def reason(self, otherwise: str) -> str:
-        """Why the last call failed, in one line; the complaints are forgotten."""
+        """Return the reason of the last failure in one line, and forget the complaints."""
         said = " ".join("; ".join(self.complaints).split())
         self.complaints.clear()
         return said[:300] or otherwise
 
     @property
     def needs_gpu(self) -> bool:
-        """Whether building needs the GPU that will run the engine."""
+        """Tell whether building needs the GPU that will run the engine."""
         return self.name == "tensorrt"
 
 
 def installed_flavours() -> tuple[FlavourName, ...]:
-    """Those that can be imported, judged without importing them; the preferred one first."""
+    """List the libraries that can be imported, the preferred one first, without importing them."""
     return tuple(name for name in _NAMES if importlib.util.find_spec(name) is not None)
 
 

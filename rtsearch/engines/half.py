@@ -141,7 +141,7 @@ class _Writer:
                 entry.type.tensor_type.elem_type = TensorProto.FLOAT16
 
     def _add_rest(self, node: onnx.NodeProto, kernel: str, bias: str) -> None:
-        """What the bias of a layer loses in float16 is added to what the layer gives, in float32."""
+        """Add in float32 what a layer's bias loses in float16."""
         made, rest = node.output[0], f"{bias}.rest"
         if rest not in self.weights:
             exact = numpy_helper.to_array(self.weights[bias])
@@ -247,7 +247,7 @@ def _decoding(graph: onnx.GraphProto, kinds: dict[str, int]) -> set[int]:
         return graph.node[i].op_type in _LAYERS and not averages(i)
 
     def averages(i: int) -> bool:
-        """Whether it turns a distribution into its mean: the last step of some box decodings."""
+        """Tell whether a layer turns a distribution into its mean, the last step of some box decodings."""
         ahead = feeding(i)
         while any(graph.node[j].op_type in _SHAPES for j in ahead):
             ahead = [k for j in ahead for k in (feeding(j) if graph.node[j].op_type in _SHAPES else [j])]

@@ -1,4 +1,4 @@
-"""What is known of an engine file, kept beside it; without it the file is never run.
+"""Passports: facts about an engine file, kept beside it; without one the file is never run.
 
 An engine is code: a library that deserialises one does what it says. So ``FILE.engine`` has a passport
 ``FILE.engine.json``, written by whoever built it here or vouches for it, and ``check`` lets an engine pass
@@ -52,7 +52,7 @@ _REBUILD = "build it again: rtsearch engine build {model}"
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where an engine is to run.
+    """Machine that an engine is to run on.
 
     Attributes:
         flavour, version: of the library.
@@ -73,7 +73,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Passport:
-    """What is known of an engine file.
+    """Facts about an engine file that decide whether it may run.
 
     Attributes:
         engine_sha256: of the whole file, in hex.
@@ -132,7 +132,7 @@ class CheckedEngine:
 
 
 def passport_path(engine: Path) -> Path:
-    """Where the passport of an engine lies."""
+    """Return the path of an engine's passport."""
     return engine.with_name(f"{engine.name}.json")
 
 
@@ -184,7 +184,7 @@ def check(engine: Path, machine: Machine, *, model_sha256: str = "") -> CheckedE
 
 
 def problems(passport: Passport, machine: Machine, model_sha256: str = "") -> Iterator[str]:
-    """What speaks against running an engine, most telling first."""
+    """List the reasons against running an engine, the most telling first."""
     if passport.flavour != machine.flavour:
         yield f"it was made by {passport.flavour}, here is {machine.flavour}"
     if passport.version != machine.version:

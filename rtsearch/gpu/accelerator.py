@@ -1,4 +1,4 @@
-"""What a GPU takes over: is there one, is its engine there or to be built, and the backend made of the two.
+"""Find a GPU, find or build its engine, and make a backend of the two.
 
 ``auto`` looks quietly: without a GPU or without a library for it, all goes on as if nobody had asked. An
 engine that was asked for by name is missed loudly.
@@ -49,7 +49,7 @@ class Accelerator:
 
     @property
     def name(self) -> str:
-        """Of both, for messages."""
+        """Name of library and GPU, for messages."""
         return f"{self.flavour.name} on {self.device.name}"
 
     @property

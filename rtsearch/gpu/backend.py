@@ -166,7 +166,7 @@ class GpuBackend:
 
 
 def _network(engine: Engine, spec: ModelSpec) -> Layout:
-    """What of the layout is the network's.
+    """Return the part of the layout that the network decides.
 
     Raises:
         RunnerError: inputs or outputs are not those of this network.

@@ -72,7 +72,7 @@ def _keep(path: Path, code: bytes) -> None:
 
 
 def _kept(path: Path) -> bytes | None:
-    """What the cache holds, if it is whole."""
+    """Return the content of a cache file, or None if it is not whole."""
     try:
         if path.stat().st_size > _MOST_BYTES:
             return None

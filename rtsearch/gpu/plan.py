@@ -79,7 +79,7 @@ class MapLayout:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What decides the memory of a pass.
+    """Sizes that decide the memory of a pass.
 
     Attributes:
         batch: pictures.
@@ -113,7 +113,7 @@ class Layout:
 
     @property
     def channels(self) -> int:
-        """Of all maps together."""
+        """Number of channels of all maps together."""
         return sum(one.channels for one in self.maps)
 
     @property
@@ -128,7 +128,7 @@ class Layout:
 
     @property
     def header_bytes(self) -> int:
-        """Of the counts before the rows of the result."""
+        """Size of the counts before the rows of the result, bytes."""
         return -(-self.batch * 4 // 16) * 16
 
     @cached_property
@@ -140,12 +140,12 @@ class Layout:
 
     @cached_property
     def result_bytes(self) -> int:
-        """Of the one copy back."""
+        """Size of the one copy back to the host, bytes."""
         return self.header_bytes + self.batch * self.slots * self.row.itemsize
 
     @property
     def cleared_bytes(self) -> int:
-        """Of the counts that are 0 when a pass begins."""
+        """Size of the counts that are 0 when a pass begins, bytes."""
         return 4 * self.batch
 
     def arrays(self) -> dict[str, tuple[int, int]]:
@@ -198,12 +198,12 @@ class Layout:
 
     @cached_property
     def wanted_start(self) -> int:
-        """Where an upload has a byte per class, bytes from its start: whether the class is looked for."""
+        """Offset in an upload of one byte per class, 1 for wanted classes, bytes."""
         return UPLOAD.itemsize + self.batch * PICTURE.itemsize
 
     @cached_property
     def head_bytes(self) -> int:
-        """Of an upload, before its first pixel."""
+        """Size of an upload before its first pixel, bytes."""
         return -(-(self.wanted_start + self.classes) // _ALIGN) * _ALIGN
 
     def launches(self) -> Iterator[tuple[str, Shape3, Shape3]]:

@@ -1,4 +1,4 @@
-"""What the GPU does between upload and download, and the memory it does it in."""
+"""Kernels and network between upload and download, and their memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Engine(Protocol):
     def outputs(self) -> Mapping[str, tuple[tuple[int, ...], Any]]: ...
 
     def bind(self, name: str, address: int) -> None:
-        """Where an input or output lies from now on."""
+        """Set the address of an input or output."""
         ...
 
     def enqueue(self, stream: int) -> None:

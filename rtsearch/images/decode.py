@@ -211,7 +211,7 @@ def quiet_decoders() -> Iterator[None]:
 
 
 class _Quiet:
-    """Who is inside ``quiet_decoders`` now, in all threads: a process has one descriptor 2."""
+    """Count of the threads inside ``quiet_decoders``: a process has one descriptor 2."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What kind of picture a file holds and how large it is, from its first bytes, before anything is decoded.
+"""Read kind and size of a picture from a file's first bytes, before anything is decoded.
 
 A header may claim anything. ``expect_plausible`` holds its claim against the length of the file, and
 ``expect_whole_chunks`` the lengths that a PNG claims inside, since decoders take the memory first.
@@ -36,7 +36,7 @@ _MOST_BYTES_PER_PIXEL, _MOST_OTHER_BYTES = 16, 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of a picture file say.
+    """Kind, size and orientation that the first bytes of a picture file claim.
 
     Attributes:
         kind: name of a ``formats.Kind``.

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an analysis is.
+    """Progress of an analysis.
 
     Attributes:
         done, total: photos read in this run, and to be read in it.
@@ -59,7 +59,7 @@ class Progress:
 
 @dataclass(slots=True)
 class AnalyzeReport:
-    """What an analysis did.
+    """Result of an analysis.
 
     Attributes:
         damaged: fragments that were, and are no longer part of the library.
@@ -105,7 +105,7 @@ class AnalyzeReport:
 
 
 class Upkeep(NamedTuple):
-    """What an analysis does to the library besides.
+    """Maintenance of the library during an analysis.
 
     Attributes:
         repair: look for damaged fragments first; their photos are looked at again.
@@ -167,7 +167,7 @@ def analyze(
 
 
 def _remembered(settings: Settings) -> dict[str, Any]:
-    """What a library remembers of the settings; files are named by absolute paths."""
+    """Return the settings that a library remembers; files are named by absolute paths."""
     remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
     for section, key in (("model", "name"), ("describe", "embedder")):
         path = Path(remembered[section][key])
@@ -263,7 +263,7 @@ class _Root:
         self._identity = self._now()
 
     def expect(self) -> None:
-        """See that the folder is still there.
+        """Raise if the folder has gone.
 
         Raises:
             SourceError: it is gone, or another one is in its place, as when a drive is unmounted.

@@ -118,7 +118,7 @@ def _frame_name(clip: Path, number: int) -> str:
 
 
 def _frames(clip: Path) -> tuple[list[U8Array], float]:
-    """All frames of a short clip, and how many a second has."""
+    """Return all frames of a short clip, and its frame rate."""
     frames: list[U8Array] = []
     with quiet_decoders():
         capture = cv2.VideoCapture(str(clip))

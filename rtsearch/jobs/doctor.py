@@ -36,7 +36,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Everything, in the order in which a newcomer needs it."""
+    """Run all checks, in the order in which a newcomer needs them."""
     looks: Iterable[Callable[[], Finding]] = (
         _python, _cpu, _packages, _model, _display, _cameras, _ffmpeg, _screen, _gpu, _tensorrt
     )  # fmt: skip

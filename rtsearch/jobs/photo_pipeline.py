@@ -43,7 +43,7 @@ _HASHED_BYTES = 1 << 20  # of a file that is no picture, which may be of any siz
 
 
 class Pipeline(Protocol):
-    """What looks at the photos.
+    """Network that finds and describes the objects of photos.
 
     Attributes:
         backend: sees their objects.

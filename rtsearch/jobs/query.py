@@ -27,7 +27,7 @@ _SHEET_HEADER_PX = 480  # of a sheet that is as wide as a picture 720 px high
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one photo brings.
+    """Objects of one photo, and their neighbours.
 
     Attributes:
         scene: frame, objects, neighbours and crops, with those that fill a line.

@@ -157,7 +157,7 @@ class _RecordLookup:
             )
 
     def _refuse_other(self, source: Source) -> None:
-        """What the record says of its video must be so; a copy may have another name."""
+        """Refuse a video that differs from the recorded one; a copy may have another name."""
         said = self._recording.video
         width, height = source.wh
         same = said.get("frames") == source.frames and said.get("wh") == [width, height]
@@ -200,7 +200,7 @@ class _RecordLookup:
             )
 
     def _check_rows(self, i: int, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Does the library still number its objects as it did?"""
+        """Refuse a library that numbers its objects otherwise than the record does."""
         for item in objects:
             for hit in item["neighbours"]:
                 row, photo = int(hit["row"]), hit["photo"]

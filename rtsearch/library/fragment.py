@@ -294,7 +294,7 @@ def read_objects(
 
 
 def checked_path(folder: Path, fragment: Fragment, part: str) -> Path:
-    """Where a part of a fragment lies, once its length is found to be as committed.
+    """Return the path of a fragment's part after comparing its length with the manifest.
 
     Raises:
         DamagedError: it is missing or has another length.

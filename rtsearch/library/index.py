@@ -1,4 +1,4 @@
-"""What a library is searched with, derived from its fragments and rebuilt at will.
+"""Index of a library: derived from its fragments, searched, rebuilt at will.
 
     fragments -> projection (fitted) -> searched vectors -> KD-tree
               -> one row per object: photo, box, label, place of its thumbnail
@@ -94,7 +94,7 @@ class SearchIndex:
 
     @property
     def thumb_places(self) -> ThumbPlaces:
-        """Where the crop of each row lies."""
+        """Places of all crops, by row."""
         table = self._table
         packs = tuple(self.library.pack_paths)
         return ThumbPlaces(

@@ -104,12 +104,12 @@ class Fragment(_Record):
         return stored
 
     def path(self, folder: Path, part: str) -> Path:
-        """Where one of its parts (a key of ``PARTS``) lies in the library ``folder``."""
+        """Return the path of a part (a key of ``PARTS``) in the library ``folder``."""
         return folder / part / (self.name + PARTS[part])
 
 
 class FeatureSpace(_Record):
-    """What makes vectors comparable.
+    """Network and recipe that make vectors comparable.
 
     Attributes:
         recipe: the network's bytes, taps, input size, pre-processing and describing recipe, as JSON values.
@@ -273,7 +273,7 @@ def damaged_manifest(folder: Path, what: str) -> DamagedError:
 
 
 def _differences(ours: Any, theirs: Any, prefix: str = "") -> list[str]:
-    """What differs between two JSON values, as ``key: ours, here theirs``."""
+    """List the differences of two JSON values, as ``key: ours, here theirs``."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         keys = sorted(ours.keys() | theirs.keys())
         found = []

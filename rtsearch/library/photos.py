@@ -48,7 +48,7 @@ class PhotoFile:
 
 @dataclass(slots=True)
 class Scan:
-    """What lies below a folder.
+    """Photos below a folder, and the files that were left out.
 
     Attributes:
         photos: in the order of their paths.
@@ -139,7 +139,7 @@ def links_in_words(links: int) -> str:
 
 
 def holds_photos(folder: Path, depth: int = 1) -> bool:
-    """Whether photos seem to lie in a folder, or in those inside it: a glance at some of the names."""
+    """Tell from some of the names whether a folder, or one inside it, holds photos."""
     with contextlib.suppress(OSError):
         for path in islice(folder.iterdir(), _GLANCE):
             if path.is_dir():
@@ -235,7 +235,7 @@ class _Walk:
                 self._scan.refused.append((relative, f"{kind_of_file(stat.st_mode)}, not a file"))
 
     def _relative(self, path: Path) -> str:
-        """For messages: printable even where the name is not UTF-8."""
+        """Return a path relative to the root, printable even where the name is not UTF-8."""
         return os.fsencode(path.relative_to(self._root)).decode("utf-8", "backslashreplace")
 
 

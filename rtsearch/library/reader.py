@@ -71,7 +71,7 @@ class Library:
 
     @property
     def space(self) -> FeatureSpace:
-        """What the vectors mean."""
+        """Feature space of the vectors."""
         return self.manifest.space
 
     @property
@@ -148,7 +148,7 @@ class Library:
             first_photo += fragment.photos
 
     def photos(self) -> PhotoTable:
-        """All photos looked at, in the order that the column ``photo`` of ``objects`` counts.
+        """Return all analysed photos, in the order that the column ``photo`` of ``objects`` counts.
 
         Raises:
             DamagedError: a file is missing, altered or truncated; it is named.
@@ -159,7 +159,7 @@ class Library:
         return table
 
     def photo_path(self, path: str) -> Path:
-        """Where a photo of the library lies now.
+        """Return the present path of a photo of the library.
 
         Args:
             path: as in ``photos().path``.
@@ -175,7 +175,7 @@ class Library:
         raise PhotoError(f"{path} leads out of the photo folder {root}")
 
     def is_photo(self, file: Path) -> bool:
-        """Whether a file, under whatever name, is one of the photos that were looked at.
+        """Tell whether a file, under whatever name, is one of the analysed photos.
 
         Raises:
             DamagedError: a photo table is damaged; it is named.

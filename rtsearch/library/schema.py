@@ -1,4 +1,4 @@
-"""What stands in the tables of a fragment: one row per photo looked at, one row per object found.
+"""Tables of a fragment: one row per photo looked at, one row per object found.
 
 Both tables are ordinary Parquet without nulls, so that any tool can read them. A fragment's objects name
 their photo by its row in the photo table of the same fragment.
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class PhotoState(StrEnum):
-    """What became of a photo."""
+    """Outcome of analysing a photo."""
 
     OK = "ok"
     EMPTY = "no objects"
@@ -92,7 +92,7 @@ class ObjectRows:
 
 @dataclass(frozen=True, slots=True)
 class PhotoTable:
-    """All photos of a library or fragment, as columns of equal length (see PhotoRow)."""
+    """Photos of a library or fragment, as columns of equal length (see PhotoRow)."""
 
     path: list[str]
     size_bytes: list[int]
@@ -211,7 +211,7 @@ def to_numpy(column: pa.Array) -> NDArray[np.generic]:
 
 
 def is_safe_path(path: str) -> bool:
-    """Is this a relative path with ``/`` that cannot lead out of the folder it is relative to?"""
+    """Tell whether a path is relative, written with ``/``, and cannot lead out of its folder."""
     parts = path.split("/")
     return not (
         path == ""

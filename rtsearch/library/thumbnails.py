@@ -43,7 +43,7 @@ OPEN_PACKS = 128
 
 @dataclass(frozen=True, slots=True)
 class ThumbPlaces:
-    """Where the thumbnail of each row lies; n rows.
+    """Places of thumbnails in their packs; n rows.
 
     Attributes:
         pack: (n,) int32, number in ``packs``.
@@ -195,7 +195,7 @@ class _Pack:
 
 
 def _is_thumb(jpeg: bytes) -> bool:
-    """Is it a JPEG of a thumbnail's size? A damaged header may claim gigabytes."""
+    """Tell whether bytes are a JPEG of a thumbnail's size; a damaged header may claim gigabytes."""
     try:
         header = read_header(io.BytesIO(jpeg))
     except PhotoError:

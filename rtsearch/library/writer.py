@@ -116,7 +116,7 @@ class LibraryWriter(Closing):
         return len(self._added) + len(self._renewed)
 
     def photos(self) -> PhotoTable:
-        """All committed photos.
+        """Return all committed photos.
 
         Raises:
             DamagedError: a photo table is damaged; it is named.

@@ -32,7 +32,7 @@ DISORDER = 1.25
 
 
 class Shown:
-    """What is shown for one object.
+    """Neighbours that are shown for one object.
 
     Attributes:
         row: (k,) int32, in the order in which they are shown, at most as many as the library has.

@@ -68,7 +68,7 @@ class SearchSide:
 
 @dataclass(frozen=True, slots=True)
 class _Lag:
-    """How far detection lags behind a live source.
+    """Lag of detection behind a live source.
 
     Attributes:
         last: epoch and number of the last frame that was detected.

@@ -1,4 +1,4 @@
-"""What the sources of a run have in common."""
+"""Parts of a run that its sources share."""
 
 from __future__ import annotations
 

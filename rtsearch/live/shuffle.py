@@ -1,4 +1,4 @@
-"""What the source ``random`` shows."""
+"""Photos of the library in random order, for the source ``random``."""
 
 from __future__ import annotations
 

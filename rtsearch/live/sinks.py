@@ -37,7 +37,7 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Where pictures and records go; any of them may be absent.
+    """Destinations of pictures and records; any of them may be absent.
 
     Attributes:
         screen: a window.

@@ -1,4 +1,4 @@
-"""From the objects of a frame to strips that stay: tracks, pooled queries, neighbours kept while near.
+"""Keep the strips of objects steady: tracks, pooled queries, neighbours kept while near.
 
 detections -> tracks -> pooled query each -> one search for those whose neighbours may have changed -> strips
 """
@@ -31,7 +31,7 @@ class Searched(Protocol):
         ...
 
     def points(self, rows: I32Array, /) -> F32Array:
-        """Where rows lie."""
+        """Return the searched vectors of rows."""
         ...
 
 
@@ -62,7 +62,7 @@ class Steadied:
 
     @property
     def seen(self) -> Detections:
-        """Those of the frame itself."""
+        """Objects that the frame itself shows."""
         return _rows(self.detections, [i for i, frames in enumerate(self.missed) if not frames])
 
 

@@ -33,7 +33,7 @@ WHOLE_IMAGE = 0
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """What became of the tracks in one frame.
+    """Tracks after one frame.
 
     Attributes:
         number: (n,) int64, of each box of the frame.
@@ -111,7 +111,7 @@ def _new_tracker() -> Any:
 
 
 def is_over(since_s: float, at_s: float) -> bool:
-    """Is it ``STAYS_S`` ago? A source that has gone back leaves nothing that could be waited for."""
+    """Tell whether ``STAYS_S`` have passed; a source that has gone back leaves nothing to wait for."""
     return not 0 <= at_s - since_s < STAYS_S - _SAME_S
 
 
@@ -154,7 +154,7 @@ class Strips:
         return [self._taken[track] for track in tracks]
 
     def _bring_up(self, missed: dict[int, int], visible: int) -> None:
-        """What is seen takes the strips in sight of what is missed, the longest missed first."""
+        """Give objects that are seen the strips in sight of missed ones, the longest missed first."""
         below = [track for track in missed if not missed[track] and self._taken[track] >= visible]
         above = [t for t in missed if missed[t] > _MAKES_WAY_AFTER and self._taken[t] < visible]
         above.sort(key=missed.__getitem__, reverse=True)

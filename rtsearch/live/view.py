@@ -109,7 +109,7 @@ class View:
         self._orders.put(GoTo(self._epoch, self.position_s))
 
     def _ask(self) -> None:
-        """Have one more frame read in a pause, if steps wait for one."""
+        """Order one more frame in a pause if steps wait for it."""
         if self._paused and self.steps > 0:
             self._orders.put(NextAfter(self._screen_id))
 
@@ -210,7 +210,7 @@ class View:
         return SourceReport(self.source.name, frames_in, self.shown, self._moved, dropped, self._objects)
 
     def _leaves_out(self, result: LiveFrame) -> bool:
-        """Are there frames between that on the screen and a result?"""
+        """Tell whether frames lie between the one on the screen and a result."""
         on_screen = self._on_screen
         if on_screen is None or on_screen.epoch != result.epoch:
             return False

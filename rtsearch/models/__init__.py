@@ -1,4 +1,4 @@
-"""Which networks exist, where they come from, and how they become one ONNX file with named outputs.
+"""Catalogue of networks, their download, and their conversion to one ONNX file with named outputs.
 
 catalogue          names, licences, hashes and places
 fetch              a file of the catalogue, from the first place whose bytes have the right hash

@@ -49,7 +49,7 @@ _OPCODES = """
 
 
 class Module:
-    """What stands for every layer of the checkpoint: its class name and its attributes, no behaviour."""
+    """Stand-in for every layer of the checkpoint: class name and attributes, no behaviour."""
 
     kind = "Module"
 
@@ -88,7 +88,7 @@ class Module:
         return self._missing(name)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a parameter."""
+        """Tell whether a parameter exists."""
         return isinstance(self._state.get("_parameters", {}).get(name), np.ndarray)
 
     def value(self, name: str, default: object = None) -> Any:
@@ -150,7 +150,7 @@ def _check_opcodes(content: bytes) -> None:
 
 
 class _Named:
-    """What a name in the pickle stands for: it can be called, and nothing else can be done to it."""
+    """Stand-in for a name in the pickle: it can be called, and nothing else can be done to it."""
 
     __slots__ = ("_call", "dtype")
 

@@ -60,7 +60,7 @@ def needed(graph: onnx.GraphProto, outputs: list[str]) -> list[onnx.NodeProto]:
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """What a node reads, from within its branches and loop bodies too."""
+    """List the tensors that a node reads, in its branches and loop bodies too."""
     yield from node.input
     for inner in _branches(node):
         for step in inner.node:

@@ -40,7 +40,7 @@ _SELECTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What was found in a graph.
+    """Parts of a detector that were found in a graph.
 
     Attributes:
         family: key of ``TAPS``.
@@ -168,7 +168,7 @@ def _add_outputs(
 
 
 def _tells_corners(view: GraphView, boxes: str) -> bool:
-    """Whether boxes are corners (point - distance, point + distance) rather than centre and size."""
+    """Tell whether boxes are corners (point - distance, point + distance), not centre and size."""
     node = view.producer[boxes]
     while node.op_type in ("Mul", "Cast"):  # by the strides
         node = next(view.producer[name] for name in node.input if view.computed(name))
@@ -183,7 +183,7 @@ def _tells_corners(view: GraphView, boxes: str) -> bool:
 
 
 def _selection(view: GraphView, predictions: str) -> str:
-    """What an export does with its predictions: non-maximum suppression, choice of the best, or nothing."""
+    """Return an export's last step: non-maximum suppression, choice of the best, or nothing."""
     made = {predictions}
     kinds = set()
     for node in view.nodes:

@@ -45,7 +45,7 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All that a graph holds, in its nodes and branches too."""
+    """Iterate over the tensors of a graph, in its nodes and branches too."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)

@@ -1,4 +1,4 @@
-"""What a prepared model says about itself.
+"""Description of a prepared model, stored in its file.
 
 A prepared model is one ONNX file: input ``images`` (batch, 3, height, width) float32; outputs ``boxes``
 (batch, N, 4) xyxy in input px, ``scores`` (batch, N, C) probabilities, then the taps ``tap0``..
@@ -84,7 +84,7 @@ class ModelSpec:
     sha256: str = field(default="", compare=False)
 
     def to_json(self) -> str:
-        """As stored in the file; the file's own hash cannot be part of it."""
+        """Return the description as JSON, without the file's own hash."""
         values = dataclasses.asdict(self)
         del values["sha256"]
         return json.dumps(values)

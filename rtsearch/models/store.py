@@ -131,7 +131,7 @@ def _silent(_what: str, _done: int, _total: int) -> None:
 
 
 def _is_ready(path: Path, entry: CatalogueEntry) -> bool:
-    """Whether the model is there, made from the entry's file and as it would be made now."""
+    """Tell whether the model exists, made from the entry's file and as it would be made now."""
     if not path.is_file():
         return False
     from rtsearch.models.prepare import RECIPE

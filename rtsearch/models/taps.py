@@ -1,4 +1,4 @@
-"""Which maps of a network describe objects, and how they are found in its graph.
+"""Find the maps in a network's graph that describe objects.
 
 A role names a map by what it is to the network, so one rule finds it in every family:
 
@@ -73,7 +73,7 @@ class GraphView:
         return tuple(dim.dim_value for dim in known.shape.dim) if known else ()
 
     def single(self, tensor: str) -> bool:
-        """Whether a tensor is float32."""
+        """Tell whether a tensor is float32."""
         known = self._types.get(tensor)
         return known is not None and known.elem_type == onnx.TensorProto.FLOAT
 
@@ -87,14 +87,14 @@ class GraphView:
         return stride if fits and stride & (stride - 1) == 0 else 0
 
     def made_by(self, tensor: str, kind: str) -> bool:
-        """Whether a tensor comes straight from an operator, but for a change of type."""
+        """Tell whether a tensor comes straight from an operator, but for a change of type."""
         node = self.producer.get(tensor)
         while node is not None and node.op_type == "Cast":
             node = self.producer.get(node.input[0])
         return node is not None and node.op_type == kind
 
     def computed(self, tensor: str) -> bool:
-        """Whether a tensor depends on the picture."""
+        """Tell whether a tensor depends on the picture."""
         return self.image in self.ancestors([tensor])
 
     def ancestors(self, tensors: Iterable[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What colours an object has: one histogram per box, its middle counting most.
+"""Count the colours of objects: one histogram per box, its middle counting most.
 
 48 x 48 points of the box are looked up in the picture, whatever the size of the box. A point's colour is
 taken as brightness, red against green, and blue against green, all of logarithms: a change of light then

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Found(Protocol):
-    """What is read of the objects that a detector found; n of them, see ``detect.py``."""
+    """Fields of detected objects that the description needs; n objects, see ``detector``."""
 
     @property
     def xyxy(self) -> F32Array: ...

@@ -196,7 +196,7 @@ class Detector:
 
 @lru_cache(maxsize=8)
 def wanted_classes(names: tuple[str, ...], known: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Which of the network's classes are looked for.
+    """Return a mask of the wanted classes.
 
     Args:
         names: of ``detect.classes``; none for all.

@@ -1,4 +1,4 @@
-"""From a backend that is there at once to a better one that takes a while to get ready, and back if it fails.
+"""Switch from a backend that is there at once to a better one when it is ready, and back if it fails.
 
     first sees ──────────────────┬─> second sees ──┬─> first sees again
     second is prepared (thread) ─┘     it fails ───┘
@@ -58,12 +58,12 @@ class FailoverBackend:
 
     @property
     def batch(self) -> int | None:
-        """That of the one that sees now."""
+        """Value of the backend in use."""
         return (self._second or self._first).batch
 
     @property
     def callers(self) -> int:
-        """That of the one that sees now."""
+        """Value of the backend in use."""
         return (self._second or self._first).callers
 
     def see(

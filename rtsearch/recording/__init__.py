@@ -1,4 +1,4 @@
-"""What is kept of a run: its objects frame by frame, and the composed picture as a video.
+"""Record a run: its objects frame by frame, and the composed picture as a video.
 
 object_records(...) -> open_record(path): .jsonl, .csv   flushed line by line, a kill loses no line written
                                           .parquet       in groups of rows, named when it is finished

@@ -1,4 +1,4 @@
-"""What is asked of an installed ffmpeg: H.264 from raw pictures, the sound of a file beside a video.
+"""Call an installed ffmpeg: encode H.264 from raw pictures, add the sound of a file to a video.
 
 Every call is a process in a session of its own: Ctrl-C goes to a whole session, and ffmpeg must outlive it.
 """
@@ -33,20 +33,20 @@ MOST_PIECES = 64
 
 
 class Piece(NamedTuple):
-    """From ``at_s`` of the video on its pictures are those from ``from_s`` of the file on."""
+    """Stretch of a video: from ``at_s`` on it shows the file from ``from_s`` on."""
 
     at_s: float
     from_s: float
 
 
 def find_ffmpeg() -> str | None:
-    """Where it is, if it is installed."""
+    """Return the path of ffmpeg, or None."""
     return shutil.which("ffmpeg")
 
 
 @lru_cache(maxsize=1)
 def encodes_h264(ffmpeg: str) -> bool:
-    """Was it built with the encoder that is wanted?"""
+    """Tell whether this ffmpeg has an H.264 encoder."""
     return b"libx264 " in _said([ffmpeg, "-v", "quiet", "-encoders"])
 
 
@@ -194,7 +194,7 @@ def _as_timed(ffmpeg: str) -> list[str]:
 
 
 def _said(command: list[str]) -> bytes:
-    """What a short command prints; nothing where it fails."""
+    """Return the output of a short command; nothing where it fails."""
     try:
         done = subprocess.run(
             command,

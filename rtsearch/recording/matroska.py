@@ -13,7 +13,7 @@ _UNTIL_THE_END = b"\x01" + b"\xff" * 7
 
 
 def stream_head(wh: tuple[int, int], interval_s: float) -> bytes:
-    """What comes before the first picture.
+    """Return the bytes before the first picture.
 
     Args:
         wh: of every picture, BGR with 8 bits each.
@@ -34,7 +34,7 @@ def stream_head(wh: tuple[int, int], interval_s: float) -> bytes:
 
 
 def picture_head(t_s: float, size_bytes: int) -> bytes:
-    """What comes before the bytes of one picture at ``t_s``, s: a cluster of its own with one block."""
+    """Return the bytes before one picture at ``t_s``, s: the head of a cluster with one block."""
     time = _number("e7", round(t_s * 1e9 / _TICK_NS))
     block = bytes.fromhex("a3") + _length(4 + size_bytes) + b"\x81\0\0\x80"  # track 1, at once, a key frame
     return bytes.fromhex("1f43b675") + _length(len(time) + len(block) + size_bytes) + time + block

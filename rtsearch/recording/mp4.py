@@ -100,7 +100,7 @@ class VideoRecorder(FinishesOnExit):
             raise record_error(self._path, error, kept=True) from None
 
     def _give_up(self, sink: _Sink | None) -> None:
-        """Of no picture, or a part of one, comes a file that plays nothing: leave none."""
+        """Remove a file with no whole picture, which would play nothing."""
         try:
             if sink is not None:
                 sink.give_up()
@@ -178,11 +178,11 @@ class _Clock:
 
     @property
     def length_s(self) -> float:
-        """Of the video."""
+        """Length of the video, s."""
         return self._last_s + self._interval_s
 
     def at(self, t_s: float) -> float:
-        """When the picture that belongs at ``t_s`` is shown in the video, s."""
+        """Return the time in the video of the picture that belongs at ``t_s``, s."""
         if not self.pieces:
             self.pieces.append(Piece(0.0, t_s))
             return 0.0

@@ -13,7 +13,7 @@ __all__ = ["Hits", "Times", "object_records", "shown_records", "text_bytes"]
 
 
 class Hits(Protocol):
-    """What a library tells about its rows: one dict per row with ``photo``, ``xyxy`` and ``label``."""
+    """Source of facts about a library's rows: one dict per row with ``photo``, ``xyxy`` and ``label``."""
 
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
 
@@ -25,7 +25,7 @@ class Times:
         self._begun_s: float | None = None
 
     def of(self, frame: Frame) -> float:
-        """When the frame was, s."""
+        """Return the time of a frame, s."""
         if self._begun_s is None:
             self._begun_s = frame.captured_s
         return round(frame.pts_s if frame.pts_s is not None else frame.captured_s - self._begun_s, 4)

@@ -1,4 +1,4 @@
-"""What can go wrong with recordings: one error, worded from what the system said; files that end in order."""
+"""Errors of recordings, worded from the system's, and files that end in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MIN_FREE_BYTES = 16_000_000  # what it takes to end a video or a table in order
 
 
 def record_error(path: Path, error: OSError, *, kept: bool) -> RecordError:
-    """The error to raise for a failed write to ``path``; is something of it kept?"""
+    """Return the error to raise for a failed write; ``kept`` tells that a part of the file remains."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         left = "what was recorded so far is kept" if kept else "nothing was written; free some space"
         return RecordError(f"{path}: the disk is full; {left}")
@@ -32,7 +32,7 @@ def record_error(path: Path, error: OSError, *, kept: bool) -> RecordError:
 
 
 def require_room(path: Path, *, kept: bool) -> None:
-    """See that a file can still be finished; ``kept`` as for ``record_error``.
+    """Raise if the disk has no room to finish a file; ``kept`` as for ``record_error``.
 
     Raises:
         RecordError: the disk is nearly full.
@@ -42,7 +42,7 @@ def require_room(path: Path, *, kept: bool) -> None:
 
 
 def require_place(path: Path) -> None:
-    """See that a file can be written there, now and not when the run is over; nothing stays behind.
+    """Raise now, not when the run is over, if no file can be written there; nothing stays behind.
 
     Raises:
         RecordError: it cannot be.

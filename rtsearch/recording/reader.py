@@ -83,7 +83,7 @@ class Recording(Closing):
         return int(self._by_time[i]) if i < len(self) and self._times_s[i] <= t_s + SAME_S else None
 
     def line(self, i: int) -> dict[str, Any]:
-        """What the i-th line says."""
+        """Return the i-th line."""
         self._file.seek(self._starts[i])
         return self._parsed(self._file.readline(_MOST_LINE_BYTES), i + 1)
 

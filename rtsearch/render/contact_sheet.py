@@ -38,7 +38,7 @@ def map_picture(
     seed: int = 0,
     progress: Callable[[str, float], None] = lambda _what, _share: None,
 ) -> U8Array:
-    """So many random objects of a library as one picture, (H, W, 3) uint8 BGR.
+    """Return random objects of a library as one picture, (H, W, 3) uint8 BGR.
 
     Args:
         index: of the library.

@@ -1,4 +1,4 @@
-"""Where things stand in the picture: arithmetic, no pixels.
+"""Compute the places of everything in the picture: arithmetic, no pixels.
 
     ┌──────────────────┬───────────┐   the query frame is as large as the strips leave room for,
     │ frame, boxes     │ notes     │   never less high than asked for;
@@ -50,7 +50,7 @@ Where: TypeAlias = Literal["beside", "below", "over"]
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """What a picture is laid out on.
+    """Size and settings that a picture is laid out for.
 
     Attributes:
         wh: width and height of the picture, px.
@@ -101,7 +101,7 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where things stand in the picture, px.
+    """Places of everything in the picture, px.
 
     Attributes:
         header_height: of the frame and what stands beside it.

@@ -125,7 +125,7 @@ class Painter:
         self._strips = wanted
 
     def _paint_bar(self, scene: Scene, layout: Layout) -> None:
-        """How many strips there are, and which of them are in sight."""
+        """Draw a scroll bar: all strips, and the ones in sight."""
         top = layout.header_height + layout.gap
         bar = self._picture[top:, layout.strip_width + layout.gap :]
         bar[:] = _GROUND + 12
@@ -157,7 +157,7 @@ def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> b
 
 
 def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
-    """How many objects have their strip above and below what is shown."""
+    """Return notes on the strips above and below the ones in sight."""
     above = sum(strip < scene.first for strip in scene.strips)
     below = sum(strip >= scene.first + len(layout.strip_tops) for strip in scene.strips)
     counts = ((above, "above"), (below, "below"))
@@ -211,7 +211,7 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
 
 
 def _is_out(xyxy: list[int]) -> bool:
-    """Has it left the frame, but for an edge?"""
+    """Tell whether a box has left the frame, but for an edge."""
     return xyxy[2] - xyxy[0] < 2 or xyxy[3] - xyxy[1] < 2
 
 

@@ -95,7 +95,7 @@ def _broken(widths: Sequence[int], room: int, gap: int, lines: int) -> list[tupl
 
 
 def _is_sliver(width: int, before: Sequence[int], left: int, gap: int) -> bool:
-    """Would little of a crop be seen, and can those before it take its place?"""
+    """Tell whether a crop would be cut to a sliver whose place the crops before it can take."""
     return left <= 0 or (2 * left < width and left + gap <= (_MOST_STRETCH - 1) * sum(before))
 
 

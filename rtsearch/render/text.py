@@ -93,7 +93,7 @@ def _is_seen(char: str) -> bool:
 
 @lru_cache(maxsize=2048)
 def _has_glyph(char: str, path: str) -> bool:
-    """Does the font have this letter? What it lacks, it draws as the same box every time."""
+    """Tell whether the font has a letter; a font draws every letter that it lacks as the same box."""
     if char.isascii():
         return char.isprintable()
     try:

@@ -29,7 +29,7 @@ class Graph(Protocol):
     """Work that was recorded on a stream, to be done again with one call."""
 
     def launch(self) -> None:
-        """Do it again, on the stream it was recorded on; asynchronous."""
+        """Run the recorded work again on its stream; asynchronous."""
         ...
 
     def close(self) -> None:

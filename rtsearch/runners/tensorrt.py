@@ -187,7 +187,7 @@ def _tensors(flavour: Flavour, engine: Any) -> tuple[dict[str, _Tensor], dict[st
 
 
 def _expect_ours(checked: CheckedEngine, inputs: dict[str, _Tensor], outputs: dict[str, _Tensor]) -> None:
-    """Whether it is the network of a prepared model, and the one that its passport tells of."""
+    """Refuse an engine whose tensors differ from its passport."""
     spec, passport = checked.passport.spec, checked.passport
     wanted = ["boxes", "scores", *(tap.name for tap in spec.taps)]
     if list(inputs) != ["images"] or set(outputs) != set(wanted):

@@ -1,4 +1,4 @@
-"""What a tree consists of: plain arrays, and the view of them that kernels work on.
+"""Arrays of a tree, and the view of them that kernels work on.
 
 Points lie in the order of the leaves, leaves in the order of the groups. A leaf owns whole blocks of 16
 codes, the last one padded. ::

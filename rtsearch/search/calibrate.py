@@ -1,4 +1,4 @@
-"""How hard to search for a promised recall: measured on the tree itself, once, when it is built.
+"""Calibrate the search effort for a promised recall, once, on the tree itself, when it is built.
 
 Some vectors, which have no part in where the leaves lie, serve as queries, each left out of its own answer.
 For every effort, from a glance to nearly everything, the share of true neighbours that is found is measured
@@ -28,7 +28,7 @@ _CAUTION = 1.0  # standard errors taken off a measured recall
 
 
 class Effort(NamedTuple):
-    """How hard to search.
+    """Search effort.
 
     Attributes:
         probes: groups whose leaves are considered.
@@ -78,7 +78,7 @@ class Calibration(NamedTuple):
 
 
 def _crossing(curve: F32Array, recall: float) -> float:
-    """Where a rising curve reaches the recall, in steps of its points; inf where it never does."""
+    """Return the point where a rising curve reaches the recall, in steps of its points; inf if never."""
     enough = np.flatnonzero(curve >= recall)
     if len(enough) == 0:
         return np.inf

@@ -38,7 +38,7 @@ _FOLD_SHARE = 1 / 64
 
 @dataclass(frozen=True)
 class _State:
-    """What one search sees.
+    """Snapshot of the tree that one search works on.
 
     Attributes:
         tree: with the marks of removed rows.
@@ -129,7 +129,7 @@ class GrowingTree:
     def query(
         self, queries: NDArray[Any], k: int, *, exact: bool = False, recall: float = 0.98
     ) -> tuple[F32Array, I32Array]:
-        """As :meth:`KDTree.query`, over all rows that are there at the moment of the call."""
+        """Search like :meth:`KDTree.query`, over all rows that exist at the moment of the call."""
         result = self.search(queries, k, exact=exact, recall=recall)
         return result.distance, result.row
 
@@ -143,7 +143,7 @@ class GrowingTree:
         near: NDArray[np.integer[Any]] | None = None,
         deadline_s: float | None = None,
     ) -> Result:
-        """As :meth:`KDTree.search`, over all rows that are there at the moment of the call."""
+        """Search like :meth:`KDTree.search`, over all rows that exist at the moment of the call."""
         state = self._state
         clean = checked_vectors("queries", queries, state.tree.dim)
         result = state.tree.search(clean, k, exact=exact, recall=recall, near=near, deadline_s=deadline_s)

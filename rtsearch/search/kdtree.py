@@ -41,7 +41,7 @@ Answer = tuple[F32Array, I32Array, U8Array]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a search found.
+    """Neighbours of a search.
 
     Attributes:
         distance: (m, k) float32, Euclidean, ascending; inf where there is no row.
@@ -182,7 +182,7 @@ class KDTree:
         near: NDArray[np.integer[Any]] | None = None,
         deadline_s: float | None = None,
     ) -> Result:
-        """As :meth:`query`, and says which answers are proved.
+        """Search like :meth:`query`, and tell which answers are proved.
 
         Args:
             queries, k, exact, recall: as for :meth:`query`.

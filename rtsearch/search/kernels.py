@@ -67,8 +67,9 @@ def rotate(vector, centre, axes, out):
 
 @bare_kernel
 def base_of(code, step, scale):
-    """What turns scores against a query's code, or its first dimensions, into half squared distances; and how
-    far float32 may round those. See :func:`encode_query`.
+    """Return the terms that turn a code's scores into half squared distances, and their float32 rounding.
+
+    See :func:`encode_query`.
     """
     total, squares = np.int32(0), np.int32(0)
     for e in range(code.size):
@@ -155,7 +156,7 @@ def clear_lane(code, norm, block, lane):
 
 @bare_kernel
 def plain_score_block(code, norm, block, query, scale, out, at):
-    """What :func:`simd.score_block` does, in plain loops, for processors that it does not know."""
+    """Score a block like :func:`simd.score_block`, in plain loops, for other processors."""
     least = PAD
     for lane in range(BLOCK):
         dot = np.int32(0)
@@ -195,7 +196,7 @@ def score(plain, code, norm, block, query, scale, out, at):
 
 @inlined
 def some_below(plain, code, norm, block, query, scale, limit, out):
-    """Whether a score of the block lies below the limit, as 0 or 1; ``out`` has room for 16 scores."""
+    """Return 1 if a score of the block lies below the limit, else 0; ``out`` has room for 16 scores."""
     if plain is None:
         return any_below(code, norm, block, query, scale, limit)
     else:  # noqa: RET505

@@ -1,4 +1,4 @@
-"""From a description to the shorter vector that is searched: one affine map, fitted without labels.
+"""Project descriptions to the searched vectors: one affine map, fitted without labels.
 
     class block       -> codes: every class has a fixed direction, as far from the others as the room allows
     all other blocks  -> looks: each kind scaled to one total variance, together cut down by PCA or at random
@@ -151,7 +151,7 @@ def _moments(batches: Iterable[NDArray[np.floating]]) -> tuple[int, F64Array, F6
 
 
 def _class_dims(classes: int, looks: int, dim: int) -> int:
-    """How many of ``dim`` dimensions the classes get: 20 of 64, 12 of 32.
+    """Return the number of dimensions for the classes: 20 of 64, 12 of 32.
 
     Fewer cost class agreement (80 classes need about 12), more cost fine agreement.
     """

@@ -70,7 +70,7 @@ def _score_leaves(plain, tree, work, scale, groups):
 
 @bare_kernel
 def _near_leaves(plain, work, blocks, limit):
-    """Of the leaves that were scored, list those below the limit; return how many."""
+    """List the scored leaves below the limit; return their number."""
     near = 0
     for at in range(0, blocks * BLOCK, BLOCK):
         near = keep(plain, work.slot_value, work.slot_item, at, limit, work.near_value, work.near_item, near)
@@ -207,7 +207,7 @@ def _rerank(tree, work, count):
 
 @inlined
 def _reach(work, found):
-    """How far a point of the result may be, the rounding of its distance included."""
+    """Return the largest distance of a point of the result, its rounding included."""
     k = work.best_value.size - 1
     if found < k:
         return np.sqrt(FAR)
@@ -364,7 +364,7 @@ def search(handle, plain, scratch, queries, probes, ratio, first, last, distance
 
 @kernel
 def search_near(handle, plain, scratch, queries, near, place, probes, ratio, first, last, distance, row):
-    """As :func:`search`, with rows that are likely near.
+    """Search like :func:`search`, starting from rows that are likely near.
 
     Args:
         handle, plain, scratch, queries, probes, ratio, first, last, distance, row: as for :func:`search`.

@@ -64,7 +64,7 @@ class Work(NamedTuple):
 
 @inlined
 def wanted_and_room(k):
-    """How many codes are wanted, and room for those kept while scanning.
+    """Return the number of wanted codes, and the room for those kept while scanning.
 
     Codes order points roughly; the float32 re-rank needs some to choose from.
     """

@@ -1,4 +1,4 @@
-"""Where pictures come from. ``open_source`` takes one text and finds out what it means:
+"""Sources of frames. ``open_source`` takes one text and finds out what it means:
 
     0, 1, /dev/video2, part of a camera's name      camera
     http rtsp rtmp udp srt tcp URL                  stream; a video file where it has a length; a picture that

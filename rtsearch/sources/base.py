@@ -1,4 +1,4 @@
-"""What every source is: an iterator of frames, a context manager, and a few facts about itself."""
+"""Base class of sources: iterators of frames, context managers, with a few facts about themselves."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Limits(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What a read has brought.
+    """Result of a read.
 
     Attributes:
         bgr: (H, W, 3) uint8, or None where something came that is no picture, or not yet.

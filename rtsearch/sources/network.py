@@ -61,12 +61,12 @@ class RemoteDecoder(Decoder):
 
     @property
     def segmented(self) -> bool:
-        """Does it come in segments, each as fast as the network is?"""
+        """Tell whether the stream comes in segments, each as fast as the network is."""
         return self.container.format.name.startswith(("hls", "dash"))
 
     @property
     def finished(self) -> bool:
-        """Has it a length, as a file that lies on a server has?"""
+        """Tell whether the stream has a length, as a file on a server has."""
         if self.segmented:
             return self.container.duration is not None
         return (self.container.size or 0) > 0

@@ -51,7 +51,7 @@ class Paced(Source):
 
     @property
     def loop(self) -> bool:
-        """That of the source."""
+        """Value of the source."""
         return self._source.loop
 
     @loop.setter
@@ -60,7 +60,7 @@ class Paced(Source):
 
     @property
     def status(self) -> Status:
-        """That of the source."""
+        """Value of the source."""
         return self._source.status
 
     def __next__(self) -> Frame:
@@ -117,7 +117,7 @@ class Paced(Source):
         return self._origin_s + pts_s
 
     def _is_over(self, following: Frame) -> bool:
-        """Whether the time of the following frame has come as well."""
+        """Tell whether the time of the following frame has come as well."""
         return self._origin_s is not None and self._origin_s + _pts_s(following) <= self._now()
 
 

@@ -1,4 +1,4 @@
-"""What a URL leads to: a live stream, a video file on a server, JPEG pictures or a single one.
+"""Find out what a URL leads to: a live stream, a video file on a server, JPEG pictures or one.
 
 http -> ask: JPEG parts -> JpegCapture            every other protocol -> FFmpeg: StreamCapture
              a picture  -> SnapshotCapture

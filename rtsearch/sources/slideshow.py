@@ -149,7 +149,7 @@ class Photos(Source):
             return None
 
     def _any_is_there(self) -> bool:
-        """Whether the photo whose turn it is or any other, shown or to come, can be opened."""
+        """Tell whether any photo, shown or to come, can be opened."""
         if len(self._waiting) < _MAX_WAITING:
             self._waiting.extend(itertools.islice(self._paths, _WITNESSES))
         others = random.sample(self._waiting, min(_WITNESSES, len(self._waiting)))

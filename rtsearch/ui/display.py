@@ -22,7 +22,7 @@ _HIGHEST = 0.9  # share of the screen's height that a new window takes; a title 
 
 
 def display_problem() -> str:
-    """Why no window can be opened here, or "" if one can."""
+    """Return the reason why no window can open here, or "" if one can."""
     if sys.platform != "linux":
         return ""
     if os.environ.get("WAYLAND_DISPLAY"):
@@ -34,7 +34,7 @@ def display_problem() -> str:
 
 
 def _answers(display: str) -> bool:
-    """Does an X server listen there? Without one, opening a window would end the process."""
+    """Tell whether an X server listens; without one, opening a window would end the process."""
     host, _, number = display.rpartition(":")
     number = number.partition(".")[0]
     if not number.isdecimal():
@@ -75,7 +75,7 @@ def screen_wh() -> tuple[int, int] | None:
 
 
 def prepare_windows() -> bool:
-    """See that windows get their events, but none of the wheel. To be called before the first window.
+    """Let windows get their events, but none of the wheel; called before the first window.
 
     The package of OpenCV brings a libX11-xcb of its own for the system's libX11. Since libX11 1.8 its
     ``XSetEventQueueOwner`` writes to the wrong place (0x40 in a structure in which the field is at 0x48), and

@@ -251,7 +251,7 @@ class Window:
 
 
 def _draw_help(picture: U8Array, canvas: Canvas) -> None:
-    """In the middle, as large as there is room for."""
+    """Draw the help in the middle, as large as there is room for."""
     margin = canvas.px(16)
     line_px = min(canvas.px(28), (picture.shape[0] - 2 * margin) // len(HELP))
     size = min(canvas.px(17), round(0.7 * line_px)) + 1
