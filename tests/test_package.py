@@ -5,10 +5,10 @@ from __future__ import annotations
 import email
 import hashlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shutil
-import site
 import subprocess
 import sys
 import tarfile
@@ -44,13 +44,14 @@ def environment(**changes: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def setuptools(tmp_path_factory) -> dict[str, str]:
-    """An environment with a setuptools that builds the project; downloaded where it is too old."""
-    if int(importlib.metadata.version("setuptools").partition(".")[0]) >= 77:
+    """An environment with a setuptools that builds the project; downloaded where it is missing or old."""
+    there = importlib.util.find_spec("setuptools") and importlib.metadata.version("setuptools")
+    if there and int(there.partition(".")[0]) >= 77:
         return environment()
     folder = tmp_path_factory.mktemp("setuptools")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, "setuptools>=77"]
     if subprocess.run(pip, capture_output=True, check=False, timeout=300).returncode:
-        pytest.skip("setuptools is older than 77, and no network brings another; run: make test")
+        pytest.skip("there is no setuptools of at least 77, and no network brings one; run: make test")
     return environment(PYTHONPATH=str(folder))
 
 
@@ -83,11 +84,12 @@ def installed(wheel, tmp_path_factory) -> Path:
     programs = folder / "bin"
     ask = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     packages = Path(call([programs / "python", "-c", ask], folder, environment()).strip())
-    # A line of a .pth file adds a folder, but not what the .pth files in there add: no editable install.
-    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     options = ["--quiet", "--no-deps", "--no-index", "--disable-pip-version-check"]
     pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", *options, wheel]
     call(pip, folder, environment())
+    # A line of a .pth file adds a folder, but not what the .pth files in there add: no editable install.
+    dependencies = [path for path in sys.path if Path(path).name.endswith("-packages")]
+    (packages / "dependencies.pth").write_text("\n".join(dependencies) + "\n")
     lend_kernels(packages / "rtsearch" / "search")
     return programs
 
