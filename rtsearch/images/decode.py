@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from rtsearch._util.regular_files import open_regular
-from rtsearch.embedded import Embedded, embedded
 from rtsearch.errors import PhotoError, UnreadPhotoError
+from rtsearch.images.colour_profiles import profile_space, to_srgb
 from rtsearch.images.decoders import by_pillow, by_rawpy, pillow_header, upright
+from rtsearch.images.embedded import Embedded, embedded
 from rtsearch.images.formats import KINDS, START_BYTES, kind_of
 from rtsearch.images.headers import HEADER_KINDS, Header, expect_plausible, expect_whole_chunks, read_header
-from rtsearch.profiles import profile_space, to_srgb
-from rtsearch.truncated import by_opencv, without_end
+from rtsearch.images.truncated import by_opencv, without_end
 from rtsearch.types import U8Array
 
 __all__ = ["Decoded", "decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from rtsearch.errors import PhotoError, UnreadPhotoError
+from rtsearch.images.colour_profiles import cmyk_to_rgb, to_srgb
 from rtsearch.images.formats import KINDS, Kind
 from rtsearch.images.headers import Header, read_header
-from rtsearch.profiles import cmyk_to_rgb, to_srgb
 from rtsearch.types import U8Array
 
 if TYPE_CHECKING:
