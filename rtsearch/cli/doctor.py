@@ -24,7 +24,7 @@ _STYLES = {"ok": "green", "missing": "red", "optional": "yellow"}
 def doctor(as_json: JsonFlag = False) -> None:
     """Look at this machine: what is there, what is missing, what to do.
 
-    Exit code 2 if something that is needed is missing.
+    Exit code 1 if something that is needed is missing.
 
     [bold]Example:[/bold] rtsearch doctor
     """
@@ -43,7 +43,7 @@ def doctor(as_json: JsonFlag = False) -> None:
             else "all that is needed is here; - marks extras that are not"
         )
     if missing:
-        raise typer.Exit(2)
+        raise typer.Exit(1)
 
 
 def _show(findings: Sequence[Finding]) -> None:

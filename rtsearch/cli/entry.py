@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, NoReturn
 
-from typer import Abort
-
+from rtsearch._util.dependencies import import_problem
 from rtsearch.cli.printable import printable
 from rtsearch.errors import RtsearchError
 
@@ -22,14 +21,19 @@ def run() -> None:
         _run()
     except KeyboardInterrupt as error:
         _end_stopped(error)
-    except ImportError as error:
+    except Exception as error:
         # A package written in C++ whose import is interrupted says "initialization failed".
-        if not isinstance(error.__cause__, KeyboardInterrupt):
+        if isinstance(error, ImportError) and isinstance(error.__cause__, KeyboardInterrupt):
+            _end_stopped(error.__cause__)
+        problem = import_problem(error)
+        if not problem:
             raise
-        _end_stopped(error.__cause__)
+        _end(problem, 2)
 
 
 def _run() -> None:
+    from typer import Abort
+
     from rtsearch.cli.app import app, wrong_use
 
     try:

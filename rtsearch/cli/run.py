@@ -258,13 +258,12 @@ def open_library(
         sources: that will be played; none for a single photo.
     """
     from rtsearch.library.index import open_index
-    from rtsearch.live.tracker import preload
     from rtsearch.pipeline import EngineWhen, open_pipeline
 
     tell_damage(library)
     live = sources > 0
     if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
-        threading.Thread(target=preload, name="import", daemon=True).start()
+        threading.Thread(target=_preload_early, name="import", daemon=True).start()
     engine: EngineWhen = "later" if live else "there"
     opened = open_pipeline(
         settings, cut_padding=live, engine=engine, pictures=max(1, sources), tell=tell, library=library
@@ -276,6 +275,13 @@ def open_library(
             pipeline.warm_up()
             index.warm_up(settings.show.results)
         yield pipeline, index
+
+
+def _preload_early() -> None:
+    from rtsearch.live.tracker import preload
+
+    with contextlib.suppress(Exception):  # raised again where it is needed
+        preload()
 
 
 def no_window(headless: bool) -> str:

@@ -9,13 +9,18 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
+
+from rtsearch._util.dependencies import NEEDED, load_problems
 
 __all__ = ["Finding", "examine"]
 
 State = Literal["ok", "missing", "optional"]
+
+_NAMED = 6  # packages whose versions matter most
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,12 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Run all checks, in the order in which a newcomer needs them."""
-    looks: Iterable[Callable[[], Finding]] = (
-        _python, _cpu, _packages, _model, _display, _cameras, _ffmpeg, _screen, _gpu, _tensorrt
-    )  # fmt: skip
-    return [look() for look in looks]
+    """Look at everything, in the order of need; where a package is broken, at what works without."""
+    looks: Sequence[Callable[[], Finding]] = (_display, _ffmpeg)
+    packages = _packages()
+    if packages.state == "ok":
+        looks = (_cpu, _model, _display, _cameras, _ffmpeg, _screen, _gpu, _tensorrt)
+    return [_python(), packages, *(look() for look in looks)]
 
 
 def _python() -> Finding:
@@ -61,14 +67,24 @@ def _cpu() -> Finding:
 
 
 def _packages() -> Finding:
-    names = ("numpy", "opencv-python", "numba", "onnxruntime", "onnx", "pyarrow")
-    versions = []
-    for name in names:
-        try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            return Finding("packages", "missing", f"no {name}", f"run: pip install {name}")
-    return Finding("packages", "ok", ", ".join(versions))
+    problems = [problem.partition("; ") for problem in _load_problems().values()]
+    if problems:
+        advice = dict.fromkeys(way_out for _, _, way_out in problems)
+        return Finding("packages", "missing", "; ".join(what for what, _, _ in problems), "; ".join(advice))
+    return Finding("packages", "ok", ", ".join(map(_with_version, list(NEEDED.values())[:_NAMED])))
+
+
+@cache
+def _load_problems() -> dict[str, str]:
+    """Load each for real, once: one that is installed may be broken, or lack a library of the system."""
+    return load_problems()
+
+
+def _with_version(package: str) -> str:
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:  # it came under another name, as conda has them
+        return package
 
 
 def _model() -> Finding:
