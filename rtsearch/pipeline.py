@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rtsearch._util.closing import Closing
+from rtsearch._util.cpu import network_threads
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import RtsearchError
@@ -151,7 +152,7 @@ def _on_cpu(
     settings: Settings, path: Path, spec: ModelSpec, input_wh: tuple[int, int], *, cut_padding: bool
 ) -> tuple[InferenceBackend, dict[str, Any]]:
     """The backend, and the recipe of its descriptions."""
-    from rtsearch.runners.onnx import OnnxRunner, default_threads
+    from rtsearch.runners.onnx import OnnxRunner
 
     # One session for all shapes is as fast as one that was opened for a shape.
     runner = OnnxRunner(path, settings.model.threads, None if cut_padding else input_wh)
@@ -162,7 +163,7 @@ def _on_cpu(
     )
     detector = Detector(runner, spec, input_wh, cut_padding=cut_padding)
     describer = Describer(spec, embedder)
-    return CpuBackend(detector, describer, batch=spec.batch, callers=default_threads()), describer.recipe
+    return CpuBackend(detector, describer, batch=spec.batch, callers=network_threads()), describer.recipe
 
 
 def _on_gpu(

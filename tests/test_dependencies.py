@@ -32,6 +32,8 @@ def shadow(folder: Path, name: str, library_bytes: int = 0) -> Path:
         (folder / name / "__init__.py").write_text(FAILS[name])
         return folder
     spec = importlib.util.find_spec("pyarrow")
+    assert spec is not None
+    assert spec.origin is not None
     for path in Path(spec.origin).parent.iterdir():
         if path.name.startswith("lib."):
             (folder / name / path.name).write_bytes(path.read_bytes()[:library_bytes])

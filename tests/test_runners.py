@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from rtsearch.errors import RunnerError
 from rtsearch.runners import Runner
-from rtsearch.runners.onnx import OnnxRunner, default_threads
+from rtsearch.runners.onnx import OnnxRunner
 
 
 def model_file(path, sides=("batch", 3, "height", "width"), kind="Relu"):
@@ -150,10 +150,6 @@ def test_a_file_with_other_inputs_is_not_a_prepared_model(tmp_path):
     )
     with pytest.raises(RunnerError, match="run: rtsearch model import"):
         OnnxRunner(tmp_path / "m.onnx")
-
-
-def test_threads_are_bounded_by_the_cores():
-    assert 1 <= default_threads() <= 4
 
 
 def test_other_threads_go_on_while_it_runs(tmp_path):

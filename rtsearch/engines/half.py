@@ -31,6 +31,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from rtsearch._util.cpu import usable_cores
 from rtsearch.errors import ModelError
 from rtsearch.types import F32Array
 
@@ -73,6 +74,7 @@ def near_the_limit(model: onnx.ModelProto, images: F32Array) -> set[str]:
     probe.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = usable_cores()
     try:
         session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
         values = session.run(names, {"images": images})

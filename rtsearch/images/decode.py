@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
+import cv2
+
+from rtsearch._util.cpu import usable_cores
 from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.colour_profiles import profile_space, to_srgb
@@ -39,6 +42,9 @@ _OPENCV_KINDS = ("JPEG", "PNG", "WebP")
 _KINDS = {kind.name: kind for kind in KINDS}
 # Pillow reads most of these files whole to learn their size.
 _MOST_FOREIGN_BYTES = 1 << 30
+
+if usable_cores() < cv2.getNumThreads():  # OpenCV counts cores without the quota of a cgroup of version 2
+    cv2.setNumThreads(usable_cores())
 
 
 def read_photo(path: Path, max_mp: float = 120.0) -> U8Array:

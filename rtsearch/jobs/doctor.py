@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from rtsearch._util.cpu import usable_cores
 from rtsearch._util.dependencies import NEEDED, load_problems
 
 __all__ = ["Finding", "examine"]
@@ -55,7 +56,7 @@ def _python() -> Finding:
 
 
 def _cpu() -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     import llvmlite.binding as llvm
 
     features = llvm.get_host_cpu_features()

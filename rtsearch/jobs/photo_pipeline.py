@@ -8,7 +8,6 @@ Decoded photos wait for the network within a budget of bytes, which the taker of
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.closing import Closing
+from rtsearch._util.cpu import usable_cores
 from rtsearch._util.memory_budget import MemoryBudget
 from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings
@@ -38,6 +38,7 @@ PHOTOS_PER_CALL = 8
 # What decoded photos may take while they wait: 130 of them at 640 x 480. A larger one than that goes alone.
 BUDGET_BYTES = 256 << 20
 DECODED_AHEAD = 8
+_MOST_DECODERS = 8
 DESCRIBED_AHEAD = 8
 _HASHED_BYTES = 1 << 20  # of a file that is no picture, which may be of any size
 
@@ -135,7 +136,7 @@ class PhotoPipeline(Closing):
     def _decoded(self, todo: Sequence[PhotoFile]) -> Generator[PhotoJob]:
         """Photos in order, decoded in threads; how many are under way, their bytes decide."""
         waiting: deque[Future[PhotoJob]] = deque()
-        workers = self._settings.workers or min(8, len(os.sched_getaffinity(0)))
+        workers = self._settings.workers or min(_MOST_DECODERS, usable_cores())
         pool = ThreadPoolExecutor(workers, "decode")
         try:
             for file in todo:

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
+from rtsearch._util.cpu import usable_cores
 from rtsearch.errors import ModelError
 from rtsearch.models.edit import needed, reads, rename
 from rtsearch.models.spec import METADATA_KEY, ModelSpec, Tap
@@ -87,6 +88,7 @@ def _try(model: onnx.ModelProto, spec: ModelSpec) -> None:
     """One pass over a grey picture: a graph that was misread shows it here, not in the first library made."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = usable_cores()
     width, height = spec.input_wh
     grey = np.full((spec.batch or 1, 3, height, width), spec.pad_value * spec.pixel_scale, np.float32)
     try:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 
+from rtsearch._util.cpu import usable_cores
 from rtsearch.errors import ModelError, RunnerError, UnknownModelError
 from rtsearch.types import F32Array, U8Array
 
@@ -47,7 +48,7 @@ class Embedder:
         if not path.is_file():
             raise UnknownModelError(f"no embedder {path}; describe.embedder names an ONNX file")
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or usable_cores()
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
+from rtsearch._util.cpu import network_threads
 from rtsearch.errors import RunnerError
 from rtsearch.types import F32Array
 
-__all__ = ["OnnxRunner", "default_threads"]
-
-
-def default_threads() -> int:
-    """Threads for the network: the cores this process may use, but at most four."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, cores)
+__all__ = ["OnnxRunner"]
 
 
 class OnnxRunner:
@@ -38,7 +32,7 @@ class OnnxRunner:
 
     def __init__(self, path: Path, threads: int = 0, input_wh: tuple[int, int] | None = None) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or default_threads()
+        options.intra_op_num_threads = threads or network_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that spin while they wait take the cores from decoding and search: at 30 pictures/s they

@@ -5,7 +5,6 @@ The class checks what comes in, once, and hands it to the kernels; docs/search.m
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch._util.cpu import usable_cores
 from rtsearch.errors import VectorError
 from rtsearch.search import query_kernels
 from rtsearch.search.arrays import LARGEST, MOST_DIM, PAD, SIZES, TreeArrays, handle_of, shapes_of
@@ -96,7 +96,7 @@ class KDTree:
         if n == 0:
             return cls(_empty_arrays(d), _no_calibration())
         plain = True if instructions() == "plain" else None
-        threads = threads or os.cpu_count() or 1
+        threads = threads or usable_cores()
         held = held_out(n, seed)
         arrays = build_arrays(clean, held, leaf_size, seed, threads, plain)
         return cls(arrays, cls(arrays, _no_calibration())._calibrate(clean[held], threads))
@@ -121,7 +121,7 @@ class KDTree:
             FormatError: it was written by a newer or an older version.
             DamagedError: it was truncated or altered.
         """
-        return cls(*load_arrays(Path(folder), os.cpu_count() or 1))
+        return cls(*load_arrays(Path(folder), usable_cores()))
 
     def save(self, folder: str | Path) -> None:
         """Write the tree into a folder, which is made if need be; atomic."""

@@ -7,7 +7,6 @@ for single queries; its settings go from fast to thorough. What is not installed
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch._util.cpu import usable_cores
 from rtsearch.search import KDTree
 
 F32Array = NDArray[np.float32]
 Ask = Callable[[F32Array, int], NDArray[np.integer]]
 
-CORES = os.cpu_count() or 1
+CORES = usable_cores()
 GRAPH_ROWS = 1_000_000  # graphs over more rows take hours to build
 
 

@@ -30,6 +30,7 @@ import psutil
 from numpy.typing import NDArray
 from vectors import cnn_like
 
+from rtsearch._util.cpu import usable_cores
 from rtsearch.search import KDTree, warm_up
 from rtsearch.search.simd import instructions
 
@@ -239,7 +240,7 @@ def machine() -> dict[str, object]:
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     return {
         "cpu": model,
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "scan": instructions(),
         "python": platform.python_version(),
     }

@@ -1,0 +1,77 @@
+"""Cores that this process may use: its affinity, and the quota of its cgroups.
+
+A container with one core's time (``docker run --cpus 1``) sees all cores of its host. As many threads as the
+host has cores use the quota up in the first milliseconds of every period, and then all of them stand still.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["network_threads", "usable_cores"]
+
+_MOST_NETWORK_THREADS = 4
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return how many cores this process may keep busy, at least 1; a part of a core counts as one.
+
+    Args:
+        root: folder with the ``proc`` and ``sys`` to read; another one for tests.
+    """
+    # macOS and Windows have no affinity.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([cores, *(math.ceil(quota) for quota in _quotas(root))])
+
+
+def network_threads() -> int:
+    """Return the threads for a network on the CPU: the usable cores, but at most four."""
+    return min(_MOST_NETWORK_THREADS, usable_cores())
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Give the quotas of this process's cgroups and of all above them, in cores."""
+    hierarchies = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        unified = number == "0" and not controllers
+        if not unified and "cpu" not in controllers.split(","):
+            continue
+        top = hierarchies if unified else hierarchies / "cpu"
+        here = top / path.lstrip("/")
+        # The path is the host's where a container has no cgroup namespace; then only the top is there.
+        for folder in (here, *here.parents):
+            quota = _quota_v2(folder) if unified else _quota_v1(folder)
+            if quota > 0:
+                yield quota
+            if folder == top:
+                break
+
+
+def _quota_v2(folder: Path) -> float:
+    """Cores by ``cpu.max``, "QUOTA PERIOD" or "max PERIOD", in microseconds; 0 without a limit."""
+    quota, _, period = _read(folder / "cpu.max").partition(" ")
+    return _ratio(quota, period)
+
+
+def _quota_v1(folder: Path) -> float:
+    """Cores by the CPU controller of the first version, whose quota is -1 without a limit; 0 then."""
+    return _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+
+
+def _ratio(quota: str, period: str) -> float:
+    with contextlib.suppress(ValueError, ZeroDivisionError):
+        return max(0.0, int(quota) / int(period))
+    return 0.0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
