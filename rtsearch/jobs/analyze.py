@@ -15,7 +15,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +25,13 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
+from rtsearch.jobs.compare import Plan, compare
 from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
-from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState, PhotoTable
+from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.left_out import LeftOut, left_out
-from rtsearch.library.missing import by_folder, missing_photos
-from rtsearch.library.photos import PhotoFile, Scan, find_photos
+from rtsearch.library.missing import by_folder
+from rtsearch.library.photos import find_photos
 
 __all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze"]
 
@@ -156,8 +157,17 @@ def analyze(
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
         damaged = writer.drop_damaged() if upkeep.repair else []
-        report, plan = _compare(writer, scan, photos, upkeep.drop)
-        report.damaged = [str(problem) for problem in damaged]
+        plan = compare(writer, scan, photos, upkeep.drop)
+        report = AnalyzeReport(
+            damaged=[str(problem) for problem in damaged],
+            found=len(scan.photos),
+            kept=plan.kept,
+            dropped=plan.dropped,
+            refused=scan.refused,
+            left_out=left_out(scan.others),
+            excluded=scan.excluded_counts,
+            links=scan.links,
+        )
         run = _Run(writer, pipeline, settings, plan, report, root)
         stop = stop or threading.Event()
         with quiet_decoders(), stop_on_signal(stop):
@@ -174,73 +184,6 @@ def _remembered(settings: Settings) -> dict[str, Any]:
         if path.suffix == ".onnx" or path.parent != Path():
             remembered[section][key] = str(path.absolute())
     return remembered
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Work of one analysis.
-
-    Attributes:
-        todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
-            old fragments anew.
-        known: rows of those that the library holds, by path.
-        lost: hashes of photos that are kept although their folder has lost them, by path.
-    """
-
-    todo: list[PhotoFile]
-    known: dict[str, PhotoRow]
-    lost: dict[str, str]
-
-
-def _compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> tuple[AnalyzeReport, _Plan]:
-    """Drop what was deleted; returns what remains to be read."""
-    known = writer.photos()
-    found = {photo.path: photo for photo in scan.photos}
-    _expect_same_photos(writer, known, found.keys(), photos.resolve())
-    missing = missing_photos(known.path, scan)
-    gone, lost = (missing.deleted | missing.lost, set()) if drop else (missing.deleted, missing.lost)
-    todo: list[PhotoFile] = []
-    rows: dict[str, PhotoRow] = {}
-    for i, path in enumerate(known.path):
-        photo = found.get(path)
-        if photo and not _is_settled(known, i, photo):
-            same_size = photo.size_bytes == known.size_bytes[i]
-            todo.append(replace(photo, known_sha256=known.sha256[i] if same_size else ""))
-            rows[path] = known.row(i)
-    writer.move(photos)
-    writer.drop(gone)
-    new = found.keys() - set(known.path)
-    report = AnalyzeReport(
-        found=len(found),
-        kept=len(found) - len(todo) - len(new),
-        dropped=len(gone),
-        refused=scan.refused,
-        left_out=left_out(scan.others),
-        excluded=scan.excluded_counts,
-        links=scan.links,
-    )
-    todo += [photo for photo in scan.photos if photo.path in new]
-    hashes = dict(zip(known.path, known.sha256, strict=True))
-    return report, _Plan(todo, rows, {path: hashes[path] for path in lost})
-
-
-def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
-    """Tell whether the library has the last word on a photo: its file is as it was, and was read."""
-    unchanged = (photo.size_bytes, photo.mtime_ns) == (known.size_bytes[i], known.mtime_ns[i])
-    return unchanged and (known.state[i] != PhotoState.FAILED or known.sha256[i] != "")
-
-
-def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
-    """A library follows its photos to another folder, but is not emptied by a slip of the keyboard."""
-    holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
-    if str(root) == writer.manifest.photo_root or not holds_objects:
-        return
-    there = sum(path in found for path in known.path)
-    if 2 * there < len(known):
-        raise LibraryError(
-            f"{writer.folder} holds the photos of {writer.manifest.photo_root}, of which {root} has "
-            f"{there} in {len(known)}: give that folder, or another folder for the library"
-        )
 
 
 def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> None:
@@ -260,7 +203,7 @@ class _Root:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._identity = self._now()
+        self._device = self._now()
 
     def expect(self) -> None:
         """Raise if the folder has gone.
@@ -268,20 +211,19 @@ class _Root:
         Raises:
             SourceError: it is gone, or another one is in its place, as when a drive is unmounted.
         """
-        if self._identity != self._now():
+        if self._device != self._now():
             raise SourceError(
                 f"{self.path} has gone away; what was looked at is kept: bring it back and run the same "
                 "command again"
             )
 
-    def _now(self) -> tuple[int, int] | None:
+    def _now(self) -> int | None:
+        """The device that the folder is on; None where it is gone or empty, as the place of a mount is."""
         try:
             with os.scandir(self.path) as entries:
-                next(entries, None)  # a drive that was pulled out may still have a status, but no content
-            stat = self.path.stat()
+                return self.path.stat().st_dev if next(entries, None) else None
         except OSError:
             return None
-        return stat.st_dev, stat.st_ino
 
 
 class _Run:
@@ -292,7 +234,7 @@ class _Run:
         writer: LibraryWriter,
         pipeline: Pipeline,
         settings: Settings,
-        plan: _Plan,
+        plan: Plan,
         report: AnalyzeReport,
         root: _Root,
     ) -> None:

@@ -1,0 +1,87 @@
+"""A folder of photos against the library: what is dropped, what stays, what has to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rtsearch.errors import LibraryError
+from rtsearch.library import LibraryWriter, PhotoRow, PhotoState, PhotoTable
+from rtsearch.library.missing import missing_photos
+from rtsearch.library.photos import PhotoFile, Scan
+
+__all__ = ["Plan", "compare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Work of one analysis.
+
+    Attributes:
+        todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
+            old fragments anew.
+        known: rows of those that the library holds, by path.
+        lost: hashes of photos that are kept although their folder has lost them, by path.
+        kept: number of photos that are as the library knows them.
+        dropped: number of photos that were taken out of the library.
+    """
+
+    todo: list[PhotoFile]
+    known: dict[str, PhotoRow]
+    lost: dict[str, str]
+    kept: int
+    dropped: int
+
+
+def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan:
+    """Drop from the library what was deleted, and find what has to be read.
+
+    Args:
+        writer: of the library, which follows its photos to ``photos``.
+        scan: what lies below that folder.
+        photos: the folder.
+        drop: whether photos of folders that are empty or gone are dropped, too.
+
+    Raises:
+        LibraryError: the folder is another one than that of the library, and holds other photos.
+    """
+    known = writer.photos()
+    found = {photo.path: photo for photo in scan.photos}
+    _expect_same_photos(writer, known, found.keys(), photos.resolve())
+    missing = missing_photos(known.path, scan)
+    gone, lost = (missing.deleted | missing.lost, set()) if drop else (missing.deleted, missing.lost)
+    todo: list[PhotoFile] = []
+    rows: dict[str, PhotoRow] = {}
+    for i, path in enumerate(known.path):
+        photo = found.get(path)
+        if photo and not _is_settled(known, i, photo):
+            same_size = photo.size_bytes == known.size_bytes[i]
+            todo.append(replace(photo, known_sha256=known.sha256[i] if same_size else ""))
+            rows[path] = known.row(i)
+    writer.move(photos)
+    dropped = writer.drop(gone)
+    new = found.keys() - set(known.path)
+    kept = len(found) - len(todo) - len(new)
+    todo += [photo for photo in scan.photos if photo.path in new]
+    hashes = dict(zip(known.path, known.sha256, strict=True))
+    return Plan(todo, rows, {path: hashes[path] for path in lost}, kept, dropped)
+
+
+def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
+    """Tell whether the library has the last word on a photo: its file is as it was, and was read."""
+    unchanged = (photo.size_bytes, photo.mtime_ns) == (known.size_bytes[i], known.mtime_ns[i])
+    return unchanged and (known.state[i] != PhotoState.FAILED or known.sha256[i] != "")
+
+
+def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
+    """A library follows its photos to another folder, but is not emptied by a slip of the keyboard."""
+    holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
+    if str(root) == writer.manifest.photo_root or not holds_objects:
+        return
+    there = sum(path in found for path in known.path)
+    if 2 * there < len(known):
+        raise LibraryError(
+            f"{writer.folder} holds the photos of {writer.manifest.photo_root}, of which {root} has "
+            f"{there} in {len(known)}: give that folder, or another folder for the library"
+        )
