@@ -84,6 +84,26 @@ def test_run(cli, library, short_clip):
     capture.release()
 
 
+def test_several_sources_of_which_none_is_there(cli, library):
+    dead = ("--source", "http://ann:geheim@127.0.0.1:1/a", "--source", "rtsp://127.0.0.1:1/b")
+    done = cli("run", library, *dead, "--headless", "--set", "live.open_timeout_s=3")
+    assert "cannot be opened: Connection refused" in done.complaint
+    assert "geheim" not in done.err
+
+
+def test_a_setting_plays_files_over_and_over(library, short_clip, tmp_path):
+    command = [sys.executable, "-m", "rtsearch", "run", str(library), "--headless", "--record", "o.jsonl"]
+    command += ["--set", "live.loop=true", "--set", f"live.source={short_clip}"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        record = tmp_path / "o.jsonl"
+        while process.poll() is None and not (record.exists() and record.read_bytes().count(b"\n") > 30):
+            time.sleep(0.05)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+    frames = [json.loads(line).get("frame") for line in record.read_text().splitlines()]
+    assert frames[:30] == list(range(30))  # of a clip of twelve
+
+
 def test_run_tells_its_figures(cli, library, short_clip):
     done = cli("run", library, "--source", short_clip, "--headless")
     assert (done.code, done.out) == (0, "")

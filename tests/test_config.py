@@ -354,7 +354,7 @@ def test_a_font_that_cannot_be_read(tmp_path, content, problem):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["/", "a\\0b"])
+@pytest.mark.parametrize("name", ["/", "a\\0b", "~f.ttf"])
 def test_what_is_no_file_is_no_font(name):
     with pytest.raises(ConfigError, match=r"show\.font"):
         load_settings(None, [f'show.font="{name}"'])

@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -21,6 +23,8 @@ from rtsearch.errors import MissingDependencyError, PhotoError, SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.sources import Paced, cameras, open_source
 from rtsearch.sources import slideshow as photos
+from rtsearch.sources.cv2_capture import LostError
+from rtsearch.sources.usb import CameraFinder, wishes
 from rtsearch.types import U8Array
 
 LIVE = LiveSettings(open_timeout_s=1.0, random_s=2.0)
@@ -269,6 +273,20 @@ def test_a_file_may_be_called_random(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert source.frames == 1
 
 
+def test_paths_are_written_in_many_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    path = save_photo(tmp_path / "ein Bild ä#1.png", 7)
+    save_photo(tmp_path / "~clip.png", 8)  # there is no such user
+    ways = {"~/ein Bild ä#1.png": 7, "~clip.png": 8, f"file://{quote(str(path))}": 7}
+    ways |= {f"file://localhost{quote(str(path))}": 7, f"FILE://{quote(str(path))}": 7}
+    for spec, number in ways.items():
+        with open_source(spec, LIVE) as source:
+            assert read_number(next(source).bgr) == number
+    with pytest.raises(SourceError, match=r"no source '~nobody-here\.png'"):
+        open_source("~nobody-here.png", LIVE)
+
+
 def test_image_sequence_is_a_video(tmp_path: Path) -> None:
     for i in range(4):
         save_photo(tmp_path / f"shot{i:04d}.png", i)
@@ -290,6 +308,55 @@ def test_cameras_are_listed_by_number(tmp_path: Path) -> None:
         (folder / "name").write_text(name + "\n")
     (tmp_path / "video3").mkdir()  # no name: unplugged meanwhile
     assert cameras(tmp_path) == {"/dev/video2": "HD Webcam", "/dev/video10": "Ten"}
+
+
+def test_a_camera_is_found_again_under_another_number(tmp_path: Path) -> None:
+    system, devices, links = tmp_path / "system", tmp_path / "dev", tmp_path / "by-id"
+    for folder in (system, devices, links):
+        folder.mkdir()
+
+    def plug(number: int, name: str, *, link: str = "") -> Path:
+        device = devices / f"video{number}"
+        device.touch()
+        (system / device.name).mkdir()
+        (system / device.name / "name").write_text(name)
+        if link:
+            (links / link).symlink_to(device)
+        return device
+
+    def unplug(device: Path) -> None:
+        device.unlink()
+        shutil.rmtree(system / device.name)
+        for link in links.iterdir():
+            if not link.exists():
+                link.unlink()
+
+    device = plug(0, "HD Webcam", link="usb-HD_Webcam_1234-video-index0")
+    finder = CameraFinder(str(device), system, (links,))
+    assert finder.find() == str(device)
+    unplug(device)
+    with pytest.raises(LostError, match=f"there is no {device}"):
+        finder.find()
+    plug(0, "Another")
+    back = plug(2, "HD Webcam", link="usb-HD_Webcam_1234-video-index0")
+    assert finder.find() == str(back)
+    back.chmod(0)
+    if os.geteuid():
+        with pytest.raises(LostError, match="add your user to the group video"):
+            finder.find()
+
+
+def test_cameras_are_asked_for_what_they_can_send() -> None:
+    names = {cv2.CAP_PROP_FOURCC: "code", cv2.CAP_PROP_FPS: "fps", cv2.CAP_PROP_FRAME_WIDTH: "width"}
+
+    def asked(*, crowded: bool, **settings: Any) -> list[str]:
+        found = wishes(LiveSettings(**settings), crowded=crowded)
+        return [names[setting] for setting, _ in found if setting in names]
+
+    assert asked(crowded=False) == ["width"]
+    assert asked(crowded=True) == ["code", "width"]  # two on one hub
+    assert asked(crowded=False, camera_wh=(1280, 720)) == ["code", "width"]
+    assert asked(crowded=False, camera_fps=60) == ["width", "fps"]
 
 
 def test_screen_without_mss_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:

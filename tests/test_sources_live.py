@@ -18,7 +18,7 @@ from servers import FfmpegPusher, MjpegServer
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
-from rtsearch.sources import Source, open_source
+from rtsearch.sources import Source, open_source, require_one
 from rtsearch.sources import live_capture as stream
 from rtsearch.sources.cv2_capture import READ_TIMEOUT_S, Limits, LostError, Taken
 from rtsearch.sources.jpegs import decode_picture
@@ -187,6 +187,33 @@ class Slow:
 
     def release(self) -> None:
         pass
+
+
+def test_of_several_sources_one_is_enough(caplog: pytest.LogCaptureFixture) -> None:
+    dead, alive = FakeCamera(), FakeCamera()
+    dead.there = False
+    with dead.open(patient=True) as first, alive.open(patient=True) as second:
+        require_one([first, second])
+        assert next(second).id >= 0
+        eventually(5, lambda: first.problem() != "" and first._attempts >= 2)
+        assert first.status == "reconnecting"
+        lines = [record.getMessage() for record in caplog.records]
+        assert lines == ["camera 0 gives no picture: there is no camera 0; trying until it does"]
+        dead.there = True
+        assert next(first).id == 0
+        assert first.status == "ok"
+
+
+def test_of_several_sources_none_is_an_error() -> None:
+    cameras = FakeCamera(), FakeCamera()
+    for camera in cameras:
+        camera.there = False
+    with (
+        cameras[0].open(patient=True) as first,
+        cameras[1].open(patient=True) as second,
+        pytest.raises(SourceError, match="camera 0 cannot be opened: there is no camera 0; plug it in"),
+    ):
+        require_one([first, second])
 
 
 def test_waits_grow_from_one_attempt_to_the_next() -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtsearch._util.masking import masked
+from rtsearch._util.user_paths import path_of
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
@@ -156,7 +158,7 @@ def run(
         out=out,
         records=tuple(record or ()),
         clock=Clock.WALL if realtime else clock,
-        loop=loop,
+        loop=loop or settings.live.loop,
         overwrite=overwrite,
     )
     fetch_missing(settings.model.name, offline=offline)
@@ -175,7 +177,7 @@ def _with_source(given: list[str], sources: list[str]) -> str:
 
     lib = next((name for name in given if (Path(name) / MANIFEST_NAME).is_file()), given[0])
     given.remove(lib)
-    played = [f"--source {shlex.quote(name)}" for name in (sources + given)[:_NAMED]]
+    played = [f"--source {shlex.quote(masked(name))}" for name in (sources + given)[:_NAMED]]
     more = " and so on" if len(sources) + len(given) > _NAMED else ""
     command = f"rtsearch run {shlex.quote(lib)} {' '.join(played)}{more}"
     return f"run takes the library, and what is played with --source: {command}"
@@ -184,6 +186,7 @@ def _with_source(given: list[str], sources: list[str]) -> str:
 def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
     """Open everything, play, close everything."""
     from rtsearch.live import Controls, Outputs, play
+    from rtsearch.sources import require_one
 
     controls = Controls(
         settings.detect,
@@ -197,7 +200,8 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         contextlib.ExitStack() as stack,
     ):
         _keep_apart(library, specs, playing)
-        opened = [_open(spec, index, settings, stack) for spec in specs]
+        opened = [_open(spec, index, settings, stack, several=len(specs) > 1) for spec in specs]
+        require_one(opened)
         problem = no_window(playing.headless)
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls)) if not problem else None
@@ -212,7 +216,9 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         return play(players, pipeline, index, settings, outputs, controls=controls, progress=show)
 
 
-def _open(spec: str, index: SearchIndex, settings: Settings, stack: contextlib.ExitStack) -> Source:
+def _open(
+    spec: str, index: SearchIndex, settings: Settings, stack: contextlib.ExitStack, *, several: bool
+) -> Source:
     from rtsearch.images.decode import read_photo
     from rtsearch.live import library_photos
     from rtsearch.sources import open_source
@@ -228,6 +234,7 @@ def _open(spec: str, index: SearchIndex, settings: Settings, stack: contextlib.E
         settings.live,
         photos=library_photos(index) if spec == "random" else (),
         read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
+        several=several,
     )
     stack.callback(source.close)
     return source
@@ -304,7 +311,7 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
     for path in written:
         if written.count(path) > 1:
             raise typer.BadParameter(f"{path} is to be written twice; choose another name")
-        keep_apart(path, *(Path(spec) for spec in specs), library=library)
+        keep_apart(path, *map(path_of, specs), library=library)
     keep_older(written, overwrite=playing.overwrite)
 
 

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from rtsearch._util.user_paths import path_of
+
 __all__ = [
     "AnalyzeSettings",
     "DescribeSettings",
@@ -62,7 +64,7 @@ def _font_file(path: str) -> str:
         return path
     from PIL import ImageFont
 
-    path = str(Path(path).expanduser())
+    path = str(path_of(path))
     try:
         ImageFont.truetype(path, 16)
     except (OSError, ValueError) as error:

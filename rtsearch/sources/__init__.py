@@ -19,19 +19,19 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import cv2  # noqa: F401  Where PyAV is loaded first, Qt takes its libxcb, and OpenCV's first window hangs.
 
 # isort: split
 from rtsearch._util.masking import masked
+from rtsearch._util.user_paths import path_of
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.sources.base import Source, Status
 from rtsearch.sources.cv2_capture import Limits
-from rtsearch.sources.live_capture import LiveCapture
+from rtsearch.sources.live_capture import LiveCapture, require_one
 from rtsearch.sources.realtime import Paced
 from rtsearch.sources.remote import aspect_of, open_url
 from rtsearch.sources.screen import Screen, parse_region
@@ -40,7 +40,7 @@ from rtsearch.sources.usb import CameraCapture, CameraFinder, cameras
 from rtsearch.sources.video import VideoFile
 from rtsearch.types import U8Array
 
-__all__ = ["LiveCapture", "Paced", "Source", "Status", "VideoFile", "cameras", "open_source"]
+__all__ = ["Paced", "Source", "Status", "VideoFile", "cameras", "open_source", "require_one"]
 
 _URL = re.compile(r"(https?|rtsps?|rtmps?|udp|srt|tcp|rtp)://", re.IGNORECASE)
 
@@ -63,7 +63,7 @@ def open_source(
         read: gives the picture at a path, or raises PhotoError.
         loop: play a video file over and over.
         several: other sources are played beside it. A camera or stream is then not waited for, but tried
-            until it is there (``LiveCapture.first_problem`` waits), and a camera is asked for compressed
+            until it is there (``require_one`` waits for any), and a camera is asked for compressed
             pictures.
 
     Raises:
@@ -81,7 +81,7 @@ def open_source(
         return Photos("random", photos, every_s=live.random_s, read=read)
     if spec == "screen" or spec.startswith("screen:"):
         return Screen(parse_region(spec[7:]))
-    path = _path(spec)
+    path = path_of(spec)
     if path.is_dir():
         paths = photos_under(path)
         return Photos(spec, paths, every_s=live.random_s, read=read, frames=len(paths))
@@ -105,17 +105,6 @@ def _camera(camera: int | str, live: LiveSettings, *, several: bool) -> Source:
         hint=f"cameras found: {names}; give a file, folder or URL with --source",
         patient=several,
     )
-
-
-def _path(spec: str) -> Path:
-    """The path that a text means: ``~`` is the home, if there is such a user, and ``file:`` begins a URL."""
-    parts = urlsplit(spec)
-    if parts.scheme.lower() == "file" and parts.netloc in ("", "localhost"):
-        return Path(unquote(parts.path))
-    try:
-        return Path(spec).expanduser()
-    except RuntimeError:  # no such user, or nobody has a home
-        return Path(spec)
 
 
 def _file(path: Path, live: LiveSettings, *, read: Callable[[Path], U8Array], loop: bool) -> Source:

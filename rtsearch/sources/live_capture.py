@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from rtsearch.sources.base import Source, Status
 from rtsearch.sources.cv2_capture import NOTHING_CAME, READ_TIMEOUT_S, Capture, Limits, LostError
 from rtsearch.types import Frame, U8Array
 
-__all__ = ["LiveCapture"]
+__all__ = ["LiveCapture", "require_one"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ _WAITS_S = (0.25, 0.5, 1.0, 2.0, 3.0)
 _STEADY_S = 5.0
 _JOIN_S = 1.0
 _SLOWER = 4  # times the longest interval between pictures: a camera that is silent for so long is lost
+_LOOK_S = 0.05
 _FORGETS = 0.9  # share of the longest interval that stays from picture to picture
 
 
@@ -47,7 +48,7 @@ class LiveCapture(Source):
             thread.
         limits: of time.
         hint: what to do when no first picture comes; ends the error's text.
-        patient: do not wait for the first picture here, and try again until it comes.
+        patient: do not wait for the first picture here, and try until it comes; see ``require_one``.
 
     Raises:
         SourceError: no picture came in time.
@@ -75,39 +76,44 @@ class LiveCapture(Source):
         self._newest: Frame | None = None
         self._received = 0
         self._capture: Capture | None = None
-        self._was_open = False
+        self._opened_s: float | None = None
         self._done = False
         self._error: Exception | None = None
         self._reason = ""  # of the last loss
         self._status: Status = "reconnecting" if patient else "ok"
         self._still = _Still()
         self._attempts = 0
+        self._begun_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"source {self.name}", daemon=True)
         self._thread.start()
         if not patient:
-            problem = self.first_problem()
-            if problem:
-                self.close()
-                raise SourceError(problem) from None
+            self._require_picture()
 
-    def first_problem(self) -> str:
-        """Wait for the first picture; why there is none in time, or ""."""
+    def problem(self) -> str | None:
+        """Return why there is no first picture, "" where there is one, None while it may still come."""
+        if self._received:
+            return ""
+        now_s, begun_s, limit_s = time.monotonic(), self._begun_s, self._limits.open_s
+        if self._opened_s is not None:
+            begun_s, limit_s = self._opened_s, self._limits.picture_s
+        reason = str(self._error or self._reason)
+        if self._opened_s is None and reason not in ("", NOTHING_CAME):
+            return f"{self.name} cannot be opened: {reason}; {self._hint}"
+        if self._error is None and not self._done and now_s < begun_s + limit_s:
+            return None
+        return f"{self.name} gives no picture within {limit_s:g} s; {self._hint}"
+
+    def _require_picture(self) -> None:
         try:
-            with self._changed:
-                self._changed.wait_for(lambda: self._capture or self._settled(), self._limits.open_s)
-                limit_s = self._limits.open_s
-                if self._capture is not None and not self._settled():
-                    limit_s = self._limits.picture_s
-                    self._changed.wait_for(self._settled, limit_s)
-                if self._received:
-                    return ""
+            while (problem := self.problem()) is None:
+                with self._changed:
+                    self._changed.wait(_LOOK_S)
         except BaseException:  # Ctrl-C
             self.close()
             raise
-        reason = str(self._error or self._reason)
-        never = reason not in ("", NOTHING_CAME) and not self._was_open
-        problem = f"cannot be opened: {reason}" if never else f"gives no picture within {limit_s:g} s"
-        return f"{self.name} {problem}; {self._hint}"
+        if problem:
+            self.close()
+            raise SourceError(problem)
 
     @property
     def status(self) -> Status:
@@ -135,9 +141,6 @@ class LiveCapture(Source):
         if self._thread.is_alive():
             log.info("%s has not ended yet", self._thread.name)
 
-    def _settled(self) -> bool:
-        return self._received > 0 or self._done or (self._patient and bool(self._reason))
-
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
@@ -145,10 +148,9 @@ class LiveCapture(Source):
                 reason = self._one_connection()
                 if self._stop.is_set() or not reason:
                     return
-                with self._changed:
-                    self._reason = reason
-                    self._status = "reconnecting"
-                    self._changed.notify_all()
+                if self._patient and not self._received and not self._reason:
+                    log.warning("%s gives no picture: %s; trying until it does", self.name, reason)
+                self._reason, self._status = reason, "reconnecting"
                 log.info("%s: %s, connecting again", self._thread.name, reason)
                 if time.monotonic() - begun_s > _STEADY_S:
                     self._attempts = 0
@@ -171,8 +173,8 @@ class LiveCapture(Source):
                 return ""
             return str(error)
         with self._changed:
-            self._capture, self._was_open = capture, True
-            self._changed.notify_all()
+            self._capture = capture
+            self._opened_s = self._opened_s or time.monotonic()
         try:
             return self._pump(capture)
         except LostError as error:
@@ -212,6 +214,21 @@ class LiveCapture(Source):
             self._received += 1
             self._status = "ok"
             self._changed.notify_all()
+
+
+def require_one(sources: Sequence[Source]) -> None:
+    """Wait until one of several sources has a picture; files have.
+
+    Raises:
+        SourceError: none gives a picture in time; the message is about the first.
+    """
+    while True:
+        problems = [source.problem() if isinstance(source, LiveCapture) else "" for source in sources]
+        if "" in problems:
+            return
+        if problems and None not in problems:
+            raise SourceError(problems[0])
+        time.sleep(_LOOK_S)
 
 
 class _Still:

@@ -32,7 +32,7 @@ def open_url(url: str, live: LiveSettings, *, loop: bool, patient: bool) -> Sour
         url: of a protocol that FFmpeg speaks.
         live: time limits, and the shape of pictures.
         loop: begin a video file again at its end.
-        patient: do not wait for it, but try until it is there; see ``LiveCapture``.
+        patient: do not wait for it, but try until it is there.
 
     Raises:
         SourceError: it cannot be opened.
