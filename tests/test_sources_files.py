@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import FFMPEG, container_times, ffmpeg, read_number, write_clip
+from clips import FFMPEG, container_times, ffmpeg, paint, read_number, write_clip
+from PIL import Image
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
@@ -185,6 +186,51 @@ def test_sound_that_lasts_longer_is_no_loss(
         assert len(list(source)) == 25
         assert source.frames in (25, None)
     assert caplog.text == ""
+
+
+# Animations, and photos that are no videos ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_animations_play_with_their_own_times(name: str, tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.ascontiguousarray(paint(number)[:, :, ::-1])) for number in range(6)]
+    path, durations = tmp_path / name, [100, 200, 300, 100, 50, 400]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, lossless=True)
+    times = [0.0, 0.1, 0.3, 0.6, 0.7, 0.75]
+    with open_source(str(path), LIVE, loop=True) as source:
+        seen = [next(source) for _ in range(8)]
+        assert not source.slides
+        assert [read_number(frame.bgr) for frame in seen] == [0, 1, 2, 3, 4, 5, 0, 1]
+        assert [frame.pts_s for frame in seen] == pytest.approx([*times, 0.0, 0.1])
+        assert [frame.id for frame in seen] == list(range(8))
+        assert source.seek(0.6)
+        assert read_number(next(source).bgr) == 3
+        source.loop = False
+        assert [read_number(frame.bgr) for frame in source] == [4, 5]
+
+
+def test_transparency_of_an_animation_is_white(tmp_path: Path) -> None:
+    frames = [Image.new("RGBA", (32, 32), (255, 0, 0, alpha)) for alpha in (0, 255, 51)]
+    path = tmp_path / "a.webp"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, lossless=True, exact=True)
+    seen = [bgr[16, 16].tolist() for bgr in pictures(path)]
+    assert seen == [[255, 255, 255], [0, 0, 255], [204, 204, 255]]
+
+
+@pytest.mark.parametrize("name", ["one.gif", "one.webp", "one.png"])
+def test_a_picture_of_one_frame_is_a_photo(name: str, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), "red").save(tmp_path / name)
+    with open_source(str(tmp_path / name), LIVE) as source:
+        assert source.slides
+
+
+@pytest.mark.parametrize("brand", [b"avif", b"heic", b"mif1"])
+def test_a_photo_of_tiles_is_no_video_of_one_of_them(brand: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "photo.mp4"
+    path.write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(8) + b"mif1")
+    whole: U8Array = np.full((4, 6, 3), 7, np.uint8)
+    with open_source(str(path), LIVE, read=lambda _: whole) as source:
+        assert next(source).bgr is whole
 
 
 def test_names_are_taken_for_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

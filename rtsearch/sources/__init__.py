@@ -3,7 +3,7 @@
     0, 1, /dev/video2, part of a camera's name      camera
     http rtsp rtmp udp srt tcp URL                  stream; a video file where it has a length; a picture that
                                                     is fetched again and again
-    clip.mp4, shot%04d.png                          video file, image sequence
+    clip.mp4, shot%04d.png, GIF of several frames   video file, image sequence, animation
     photo.jpg, folder/                              photo, slide show
     random                                          photos of the library, in the caller's order
     screen, screen:x,y,w,h                          the screen or a region of it
@@ -29,6 +29,7 @@ from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.images.formats import PHOTO_SUFFIXES
+from rtsearch.sources.animation import WebpAnimation, animated_kind, is_heif_photo
 from rtsearch.sources.base import Source, Status
 from rtsearch.sources.cv2_capture import Limits
 from rtsearch.sources.live_capture import LiveCapture, require_one
@@ -108,10 +109,14 @@ def _camera(camera: int | str, live: LiveSettings, *, several: bool) -> Source:
 
 
 def _file(path: Path, live: LiveSettings, *, read: Callable[[Path], U8Array], loop: bool) -> Source:
-    if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file():
-        return Photos(str(path), [path], every_s=live.random_s, read=read, frames=1)
-    if path.is_file() and path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty")
+    if path.is_file():
+        if path.stat().st_size == 0:
+            raise SourceError(f"{path} is empty")
+        photo = path.suffix.lower() in PHOTO_SUFFIXES
+        if photo and (kind := animated_kind(path)):
+            return WebpAnimation(path, loop=loop) if kind == "WebP" else VideoFile(str(path), loop=loop)
+        if photo or is_heif_photo(path):
+            return Photos(str(path), [path], every_s=live.random_s, read=read, frames=1)
     return VideoFile(str(path), loop=loop)
 
 

@@ -1,0 +1,116 @@
+"""Moving pictures that are kept in the files of photos: GIF, PNG and WebP of several frames."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rtsearch.errors import PhotoError, SourceError
+from rtsearch.images.headers import read_header
+from rtsearch.sources.base import Source
+from rtsearch.sources.converter import MAX_PIXELS
+from rtsearch.sources.timeline import Timeline
+from rtsearch.types import Frame, U8Array
+
+__all__ = ["WebpAnimation", "animated_kind", "is_heif_photo"]
+
+_USUAL_FPS = 10.0  # of frames that say no time; browsers do so
+_HEIF_PHOTOS = frozenset({b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf"})
+
+
+def is_heif_photo(path: Path) -> bool:
+    """Return True for a photo in AVIF or HEIC; FFmpeg takes its first tile for a video."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_PHOTOS
+
+
+def animated_kind(path: Path) -> str:
+    """Return ``GIF``, ``PNG`` or ``WebP`` for a file of several frames of a size within reason, else ""."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+        if header.width * header.height > MAX_PIXELS or header.kind not in ("GIF", "PNG", "WebP"):
+            return ""
+        with Image.open(path) as picture:
+            return header.kind if getattr(picture, "is_animated", False) else ""
+    except (PhotoError, UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        return ""  # whoever reads it as a photo says why
+
+
+class WebpAnimation(Source):
+    """An animation in WebP, by Pillow, as FFmpeg does not decode it; transparency is laid over white.
+
+    Args:
+        path: of the file.
+        loop: start again at the end.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+
+    seekable = True
+
+    def __init__(self, path: Path, *, loop: bool = False) -> None:
+        from PIL import Image
+
+        self._lock = threading.Lock()
+        self._closed = False
+        self._next_id = self._turn = 0
+        self._target_s: float | None = None
+        self._timeline = Timeline(_USUAL_FPS)
+        try:
+            self._picture = Image.open(path)
+            self._count: int = self._picture.n_frames  # type: ignore[attr-defined]
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{path} cannot be played: {error}") from None
+        super().__init__(str(path), frames=self._count, wh=self._picture.size)
+        self.loop = loop
+
+    def __next__(self) -> Frame:
+        with self._lock:
+            while not self._closed:
+                if self._turn == self._count and self.loop and self._target_s is None:
+                    self._begin()
+                if self._turn >= self._count:
+                    break
+                pts_s, bgr = self._read()
+                if self._target_s is not None and pts_s < self._target_s:
+                    continue
+                self._target_s = None
+                self._next_id += 1
+                return Frame(self._next_id - 1, time.monotonic(), pts_s, bgr)
+            raise StopIteration
+
+    def seek(self, seconds: float) -> bool:
+        """Go on with the first frame at or after a time; all before it are decoded."""
+        with self._lock:
+            self._begin()
+            self._target_s = seconds - 0.0005
+            return not self._closed
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._closed = True
+            self._picture.close()
+
+    def _begin(self) -> None:
+        self._turn, self._timeline = 0, Timeline(_USUAL_FPS)
+
+    def _read(self) -> tuple[float, U8Array]:
+        try:
+            self._picture.seek(self._turn)
+            rgba = np.asarray(self._picture.convert("RGBA"))
+        except (OSError, EOFError, ValueError) as error:
+            raise SourceError(f"{self.name} cannot be read any further: {error}") from None
+        self._turn += 1
+        alpha = rgba[:, :, 3:].astype(np.uint16)
+        over = (rgba[:, :, 2::-1] * alpha + 255 * (255 - alpha) + 127) // 255
+        bgr: U8Array = np.ascontiguousarray(over, dtype=np.uint8)
+        return self._timeline.mend(self._picture.info.get("timestamp", 0) / 1000), bgr
