@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -401,6 +402,40 @@ def test_screen_and_region() -> None:
         assert list(source) == []
     with pytest.raises(SourceError, match="region 600,400,300,200 is not inside of 0,0,640,480"):
         open_source("screen:600,400,300,200", LIVE)
+
+
+DISPLAY_GOES = """
+import os, signal, sys
+from rtsearch.config import LiveSettings
+from rtsearch.errors import SourceError
+from rtsearch.sources import open_source
+source = open_source("screen", LiveSettings())
+next(source)
+os.kill(int(sys.argv[1]), signal.SIGKILL)
+try:
+    list(source)
+except SourceError as error:
+    print(error)
+source.close()
+source.close()
+"""
+
+
+@pytest.mark.window
+def test_a_screen_whose_display_goes_is_an_error() -> None:
+    pytest.importorskip("mss", reason="mss is not installed: pip install 'rtsearch[screen]'")
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb")
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "320x240x24", "-noreset"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        environment = {**os.environ, "DISPLAY": f":{server.stdout.readline().strip()}"}
+        python = [sys.executable, "-c", DISPLAY_GOES, str(server.pid)]
+        done = subprocess.run(
+            python, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+    assert done.stdout == "the screen cannot be read any more: its display has gone\n"
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_users_own_switches_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -78,6 +79,8 @@ class Screen(Source):
                 raise StopIteration
             try:
                 shot = self._mss.grab(self._area)
+            except AssertionError:  # in mss, where no reply of the X server comes
+                raise SourceError("the screen cannot be read any more: its display has gone") from None
             except self._failure as error:
                 raise SourceError(f"the screen cannot be read any more: {_first_line(error)}") from None
             now_s = time.monotonic()
@@ -89,9 +92,12 @@ class Screen(Source):
 
     def close(self) -> None:
         """Give the display connection back."""
-        self._closed.set()
         with self._lock:
-            self._mss.close()
+            if self._closed.is_set():
+                return  # mss frees the connection to a display that has gone once more otherwise
+            self._closed.set()
+            with contextlib.suppress(self._failure, AssertionError):
+                self._mss.close()
 
 
 def _inside(region: tuple[int, int, int, int], whole: dict[str, int]) -> dict[str, int]:
