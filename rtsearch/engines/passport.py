@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch.engines.compile import Tensors
 from rtsearch.engines.flavour import Flavour, FlavourName, Gpu
 from rtsearch.errors import EngineError, ModelError
-from rtsearch.models.files import write_atomically
 from rtsearch.models.spec import ModelSpec
 
 __all__ = [
@@ -240,7 +240,8 @@ def write_engine(path: Path, content: bytes, passport: Passport) -> None:
         EngineError: the disk refuses it.
     """
     try:
-        write_atomically(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
     except OSError as error:
         raise EngineError(f"cannot write {path}: {error.strerror or error}") from None
     write_passport(path, passport)
@@ -255,6 +256,6 @@ def write_passport(engine: Path, passport: Passport) -> None:
     path = passport_path(engine)
     text = json.dumps(dataclasses.asdict(passport), indent=1)
     try:
-        write_atomically(path, text.encode())
+        write_atomic(path, text.encode())
     except OSError as error:
         raise EngineError(f"cannot write {path}: {error.strerror or error}") from None

@@ -11,9 +11,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch._util.paths import user_cache
 from rtsearch.errors import MissingDependencyError, RunnerError
-from rtsearch.models.files import write_atomically
 
 __all__ = ["KERNELS", "cache_folder", "compiled", "source"]
 
@@ -66,7 +66,7 @@ def compiled(compute_capability: tuple[int, int], folder: Path | None = None) ->
 def _keep(path: Path, code: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, hashlib.sha256(code).digest() + code)
+        write_atomic(path, hashlib.sha256(code).digest() + code)
     except OSError as error:
         _log.debug("compiled kernels are not kept: %s", error)
 

@@ -14,9 +14,9 @@ from typing import cast
 
 import cv2
 
+from rtsearch._util.atomic import publish, write_atomic
 from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.images.decode import quiet_decoders
-from rtsearch.library.files import write_atomic
 from rtsearch.types import U8Array
 
 __all__ = ["CLIP_PACKAGE", "PLAYED", "cut_clip", "demo_clip", "gather_photos"]
@@ -72,7 +72,7 @@ def cut_clip(folder: Path) -> tuple[Path, Path]:
     for bgr in frames[:PLAYED]:
         writer.write(bgr)
     writer.release()
-    part.replace(clip)
+    publish(part, clip)
     write_atomic(query, cv2.imencode(".png", frames[_QUERY])[1].tobytes())
     return clip, query
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch._util.signals import undo_on_signal
+from rtsearch._util.atomic import replacing
 from rtsearch.errors import LibraryError
-from rtsearch.library.files import TMP_SUFFIX, publish
 from rtsearch.library.reader import Library
 from rtsearch.types import F32Array
 
@@ -52,17 +50,11 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
 
 
 def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    tmp = out.with_name(out.name + TMP_SUFFIX)
     try:
-        with undo_on_signal(), tmp.open("wb") as file:
+        with replacing(out) as file:
             np.savez(file, allow_pickle=False, **arrays)
-        publish(tmp, out)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            tmp.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise LibraryError(f"{out} cannot be written: {error.strerror or error}") from None
-        raise
+    except OSError as error:
+        raise LibraryError(f"{out} cannot be written: {error.strerror or error}") from None
 
 
 def _empty(dim: int) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there (temporary name, fsync, rename); the lock; disk errors in one line."""
+"""Names and hashes of a library's files; the lock; disk errors in one line."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ __all__ = [
     "TMP_SUFFIX",
     "disk_errors",
     "library_lock",
-    "publish",
     "sha256_of",
-    "write_atomic",
 ]
 
 LOCK_NAME = "lock"
@@ -33,33 +31,6 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def publish(tmp: Path, final: Path) -> None:
-    """Give a finished temporary file its final name; after this it survives a power cut."""
-    with tmp.open("rb") as file:
-        os.fsync(file.fileno())
-    tmp.replace(final)
-    _fsync_folder(final.parent)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: a reader sees the old bytes or the new ones, never a part."""
-    tmp = path.with_name(path.name + TMP_SUFFIX)
-    try:
-        tmp.write_bytes(data)
-        publish(tmp, path)
-    except BaseException:
-        tmp.unlink(missing_ok=True)
-        raise
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

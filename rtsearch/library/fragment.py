@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from rtsearch._util.atomic import publish
 from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError, VectorError
-from rtsearch.library.files import TMP_SUFFIX, publish, sha256_of
+from rtsearch.library.files import TMP_SUFFIX, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
 from rtsearch.library.schema import (
     NO_CRC,

@@ -26,11 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError
 from rtsearch.library import Library, library_lock
-from rtsearch.library.files import disk_errors, write_atomic
+from rtsearch.library.files import disk_errors
 from rtsearch.library.index_files import (
     FILES,
     TABLE,

@@ -15,10 +15,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch._util.regular_files import read_regular
 from rtsearch.errors import DamagedError, FeatureSpaceError, FormatError, NotALibraryError
 from rtsearch.images.formats import PHOTO_SUFFIXES
-from rtsearch.library.files import MANIFEST_NAME, write_atomic
+from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.photos import holds_photos
 from rtsearch.library.values import Recipe, plain_json
 

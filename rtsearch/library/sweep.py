@@ -15,13 +15,13 @@ from rtsearch.errors import LibraryError
 from rtsearch.library.files import TMP_SUFFIX
 from rtsearch.library.manifest import PARTS
 
-__all__ = ["own_folder", "remove_fragments", "remove_index"]
+__all__ = ["final_name", "own_folder", "remove_fragments", "remove_index", "remove_temporaries"]
 
 _log = logging.getLogger(__name__)
 
 _FIRST_BYTES = {".parquet": b"PAR1", ".pack": b"\xff\xd8\xff"}  # a pack begins with a JPEG
 _INDEX_FOLDER = re.compile(r"[0-9a-f]{16}|\.building-\d+")
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+")  # of a file that a kill has left half written
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]+")  # what ``atomic`` writes under before it is whole
 
 
 def own_folder(path: Path) -> Path:
@@ -63,12 +63,25 @@ def remove_index(folder: Path, names: Collection[str]) -> bool:
     if not folder.is_dir():
         return not folder.exists()
     files = list(folder.iterdir())
-    if not all(_TEMPORARY.sub(r"\1", path.name) in names and _is_plain(path) for path in files):
+    if not all((path.name in names or final_name(path) in names) and _is_plain(path) for path in files):
         return False
     for path in files:
         path.unlink(missing_ok=True)
     folder.rmdir()
     return True
+
+
+def final_name(path: Path) -> str:
+    """Return the name that a file would have got, had it not been left half written; "" for other files."""
+    found = _TEMPORARY.fullmatch(path.name)
+    return found[1] if found else ""
+
+
+def remove_temporaries(folder: Path, name: str) -> None:
+    """Remove what kills have left of a file of this name; nobody else may be writing it."""
+    for path in folder.iterdir():
+        if final_name(path) == name and _is_plain(path):
+            path.unlink(missing_ok=True)
 
 
 def _begins(path: Path, first: bytes) -> bool:

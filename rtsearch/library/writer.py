@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from rtsearch._util.closing import Closing
 from rtsearch.errors import NotALibraryError
-from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, TMP_SUFFIX, disk_errors, library_lock
+from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, disk_errors, library_lock
 from rtsearch.library.fragment import (
     Columns,
     FragmentWriter,
@@ -38,7 +38,7 @@ from rtsearch.library.integrity import Problem, check_fragment
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
 from rtsearch.library.reader_lock import without_readers
 from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
-from rtsearch.library.sweep import own_folder, remove_fragments
+from rtsearch.library.sweep import final_name, own_folder, remove_fragments, remove_temporaries
 
 __all__ = ["LibraryWriter"]
 
@@ -96,6 +96,7 @@ class LibraryWriter(Closing):
                 _make_folder(folder)
             stack.enter_context(library_lock(folder))
             with disk_errors(folder):
+                remove_temporaries(folder, MANIFEST_NAME)
                 manifest = _manifest(folder, space, root, settings or {})
                 for part in PARTS:
                     own_folder(folder / part).mkdir(exist_ok=True)
@@ -291,7 +292,8 @@ def _make_folder(folder: Path) -> None:
     if (folder / MANIFEST_NAME).exists():
         return
     # A kill while the very first manifest was written leaves these two, and nothing else.
-    others = {entry.name for entry in folder.iterdir()} - {LOCK_NAME, MANIFEST_NAME + TMP_SUFFIX}
+    entries = (entry for entry in folder.iterdir() if final_name(entry) != MANIFEST_NAME)
+    others = {entry.name for entry in entries} - {LOCK_NAME}
     if others:
         raise NotALibraryError(
             f"{folder} is no library and holds other files ({min(others)}); choose another or an empty folder"

@@ -19,10 +19,10 @@ import zipfile
 from http.client import HTTPException
 from pathlib import Path
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch._util.signals import undo_on_signal
 from rtsearch.errors import DownloadError
 from rtsearch.models.catalogue import CatalogueEntry, Place, Progress
-from rtsearch.models.files import write_atomically
 
 __all__ = ["fetch"]
 
@@ -46,7 +46,8 @@ def fetch(entry: CatalogueEntry, folder: Path, progress: Progress) -> Path:
             return path
     content = _from_places(entry, path, progress)
     try:
-        write_atomically(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
     except OSError as error:
         raise DownloadError(f"cannot write {path}: {error.strerror or error}") from None
     progress(f"fetched {entry.file}", entry.bytes, entry.bytes)

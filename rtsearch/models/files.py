@@ -1,4 +1,4 @@
-"""Model files as bytes: read within bounds, written whole or not at all, their metadata found without onnx.
+"""Model files as bytes: read within bounds, their metadata found without onnx.
 
 Importing onnx takes 0.3 s, which a running product need not pay to learn what its model says about itself.
 """
@@ -6,15 +6,12 @@ Importing onnx takes 0.3 s, which a running product need not pay to learn what i
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rtsearch._util.signals import undo_on_signal
 from rtsearch.errors import ModelError, UnknownModelError
 
-__all__ = ["NOT_WHOLE", "metadata", "read_model", "write_atomically"]
+__all__ = ["NOT_WHOLE", "metadata", "read_model"]
 
 NOT_WHOLE = "{path} is not a whole ONNX file; export or pull it again"
 _MAX_BYTES = 2**31 - 1  # what a protobuf message can hold at all
@@ -80,22 +77,3 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at + i + 1
     raise ValueError("truncated")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Temporary name, fsync, rename; nothing is left behind when it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        undo_on_signal(),
-        tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file,
-    ):
-        temporary = Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    temporary.chmod(0o644)
-    temporary.replace(path)

@@ -9,8 +9,9 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from rtsearch._util.atomic import write_atomic
 from rtsearch.errors import ModelError
-from rtsearch.models.files import NOT_WHOLE, read_model, write_atomically
+from rtsearch.models.files import NOT_WHOLE, read_model
 
 __all__ = ["load_model", "save_model"]
 
@@ -69,6 +70,7 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"{path.name}: not a valid network: {' '.join(str(error).split())[:200]}") from None
     try:
-        write_atomically(path, model.SerializeToString(deterministic=True))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, model.SerializeToString(deterministic=True))
     except OSError as error:
         raise ModelError(f"cannot write {path}: {error.strerror or error}") from None

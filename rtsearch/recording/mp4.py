@@ -17,6 +17,7 @@ from typing import Protocol, cast
 import cv2
 import numpy as np
 
+from rtsearch._util.atomic import publish
 from rtsearch.errors import RecordError
 from rtsearch.recording.ffmpeg import FfmpegSink, Piece, add_sound, encodes_h264, find_ffmpeg, sound_start_s
 from rtsearch.recording.problems import FinishesOnExit, record_error, require_place, require_room
@@ -108,9 +109,7 @@ class VideoRecorder(FinishesOnExit):
             self._partial.unlink(missing_ok=True)
 
     def _name(self) -> None:
-        with self._partial.open("rb") as written:
-            os.fsync(written.fileno())
-        self._partial.replace(self._path)
+        publish(self._partial, self._path)
 
     def _finish(self, sink: _Sink) -> None:
         try:

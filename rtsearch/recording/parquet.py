@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rtsearch._util.atomic import publish
 from rtsearch.errors import RecordError
 from rtsearch.recording.objects import Times, text_bytes
 from rtsearch.recording.problems import FinishesOnExit, record_error, require_place, require_room
@@ -116,9 +117,7 @@ class ParquetRecorder(FinishesOnExit):
         try:
             writer.close()
             self._files.close()
-            with self._partial.open("rb") as written:
-                os.fsync(written.fileno())
-            self._partial.replace(self._path)
+            publish(self._partial, self._path)
         except OSError as error:
             raise record_error(self._path, error, kept=False) from None
         if failure is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 
 import cv2
 
-from rtsearch._util.signals import undo_on_signal
+from rtsearch._util.atomic import write_atomic
 from rtsearch.errors import RecordError
 from rtsearch.recording.problems import record_error
 from rtsearch.types import U8Array
@@ -37,14 +35,4 @@ def _write(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        with undo_on_signal(), partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
+    write_atomic(path, data)

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
+from rtsearch._util.atomic import replacing
 from rtsearch.errors import DamagedError, FormatError, NotALibraryError
 from rtsearch.search.arrays import SIZES, TreeArrays, shapes_of
 from rtsearch.search.calibrate import Calibration
@@ -78,21 +79,12 @@ def save_arrays(folder: Path, arrays: TreeArrays, calibration: Calibration) -> N
         offset = -(-(offset + array.nbytes) // 64) * 64
     header = json.dumps({"byte_order": "little", "arrays": entries}).encode()
     fixed = _FIXED.pack(_MAGIC, _VERSION, len(header), hashlib.sha256(header).digest())
-    temporary = folder / f".{FILE_NAME}.{os.getpid()}"
-    try:
-        with temporary.open("wb") as file:
-            file.write(fixed + header)
-            file.write(bytes(_start(len(header)) - file.tell()))
-            for place, array in zip(places, named.values(), strict=True):
-                file.seek(_start(len(header)) + place)
-                file.write(array.data if array.size else b"")
-            file.truncate(_start(len(header)) + offset)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / FILE_NAME)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(folder)
+    with replacing(folder / FILE_NAME) as file:
+        file.write(fixed + header)
+        for place, array in zip(places, named.values(), strict=True):
+            file.seek(_start(len(header)) + place)
+            file.write(array.data if array.size else b"")
+        file.truncate(_start(len(header)) + offset)
 
 
 def load_arrays(folder: Path, threads: int) -> tuple[TreeArrays, Calibration]:
@@ -186,11 +178,3 @@ def _expected(shape: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[type, tup
     expected = shapes_of(dict(zip(SIZES, sizes, strict=True)))
     expected |= {"ks": (np.int32, (a,)), "probes": (np.int32, (b,)), "ratio": (np.float32, (b,))}
     return expected | {"recall": (np.float32, (a, b))}
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
