@@ -9,7 +9,7 @@ import pytest
 
 from rtsearch.jobs.doctor import examine
 from rtsearch.ui import display as module
-from rtsearch.ui.display import display_problem, fit_screen, prepare_windows, screen_wh
+from rtsearch.ui.display import display_problem, fit_screen, inside_screen, prepare_windows, screen_wh
 
 # Whether there is a display --------------------------------------------------------------------------------
 
@@ -84,3 +84,20 @@ def test_doctor_tells_of_windows_that_may_stay_black(monkeypatch):
     assert not prepare_windows()
     (finding,) = (one for one in examine() if one.name == "display")
     assert (finding.state, finding.advice) == ("optional", "apt install libx11-xcb1")
+
+
+@pytest.mark.parametrize(
+    ("window", "place"),
+    [
+        ((0, 0, 1600, 900), None),
+        ((10, 30, 1280, 720), None),
+        ((0, 250, 1280, 720), (0, 135)),
+        ((500, 0, 1280, 720), (320, 0)),
+        ((-40, 20, 1280, 720), (0, 0)),
+        ((0, 0, 1280, 950), (0, 0)),
+    ],
+)
+def test_a_window_is_brought_inside_the_screen(
+    window: tuple[int, int, int, int], place: tuple[int, int] | None
+) -> None:
+    assert inside_screen(window, (1600, 900)) == place

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import ShowSettings
 from rtsearch.render.layout import Canvas, canvas_of, lay_out
+from rtsearch.render.sliders import SLIDERS, panel_room
 
 HD = (1280, 720)
 
@@ -144,3 +147,35 @@ def test_the_frame_stands_in_the_middle_where_notes_and_controls_have_room(frame
     layout = lay_out(canvas_of(ShowSettings()), frame_wh, strips)
     x, _, width, _ = layout.frame
     assert (x, 1280 - x - width) == (left, right)
+
+
+@given(
+    st.tuples(st.integers(320, 4000), st.integers(240, 3000)),
+    st.tuples(st.integers(1, 4000), st.integers(1, 3000)),
+    st.tuples(st.integers(100, 480), st.integers(60, 420), st.integers(5, 100)),
+    st.integers(0, 300),
+    st.integers(0, len(SLIDERS)),
+)
+def test_no_note_is_placed_under_the_controls(wh, frame_wh, sizes, strips, sliders):
+    header, thumb, results = sizes
+    show = ShowSettings(window_wh=wh, header_height=header, thumb_height=thumb, results=results)
+    without = canvas_of(show)
+    canvas = replace(without, controls_wh=panel_room(wh, 1, without.scale, sliders))
+    layout, before = lay_out(canvas, frame_wh, strips), lay_out(without, frame_wh, strips)
+    x, y, width, height = layout.notes
+    low, left = canvas.controls_wh[1], wh[0] - canvas.controls_wh[0]
+    assert not height or x + width <= left or y >= low
+    assert replace(layout, notes=before.notes, notes_are=before.notes_are) == before  # all else stays
+    if before.notes[0] + before.notes[2] <= left or before.notes[1] >= low:
+        assert layout.notes == before.notes
+
+
+@pytest.mark.parametrize(
+    ("wh", "strips"), [(HD, 4), (HD, 6), ((640, 480), 4), ((640, 480), 1), ((1920, 1080), 6)]
+)
+def test_notes_keep_room_beside_or_below_the_controls(wh, strips):
+    canvas = canvas_of(ShowSettings(window_wh=wh))
+    canvas = replace(canvas, controls_wh=panel_room(wh, 1, canvas.scale))
+    layout = lay_out(canvas, (1280, 720), strips)
+    assert layout.notes[2] >= canvas.px(108)
+    assert layout.notes[3] >= canvas.px(26)

@@ -144,3 +144,19 @@ def test_the_score_of_a_strip_is_written_as_that_of_its_box() -> None:
     painter = Painter()
     painter.paint(scene_of(0, [(0, 92, [0])]), canvas((640, 480), 240))
     assert painter._strips[0].label.score == "0.92"
+
+
+def test_notes_that_make_room_for_controls_leave_all_else_as_it_is() -> None:
+    """The lines of a strip keep their height, which depends on what was before."""
+    painter, wide = Painter(), Canvas((1280, 720), 200, 60, 16)
+    crops = [(0, 60, [0, 1, 2] * 4), (1, 50, [1] * 3), (2, 40, [2] * 9)]
+    scene = scene_of(0, crops, ("clip", "30 frames/s"), rows=4)
+    before = painter.paint(scene_of(0, [(0, 60, [1] * 6), *crops[1:]], rows=4), wide)
+    before = painter.paint(scene, wide).copy()
+    with_controls = dataclasses.replace(wide, controls_wh=(316, 208))
+    moved = painter.paint(scene, with_controls).copy()
+    there, then = lay_out(wide, (160, 90), 4), lay_out(with_controls, (160, 90), 4)
+    assert there.notes != then.notes
+    below = then.header_height
+    np.testing.assert_array_equal(moved[below:], before[below:])
+    np.testing.assert_array_equal(painter.paint(scene, wide), before)

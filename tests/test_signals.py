@@ -85,7 +85,7 @@ def test_ctrl_c_ends_at_once_from_now_on():
 )
 def test_what_is_half_written_is_removed(tmp_path, monkeypatch, number, code):
     """The signal comes when the file is complete, but still has its temporary name."""
-    monkeypatch.setattr("rtsearch.models.files.os.fsync", lambda _: os.kill(os.getpid(), number))
+    monkeypatch.setattr("os.fsync", lambda _: os.kill(os.getpid(), number))
     with pytest.raises(Stopped) as caught:
         write_atomic(tmp_path / "file", b"content")
     assert caught.value.exit_code == code

@@ -29,12 +29,14 @@ class Appearance:
         first: strip that is to stand on top.
         notes: lines beside the frame.
         lost: the source gives no pictures at the moment.
+        controls_wh: room at the upper right that controls stand on, px.
     """
 
     show: ShowSettings
     first: int = 0
     notes: tuple[str, ...] = ()
     lost: bool = False
+    controls_wh: tuple[int, int] = (0, 0)
 
 
 class Drawn(NamedTuple):
@@ -93,7 +95,7 @@ class Compositor:
 
     def draw(self, scene: Scene, look: Appearance) -> Drawn:
         """Draw a scene with the notes of its look."""
-        canvas = canvas_of(look.show)
+        canvas = replace(canvas_of(look.show), controls_wh=look.controls_wh)
         last_first = max(0, scene.rows - canvas.most_strips)
         first = min(look.first, last_first)
         scene = replace(scene, notes=look.notes, first=first, lost=look.lost)

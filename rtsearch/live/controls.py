@@ -61,6 +61,7 @@ class ControlState:
         loop: video files begin again at their end.
         mirror: cameras and streams are shown, searched and recorded with left and right changed.
         first_strip: strip on top, where there are more than fit.
+        sliders: that stand on the picture.
     """
 
     detect: DetectSettings
@@ -69,6 +70,7 @@ class ControlState:
     loop: bool = False
     mirror: bool = False
     first_strip: int = 0
+    sliders: int = 0
 
 
 class Controls:

@@ -18,6 +18,8 @@ from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
+from rtsearch.render.layout import canvas_of
+from rtsearch.render.sliders import panel_room
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Scene, U8Array
 
@@ -232,7 +234,8 @@ class View:
     def _look(self) -> Appearance:
         now = self._shared.controls.now
         show = cell_settings(now.show, self.place, self._shared.channels)
-        return Appearance(show, now.first_strip, lost=self._lost_s is not None)
+        room = panel_room(show.window_wh, self._shared.channels, canvas_of(show).scale, now.sliders)
+        return Appearance(show, now.first_strip, lost=self._lost_s is not None, controls_wh=room)
 
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)

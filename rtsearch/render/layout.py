@@ -61,6 +61,7 @@ class Canvas:
         text: see ``ShowSettings``; there is room for no other.
         font: file of all text, or "" for the built-in one.
         fill: have further crops where a line ends before the picture does.
+        controls_wh: room at the upper right that controls stand on, px; no notes are placed there.
     """
 
     wh: tuple[int, int]
@@ -71,6 +72,7 @@ class Canvas:
     text: Literal["all", "names", "none"] = "all"
     font: str = ""
     fill: bool = True
+    controls_wh: tuple[int, int] = (0, 0)
 
     def px(self, size: int) -> int:
         """A size of a picture 720 px high, in this one."""
@@ -229,8 +231,22 @@ def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Pla
     if line and width - w >= canvas.px(_NOTES_PX):
         right = _RIGHT_PX if header >= canvas.px(_HIGH_PX) else _RIGHTS_PX
         x = max(0, min(x, width - w - canvas.px(right)))
-        return (x, 0, w, h), (x + w, 0, width - x - w, header), "beside"
-    if header - h >= line:
+        notes = _clear_of_controls((x + w, 0, width - x - w, header), canvas)
+        if notes[3]:
+            return (x, 0, w, h), notes, "beside"
+    elif header - h >= line:
         y = (header - h - line) // 2 if header == canvas.wh[1] else 0  # it stays put as strips come and go
-        return (x, y, w, h), (0, y + h, width, line), "below"
-    return (x, 0, w, h), (x, header - line, w, line), "over"
+        notes = _clear_of_controls((0, y + h, width, line), canvas)
+        return (x, y, w, h), notes, "below"
+    return (x, 0, w, h), _clear_of_controls((x, header - line, w, line), canvas), "over"
+
+
+def _clear_of_controls(notes: Place, canvas: Canvas) -> Place:
+    """Return the larger part of a place that is left or below of the controls; of no height without room."""
+    x, y, width, height = notes
+    left, low = canvas.wh[0] - canvas.controls_wh[0], canvas.controls_wh[1]
+    if x + width <= left or y >= low:
+        return notes
+    parts = ((x, y, left - x, height), (x, low, width, y + height - low))
+    there = [part for part in parts if part[2] >= canvas.px(_LABEL_PX) and part[3] >= canvas.px(_LINE_PX)]
+    return max(there, key=lambda part: part[2] * part[3], default=(x, y, width, 0))

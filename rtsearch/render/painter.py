@@ -8,6 +8,7 @@ picture and touches only what has changed.
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias, cast
 
@@ -67,7 +68,7 @@ class Painter:
 
     def __init__(self) -> None:
         self._picture: U8Array = np.zeros((0, 0, 3), np.uint8)
-        self._placed: tuple[object, ...] = ()
+        self._placed: tuple[Canvas, Layout] | None = None
         self._notes: tuple[str, ...] = ()
         self._strips: dict[int, _Strip] = {}
 
@@ -75,8 +76,7 @@ class Painter:
         """The picture of a scene, valid until the next call."""
         layout = lay_out(canvas, scene.frame.bgr.shape[1::-1], scene.rows)
         if (canvas, layout) != self._placed:
-            self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), _GROUND, np.uint8)
-            self._placed, self._notes, self._strips = (canvas, layout), (), {}
+            self._begin_anew(canvas, layout)
         x, y, width, height = layout.frame
         header = _header(scene, (width, height), layout, canvas)
         if scene.lost:  # in every style of text: a picture that stands still looks like one of a quiet room
@@ -91,8 +91,23 @@ class Painter:
             self._paint_bar(scene, layout)
         return self._picture
 
+    def _begin_anew(self, canvas: Canvas, layout: Layout) -> None:
+        """Begin a picture of another layout; where only the notes have moved, all else stays as it is."""
+        before, self._placed, self._notes = self._placed, (canvas, layout), ()
+        if before is not None:
+            same_canvas = replace(before[0], controls_wh=canvas.controls_wh) == canvas
+            place, where = before[1].notes, before[1].notes_are
+            if same_canvas and replace(layout, notes=place, notes_are=where) == before[1]:
+                x, y, width, height = place
+                self._picture[y : y + height, x : x + width] = _GROUND
+                return
+        self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), _GROUND, np.uint8)
+        self._strips = {}
+
     def _paint_notes(self, notes: tuple[str, ...], layout: Layout, canvas: Canvas) -> None:
         x, y, width, height = layout.notes
+        if not height:
+            return
         panel = self._picture[y : y + height, x : x + width]
         if layout.notes_are == "over":  # the frame below is new every time
             panel[max(0, layout.frame[3] - y) :] = _GROUND

@@ -15,7 +15,16 @@ import cv2
 from rtsearch.render.text import Colour, draw_text, text_wh
 from rtsearch.types import U8Array
 
-__all__ = ["SHOW_SLIDERS", "SLIDERS", "Slider", "draw_sliders", "panel_wh", "panel_xy", "value_at"]
+__all__ = [
+    "SHOW_SLIDERS",
+    "SLIDERS",
+    "Slider",
+    "draw_sliders",
+    "panel_room",
+    "panel_wh",
+    "panel_xy",
+    "value_at",
+]
 
 _ROW_PX = 36
 _MARGIN_PX = 14
@@ -77,6 +86,16 @@ def panel_xy(
     panel_width, panel_height = panel_wh(sliders, scale)
     y = edge if sources == 1 and width > height else height - panel_height - edge
     return max(0, width - panel_width - edge), max(0, y)
+
+
+def panel_room(
+    window_wh: tuple[int, int], sources: int = 1, scale: float = 1.0, sliders: int = len(SLIDERS)
+) -> tuple[int, int]:
+    """Return the width and height that the panel takes of the upper right corner, px; 0 if it is low."""
+    edge, (x, y) = round(_EDGE_PX * scale), panel_xy(window_wh, sources, scale, sliders)
+    if not sliders or y > edge:
+        return 0, 0
+    return window_wh[0] - x, y + panel_wh(sliders, scale)[1] + edge
 
 
 def draw_sliders(

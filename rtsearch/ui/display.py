@@ -7,13 +7,7 @@ import os
 import socket
 import sys
 
-__all__ = [
-    "LEAST_WH",
-    "display_problem",
-    "fit_screen",
-    "prepare_windows",
-    "screen_wh",
-]
+__all__ = ["LEAST_WH", "display_problem", "fit_screen", "inside_screen", "prepare_windows", "screen_wh"]
 
 LEAST_WH = (320, 240)
 """Of a picture, px, as ``show.window_wh`` allows; a smaller window shows the picture scaled down."""
@@ -57,6 +51,21 @@ def fit_screen(window_wh: tuple[int, int], screen_wh: tuple[int, int]) -> tuple[
     width, height = window_wh
     share = min(1.0, screen_wh[0] / width, _HIGHEST * screen_wh[1] / height)
     return max(LEAST_WH[0], round(share * width)), max(LEAST_WH[1], round(share * height))
+
+
+def inside_screen(window: tuple[int, int, int, int], screen_wh: tuple[int, int]) -> tuple[int, int] | None:
+    """Return where a window must go to be seen whole, px; None where it is seen whole already.
+
+    Args:
+        window: x, y, width and height of its picture; a title bar above it is not counted.
+        screen_wh: size of the screen.
+    """
+    x, y, width, height = window
+    if x >= 0 and y >= 0 and x + width <= screen_wh[0] and y + height <= screen_wh[1]:
+        return None
+    left = min(x, screen_wh[0] - width)
+    title_px = round((1 - _HIGHEST) / 2 * screen_wh[1])  # a desktop puts the title bar there, not the picture
+    return max(0, left), max(0, min(y, screen_wh[1] - height) - title_px)
 
 
 def screen_wh() -> tuple[int, int] | None:

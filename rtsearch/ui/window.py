@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.render.text import Colour, draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
-from rtsearch.ui.display import LEAST_WH, fit_screen, prepare_windows, screen_wh
+from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows, screen_wh
 
 __all__ = ["HELP", "Window"]
 
@@ -34,6 +35,7 @@ _EDGE: Colour = (58, 58, 58)
 # X keysyms, which OpenCV's Qt windows pass on; they take the mouse wheel for themselves, to zoom.
 _LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
 _SKIP_S = 5.0
+_SETTLES_S = 1.0  # after its first picture a window is where the desktop has put it
 _LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
 HELP = (
     ("q, Esc", "quit"),
@@ -70,14 +72,19 @@ class Window:
         self._show_help = False
         self._show_sliders = not controls.now.show.fullscreen
         self._sliders = SLIDERS if controls.detects else SHOW_SLIDERS
+        self._tell_sliders()
         self._held: int | None = None
         self._fullscreen = False
         self._redraw = False
         prepare_windows()
         # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
-        if (screen := screen_wh()) is not None:
-            fitting = fit_screen(controls.now.show.window_wh, screen)
+        self._screen_wh = screen_wh()
+        self._settles_until_s = (
+            math.inf
+        )  # the desktop has placed the window by then; set by the first picture
+        if self._screen_wh is not None:
+            fitting = fit_screen(controls.now.show.window_wh, self._screen_wh)
             self._change_show(window_wh=fitting)
         cv2.namedWindow(title, flags)
         cv2.resizeWindow(title, *controls.now.show.window_wh)
@@ -97,6 +104,7 @@ class Window:
             return False  # looked at before anything is drawn: imshow would open it again
         if self._picture is not None:
             self._follow_size()
+            self._bring_inside()
         if self._message and time.monotonic() >= self._message_until_s:
             self._message, self._redraw = "", True
         if self._redraw and self._picture is not None:
@@ -115,6 +123,17 @@ class Window:
         large = width >= LEAST_WH[0] and height >= LEAST_WH[1]
         if large and (width, height) != self._controls.now.show.window_wh:
             self._change_show(window_wh=(width, height))
+
+    def _bring_inside(self) -> None:
+        """Move a window that has just opened so that all of it is seen; later it may stand anywhere."""
+        now_s = time.monotonic()
+        self._settles_until_s = min(self._settles_until_s, now_s + _SETTLES_S)
+        if now_s > self._settles_until_s or self._screen_wh is None or self._fullscreen:
+            return
+        x, y, width, height = cv2.getWindowImageRect(self._title)
+        place = inside_screen((x, y, width, height), self._screen_wh)
+        if place is not None and width <= self._screen_wh[0] and height <= self._screen_wh[1]:
+            cv2.moveWindow(self._title, *place)
 
     def _change_show(self, **values: object) -> None:
         self._controls.change(show=self._controls.now.show.model_copy(update=values))
@@ -178,6 +197,11 @@ class Window:
 
     def _toggle_sliders(self) -> None:
         self._show_sliders = not self._show_sliders
+        self._tell_sliders()
+
+    def _tell_sliders(self) -> None:
+        """Let the notes make room for the sliders."""
+        self._controls.change(sliders=len(self._sliders) if self._show_sliders else 0)
 
     def _toggle_fullscreen(self) -> None:
         self._fullscreen = not self._fullscreen
