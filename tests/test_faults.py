@@ -38,7 +38,7 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import LiveReport, Outputs, play
 from rtsearch.recording import Recording
 from rtsearch.sources import Source, open_source
-from rtsearch.sources import cv2_capture as capture
+from rtsearch.sources import capture as capture
 from rtsearch.sources import live_capture as stream
 
 ENDS_WITHIN_S = 5.0

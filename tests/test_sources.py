@@ -24,7 +24,7 @@ from rtsearch.errors import MissingDependencyError, PhotoError, SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.sources import Paced, cameras, open_source
 from rtsearch.sources import slideshow as photos
-from rtsearch.sources.cv2_capture import LostError
+from rtsearch.sources.capture import LostError
 from rtsearch.sources.usb import CameraFinder, wishes
 from rtsearch.types import U8Array
 

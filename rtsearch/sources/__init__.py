@@ -31,7 +31,7 @@ from rtsearch.images.decode import read_photo
 from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.sources.animation import WebpAnimation, animated_kind, is_heif_photo
 from rtsearch.sources.base import Source, Status
-from rtsearch.sources.cv2_capture import Limits
+from rtsearch.sources.capture import Limits
 from rtsearch.sources.live_capture import LiveCapture, require_one
 from rtsearch.sources.realtime import Paced
 from rtsearch.sources.remote import aspect_of, open_url

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rtsearch.sources.cv2_capture import LostError
+from rtsearch.sources.capture import LostError
 
 __all__ = ["Beside"]
 

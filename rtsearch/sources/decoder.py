@@ -20,8 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from rtsearch._util.closing import Closing
+from rtsearch.sources.capture import NOTHING_CAME
 from rtsearch.sources.converter import MAX_PIXELS, mend_tags
-from rtsearch.sources.cv2_capture import NOTHING_CAME
 from rtsearch.sources.deinterlace import Deinterlacer
 
 __all__ = ["Decoder", "local", "reason"]

@@ -20,7 +20,7 @@ import numpy as np
 
 from rtsearch.errors import SourceError
 from rtsearch.sources.base import Source, Status
-from rtsearch.sources.cv2_capture import NOTHING_CAME, READ_TIMEOUT_S, Capture, Limits, LostError
+from rtsearch.sources.capture import NOTHING_CAME, READ_TIMEOUT_S, Capture, Limits, LostError
 from rtsearch.types import Frame, U8Array
 
 __all__ = ["LiveCapture", "require_one"]

@@ -9,8 +9,8 @@ from typing import cast
 
 from av import FFmpegError
 
+from rtsearch.sources.capture import LostError, Taken
 from rtsearch.sources.converter import Converter
-from rtsearch.sources.cv2_capture import LostError, Taken
 from rtsearch.sources.damage import Damage
 from rtsearch.sources.decoder import Decoder, reason
 

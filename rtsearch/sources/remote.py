@@ -15,8 +15,8 @@ from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.sources.base import Source
 from rtsearch.sources.beside import Beside
+from rtsearch.sources.capture import NOTHING_CAME, Capture, Limits, LostError
 from rtsearch.sources.converter import Converter
-from rtsearch.sources.cv2_capture import NOTHING_CAME, Capture, Limits, LostError
 from rtsearch.sources.live_capture import LiveCapture
 from rtsearch.sources.network import RemoteDecoder, StreamCapture
 from rtsearch.sources.video import VideoFile

@@ -16,8 +16,8 @@ from typing import cast
 import cv2
 
 from rtsearch.config import LiveSettings
+from rtsearch.sources.capture import NOTHING_CAME, LostError, Taken
 from rtsearch.sources.converter import stretched
-from rtsearch.sources.cv2_capture import NOTHING_CAME, LostError, Taken
 from rtsearch.types import U8Array
 
 __all__ = ["CameraCapture", "CameraFinder", "cameras"]

@@ -24,8 +24,8 @@ from rtsearch._util.masking import masked
 from rtsearch.errors import SourceError
 from rtsearch.sources.base import Source
 from rtsearch.sources.beside import Beside
+from rtsearch.sources.capture import LostError
 from rtsearch.sources.converter import Converter
-from rtsearch.sources.cv2_capture import LostError
 from rtsearch.sources.damage import Damage
 from rtsearch.sources.decoder import Decoder, local, reason
 from rtsearch.sources.timeline import DEFAULT_FPS, Timeline

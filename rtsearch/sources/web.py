@@ -15,8 +15,8 @@ from fractions import Fraction
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
+from rtsearch.sources.capture import NOTHING_CAME, LostError, Taken
 from rtsearch.sources.converter import stretched
-from rtsearch.sources.cv2_capture import NOTHING_CAME, LostError, Taken
 from rtsearch.sources.jpegs import Jpegs, decode_picture
 
 __all__ = ["Answer", "JpegCapture", "SnapshotCapture", "ask"]
