@@ -48,9 +48,13 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan
     """
     known = writer.photos()
     found = {photo.path: photo for photo in scan.photos}
-    _expect_same_photos(writer, known, found.keys(), photos.resolve())
+    holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
+    if holds_objects:
+        _expect_same_photos(writer, known, found.keys(), photos.resolve())
     missing = missing_photos(known.path, scan)
-    gone, lost = (missing.deleted | missing.lost, set()) if drop else (missing.deleted, missing.lost)
+    gone, lost = missing.deleted, missing.lost
+    if drop or not holds_objects:  # without objects there is nothing to lose
+        gone, lost = gone | lost, set()
     todo: list[PhotoFile] = []
     rows: dict[str, PhotoRow] = {}
     for i, path in enumerate(known.path):
@@ -76,8 +80,7 @@ def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
 
 def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
     """A library follows its photos to another folder, but is not emptied by a slip of the keyboard."""
-    holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
-    if str(root) == writer.manifest.photo_root or not holds_objects:
+    if str(root) == writer.manifest.photo_root:
         return
     there = sum(path in found for path in known.path)
     if 2 * there < len(known):
