@@ -33,4 +33,4 @@ def test_names_with_controls_are_escaped_in_answers_and_messages(cli, tmp_path):
     told = cli("library", "info", tmp_path / "lib")
     assert (told.code, told.err) == (0, "")
     assert "red \\x1b[31m caf\\udce9" in told.out
-    assert "\\x1b[31m" in cli("analyze", tmp_path / "\x1b[31m", tmp_path / "lib").complaint
+    assert "\\x1b[31m" in cli("analyze", tmp_path / "\x1b[31m", tmp_path / "new").complaint
