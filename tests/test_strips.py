@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from playing import SETTINGS, Given, Watcher, run
 
 from rtsearch.live import Controls, Outputs, StripReservation
+from rtsearch.live.session import scrolled
 from rtsearch.live.tracker import STAYS_S
 from rtsearch.render.layout import canvas_of
 
@@ -108,3 +109,11 @@ def test_strips_out_of_sight_are_scrolled_into_sight(blob_index: Any) -> None:
     firsts = [scene.first for scene in screen.scenes]
     assert set(firsts) == {0, 1}
     assert controls.now.first_strip == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "by", "then"),
+    [(0, 0, 1, 0), (0, 0, -1, 0), (0, 3, 1, 1), (2, 3, 6, 3), (2, 3, -6, 0), (9, 3, -1, 2), (9, 3, 1, 3)],
+)
+def test_strips_are_scrolled_no_further_than_to_the_last(first: int, last: int, by: int, then: int) -> None:
+    assert scrolled(first, last, by) == then

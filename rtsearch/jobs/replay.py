@@ -114,7 +114,7 @@ class _RecordLookup:
 
     @property
     def bare(self) -> int:
-        """Frames so far without a line; for any thread."""
+        """Return the number of frames so far without a line; for any thread."""
         return self._meter.summary()["counts"].get("bare", 0)
 
     def __call__(self, frame: Frame, show: ShowSettings, *, jumped: bool) -> Steadied:
@@ -157,7 +157,7 @@ class _RecordLookup:
             )
 
     def _refuse_other(self, source: Source) -> None:
-        """Refuse a video that differs from the recorded one; a copy may have another name."""
+        """Refuse a video other than the record says it is of; a copy may have another name."""
         said = self._recording.video
         width, height = source.wh
         same = said.get("frames") == source.frames and said.get("wh") == [width, height]
@@ -200,7 +200,7 @@ class _RecordLookup:
             )
 
     def _check_rows(self, i: int, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse a library that numbers its objects otherwise than the record does."""
+        """Refuse a library that numbers its objects in another way than it did."""
         for item in objects:
             for hit in item["neighbours"]:
                 row, photo = int(hit["row"]), hit["photo"]
@@ -219,7 +219,7 @@ class _RecordLookup:
         seen: int,
         frame: Frame,
     ) -> Steadied:
-        """The objects of a frame with their strips; those after the first ``seen`` are held."""
+        """Return the objects of a frame with their strips; those after the first ``seen`` are held."""
         if any(type(strip) is not int or not 0 <= strip < _MOST_STRIPS for strip in strips):
             raise ValueError("there is no such strip")
         row = np.full((len(every), max(map(len, near), default=0)), -1, np.int32)

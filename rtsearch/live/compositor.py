@@ -22,7 +22,7 @@ _FAINT_AFTER = 5  # frames; 93 % of misses are no longer, and a box or a label t
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """Settings and notes that a scene is drawn with.
+    """Layout, notes and state that a scene is drawn with.
 
     Attributes:
         show: the layout.

@@ -44,7 +44,7 @@ def cells(window_wh: tuple[int, int], count: int) -> tuple[tuple[int, int, int, 
 
 
 def _room(window_wh: tuple[int, int], count: int, columns: int) -> tuple[float, int]:
-    """Rate a grid by the room that a frame and its strips have in a cell, then by its holes."""
+    """Return how large a frame and its strips can be in a cell; a grid with fewer holes is better."""
     rows = -(-count // columns)
     width, height = _cell_wh(window_wh, columns, rows)
     return min(width, _ASPECT * height), -columns * rows

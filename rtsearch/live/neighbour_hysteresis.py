@@ -1,4 +1,4 @@
-"""The neighbours shown for one tracked object, kept while they are as good as the best.
+"""Neighbours shown for one tracked object, kept while they are as good as the best.
 
     query of a frame -> another object? when two frames say so, what was before is forgotten
                      -> pooled over the last frames -> proved to have the same candidates? else searched again

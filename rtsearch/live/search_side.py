@@ -1,4 +1,4 @@
-"""The search thread's part of a source: tracks, neighbours that stay, and how far detection lags behind."""
+"""The search thread's part of a source: tracks, neighbours that stay, and the lag of detection."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
 from rtsearch.sources import Source
 
-__all__ = ["play", "show_again"]
+__all__ = ["play", "scrolled", "show_again"]
 
 _log = logging.getLogger(__name__)
 
@@ -201,8 +201,7 @@ class _Session:
 
     def _scroll(self, strips: int) -> None:
         last = max(view.last_first for view in self._views)
-        first = max(0, min(self._controls.now.first_strip, last) + strips)
-        self._controls.change(first_strip=min(first, last))
+        self._controls.change(first_strip=scrolled(self._controls.now.first_strip, last, strips))
 
     def _report(self) -> LiveReport:
         summary = self._meter.summary()
@@ -230,3 +229,8 @@ class _Session:
             latency_ms=latency,
             sources=sources,
         )
+
+
+def scrolled(first: int, last: int, strips: int) -> int:
+    """Return the strip on top after scrolling from ``first`` so many strips down, at most to ``last``."""
+    return min(max(0, min(first, last) + strips), last)

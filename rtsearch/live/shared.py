@@ -1,4 +1,4 @@
-"""Parts of a run that its sources share."""
+"""Index, settings, caches and clocks that the sources of a run share."""
 
 from __future__ import annotations
 

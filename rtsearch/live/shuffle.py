@@ -1,4 +1,4 @@
-"""Photos of the library in random order, for the source ``random``."""
+"""Photos of a library in random order, for the source ``random``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["library_photos"]
 
 
 def library_photos(index: SearchIndex, seed: int | None = None) -> Iterator[Path]:
-    """Photos of the library in random order, for ever."""
+    """Yield photos of the library in random order, for ever."""
     order = random.Random(seed)
     while True:
         yield index.library.photo_path(index.photo(order.randrange(len(index))))

@@ -37,7 +37,7 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Destinations of pictures and records; any of them may be absent.
+    """Outputs that are wanted; any of them may be absent.
 
     Attributes:
         screen: a window.
@@ -56,7 +56,7 @@ class Outputs:
 
 
 class OutputSinks:
-    """The outputs of a run, open; leaving the context finishes their files.
+    """Opens the outputs of a run; leaving the context finishes their files.
 
     Args:
         views: sources that are shown.

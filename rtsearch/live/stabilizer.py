@@ -1,4 +1,4 @@
-"""Keep the strips of objects steady: tracks, pooled queries, neighbours kept while near.
+"""Stabilise what is shown of objects: tracks, pooled queries, neighbours kept while near, strips.
 
 detections -> tracks -> pooled query each -> one search for those whose neighbours may have changed -> strips
 """
@@ -24,20 +24,20 @@ _HELD_S = 0.5
 
 
 class Searched(Protocol):
-    """The part of an index that is needed here."""
+    """Part of an index that is needed here."""
 
     def near(self, points: F32Array, k: int, /, *, exact: bool, recall: float) -> Neighbours:
-        """The k nearest rows of each of (n, dim) points."""
+        """Return the k nearest rows of each of (n, dim) points."""
         ...
 
     def points(self, rows: I32Array, /) -> F32Array:
-        """Return the searched vectors of rows."""
+        """Return the points of rows, (n, dim)."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Steadied:
-    """The objects of a frame, and those missed in it, as they are shown.
+    """Objects of a frame, and of those missed in it, as they are shown.
 
     Attributes:
         detections: of the frame, then what is held; with track numbers.
@@ -57,18 +57,18 @@ class Steadied:
 
     @property
     def held(self) -> frozenset[int]:
-        """Places in ``detections`` of objects that the frame does not show."""
+        """Return the places in ``detections`` of objects that the frame does not show."""
         return frozenset(i for i, frames in enumerate(self.missed) if frames)
 
     @property
     def seen(self) -> Detections:
-        """Objects that the frame itself shows."""
+        """Return the objects of the frame itself."""
         return _rows(self.detections, [i for i, frames in enumerate(self.missed) if not frames])
 
 
 @dataclass(slots=True)
 class _Object:
-    """One track: what is shown for it, and how it looked when it was last seen."""
+    """Track with its neighbours, and its object as it was last seen."""
 
     shown: Shown
     seen: Detections
@@ -170,7 +170,7 @@ class Stabilizer:
         self.searched += len(wanted)
 
     def _held(self, tracks: Tracks, frame: Frame) -> list[tuple[int, Detections]]:
-        """Objects that were seen so many frames ago, their boxes moved along within the frame."""
+        """Return objects that are missed: for how many frames, and with boxes moved along."""
         height, width = frame.bgr.shape[:2]
         limits = np.array([width, height, width, height], np.float32)
         boxes = np.clip(tracks.missed_xyxy, 0, limits).round(1)  # as a record's

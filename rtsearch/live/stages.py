@@ -163,7 +163,7 @@ class Stages:
                 self._shared.halt.wait(_TURN_S)
 
     def _furthest_behind(self, frames: dict[int, Frame]) -> list[int]:
-        """Files keep step: those whose frame comes first, or nearly so."""
+        """Return the files whose frame comes first, or nearly so: files keep step."""
         rates = [channel.source.fps for channel in self._channels if channel.source.fps]
         at_s = {place: frame.pts_s or 0.0 for place, frame in frames.items()}
         until_s = min(at_s.values()) + 0.5 / max(rates, default=1.0)

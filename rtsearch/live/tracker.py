@@ -33,7 +33,7 @@ WHOLE_IMAGE = 0
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """Tracks after one frame.
+    """Tracks after one frame: those that it shows, and those that it misses.
 
     Attributes:
         number: (n,) int64, of each box of the frame.
@@ -111,7 +111,7 @@ def _new_tracker() -> Any:
 
 
 def is_over(since_s: float, at_s: float) -> bool:
-    """Tell whether ``STAYS_S`` have passed; a source that has gone back leaves nothing to wait for."""
+    """Return True after ``STAYS_S``; a source that has gone back leaves nothing that could be waited for."""
     return not 0 <= at_s - since_s < STAYS_S - _SAME_S
 
 
@@ -130,7 +130,7 @@ class Strips:
     def place(
         self, tracks: Sequence[int], visible: int, at_s: float, missed: Sequence[int] = ()
     ) -> list[int]:
-        """The strip of each track; tracks that are not named any more give theirs back.
+        """Return the strip of each track; tracks that are not named any more give theirs back.
 
         Args:
             tracks: numbers, the most important first.
@@ -154,7 +154,7 @@ class Strips:
         return [self._taken[track] for track in tracks]
 
     def _bring_up(self, missed: dict[int, int], visible: int) -> None:
-        """Give objects that are seen the strips in sight of missed ones, the longest missed first."""
+        """Let tracks that are seen take strips in sight of missed ones, of the longest missed first."""
         below = [track for track in missed if not missed[track] and self._taken[track] >= visible]
         above = [t for t in missed if missed[t] > _MAKES_WAY_AFTER and self._taken[t] < visible]
         above.sort(key=missed.__getitem__, reverse=True)
@@ -162,7 +162,7 @@ class Strips:
             self._taken[up], self._taken[down] = self._taken[down], self._taken[up]
 
     def _close_gap(self, at_s: float) -> None:
-        """One at a time: a strip that moves is looked for."""
+        """Close one gap at a time: a strip that moves is looked for."""
         taken = {strip: track for track, strip in self._taken.items()}
         lowest = max(taken, default=0)
         self._free = {gap: self._free.get(gap, at_s) for gap in range(lowest) if gap not in taken}

@@ -212,7 +212,7 @@ class View:
         return SourceReport(self.source.name, frames_in, self.shown, self._moved, dropped, self._objects)
 
     def _leaves_out(self, result: LiveFrame) -> bool:
-        """Tell whether frames lie between the one on the screen and a result."""
+        """Return True if there are frames between that on the screen and a result."""
         on_screen = self._on_screen
         if on_screen is None or on_screen.epoch != result.epoch:
             return False

@@ -58,12 +58,12 @@ class FailoverBackend:
 
     @property
     def batch(self) -> int | None:
-        """Value of the backend in use."""
+        """Return that of the backend in use."""
         return (self._second or self._first).batch
 
     @property
     def callers(self) -> int:
-        """Value of the backend in use."""
+        """Return that of the backend in use."""
         return (self._second or self._first).callers
 
     def see(

@@ -1,4 +1,4 @@
-"""Compute the places of everything in the picture: arithmetic, no pixels.
+"""Places of frame, notes and strips in the picture: arithmetic, no pixels.
 
     ┌──────────────────┬───────────┐   the query frame is as large as the strips leave room for,
     │ frame, boxes     │ notes     │   never less high than asked for;
@@ -50,7 +50,7 @@ Where: TypeAlias = Literal["beside", "below", "over"]
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Size and settings that a picture is laid out for.
+    """Sizes that a picture is laid out with.
 
     Attributes:
         wh: width and height of the picture, px.
@@ -91,7 +91,7 @@ class Canvas:
 
     @property
     def most_strips(self) -> int:
-        """Strips that fit below a frame of the least height."""
+        """Return the number of strips that fit below a frame of the least height."""
         room = self.wh[1] - min(self.header_height, self.wh[1])
         return room // (self.thumb_height + self.gap)
 
@@ -103,7 +103,7 @@ class Canvas:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Places of everything in the picture, px.
+    """Places in the picture, px.
 
     Attributes:
         header_height: of the frame and what stands beside it.
@@ -138,7 +138,7 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def canvas_of(show: ShowSettings) -> Canvas:
-    """The canvas for settings; on one larger than 720 px their sizes grow with it."""
+    """Return the canvas for settings; on one larger than 720 px their sizes grow with it."""
     scale = max(1.0, min(show.window_wh) / _WHOLE_PX)
     header, thumb = round(show.header_height * scale), round(show.thumb_height * scale)
     room = show.window_wh[1] - header - round(_GAP_PX * scale)
@@ -195,7 +195,7 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], strips: int) -> Layout:
 
 
 def _lines(canvas: Canvas, strips: int, width: int, full: int) -> tuple[int, int]:
-    """Height and number of a strip's lines of crops.
+    """Return height and number of a strip's lines of crops.
 
     Args:
         canvas: see ``lay_out``.
@@ -223,7 +223,7 @@ def _lines(canvas: Canvas, strips: int, width: int, full: int) -> tuple[int, int
 
 
 def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Place, Place, Where]:
-    """Places of the frame and its notes; where there are none, their place has no height."""
+    """Return places of the frame and its notes; where there are none, their place has no height."""
     width, line = canvas.wh[0], canvas.px(_LINE_PX) if canvas.text == "all" else 0
     scale = min(width / frame_wh[0], header / frame_wh[1])
     w, h = max(1, round(frame_wh[0] * scale)), max(1, round(frame_wh[1] * scale))

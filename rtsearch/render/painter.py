@@ -51,7 +51,7 @@ _LARGE_PX = 240  # a frame from this height on has larger labels and thicker box
 
 
 def colour_of(strip: int) -> Colour:
-    """An object keeps its strip while it is tracked, and so its colour."""
+    """Return the colour of a strip; a tracked object keeps its strip, and so its colour."""
     return PALETTE[strip % len(PALETTE)]
 
 
@@ -73,7 +73,7 @@ class Painter:
         self._strips: dict[int, _Strip] = {}
 
     def paint(self, scene: Scene, canvas: Canvas) -> U8Array:
-        """The picture of a scene, valid until the next call."""
+        """Return the picture of a scene, valid until the next call."""
         layout = lay_out(canvas, scene.frame.bgr.shape[1::-1], scene.rows)
         if (canvas, layout) != self._placed:
             self._begin_anew(canvas, layout)
@@ -140,7 +140,7 @@ class Painter:
         self._strips = wanted
 
     def _paint_bar(self, scene: Scene, layout: Layout) -> None:
-        """Draw a scroll bar: all strips, and the ones in sight."""
+        """Draw a bar that shows how many strips there are, and which of them are in sight."""
         top = layout.header_height + layout.gap
         bar = self._picture[top:, layout.strip_width + layout.gap :]
         bar[:] = _GROUND + 12
@@ -167,12 +167,12 @@ class _Strip(NamedTuple):
 
 
 def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> bool:
-    """The very same crops? Comparing their pixels would cost more than drawing them."""
+    """Return True for the very same crops; comparing their pixels would cost more than drawing them."""
     return len(old) == len(new) and all(map(operator.is_, old, new))
 
 
 def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
-    """Return notes on the strips above and below the ones in sight."""
+    """Return lines about objects whose strip is above or below what is shown."""
     above = sum(strip < scene.first for strip in scene.strips)
     below = sum(strip >= scene.first + len(layout.strip_tops) for strip in scene.strips)
     counts = ((above, "above"), (below, "below"))
@@ -186,7 +186,7 @@ def _score(scene: Scene, i: int, canvas: Canvas) -> str:
 
 
 def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Canvas) -> U8Array:
-    """The frame scaled to ``header_wh``, with boxes; text is drawn after scaling, so it stays sharp."""
+    """Return the frame scaled to ``header_wh``, with boxes; text is drawn after scaling and stays sharp."""
     bgr = scene.frame.bgr
     view = _scaled(bgr, header_wh)
     scale = np.array([header_wh[0] / bgr.shape[1], header_wh[1] / bgr.shape[0]] * 2, np.float32)
@@ -226,7 +226,7 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
 
 
 def _is_out(xyxy: list[int]) -> bool:
-    """Tell whether a box has left the frame, but for an edge."""
+    """Return True if a box has left the frame, but for an edge."""
     return xyxy[2] - xyxy[0] < 2 or xyxy[3] - xyxy[1] < 2
 
 
@@ -235,7 +235,7 @@ def _box(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -> None:
 
 
 def _tag(view: U8Array, xyxy: list[int], patch: U8Array, taken: list[_Rectangle], steps: int) -> None:
-    """The label on a patch of the object's colour, at the box's upper edge, inside the frame.
+    """Draw the label on a patch of the object's colour, at the box's upper edge, inside the frame.
 
     Where others stand it moves down its box, by so many steps at most; with no room there it is left out.
     """

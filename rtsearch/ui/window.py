@@ -242,7 +242,7 @@ class Window:
         return panel_xy(show.window_wh, self._controls.sources, self._scale, sliders)
 
     def _beside_panel(self, picture: U8Array) -> U8Array:
-        """The part of the picture that a banner at the lower edge has for itself."""
+        """Return the part of the picture that a banner at the lower edge has for itself."""
         x, y = self._panel_xy()
         low = self._show_sliders and y > picture.shape[0] // 2
         return picture[:, :x] if low and x > picture.shape[1] // 2 else picture
@@ -295,7 +295,7 @@ def _draw_help(picture: U8Array, canvas: Canvas) -> None:
 
 
 def _draw_banner(picture: U8Array, text: str, canvas: Canvas) -> None:
-    """At the lower edge; smaller, and then shortened, where there is not enough room."""
+    """Draw a line at the lower edge; smaller, and then shortened, where there is not enough room."""
     margin, size = canvas.px(8), canvas.px(20)
     most = picture.shape[1] - 6 * margin
     while size > canvas.px(_LEAST_TEXT_PX) and text_wh(text, size, canvas.font)[0] > most:
