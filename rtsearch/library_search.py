@@ -81,7 +81,7 @@ class SearchableLibrary(Library, Closing):
     """
 
     def __init__(self, library: Library, index: SearchIndex, pipeline: Pipeline, settings: Settings) -> None:
-        super().__init__(library.folder, library.manifest, library.photo_root)
+        super().__init__(library.folder, library.manifest, library.photo_root, library._lock)
         self._index, self._pipeline, self._settings = index, pipeline, settings
         self._crops = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
         self._one_photo = threading.Lock()
@@ -213,7 +213,7 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
 
 def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:
     settings = load_settings(None, overrides, remembered_settings(library))
-    pipeline = open_pipeline(settings)
+    pipeline = open_pipeline(settings, library=library)
     try:
         library.require(pipeline.feature_space)
         return SearchableLibrary(library, open_index(library, settings), pipeline, settings)
