@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 import cv2
+from clips import paint
 
 from rtsearch.types import U8Array
 
@@ -221,3 +222,13 @@ def send(handler: BaseHTTPRequestHandler, kind: str, body: bytes = b"", *, lengt
         handler.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(body)}")
     handler.end_headers()
     handler.wfile.write(body[begin:end])
+
+
+def jpeg(number: int, wh: tuple[int, int] = (320, 240)) -> bytes:
+    """Return a picture that carries a number, as JPEG."""
+    return cv2.imencode(".jpg", paint(number, wh))[1].tobytes()
+
+
+def part(body: bytes) -> bytes:
+    """Return a part of a multipart stream as most cameras send it."""
+    return b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%b\r\n" % (len(body), body)

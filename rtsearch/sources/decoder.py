@@ -164,7 +164,7 @@ class Decoder(Closing):
         self.marked += packet.is_corrupt
         try:
             frames = self.stream.codec_context.decode(packet)
-        except (av.error.InvalidDataError, av.error.PatchWelcomeError):
+        except av.FFmpegError:
             self.lost += 1
             return []
         for frame in frames:

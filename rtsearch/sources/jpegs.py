@@ -73,7 +73,7 @@ class Jpegs:
                 del self._data[: -_MOST_BETWEEN // 2]
             return False
         lengths = _LENGTH.findall(self._data, 0, start)
-        self._length = int(lengths[-1]) if lengths else None
+        self._length = int(lengths[-1]) if lengths and int(lengths[-1]) <= _MOST_BYTES else None
         self._drop(start)
         self._place = 2
         return True

@@ -22,6 +22,7 @@ from rtsearch.sources.jpegs import Jpegs, decode_picture
 __all__ = ["Answer", "JpegCapture", "SnapshotCapture", "ask"]
 
 _CHUNK = 65536
+_MOST_WANTED = 1 << 20
 _MOST_BYTES = 64 << 20  # of a snapshot
 _SAFE = "%/:=&?~+!$,;'@()*[]-._"
 
@@ -57,6 +58,7 @@ class Answer:
         try:
             if self._connection is not None:
                 self._connection.settimeout(limit_s)
+            wanted = min(wanted, _MOST_WANTED)  # as much memory is taken at once
             return bytes(self._response.read(wanted) if wanted else self._response.read1(_CHUNK))
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise LostError(_why(error)) from None
