@@ -1,5 +1,6 @@
 # make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
 # make test   installs what is missing, then format, lint, types and tests
+# make test-fast  the same without the slow tests, for daily work
 # make bench  installs the peers too, then prints the figures of the README, one JSON object per line
 # make soak   the live loop before a failing camera for SOAK_MINUTES (30), then all tests, the long ones too
 # make clean  removes what the others made; downloaded models in engines/ stay
@@ -10,13 +11,16 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test bench soak clean
+.PHONY: demo test test-fast bench soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtsearch demo
 
 test: $(VENV)/.test
 	$(BIN)/python tools/check
+
+test-fast: $(VENV)/.test
+	$(BIN)/python tools/check --fast
 
 bench: $(VENV)/.bench
 	$(BIN)/python tools/bench/all.py

@@ -42,6 +42,26 @@ hypothesis.settings.register_profile("patient", deadline=None, derandomize="RTSE
 hypothesis.settings.load_profile("patient")
 
 
+# `tools/check --fast` leaves out tests that start windows, processes or compilers, wait, or take seconds.
+# A single test of another file is marked with @pytest.mark.slow.
+SLOW_FILES = frozenset(
+    f"test_{name}.py"
+    for name in (
+        *("crash", "device", "engines_cli", "faults", "first_strip", "gpu_check", "gpu_backend", "imports"),
+        *("kernels", "live_timing", "live_transport", "overview", "points", "query", "record_sound"),
+        *("search_growing", "window"),
+    )
+)
+SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests."""
+    for item in items:
+        if item.path.name in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 @pytest.fixture
 def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty folder. Its path must not hold the test's name, in which words of a message would be found."""

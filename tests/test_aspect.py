@@ -53,6 +53,7 @@ def iou(box: F32Array, boxes: F32Array) -> F32Array:
     return shared / (both - shared)
 
 
+@pytest.mark.slow
 def test_vectors_boxes_and_neighbours_stay(
     pipeline: Pipeline, cut: Pipeline, index: SearchIndex, pictures: list[U8Array]
 ) -> None:
@@ -95,6 +96,7 @@ def test_the_input_is_the_smallest_that_holds_the_picture(
     assert len(cut.backend.detector.detect([picture], Settings().detect)) == 1
 
 
+@pytest.mark.slow
 def test_pictures_of_several_shapes_keep_their_order(cut: Any, pictures: list[U8Array]) -> None:
     detector: Detector = cut.backend.detector
     together = detector.detect(pictures, Settings().detect)

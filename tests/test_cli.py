@@ -319,6 +319,7 @@ def test_analyze_again_looks_at_nothing(cli, own_library, photos):
     assert report["library_objects"] == Library.open(own_library).object_count
 
 
+@pytest.mark.slow
 def test_library_rebuild_and_export(cli, own_library):
     done = cli("library", "rebuild", own_library, "--set", "project.dim=12")
     assert done.code == 0

@@ -119,6 +119,7 @@ def test_a_library_without_objects(cli, tmp_path, clip):
     assert "holds no objects to search" in complaint
 
 
+@pytest.mark.slow
 def test_damage_is_found_named_and_repaired(cli, own_library, photos):
     assert cli("library", "check", own_library).out == f"{own_library} is sound\n"
     assert cli("library", "check", own_library, "--json").json == {"problems": []}

@@ -184,6 +184,7 @@ def interrupted(args: list[object], until: Callable[[], bool]) -> subprocess.Com
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_its_report(library, long_clip, tmp_path):
     record = tmp_path / "o.jsonl"
     done = interrupted(
@@ -196,6 +197,7 @@ def test_ctrl_c_ends_a_run_with_its_report(library, long_clip, tmp_path):
     assert len(record.read_text().splitlines()) == report["frames_shown"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_an_analysis_that_the_next_one_goes_on_with(cli, photos, tmp_path):
     lib = tmp_path / "lib"
     command = ["analyze", photos, lib, "--set", "analyze.commit_photos=1"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
+from clips import shorten
+from pages import README, commands
 
 from rtsearch._util.atomic import write_atomic
 from rtsearch.errors import MissingDependencyError, SourceError
@@ -120,3 +124,19 @@ def test_the_demo_twice(demo_run, cli):
     assert "0 photos looked at" in again.err
     assert again.json["library_objects"] == first["library_objects"]
     assert again.json["frames_shown"] == PLAYED
+
+
+def test_commands_of_the_readme_run(demo_run, cli, tmp_path, monkeypatch):
+    """In their order, in a folder in which only the demo has run; its clip and photos made fewer."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(demo_run[0] / "demo-out", tmp_path / "demo-out")
+    shorten(tmp_path / "demo-out" / "clip.mp4", 15)
+    for photo in sorted((tmp_path / "demo-out" / "photos").glob("bikes-*"))[::3]:
+        photo.unlink()
+    ours = [words for words in commands(README) if words[0] != "make"]
+    assert len(ours) >= 8
+    for words in ours:
+        done = cli(*words[1:])
+        assert done.code == 0, f"{shlex.join(words)}\n{done.out}\n{done.err}"
+    made = {"sheet.png", "seen.mp4", "seen.jsonl", "vectors.npz", "mine.lib"}
+    assert made <= {path.name for path in tmp_path.iterdir()}

@@ -471,6 +471,7 @@ def test_a_build_elsewhere_ends_with_an_engine(tiny, rtx, tmp_path, monkeypatch)
     assert build.poll() == path
 
 
+@pytest.mark.slow
 def test_a_build_elsewhere_that_fails_says_why(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path))
     build = start_build(order(tiny, batch=8), "tensorrt_rtx")

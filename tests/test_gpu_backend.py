@@ -107,10 +107,10 @@ def cosines(a, b):
 def test_sees_on_real_pictures_what_the_cpu_sees(model, photos, on_cpu, precision):
     cpu, gpu = open_pair(model, on_cpu, precision)
     pictures = [
-        cv2.imread(str(path)) for path in sorted(photos.rglob("*.*"))[:: 6 if precision == np.float32 else 12]
+        cv2.imread(str(path)) for path in sorted(photos.rglob("*.*"))[:: 8 if precision == np.float32 else 12]
     ]
     wanted, got = cpu.see(pictures, DetectSettings(), Meter()), gpu.see(pictures, DetectSettings(), Meter())
-    assert sum(map(len, wanted)) >= 7
+    assert sum(map(len, wanted)) >= 5
     for one, other in zip(got, wanted, strict=True):
         assert np.array_equal(one.label, other.label)
         assert np.abs(one.xyxy - other.xyxy).max(initial=0) < 0.5

@@ -25,6 +25,7 @@ def test_a_grid_is_wide_and_only_its_last_line_has_empty_cells(n):
     assert 0 <= lines * columns - n < columns
 
 
+@pytest.mark.slow
 @settings(max_examples=40)  # each takes 50 ms
 @given(n=st.integers(1, 70), d=st.integers(1, 4), seed=st.integers(0, 99), equal=st.booleans())
 def test_everything_has_one_cell(n, d, seed, equal):

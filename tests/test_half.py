@@ -298,6 +298,7 @@ def pictures(photos):
     return [cv2.imread(str(photos / name)) for name in (*names, "skimage-camera.png")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [416, 640])
 def test_the_default_model_on_real_photos(model, pictures, side):
     assert_as_good(*compare(model, (side, side), pictures))

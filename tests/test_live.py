@@ -358,6 +358,7 @@ def test_random_photos_are_photos_of_the_library(blob_index):
 # Real pictures ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline, index, tmp_path):
     """Seen one by one, live: as good as in the batches in which they were analysed."""
     settings = Settings()
@@ -377,6 +378,7 @@ def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline,
     assert own >= 0.99 * objects
 
 
+@pytest.mark.slow
 def test_a_real_clip(clip, pipeline, index, tmp_path):
     """The first two seconds; frames of it are photos of the library, so the nearest is close."""
     settings = Settings()

@@ -83,6 +83,7 @@ def test_each_cell_keeps_its_picture() -> None:
     assert (canvas[100, 10], canvas[100, 600]) == (pytest.approx([50] * 3), pytest.approx([90] * 3))
 
 
+@pytest.mark.slow
 @three_chances
 def test_every_source_shows_its_own_frames(barcode_index) -> None:
     screen = Watcher()

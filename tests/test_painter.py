@@ -83,6 +83,7 @@ sizes = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(scenes, sizes)))
 def test_a_painter_shows_what_compose_draws(run: list[tuple[Scene, Canvas]]) -> None:

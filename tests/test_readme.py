@@ -1,30 +1,18 @@
-"""What the README says is true: its commands run, its tables and links hold."""
+"""What the README says is true: its tables and links hold. test_demo.py runs its commands."""
 
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
 import subprocess
 import tomllib
-from pathlib import Path
 
 import pytest
-from clips import shorten
+from pages import README, TOP, commands
 
 from rtsearch.models import CATALOGUE
 from rtsearch.ui.window import HELP
 
-TOP = Path(__file__).resolve().parents[1]
-README = (TOP / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def commands() -> list[list[str]]:
-    """Every command of the README's ``sh`` blocks, in order."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def table(heading: str) -> list[list[str]]:
@@ -34,13 +22,13 @@ def table(heading: str) -> list[list[str]]:
 
 
 def test_a_newcomer_needs_two_commands():
-    assert commands()[:2] == [["make", "demo"], ["make", "test"]]
+    assert commands(README)[:2] == [["make", "demo"], ["make", "test"]]
 
 
 def test_make_knows_its_targets():
     makefile = (TOP / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
-    assert {words[1] for words in commands() if words[0] == "make"} <= targets
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+    assert {words[1] for words in commands(README) if words[0] == "make"} <= targets
     assert {"demo", "test", "bench", "clean"} <= targets
     done = subprocess.run(
         ["make", "-n", *sorted(targets)], cwd=TOP, capture_output=True, text=True, check=False
@@ -48,24 +36,8 @@ def test_make_knows_its_targets():
     assert done.returncode == 0, done.stderr
 
 
-def test_commands_run(demo_run, cli, tmp_path, monkeypatch):
-    """In the README's order, in a folder in which only the demo has run; its clip and photos made fewer."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(demo_run[0] / "demo-out", tmp_path / "demo-out")
-    shorten(tmp_path / "demo-out" / "clip.mp4", 15)
-    for photo in sorted((tmp_path / "demo-out" / "photos").glob("bikes-*"))[::3]:
-        photo.unlink()
-    ours = [words for words in commands() if words[0] != "make"]
-    assert len(ours) >= 8
-    for words in ours:
-        done = cli(*words[1:])
-        assert done.code == 0, f"{shlex.join(words)}\n{done.out}\n{done.err}"
-    made = {"sheet.png", "seen.mp4", "seen.jsonl", "vectors.npz", "mine.lib"}
-    assert made <= {path.name for path in tmp_path.iterdir()}
-
-
 def test_every_command_is_one_of_ours():
-    assert {words[0] for words in commands()} == {"make", "rtsearch"}
+    assert {words[0] for words in commands(README)} == {"make", "rtsearch"}
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#]+)\)", README))

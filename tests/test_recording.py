@@ -691,6 +691,7 @@ def test_ffmpeg_that_dies_is_an_error(tmp_path: Path) -> None:
         run()
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 def test_ctrl_c_and_kill_leave_a_video_that_plays(tmp_path: Path) -> None:
     code = (

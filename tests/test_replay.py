@@ -375,6 +375,7 @@ def test_a_fault_of_ours_has_the_stages_name(
 # The command -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_replay_on_the_command_line(cli: Any, library: Path, clip: Path, tmp_path: Path) -> None:
     """A real clip: recorded, then shown again, both as a video; the two videos show the same strips."""
     capture = cv2.VideoCapture(str(clip))

@@ -217,6 +217,7 @@ def patches(photos: Path, n: int) -> np.ndarray:
     return rng.permutation(np.concatenate(squares).astype(np.float32))[:n]
 
 
+@pytest.mark.slow
 def test_recall_is_kept_on_real_vectors(photos: Path) -> None:
     for (k, promised), found in kept_recall(patches(photos, 22_000), 2000, (0.8, 0.9, 0.98, 0.99)).items():
         assert found >= promised - 0.01, (k, promised)

@@ -289,6 +289,7 @@ t.test_values_below_a_limit_are_kept(None)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     instructions() != "avx512vnni", reason="this processor has no newer instructions to leave out"
 )

@@ -298,6 +298,7 @@ def test_an_engine_that_is_not_as_its_passport_says(engine, device):
         TensorRTRunner(engine, device)
 
 
+@pytest.mark.slow
 def test_the_real_library_without_a_gpu(model, tmp_path):
     """It is given the engine, finds no driver, and that is said in one line."""
     from rtsearch.engines import installed_flavours, load_flavour
