@@ -6,6 +6,7 @@ down, origin at the outer corner of the top left pixel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "WHOLE_IMAGE_LABEL",
+    "WHOLE_IMAGE_NAME",
+    "WHOLE_IMAGE_TRACK",
     "Detections",
     "F32Array",
     "Frame",
@@ -22,12 +26,25 @@ __all__ = [
     "Neighbours",
     "Scene",
     "U8Array",
+    "class_name",
 ]
 
 F32Array: TypeAlias = NDArray[np.float32]
 I32Array: TypeAlias = NDArray[np.int32]
 I64Array: TypeAlias = NDArray[np.int64]
 U8Array: TypeAlias = NDArray[np.uint8]
+
+WHOLE_IMAGE_LABEL = -1
+"""Label of the object that covers the full frame."""
+WHOLE_IMAGE_NAME = "whole image"
+"""Class name of the object that covers the full frame."""
+WHOLE_IMAGE_TRACK = 0
+"""Track number of the object that covers the full frame; the other tracks start at 1."""
+
+
+def class_name(class_names: Sequence[str], label: int) -> str:
+    """Return the class name of a label, ``whole image`` for WHOLE_IMAGE_LABEL."""
+    return WHOLE_IMAGE_NAME if label == WHOLE_IMAGE_LABEL else class_names[label]
 
 
 def _expect(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...], dtype: type) -> None:
@@ -75,7 +92,7 @@ class Detections:
     Attributes:
         xyxy: (n, 4) float32, frame pixels.
         score: (n,) float32, 0..1.
-        label: (n,) int32, index into the network's class names; -1 for a whole image.
+        label: (n,) int32, index into the network's class names; WHOLE_IMAGE_LABEL for a whole image.
         vector: (n, D) float32, the description of each object (D = 0 before the describing stage).
         track: (n,) int64, number of the track, or -1.
     """

@@ -12,7 +12,8 @@ from rtsearch.config import DetectSettings
 from rtsearch.errors import ConfigError
 from rtsearch.images.decode import read_photo
 from rtsearch.models import ModelSpec, Tap
-from rtsearch.perception.detector import WHOLE_IMAGE, Detector, drop_overlapping, letterbox, wanted_classes
+from rtsearch.perception.detector import Detector, drop_overlapping, letterbox, wanted_classes
+from rtsearch.types import WHOLE_IMAGE_LABEL
 
 WH = (96, 64)
 CLASSES = ("cat", "dog", "cup")
@@ -246,7 +247,7 @@ def test_log_odds_of_every_class():
 def test_the_whole_image_is_an_object_that_is_never_dropped():
     boxes = [[0, 0, 96, 64], [10, 10, 30, 30]]
     found = detect(boxes, [0, 1], [0.9, 0.8], wh=(192, 128), whole_image=True, max_objects=1)
-    assert found.label.tolist() == [WHOLE_IMAGE, 0]
+    assert found.label.tolist() == [WHOLE_IMAGE_LABEL, 0]
     assert found.whole.tolist() == [True, False]
     assert found.score[0] == 1
     np.testing.assert_allclose(found.xyxy[0], [0, 0, 192, 128])

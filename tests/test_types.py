@@ -2,12 +2,14 @@
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtsearch.types import Detections, Frame, Neighbours, Scene
+import rtsearch.types
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, Frame, Neighbours, Scene, class_name
 
 
 def frame(bgr=None):
@@ -95,6 +97,22 @@ def test_a_scene_has_as_many_of_each(n):
     for change in changes:
         with pytest.raises(ValueError, match="expected as many of each"):
             dataclasses.replace(scene, **change)
+
+
+def test_every_label_has_a_name():
+    assert [class_name(("cat", "dog"), label) for label in (0, 1, WHOLE_IMAGE_LABEL)] == [
+        "cat",
+        "dog",
+        "whole image",
+    ]
+    with pytest.raises(IndexError):
+        class_name(("cat", "dog"), 2)
+
+
+def test_the_whole_image_is_worded_in_one_place():
+    package = Path(rtsearch.types.__file__).parent
+    texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert [path.name for path, text in texts.items() if '"whole image"' in text] == ["types.py"]
 
 
 def test_records_are_frozen():

@@ -19,7 +19,7 @@ from rtsearch._util.wording import counted
 from rtsearch.render.layout import Canvas, Layout, lay_out
 from rtsearch.render.strip import draw_crops, line_height
 from rtsearch.render.text import Colour, draw_text, fit_text, text_wh
-from rtsearch.types import Scene, U8Array
+from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
 
 __all__ = ["PALETTE", "Painter", "colour_of", "compose"]
 
@@ -181,7 +181,7 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
 
 def _score(scene: Scene, i: int, canvas: Canvas) -> str:
     """Return the confidence as records have it; "" for a whole image, which was not found."""
-    said = canvas.text == "all" and scene.detections.label[i] >= 0
+    said = canvas.text == "all" and scene.detections.label[i] != WHOLE_IMAGE_LABEL
     return f"{scene.detections.score[i]:.2f}" if said else ""
 
 
