@@ -85,6 +85,9 @@ class Frame:
         return self.captured_s if self.pts_s is None else self.pts_s
 
 
+_NO_TRACKS: I64Array = np.zeros(0, np.int64)  # the default of Detections.track, known by its identity
+
+
 @dataclass(frozen=True, slots=True)
 class Detections:
     """The objects of one frame, best first.
@@ -94,18 +97,18 @@ class Detections:
         score: (n,) float32, 0..1.
         label: (n,) int32, index into the network's class names; WHOLE_IMAGE_LABEL for a whole image.
         vector: (n, D) float32, the description of each object (D = 0 before the describing stage).
-        track: (n,) int64, number of the track, or -1.
+        track: (n,) int64, number of the track; -1, the default, where objects are not followed.
     """
 
     xyxy: F32Array
     score: F32Array
     label: I32Array
     vector: F32Array
-    track: I64Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    track: I64Array = field(default_factory=lambda: _NO_TRACKS)
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
-        if len(self.track) != n:
+        if self.track is _NO_TRACKS:
             object.__setattr__(self, "track", np.full(n, -1, np.int64))
         _expect("Detections.xyxy", self.xyxy, (n, 4), np.float32)
         _expect("Detections.score", self.score, (n,), np.float32)
@@ -193,12 +196,11 @@ class Scene:
 
     def __post_init__(self) -> None:
         n = len(self.detections)
-        if len(self.strips) != n:
+        if not self.strips:
             object.__setattr__(self, "strips", tuple(range(n)))
         if self.rows < 0:
             object.__setattr__(self, "rows", max(self.strips, default=-1) + 1)
-        if not n == len(self.names) == len(self.neighbours) == len(self.thumbs):
-            raise ValueError(
-                f"Scene: {n} detections, {len(self.names)} names, {len(self.neighbours)} rows of neighbours "
-                f"and {len(self.thumbs)} of thumbs; expected as many of each"
-            )
+        for column in ("names", "neighbours", "thumbs", "strips"):
+            got = len(getattr(self, column))
+            if got != n:
+                raise ValueError(f"Scene.{column}: expected {n} entries, one for each object, got {got}")

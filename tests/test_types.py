@@ -56,6 +56,8 @@ def test_tracks_that_are_given_stay():
         ("vector", np.zeros((3, 5), np.float32)),
         ("vector", np.zeros((2, 5), np.float16)),
         ("track", np.zeros(2, np.int32)),
+        ("track", np.zeros(3, np.int64)),
+        ("track", np.zeros(0, np.int64)),
     ],
 )
 def test_columns_that_do_not_fit(column, value):
@@ -93,10 +95,20 @@ def test_a_scene_has_as_many_of_each(n):
         {"names": ("x",) * (n + 1)},
         {"neighbours": neighbours(n + 1)},
         {"thumbs": ((),) * 9},
+        {"strips": tuple(range(n + 1))},
     ]
     for change in changes:
-        with pytest.raises(ValueError, match="expected as many of each"):
+        ((column, value),) = change.items()
+        message = rf"Scene\.{column}: expected {n} entries, one for each object, got {len(value)}"
+        with pytest.raises(ValueError, match=message):
             dataclasses.replace(scene, **change)
+
+
+def test_strips_follow_the_order_of_objects_unless_they_are_given():
+    scene = Scene(frame(), detections(2), ("x",) * 2, neighbours(2), 76, ((),) * 2)
+    assert (scene.strips, scene.rows) == ((0, 1), 2)
+    moved = dataclasses.replace(scene, strips=(4, 1), rows=-1)
+    assert (moved.strips, moved.rows) == ((4, 1), 5)
 
 
 def test_every_label_has_a_name():
