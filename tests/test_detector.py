@@ -258,7 +258,7 @@ def test_pictures_of_a_batch_keep_their_own_size_and_maps():
     taps = [np.arange(2 * 4 * 8 * 12, dtype=np.float32).reshape(2, 4, 8, 12)]
     boxes = np.array([[[0, 0, 48, 32]], [[0, 0, 48, 32]]], np.float32)
     runner = GivenRunner(boxes, np.full((2, 1, 3), 0.8), taps)
-    detector = Detector(runner, spec(taps=(Tap("tap0", "neck8", 8, 4),)), WH)
+    detector = Detector(runner, spec(taps=(Tap("tap0", "deep8", 8, 4),)), WH)
     first, second = detector.detect(
         [np.zeros((64, 96, 3), np.uint8), np.zeros((640, 480, 3), np.uint8)], DetectSettings()
     )

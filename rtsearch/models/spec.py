@@ -30,7 +30,7 @@ class Tap:
 
     Attributes:
         name: output of the ONNX file.
-        role: what the map is to the network, for example ``neck8``; see ``taps.py``.
+        role: what the map is to the network, for example ``deep32``; see ``taps.py``.
         stride: input pixels per cell.
         channels: values per cell.
     """
