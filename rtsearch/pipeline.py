@@ -64,7 +64,7 @@ class Pipeline(Closing):
 
         width, height = self.feature_space["input_wh"]
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
-        seen = self.backend.see([blank], DetectSettings(), Meter())[0]
+        seen = self.backend.infer([blank], DetectSettings(), Meter())[0]
         assert seen.vector.shape[1] == self.backend.dim
 
     def close(self) -> None:

@@ -151,7 +151,7 @@ class Accelerator:
         width, height = spec.input_wh
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
         for _ in range(_WARM_UP_PASSES):
-            backend.see([blank], settings.detect, Meter())
+            backend.infer([blank], settings.detect, Meter())
         _log.info("%s runs %s", self.name, path.name)
         return backend
 

@@ -204,7 +204,7 @@ class PhotoPipeline(Closing):
 
     def _describe(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
         good = [(job, job.bgr) for job in jobs if job.bgr is not None]
-        results = self._pipeline.backend.see([bgr for _, bgr in good], self._detect, self._meter)
+        results = self._pipeline.backend.infer([bgr for _, bgr in good], self._detect, self._meter)
         for (job, _), seen in zip(good, results, strict=True):
             whole = seen.label == WHOLE_IMAGE_LABEL
             job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)

@@ -50,7 +50,7 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
         )
     with quiet_decoders():
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
-    detections = pipeline.backend.see([bgr], settings.detect, Meter())[0]
+    detections = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
     show, search = settings.show, settings.search
     canvas = _canvas(show, len(detections))
     shown = index.search(detections.vector, canvas.crops, exact=search.exact, recall=search.recall)

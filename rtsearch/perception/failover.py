@@ -66,7 +66,7 @@ class FailoverBackend:
         """Value of the backend in use."""
         return (self._second or self._first).callers
 
-    def see(
+    def infer(
         self,
         images: Sequence[U8Array],
         settings: DetectSettings,
@@ -75,17 +75,17 @@ class FailoverBackend:
         *,
         pad_fully: bool = False,
     ) -> list[Detections]:
-        """See ``InferenceBackend.see``."""
+        """See ``InferenceBackend.infer``."""
         with self._turn if self._second is not None else contextlib.nullcontext():
             second = self._second
             if second is not None:
                 try:
-                    return second.see(images, settings, meter, projection, pad_fully=pad_fully)
+                    return second.infer(images, settings, meter, projection, pad_fully=pad_fully)
                 except RunnerError as error:
                     _log.warning("%s failed (%s): going on without it", self._name, error)
                     self._second = None
                     second.close()
-        return self._first.see(images, settings, meter, projection, pad_fully=pad_fully)
+        return self._first.infer(images, settings, meter, projection, pad_fully=pad_fully)
 
     def close(self) -> None:
         """Close both; what is still being prepared is given up."""
