@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.files import NOT_WHOLE, metadata, read_model
 
@@ -99,7 +100,7 @@ class ModelSpec:
         try:
             spec: ModelSpec = _ADAPTER.validate_python(json.loads(text))
         except (ValueError, ValidationError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise ModelError(f"the model's description is damaged: {reason}") from None
         return dataclasses.replace(spec, sha256=sha256)
 

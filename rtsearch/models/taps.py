@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 
 __all__ = ["TAPS", "Found", "GraphView", "find_taps"]
@@ -49,7 +50,7 @@ class GraphView:
         try:
             graph = onnx.shape_inference.infer_shapes(pinned, data_prop=True).graph
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-            raise ModelError(f"the graph contradicts itself: {' '.join(str(error).split())[:200]}") from None
+            raise ModelError(f"the graph contradicts itself: {one_line(error)}") from None
         self.wh = wh
         self.image = image
         self.nodes = list(graph.node)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from rtsearch._util.metrics import Meter
+from rtsearch._util.wording import one_line
 from rtsearch.config import DetectSettings
 from rtsearch.errors import RtsearchError, RunnerError
 from rtsearch.perception.backend import InferenceBackend, Projector
@@ -104,7 +105,7 @@ class FailoverBackend:
         except Exception as error:  # a vendor's library may raise anything, and the first goes on as it is
             if not self._stop.is_set():
                 kind = "" if isinstance(error, RtsearchError) else f"{type(error).__name__}: "
-                _log.warning("going on without %s: %s%s", self._name, kind, " ".join(str(error).split()))
+                _log.warning("going on without %s: %s%s", self._name, kind, one_line(error))
                 _log.debug("where that came from", exc_info=error)
             return
         if second is not None:
