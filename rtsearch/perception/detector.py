@@ -107,7 +107,7 @@ class Detector:
             for row, i in enumerate(places):
                 boxes, scores = outputs["boxes"][row], outputs["scores"][row]
                 maps = tuple(tap[row] for tap in taps)
-                found[i] = self._decode_one((images[i], wh), settings, boxes, scores, maps)
+                found[i] = self._decode_one(images[i], wh, settings, boxes, scores, maps)
         return [found[i] for i in range(len(images))]
 
     def close(self) -> None:
@@ -129,14 +129,14 @@ class Detector:
 
     def _decode_one(
         self,
-        pictured: tuple[U8Array, tuple[int, int]],
+        image: U8Array,
+        wh: tuple[int, int],
         settings: DetectSettings,
         boxes: F32Array,
         scores: F32Array,
         maps: tuple[F32Array, ...],
     ) -> Found:
         """Return the objects of a picture that the network saw in an input of this width and height."""
-        image, wh = pictured
         height, width = image.shape[:2]
         scale = _scale((width, height), self.input_wh)
         limits = np.array([width, height, width, height], np.float32) * np.float32(scale)
