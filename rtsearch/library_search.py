@@ -118,7 +118,7 @@ class SearchableLibrary(Library, Closing):
         _check_k(k)
         bgr = _picture(photo, self._settings.analyze.max_photo_mp)
         with self._one_photo:
-            seen = self._pipeline.backend.see([bgr], self._settings.detect, Meter())[0]
+            seen = self._pipeline.backend.infer([bgr], self._settings.detect, Meter())[0]
         search = self._settings.search
         near = self._index.search(seen.vector, k, exact=search.exact, recall=search.recall)
         return tuple(

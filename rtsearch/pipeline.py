@@ -64,7 +64,7 @@ class Pipeline(Closing):
 
         width, height = self.feature_space["input_wh"]
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
-        seen = self.backend.see([blank], DetectSettings(), Meter())[0]
+        seen = self.backend.infer([blank], DetectSettings(), Meter())[0]
         assert seen.vector.shape[1] == self.backend.dim
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ def open_pipeline(
         precision=settings.gpu.precision,
         describe=recipe,
     )
-    return replace(pipeline, backend=_on_gpu(accelerator, order, pipeline, settings, (engine, tell)))
+    return replace(pipeline, backend=_on_gpu(accelerator, order, pipeline, settings, engine, tell))
 
 
 def _require_networks(library: Library, spec: ModelSpec, embedder: str) -> None:
@@ -171,14 +171,15 @@ def _on_gpu(
     order: Order,
     pipeline: Pipeline,
     settings: Settings,
-    how: tuple[EngineWhen, Callable[[str], None]],
+    engine: EngineWhen,
+    tell: Callable[[str], None],
 ) -> InferenceBackend:
     """The GPU's backend, backed by that of the CPU."""
-    (engine, tell), folder, spec = how, default_folder(), pipeline.spec
+    folder, spec = default_folder(), pipeline.spec
     if engine == "later":
         return FailoverBackend(
             pipeline.backend,
-            lambda stop: accelerator.later(order, folder, spec, settings, (stop, tell)),
+            lambda stop: accelerator.later(order, folder, spec, settings, stop, tell),
             accelerator.name,
             tell,
         )

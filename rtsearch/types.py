@@ -6,6 +6,7 @@ down, origin at the outer corner of the top left pixel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "WHOLE_IMAGE_LABEL",
+    "WHOLE_IMAGE_NAME",
+    "WHOLE_IMAGE_TRACK",
     "Detections",
     "F32Array",
     "Frame",
@@ -22,12 +26,25 @@ __all__ = [
     "Neighbours",
     "Scene",
     "U8Array",
+    "class_name",
 ]
 
 F32Array: TypeAlias = NDArray[np.float32]
 I32Array: TypeAlias = NDArray[np.int32]
 I64Array: TypeAlias = NDArray[np.int64]
 U8Array: TypeAlias = NDArray[np.uint8]
+
+WHOLE_IMAGE_LABEL = -1
+"""Label of the object that covers the full frame."""
+WHOLE_IMAGE_NAME = "whole image"
+"""Class name of the object that covers the full frame."""
+WHOLE_IMAGE_TRACK = 0
+"""Track number of the object that covers the full frame; the other tracks start at 1."""
+
+
+def class_name(class_names: Sequence[str], label: int) -> str:
+    """Return the class name of a label, ``whole image`` for WHOLE_IMAGE_LABEL."""
+    return WHOLE_IMAGE_NAME if label == WHOLE_IMAGE_LABEL else class_names[label]
 
 
 def _expect(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...], dtype: type) -> None:
@@ -68,6 +85,9 @@ class Frame:
         return self.captured_s if self.pts_s is None else self.pts_s
 
 
+_NO_TRACKS: I64Array = np.zeros(0, np.int64)  # the default of Detections.track, known by its identity
+
+
 @dataclass(frozen=True, slots=True)
 class Detections:
     """The objects of one frame, best first.
@@ -75,20 +95,20 @@ class Detections:
     Attributes:
         xyxy: (n, 4) float32, frame pixels.
         score: (n,) float32, 0..1.
-        label: (n,) int32, index into the network's class names; -1 for a whole image.
+        label: (n,) int32, index into the network's class names; WHOLE_IMAGE_LABEL for a whole image.
         vector: (n, D) float32, the description of each object (D = 0 before the describing stage).
-        track: (n,) int64, number of the track, or -1.
+        track: (n,) int64, number of the track; -1, the default, where objects are not followed.
     """
 
     xyxy: F32Array
     score: F32Array
     label: I32Array
     vector: F32Array
-    track: I64Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    track: I64Array = field(default_factory=lambda: _NO_TRACKS)
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
-        if len(self.track) != n:
+        if self.track is _NO_TRACKS:
             object.__setattr__(self, "track", np.full(n, -1, np.int64))
         _expect("Detections.xyxy", self.xyxy, (n, 4), np.float32)
         _expect("Detections.score", self.score, (n,), np.float32)
@@ -176,12 +196,11 @@ class Scene:
 
     def __post_init__(self) -> None:
         n = len(self.detections)
-        if len(self.strips) != n:
+        if not self.strips:
             object.__setattr__(self, "strips", tuple(range(n)))
         if self.rows < 0:
             object.__setattr__(self, "rows", max(self.strips, default=-1) + 1)
-        if not n == len(self.names) == len(self.neighbours) == len(self.thumbs):
-            raise ValueError(
-                f"Scene: {n} detections, {len(self.names)} names, {len(self.neighbours)} rows of neighbours "
-                f"and {len(self.thumbs)} of thumbs; expected as many of each"
-            )
+        for column in ("names", "neighbours", "thumbs", "strips"):
+            got = len(getattr(self, column))
+            if got != n:
+                raise ValueError(f"Scene.{column}: expected {n} entries, one for each object, got {got}")

@@ -162,8 +162,8 @@ def backend(runtime):
 
     def look(shorter=None):
         pictures = [picture(20 + 9 * i, 70 - 5 * i, i) for i in range(5)]
-        expected = [steps.see([one], settings, Meter())[0] for one in pictures]
-        for got, wanted in zip(whole.see(pictures, settings, Meter(), shorter), expected, strict=True):
+        expected = [steps.infer([one], settings, Meter())[0] for one in pictures]
+        for got, wanted in zip(whole.infer(pictures, settings, Meter(), shorter), expected, strict=True):
             vector = shorter.apply(wanted.vector) if shorter else wanted.vector
             assert np.allclose(got.vector, vector, atol=1e-4)
             assert np.allclose(got.xyxy, wanted.xyxy, atol=1e-3)

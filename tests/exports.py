@@ -31,13 +31,16 @@ class Graph:
         return self.op("Mul", y, self.op("Sigmoid", y)) if act else y
 
     def necks(self, x, widths):
-        """Maps of strides 8, 16, 32."""
+        """Maps of strides 8, 16, 32; the last one is enlarged and mixed into the one before."""
         x, c = self.conv(self.conv(x, 3, 4, stride=2), 4, 6, stride=2), 6
         maps = []
         for width in widths:
             x = self.conv(x, c, width, stride=2)
             c = width
             maps.append(x)
+        no_region, twice = self.const([], np.float32), self.const((1, 1, 2, 2), np.float32)
+        joined = self.op("Concat", maps[1], self.op("Resize", x, no_region, twice, mode="nearest"), axis=1)
+        maps[1] = self.conv(joined, widths[1] + widths[2], widths[1], k=1)
         return maps
 
     def model(self, inputs, outputs, opset=17, metadata=None):

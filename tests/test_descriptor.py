@@ -14,7 +14,7 @@ from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.roi_pooling import roi_means
 
 WH = (64, 48)
-TAPS = (Tap("tap0", "neck8", 8, 5), Tap("tap1", "neck16", 16, 7))
+TAPS = (Tap("tap0", "deep8", 8, 5), Tap("tap1", "deep16", 16, 7))
 PICTURE = np.zeros((96, 128, 3), np.uint8)
 
 

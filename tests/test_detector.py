@@ -12,7 +12,8 @@ from rtsearch.config import DetectSettings
 from rtsearch.errors import ConfigError
 from rtsearch.images.decode import read_photo
 from rtsearch.models import ModelSpec, Tap
-from rtsearch.perception.detector import WHOLE_IMAGE, Detector, drop_overlapping, letterbox, wanted_classes
+from rtsearch.perception.detector import Detector, drop_overlapping, letterbox, wanted_classes
+from rtsearch.types import WHOLE_IMAGE_LABEL
 
 WH = (96, 64)
 CLASSES = ("cat", "dog", "cup")
@@ -246,7 +247,7 @@ def test_log_odds_of_every_class():
 def test_the_whole_image_is_an_object_that_is_never_dropped():
     boxes = [[0, 0, 96, 64], [10, 10, 30, 30]]
     found = detect(boxes, [0, 1], [0.9, 0.8], wh=(192, 128), whole_image=True, max_objects=1)
-    assert found.label.tolist() == [WHOLE_IMAGE, 0]
+    assert found.label.tolist() == [WHOLE_IMAGE_LABEL, 0]
     assert found.whole.tolist() == [True, False]
     assert found.score[0] == 1
     np.testing.assert_allclose(found.xyxy[0], [0, 0, 192, 128])
@@ -257,7 +258,7 @@ def test_pictures_of_a_batch_keep_their_own_size_and_maps():
     taps = [np.arange(2 * 4 * 8 * 12, dtype=np.float32).reshape(2, 4, 8, 12)]
     boxes = np.array([[[0, 0, 48, 32]], [[0, 0, 48, 32]]], np.float32)
     runner = GivenRunner(boxes, np.full((2, 1, 3), 0.8), taps)
-    detector = Detector(runner, spec(taps=(Tap("tap0", "neck8", 8, 4),)), WH)
+    detector = Detector(runner, spec(taps=(Tap("tap0", "deep8", 8, 4),)), WH)
     first, second = detector.detect(
         [np.zeros((64, 96, 3), np.uint8), np.zeros((640, 480, 3), np.uint8)], DetectSettings()
     )

@@ -32,13 +32,13 @@ class Named(CpuBackend):
         self.asked: Any = None
         self.closed = 0
 
-    def see(self, images, settings, meter, projection=None, *, pad_fully=False):
+    def infer(self, images, settings, meter, projection=None, *, pad_fully=False):
         assert not self.closed
         self.calls += 1
         if self.fails_at is not None and self.calls >= self.fails_at:
             raise RunnerError("the GPU fell off the bus")
         self.asked = settings, pad_fully
-        seen = super().see(images, settings, meter, projection)
+        seen = super().infer(images, settings, meter, projection)
         for found in seen:
             found.score[:] = self.score
         return seen
@@ -51,7 +51,7 @@ PICTURE = blobs.draw(1)
 
 
 def who(backend) -> float:
-    return float(backend.see([PICTURE], SETTINGS.detect, Meter())[0].score[0])
+    return float(backend.infer([PICTURE], SETTINGS.detect, Meter())[0].score[0])
 
 
 def until(holds, within_s: float = 10.0) -> None:
@@ -77,7 +77,7 @@ def test_settings_reach_whoever_sees():
     first, second = Named(0.25), Named(0.5, fails_at=2)
     backend = FailoverBackend(first, second, "the GPU")
     for threshold, pad_fully in ((0.7, True), (0.2, False)):
-        backend.see([PICTURE], DetectSettings(threshold=threshold), Meter(), pad_fully=pad_fully)
+        backend.infer([PICTURE], DetectSettings(threshold=threshold), Meter(), pad_fully=pad_fully)
     assert second.asked == (DetectSettings(threshold=0.7), True)
     assert first.asked == (DetectSettings(threshold=0.2), False)
     backend.close()
@@ -150,12 +150,12 @@ def test_two_callers_never_meet_in_the_second():
     class Alone(Named):
         inside = 0
 
-        def see(self, images, settings, meter, projection=None, *, pad_fully=False):
+        def infer(self, images, settings, meter, projection=None, *, pad_fully=False):
             self.inside += 1
             time.sleep(0.001)
             assert self.inside == 1
             self.inside -= 1
-            return super().see(images, settings, meter, projection)
+            return super().infer(images, settings, meter, projection)
 
     backend = FailoverBackend(Named(0.25), Alone(0.5, fails_at=40), "the GPU")
     answers: list[float] = []

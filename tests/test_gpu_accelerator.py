@@ -121,7 +121,7 @@ def accelerator(monkeypatch, tmp_path):
 def later(accelerator, stop, tmp_path, told=None):
     order = spec = None
     tell = ([] if told is None else told).append
-    return accelerator.later(order, tmp_path, spec, Settings(), (stop, tell))
+    return accelerator.later(order, tmp_path, spec, Settings(), stop, tell)
 
 
 def test_an_engine_is_built_elsewhere_meanwhile(accelerator, tmp_path):

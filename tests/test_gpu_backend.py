@@ -109,7 +109,10 @@ def test_sees_on_real_pictures_what_the_cpu_sees(model, photos, on_cpu, precisio
     pictures = [
         cv2.imread(str(path)) for path in sorted(photos.rglob("*.*"))[:: 8 if precision == np.float32 else 12]
     ]
-    wanted, got = cpu.see(pictures, DetectSettings(), Meter()), gpu.see(pictures, DetectSettings(), Meter())
+    wanted, got = (
+        cpu.infer(pictures, DetectSettings(), Meter()),
+        gpu.infer(pictures, DetectSettings(), Meter()),
+    )
     assert sum(map(len, wanted)) >= 5
     for one, other in zip(got, wanted, strict=True):
         assert np.array_equal(one.label, other.label)
@@ -125,7 +128,7 @@ def test_sees_whole_images_and_follows_the_settings_on_real_pictures(model, phot
     pictures = [cv2.imread(str(path)) for path in sorted(photos.rglob("*.*"))[3:33:10]]
     for changes in ({"threshold": 0.05}, {"whole_image": True}, {"threshold": 0.6, "max_objects": 2}):
         settings = DetectSettings(**changes)
-        assert_same(gpu.see(pictures, settings, Meter()), cpu.see(pictures, settings, Meter()))
+        assert_same(gpu.infer(pictures, settings, Meter()), cpu.infer(pictures, settings, Meter()))
     gpu.close()
 
 
@@ -137,7 +140,7 @@ def test_sees_whole_images_and_follows_the_settings_on_real_pictures(model, phot
 def test_any_number_of_pictures_of_any_size(on_cpu, batch, count):
     backend, fake, _ = fake_backend(on_cpu, batch=batch)
     pictures = [picture(20 + 13 * i, 90 - 7 * i, i) for i in range(count)]
-    assert_same(backend.see(pictures, LOW, Meter()), steps().see(pictures, LOW, Meter()))
+    assert_same(backend.infer(pictures, LOW, Meter()), steps().infer(pictures, LOW, Meter()))
     assert backend.batch == batch
     backend.close()
     assert fake.held() == {}
@@ -145,9 +148,9 @@ def test_any_number_of_pictures_of_any_size(on_cpu, batch, count):
 
 def test_the_next_picture_goes_up_before_the_last_one_is_waited_for(on_cpu):
     backend, fake, _ = fake_backend(on_cpu)
-    backend.see([picture()], LOW, Meter())
+    backend.infer([picture()], LOW, Meter())
     fake.log.clear()
-    backend.see([picture(seed=i) for i in range(5)], LOW, Meter())
+    backend.infer([picture(seed=i) for i in range(5)], LOW, Meter())
     order = "".join(verb[0] for verb in verbs(fake, "upload", "wait"))
     assert order == "uu" + "wu" * 3 + "ww"
     streams = {entry[2] for entry in fake.log if entry[0] == "upload"}
@@ -159,15 +162,15 @@ def test_pictures_need_not_lie_in_one_piece(on_cpu):
     whole = picture(80, 100)
     backend, _, _ = fake_backend(on_cpu)
     for view in (whole[10:60, 20:90], whole[::-1], whole[:, ::2], np.asfortranarray(whole)):
-        assert_same(backend.see([view], LOW, Meter()), steps().see([view], LOW, Meter()))
+        assert_same(backend.infer([view], LOW, Meter()), steps().infer([view], LOW, Meter()))
 
 
 def test_what_was_seen_stays_when_the_next_picture_comes(on_cpu):
     backend, _, _ = fake_backend(on_cpu)
-    first = backend.see([picture(seed=1)], LOW, Meter())[0]
+    first = backend.infer([picture(seed=1)], LOW, Meter())[0]
     kept = (first.xyxy.copy(), first.vector.copy())
     for seed in range(2, 6):
-        backend.see([picture(seed=seed)], LOW, Meter())
+        backend.infer([picture(seed=seed)], LOW, Meter())
     assert np.array_equal(first.xyxy, kept[0])
     assert np.array_equal(first.vector, kept[1])
 
@@ -175,7 +178,7 @@ def test_what_was_seen_stays_when_the_next_picture_comes(on_cpu):
 def test_the_meter_gets_one_stage(on_cpu):
     backend, _, _ = fake_backend(on_cpu)
     meter = Meter()
-    backend.see([picture()], LOW, meter)
+    backend.infer([picture()], LOW, meter)
     assert set(meter.summary()["stage_ms"]) == {"detect"}
 
 
@@ -190,7 +193,7 @@ def test_buffers_are_used_again_and_grow_with_the_pictures(on_cpu):
     def taken(height, width):
         fake.log.clear()
         pictures = [picture(height, width, i) for i in range(4)]
-        assert_same(backend.see(pictures, LOW, Meter()), cpu.see(pictures, LOW, Meter()))
+        assert_same(backend.infer(pictures, LOW, Meter()), cpu.infer(pictures, LOW, Meter()))
         return len(verbs(fake, *taking))
 
     assert taken(40, 60) > 0
@@ -214,8 +217,8 @@ def test_work_is_recorded_once_and_replayed_for_all_sizes_and_thresholds(on_cpu)
         )
         fake.log.clear()
         assert_same(
-            backend.see([picture(*size, number)], settings, Meter()),
-            cpu.see([picture(*size, number)], settings, Meter()),
+            backend.infer([picture(*size, number)], settings, Meter()),
+            cpu.infer([picture(*size, number)], settings, Meter()),
         )
         if number == 0:
             assert verbs(fake, "capture", "launch_graph") == []
@@ -229,9 +232,9 @@ def test_work_is_recorded_once_and_replayed_for_all_sizes_and_thresholds(on_cpu)
 def test_both_slots_are_recorded(on_cpu):
     backend, fake, _ = fake_backend(on_cpu)
     pictures = [picture(seed=i) for i in range(6)]
-    backend.see(pictures, LOW, Meter())
+    backend.infer(pictures, LOW, Meter())
     fake.log.clear()
-    assert_same(backend.see(pictures, LOW, Meter()), steps().see(pictures, LOW, Meter()))
+    assert_same(backend.infer(pictures, LOW, Meter()), steps().infer(pictures, LOW, Meter()))
     assert verbs(fake, "launch_graph", "launch") == ["launch_graph"] * 6
 
 
@@ -241,8 +244,8 @@ def test_another_number_of_objects_takes_other_memory(on_cpu):
     for most in (50, 3, 300, 1):
         settings = DetectSettings(threshold=0.02, max_objects=most, max_overlap=1)
         for seed in range(3):
-            got = backend.see([picture(seed=seed)], settings, Meter())
-            assert_same(got, cpu.see([picture(seed=seed)], settings, Meter()))
+            got = backend.infer([picture(seed=seed)], settings, Meter())
+            assert_same(got, cpu.infer([picture(seed=seed)], settings, Meter()))
             assert len(got[0]) <= most
     backend.close()
     assert fake.held() == {}
@@ -251,19 +254,19 @@ def test_another_number_of_objects_takes_other_memory(on_cpu):
 def test_without_graphs_the_work_is_sent_step_by_step(on_cpu):
     backend, fake, _ = fake_backend(on_cpu, graphs=False)
     pictures = [picture(seed=i) for i in range(5)]
-    assert_same(backend.see(pictures, LOW, Meter()), steps().see(pictures, LOW, Meter()))
+    assert_same(backend.infer(pictures, LOW, Meter()), steps().infer(pictures, LOW, Meter()))
     assert verbs(fake, "capture", "launch_graph") == []
 
 
 def test_an_engine_that_cannot_be_recorded_is_sent_step_by_step(on_cpu, caplog):
     backend, fake, _ = fake_backend(on_cpu)
-    backend.see([picture()], LOW, Meter())
+    backend.infer([picture()], LOW, Meter())
     fake.fails["capture"] = RunnerError("operation not permitted when stream is capturing")
     with caplog.at_level(logging.WARNING, "rtsearch"):
         for seed in range(3):
             assert_same(
-                backend.see([picture(seed=seed)], LOW, Meter()),
-                steps().see([picture(seed=seed)], LOW, Meter()),
+                backend.infer([picture(seed=seed)], LOW, Meter()),
+                steps().infer([picture(seed=seed)], LOW, Meter()),
             )
     assert len(caplog.records) == 1
     assert "not permitted" in caplog.text
@@ -277,16 +280,16 @@ def test_vectors_are_projected_when_asked_for(on_cpu):
     backend, fake, _ = fake_backend(on_cpu)
     rng = np.random.default_rng(0)
     raw_dim = backend.dim
-    raw = backend.see([picture()], LOW, Meter())[0]
+    raw = backend.infer([picture()], LOW, Meter())[0]
     for dim in (2, 64, 300):
         matrix = rng.standard_normal((raw_dim, dim)).astype(np.float32)
         projection = Projection(matrix, rng.standard_normal(dim).astype(np.float32))
         for _ in range(3):
-            got = backend.see([picture()], LOW, Meter(), projection)[0]
+            got = backend.infer([picture()], LOW, Meter(), projection)[0]
             assert got.vector.shape == (len(raw), dim)
             assert np.allclose(got.vector, projection.apply(raw.vector), rtol=0, atol=1e-4)
             assert np.array_equal(got.xyxy, raw.xyxy)
-    assert np.array_equal(backend.see([picture()], LOW, Meter())[0].vector, raw.vector)
+    assert np.array_equal(backend.infer([picture()], LOW, Meter())[0].vector, raw.vector)
     assert backend.dim == raw_dim
     backend.close()
     assert fake.held() == {}
@@ -296,7 +299,7 @@ def test_a_projection_of_other_descriptions_is_refused(on_cpu):
     backend, _, _ = fake_backend(on_cpu)
     matrix = np.zeros((7, 3), np.float32)
     with pytest.raises(RunnerError, match=f"of 7 numbers, those of this network have {backend.dim}"):
-        backend.see([picture()], LOW, Meter(), Projection(matrix, np.zeros(3, np.float32)))
+        backend.infer([picture()], LOW, Meter(), Projection(matrix, np.zeros(3, np.float32)))
 
 
 # ---------------------------------------------------------------------------------------------- errors
@@ -304,14 +307,14 @@ def test_a_projection_of_other_descriptions_is_refused(on_cpu):
 
 def test_closing_gives_everything_back_and_may_be_done_twice(on_cpu):
     backend, fake, engine = fake_backend(on_cpu, batch=2)
-    backend.see([picture(seed=i) for i in range(5)], LOW, Meter())
+    backend.infer([picture(seed=i) for i in range(5)], LOW, Meter())
     backend.close()
     backend.close()
     assert fake.held() == {}
     assert fake.closed
     assert engine.closed
     with pytest.raises(RunnerError, match="closed"):
-        backend.see([picture()], LOW, Meter())
+        backend.infer([picture()], LOW, Meter())
 
 
 @pytest.mark.parametrize(
@@ -320,11 +323,11 @@ def test_closing_gives_everything_back_and_may_be_done_twice(on_cpu):
 def test_an_error_of_the_gpu_comes_out_and_the_next_picture_is_seen(on_cpu, verb):
     backend, fake, _ = fake_backend(on_cpu, graphs=verb == "launch_graph")
     pictures = [picture(seed=i) for i in range(5)]
-    backend.see(pictures, LOW, Meter())
+    backend.infer(pictures, LOW, Meter())
     fake.fails[verb] = RunnerError("the GPU failed")
     with pytest.raises(RunnerError, match="the GPU failed"):
-        backend.see(pictures, LOW, Meter())
-    assert_same(backend.see(pictures, LOW, Meter()), steps().see(pictures, LOW, Meter()))
+        backend.infer(pictures, LOW, Meter())
+    assert_same(backend.infer(pictures, LOW, Meter()), steps().infer(pictures, LOW, Meter()))
     backend.close()
     assert fake.held() == {}
 
@@ -345,11 +348,11 @@ def test_a_lost_gpu_can_be_closed(on_cpu):
     there = {n: (a.shape, a.dtype) for n, a in network.run(np.zeros((1, 3, 64, 64), np.float32)).items()}
     engine = FakeEngine(fake, {"images": ((1, 3, 64, 64), np.float32)}, there, network.run)
     backend = GpuBackend(engine, fake, spec_of(), code=b"any")
-    backend.see([picture()], LOW, Meter())
+    backend.infer([picture()], LOW, Meter())
     fake.lost = True
     for _ in range(2):
         with pytest.raises(RunnerError, match="the GPU is lost"):
-            backend.see([picture()], LOW, Meter())
+            backend.infer([picture()], LOW, Meter())
     backend.close()
     assert engine.closed
     assert fake.closed
@@ -358,13 +361,14 @@ def test_a_lost_gpu_can_be_closed(on_cpu):
 @pytest.mark.parametrize("verb", ["allocate", "allocate_pinned"])
 def test_too_little_memory_is_an_error_and_smaller_pictures_still_go(on_cpu, verb):
     backend, fake, _ = fake_backend(on_cpu, most_bytes=20_000_000)
-    assert_same(backend.see([picture()], LOW, Meter()), steps().see([picture()], LOW, Meter()))
+    assert_same(backend.infer([picture()], LOW, Meter()), steps().infer([picture()], LOW, Meter()))
     fake.fails[verb] = RunnerError("the GPU is out of memory")
     with pytest.raises(RunnerError, match="out of memory"):
-        backend.see([picture(500, 500)], LOW, Meter())
+        backend.infer([picture(500, 500)], LOW, Meter())
     for seed in range(3):
         assert_same(
-            backend.see([picture(seed=seed)], LOW, Meter()), steps().see([picture(seed=seed)], LOW, Meter())
+            backend.infer([picture(seed=seed)], LOW, Meter()),
+            steps().infer([picture(seed=seed)], LOW, Meter()),
         )
     backend.close()
     assert fake.held() == {}

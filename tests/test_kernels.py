@@ -249,7 +249,7 @@ def assert_same(on_cpu, outputs, spec, settings, image=None):
     image = picture() if image is None else image
     steps = CpuBackend(Detector(Given(outputs), spec, (64, 64)), Describer(spec))
     backend, _ = backend_of(on_cpu, outputs, spec)
-    wanted, got = (each.see([image], settings, Meter())[0] for each in (steps, backend))
+    wanted, got = (each.infer([image], settings, Meter())[0] for each in (steps, backend))
     backend.close()
     assert backend.dim == steps.dim
     assert np.array_equal(got.label, wanted.label)
@@ -289,7 +289,7 @@ def test_letterbox(on_cpu, height, width, precision):
     steps = Detector(other, spec, (64, 64))
     backend, runner = backend_of(on_cpu, given_outputs(), spec, planes=precision)
     steps.detect([image], DetectSettings())
-    backend.see([image], DetectSettings(), Meter())
+    backend.infer([image], DetectSettings(), Meter())
     difference = np.abs(runner.planes - other.planes) / scale
     assert runner.planes.dtype == np.float32
     assert difference.max() < 1.01
@@ -300,7 +300,7 @@ def test_letterbox_of_another_shape_than_square(on_cpu):
     spec = spec_of()
     backend, runner = backend_of(on_cpu, given_outputs(), spec, wh=(96, 64))
     for image in (picture(50, 200), picture(200, 50)):
-        backend.see([image], DetectSettings(), Meter())
+        backend.infer([image], DetectSettings(), Meter())
         wanted = letterbox(image, (96, 64), spec.pad_value)[:, :, ::-1].transpose(2, 0, 1)
         assert np.abs(runner.planes[0] * 255 - wanted).max() < 1.01
 
@@ -478,5 +478,5 @@ def test_boxes_and_scores_in_half_precision(on_cpu):
 
 def test_the_same_picture_gives_the_same_bits(on_cpu):
     backend, _ = backend_of(on_cpu, given_outputs(), spec_of())
-    first, again = (backend.see([picture()], DetectSettings(threshold=0.1), Meter())[0] for _ in range(2))
+    first, again = (backend.infer([picture()], DetectSettings(threshold=0.1), Meter())[0] for _ in range(2))
     assert np.array_equal(first.vector, again.vector)

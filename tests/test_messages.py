@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rtsearch._util.wording import one_line
+
 TOP = Path(__file__).resolve().parents[1]
 ONLY_IN_A_CHECKOUT = re.compile(
     r"\b(docs|tools|tests)/|\b(README|CHANGELOG|Makefile|config\.yaml|constraints\.txt)\b"
@@ -43,3 +45,9 @@ def test_strings_are_found():
 def test_no_message_names_a_file_of_the_checkout(path):
     sentences = [text for text in said(path) if " " in text.partition(": ")[2]]
     assert [text for text in sentences if ONLY_IN_A_CHECKOUT.search(text)] == []
+
+
+def test_the_text_of_an_error_is_told_in_one_line():
+    assert one_line(ValueError("bad\n\tvalue  here")) == "bad value here"
+    assert one_line(ValueError("x" * 300)) == "x" * 200
+    assert one_line("a b", 2) == "a "

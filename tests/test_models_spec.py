@@ -31,7 +31,7 @@ SPEC = ModelSpec(
     flexible=False,
     multiple=32,
     batch=1,
-    taps=(Tap("tap0", "neck8", 8, 6),),
+    taps=(Tap("tap0", "deep8", 8, 6),),
 )
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsearch.render.layout import Canvas, lay_out
-from rtsearch.render.painter import PALETTE, Painter, colour_of, compose
+from rtsearch.render.painter import Painter, compose
+from rtsearch.render.theme import OBJECT_COLOURS, object_colour
 from rtsearch.types import Detections, Frame, GoneStrip, Neighbours, Scene, U8Array
 
 RNG = np.random.default_rng(1)
@@ -97,9 +98,9 @@ def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
     picture = compose(scene_of(0, [(strip, 50, [1])], rows=4), canvas((640, 348), 100))
     tops = [102 + i * 62 for i in range(4)]
     assert [tuple(picture[top + 30, 2]) for top in tops] == [
-        colour_of(strip) if i == strip else (22, 22, 22) for i in range(4)
+        object_colour(strip) if i == strip else (22, 22, 22) for i in range(4)
     ]
-    assert colour_of(strip) == PALETTE[strip]
+    assert object_colour(strip) == OBJECT_COLOURS[strip]
     assert np.array_equal(picture[tops[strip] : tops[strip] + 60, 110:170], CROPS[1])
 
 
@@ -111,7 +112,7 @@ def test_an_object_that_is_missed_keeps_its_strip_and_for_a_moment_a_thin_box() 
         compose(scene, size) for scene in (here, missed, dataclasses.replace(missed, faint=frozenset({0})))
     )
     assert np.array_equal(seen[header:], held[header:])
-    in_colour = [int((picture[:header] == colour_of(0)).all(2).sum()) for picture in (seen, held, long)]
+    in_colour = [int((picture[:header] == object_colour(0)).all(2).sum()) for picture in (seen, held, long)]
     assert in_colour[0] > in_colour[1] > in_colour[2] == 0
 
 

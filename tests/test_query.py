@@ -12,7 +12,7 @@ from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError
 from rtsearch.jobs.query import query_photo, sheet
 from rtsearch.library import Library
-from rtsearch.render.painter import colour_of
+from rtsearch.render.theme import object_colour
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_the_sheet_is_high_enough_for_every_strip(ask, photos):
     assert picture.shape == (480 + 78 * strips, 1280, 3)
     for i in range(strips):
         top = 482 + 78 * i
-        assert tuple(picture[top + 38, 2]) == colour_of(i)
+        assert tuple(picture[top + 38, 2]) == object_colour(i)
         thumb = answer.scene.thumbs[i][0]
         drawn = picture[top : top + 76, 110 : 110 + thumb.shape[1]]  # a little wider, to fill the line
         own, other = (

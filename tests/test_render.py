@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from rtsearch.render import painter as render
 from rtsearch.render.layout import Canvas, lay_out
-from rtsearch.render.painter import PALETTE, colour_of, compose
+from rtsearch.render.painter import compose
 from rtsearch.render.text import text_wh
+from rtsearch.render.theme import object_colour
 from rtsearch.types import Detections, Frame, Neighbours, Scene
 
 GROUND = (22, 22, 22)
@@ -52,11 +53,6 @@ def boxes_for(n):
     return [[5 + i, 50, 60 + i, 150] for i in range(n)]
 
 
-def test_colours_of_neighbouring_strips_differ():
-    assert len({colour_of(i) for i in range(len(PALETTE))}) == len(PALETTE)
-    assert colour_of(len(PALETTE)) == colour_of(0)
-
-
 # Header ----------------------------------------------------------------------------------------------------
 
 
@@ -92,18 +88,18 @@ def test_boxes_have_the_colour_of_their_strip_and_scale_with_the_frame():
     boxes = [[100, 100, 200, 200], [400, 200, 500, 380]]
     picture = compose(scene(boxes, frame_wh=(600, 400)), CANVAS)
     for i, (x1, y1, x2, y2) in enumerate(np.array(boxes) // 2):
-        assert colour_at(picture, x1, (y1 + y2) // 2) == colour_of(i)
-        assert colour_at(picture, x2 - 1, (y1 + y2) // 2) == colour_of(i)
-        assert colour_at(picture, (x1 + x2) // 2, y2 - 1) == colour_of(i)
+        assert colour_at(picture, x1, (y1 + y2) // 2) == object_colour(i)
+        assert colour_at(picture, x2 - 1, (y1 + y2) // 2) == object_colour(i)
+        assert colour_at(picture, (x1 + x2) // 2, y2 - 1) == object_colour(i)
         assert colour_at(picture, (x1 + x2) // 2, (y1 + y2) // 2) == FRAME
-        assert colour_at(picture, 2, 202 + i * (THUMB + 2) + 5) == colour_of(i)
+        assert colour_at(picture, 2, 202 + i * (THUMB + 2) + 5) == object_colour(i)
 
 
 def test_the_label_stands_on_its_box_in_its_colour():
     picture = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.87]), CANVAS)
     width, height = text_wh("cup: 0.87", 11)
     patch = picture[100 - height : 100, 50 : 50 + width + 6]
-    assert (patch[0] == colour_of(0)).all()
+    assert (patch[0] == object_colour(0)).all()
     assert patch.min() < 60  # letters
     other = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.88]), CANVAS)
     assert (other[100 - height : 100] != picture[100 - height : 100]).any()
@@ -114,7 +110,7 @@ def test_labels_do_not_cover_each_other():
     picture = compose(scene(boxes, names=["whole image", "table", "cup"]), CANVAS)
     height = text_wh("x", 11)[1]
     for i, name in enumerate(["whole image", "table", "cup"]):
-        patch = (picture[:HEADER, :300] == colour_of(i)).all(2)
+        patch = (picture[:HEADER, :300] == object_colour(i)).all(2)
         widths = [text_wh(f"{name}: 0.50", 11)[0] + 6]
         full_rows = [y for y in range(HEADER) if patch[y, :130].sum() >= widths[0] * 0.95]
         assert full_rows, name
@@ -149,7 +145,7 @@ def test_boxes_of_weak_objects_are_thin(score, line_px):
     picture = compose(scene([[100, 50, 200, 150]], scores=[score], frame_wh=(640, 360), rows=4), canvas)
     x, y, width, height = lay_out(canvas, (640, 360), 4).frame
     row = picture[y + height * 120 // 360, x : x + width]
-    assert (row == colour_of(0)).all(1).sum() in (2 * line_px, 2 * line_px + 2)  # both sides
+    assert (row == object_colour(0)).all(1).sum() in (2 * line_px, 2 * line_px + 2)  # both sides
 
 
 def test_weak_objects_have_a_label_only_where_there_is_room():
@@ -168,7 +164,7 @@ def test_what_has_its_strip_in_backend_is_labelled_first():
         there = dataclasses.replace(scene(boxes, rows=8), first=first)
         picture = compose(there, CANVAS)
         height = text_wh("x", 11)[1]
-        assert tuple(picture[20 + first - height, 3]) == colour_of(first)
+        assert tuple(picture[20 + first - height, 3]) == object_colour(first)
 
 
 @given(
@@ -240,8 +236,8 @@ def test_the_strip_names_its_object():
     thumbs = [(), ()]
     picture = compose(scene(boxes_for(2), names=["cup", "dining table"], thumbs=thumbs), CANVAS)
     first, second = picture[202:262, :108], picture[264:324, :108]
-    assert (first[:, :6] == colour_of(0)).all()
-    assert (second[:, :6] == colour_of(1)).all()
+    assert (first[:, :6] == object_colour(0)).all()
+    assert (second[:, :6] == object_colour(1)).all()
     assert first[:, 6:].max() > 200
     assert (first[:, 6:] != second[:, 6:]).any()
 
@@ -275,7 +271,7 @@ def test_strips_that_do_not_fit_are_counted_not_drawn(first, told):
     counted, shown = compose(seven, CANVAS), compose(four, CANVAS)
     np.testing.assert_array_equal(counted[:200, 300:], shown[:200, 300:])
     for place, top in enumerate(lay_out(CANVAS, (300, 200), 7).strip_tops):
-        assert (counted[top : top + THUMB, :6] == colour_of(first + place)).all()
+        assert (counted[top : top + THUMB, :6] == object_colour(first + place)).all()
 
 
 def test_a_bar_tells_which_strips_are_in_sight():
@@ -394,10 +390,10 @@ def test_without_text_there_are_boxes_and_crops_only():
     layout = lay_out(canvas, (600, 200), 1)
     assert layout.label_width == layout.colour_width
     assert layout.frame[3] == layout.header_height == 200  # no line for notes
-    colours = {colour_of(0), FRAME, GROUND, (0, 0, 200)}
+    colours = {object_colour(0), FRAME, GROUND, (0, 0, 200)}
     assert {tuple(map(int, pixel)) for pixel in np.unique(picture.reshape(-1, 3), axis=0)} <= colours
-    assert colour_at(picture, cup[0], 120) == colour_of(0)
-    assert colour_at(picture, 3, layout.strip_tops[0] + 5) == colour_of(0)
+    assert colour_at(picture, cup[0], 120) == object_colour(0)
+    assert colour_at(picture, 3, layout.strip_tops[0] + 5) == object_colour(0)
 
 
 def test_with_names_only_nothing_is_told_of_the_run_or_of_scores():

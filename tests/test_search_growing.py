@@ -271,12 +271,12 @@ def test_the_watch_sees_a_recall_that_is_not_kept(caplog: pytest.LogCaptureFixtu
     assert np.isnan(kept.recall)
     with caplog.at_level(logging.INFO):
         for part in np.split(np.arange(200), 10):
-            kept.see(queries[part], distance[part])
+            kept.observe(queries[part], distance[part])
     assert kept.recall == 1
     assert len(caplog.records) == 6
     worse = distance.copy()
     worse[:, 6:] *= 2
-    lost.see(queries, worse)
+    lost.observe(queries, worse)
     assert 0.7 < lost.recall < 0.8
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsearch.live.tracker import STAYS_S, WHOLE_IMAGE, Strips, Tracker
-from rtsearch.types import F32Array
+from rtsearch.live.tracker import STAYS_S, Strips, Tracker
+from rtsearch.types import WHOLE_IMAGE_TRACK, F32Array
 
 
 def boxes(*corners: tuple[float, float], side: float = 60) -> F32Array:
@@ -28,7 +28,7 @@ def test_nothing_to_follow() -> None:
 def test_objects_that_move_keep_their_numbers_in_any_order() -> None:
     tracker = Tracker()
     first = update(tracker, boxes((0, 100), (500, 100))).number
-    assert len({*first.tolist(), WHOLE_IMAGE}) == 3
+    assert len({*first.tolist(), WHOLE_IMAGE_TRACK}) == 3
     for t in range(1, 60):
         places = [(8 * t, 100), (500 - 2 * t, 100 + t)]
         turn = 1 if t % 2 else -1
@@ -58,11 +58,11 @@ def test_the_whole_image_needs_no_following() -> None:
     frame = np.array([[0, 0, 640, 480]], np.float32)
     person = np.array([[5, 5, 630, 470]], np.float32)
     both = update(tracker, np.concatenate([frame, person]), whole=(0,)).number
-    assert both[0] == WHOLE_IMAGE
-    assert both[1] != WHOLE_IMAGE
+    assert both[0] == WHOLE_IMAGE_TRACK
+    assert both[1] != WHOLE_IMAGE_TRACK
     alone = update(tracker, frame, whole=(0,))
-    assert alone.number.tolist() == [WHOLE_IMAGE]
-    assert WHOLE_IMAGE not in alone.missed
+    assert alone.number.tolist() == [WHOLE_IMAGE_TRACK]
+    assert WHOLE_IMAGE_TRACK not in alone.missed
 
 
 def test_after_a_reset_all_numbers_are_new() -> None:

@@ -2,12 +2,14 @@
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtsearch.types import Detections, Frame, Neighbours, Scene
+import rtsearch.types
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, Frame, Neighbours, Scene, class_name
 
 
 def frame(bgr=None):
@@ -54,6 +56,8 @@ def test_tracks_that_are_given_stay():
         ("vector", np.zeros((3, 5), np.float32)),
         ("vector", np.zeros((2, 5), np.float16)),
         ("track", np.zeros(2, np.int32)),
+        ("track", np.zeros(3, np.int64)),
+        ("track", np.zeros(0, np.int64)),
     ],
 )
 def test_columns_that_do_not_fit(column, value):
@@ -91,10 +95,36 @@ def test_a_scene_has_as_many_of_each(n):
         {"names": ("x",) * (n + 1)},
         {"neighbours": neighbours(n + 1)},
         {"thumbs": ((),) * 9},
+        {"strips": tuple(range(n + 1))},
     ]
     for change in changes:
-        with pytest.raises(ValueError, match="expected as many of each"):
+        ((column, value),) = change.items()
+        message = rf"Scene\.{column}: expected {n} entries, one for each object, got {len(value)}"
+        with pytest.raises(ValueError, match=message):
             dataclasses.replace(scene, **change)
+
+
+def test_strips_follow_the_order_of_objects_unless_they_are_given():
+    scene = Scene(frame(), detections(2), ("x",) * 2, neighbours(2), 76, ((),) * 2)
+    assert (scene.strips, scene.rows) == ((0, 1), 2)
+    moved = dataclasses.replace(scene, strips=(4, 1), rows=-1)
+    assert (moved.strips, moved.rows) == ((4, 1), 5)
+
+
+def test_every_label_has_a_name():
+    assert [class_name(("cat", "dog"), label) for label in (0, 1, WHOLE_IMAGE_LABEL)] == [
+        "cat",
+        "dog",
+        "whole image",
+    ]
+    with pytest.raises(IndexError):
+        class_name(("cat", "dog"), 2)
+
+
+def test_the_whole_image_is_worded_in_one_place():
+    package = Path(rtsearch.types.__file__).parent
+    texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert [path.name for path, text in texts.items() if '"whole image"' in text] == ["types.py"]
 
 
 def test_records_are_frozen():

@@ -20,8 +20,8 @@ from PIL import ImageGrab
 
 from rtsearch.config import Settings
 from rtsearch.render.layout import Canvas, canvas_of
-from rtsearch.render.painter import PALETTE
 from rtsearch.render.sliders import SLIDERS, panel_wh
+from rtsearch.render.theme import OBJECT_COLOURS
 from rtsearch.ui import window
 from rtsearch.ui.window import HELP
 
@@ -230,7 +230,7 @@ def strip_tops(shot: np.ndarray) -> list[int]:
 
     Boxes at the left edge have such colours too, but only strips go on to the next strip or the lower edge.
     """
-    bar = [tuple(colour) in PALETTE for colour in shot[: WINDOW_WH[1], 5].tolist()]
+    bar = [tuple(colour) in OBJECT_COLOURS for colour in shot[: WINDOW_WH[1], 5].tolist()]
     return [y for y in range(200, len(bar) - 20) if all(bar[y : y + 20]) and not bar[y - 1]]
 
 
@@ -347,13 +347,13 @@ def test_strips_that_do_not_fit_are_scrolled_to(screen, library, photos, tmp_pat
     ]
     with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png", *options) as run:
         before = screen.until(lambda shot: len(strip_tops(shot)) == 3, 2 * WAIT_S)
-        colours = [PALETTE.index(tuple(before[top, 2].tolist())) for top in strip_tops(before)]
+        colours = [OBJECT_COLOURS.index(tuple(before[top, 2].tolist())) for top in strip_tops(before)]
         assert colours == [0, 1, 2]
         for key, first in (("Down", 1), ("Up", 0), ("Up", 0)):
             screen.key(key)
             screen.until(
                 lambda shot, first=first: (
-                    [PALETTE.index(tuple(shot[top, 2].tolist())) for top in strip_tops(shot)]
+                    [OBJECT_COLOURS.index(tuple(shot[top, 2].tolist())) for top in strip_tops(shot)]
                     == [first, first + 1, first + 2]
                 )
             )

@@ -109,10 +109,10 @@ def parity(bench: Bench, backend: GpuBackend, engine: Any, shorter: Projection |
     cpu = CpuBackend(Detector(bench.runner, bench.spec, bench.input_wh), Describer(bench.spec))
     found, apart, planes = 0, [], []
     for picture in bench.pictures:
-        wanted = cpu.see([picture], SETTINGS, Meter(), shorter)[0]
+        wanted = cpu.infer([picture], SETTINGS, Meter(), shorter)[0]
         if isinstance(engine, StandIn):
             engine.show(picture)
-        got = backend.see([picture], SETTINGS, Meter(), shorter)[0]
+        got = backend.infer([picture], SETTINGS, Meter(), shorter)[0]
         if isinstance(engine, StandIn):
             planes.append(engine.planes_apart(picture))
         found += len(wanted)
@@ -156,7 +156,7 @@ def timed(backend: GpuBackend, frames: list[Any], count: int) -> list[float]:
     meter, times, shorter = Meter(), [], projection_of(backend)
     for i in range(min(WARM_UP, count) + count):
         start = time.perf_counter()
-        backend.see([frames[i % len(frames)]], SETTINGS, meter, shorter)
+        backend.infer([frames[i % len(frames)]], SETTINGS, meter, shorter)
         times.append((time.perf_counter() - start) * 1e3)
     return times[-count:]
 
@@ -172,7 +172,7 @@ def step_times(bench: Bench, backend: GpuBackend, watch: Stopwatch) -> None:
     frames = bench.frames()
     count = bench.args.frames
     for i in range(min(WARM_UP, count) + count):
-        backend.see([frames[i % len(frames)]], SETTINGS, meter, shorter)
+        backend.infer([frames[i % len(frames)]], SETTINGS, meter, shorter)
         taken = watch.take()
         if i >= min(WARM_UP, count):
             for name, ms in taken.items():
@@ -187,23 +187,23 @@ def photo_rate(bench: Bench, backend: GpuBackend, batch: int) -> None:
     """Decoded photos to objects, as fast as they come."""
     frames = (bench.frames() * batch)[: 4 * batch]
     meter, done, shorter = Meter(), 0, projection_of(backend)
-    backend.see(frames, SETTINGS, meter, shorter)
+    backend.infer(frames, SETTINGS, meter, shorter)
     rounds = max(1, bench.args.frames // len(frames) // 4)
     start = time.perf_counter()
     for _ in range(rounds):
-        done += len(backend.see(frames, SETTINGS, meter, shorter))
+        done += len(backend.infer(frames, SETTINGS, meter, shorter))
     bench.add("photos per second", batch=batch, rate=done / (time.perf_counter() - start), photos=done)
 
 
 def steady_run(bench: Bench, backend: GpuBackend, device: Any, seconds: float) -> None:
     """Frame after frame: does it get slower, or grow?"""
     frames, meter, times, shorter = bench.frames(), Meter(), [], projection_of(backend)
-    backend.see(frames[:1], SETTINGS, meter, shorter)  # what it takes at first is no growth
-    backend.see(frames[:1], SETTINGS, meter, shorter)
+    backend.infer(frames[:1], SETTINGS, meter, shorter)  # what it takes at first is no growth
+    backend.infer(frames[:1], SETTINGS, meter, shorter)
     before = free_bytes(device)
     start = last = time.perf_counter()
     while last - start < seconds:
-        backend.see([frames[len(times) % len(frames)]], SETTINGS, meter, shorter)
+        backend.infer([frames[len(times) % len(frames)]], SETTINGS, meter, shorter)
         now = time.perf_counter()
         times.append((now - last) * 1e3)
         last = now

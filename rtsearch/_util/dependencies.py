@@ -16,6 +16,8 @@ import subprocess
 import sys
 import traceback
 
+from rtsearch._util.wording import one_line
+
 __all__ = ["NEEDED", "import_problem", "load_problem", "load_problems"]
 
 NEEDED = {
@@ -111,7 +113,7 @@ def _problem(name: str, error: BaseException) -> str:
     package = NEEDED[name]
     if isinstance(error, ModuleNotFoundError) and error.name == name:
         return f"{package} is not installed; run: pip install {package}"
-    return _told(name, " ".join(str(error).split())[:_MOST_SAID] or type(error).__name__)
+    return _told(name, one_line(error, _MOST_SAID) or type(error).__name__)
 
 
 def _told(name: str, reason: str) -> str:

@@ -11,10 +11,11 @@ from numba import njit
 
 from rtsearch._util.kernel_cache import keep_on_disk
 
-__all__ = ["bare_kernel", "inlined", "kernel"]
+__all__ = ["FASTMATH", "bare_kernel", "inlined", "kernel"]
 
 # Without "nnan" and "ninf", which turn every check for NaN and infinity into False.
-_FASTMATH = {"nsz", "arcp", "contract", "afn", "reassoc"}
+FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
+"""Fast-math flags of all kernels."""
 
 
 def kernel(function: Any) -> Any:
@@ -36,6 +37,6 @@ def inlined(function: Any) -> Any:
 
 
 def _compile(function: Any, options: dict[str, bool]) -> Any:
-    dispatcher = njit(nogil=True, fastmath=_FASTMATH, error_model="numpy", **options)(function)
+    dispatcher = njit(nogil=True, fastmath=set(FASTMATH), error_model="numpy", **options)(function)
     keep_on_disk(dispatcher)
     return dispatcher

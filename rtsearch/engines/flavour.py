@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import MissingDependencyError, RunnerError
 
 __all__ = ["Flavour", "FlavourName", "Gpu", "installed_flavours", "load_flavour", "targets_of"]
@@ -125,7 +126,7 @@ def _load(name: FlavourName) -> Flavour:
         version = str(module.__version__)
     except Exception as error:  # a stub, or a wheel whose libraries are missing, fails in its own ways
         raise MissingDependencyError(
-            f"{name} cannot be loaded ({_one_line(error)}); run: {_INSTALL[name]}"
+            f"{name} cannot be loaded ({one_line(f'{type(error).__name__}: {error}')}); run: {_INSTALL[name]}"
         ) from None
     least, below = _VERSIONS[name]
     if not least <= _numbers(version) < below:
@@ -184,7 +185,3 @@ def _logger(module: Any, complaints: collections.deque[str]) -> Any:
 def _numbers(version: str) -> tuple[int, ...]:
     parts = version.split(".")[:2]
     return tuple(int(part) if part.isdigit() else 0 for part in parts)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

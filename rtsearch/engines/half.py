@@ -32,6 +32,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from rtsearch._util.cpu import usable_cores
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.types import F32Array
 
@@ -79,7 +80,7 @@ def near_the_limit(model: onnx.ModelProto, images: F32Array) -> set[str]:
         session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
         values = session.run(names, {"images": images})
     except Exception as error:  # onnxruntime's exceptions have no common base below Exception
-        raise ModelError(f"the network cannot be run: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(f"the network cannot be run: {one_line(error)}") from None
     limit = _LARGEST / _MARGIN
     return {name for name, array in zip(names, values, strict=True) if not _within(array, limit)}
 
@@ -111,7 +112,7 @@ class _Writer:
         self.kinds = _kinds(model)
         self.weights = {tensor.name: tensor for tensor in self.graph.initializer}
         large = _large_biases(self.graph, self.weights)
-        half = _half_nodes(self.graph, self.kinds, self.weights, (keep, large))
+        half = _half_nodes(self.graph, self.kinds, self.weights, keep, large)
         self.half_nodes, self.in_parts = half, half & large
         self.in_half = {
             name
@@ -177,10 +178,18 @@ def _half_nodes(
     graph: onnx.GraphProto,
     kinds: dict[str, int],
     weights: dict[str, onnx.TensorProto],
-    spare: tuple[Collection[str], set[int]],
+    keep: Collection[str],
+    large: set[int],
 ) -> set[int]:
-    """Places of the nodes that will work in float16, given tensors to keep and layers with large biases."""
-    keep, large = spare
+    """Return the places of the nodes that will work in float16.
+
+    Args:
+        graph: the graph of a float32 model.
+        kinds: element type of every tensor.
+        weights: initializers by name.
+        keep: tensors that stay in float32.
+        large: places of layers whose bias is too large to be rounded.
+    """
     too_large = {
         name
         for name, tensor in weights.items()
@@ -281,7 +290,7 @@ def _kinds(model: onnx.ModelProto) -> dict[str, int]:
     try:
         graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     except onnx.shape_inference.InferenceError as error:
-        raise ModelError(f"not a valid network: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(f"not a valid network: {one_line(error)}") from None
     kinds: dict[str, int] = {tensor.name: tensor.data_type for tensor in graph.initializer}
     typed: Iterable[onnx.ValueInfoProto] = (*graph.input, *graph.value_info, *graph.output)
     kinds |= {entry.name: entry.type.tensor_type.elem_type for entry in typed}

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from rtsearch._util.atomic import write_atomic
+from rtsearch._util.wording import one_line
 from rtsearch.engines.compile import Tensors
 from rtsearch.engines.flavour import Flavour, FlavourName, Gpu
 from rtsearch.errors import EngineError, ModelError
@@ -161,7 +162,7 @@ def read_passport(engine: Path) -> Passport:
         passport: Passport = _ADAPTER.validate_python(values)
         passport.spec  # noqa: B018 - it is JSON of its own
     except (ValueError, ValidationError, ModelError, RecursionError) as error:
-        raise EngineError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+        raise EngineError(f"{path} is damaged: {one_line(error)}") from None
     return passport
 
 

@@ -85,18 +85,28 @@ class Accelerator:
         folder: Path,
         spec: ModelSpec,
         settings: Settings,
-        how: tuple[threading.Event, Callable[[str], None]],
+        stop: threading.Event,
+        tell: Callable[[str], None],
     ) -> InferenceBackend | None:
-        """A backend whose engine is built in another process; None when it was stopped before that was done.
+        """Build an engine in another process and open a backend with it.
+
+        Without a backend the device is closed.
 
         Args:
-            order, folder: the engine and where it belongs.
-            spec, settings: of the backend.
-            how: what is set to stop it, and what gets a line about how far it is now and then.
+            order: the engine.
+            folder: folder that engines are kept in.
+            spec: the network that the engine is made from.
+            settings: settings of the backend.
+            stop: event that cancels the build.
+            tell: gets a line about the progress of the build every ten seconds.
 
-        Without a backend the device is given back.
+        Returns:
+            the backend, or None when ``stop`` was set before the engine was built.
+
+        Raises:
+            EngineError: the engine cannot be built, or must not be run here.
+            RunnerError: the GPU failed.
         """
-        stop, tell = how
         try:
             path = self.find(order, folder) or self._built_elsewhere(order, stop, tell)
             backend = None if path is None else self.open(path, spec, settings)
@@ -151,7 +161,7 @@ class Accelerator:
         width, height = spec.input_wh
         blank: U8Array = np.zeros((height, width, 3), np.uint8)
         for _ in range(_WARM_UP_PASSES):
-            backend.see([blank], settings.detect, Meter())
+            backend.infer([blank], settings.detect, Meter())
         _log.info("%s runs %s", self.name, path.name)
         return backend
 

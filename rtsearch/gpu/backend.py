@@ -92,7 +92,7 @@ class GpuBackend:
             )
         self._projection = projection
 
-    def see(
+    def infer(
         self,
         images: Sequence[U8Array],
         settings: DetectSettings,
@@ -101,7 +101,7 @@ class GpuBackend:
         *,
         pad_fully: bool = False,
     ) -> list[Detections]:
-        """See ``InferenceBackend.see``; the one stage is ``detect``, and an engine keeps all padding."""
+        """See ``InferenceBackend.infer``; the one stage is ``detect``, and an engine keeps all padding."""
         if self._closed:
             raise RunnerError("the GPU's backend is closed")
         if projection is not self._projection:
@@ -145,7 +145,7 @@ class GpuBackend:
             slot.upload(images[start : start + batch], settings, wanted, layout, self._uploads)
             self._device.record(slot.uploaded, self._uploads)
             self._device.wait_on(self._work.stream, slot.uploaded)
-            self._work.put(slot)
+            self._work.enqueue(slot)
             self._device.record(slot.done, self._work.stream)
             waiting.append(slot)
         for slot in waiting:

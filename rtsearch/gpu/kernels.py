@@ -13,6 +13,7 @@ from typing import Any
 
 from rtsearch._util.atomic import write_atomic
 from rtsearch._util.paths import user_cache
+from rtsearch._util.wording import one_line
 from rtsearch.errors import MissingDependencyError, RunnerError
 
 __all__ = ["KERNELS", "cache_folder", "compiled", "source"]
@@ -130,6 +131,6 @@ def _import_nvrtc() -> Any:
     try:
         nvrtc.nvrtcVersion()
     except Exception as error:  # the bindings have no common base for a library that is not there
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise MissingDependencyError(f"NVRTC cannot be loaded ({reason}); {hint}") from None
     return nvrtc

@@ -103,7 +103,7 @@ class Work:
         self._layout, self._projection = layout, projection
         return True
 
-    def put(self, slot: Slot) -> None:
+    def enqueue(self, slot: Slot) -> None:
         """Put a pass over what a slot uploaded on the stream; recorded once, then replayed."""
         if slot.graph is None and self._records and self._warm:
             try:

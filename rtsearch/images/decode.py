@@ -24,6 +24,7 @@ import cv2
 
 from rtsearch._util.cpu import usable_cores
 from rtsearch._util.regular_files import open_regular
+from rtsearch._util.wording import one_line
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.colour_profiles import profile_space, to_srgb
 from rtsearch.images.decoders import by_pillow, by_rawpy, pillow_header, upright
@@ -111,7 +112,7 @@ def _header(file: BinaryIO, suffix: str, size_bytes: int, most_pixels: int) -> H
 
 def _undecodable(error: Exception) -> PhotoError:
     """Word what a decoder raises; on damaged files, that is nearly everything there is."""
-    return PhotoError(f"cannot be decoded: {' '.join(str(error).split())[:200]}")
+    return PhotoError(f"cannot be decoded: {one_line(error)}")
 
 
 def photo_bytes(path: Path, most_bytes: int = -1) -> bytes:

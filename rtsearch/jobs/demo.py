@@ -17,6 +17,7 @@ import cv2
 from rtsearch._util.atomic import publish, write_atomic
 from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.images.decode import quiet_decoders
+from rtsearch.images.formats import kind_of_suffix
 from rtsearch.types import U8Array
 
 __all__ = ["CLIP_PACKAGE", "PLAYED", "cut_clip", "demo_clip", "gather_photos"]
@@ -27,7 +28,7 @@ PLAYED = 137
 """Frames of the clip that are played, up to its third cut."""
 _QUERY = 112  # the frame of these that is looked at on its own: a person, a motorcycle and a van
 _PHOTO_FOLDERS = (("skimage", "data"), ("sklearn", "datasets/images"))
-_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_KINDS = ("JPEG", "PNG")  # the packages keep animations and measurements as GIF and TIFF
 _EVERY = 5  # every fifth frame: enough to be found again, not every frame a copy of its neighbour
 
 
@@ -98,7 +99,8 @@ def gather_photos(folder: Path, clip: Path, begin: int = 0) -> int:
             continue
         for path in sorted((Path(spec.submodule_search_locations[0]) / below).glob("*")):
             copy = folder / f"{package}-{path.name}"
-            if path.suffix.lower() in _SUFFIXES and not copy.exists():
+            kind = kind_of_suffix(path.suffix)
+            if kind is not None and kind.name in _KINDS and not copy.exists():
                 shutil.copyfile(path, copy)
     _save_frames(clip, folder, begin)
     return sum(1 for _ in folder.iterdir())

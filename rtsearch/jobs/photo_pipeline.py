@@ -27,7 +27,7 @@ from rtsearch.images.decode import decode_photo, photo_bytes, photo_header
 from rtsearch.library import ObjectRows
 from rtsearch.library.photos import PhotoFile
 from rtsearch.perception.backend import InferenceBackend
-from rtsearch.types import U8Array
+from rtsearch.types import WHOLE_IMAGE_LABEL, U8Array
 
 __all__ = ["PHOTOS_PER_CALL", "PhotoJob", "PhotoPipeline", "Pipeline"]
 
@@ -204,9 +204,9 @@ class PhotoPipeline(Closing):
 
     def _describe(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
         good = [(job, job.bgr) for job in jobs if job.bgr is not None]
-        results = self._pipeline.backend.see([bgr for _, bgr in good], self._detect, self._meter)
+        results = self._pipeline.backend.infer([bgr for _, bgr in good], self._detect, self._meter)
         for (job, _), seen in zip(good, results, strict=True):
-            whole = seen.label < 0
+            whole = seen.label == WHOLE_IMAGE_LABEL
             job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
         return jobs
 

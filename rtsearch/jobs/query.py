@@ -18,7 +18,7 @@ from rtsearch.pipeline import Pipeline
 from rtsearch.recording import object_records
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.painter import compose
-from rtsearch.types import Frame, Neighbours, Scene, U8Array
+from rtsearch.types import Frame, Neighbours, Scene, U8Array, class_name
 
 __all__ = ["Answer", "query_photo", "sheet"]
 
@@ -50,7 +50,7 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
         )
     with quiet_decoders():
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
-    detections = pipeline.backend.see([bgr], settings.detect, Meter())[0]
+    detections = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
     show, search = settings.show, settings.search
     canvas = _canvas(show, len(detections))
     shown = index.search(detections.vector, canvas.crops, exact=search.exact, recall=search.recall)
@@ -60,7 +60,7 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
         tuple(cache.get(row, canvas.thumb_height) for row in rows if row >= 0) for rows in shown.row.tolist()
     )
     names = pipeline.class_names
-    words = tuple(names[label] if label >= 0 else "whole image" for label in detections.label.tolist())
+    words = tuple(class_name(names, label) for label in detections.label.tolist())
     notes = (
         photo.name,
         f"{counted(len(detections), 'object')} found",

@@ -25,11 +25,10 @@ from rtsearch.live.tracker import Strips
 from rtsearch.recording import SAME_S, Recording
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.sources import Source
-from rtsearch.types import Detections, F32Array, Frame, Neighbours
+from rtsearch.types import WHOLE_IMAGE_LABEL, WHOLE_IMAGE_NAME, Detections, F32Array, Frame, Neighbours
 
 __all__ = ["ReplayReport", "replay"]
 
-_WHOLE = "whole image"
 _MOST_STRIPS = 100_000
 
 
@@ -103,7 +102,9 @@ class _RecordLookup:
         self._recording = recording
         self._index = index
         self._video = source.name
-        self._labels = {name: i for i, name in enumerate(index.library.space.class_names)} | {_WHOLE: -1}
+        self._labels = {name: i for i, name in enumerate(index.library.space.class_names)} | {
+            WHOLE_IMAGE_NAME: WHOLE_IMAGE_LABEL
+        }
         self._strips = Strips()
         self._rows = StripReservation()
         self._missed: dict[int, int] = {}  # track: frames since it was seen

@@ -47,7 +47,7 @@ from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.library.thumbnails import ThumbPlaces
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
-from rtsearch.types import F32Array, I32Array, Neighbours
+from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, Neighbours, class_name
 
 __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
@@ -125,7 +125,7 @@ class SearchIndex:
         labels = self._table["label"][rows].tolist()
         boxes = self._table["xyxy"][rows].tolist()
         return [
-            {"photo": self.photo(row), "xyxy": box, "label": names[label] if label >= 0 else "whole image"}
+            {"photo": self.photo(row), "xyxy": box, "label": class_name(names, label)}
             for row, box, label in zip(rows.tolist(), boxes, labels, strict=True)
         ]
 
@@ -354,7 +354,7 @@ def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
     table, paths = load_table(folder, n), PhotoPaths.load(folder, library.photo_count)
     counts = {"photo": len(paths), "label": len(library.space.class_names), "pack": len(library.fragments)}
     for name, count in counts.items():
-        least = -1 if name == "label" else 0
+        least = WHOLE_IMAGE_LABEL if name == "label" else 0
         if table[name].min() < least or table[name].max() >= count:
             raise DamagedError(f"{folder / name}.npy has numbers that name nothing")
     if not np.isfinite(table["xyxy"]).all():

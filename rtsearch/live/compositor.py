@@ -13,7 +13,7 @@ from rtsearch.live.live_frame import Crops
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.render.layout import canvas_of, lay_out
 from rtsearch.render.painter import Painter
-from rtsearch.types import Frame, GoneStrip, Neighbours, Scene, U8Array
+from rtsearch.types import Frame, GoneStrip, Neighbours, Scene, U8Array, class_name
 
 __all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "moved"]
 
@@ -77,7 +77,7 @@ class Compositor:
         """
         height = crop_height(show, frame, objects.rows)
         found = objects.detections
-        names = tuple(self._names[label] if label >= 0 else "whole image" for label in found.label.tolist())
+        names = tuple(class_name(self._names, label) for label in found.label.tolist())
         crops = self._cached(objects.neighbours, height) if crops is None else crops
         return Scene(
             frame=frame,

@@ -11,12 +11,12 @@ from functools import lru_cache
 import numpy as np
 
 from rtsearch.config import ShowSettings
+from rtsearch.render.theme import GRID_BACKGROUND
 from rtsearch.types import U8Array
 
 __all__ = ["Mosaic", "cell_settings", "cells"]
 
 _GAP_PX = 4
-_GROUND = 8
 _HEADER_SHARE = 0.5  # most of a cell's height that the query frame takes
 _ASPECT = 1.1  # width by height of what a cell is filled with: a 16:9 frame and four strips
 
@@ -81,7 +81,7 @@ class Mosaic:
         if self._count == 1:
             return picture
         if self._canvas.shape[1::-1] != window_wh:
-            self._canvas = np.full((window_wh[1], window_wh[0], 3), _GROUND, np.uint8)
+            self._canvas = np.full((window_wh[1], window_wh[0], 3), GRID_BACKGROUND, np.uint8)
         x, y, width, height = cells(window_wh, self._count)[place]
         self._canvas[y : y + height, x : x + width] = picture[:height, :width]
         return self._canvas

@@ -15,7 +15,7 @@ from rtsearch.live.neighbour_hysteresis import CANDIDATES, Shown
 from rtsearch.live.scene_cut import SceneCutDetector
 from rtsearch.live.strips import StripReservation
 from rtsearch.live.tracker import Strips, Tracker, Tracks
-from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours
 
 __all__ = ["Searched", "Stabilizer", "Steadied"]
 
@@ -115,14 +115,14 @@ class Stabilizer:
         if frame.name != self._picture:
             self._picture = frame.name
             self._reservation.clear()
-        tracks = self._tracker.update(found.xyxy, found.label < 0)
+        tracks = self._tracker.update(found.xyxy, found.label == WHOLE_IMAGE_LABEL)
         found = replace(found, track=tracks.number)
         self._look(found, frame.at_s, results)
         held = self._held(tracks, frame)
         kept = [*found.track.tolist(), *(int(objects.track[0]) for _, objects in held)]
         self._objects = {track: self._objects[track] for track in kept}
         if most is not None:
-            held = _freshest(held, most - int((found.label >= 0).sum()))
+            held = _freshest(held, most - int((found.label != WHOLE_IMAGE_LABEL).sum()))
         missed = [0] * len(found) + [frames for frames, _ in held]
         shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()

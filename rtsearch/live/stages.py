@@ -130,7 +130,7 @@ class Stages:
         slides = any(channel.source.slides for channel in self._channels)
         for items in self._in_turn(captured, backend):
             pictures, settings = [item.frame.bgr for item in items], shared.controls.now.detect
-            seen = backend.see(pictures, settings, shared.meter, shared.index.projection, pad_fully=slides)
+            seen = backend.infer(pictures, settings, shared.meter, shared.index.projection, pad_fully=slides)
             for item, found in zip(items, seen, strict=True):
                 yield dataclasses.replace(item, detections=found)
 

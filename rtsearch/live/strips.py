@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rtsearch.live.tracker import WHOLE_IMAGE, is_over
+from rtsearch.live.tracker import is_over
+from rtsearch.types import WHOLE_IMAGE_TRACK
 
 __all__ = ["StripReservation"]
 
@@ -29,7 +30,7 @@ class StripReservation:
             strips: of each.
             at_s: time of the frame.
         """
-        before, self._tracks = self._tracks, set(tracks) - {WHOLE_IMAGE}
+        before, self._tracks = self._tracks, set(tracks) - {WHOLE_IMAGE_TRACK}
         if before and self._tracks and before.isdisjoint(self._tracks):
             self._needed.clear()
         rows = max(strips, default=-1) + 1

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch.types import F32Array, I64Array
+from rtsearch.types import WHOLE_IMAGE_TRACK, F32Array, I64Array
 
-__all__ = ["STAYS_S", "WHOLE_IMAGE", "Strips", "Tracker", "Tracks", "is_over", "preload"]
+__all__ = ["STAYS_S", "Strips", "Tracker", "Tracks", "is_over", "preload"]
 
 _LEAST_IOU = 0.3
 _MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
@@ -27,8 +27,6 @@ STAYS_S = 2.0
 """Room that falls free stays free for so long, by the source's own time: most of it is needed again."""
 _MAKES_WAY_AFTER = 8  # frames; of those that are thrown out sooner four of five are seen again within as many
 _SAME_S = 1e-6  # times are sums of floats
-WHOLE_IMAGE = 0
-"""Number of the object that covers the full frame; the others start at 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Tracker:
         import norfair
 
         self._tracker = self._tracker or _new_tracker()
-        number = np.full(len(xyxy), WHOLE_IMAGE, np.int64)
+        number = np.full(len(xyxy), WHOLE_IMAGE_TRACK, np.int64)
         step = np.zeros((len(xyxy), 4), np.float32)
         boxes = [
             norfair.Detection(xyxy[i].astype(np.float64).reshape(2, 2), data=i)

@@ -52,5 +52,5 @@ def prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     view = GraphView(model, IMAGES, entry.input_wh)
-    found = find_taps(view, ["boxes"], ["scores"], len(classes), TAPS[entry.family])
+    found = find_taps(view, TAPS[entry.family])
     return finish(model, IMAGES, found, spec)

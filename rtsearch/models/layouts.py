@@ -44,17 +44,15 @@ class Layout:
 
     Attributes:
         family: key of ``TAPS``.
-        sources: tensors that all boxes and all scores come from.
         classes: how many.
         needs_nms: whether objects are reported several times.
         pixel_order: of the input planes.
         pixel_scale: a pixel 0..255 times this is the input.
-        size_free: whether everything before the sources works at any picture size.
+        size_free: whether everything before the boxes and scores works at any picture size.
         lines: the findings, for the reader.
     """
 
     family: str
-    sources: tuple[list[str], list[str]]
     classes: int
     needs_nms: bool
     pixel_order: Literal["rgb", "bgr"]
@@ -99,7 +97,6 @@ def _yolox(model: onnx.ModelProto, view: GraphView) -> Layout | None:
     _add_outputs(model, graph, decoded, graph.op("Mul", certain, likely), centres=True)
     return Layout(
         family="yolox",
-        sources=(boxes, scores),
         classes=view.shape(scores[0])[1],
         needs_nms=True,
         pixel_order="bgr",
@@ -139,7 +136,6 @@ def _ultralytics(model: onnx.ModelProto, view: GraphView) -> Layout | None:
     _add_outputs(model, graph, *as_floats, centres=not corners)
     return Layout(
         family="ultralytics",
-        sources=([boxes], [scores]),
         classes=other[1],
         needs_nms=selection != "top",
         pixel_order="rgb",

@@ -58,7 +58,7 @@ def prepare_onnx(
     layout = recognise(model, view)
     if layout is None:
         raise NotADetectorError(f"{path} is no YOLOX or Ultralytics detector: it has {signature}")
-    taps = find_taps(view, *layout.sources, layout.classes, TAPS[layout.family])
+    taps = find_taps(view, TAPS[layout.family])
     _take_float(model, image)
     free = layout.size_free or not (shape[2] or shape[3])
     classes, told_by = _class_names(props, layout.classes)

@@ -10,6 +10,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from rtsearch._util.cpu import usable_cores
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.edit import needed, reads, rename
 from rtsearch.models.spec import METADATA_KEY, ModelSpec, Tap
@@ -95,7 +96,7 @@ def _try(model: onnx.ModelProto, spec: ModelSpec) -> None:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         boxes, scores, *maps = session.run(None, {"images": grey})
     except Exception as error:  # onnxruntime's exceptions have no common base below Exception
-        raise ModelError(f"{spec.name} cannot be run: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(f"{spec.name} cannot be run: {one_line(error)}") from None
     problem = ""
     if boxes.shape != (*scores.shape[:2], 4) or scores.shape[2] != len(spec.classes):
         problem = f"boxes {boxes.shape} and scores {scores.shape} do not belong together"

@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from rtsearch._util.atomic import write_atomic
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.files import NOT_WHOLE, read_model
 
@@ -68,7 +69,7 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ModelError(f"{path.name}: not a valid network: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(f"{path.name}: not a valid network: {one_line(error)}") from None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, model.SerializeToString(deterministic=True))

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.files import NOT_WHOLE, metadata, read_model
 
@@ -30,7 +31,7 @@ class Tap:
 
     Attributes:
         name: output of the ONNX file.
-        role: what the map is to the network, for example ``neck8``; see ``taps.py``.
+        role: what the map is to the network, for example ``deep32``; see ``taps.py``.
         stride: input pixels per cell.
         channels: values per cell.
     """
@@ -99,7 +100,7 @@ class ModelSpec:
         try:
             spec: ModelSpec = _ADAPTER.validate_python(json.loads(text))
         except (ValueError, ValidationError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise ModelError(f"the model's description is damaged: {reason}") from None
         return dataclasses.replace(spec, sha256=sha256)
 

@@ -1,12 +1,7 @@
 """Find the maps in a network's graph that describe objects.
 
-A role names a map by what it is to the network, so one rule finds it in every family:
-
-    early4    the last map of stride 4 on the way in, before it is halved (also 2, 8, 16) or pooled (32)
-    deep32    the end of the way in: the map that is enlarged first
-    neck8     what the box and the class branch of the level with stride 8 both start from
-    class8    what the last convolution of the class branch reads
-    box8      what the last convolution of the box branch reads
+A role names a map by its place in the network, so one rule finds it in every family: ``deep32`` is the map of
+stride 32 that is enlarged first, where the backbone ends and the neck begins.
 """
 
 from __future__ import annotations
@@ -17,6 +12,7 @@ from dataclasses import dataclass
 
 import onnx
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 
 __all__ = ["TAPS", "Found", "GraphView", "find_taps"]
@@ -54,7 +50,7 @@ class GraphView:
         try:
             graph = onnx.shape_inference.infer_shapes(pinned, data_prop=True).graph
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
-            raise ModelError(f"the graph contradicts itself: {' '.join(str(error).split())[:200]}") from None
+            raise ModelError(f"the graph contradicts itself: {one_line(error)}") from None
         self.wh = wh
         self.image = image
         self.nodes = list(graph.node)
@@ -130,59 +126,30 @@ class GraphView:
         return sorted(found.values(), key=lambda node: self.order[node.output[0]])
 
 
-def find_taps(
-    view: GraphView, boxes: Iterable[str], scores: Iterable[str], classes: int, roles: Iterable[str]
-) -> list[Found]:
-    """The tensors that play the roles, in the order asked for; those that the graph lacks are left out.
+def find_taps(view: GraphView, roles: Iterable[str]) -> list[Found]:
+    """Return the tensors that have the roles, in the same order; roles that the graph lacks are left out.
 
     Args:
         view: the graph.
-        boxes: tensors that all boxes come from.
-        scores: tensors that all scores come from.
-        classes: how many there are; tells the class branch from the box branch.
-        roles: names as in the head of this file.
+        roles: names as in the docstring of this module, ``deep`` and a stride.
+
+    Raises:
+        ValueError: no role has that name.
     """
-    levels: dict[int, list[onnx.NodeProto]] = {}
-    for node in view.last_convolutions([*boxes, *scores]):
-        levels.setdefault(view.stride(node.output[0]), []).append(node)
     found = []
     for role in roles:
-        match = re.fullmatch(r"(early|deep|neck|class|box)(\d+)", role)
+        match = re.fullmatch(r"deep(\d+)", role)
         if match is None:
             raise ValueError(f"no such role of a map: {role}")
-        kind, stride = match[1], int(match[2])
-        tensor = (
-            _on_the_way_in(view, kind, stride)
-            if kind in ("early", "deep")
-            else _of_level(view, kind, levels.get(stride, []), classes)
-        )
-        if tensor and view.stride(tensor):
-            found.append(Found(role, tensor, view.stride(tensor), view.shape(tensor)[1], view.single(tensor)))
+        stride = int(match[1])
+        if tensor := _first_enlarged(view, stride):
+            found.append(Found(role, tensor, stride, view.shape(tensor)[1], view.single(tensor)))
     return found
 
 
-def _on_the_way_in(view: GraphView, kind: str, stride: int) -> str:
+def _first_enlarged(view: GraphView, stride: int) -> str:
+    """Return the first map of a stride that is enlarged; "" where none is."""
     for node in view.nodes:
-        if not node.input or view.stride(node.input[0]) != stride:
-            continue
-        halved = node.op_type == "Conv" and view.stride(node.output[0]) == 2 * stride
-        enlarged = node.op_type in ("Resize", "Upsample")
-        if (kind == "early" and halved) or (kind == "deep" and enlarged):
+        if node.op_type in ("Resize", "Upsample") and view.stride(node.input[0]) == stride:
             return str(node.input[0])
-        if kind == "early" and node.op_type == "MaxPool":
-            return str(view.last_convolutions(node.input[:1])[-1].input[0])
     return ""
-
-
-def _of_level(view: GraphView, kind: str, last: list[onnx.NodeProto], classes: int) -> str:
-    if len(last) < 2:
-        return ""
-    if kind == "neck":
-        shared = set.intersection(*(view.ancestors(node.input[:1]) for node in last))
-        maps = [t for t in shared if view.stride(t) == view.stride(last[0].output[0]) and t in view.order]
-        return max(maps, key=view.order.__getitem__, default="")
-    wanted = classes if kind == "class" else view.shape(last[0].output[0])[1]
-    fitting = [node for node in last if view.shape(node.output[0])[1] == wanted]
-    if kind == "box":
-        fitting = [node for node in last if view.shape(node.output[0])[1] not in (1, classes)] or last
-    return str(fitting[-1].input[0]) if fitting else ""

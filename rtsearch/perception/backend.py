@@ -34,7 +34,7 @@ class InferenceBackend(Protocol):
     Attributes:
         dim: numbers that describe an object.
         batch: most pictures per call, None where any number will do.
-        callers: threads that may call ``see`` at once.
+        callers: threads that may call ``infer`` at once.
     """
 
     @property
@@ -44,7 +44,7 @@ class InferenceBackend(Protocol):
     @property
     def callers(self) -> int: ...
 
-    def see(
+    def infer(
         self,
         images: Sequence[U8Array],
         settings: DetectSettings,
@@ -115,7 +115,7 @@ class CpuBackend:
         self.batch = batch
         self.callers = callers
 
-    def see(
+    def infer(
         self,
         images: Sequence[U8Array],
         settings: DetectSettings,
@@ -124,7 +124,7 @@ class CpuBackend:
         *,
         pad_fully: bool = False,
     ) -> list[Detections]:
-        """See ``InferenceBackend.see``; the stages are ``detect`` and ``describe``."""
+        """See ``InferenceBackend.infer``; the stages are ``detect`` and ``describe``."""
         if not images:
             return []
         with meter.stage("detect"):

@@ -28,12 +28,9 @@ from rtsearch.config import DetectSettings
 from rtsearch.errors import ConfigError
 from rtsearch.models.spec import ModelSpec
 from rtsearch.runners import Runner
-from rtsearch.types import F32Array, I32Array, U8Array
+from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, U8Array
 
-__all__ = ["WHOLE_IMAGE", "Detector", "Found", "drop_overlapping", "letterbox", "wanted_classes"]
-
-WHOLE_IMAGE = -1
-"""Label of the object that covers the full frame."""
+__all__ = ["Detector", "Found", "drop_overlapping", "letterbox", "wanted_classes"]
 
 _CANDIDATES = 300  # boxes that enter suppression: what YOLO exports keep too
 _LOGIT_LIMIT = 1e-6  # float32 scores saturate; a logit beyond +-13.8 would only be rounding noise
@@ -46,7 +43,7 @@ class Found:
     Attributes:
         xyxy: (n, 4) float32, picture pixels.
         score: (n,) float32, 0..1; 1 for a whole image.
-        label: (n,) int32, class index; ``WHOLE_IMAGE`` for the full frame.
+        label: (n,) int32, class index; ``WHOLE_IMAGE_LABEL`` for the full frame.
         logits: (n, C) float32, log-odds of every class at the object; for a whole image the largest of each.
         whole: (n,) bool, True for the object that covers the full frame.
         maps: taps of this picture, each (c, h, w) float32; valid until the next call of the detector.
@@ -110,7 +107,7 @@ class Detector:
             for row, i in enumerate(places):
                 boxes, scores = outputs["boxes"][row], outputs["scores"][row]
                 maps = tuple(tap[row] for tap in taps)
-                found[i] = self._decode_one((images[i], wh), settings, boxes, scores, maps)
+                found[i] = self._decode_one(images[i], wh, settings, boxes, scores, maps)
         return [found[i] for i in range(len(images))]
 
     def close(self) -> None:
@@ -132,14 +129,14 @@ class Detector:
 
     def _decode_one(
         self,
-        pictured: tuple[U8Array, tuple[int, int]],
+        image: U8Array,
+        wh: tuple[int, int],
         settings: DetectSettings,
         boxes: F32Array,
         scores: F32Array,
         maps: tuple[F32Array, ...],
     ) -> Found:
         """Return the objects of a picture that the network saw in an input of this width and height."""
-        image, wh = pictured
         height, width = image.shape[:2]
         scale = _scale((width, height), self.input_wh)
         limits = np.array([width, height, width, height], np.float32) * np.float32(scale)
@@ -153,7 +150,7 @@ class Detector:
         if settings.whole_image:
             input_xyxy = np.concatenate([[np.r_[0, 0, limits[2:]]], input_xyxy]).astype(np.float32)
             probability = np.concatenate([scores.max(0, initial=0)[None], probability])
-            label = np.concatenate([[WHOLE_IMAGE], label]).astype(np.int32)
+            label = np.concatenate([[WHOLE_IMAGE_LABEL], label]).astype(np.int32)
             score = np.concatenate([[1], score]).astype(np.float32)
             whole = np.concatenate([[True], whole])
         return Found(

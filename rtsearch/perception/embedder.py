@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime as ort
 
 from rtsearch._util.cpu import usable_cores
+from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError, RunnerError, UnknownModelError
 from rtsearch.types import F32Array, U8Array
 
@@ -54,7 +55,7 @@ class Embedder:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base below Exception
-            raise ModelError(f"{path} cannot be opened: {' '.join(str(error).split())[:200]}") from None
+            raise ModelError(f"{path} cannot be opened: {one_line(error)}") from None
         self._path = path
         self._input, self._channels_first, self._batch, self._wh = _picture_input(self._session, path)
         self._mean, self._std = _normalisation(self._session, path)
@@ -96,7 +97,7 @@ class Embedder:
                 self._session.run([self._output] if self._output else None, {self._input: blob}),
             )
         except Exception as error:
-            raise RunnerError(f"{self._path} failed: {' '.join(str(error).split())[:200]}") from None
+            raise RunnerError(f"{self._path} failed: {one_line(error)}") from None
 
     def _find_vector(self) -> tuple[str, int]:
         """The first output that is one vector per picture, found by running the network once."""

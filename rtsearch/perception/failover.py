@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from rtsearch._util.metrics import Meter
+from rtsearch._util.wording import one_line
 from rtsearch.config import DetectSettings
 from rtsearch.errors import RtsearchError, RunnerError
 from rtsearch.perception.backend import InferenceBackend, Projector
@@ -66,7 +67,7 @@ class FailoverBackend:
         """Return that of the backend in use."""
         return (self._second or self._first).callers
 
-    def see(
+    def infer(
         self,
         images: Sequence[U8Array],
         settings: DetectSettings,
@@ -75,17 +76,17 @@ class FailoverBackend:
         *,
         pad_fully: bool = False,
     ) -> list[Detections]:
-        """See ``InferenceBackend.see``."""
+        """See ``InferenceBackend.infer``."""
         with self._turn if self._second is not None else contextlib.nullcontext():
             second = self._second
             if second is not None:
                 try:
-                    return second.see(images, settings, meter, projection, pad_fully=pad_fully)
+                    return second.infer(images, settings, meter, projection, pad_fully=pad_fully)
                 except RunnerError as error:
                     _log.warning("%s failed (%s): going on without it", self._name, error)
                     self._second = None
                     second.close()
-        return self._first.see(images, settings, meter, projection, pad_fully=pad_fully)
+        return self._first.infer(images, settings, meter, projection, pad_fully=pad_fully)
 
     def close(self) -> None:
         """Close both; what is still being prepared is given up."""
@@ -104,7 +105,7 @@ class FailoverBackend:
         except Exception as error:  # a vendor's library may raise anything, and the first goes on as it is
             if not self._stop.is_set():
                 kind = "" if isinstance(error, RtsearchError) else f"{type(error).__name__}: "
-                _log.warning("going on without %s: %s%s", self._name, kind, " ".join(str(error).split()))
+                _log.warning("going on without %s: %s%s", self._name, kind, one_line(error))
                 _log.debug("where that came from", exc_info=error)
             return
         if second is not None:

@@ -77,7 +77,7 @@ class FfmpegSink:
         self._put(head + picture_head(t_s, bgr.nbytes))
         self._put(bgr.data)
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """End ffmpeg, wherever it is; the file is good for nothing."""
         self._process.kill()
         self._process.communicate()

@@ -104,7 +104,7 @@ class VideoRecorder(FinishesOnExit):
         """Remove a file with no whole picture, which would play nothing."""
         try:
             if sink is not None:
-                sink.give_up()
+                sink.abort()
         finally:
             self._partial.unlink(missing_ok=True)
 
@@ -202,7 +202,7 @@ class _Clock:
 class _Sink(Protocol):
     def write(self, bgr: U8Array, t_s: float) -> None: ...
     def close(self) -> None: ...
-    def give_up(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class _Cv2Sink:
@@ -228,5 +228,5 @@ class _Cv2Sink:
     def close(self) -> None:
         self._writer.release()
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         self._writer.release()

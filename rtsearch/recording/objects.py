@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours
+from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours, class_name
 
 __all__ = ["Hits", "Times", "object_records", "shown_records", "text_bytes"]
 
@@ -68,7 +68,7 @@ def object_records(
             {
                 "track": int(detections.track[i]),
                 "xyxy": xyxy[i],
-                "label": _word(names, label),
+                "label": class_name(names, label),
                 "score": score[i],
                 "neighbours": near,
             }
@@ -93,17 +93,13 @@ def shown_records(
         {
             "track": int(detections.track[i]),
             "strip": int(strips[i]),
-            "label": _word(names, label),
+            "label": class_name(names, label),
             "score": score[i],
             "rows": [row for row in rows[i].tolist() if row >= 0],
         }
         | ({"xyxy": xyxy[i]} if i >= seen else {})
         for i, label in enumerate(detections.label.tolist())
     ]
-
-
-def _word(names: Sequence[str], label: int) -> str:
-    return names[label] if label >= 0 else "whole image"
 
 
 def _rounded(values: F32Array, decimals: int) -> list[Any]:

@@ -17,12 +17,11 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.render.grid_sort import arrange, grid_shape
 from rtsearch.render.text import draw_text, fit_text
+from rtsearch.render.theme import BACKGROUND, TEXT
 from rtsearch.types import F32Array, I32Array, U8Array
 
 __all__ = ["map_picture", "neighbour_sheet"]
 
-_GROUND = 22
-_INK = (232, 232, 232)
 _MAP_PX = 3840  # width of a map: sharp on every screen, and there is something to see in a part of it
 _MAP_CELL_PX = (44, 240)  # what is smaller is not recognised, what is larger not in the stored crops
 _MAP_GAP_PX = 2
@@ -52,7 +51,7 @@ def map_picture(
     lines, columns = grid.shape
     cell = int(np.clip(_MAP_PX // columns, *_MAP_CELL_PX))
     cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
-    picture = np.full((lines * cell, columns * cell, 3), _GROUND, np.uint8)
+    picture = np.full((lines * cell, columns * cell, 3), BACKGROUND, np.uint8)
     for line in range(lines):
         for column, which in enumerate(grid[line].tolist()):
             if which >= 0:
@@ -68,14 +67,14 @@ def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, se
     rows = _sample(len(index), objects, seed)
     cell = _SHEET_CELL_PX
     width = _SHEET_LABEL_PX + (results + 1) * cell + 8
-    picture = np.full((max(1, len(rows)) * cell, width, 3), _GROUND, np.uint8)
+    picture = np.full((max(1, len(rows)) * cell, width, 3), BACKGROUND, np.uint8)
     cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
     hits, points = index.hits(rows), index.points(rows)
     for line, (row, hit) in enumerate(zip(rows.tolist(), hits, strict=True)):
         y = line * cell
         near = _from_other_photos(index, points[line], hit["photo"], results)
         label = fit_text(hit["label"], 14, _SHEET_LABEL_PX - 16)
-        draw_text(picture, label, (10, y + cell // 2 - 9), 14, _INK)
+        draw_text(picture, label, (10, y + cell // 2 - 9), 14, TEXT)
         for i, other in enumerate([row, *near]):
             x = _SHEET_LABEL_PX + i * cell + (8 if i else 0)
             picture[y : y + cell - 2, x : x + cell - 2] = _square(cache.get(other), cell - 2)
@@ -99,7 +98,7 @@ def _square(thumb: U8Array, side_px: int) -> U8Array:
     height, width = thumb.shape[:2]
     scale = side_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    square = np.full((side_px, side_px, 3), _GROUND, np.uint8)
+    square = np.full((side_px, side_px, 3), BACKGROUND, np.uint8)
     x, y = (side_px - size[0]) // 2, (side_px - size[1]) // 2
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     square[y : y + size[1], x : x + size[0]] = cv2.resize(thumb, size, interpolation=method)

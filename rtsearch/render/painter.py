@@ -16,43 +16,21 @@ import cv2
 import numpy as np
 
 from rtsearch._util.wording import counted
+from rtsearch.render import theme
 from rtsearch.render.layout import Canvas, Layout, lay_out
 from rtsearch.render.strip import draw_crops, line_height
-from rtsearch.render.text import Colour, draw_text, fit_text, text_wh
-from rtsearch.types import Scene, U8Array
+from rtsearch.render.text import draw_text, fit_text, text_wh
+from rtsearch.render.theme import Colour, object_colour
+from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
 
-__all__ = ["PALETTE", "Painter", "colour_of", "compose"]
+__all__ = ["Painter", "compose"]
 
-PALETTE: tuple[Colour, ...] = (
-    (80, 175, 255),
-    (214, 170, 60),
-    (120, 200, 90),
-    (150, 110, 240),
-    (60, 215, 235),
-    (205, 120, 200),
-    (190, 205, 110),
-    (90, 125, 245),
-    (230, 155, 130),
-    (130, 215, 180),
-)
-"""Colours of objects (BGR): even in lightness, so that none shouts on a dark ground."""
-
-_GROUND = 22
 _PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not there yet
-_INK: Colour = (232, 232, 232)
-_FAINT: Colour = (150, 150, 150)
-_FAINTER: Colour = (96, 96, 96)
-_DARK: Colour = (16, 16, 16)
 _GONE = 0.3  # share of a strip that is seen once its object is gone
 _DARKENED = 0.35  # share of the frame that is seen through notes that stand on it, and of one that is lost
 _WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
 _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
-
-
-def colour_of(strip: int) -> Colour:
-    """Return the colour of a strip; a tracked object keeps its strip, and so its colour."""
-    return PALETTE[strip % len(PALETTE)]
 
 
 def compose(scene: Scene, canvas: Canvas) -> U8Array:
@@ -81,7 +59,7 @@ class Painter:
         header = _header(scene, (width, height), layout, canvas)
         if scene.lost:  # in every style of text: a picture that stands still looks like one of a quiet room
             header = cast(
-                U8Array, cv2.convertScaleAbs(header, alpha=_DARKENED, beta=_GROUND * (1 - _DARKENED))
+                U8Array, cv2.convertScaleAbs(header, alpha=_DARKENED, beta=theme.BACKGROUND * (1 - _DARKENED))
             )
         self._picture[y : y + height, x : x + width] = header
         if canvas.text == "all":
@@ -99,9 +77,9 @@ class Painter:
             place, where = before[1].notes, before[1].notes_are
             if same_canvas and replace(layout, notes=place, notes_are=where) == before[1]:
                 x, y, width, height = place
-                self._picture[y : y + height, x : x + width] = _GROUND
+                self._picture[y : y + height, x : x + width] = theme.BACKGROUND
                 return
-        self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), _GROUND, np.uint8)
+        self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), theme.BACKGROUND, np.uint8)
         self._strips = {}
 
     def _paint_notes(self, notes: tuple[str, ...], layout: Layout, canvas: Canvas) -> None:
@@ -110,11 +88,11 @@ class Painter:
             return
         panel = self._picture[y : y + height, x : x + width]
         if layout.notes_are == "over":  # the frame below is new every time
-            panel[max(0, layout.frame[3] - y) :] = _GROUND
-            panel[:] = cv2.convertScaleAbs(panel, alpha=_DARKENED, beta=_GROUND * (1 - _DARKENED))
+            panel[max(0, layout.frame[3] - y) :] = theme.BACKGROUND
+            panel[:] = cv2.convertScaleAbs(panel, alpha=_DARKENED, beta=theme.BACKGROUND * (1 - _DARKENED))
             _caption(panel, notes, canvas)
         elif notes != self._notes:
-            panel[:] = _GROUND
+            panel[:] = theme.BACKGROUND
             draw = _list if layout.notes_are == "beside" else _caption
             draw(panel, notes, canvas)
         self._notes = notes
@@ -124,16 +102,17 @@ class Painter:
         for i, strip in enumerate(scene.strips):
             place = strip - scene.first
             if 0 <= place < len(layout.strip_tops):
-                label = _Label(scene.names[i], _score(scene, i, canvas), colour_of(strip), i in scene.faint)
+                colour, score = object_colour(strip), _score(scene, i, canvas)
+                label = _Label(scene.names[i], score, colour, i in scene.faint)
                 wanted[place] = _Strip(label, scene.thumbs[i])
         for gone in scene.gone:
             place = gone.strip - scene.first
             if 0 <= place < len(layout.strip_tops):
-                label = _Label(gone.name, "", colour_of(gone.strip), faint=False, gone=True)
+                label = _Label(gone.name, "", object_colour(gone.strip), faint=False, gone=True)
                 wanted[place] = _Strip(label, gone.thumbs)
         for place in self._strips.keys() - wanted.keys():
             top = layout.strip_tops[place]
-            self._picture[top : top + layout.strip_height, : layout.strip_width] = _GROUND
+            self._picture[top : top + layout.strip_height, : layout.strip_width] = theme.BACKGROUND
         for place, want in list(wanted.items()):
             cell = self._picture[layout.strip_tops[place] :][: layout.strip_height, : layout.strip_width]
             wanted[place] = _draw_strip(cell, want, self._strips.get(place), layout, canvas)
@@ -143,10 +122,10 @@ class Painter:
         """Draw a bar that shows how many strips there are, and which of them are in sight."""
         top = layout.header_height + layout.gap
         bar = self._picture[top:, layout.strip_width + layout.gap :]
-        bar[:] = _GROUND + 12
+        bar[:] = theme.SURFACE
         shown, strips = len(layout.strip_tops), max(scene.rows, scene.first + len(layout.strip_tops), 1)
         begin, end = (round(n / strips * len(bar)) for n in (scene.first, scene.first + shown))
-        bar[begin:end] = _FAINTER
+        bar[begin:end] = theme.TEXT_FAINTER
 
 
 _Rectangle: TypeAlias = tuple[int, int, int, int]
@@ -181,7 +160,7 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
 
 def _score(scene: Scene, i: int, canvas: Canvas) -> str:
     """Return the confidence as records have it; "" for a whole image, which was not found."""
-    said = canvas.text == "all" and scene.detections.label[i] >= 0
+    said = canvas.text == "all" and scene.detections.label[i] != WHOLE_IMAGE_LABEL
     return f"{scene.detections.score[i]:.2f}" if said else ""
 
 
@@ -199,7 +178,7 @@ def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Ca
     small = header_wh[1] < canvas.px(_LARGE_PX)
     for i in reversed(seen):  # the most confident on top
         thin = small or scores[i] < _WEAK or i in scene.held
-        _box(view, boxes[i], colour_of(scene.strips[i]), canvas.px(1 if thin else 2))
+        _box(view, boxes[i], object_colour(scene.strips[i]), canvas.px(1 if thin else 2))
     if canvas.text == "none":
         return view
     size_px, taken = canvas.px(11 if small else 13), list[_Rectangle]()
@@ -210,7 +189,7 @@ def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Ca
         patch = _patch(
             f"{scene.names[i]}: {score}" if score else scene.names[i],
             size_px,
-            colour_of(scene.strips[i]),
+            object_colour(scene.strips[i]),
             canvas.font,
         )
         _tag(view, boxes[i], patch, taken, 0 if scores[i] < _WEAK else _MOST_STEPS)
@@ -263,7 +242,7 @@ def _patch(text: str, size_px: int, colour: Colour, font: str) -> U8Array:
     width, height = text_wh(text, size_px, font)
     margin = size_px // 3
     patch = np.full((height, width + 2 * margin, 3), colour, np.uint8)
-    draw_text(patch, text, (margin, 0), size_px, _DARK, font)
+    draw_text(patch, text, (margin, 0), size_px, theme.TEXT_ON_COLOUR, font)
     return patch
 
 
@@ -276,7 +255,7 @@ def _list(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
     for i, note in enumerate(notes):
         y = top + i * line_px
         text = fit_text(note, size, panel.shape[1] - 2 * margin, canvas.font)
-        draw_text(panel, text, (margin, y), size, _INK if i == 0 else _FAINT, canvas.font)
+        draw_text(panel, text, (margin, y), size, theme.TEXT if i == 0 else theme.TEXT_FAINT, canvas.font)
 
 
 def _caption(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
@@ -287,20 +266,20 @@ def _caption(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
         text = fit_text(note, size, panel.shape[1] - x - margin, canvas.font)
         if i and text != note:
             break
-        draw_text(panel, text, (x, y), size, _INK if i == 0 else _FAINT, canvas.font)
+        draw_text(panel, text, (x, y), size, theme.TEXT if i == 0 else theme.TEXT_FAINT, canvas.font)
         x += text_wh(text, size, canvas.font)[0] + 2 * margin
 
 
 @lru_cache(maxsize=256)
 def _label(label: _Label, layout: Layout, canvas: Canvas) -> U8Array:
     width, height = layout.label_width, layout.strip_height
-    cell = np.full((height, width, 3), _GROUND + 12, np.uint8)
+    cell = np.full((height, width, 3), theme.SURFACE, np.uint8)
     cell[:, : layout.colour_width] = label.colour
     if canvas.text == "none":
         return cell
     size, left, middle = canvas.px(14), canvas.px(14), layout.thumb_height // 2
     name = fit_text(label.name, size, width - left - canvas.px(4), canvas.font)
-    inks = (_FAINTER, _FAINTER) if label.faint else (_INK, _FAINT)
+    inks = (theme.TEXT_FAINTER, theme.TEXT_FAINTER) if label.faint else (theme.TEXT, theme.TEXT_FAINT)
     draw_text(cell, name, (left, middle - canvas.px(18)), size, inks[0], canvas.font)
     draw_text(cell, label.score, (left, middle + canvas.px(1)), canvas.px(12), inks[1], canvas.font)
     return cell
@@ -319,18 +298,19 @@ def _draw_strip(cell: U8Array, want: _Strip, old: _Strip | None, layout: Layout,
     if anew or not same_thumbs:
         height = _draw_thumbs(cell, want, layout, canvas, height)
     if want.label.gone:
-        cell[:] = cv2.convertScaleAbs(cell, alpha=_GONE, beta=_GROUND * (1 - _GONE))
+        cell[:] = cv2.convertScaleAbs(cell, alpha=_GONE, beta=theme.BACKGROUND * (1 - _GONE))
     return want._replace(line_height=height)
 
 
 def _draw_thumbs(cell: U8Array, strip: _Strip, layout: Layout, canvas: Canvas, before: int) -> int:
     """Draw a strip's crops beside its label, and say how high its lines are now: as its results want it."""
     room = cell[:, layout.label_width + layout.gap :]
-    room[:] = _GROUND
+    room[:] = theme.BACKGROUND
     limits = layout.thumb_height, layout.most_thumb_height
     height = line_height(
         strip.thumbs[: canvas.results], (room.shape[1], len(room)), layout.gap, limits, before
     )
-    field = [round(_PLACEHOLDER * value + (1 - _PLACEHOLDER) * _GROUND) for value in strip.label.colour]
+    background = (1 - _PLACEHOLDER) * theme.BACKGROUND
+    field = [round(_PLACEHOLDER * value + background) for value in strip.label.colour]
     draw_crops(room, strip.thumbs, height, layout.gap, field)
     return height

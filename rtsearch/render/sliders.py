@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import cv2
 
-from rtsearch.render.text import Colour, draw_text, text_wh
+from rtsearch.render import theme
+from rtsearch.render.text import draw_text, text_wh
 from rtsearch.types import U8Array
 
 __all__ = [
@@ -29,10 +30,6 @@ __all__ = [
 _ROW_PX = 36
 _MARGIN_PX = 14
 _EDGE_PX = 8  # from the panel to the edge of the picture
-_INK: Colour = (232, 232, 232)
-_TRACK: Colour = (84, 84, 84)
-_EDGE: Colour = (58, 58, 58)
-_KNOB: Colour = (80, 175, 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,19 +110,17 @@ def draw_sliders(
 
     x, y = xy
     width, height = panel_wh(len(sliders), scale)
-    panel = picture[y : y + height, x : x + width]
-    panel[:] = cv2.convertScaleAbs(panel, alpha=1 / 8, beta=18)
-    cv2.rectangle(panel, (0, 0), (panel.shape[1] - 1, panel.shape[0] - 1), _EDGE, px(1))
+    theme.shade_panel(picture[y : y + height, x : x + width], px(1))
     for i, (slider, value) in enumerate(zip(sliders, values, strict=True)):
         top, left, right = y + px(6 + i * _ROW_PX), x + px(_MARGIN_PX), x + width - px(_MARGIN_PX)
         text = f"{value:.2f}" if slider.step < 1 else f"{value:.0f}"
-        draw_text(picture, slider.label, (left, top), px(13), _INK, font)
-        draw_text(picture, text, (right - text_wh(text, px(13), font)[0], top), px(13), _INK, font)
+        draw_text(picture, slider.label, (left, top), px(13), theme.TEXT, font)
+        draw_text(picture, text, (right - text_wh(text, px(13), font)[0], top), px(13), theme.TEXT, font)
         middle = top + px(25)
         knob = left + round((value - slider.low) / (slider.high - slider.low) * (right - left))
-        cv2.line(picture, (left, middle), (right, middle), _TRACK, px(3), cv2.LINE_AA)
-        cv2.line(picture, (left, middle), (knob, middle), _KNOB, px(3), cv2.LINE_AA)
-        cv2.circle(picture, (knob, middle), px(6), _KNOB, -1, cv2.LINE_AA)
+        cv2.line(picture, (left, middle), (right, middle), theme.TRACK, px(3), cv2.LINE_AA)
+        cv2.line(picture, (left, middle), (knob, middle), theme.ACCENT, px(3), cv2.LINE_AA)
+        cv2.circle(picture, (knob, middle), px(6), theme.ACCENT, -1, cv2.LINE_AA)
 
 
 def value_at(

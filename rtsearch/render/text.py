@@ -15,16 +15,14 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from rtsearch.render.theme import Colour
 from rtsearch.types import U8Array
 
-__all__ = ["Colour", "draw_text", "fit_text", "text_wh"]
+__all__ = ["draw_text", "fit_text", "text_wh"]
 
 _log = logging.getLogger(__name__)
 
 _MOST_EMS = 8  # width of a letter, in sizes of the font
-
-Colour = tuple[int, int, int]
-"""Blue, green, red; 0..255."""
 
 # Letters and signs that Unicode does not take apart.
 _PLAIN = str.maketrans(

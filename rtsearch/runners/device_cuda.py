@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import MissingDependencyError, RunnerError
 from rtsearch.runners.device import Shape3, Work, expect_driver
 from rtsearch.types import U8Array
@@ -76,7 +77,7 @@ class CudaDevice:
             status, *values = getattr(self._driver, name)(*arguments)
         except RuntimeError as error:  # of the bindings: no driver's library, or none with that function
             raise RunnerError(
-                f"no usable NVIDIA driver on this machine ({_one_line(error)}); without one rtsearch runs on "
+                f"no usable NVIDIA driver on this machine ({one_line(error)}); without one rtsearch runs on "
                 "the CPU"
             ) from None
         if int(status):
@@ -253,7 +254,3 @@ class _CudaGraph:
         if self._handle is not None:
             self._call("cuGraphExecDestroy", self._handle)
             self._handle = None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import MissingDependencyError, RunnerError
 from rtsearch.runners.device import Shape3, Work, expect_driver
 from rtsearch.types import U8Array
@@ -59,7 +60,7 @@ class PycudaDevice:
                 "the GPU is out of memory: close other programs, or lower model.size or the batch"
             ) from None
         except self._driver.Error as error:
-            raise RunnerError(f"the GPU failed in {what}: {' '.join(str(error).split())[:200]}") from None
+            raise RunnerError(f"the GPU failed in {what}: {one_line(error)}") from None
 
     def _keep(self, thing: Any) -> int:
         handle = id(thing)

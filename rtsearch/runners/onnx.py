@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime as ort
 
 from rtsearch._util.cpu import network_threads
+from rtsearch._util.wording import one_line
 from rtsearch.errors import RunnerError
 from rtsearch.types import F32Array
 
@@ -44,7 +45,7 @@ class OnnxRunner:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base below Exception
-            raise RunnerError(f"onnxruntime cannot open {path}: {_one_line(error)}") from None
+            raise RunnerError(f"onnxruntime cannot open {path}: {one_line(error)}") from None
         self._path = path
         self._names = [output.name for output in self._session.get_outputs()]
         self._shape = _input_shape(self._session, path)
@@ -67,7 +68,7 @@ class OnnxRunner:
         try:
             outputs = self._session.run(self._names, {"images": images})
         except Exception as error:
-            raise RunnerError(f"onnxruntime failed on {self._path}: {_one_line(error)}") from None
+            raise RunnerError(f"onnxruntime failed on {self._path}: {one_line(error)}") from None
         return dict(zip(self._names, outputs, strict=True))
 
     def close(self) -> None:
@@ -81,7 +82,3 @@ def _input_shape(session: ort.InferenceSession, path: Path) -> tuple[int | None,
     if [entry.name for entry in inputs] != ["images"] or len(inputs[0].shape) != 4:
         raise RunnerError(f"{path} is not a prepared model; run: rtsearch model import {path}")
     return tuple(size if isinstance(size, int) else None for size in inputs[0].shape)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from rtsearch._util.wording import one_line
 from rtsearch.engines.flavour import Flavour, Gpu, load_flavour
 from rtsearch.engines.passport import CheckedEngine, Machine, check, read_passport
 from rtsearch.errors import RunnerError
@@ -115,7 +116,7 @@ class TensorRTRunner:
         try:
             result = function(*arguments)
         except Exception as error:  # its exceptions have no common base below Exception
-            raise RunnerError(f"{self.library} cannot {what}: {_one_line(error)}") from None
+            raise RunnerError(f"{self.library} cannot {what}: {one_line(error)}") from None
         if result is None or result is False:
             raise RunnerError(f"{self.library} cannot {what}: {self._flavour.reason('no reason given')}")
         return result
@@ -159,7 +160,7 @@ def _deserialise(flavour: Flavour, checked: CheckedEngine) -> tuple[Any, Any]:
         runtime = flavour.module.Runtime(flavour.logger)
         engine = runtime.deserialize_cuda_engine(checked.content)
     except Exception as error:  # see TensorRTRunner._call
-        raise RunnerError(f"{checked.path.name} cannot be opened: {_one_line(error)}") from None
+        raise RunnerError(f"{checked.path.name} cannot be opened: {one_line(error)}") from None
     if engine is None:
         raise RunnerError(
             f"{checked.path.name} cannot be opened by {flavour.name} {flavour.version}: "
@@ -198,7 +199,3 @@ def _expect_ours(checked: CheckedEngine, inputs: dict[str, _Tensor], outputs: di
     found = {name: (shape, dtype.name) for name, (shape, dtype) in {**inputs, **outputs}.items()}
     if passport.inputs and found != {**passport.inputs, **passport.outputs}:
         raise RunnerError(f"{checked.path.name} has other shapes than its passport says; build it again")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -46,6 +46,14 @@ class _Top(NamedTuple):
     group_norm: F32Array
 
 
+class _Frame(NamedTuple):
+    """Rotation and step in which points are coded, as in TreeArrays."""
+
+    centre: F32Array
+    axes: F32Array
+    step: np.float32
+
+
 def build_arrays(
     vectors: F32Array, held: I64Array, leaf_size: int, seed: int, threads: int, plain: bool | None
 ) -> TreeArrays:
@@ -103,7 +111,7 @@ class _Builder:
         kept = np.diff(starts) > 0
         starts = np.append(starts[:-1][kept], n)
         top = self._group(mean[kept], step, 3)
-        return self._fill(rotated, order, starts, top, base, (centre, axes, step))
+        return self._fill(rotated, order, starts, top, base, _Frame(centre, axes, step))
 
     def _share(self, work: Work, count: int) -> None:
         """Run work(first, last) over 0..count, in the threads where there is enough of it."""
@@ -215,7 +223,7 @@ class _Builder:
         starts: I64Array,
         top: _Top,
         base: I32Array,
-        frame: tuple[F32Array, F32Array, np.float32],
+        frame: _Frame,
     ) -> TreeArrays:
         """Renumber the leaves in the order of the groups and write all arrays."""
         centre, axes, step = frame

@@ -22,6 +22,8 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from rtsearch._util.jit import FASTMATH
+
 __all__ = [
     "BLOCK",
     "FRONT",
@@ -40,7 +42,7 @@ BLOCK = 16  # points per block: one 512-bit register of scores
 
 _F32, _I8, _I16, _I32, _I64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _V16 = ir.VectorType(_F32, 16)
-_FAST = ("fast",)
+_FAST = tuple(sorted(FASTMATH))
 
 
 def instructions() -> str:

@@ -37,8 +37,8 @@ class RecallWatch:
         """Share of the true neighbours found in the samples so far; NaN before the first."""
         return self._found / self._samples if self._samples else float("nan")
 
-    def see(self, queries: F32Array, distance: F32Array) -> None:
-        """Take note of queries (m, d) and the distances (m, k) they were answered with."""
+    def observe(self, queries: F32Array, distance: F32Array) -> None:
+        """Record queries (m, d) and the distances (m, k) they were answered with."""
         for i in range(-self._seen % self._every, len(queries), self._every):
             truth, _ = self._tree.query(queries[i : i + 1], distance.shape[1], exact=True)
             true = truth[np.isfinite(truth)]

@@ -17,9 +17,10 @@ import cv2
 
 from rtsearch.config import ShowSettings
 from rtsearch.live import Controls
+from rtsearch.render import theme
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
-from rtsearch.render.text import Colour, draw_text, fit_text, text_wh
+from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
 from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows, screen_wh
 
@@ -29,9 +30,6 @@ _log = logging.getLogger(__name__)
 
 _ESCAPE = 27
 _TEXTS = get_args(ShowSettings.model_fields["text"].annotation)
-_INK: Colour = (232, 232, 232)
-_ACCENT: Colour = (80, 175, 255)
-_EDGE: Colour = (58, 58, 58)
 # X keysyms, which OpenCV's Qt windows pass on; they take the mouse wheel for themselves, to zoom.
 _LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
 _SKIP_S = 5.0
@@ -287,11 +285,11 @@ def _draw_help(picture: U8Array, canvas: Canvas) -> None:
         ]
     width, height = sum(columns) + 4 * margin, line_px * len(HELP) + 2 * margin
     x, y = (picture.shape[1] - width) // 2, (picture.shape[0] - height) // 2
-    _darken(picture[y : y + height, x : x + width])
+    theme.shade_panel(picture[y : y + height, x : x + width], 1)
     for i, (keys, does) in enumerate(HELP):
         top = y + margin + i * line_px + (line_px - text_wh(keys, size, canvas.font)[1]) // 2
-        draw_text(picture, keys, (x + margin, top), size, _ACCENT, canvas.font)
-        draw_text(picture, does, (x + columns[0] + 3 * margin, top), size, _INK, canvas.font)
+        draw_text(picture, keys, (x + margin, top), size, theme.ACCENT, canvas.font)
+        draw_text(picture, does, (x + columns[0] + 3 * margin, top), size, theme.TEXT, canvas.font)
 
 
 def _draw_banner(picture: U8Array, text: str, canvas: Canvas) -> None:
@@ -303,11 +301,6 @@ def _draw_banner(picture: U8Array, text: str, canvas: Canvas) -> None:
     text = fit_text(text, size, most, canvas.font)
     width, height = text_wh(text, size, canvas.font)
     x, y = (picture.shape[1] - width) // 2, picture.shape[0] - height - canvas.px(34)
-    _darken(picture[y - margin : y + height + margin, max(0, x - 3 * margin) : x + width + 3 * margin])
-    draw_text(picture, text, (x, y), size, _INK, canvas.font)
-
-
-def _darken(box: U8Array) -> None:
-    """A ground for text, text below it included, with an edge that shows on any picture."""
-    box[:] = cv2.convertScaleAbs(box, alpha=0.1, beta=14)
-    cv2.rectangle(box, (0, 0), (box.shape[1] - 1, box.shape[0] - 1), _EDGE, 1)
+    left, right = max(0, x - 3 * margin), x + width + 3 * margin
+    theme.shade_panel(picture[y - margin : y + height + margin, left:right], 1)
+    draw_text(picture, text, (x, y), size, theme.TEXT, canvas.font)

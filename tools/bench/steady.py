@@ -81,7 +81,7 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
     with open_source(str(clip), LiveSettings()) as source:
         for frame in source:
             frames += 1
-            found = pipeline.backend.see([frame.bgr], settings.detect, meter, index.projection)[0]
+            found = pipeline.backend.infer([frame.bgr], settings.detect, meter, index.projection)[0]
             points = found.vector
             begun_s = time.thread_time()
             seen = steady.update(frame, found, k, visible)
