@@ -37,7 +37,9 @@ _REASONS = 3  # that are named where no photo can be read; all of them stand abo
 
 def analyze(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
-    lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if need be.")],
+    lib: Annotated[
+        Path, typer.Argument(metavar="LIB", help="Folder of the library; it is made if it is missing.")
+    ],
     repair: Annotated[
         bool, typer.Option("--repair", help="Drop damaged fragments first, and look at their photos again.")
     ] = False,
@@ -49,7 +51,7 @@ def analyze(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Look at every photo of a folder once and make its objects searchable.
+    """Find the objects of every photo of a folder and make them searchable.
 
     Can be stopped with Ctrl-C, and even killed: the same command goes on where it was. Run again later, it
     looks at new and changed photos and drops deleted ones. A folder that has lost all of its photos may be a

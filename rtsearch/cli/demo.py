@@ -22,7 +22,7 @@ _LOOK = ("show.results=10", "show.thumb_height=100")
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where everything is written.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for all results.")] = Path(
         "demo-out"
     ),
     as_json: JsonFlag = False,

@@ -22,7 +22,7 @@ _STYLES = {"ok": "green", "missing": "red", "optional": "yellow"}
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Look at this machine: what is there, what is missing, what to do.
+    """Check this machine, and say what is missing and what to install.
 
     Exit code 1 if something that is needed is missing.
 

@@ -39,9 +39,7 @@ _log = logging.getLogger(__name__)
 
 _PROGRESS_S = 0.5  # between lines; libraries tell of thousands of steps
 
-app = typer.Typer(
-    help="Build engines for NVIDIA GPUs, and look at those that are here.", no_args_is_help=True
-)
+app = typer.Typer(help="Build, list and describe engines for NVIDIA GPUs.", no_args_is_help=True)
 
 
 class PrecisionName(StrEnum):
@@ -64,7 +62,7 @@ FlavourOption = Annotated[
     typer.Option(
         "--flavour",
         metavar="NAME",
-        help="Which library: tensorrt, tensorrt_rtx or auto, the one that is installed.",
+        help="Library: tensorrt, tensorrt_rtx or auto (the installed one).",
     ),
 ]
 EngineArgument = Annotated[Path, typer.Argument(metavar="FILE.engine", help="An engine.")]
@@ -72,7 +70,7 @@ EngineArgument = Annotated[Path, typer.Argument(metavar="FILE.engine", help="An 
 
 @app.command()
 def build(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name of rtsearch model list, or a file.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name from rtsearch model list, or a file.")],
     precision: Annotated[
         PrecisionName, typer.Option("--precision", help="fp16 is about twice as fast.")
     ] = PrecisionName.FP16,
@@ -86,12 +84,12 @@ def build(
     flavour: FlavourOption = FlavourChoice.AUTO,
     as_json: JsonFlag = False,
     progress: Annotated[
-        bool, typer.Option("--progress", help="With --json: also a line of JSON each time it is further.")
+        bool, typer.Option("--progress", help="With --json: also a line of JSON for each step.")
     ] = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Build engines of a network; nothing to do for those that are there and fit.
+    """Build engines of a network; engines that are there and fit are kept.
 
     [bold]Example:[/bold] rtsearch engine build yolo26n --size 640 --batch 1,8
     """
@@ -117,7 +115,7 @@ def build(
 
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
-    """The engines that are here, and what they were made for.
+    """List the engines that are here, and the machines they were built for.
 
     [bold]Example:[/bold] rtsearch engine list
     """
@@ -177,13 +175,13 @@ def info(file: EngineArgument, as_json: JsonFlag = False) -> None:
 def adopt(
     file: EngineArgument,
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="The prepared model that it was built of.")
+        str, typer.Option("--model", metavar="NAME", help="Prepared model that the engine was built from.")
     ],
     flavour: FlavourOption = FlavourChoice.AUTO,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Vouch for an engine that was built elsewhere, on the machine that will run it.
+    """Write a passport for an engine that was built elsewhere, on the machine that will run it.
 
     [bold]Example:[/bold] rtsearch engine adopt yolo26n.engine --model yolo26n
     """

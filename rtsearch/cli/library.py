@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at, check, rebuild and export a library.", no_args_is_help=True)
+app = typer.Typer(help="Describe, check, rebuild, draw and export a library.", no_args_is_help=True)
 
 
 @app.command()
 def info(
     lib: LibraryFolder, as_json: JsonFlag = False, config: ConfigFile = None, override: Overrides = None
 ) -> None:
-    """Print the contents of a library.
+    """Print the counts and settings of a library.
 
     [bold]Example:[/bold] rtsearch library info pictures.lib
     """
@@ -74,7 +74,7 @@ def info(
 
 @app.command()
 def check(lib: LibraryFolder, as_json: JsonFlag = False) -> None:
-    """Read every byte and name what is damaged; exit code 2 if anything is.
+    """Read every byte of a library and name damaged files; the exit code is 2 if there are any.
 
     [bold]Example:[/bold] rtsearch library check pictures.lib
     """
@@ -137,12 +137,15 @@ def draw_map(
     lib: LibraryFolder,
     out: Annotated[Path, typer.Option("--out", metavar="MAP.png", help="Picture to write.")],
     objects: Annotated[
-        int, typer.Option("--objects", metavar="N", min=1, max=20_000, help="How many, at random.")
+        int,
+        typer.Option(
+            "--objects", metavar="N", min=1, max=20_000, help="Number of objects, chosen at random."
+        ),
     ] = 576,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Draw the library as one picture: a wall of objects, those that look alike beside each other.
+    """Draw the library as one picture: a wall of objects, similar objects beside each other.
 
     [bold]Example:[/bold] rtsearch library map pictures.lib --out map.jpg --objects 2000
     """
@@ -162,11 +165,9 @@ def sheet(
     lib: LibraryFolder,
     out: Annotated[Path, typer.Option("--out", metavar="SHEET.png", help="Picture to write.")],
     objects: Annotated[
-        int, typer.Option("--objects", metavar="N", min=1, max=200, help="How many lines.")
+        int, typer.Option("--objects", metavar="N", min=1, max=200, help="Number of objects, one per line.")
     ] = 12,
-    seed: Annotated[
-        int, typer.Option("--seed", metavar="N", min=0, help="Another number, other objects.")
-    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random choice.")] = 0,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:

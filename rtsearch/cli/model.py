@@ -34,7 +34,7 @@ app = typer.Typer(help="List, download, import and describe networks.", no_args_
 
 @app.command("list")
 def list_models(as_json: JsonFlag = False) -> None:
-    """The networks that can be pulled, their licences, and which are here.
+    """List the networks that can be pulled, with their licences, and the networks that are here.
 
     [bold]Example:[/bold] rtsearch model list
     """
@@ -60,8 +60,8 @@ def list_models(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="One of: rtsearch model list.")]) -> None:
-    """Download a network and prepare it; nothing to do if it is there.
+def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="Name from rtsearch model list.")]) -> None:
+    """Download a network and prepare it; a network that is there is kept.
 
     [bold]Example:[/bold] rtsearch model pull yolo26n
     """
@@ -123,7 +123,7 @@ def import_model(
     file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A YOLOX or Ultralytics export.")],
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="What to call it; default: the file's name."),
+        typer.Option("--name", metavar="NAME", help="Name of the model; default: the file's name."),
     ] = None,
 ) -> None:
     """Prepare an exported detector: find its outputs and the maps that describe objects, by its graph.
@@ -146,13 +146,15 @@ def import_model(
 def info(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Of rtsearch model list, or a file; default: model.name."),
+        typer.Argument(
+            metavar="[NAME]", help="Name from rtsearch model list, or a file; default: model.name."
+        ),
     ] = None,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """A network, without a name that of the settings: family, licence, input, classes, taps.
+    """Describe a network: family, licence, input, classes, taps.
 
     [bold]Example:[/bold] rtsearch model info yolo26n
     """

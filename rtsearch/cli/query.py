@@ -27,9 +27,9 @@ __all__ = ["query"]
 
 def query(
     lib: LibraryFolder,
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to look for.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photo whose objects are searched for.")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of what was found.")
+        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the neighbours.")
     ] = None,
     offline: Offline = False,
     as_json: JsonFlag = False,

@@ -34,9 +34,10 @@ __all__ = ["replay"]
 
 
 def replay(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="The file that was played.")],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video file of the run.")],
     record: Annotated[
-        Path, typer.Argument(metavar="RECORD.jsonl", help="What rtsearch run --record kept of it.")
+        Path,
+        typer.Argument(metavar="RECORD.jsonl", help="Record of the run, written by rtsearch run --record."),
     ],
     lib: LibraryFolder,
     out: Annotated[
@@ -48,7 +49,7 @@ def replay(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Show a recording again: nothing is detected or searched, so any machine is fast enough.
+    """Show a recorded run again, without detection or search.
 
     In a window it plays at the video's own speed, with the keys of run; with --out every frame is drawn.
 

@@ -1,4 +1,4 @@
-"""rtsearch run: a source, live."""
+"""rtsearch run: play a source live."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def run(
     photos: Annotated[
         Path | None,
         typer.Option(
-            "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
+            "--photos", metavar="FOLDER", help="Folder of the library's photos, if they have moved."
         ),
     ] = None,
     overwrite: OverwriteFlag = False,
@@ -134,7 +134,7 @@ def run(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Play a camera, video or stream and show what the library holds that looks like it.
+    """Play a camera, video or stream and show the most similar objects of the library.
 
     Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
     down objects that do not fit, l loop, m mirror, t text, f full screen, s save the picture, c controls,
