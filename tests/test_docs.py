@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
+from rtsearch.cli.app import app
 from rtsearch.config import Settings, load_settings
+from rtsearch.ui.window import HELP
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"
-PAGES = [*sorted(DOCS.glob("*.md")), TOP / "CONTRIBUTING.md", TOP / "SECURITY.md"]
+PAGES = [*sorted(DOCS.rglob("*.md")), TOP / "CONTRIBUTING.md", TOP / "SECURITY.md"]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -28,9 +32,9 @@ def test_examples_in_python_run(library, photos, tmp_path, monkeypatch, capsys, 
     (tmp_path / "photo.jpg").symlink_to(photos / "skimage-coffee.png")
     monkeypatch.chdir(tmp_path)
     there = {}
-    for language, text in blocks(DOCS / "python.md"):
+    for language, text in blocks(DOCS / "how-to" / "python.md"):
         if language == "python":
-            exec(compile(text, "docs/python.md", "exec"), there)
+            exec(compile(text, "docs/how-to/python.md", "exec"), there)
         else:
             assert rtsearch(*shlex.split(text)[1:]).returncode == 0
     assert "cup" in capsys.readouterr().out
@@ -45,10 +49,45 @@ def test_examples_of_settings_are_valid(tmp_path):
         assert load_settings(tmp_path / "show.yaml") != Settings()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, TOP / "README.md"], ids=lambda page: page.relative_to(TOP).as_posix()
+)
+def test_commands_and_options_exist(page):
+    for language, text in blocks(page):
+        for line in text.splitlines() if language in ("sh", "text") else ():
+            words = shlex.split(line, comments=True) if line.startswith("rtsearch ") else []
+            assert unknown_words(words) == [], line
+
+
+def unknown_words(words: list[str]) -> list[str]:
+    """Return the subcommand or the options of a command line that rtsearch does not know."""
+    command: Any = typer.main.get_command(app)  # typer has no public name for its groups
+    for word in words[1:]:
+        if not hasattr(command, "commands") or word.startswith("-"):
+            break
+        if word not in command.commands:
+            return [word]
+        command = command.commands[word]
+    known = {name for option in command.params for name in option.opts} | {
+        "-h",
+        "--help",
+        "--install-completion",
+    }
+    return [word for word in words if word.startswith("-") and word not in known]
+
+
+def test_the_table_of_keys_is_the_windows():
+    rows = re.findall(
+        r"^\| ([^|]+) \|", (DOCS / "reference" / "window.md").read_text().split("\n\n")[2], re.MULTILINE
+    )
+    said = {key.strip("` ") for cell in rows[1:] for key in cell.split(",")}
+    assert said == {key.strip() for keys, _ in HELP for key in keys.split(",")}
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])

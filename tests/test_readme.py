@@ -13,7 +13,6 @@ import pytest
 from clips import shorten
 
 from rtsearch.models import CATALOGUE
-from rtsearch.ui.window import HELP
 
 TOP = Path(__file__).resolve().parents[1]
 README = (TOP / "README.md").read_text(encoding="utf-8")
@@ -76,11 +75,6 @@ def test_links_lead_somewhere(target):
 def test_the_table_of_networks_is_the_catalogue():
     rows = {row[0].split("`")[1]: row[1] for row in table("name")}
     assert rows == {entry.name: entry.licence for entry in CATALOGUE}
-
-
-def test_the_table_of_keys_is_the_windows():
-    said = {key.strip("` ") for row in table("key") for key in row[0].split(",")}
-    assert said == {key.strip() for keys, _ in HELP for key in keys.split(",")}
 
 
 def test_every_dependency_has_its_reason():
