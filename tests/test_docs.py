@@ -111,6 +111,19 @@ def test_the_site_builds_without_warnings(tmp_path):
     ] == []
 
 
+def test_modules_that_texts_name_exist():
+    """Of docstrings, comments and pages; a file that moves leaves no old name behind."""
+    files = [f"/{path.relative_to(TOP).as_posix()}" for path in TOP.glob("[rt]*/**/*.py")]
+    texts = [path for kind in ("py", "cu") for path in (TOP / "rtsearch").rglob(f"*.{kind}")]
+    wrong = {
+        (text.relative_to(TOP).as_posix(), name)
+        for text in [*texts, *PAGES, TOP / "README.md"]
+        for name in re.findall(r"[\w/]*\w\.py\b", text.read_text(encoding="utf-8"))
+        if not any(file.endswith(f"/{name}") for file in files)
+    }
+    assert wrong == set()
+
+
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
 def test_files_that_are_named_exist(page):
     named = re.findall(r"`((?:rtsearch|tools|docs)/[\w/.]*)", (TOP / page).read_text(encoding="utf-8"))
