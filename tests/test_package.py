@@ -24,7 +24,18 @@ import rtsearch as package
 TOP = Path(__file__).resolve().parents[1]
 PAGE = TOP / "docs" / "package.md"
 NOT_OURS = shutil.ignore_patterns(
-    *(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "build", "dist", "demo-out"),
+    *(
+        ".git",
+        ".venv",
+        "__pycache__",
+        ".*_cache",
+        ".hypothesis",
+        "*.egg-info",
+        "build",
+        "dist",
+        "demo-out",
+        "site",
+    ),
     *("downloads", "*.onnx", "*.engine", "*.engine.json"),
 )
 

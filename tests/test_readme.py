@@ -10,7 +10,6 @@ import pytest
 from pages import README, TOP, commands
 
 from rtsearch.models import CATALOGUE
-from rtsearch.ui.window import HELP
 
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -29,7 +28,7 @@ def test_make_knows_its_targets():
     makefile = (TOP / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
     assert {words[1] for words in commands(README) if words[0] == "make"} <= targets
-    assert {"demo", "test", "bench", "clean"} <= targets
+    assert {"demo", "test", "bench", "docs", "clean"} <= targets
     done = subprocess.run(
         ["make", "-n", *sorted(targets)], cwd=TOP, capture_output=True, text=True, check=False
     )
@@ -48,11 +47,6 @@ def test_links_lead_somewhere(target):
 def test_the_table_of_networks_is_the_catalogue():
     rows = {row[0].split("`")[1]: row[1] for row in table("name")}
     assert rows == {entry.name: entry.licence for entry in CATALOGUE}
-
-
-def test_the_table_of_keys_is_the_windows():
-    said = {key.strip("` ") for row in table("key") for key in row[0].split(",")}
-    assert said == {key.strip() for keys, _ in HELP for key in keys.split(",")}
 
 
 def test_every_dependency_has_its_reason():

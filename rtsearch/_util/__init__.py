@@ -1,1 +1,1 @@
-"""Provide small pieces that every room uses: threads, signals, metrics, files, kernels' compilation."""
+"""Provide small pieces that every package uses: threads, signals, metrics, files, kernels' compilation."""

@@ -4,7 +4,7 @@ settings   sections, types, ranges, defaults
 load       weakest first: the defaults, what a library remembers, ``--config FILE``,
            ``--set section.key=value``, a command's own options
 document   all settings with their comments, or those that differ from the defaults, as text
-wrong      what is said of a setting that there is not, or of a value that is no good
+messages   one line about an unknown setting or a wrong value
 """
 
 from __future__ import annotations

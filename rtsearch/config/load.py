@@ -42,7 +42,7 @@ def load_settings(
         path: the file.
         overrides: go before the file.
         remembered: by section, what stands instead of the defaults where neither says anything; see
-            ``index.remembered_settings``.
+            ``library.index.remembered_settings``.
 
     Raises:
         ConfigError: unreadable file, unknown key, wrong type or value out of range.

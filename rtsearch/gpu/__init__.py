@@ -7,8 +7,8 @@
     work.py       what is done between: kernels, network, their memory
     backend.py      an InferenceBackend of all this and an engine
 
-What the kernels compute is what ``detect``, ``describe`` and ``project`` compute on the CPU; the tests run
-the same source there and compare.
+The kernels compute the same as ``perception.detector``, ``perception.descriptor`` and ``search.projection``
+do on the CPU; the tests run the kernels' source there and compare.
 """
 
 from __future__ import annotations

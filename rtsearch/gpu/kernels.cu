@@ -1,13 +1,13 @@
 // The whole pass around the network, in the order in which the kernels run:
 //
-//   letterbox   picture -> planes of the network's input         as detect.py
-//   candidates  best class of every row, rows above threshold    as detect.py
-//   rank        the 300 best of them, in order                   as detect.py
-//   choose      suppression, boxes in picture pixels             as detect.py
-//   weigh       weights of the cells under every box             as pooling.py
-//   pool        weighted means of the maps                       as pooling.py
-//   describe    form, colour, class: one row per object          as colour.py, describe.py
-//   project     description @ matrix + offset                    as project.py
+//   letterbox   picture -> planes of the network's input         as perception/detector.py
+//   candidates  best class of every row, rows above threshold    as perception/detector.py
+//   rank        the 300 best of them, in order                   as perception/detector.py
+//   choose      suppression, boxes in picture pixels             as perception/detector.py
+//   weigh       weights of the cells under every box             as perception/roi_pooling.py
+//   pool        weighted means of the maps                       as perception/roi_pooling.py
+//   describe    form, colour, class: one row per object          as perception/colour_histogram.py, descriptor.py
+//   project     description @ matrix + offset                    as search/projection.py
 //
 // Every kernel takes the same two addresses: a Plan, which changes with the network or the buffers, and an
 // Upload, which comes with the pictures: thresholds and sizes may change from call to call though the launches

@@ -20,7 +20,7 @@ from rtsearch.types import U8Array
 __all__ = ["CANDIDATES", "MOST_MAPS", "PICTURE", "PLAN", "UPLOAD", "Layout", "MapLayout"]
 
 CANDIDATES = 300
-"""Boxes that enter suppression, as in ``detect``."""
+"""Boxes that enter suppression, as in ``perception.detector``."""
 
 MOST_MAPS = 8
 """Taps that a network may have."""

@@ -133,7 +133,7 @@ class Slot:
 
 
 def _picture(start: int, picture_wh: tuple[int, int], input_wh: tuple[int, int]) -> tuple[float, ...]:
-    """One PICTURE: where its pixels start and how it is fitted, in the arithmetic of ``detect``."""
+    """One PICTURE: where its pixels start and how it is fitted, in the detector's arithmetic."""
     width, height = picture_wh
     scale = min(input_wh[0] / width, input_wh[1] / height)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -3,7 +3,7 @@
 Objects of a changed photo stay until the new ones are committed; a photo whose date alone has changed keeps
 them.
 
-    find photos -> compare with the library -> look (threads, see ``look``) -> crops -> fragments
+    find photos -> compare with the library -> look (threads, see ``photo_pipeline``) -> crops -> fragments
 
 Fragments are committed every so many photos or seconds: a kill at any instant costs at most the photos since
 the last commit, and the next run goes on from there. Ctrl-C commits first.

@@ -31,7 +31,8 @@ class Answer:
 
     Attributes:
         scene: frame, objects, neighbours and crops, with those that fill a line.
-        objects: the same as JSON holds it, with ``show.results`` neighbours; see ``record.object_records``.
+        objects: the objects as JSON holds them, with ``show.results`` neighbours; see
+            ``recording.object_records``.
     """
 
     scene: Scene

@@ -1,9 +1,11 @@
-"""The library on disk: what was found in a folder of photos, ready to be searched.
+"""Objects of a folder of photos on disk, ready to be searched.
 
     photos -> LibraryWriter -> fragments named by a manifest -> Library -> index
 
-See ``manifest`` for what counts, ``schema`` for what a row holds, ``writer`` for how it survives a kill at
-any instant, ``store`` for reading, ``check`` for finding damage, ``photos`` for finding and decoding photos.
+manifest    names the fragments that count       schema   columns of a row
+writer      survives a kill at any instant       reader   reads what the manifest names
+integrity   finds damage                         photos   finds and decodes photos
+index       vectors that are searched            thumbnails   crops, decoded on demand
 """
 
 from rtsearch.library.export import export_npz

@@ -43,7 +43,7 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True)
 class LiveReport:
-    """The figures of a run; see docs/performance.md for what each time covers.
+    """The figures of a run; see docs/explanation/performance.md for what each time covers.
 
     Attributes:
         frames_in: frames that came.

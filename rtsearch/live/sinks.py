@@ -42,7 +42,7 @@ class Outputs:
     Attributes:
         screen: a window.
         video: the composed picture as MP4.
-        records: objects and neighbours; each name's ending says how (see ``record.open_record``).
+        records: objects and neighbours; each name's ending says how (see ``recording.open_record``).
     """
 
     screen: Display | None = None

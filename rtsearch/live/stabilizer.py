@@ -20,7 +20,7 @@ from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Ar
 __all__ = ["Searched", "Stabilizer", "Steadied"]
 
 _HELD_S = 0.5
-"""How long an object that is missed is shown, by the source's own time; ``track`` knows the most frames."""
+"""How long an object that is missed is shown, by the source's own time; ``tracker`` knows the most frames."""
 
 
 class Searched(Protocol):

@@ -16,7 +16,7 @@ __all__ = ["CpuBackend", "Describer", "Detector", "InferenceBackend", "Projector
 
 
 class Projector(Protocol):
-    """Shortens descriptions; see ``project.py``."""
+    """Shortens descriptions; see ``search/projection.py``."""
 
     @property
     def matrix(self) -> F32Array: ...
@@ -74,7 +74,7 @@ class InferenceBackend(Protocol):
 
 
 class Detector(Protocol):
-    """Finds objects; see ``detect.py``."""
+    """Finds objects; see ``detector.py``."""
 
     def detect(
         self, images: Sequence[U8Array], settings: DetectSettings, *, pad_fully: bool = False
@@ -88,7 +88,7 @@ class Detector(Protocol):
 
 
 class Describer(Protocol):
-    """Describes them; see ``describe.py``."""
+    """Describes them; see ``descriptor.py``."""
 
     dim: int
 

@@ -1,9 +1,9 @@
 """One vector per object, from the pass that found it.
 
-    form     taps of the network, averaged over the box (``pooling.py``) and scaled to unit length
-    colour   a histogram of the box in the picture (``colour.py``)
+    form     taps of the network, averaged over the box (``roi_pooling.py``) and scaled to unit length
+    colour   a histogram of the box in the picture (``colour_histogram.py``)
     class    square root of the probability of every class
-    embedding, if asked for: the vector that a second network gives of the box's crop, see ``embed.py``
+    embedding, if asked for: the vector that a second network gives of the box's crop, see ``embedder.py``
 
 Square roots make the distance of two objects' classes that of two distributions (Hellinger). A whole image
 has no class, so its class block is zero: the objects in it would outvote its looks.
@@ -48,7 +48,7 @@ class _Found(Protocol):
 
 
 class CropEmbedder(Protocol):
-    """A second network that looks at crops; see ``embed.py``."""
+    """A second network that looks at crops; see ``embedder.py``."""
 
     dim: int
     recipe: dict[str, Any]

@@ -5,7 +5,7 @@ top left corner, the cells of the network's maps fall on the same picture pixels
 
 ``cut_padding`` leaves out what a network that takes any size can do without: 416x256 instead of 416x416 px
 for a picture of 16:9, 25 instead of 40 ms of CPU. Boxes and vectors stay the same within 1 %, see
-docs/performance.md; a few weak objects come and go, so libraries are made with all of it.
+docs/explanation/performance.md; a few weak objects come and go, so libraries are made with all of it.
 
 Suppression has two steps. Networks that report an object several times get per-class non-maximum suppression.
 Then ``max_overlap``: by falling confidence, and across classes, a box is dropped when a kept one covers more

@@ -83,7 +83,7 @@ class JsonlRecorder(_Lines):
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
-        """Append the line of one frame; ``objects`` and ``shown`` as ``record.objects`` makes them."""
+        """Append the line of one frame; ``objects`` and ``shown`` as ``recording.objects`` makes them."""
         line = {"frame": frame.id, "t_s": self._times.of(frame), "objects": objects, **self._first}
         self._first = {}
         if shown is not None:

@@ -20,7 +20,8 @@ def warm_up(dim: int = 64, k: int = 16) -> None:
     """Load or compile every kernel of the search, so that nothing compiles on the frame path.
 
     Args:
-        dim, k: of the searches to come; any others are warm too.
+        dim: dimensions of the searches to come; others are warm too.
+        k: neighbours of the searches to come.
     """
     tree = GrowingTree(KDTree.build(np.eye(max(dim, 2), dim, dtype=np.float32)))
     tree.add(np.ones((1, dim), np.float32))

@@ -33,7 +33,7 @@ def unsound_array(tree: TreeArrays, calibration: Calibration) -> str:
     """Return the name of the first array that kernels must not be given; "" where all are sound.
 
     Args:
-        tree: of the types and shapes that ``layout.shapes_of`` gives.
+        tree: of the types and shapes that ``arrays.shapes_of`` gives.
         calibration: with arrays that fit each other.
     """
     for name, is_sound in _TREE.items():

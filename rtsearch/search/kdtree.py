@@ -1,6 +1,6 @@
 """KDTree: nearest neighbours among hundreds of thousands of vectors in microseconds.
 
-The class checks what comes in, once, and hands it to the kernels; docs/search.md tells how they work.
+The class checks vectors once and hands them to the kernels, which docs/explanation/search.md explains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rtsearch.types import F32Array, I32Array, U8Array
 
 __all__ = ["KDTree", "Result", "checked_vectors"]
 
-LEAF_SIZE = 32  # half as many points cost more per leaf, twice as many more per point; see docs/search.md
+LEAF_SIZE = 32  # 16 points cost more per leaf, 64 more per point; see docs/explanation/search.md
 _AT_ONCE = 4  # queries between two looks at the clock
 _INSANE = "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
 _SLICE = 64  # slot blocks swept between two looks at the clock
@@ -185,7 +185,10 @@ class KDTree:
         """Search like :meth:`query`, and tell which answers are proved.
 
         Args:
-            queries, k, exact, recall: as for :meth:`query`.
+            queries: as for :meth:`query`.
+            k: as for :meth:`query`.
+            exact: as for :meth:`query`.
+            recall: as for :meth:`query`.
             near: (m, any) rows that are likely near, such as the answer of the frame before; -1 for none.
             deadline_s: time after which the best that is known is returned: at least the first four queries
                 are answered, all are answered approximately before any is proved, and those not come to have
