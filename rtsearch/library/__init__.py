@@ -1,9 +1,15 @@
-"""The library on disk: what was found in a folder of photos, ready to be searched.
+"""Store the objects of a folder of photos on disk, and open them for search.
 
     photos -> LibraryWriter -> fragments named by a manifest -> Library -> index
 
-See ``manifest`` for what counts, ``schema`` for what a row holds, ``writer`` for how it survives a kill at
-any instant, ``store`` for reading, ``check`` for finding damage, ``photos`` for finding and decoding photos.
+manifest    fragments that belong to the library
+schema      columns of objects and photos
+writer      adds fragments, and survives a kill at any instant
+reader      reads a library
+index       searches the objects of a library
+integrity   finds damage
+photos      finds the photos of a folder
+export      writes all objects to one .npz file
 """
 
 from rtsearch.library.export import export_npz
