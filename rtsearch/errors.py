@@ -1,4 +1,4 @@
-"""Every error that rtsearch raises on purpose.
+"""Define the errors that rtsearch raises on purpose.
 
     RtsearchError
     ├── ConfigError(ValueError)          a setting is unknown, of the wrong type or out of range
@@ -25,7 +25,7 @@
     └── MissingDependencyError(ImportError)    an optional package is not installed
 
 The command line prints the message of a RtsearchError in one line and exits with code 2; so each message
-names the thing and the way out.
+names the object and the way out.
 """
 
 __all__ = [
@@ -56,7 +56,7 @@ __all__ = [
 
 
 class RtsearchError(Exception):
-    """Base of all errors that rtsearch raises on purpose."""
+    """Base class of all errors that rtsearch raises on purpose."""
 
 
 class ConfigError(RtsearchError, ValueError):
@@ -80,19 +80,19 @@ class UnreadPhotoError(PhotoError):
 
 
 class RecordError(RtsearchError, OSError):
-    """A recording cannot be written, not any further, or not be read; the message names the file."""
+    """A recording cannot be written or read; the message names the file."""
 
 
 class ModelError(RtsearchError):
-    """Base of what can be wrong with a network."""
+    """Base class of errors about networks."""
 
 
 class UnknownModelError(ModelError, LookupError):
-    """No such name in the catalogue and no such file."""
+    """The catalogue has no such name, and no such file exists."""
 
 
 class DownloadError(ModelError, OSError):
-    """No place had the file, or what came has the wrong hash."""
+    """No place had the file, or the downloaded bytes have the wrong hash."""
 
 
 class CheckpointError(ModelError, ValueError):
@@ -112,11 +112,11 @@ class EngineError(RunnerError):
 
 
 class LibraryError(RtsearchError):
-    """Base of what can be wrong with a library folder."""
+    """Base class of errors about library folders."""
 
 
 class NotALibraryError(LibraryError, ValueError):
-    """The folder is missing, empty, unreadable or something else than a library."""
+    """The folder is missing, empty, unreadable or not a library."""
 
 
 class FormatError(LibraryError, ValueError):
@@ -144,7 +144,7 @@ class StageError(RtsearchError, RuntimeError):
 
     Args:
         stage: name of the stage (``capture``, ``detect``, ``search``, ``draw``).
-        cause: what it raised.
+        cause: exception that the stage raised.
     """
 
     def __init__(self, stage: str, cause: BaseException) -> None:

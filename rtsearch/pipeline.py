@@ -1,6 +1,6 @@
-"""A network and the backend made with it, opened together from the settings.
+"""Open a network and its backend from the settings.
 
-``jobs.analyze``, ``live`` and ``jobs.query`` see objects through the same pipeline, so their vectors compare.
+``analyze``, ``run`` and ``query`` use the same pipeline, so their vectors can be compared.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ EngineWhen = Literal["there", "now", "later"]
 
 @dataclass(frozen=True, slots=True)
 class Pipeline(Closing):
-    """Network, and the backend that finds and describes objects with it.
+    """Network with the backend that finds and describes objects with it.
 
     Attributes:
-        spec: the network.
-        backend: sees objects with it.
-        feature_space: all that decides what a vector means; part of every library.
+        spec: specification of the network.
+        backend: finds and describes objects.
+        feature_space: recipe of the vectors, which every library stores; vectors of different recipes cannot
+            be compared.
     """
 
     spec: ModelSpec
@@ -55,11 +56,11 @@ class Pipeline(Closing):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, by label."""
+        """Class names in the order of labels."""
         return self.spec.classes
 
     def warm_up(self) -> None:
-        """Run everything once, so that the first picture is as fast as the others."""
+        """Run the backend once, so that the first picture is as fast as the others."""
         import numpy as np
 
         width, height = self.feature_space["input_wh"]
@@ -68,7 +69,7 @@ class Pipeline(Closing):
         assert seen.vector.shape[1] == self.backend.dim
 
     def close(self) -> None:
-        """Give back the network's memory and threads."""
+        """Release the network's memory and threads."""
         self.backend.close()
 
 
@@ -85,21 +86,20 @@ def open_pipeline(
 
     Args:
         settings: sections ``model``, ``detect``, ``describe`` and ``gpu``.
-        cut_padding: where the network takes any size, give it no more padding than it needs. That is a third
-            faster, and near enough for looking up what a live source shows; see ``detector.py``.
-        engine: with a GPU, whether its engine is used only where it is ``there``, built ``now``, or
-            ``later``, while the CPU sees.
-        pictures: that the engine sees at a time.
-        tell: gets a line when something takes a while; with ``later`` from another thread too.
-        library: whose settings may name the networks; those are loaded only if they are the ones that it was
-            made with.
+        cut_padding: leave out padding that the network does not need, where it takes inputs of any size. This
+            is a third faster and accurate enough for live sources; see ``perception/detector.py``.
+        engine: on machines with a GPU, use an engine only where it is ``there``, build it ``now``, or build it
+            ``later``, in another process, while the CPU is used.
+        pictures: number of pictures per pass of the engine.
+        tell: gets a line when a step takes long; with ``later`` also from another thread.
+        library: library that the networks must fit; they are loaded only if it was made with them.
 
     Raises:
         FeatureSpaceError: the library was made with other networks.
-        ConfigError: the network does not know a class that is looked for.
-        UnknownModelError: it is not there; the message says how to get it.
+        ConfigError: the network has no class of a name in ``detect.classes``.
+        UnknownModelError: the model does not exist; the message says how to get it.
         ModelError: the file is not a prepared model.
-        RunnerError: it cannot be run.
+        RunnerError: the model cannot be run.
     """
     path: Path = resolve(settings.model.name, default_folder())
     spec = ModelSpec.read(path)
@@ -122,7 +122,7 @@ def open_pipeline(
     accelerator = find_accelerator(settings)
     if accelerator is None:
         return pipeline
-    from rtsearch.engines import Order  # loads what builds engines: a second that only a GPU is worth
+    from rtsearch.engines import Order  # imported here, as loading the builders of engines takes a second
 
     order = Order(
         model=path,
@@ -135,10 +135,10 @@ def open_pipeline(
 
 
 def _require_networks(library: Library, spec: ModelSpec, embedder: str) -> None:
-    """Hold the files of networks against the hashes that a library was made with, before one is loaded.
+    """Compare the hashes of the networks with those of a library, before a network is loaded.
 
     Raises:
-        FeatureSpaceError: they are others.
+        FeatureSpaceError: the library was made with other networks.
     """
     recipe = library.space.recipe | {"model": spec.name, "model_sha256": spec.sha256}
     if embedder and Path(embedder).is_file():
@@ -151,10 +151,10 @@ def _require_networks(library: Library, spec: ModelSpec, embedder: str) -> None:
 def _on_cpu(
     settings: Settings, path: Path, spec: ModelSpec, input_wh: tuple[int, int], *, cut_padding: bool
 ) -> tuple[InferenceBackend, dict[str, Any]]:
-    """The backend, and the recipe of its descriptions."""
+    """Return the backend on the CPU and the recipe of its descriptions."""
     from rtsearch.runners.onnx import OnnxRunner
 
-    # One session for all shapes is as fast as one that was opened for a shape.
+    # A session for all shapes is as fast as one that was opened for a single shape.
     runner = OnnxRunner(path, settings.model.threads, None if cut_padding else input_wh)
     embedder = (
         Embedder(Path(settings.describe.embedder), settings.model.threads)
@@ -174,7 +174,7 @@ def _on_gpu(
     engine: EngineWhen,
     tell: Callable[[str], None],
 ) -> InferenceBackend:
-    """The GPU's backend, backed by that of the CPU."""
+    """Return a backend on the GPU that falls back to the one on the CPU."""
     folder, spec = default_folder(), pipeline.spec
     if engine == "later":
         return FailoverBackend(

@@ -1,7 +1,7 @@
-"""Records that the stages hand on: frozen, of arrays, their shapes checked once, here.
+"""Define the records that stages exchange: frozen, made of arrays, with shapes checked once.
 
-n = 0 is valid everywhere. Boxes are ``xyxy`` in pixels of the frame they were found in: x to the right, y
-down, origin at the outer corner of the top left pixel.
+n = 0 is valid everywhere. Boxes are ``xyxy`` in pixels of the frame: x to the right, y down, origin at the
+outer corner of the top left pixel.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def _expect(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture of a source.
+    """Picture of a source.
 
     Attributes:
-        id: running number within the source, from 0; dropped frames leave gaps.
-        captured_s: ``time.monotonic()`` at which the picture was complete in memory.
+        id: number of the frame within the source, from 0; dropped frames leave gaps.
+        captured_s: value of ``time.monotonic()`` when the picture was complete in memory.
         pts_s: presentation time in the file, or None for a live source.
         bgr: (H, W, 3) uint8.
-        name: what the picture is called where it has a name (a photo's path), else "".
+        name: name of the picture (the path of a photo), or "".
         torn: parts of the picture are missing or wrong, as the stream is damaged.
     """
 
@@ -81,7 +81,7 @@ class Frame:
 
     @property
     def at_s(self) -> float:
-        """Time of the frame in its source, s: by the source's own time, or else by the clock."""
+        """Presentation time where the source has one, else the time of capture, s."""
         return self.captured_s if self.pts_s is None else self.pts_s
 
 
@@ -90,13 +90,13 @@ _NO_TRACKS: I64Array = np.zeros(0, np.int64)  # the default of Detections.track,
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """The objects of one frame, best first.
+    """Objects of one frame, best first.
 
     Attributes:
         xyxy: (n, 4) float32, frame pixels.
         score: (n,) float32, 0..1.
         label: (n,) int32, index into the network's class names; WHOLE_IMAGE_LABEL for a whole image.
-        vector: (n, D) float32, the description of each object (D = 0 before the describing stage).
+        vector: (n, D) float32, description of each object (D = 0 before objects are described).
         track: (n,) int64, number of the track; -1, the default, where objects are not followed.
     """
 
@@ -122,12 +122,12 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """The k nearest objects of the library for each of n queries.
+    """k nearest objects of the library for each of n queries.
 
     Attributes:
-        row: (n, k) int32, row numbers of the library, -1 where there are fewer than k.
-        distance: (n, k) float32, Euclidean, inf where row is -1. Ascending as a search gives it; in a scene
-            in the order in which neighbours are shown, which does not follow every small change.
+        row: (n, k) int32, row numbers of the library; -1 fills rows of fewer than k neighbours.
+        distance: (n, k) float32, Euclidean, inf where row is -1. A search gives ascending distances; in a
+            scene neighbours keep their places when distances change little.
     """
 
     row: I32Array
@@ -143,12 +143,12 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class GoneStrip:
-    """A strip of an object that is gone, and that no other has taken since.
+    """Strip of an object that has disappeared, and that no other object has taken.
 
     Attributes:
-        strip: counted from the top.
-        name: of its class.
-        thumbs: its crops, as those of a scene.
+        strip: number of the strip, counted from the top.
+        name: class name of the object.
+        thumbs: crops of the strip, as in Scene.
     """
 
     strip: int
@@ -158,25 +158,26 @@ class GoneStrip:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that is drawn of one frame.
+    """Contents of one picture: a frame, its objects and their neighbours.
 
     Attributes:
         frame: the query picture.
-        detections: its objects, n of them.
+        detections: n objects of the frame.
         names: n class names.
-        neighbours: the k nearest of each object.
-        thumb_height: of the strips, px.
+        neighbours: k nearest neighbours of each object.
+        thumb_height: height of the crops, px.
         thumbs: n tuples of up to k crops, (thumb_height, w, 3) uint8 BGR, or None where a
             crop is not loaded yet.
         notes: short lines about the run, shown beside the frame.
-        strips: the strip of each object, counted from the top; as the objects come unless said otherwise.
-        held: places of objects that are missed in this frame, but whose strip stays for a moment; their boxes
-            are where they are expected, and drawn thin.
-        faint: those of them that have been missed for long: their labels are faint, and no boxes are drawn.
-        rows: strips that room is wanted for; those of the objects unless said otherwise.
-        first: the strip on top.
-        gone: strips that none of the objects has any more; they are drawn dim.
-        lost: the source gives no pictures at the moment; the frame is its last one, and drawn dark.
+        strips: number of the strip of each object, counted from the top; () numbers them in order.
+        held: indices of objects that are missed in this frame, but whose strip is kept for a moment; their
+            boxes are drawn thin at the expected place.
+        faint: indices of held objects that have been missed for longer; their labels are drawn faint and
+            their boxes not at all.
+        rows: number of strips that room is kept for; -1 counts up to the last strip of an object.
+        first: number of the topmost visible strip.
+        gone: strips of objects that have disappeared; they are drawn dim.
+        lost: the source gives no pictures at the moment; its last frame is drawn dark.
     """
 
     frame: Frame

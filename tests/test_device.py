@@ -126,7 +126,10 @@ def test_pycuda_keeps_every_promise(driver_of_pycuda):
     ("machine", "answer"),
     [
         ({}, "opened"),
-        ({"version": 12080}, "RunnerError the NVIDIA driver is too old: it speaks CUDA 12.8, needed is 13.0"),
+        (
+            {"version": 12080},
+            "RunnerError the NVIDIA driver is too old: it supports CUDA 12.8, needed is 13.0",
+        ),
         ({"devices": 0}, "RunnerError no NVIDIA GPU is visible to this process; see CUDA_VISIBLE_DEVICES"),
         ({"version": 13000, "pools": 0}, "opened"),
     ],

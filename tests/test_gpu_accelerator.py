@@ -137,7 +137,7 @@ def test_a_build_elsewhere_tells_how_far_it_is(accelerator, tmp_path, monkeypatc
     told = []
     later(made, threading.Event(), tmp_path, told)
     first, *others = told
-    assert first == "building an engine for fake, once; the CPU sees meanwhile"
+    assert first == "building an engine for fake, once; the CPU is used meanwhile"
     assert others  # nothing before the other process has said a word
     assert set(others) == {"engine: 25% after 0 s (Timing)"}
 
@@ -152,7 +152,7 @@ def test_the_cpu_sees_while_somebody_builds(accelerator, model, monkeypatch, cap
         assert pipeline.backend._thread is not None
         pipeline.backend._thread.join(30)
         pipeline.warm_up()
-    assert told == ["building an engine for fake, once; the CPU sees meanwhile"]
+    assert told == ["building an engine for fake, once; the CPU is used meanwhile"]
     assert "going on without tensorrt_rtx on fake: no tactic fits" in caplog.text
     assert build.cancelled
     assert made.device.closed == 1

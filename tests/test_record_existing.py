@@ -1,4 +1,4 @@
-"""What is there already when a recording begins: never written over unsaid, parts of killed runs named."""
+"""Recordings overwrite no existing file unasked, and name the part files of killed runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_only_a_file_that_holds_something_is_refused(tmp_path: Path) -> None:
     refuse_existing([])
     refuse_existing([tmp_path / "none.jsonl", empty, Path(os.devnull)])
     full.write_text("{}", encoding="utf-8")
-    with pytest.raises(RecordError, match=r"full\.jsonl is there already; --overwrite replaces it"):
+    with pytest.raises(RecordError, match=r"full\.jsonl exists already; --overwrite replaces it"):
         refuse_existing([empty, full])
 
 
@@ -51,7 +51,7 @@ def test_a_command_that_is_given_again_keeps_what_there_is(cli, library, clip) -
     part = Path(f".o.{ended_pid()}.part.mp4")
     part.write_bytes(b"x" * 2_000_000)
     done = cli(*run, "--out", "o.mp4")
-    assert "o.jsonl is there already; --overwrite replaces it, or choose another name" in done.complaint
+    assert "o.jsonl exists already; --overwrite replaces it, or choose another name" in done.complaint
     assert f"left {part} (2.0 MB)" in done.err
     assert Path("o.jsonl").read_text(encoding="utf-8") == "hours of work\n"
     done = cli(*run, "--overwrite")

@@ -1,10 +1,10 @@
-"""Settings: frozen, typed, one default each.
+"""Define settings, frozen and typed, with one default each, and load them.
 
 settings   sections, types, ranges, defaults
-load       weakest first: the defaults, what a library remembers, ``--config FILE``,
-           ``--set section.key=value``, a command's own options
-document   all settings with their comments, or those that differ from the defaults, as text
-messages   one line about an unknown setting or a wrong value
+load       reads settings; from weak to strong: defaults, values that a library remembers,
+           ``--config FILE``, ``--set section.key=value``, options of a command
+document   writes settings as text: all with their comments, or only the changed ones
+messages   words the messages about unknown settings and invalid values
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Settings as text for people: all with their comments, or those that differ from the defaults."""
+"""Write settings as text: all with their comments, or those that differ from the defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SETTING = re.compile(r"(  (\w+): )(.*?)(#.*)")
 
 
 def write_document(settings: Settings) -> str:
-    """Return ``config.yaml`` with the values of the settings; its comments stay."""
+    """Return the text of ``config.yaml`` with its comments and the values of the settings."""
     text = resources.files(__package__).joinpath("config.yaml").read_text(encoding="utf-8")
     changed = changed_settings(settings)
     lines: list[str] = []
@@ -37,7 +37,7 @@ def _with_value(line: str, values: dict[str, Any]) -> str:
 
 
 def changed_settings(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the values that differ from the defaults, by section and key, as JSON holds them."""
+    """Return the values that differ from the defaults, by section and key, as JSON values."""
     defaults = Settings().model_dump(mode="json")
     changed = {
         section: {key: value for key, value in keys.items() if value != defaults[section][key]}
@@ -47,7 +47,7 @@ def changed_settings(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def write_changed(settings: Settings) -> str:
-    """Return the settings that differ from the defaults as a file for ``--config``; "" where none does."""
+    """Return the settings that differ from the defaults as YAML for ``--config``; "" without any."""
     defaults = Settings().model_dump(mode="json")
     lines = []
     for section, keys in changed_settings(settings).items():
@@ -60,5 +60,5 @@ def write_changed(settings: Settings) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return a value in YAML, of which JSON is a part."""
+    """Return a value as JSON, which is valid YAML."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Settings from a YAML file and overrides; what is wrong is a ConfigError that names the dotted path."""
+"""Load settings from a YAML file and overrides; errors name the dotted path of the setting."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rtsearch.errors import ConfigError
 
 __all__ = ["load_settings"]
 
-_MOST_BYTES = 1 << 20  # a megabyte takes seconds
+_MOST_BYTES = 1 << 20  # parsing a megabyte takes seconds
 _NO_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
 
 
 class _Loader(yaml.SafeLoader):
-    """Loader of plain values: an alias repeats what it stands for, a tag makes of a text what it is not."""
+    """YAML loader of plain values, which refuses aliases and tags: they can expand without limit."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
@@ -39,13 +39,13 @@ def load_settings(
     """Read settings from a YAML file and ``section.key=value`` overrides (values are YAML too).
 
     Args:
-        path: the file.
-        overrides: go before the file.
-        remembered: by section, what stands instead of the defaults where neither says anything; see
+        path: YAML file, or None.
+        overrides: values that replace those of the file.
+        remembered: values by section and key that replace the defaults; see
             ``library.index.remembered_settings``.
 
     Raises:
-        ConfigError: unreadable file, unknown key, wrong type or value out of range.
+        ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type or range.
     """
     values: dict[str, Any] = _read(path) if path is not None else {}
     from_file = {
@@ -87,9 +87,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _where_and_why(error: Exception, text: str) -> str:
-    """``, line 4: could not find expected ':'``."""
+    """Return place and reason of a YAML error, such as ``, line 4: could not find expected ':'``."""
     if isinstance(error, yaml.MarkedYAMLError):
-        # A key without its colon is noticed two lines later.
+        # The parser notices a key without its colon two lines later.
         mark = error.problem_mark
         if error.context_mark is not None and "simple key" in (error.context or ""):
             mark = error.context_mark
@@ -98,11 +98,11 @@ def _where_and_why(error: Exception, text: str) -> str:
         return f", line {text.count(chr(10), 0, error.position) + 1}: {error.reason}"
     if isinstance(error, RecursionError):
         return ": it is nested too deeply"
-    return f": {error}"  # a date that there is not
+    return f": {error}"  # an invalid date
 
 
 def _override(values: dict[str, Any], item: str) -> str:
-    """Put the value of ``section.key=value`` in its place, and say which setting it is of."""
+    """Add the value of ``section.key=value`` to the values; return ``section.key``."""
     path, equals, text = (part.strip() for part in item.partition("="))
     known = known_settings()
     if not path:

@@ -1,4 +1,4 @@
-"""Word messages about unknown settings and unfit values."""
+"""Word messages about unknown settings and invalid values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rtsearch.config.settings import Settings
 
 __all__ = ["first_problem", "known_settings", "unknown_setting", "written"]
 
-_MOST_SHOWN = 80  # characters of a value
+_MOST_SHOWN = 80  # characters of a value in a message
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first of what is wrong, with the setting's dotted path."""
+    """Return the message about the first invalid setting, with its dotted path."""
     problem = error.errors()[0]
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
@@ -35,10 +35,13 @@ def first_problem(error: ValidationError) -> str:
 
 
 def _wanted_number(loc: tuple[int | str, ...]) -> str | None:
-    """``a number from 0 to 1``: what a setting takes; None where that is no number.
+    """Return the valid range of a numeric setting as words, such as ``a number from 0 to 1``.
 
     Args:
-        loc: section, key and, within a list, place.
+        loc: section, key and, within a list, index.
+
+    Returns:
+        the words, or None for a setting that is not a number.
     """
     if len(loc) < 2:
         return None
@@ -56,13 +59,13 @@ def _wanted_number(loc: tuple[int | str, ...]) -> str | None:
 
 
 def known_settings() -> dict[str, Any]:
-    """Every setting by its dotted path, with its default."""
+    """Return the default of every setting, by dotted path."""
     sections = Settings().model_dump(mode="json")
     return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
 
 
 def unknown_setting(path: str) -> str:
-    """Word the message about an unknown setting: the likely one, or all of its section."""
+    """Return the message about an unknown setting, which names similar ones or those of its section."""
     known = {name: name.partition(".")[2] for name in known_settings()}
     sections = list(Settings.model_fields)
     path = path.rstrip(".")
@@ -70,7 +73,7 @@ def unknown_setting(path: str) -> str:
     here = ", ".join(name for name in known if name.startswith((f"{path}.", f"{section}.")))
     if path in sections:
         return f"{path} is a section of settings: {here}"
-    # The right word in a wrong section or in none, else what is spelled nearly so.
+    # A known key in another section comes first, then keys of similar spelling.
     meant = [name for name in known if known[name] == key]
     meant = meant or get_close_matches(path, [*known, *sections], n=1, cutoff=0.75)
     near = get_close_matches(key, known.values(), n=1, cutoff=0.75)
@@ -81,5 +84,5 @@ def unknown_setting(path: str) -> str:
 
 
 def written(value: Any) -> str:
-    """A value as --set takes it."""
+    """Return a value in the form that ``--set`` takes."""
     return value if isinstance(value, str) and value else json.dumps(value)

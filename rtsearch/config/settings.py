@@ -1,7 +1,7 @@
-"""Every setting: its section, type, range and default.
+"""Define section, type, range and default of every setting.
 
-``config.yaml`` at the top of the project documents them, and a copy beside this module is what an installed
-rtsearch prints; a test holds both against this module.
+``config.yaml`` at the top of the project documents them; a copy beside this module is printed by an installed
+rtsearch. A test compares both with this module.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Height = Annotated[int, Field(ge=16, le=4320)]
 
 
 def _pair(given: object) -> object:
-    """Two numbers, also as ``1280x720`` or with a comma or a space between them."""
+    """Accept two numbers as a list, as ``1280x720``, or with a comma or a space between them."""
     pair = re.split(r"\s*[xX,\s]\s*", given.strip()) if isinstance(given, str) else given
     if not isinstance(pair, list | tuple) or len(pair) != 2 or "" in pair:
         raise PydanticCustomError("pair", "expected width and height, such as 1280x720")
@@ -47,11 +47,11 @@ Names = Annotated[
         lambda given: [one.strip() for one in given.split(",")] if isinstance(given, str) else given
     ),
 ]
-"""A list, or names with commas between them."""
+"""Names as a list, or as text with commas between them."""
 
 
 def _shape(shape: str) -> str:
-    """Width by height as ``16:9``, between 1:4 and 4:1, or ""."""
+    """Return an aspect ratio between 1:4 and 4:1 in the form ``16:9``, or ""."""
     sides = re.fullmatch(r"(\d{1,5})[:/x](\d{1,5})", shape.strip())
     if shape.strip() and (sides is None or not int(sides[2]) <= 4 * int(sides[1]) <= 16 * int(sides[2]) > 0):
         raise PydanticCustomError("shape", "expected width by height, such as 16:9, from 1:4 to 4:1")
@@ -59,7 +59,7 @@ def _shape(shape: str) -> str:
 
 
 def _font_file(path: str) -> str:
-    """The path of a font that can be read, "" for none; one of the system's may go by its file name alone."""
+    """Return the path of a readable font, or ""; a font of the system may be given by its file name."""
     if not path:
         return path
     from PIL import ImageFont
@@ -74,19 +74,19 @@ def _font_file(path: str) -> str:
 
 
 class _Section(BaseModel):
-    # A camera's number is a name too: YAML reads `source: 0` as a number.
+    # Numbers are coerced to text, as YAML reads the camera in `source: 0` as a number.
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=False, allow_inf_nan=False, coerce_numbers_to_str=True
     )
 
 
 class ModelSettings(_Section):
-    """Network, and the size of its input.
+    """Network and size of its input.
 
     Attributes:
-        name: a name of ``rtsearch model list`` or the path of a file made by ``rtsearch model import``.
+        name: name in ``rtsearch model list``, or path of a file made by ``rtsearch model import``.
         size: side of the square input, px; a multiple of 32. Networks with a fixed input ignore it.
-        threads: CPU threads of the network; 0 chooses by the number of cores.
+        threads: number of CPU threads of the network; 0 chooses by the number of cores.
     """
 
     name: str = "yolo26n"
@@ -98,16 +98,16 @@ class DetectSettings(_Section):
     """Thresholds and filters of detected objects.
 
     Attributes:
-        threshold: least confidence.
+        threshold: lowest confidence of an object.
         max_overlap: an object is dropped when a more confident one covers more than this share of its
-            area, whatever the classes of the two.
+            area, also across classes.
         nms_iou: intersection over union above which the weaker of two boxes of one class is dropped; used
             only for networks that do not suppress duplicates themselves.
-        classes: names of the classes that are looked for; none for all. Others count for nothing: they take
-            no object's place.
-        min_px: an object whose box has a shorter side is left out; px of the picture.
-        max_objects: the most confident ones that are kept; in a live picture, those that a frame misses for a
-            moment are counted too.
+        classes: names of the classes that are detected; empty for all classes. Objects of other classes do
+            not suppress any.
+        min_px: shortest side of an object's box, px of the picture; smaller objects are dropped.
+        max_objects: number of the most confident objects that are kept; in a live picture it includes objects
+            that are missed for a moment.
         whole_image: add one object that covers the full frame (reverse image search).
     """
 
@@ -121,13 +121,13 @@ class DetectSettings(_Section):
 
 
 class DescribeSettings(_Section):
-    """Weights of an object's description.
+    """Contents and weights of an object's description.
 
     Attributes:
         meaning: 1 compares what kind of thing an object is, 0 what it looks like; fixed when an index is
-            built, changed without analysing again.
-        embedder: ONNX file of a second network that adds its vector of every object's crop; "" for none.
-            Part of a library's feature space.
+            built; a change needs no new analysis.
+        embedder: ONNX file of a second network whose vector of the crop is added to every description; "" for
+            none. It is part of a library's feature space.
     """
 
     meaning: Share = 0.5
@@ -138,9 +138,9 @@ class ProjectSettings(_Section):
     """Projection of descriptions to the searched vectors; fixed when an index is built.
 
     Attributes:
-        method: what shortens the looks: ``pca``, fitted on the library, or a Gaussian ``random`` projection.
-        dim: dimensions that are searched.
-        seed: of all that is random.
+        method: ``pca``, fitted on the library, or a Gaussian ``random`` projection.
+        dim: number of dimensions of the searched vectors.
+        seed: seed of the random numbers.
     """
 
     method: Literal["pca", "random"] = "pca"
@@ -152,8 +152,8 @@ class SearchSettings(_Section):
     """Accuracy of the search.
 
     Attributes:
-        exact: search until the answer is proved.
-        recall: share of the true neighbours that the approximate search promises on average.
+        exact: search until the answer is proved to be exact.
+        recall: share of the true neighbours that the approximate search finds on average.
     """
 
     exact: bool = False
@@ -164,13 +164,13 @@ class AnalyzeSettings(_Section):
     """Limits and sizes of an analysis.
 
     Attributes:
-        workers: threads that decode photos; 0 chooses by the number of cores.
-        commit_photos: photos per fragment; a crash loses at most one fragment's work.
+        workers: number of threads that decode photos; 0 chooses by the number of cores.
+        commit_photos: number of photos per fragment; a crash loses at most one fragment's work.
         commit_s: seconds after which a fragment is closed even if it is not full.
         thumb_px: longer side of the stored crops, px.
-        max_photo_mp: larger pictures are refused (millions of pixels).
-        exclude: patterns of names of files and folders that are not looked at, or of paths where they have a
-            ``/``; folders may have more in a file ``.rtsearchignore``.
+        max_photo_mp: largest size of a photo, megapixels; larger ones are refused.
+        exclude: patterns for names of files and folders that are skipped, or for paths where they contain a
+            ``/``; a file ``.rtsearchignore`` adds patterns for its folder.
     """
 
     workers: Annotated[int, Field(ge=0, le=64)] = 0
@@ -186,25 +186,25 @@ class AnalyzeSettings(_Section):
 
 
 class LiveSettings(_Section):
-    """Sources, and the way they are played.
+    """Sources and the way they are played.
 
     Attributes:
-        source: what is played when no ``--source`` is given: camera number, file, URL, folder, ``random``.
-        loop: video files begin again at their end, as with ``--loop``.
-        camera_wh: width and height asked of a camera, px.
-        camera_fps: pictures per second asked of a camera; 0 leaves it to the camera.
-        aspect: width by height of the pictures of cameras and streams that do not say it, as ``16:9``;
-            "" where their pixels are square.
-        mirror: left and right of cameras and streams change sides, as people who stand before one expect;
-            never those of files, photos and the screen.
-        open_timeout_s: time that a camera or stream has to answer.
-        picture_timeout_s: time that it then has for its first picture, and for each where it gives few.
-        snapshot_s: time from one picture to the next, of a web address that gives a single picture.
-        random_s: seconds between the photos of ``random`` and of a folder.
-        cache_mb: most memory for decoded thumbnails, MB.
+        source: source that is played without ``--source``: camera number, file, URL, folder, ``random``.
+        loop: restart video files at their end, as with ``--loop``.
+        camera_wh: requested width and height of a camera's pictures, px.
+        camera_fps: requested pictures per second of a camera; 0 leaves the rate to the camera.
+        aspect: aspect ratio such as ``16:9`` for cameras and streams that do not tell theirs; "" for square
+            pixels.
+        mirror: flip cameras and streams horizontally, as people in front of a camera expect; files, photos
+            and the screen are never flipped.
+        open_timeout_s: time limit for the answer of a camera or stream.
+        picture_timeout_s: time limit for its first picture, and for every picture of a slow one.
+        snapshot_s: interval between requests to a web address that gives a single picture.
+        random_s: interval between the photos of ``random`` and of a folder.
+        cache_mb: memory for decoded thumbnails, MB.
     """
 
-    source: Annotated[str, Field(repr=False)] = "0"  # it may hold a password
+    source: Annotated[str, Field(repr=False)] = "0"  # no repr, as a URL may hold a password
     loop: bool = False
     camera_wh: Annotated[tuple[Width, Height], BeforeValidator(_pair)] = (640, 480)
     camera_fps: Annotated[float, Field(ge=0, le=240)] = 0.0
@@ -218,19 +218,19 @@ class LiveSettings(_Section):
 
 
 class ShowSettings(_Section):
-    """The picture: the query frame on top, one strip of neighbours per object below it.
+    """Layout of the picture: the query frame on top, one strip of neighbours per object below it.
 
     Attributes:
-        window_wh: width and height of the picture, px; a window opens smaller where the screen is.
-        header_height: least height of the query frame, which takes the room that strips leave; px of a
-            picture whose shorter side is 720 px, larger ones have everything in proportion.
-        thumb_height: least height of a line of crops, px likewise.
-        results: neighbours per object.
-        fill: further neighbours where a line of narrow crops would end before the picture does;
-            the neighbours of records and JSON are always ``results``.
+        window_wh: width and height of the picture, px; a window opens smaller on a smaller screen.
+        header_height: least height of the query frame, which also gets the space that strips leave free; in
+            px of a picture whose shorter side is 720 px, and in proportion for other pictures.
+        thumb_height: least height of a line of crops, in the same px.
+        results: number of neighbours per object.
+        fill: show further neighbours where a line of narrow crops would end before the picture does; records
+            and JSON always have ``results`` neighbours.
         fullscreen: start in full screen.
-        text: ``all``, only the ``names`` of objects (no scores, nothing about the run), or ``none``.
-        font: TrueType or OpenType file of all text in the picture; "" for the built-in one.
+        text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
+        font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
     """
 
     window_wh: Annotated[
@@ -249,10 +249,10 @@ class GpuSettings(_Section):
     """Use of an NVIDIA GPU.
 
     Attributes:
-        engine: what runs the network there: ``tensorrt``, ``tensorrt_rtx``, ``auto`` for the first that is
-            installed, if there is a GPU, or ``none``.
-        precision: of the engine.
-        runtime: ``cuda`` (NVIDIA's own bindings), ``pycuda``, or ``auto``: the first that is installed.
+        engine: library that runs the network on the GPU: ``tensorrt``, ``tensorrt_rtx``, ``auto`` for the
+            first installed one on machines with a GPU, or ``none``.
+        precision: precision of the engine.
+        runtime: ``cuda`` (NVIDIA's own bindings), ``pycuda``, or ``auto`` for the first installed one.
     """
 
     engine: Literal["auto", "tensorrt", "tensorrt_rtx", "none"] = "auto"

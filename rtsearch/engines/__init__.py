@@ -1,14 +1,14 @@
-"""TensorRT engines: built from prepared models, kept with a passport, checked before they are run.
+"""Build TensorRT engines from prepared models, keep each with a passport, check it before it runs.
 
     prepared model -> network -> compile -> FILE.engine + FILE.engine.json -> check -> runners.tensorrt
 
-flavour     the two libraries, loaded on demand
-half        half precision, written into the network
-network     the model for one input size, batch and precision
-compile     the network becomes an engine
-passport    what is known of an engine file; whether it may run here
-build       engines in the folder of models: found, built, adopted, listed
-background  the same in another process, while this one goes on
+flavour     loads TensorRT or TensorRT-RTX on demand
+half        writes half precision into the network
+network     fixes the model for one input size, batch and precision
+compile     compiles the network to an engine
+passport    checks by its passport that an engine file may run here
+build       finds, builds, adopts and lists the engines in the folder of models
+background  builds an engine in another process
 """
 
 from rtsearch.engines.background import BackgroundBuild, start_build

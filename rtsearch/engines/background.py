@@ -1,7 +1,7 @@
-"""An engine is built by another process while this one goes on with what it has.
+"""Build an engine in another process while this process continues.
 
-The other process writes lines of JSON to a file, how far it is and at last what it has made; ``poll`` reads
-what has come. A pipe would stop the build when nobody polls.
+The other process writes lines of JSON to a file: its progress, and at the end the result. ``poll`` reads the
+new lines. A pipe would fill up and stop the build when nobody polls.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rtsearch.engines.flavour import FlavourName
 
 __all__ = ["BackgroundBuild", "start_build"]
 
-_NICE = 10  # pictures come first
+_NICE = 10  # the build must not slow the running program
 _END_S = 5.0
-_MOST_BYTES = 1 << 20  # of what is said; a build says a hundredth of it
+_MOST_BYTES = 1 << 20  # limit of the output that is read; a build writes a hundredth of it
 
 
 class BackgroundBuild:
-    """A build that goes on elsewhere.
+    """Build of an engine in another process.
 
     Attributes:
-        error: one line that says why there will be no engine; "" as long as there is hope.
-        what: is being done, as the last ``poll`` found it; "" before anything is known.
-        share: of all that is done, 0..1.
+        error: reason for a failed build, one line; "" while the build runs and after it has succeeded.
+        what: current step at the last ``poll``; "" before the first step.
+        share: finished share of the build at the last ``poll``, 0..1.
     """
 
     def __init__(self, command: list[str]) -> None:
@@ -39,16 +39,16 @@ class BackgroundBuild:
         self.what, self.share = "", 0.0
         self._path: Path | None = None
         self._offset = 0
-        self._heard = b""  # lines that are whole have been taken out
+        self._heard = b""  # the beginning of a line that is not complete yet
         self._last: dict[str, Any] = {}
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end; a pipe nobody reads can fill up
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _end
         self._complained = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=self._complained,
-            start_new_session=True,  # Ctrl-C in the terminal is for this process, which then cancels
+            start_new_session=True,  # Ctrl-C reaches only this process, which then cancels the build
         )
         with contextlib.suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICE)
@@ -59,16 +59,16 @@ class BackgroundBuild:
         return self._process is not None
 
     def poll(self) -> Path | None:
-        """The engine's file once it is there; never waits, never raises. See ``error`` too."""
+        """Return the path of the finished engine, else None; never waits and never raises, see ``error``."""
         if self._process is not None:
-            code = self._process.poll()  # first: what it said before its end is there then
+            code = self._process.poll()  # before the output is read, so that no line is missed
             self._hear()
             if code is not None:
                 self._finish(code)
         return self._path
 
     def cancel(self) -> None:
-        """End the build, if it still runs. What it has not finished leaves no trace."""
+        """Stop the build if it still runs; an unfinished engine leaves no files."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -84,7 +84,7 @@ class BackgroundBuild:
             self.poll()
 
     def _hear(self) -> None:
-        """Take in the lines that have come since the last time; what is no line of JSON is left out."""
+        """Read the new lines of JSON; other lines are ignored."""
         at = self._offset
         came = os.pread(self._said.fileno(), _MOST_BYTES, at)
         self._offset = at + len(came)
@@ -118,16 +118,19 @@ class BackgroundBuild:
 
 
 def start_build(order: Order, flavour: FlavourName) -> BackgroundBuild:
-    """Build an engine in another process, into the default folder; poll or cancel what comes back.
+    """Start to build an engine in another process, into the default folder.
 
     Args:
-        order: what is to be built; its input is square, or the only one that the model takes.
-        flavour: what builds it.
+        order: the engine; its input is square, or the only size that the model takes.
+        flavour: library that builds it.
+
+    Returns:
+        the running build, to be polled or cancelled.
     """
     width, height = order.input_wh
     return BackgroundBuild(
         [
-            # -P: what lies in the current folder is nobody's module.
+            # -P keeps files of the current folder from being imported.
             *(sys.executable, "-P", "-m", "rtsearch", "engine", "build", str(order.model.absolute())),
             *(("--size", str(width)) if width == height else ()),
             *(

@@ -1,6 +1,6 @@
-"""Engines in the folder of models: what they are called, whether one is there that still fits, and building.
+"""Find, build, adopt and list the engines in the folder of models.
 
-An engine takes the place of an old one whole or not at all, and two processes never build the same one.
+An engine file is replaced atomically, and two processes never build the same engine at once.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ __all__ = ["Order", "adopt_engine", "build_engine", "engine_file", "find_engine"
 
 _log = logging.getLogger(__name__)
 
-_RECIPE = 3  # raise it whenever half.py, network.py or compile.py change what is built
-_WAIT_S = 600.0  # for another process that builds the same engine
+_RECIPE = 3  # raised whenever half.py, network.py or compile.py change the engines that are built
+_WAIT_S = 600.0  # longest wait for another process that builds the same engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ class Order:
     Attributes:
         model: a prepared model.
         input_wh: width and height of the network's input, px.
-        batch: pictures per pass.
-        precision: see ``half.py``.
-        describe: the describing recipe that will read the taps; kept in the passport.
+        batch: number of pictures per pass.
+        precision: ``fp16`` or ``fp32``; see ``half.py``.
+        describe: recipe of the descriptions that the taps are chosen for; kept in the passport.
     """
 
     model: Path
@@ -62,7 +62,7 @@ class Order:
 
 
 def engine_file(order: Order, folder: Path, flavour: Flavour, gpu: Gpu | None) -> Path:
-    """Return the path of an order's engine: one file per size, batch, precision, library and kind of GPU."""
+    """Return the path of an engine, which names size, batch, precision, library and kind of GPU."""
     width, height = order.input_wh
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", order.model.stem)
     targets = targets_of(flavour, gpu)
@@ -72,7 +72,7 @@ def engine_file(order: Order, folder: Path, flavour: Flavour, gpu: Gpu | None) -
 
 
 def find_engine(order: Order, folder: Path, flavour: Flavour, gpu: Gpu) -> Path | None:
-    """The engine of an order, if its passport fits; its bytes are checked when it is opened."""
+    """Return the path of an engine whose passport fits, or None; opening it checks its bytes."""
     path = engine_file(order, folder, flavour, gpu)
     try:
         _, model_sha256 = read_model(order.model)
@@ -97,21 +97,21 @@ def build_engine(
     *,
     progress: Progress | None = None,
 ) -> Path:
-    """Build an engine, unless one is there that is whole and fits.
+    """Build an engine, unless the folder has an intact one that fits.
 
     Args:
-        order: what is to be built.
-        folder: where engines live.
-        flavour: what builds it.
-        gpu: the one that is there, or None where there is none.
-        progress: told how far it is; not always by the calling thread.
+        order: the engine.
+        folder: folder of the engines.
+        flavour: library that builds it.
+        gpu: GPU of this machine, or None without one.
+        progress: gets step and finished share; may be called by another thread.
 
     Returns:
-        the engine's file; its passport lies beside it.
+        path of the engine; its passport lies beside it.
 
     Raises:
-        UnknownModelError: no such model.
-        ModelError: not a prepared model, or not for that size or batch.
+        UnknownModelError: the model does not exist.
+        ModelError: the file is not a prepared model, or does not take that size or batch.
         EngineError: a layer is not supported, the library failed, or the disk is full.
     """
     tell = progress or (lambda _what, _share: None)
@@ -125,20 +125,20 @@ def build_engine(
             order.model, input_wh=order.input_wh, batch=order.batch, precision=order.precision
         )
         built = compile_network(flavour, network, targets, progress=tell)
-        # TensorRT chooses kernels by timing them: its engine is for one kind of GPU, not for its generation.
+        # TensorRT chooses kernels by timing them, so its engine suits one GPU model, not a whole generation.
         only = gpu.name if flavour.needs_gpu and gpu else ""
-        write_engine(path, built.engine, _passport(built, order, spec, flavour, (targets, only)))
+        write_engine(path, built.engine, _passport(built, order, spec, flavour, targets, only))
     return path
 
 
 def adopt_engine(engine: Path, model: Path, flavour: Flavour, gpu: Gpu) -> Passport:
-    """Vouch for an engine that was built elsewhere, of a prepared model, for this GPU and library.
+    """Write a passport for an engine that was built elsewhere for this GPU and library.
 
-    The engine is not opened here; that its tensors are those of the model is seen when it is.
+    The engine is not opened here; its tensors are compared with the model when it is opened.
 
     Raises:
-        UnknownModelError: no such model.
-        EngineError: no such engine, or something else than one.
+        UnknownModelError: the model does not exist.
+        EngineError: the engine does not exist or cannot be one.
     """
     spec = ModelSpec.read(model)
     try:
@@ -146,7 +146,7 @@ def adopt_engine(engine: Path, model: Path, flavour: Flavour, gpu: Gpu) -> Passp
     except OSError as error:
         raise EngineError(f"cannot read {engine}: {error.strerror or error}") from None
     if len(content) - prefix_bytes(content) < 64:
-        raise EngineError(f"{engine} is no engine: it has {len(content)} bytes")
+        raise EngineError(f"{engine} is not an engine: it has {len(content)} bytes")
     passport = Passport(
         engine_sha256=hashlib.sha256(content).hexdigest(),
         engine_bytes=len(content),
@@ -168,7 +168,7 @@ def adopt_engine(engine: Path, model: Path, flavour: Flavour, gpu: Gpu) -> Passp
 
 
 def list_engines(folder: Path) -> list[tuple[Path, Passport | EngineError]]:
-    """The engines of a folder by name, each with its passport or with what is wrong with it."""
+    """Return the engines of a folder by name, each with its passport or the error of reading it."""
     found: list[tuple[Path, Passport | EngineError]] = []
     for path in sorted(folder.glob(f"*{ENGINE_SUFFIX}")):
         try:
@@ -179,7 +179,7 @@ def list_engines(folder: Path) -> list[tuple[Path, Passport | EngineError]]:
 
 
 def _passport(
-    built: Built, order: Order, spec: ModelSpec, flavour: Flavour, made_for: tuple[tuple[str, ...], str]
+    built: Built, order: Order, spec: ModelSpec, flavour: Flavour, targets: tuple[str, ...], gpu: str
 ) -> Passport:
     return Passport(
         engine_sha256=hashlib.sha256(built.engine).hexdigest(),
@@ -187,8 +187,8 @@ def _passport(
         origin="built",
         flavour=flavour.name,
         version=flavour.version,
-        compute_capabilities=made_for[0],
-        gpu=made_for[1],
+        compute_capabilities=targets,
+        gpu=gpu,
         precision=order.precision,
         recipe=_RECIPE,
         inputs=built.inputs,
@@ -202,7 +202,7 @@ def _passport(
 def _is_current(
     path: Path, order: Order, flavour: Flavour, gpu: Gpu | None, targets: tuple[str, ...]
 ) -> bool:
-    """Tell whether the engine of an order exists, whole, and made as it would be made now."""
+    """Tell whether the engine exists, is intact, and was made as it would be made now."""
     try:
         _, model_sha256 = read_model(order.model)
         passport = read_passport(path)
@@ -221,7 +221,7 @@ def _made_as_now(passport: Passport, order: Order) -> bool:
 
 @contextlib.contextmanager
 def _only_builder(path: Path, tell: Progress) -> Iterator[None]:
-    """Be the only process that builds this engine; another one may be building just what is wanted."""
+    """Lock an engine for building, after waiting for another process that builds the same one."""
     busy = f"another process is building {path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""An ONNX network becomes the bytes of an engine.
+"""Compile an ONNX network to the bytes of an engine.
 
-The library builds in a thread of its own: the main thread stays free to notice Ctrl-C, which no callback of
-the library could pass on, and asks it to stop at its next step.
+The library builds in a separate thread, so that the main thread can handle Ctrl-C, which no callback of the
+library passes on, and ask the library to stop at its next step.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rtsearch.errors import EngineError
 __all__ = ["Built", "Progress", "Tensors", "compile_network"]
 
 Progress = Callable[[str, float], None]
-"""Told what is being done, and the share of all that is done, 0..1, never falling."""
+"""Callback that gets the current step and the finished share of the build, 0..1, which never falls."""
 
 Tensors = dict[str, tuple[tuple[int, ...], str]]
-"""Shape and dtype (``float16``, ``float32``) of each, by name."""
+"""Shape and dtype (``float16``, ``float32``) of tensors, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,9 @@ class Built:
     """Result of a build.
 
     Attributes:
-        engine: its bytes.
-        inputs, outputs: of the network.
+        engine: bytes of the engine.
+        inputs: shape and dtype of the inputs, by name.
+        outputs: shape and dtype of the outputs, by name.
     """
 
     engine: bytes
@@ -48,14 +49,14 @@ def compile_network(
     """Build an engine.
 
     Args:
-        flavour: what builds it.
-        network: ONNX file with fixed shapes, as ``network.network_for`` makes it.
-        targets: compute capabilities, see ``flavour.targets_of``.
-        progress: told how far it is; called by another thread.
+        flavour: library that builds it.
+        network: ONNX file with fixed shapes, made by ``network.network_for``.
+        targets: compute capabilities; see ``flavour.targets_of``.
+        progress: gets step and finished share; called by another thread.
 
     Raises:
         EngineError: a layer is not supported (named), shapes are not fixed, or the library failed.
-        KeyboardInterrupt: Ctrl-C; the build has ended by then.
+        KeyboardInterrupt: Ctrl-C was pressed; the build has ended by then.
     """
     stop, done = threading.Event(), threading.Event()
     result: list[Built | BaseException] = []
@@ -72,7 +73,7 @@ def compile_network(
     worker = threading.Thread(target=work, name=f"{flavour.name} build", daemon=True)
     with undo_on_signal():
         try:
-            worker.start()  # in here: Ctrl-C may come between the thread's first step and the return
+            worker.start()  # within the block, as Ctrl-C may come before start returns
             # Not join: a thread whose join was interrupted cannot be joined again (Python 3.11).
             while not done.wait(0.1):
                 pass
@@ -80,7 +81,7 @@ def compile_network(
             stop.set()
             raise
         finally:
-            if worker.ident is not None:  # else it has not begun, and ends as soon as it does
+            if worker.ident is not None:  # a thread that has not begun ends as soon as it begins
                 done.wait()
                 worker.join()
     if isinstance(result[0], BaseException):
@@ -101,10 +102,10 @@ def _build(flavour: Flavour, network: bytes, targets: Sequence[str], monitor: An
     tensors = _tensors(flavour, definition)
     config = builder.create_builder_config()
     config.progress_monitor = monitor
-    # TF32 rounds what a layer reads as float16 does; what is kept in float32 is kept for a reason.
+    # TF32 rounds inputs as coarsely as float16, which layers that are kept in float32 must not do.
     config.clear_flag(trt.BuilderFlag.TF32)
     if not flavour.needs_gpu:
-        # Else it may take memory while it runs, and such a pass cannot be recorded as a CUDA graph.
+        # Without this an engine may allocate memory in a pass, which then cannot be recorded as a CUDA graph.
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         config.num_compute_capabilities = len(targets)
         for i, target in enumerate(targets):
@@ -116,14 +117,14 @@ def _build(flavour: Flavour, network: bytes, targets: Sequence[str], monitor: An
 
 
 def _flags(flavour: Flavour) -> int:
-    """TensorRT 10 must be asked to take types from the network; its successors always do."""
+    """Return the flags of a network: TensorRT 10 must be told to take types from the network."""
     if flavour.name == "tensorrt" and flavour.version.startswith("10."):
         return 1 << int(flavour.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     return 0
 
 
 def _unsupported(flavour: Flavour, parser: Any) -> str:
-    """The first thing that the parser does not take."""
+    """Return the first operator that the parser does not support, as text."""
     if not parser.num_errors:
         return f"{flavour.name} cannot read the network: {flavour.reason('no reason given')}"
     error = parser.get_error(0)
@@ -156,7 +157,7 @@ def _dtype(flavour: Flavour, kind: Any) -> str:
 
 
 def _monitor(flavour: Flavour, stop: threading.Event, progress: Progress | None) -> Any:
-    """Passes on how far the library is, and whether it is to stop."""
+    """Return a monitor that reports the progress of the library and asks it to stop."""
     base = flavour.module.IProgressMonitor
     tell = progress or (lambda _what, _share: None)
 
@@ -166,7 +167,7 @@ def _monitor(flavour: Flavour, stop: threading.Event, progress: Progress | None)
             self.steps: dict[str, tuple[str | None, int]] = {}
             self.done: dict[str, int] = {}
             self.share = 0.0
-            self.lock = threading.Lock()  # the library's own threads call
+            self.lock = threading.Lock()  # threads of the library call the monitor
 
         def phase_start(self, name: str, parent: str | None, count: int) -> None:
             with self.lock:

@@ -1,11 +1,11 @@
-"""The two libraries that make and run engines, behind one code path.
+"""Load the library that builds and runs engines, TensorRT or TensorRT-RTX.
 
-    tensorrt       10.13 to 11.x; builds on the GPU that will run the engine, and for it
-    tensorrt_rtx   1.7 to 1.x; builds without a GPU, in seconds, for several generations at once; the final
-                   code is made when the engine is opened on a GPU
+    tensorrt       10.13 to 11.x; builds on the GPU that will run the engine
+    tensorrt_rtx   1.7 to 1.x; builds without a GPU, in seconds, for several generations of GPUs; the final
+                   code is compiled when the engine is opened on a GPU
 
-Both take a network whose types stand in the ONNX file (strongly typed), so ``half.py`` decides on precision.
-Neither is imported before it is asked for.
+Both take the types of tensors from the ONNX file (strongly typed), so ``half.py`` decides on the precision.
+They are imported on demand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _log = logging.getLogger(__name__)
 
 FlavourName = Literal["tensorrt", "tensorrt_rtx"]
 _NAMES: tuple[FlavourName, ...] = get_args(FlavourName)
-_VERSIONS = {"tensorrt": ((10, 13), (12, 0)), "tensorrt_rtx": ((1, 7), (2, 0))}  # from, below
+# Oldest supported version, first unsupported one.
+_VERSIONS = {"tensorrt": ((10, 13), (12, 0)), "tensorrt_rtx": ((1, 7), (2, 0))}
 _INSTALL = {
     "tensorrt": "pip install tensorrt, from the vendor's package index",
     "tensorrt_rtx": "pip install 'rtsearch[rtx]'",
@@ -37,11 +38,11 @@ _TURING = "7.5"
 
 
 class Gpu(NamedTuple):
-    """The GPU that is there, as ``runners.device.Device`` tells it.
+    """GPU of this machine, as ``runners.device.Device`` describes it.
 
     Attributes:
-        name: as the driver gives it.
-        compute_capability: major and minor.
+        name: name, as the driver gives it.
+        compute_capability: major and minor version.
     """
 
     name: str
@@ -49,20 +50,20 @@ class Gpu(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The compute capability as people write it: ``8.6``."""
+        """Compute capability as text, such as ``8.6``."""
         return ".".join(str(part) for part in self.compute_capability)
 
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """One of the libraries, loaded.
+    """Loaded library that builds and runs engines.
 
     Attributes:
-        name: of the module.
-        version: of the library.
-        module: the library itself.
-        logger: what it is given to talk to; there is one per process.
-        complaints: what it said last of errors, oldest first.
+        name: name of the module.
+        version: version of the library.
+        module: the imported module.
+        logger: logger that the library writes to; there is one per process.
+        complaints: latest error messages of the library, oldest first.
     """
 
     name: FlavourName
@@ -72,7 +73,7 @@ class Flavour:
     complaints: collections.deque[str]
 
     def reason(self, otherwise: str) -> str:
-        """Return the reason of the last failure in one line, and forget the complaints."""
+        """Return the reason for the last failure in one line, and clear the complaints."""
         said = " ".join("; ".join(self.complaints).split())
         self.complaints.clear()
         return said[:300] or otherwise
@@ -92,12 +93,12 @@ def load_flavour(name: FlavourName | Literal["auto"] = "auto", *, gpu: bool = Tr
     """Import a library.
 
     Args:
-        name: which; ``auto`` takes ``tensorrt`` where it is installed, else ``tensorrt_rtx``.
-        gpu: whether there is one; without it ``auto`` prefers what builds without one.
+        name: name of the library; ``auto`` takes ``tensorrt`` where it is installed, else ``tensorrt_rtx``.
+        gpu: False on machines without a GPU, where ``auto`` prefers ``tensorrt_rtx``.
 
     Raises:
-        MissingDependencyError: it is not installed, or its own libraries are missing.
-        RunnerError: of a version that this code does not know.
+        MissingDependencyError: the library is not installed, or its own libraries are missing.
+        RunnerError: the version is not supported.
     """
     if name == "auto":
         there = installed_flavours()
@@ -110,7 +111,7 @@ def load_flavour(name: FlavourName | Literal["auto"] = "auto", *, gpu: bool = Tr
 
 
 def _first_that_loads(names: Sequence[FlavourName]) -> Flavour:
-    """The public index has stubs under these names; one that cannot be loaded must not hide the other."""
+    """Return the first library that can be loaded; the public index has stubs under these names."""
     try:
         return _load(names[0])
     except MissingDependencyError:
@@ -124,7 +125,7 @@ def _load(name: FlavourName) -> Flavour:
     try:
         module = importlib.import_module(name)
         version = str(module.__version__)
-    except Exception as error:  # a stub, or a wheel whose libraries are missing, fails in its own ways
+    except Exception as error:  # stubs and wheels without their libraries raise unrelated types
         raise MissingDependencyError(
             f"{name} cannot be loaded ({one_line(f'{type(error).__name__}: {error}')}); run: {_INSTALL[name]}"
         ) from None
@@ -137,17 +138,18 @@ def _load(name: FlavourName) -> Flavour:
 
 
 def targets_of(flavour: Flavour, gpu: Gpu | None) -> tuple[str, ...]:
-    """The compute capabilities that an engine is built for, such as ``8.6``; lowest first.
+    """Return the compute capabilities that an engine is built for, such as ``8.6``; lowest first.
 
-    ``tensorrt`` builds for the GPU that is there. ``tensorrt_rtx`` builds for all that it knows, but Turing
-    (7.5) by itself and only on such a GPU: with it in the list an engine of YOLO26n grows from 9 to 32 MB,
-    and the vendor warns that it gets slower on the others.
+    ``tensorrt`` builds for the GPU of this machine. ``tensorrt_rtx`` builds for all GPUs that it supports,
+    but for Turing (7.5) separately and only on such a GPU: with Turing in the list an engine of YOLO26n grows
+    from 9 to 32 MB, and the vendor warns that it gets slower on the others.
 
     Args:
-        gpu: the one that is there, or None.
+        flavour: library that builds the engine.
+        gpu: GPU of this machine, or None without one.
 
     Raises:
-        RunnerError: the library cannot build for that GPU, or needs one and there is none.
+        RunnerError: the library cannot build for that GPU, or needs a GPU and the machine has none.
     """
     own = None if gpu is None else gpu.text
     if flavour.name == "tensorrt":

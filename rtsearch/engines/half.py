@@ -1,25 +1,26 @@
-"""Half precision, written into the network itself: TensorRT takes every tensor's type from the ONNX file.
+"""Write half precision into a network: TensorRT takes the type of every tensor from the ONNX file.
 
-Nodes of ``_HALF`` work in float16, all others stay in float32, and so do
+Operators of ``_HALF`` work in float16. All other nodes stay in float32, and so do
 
-- the way from the heads' last convolutions to ``boxes`` and ``scores``: coordinates up to 1280 px would be
-  rounded to whole pixels, and the sigmoid of the scores is where small differences count; for ``boxes`` these
-  convolutions too: four channels, some of them exponents;
+- the nodes between the last convolutions of the heads and ``boxes`` and ``scores``: coordinates up to 1280 px
+  would be rounded to whole pixels, and small differences count in the sigmoid of the scores; for ``boxes``
+  also these convolutions, which have four channels, some of them exponents;
 - the softmax of attention;
-- ``images`` and all up to the sixth convolution. What is rounded there goes through the whole network: in
-  YOLO26n rounding the pixels alone moved scores as far as rounding all weights;
-- nodes with weights that float16 does not hold, or whose values came near its limit on sample pictures.
+- ``images`` and all nodes up to the sixth convolution: their rounding errors pass through the whole network.
+  In YOLO26n rounding the pixels alone moved scores as far as rounding all weights;
+- nodes with weights beyond the range of float16, or with values near its limit on sample pictures.
 
-A bias beyond 2 is given in two parts: its nearest float16 to the convolution, and what that leaves out, in
-float32, behind it; the activation follows in float32 too. The error of a rounded bias is the same in every
-cell, so it adds up where others cancel out. This costs no multiply-adds, where keeping such convolutions in
-float32 would cost half of them.
+A bias beyond 2 is split: the convolution gets the nearest float16, and the rest is added in float32 behind
+it; the activation follows in float32 too. The error of a rounded bias is the same in every cell, so it adds
+up where other errors cancel out. The split costs no multiply-adds, while keeping such convolutions in float32
+would cost half of them.
 
-A Cast stands where the two meet. The taps may become float16; ``boxes`` and ``scores`` stay float32.
+A Cast is inserted between float16 and float32. The taps may become float16; ``boxes`` and ``scores`` stay
+float32.
 
 onnxconverter-common 1.16 and onnxruntime.transformers.float16 were tried on YOLO26n: the first writes graphs
-that do not load, the second rounds to float16 between any two nodes that are kept in float32, which is what
-box decoding must be spared.
+that do not load, the second rounds to float16 between any two nodes that are kept in float32, which spoils
+the decoding of boxes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from rtsearch.types import F32Array
 
 __all__ = ["halved", "near_the_limit"]
 
-# What is as good in float16; a node of another kind is left alone.
+# Operators that are as good in float16; nodes of other operators stay in float32.
 # fmt: off
 _HALF = frozenset([
     "Add", "AveragePool", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace", "Expand", "Flatten",
@@ -50,21 +51,24 @@ _HALF = frozenset([
 _ACTIVATIONS = frozenset(
     ["Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Mul", "PRelu", "Relu", "Sigmoid", "Tanh"]
 )
-_STEM = 6  # layers
+_STEM = 6  # number of layers that stay in float32
 _LARGE_BIAS = 2.0
 _LAYERS = frozenset(["Conv", "ConvTranspose"])
 _SHAPES = frozenset(["Concat", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"])
-_FLOAT32_INPUTS = {"Resize": (1, 2)}  # region and scales
+_FLOAT32_INPUTS = {"Resize": (1, 2)}  # places of the inputs for region and scales, which are always float32
 _LARGEST = 65504.0
-_MARGIN = 8.0  # other pictures reach higher than the samples
+_MARGIN = 8.0  # factor by which other pictures may exceed the samples
 
 
 def near_the_limit(model: onnx.ModelProto, images: F32Array) -> set[str]:
-    """Tensors that come near the largest float16 while a float32 network looks at sample pictures.
+    """Return the tensors that come near the largest float16 when a float32 network runs on sample pictures.
 
     Args:
-        model: of a fixed input size.
-        images: (batch, 3, height, width) float32, as the network takes them.
+        model: network with a fixed input size.
+        images: (batch, 3, height, width) float32, input of the network.
+
+    Raises:
+        ModelError: onnxruntime cannot run the network.
     """
     candidates = [node for node in model.graph.node if node.op_type in _HALF]
     kinds = _kinds(model)
@@ -86,14 +90,14 @@ def near_the_limit(model: onnx.ModelProto, images: F32Array) -> set[str]:
 
 
 def halved(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
-    """The same network in half precision, where that does no harm.
+    """Return a copy of a network in half precision, except for the nodes that need float32.
 
     Args:
-        model: a prepared model in float32; stays as it is.
-        keep: tensors that stay in float32, and so do their makers and readers.
+        model: a prepared model in float32; it is not changed.
+        keep: tensors that stay in float32, with the nodes that write and read them.
 
     Raises:
-        ModelError: not in float32, or with branches or loops inside.
+        ModelError: the model is not in float32, or has branches or loops.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -105,7 +109,7 @@ def halved(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProt
 
 
 class _Writer:
-    """Turns the graph of one model, in place."""
+    """Converts the graph of one model in place."""
 
     def __init__(self, model: onnx.ModelProto, keep: Collection[str]) -> None:
         self.graph = model.graph
@@ -128,7 +132,7 @@ class _Writer:
             half = i in self.half_nodes
             single = _FLOAT32_INPUTS.get(node.op_type, ()) if half else ()
             parts = tuple(node.input[1:3]) if i in self.in_parts else ()
-            # Before the node itself, so that the graph stays sorted.
+            # Casts come before the node, so that the graph stays sorted.
             node.input[:] = [self._as(name, half and at not in single) for at, name in enumerate(node.input)]
             self.nodes.append(node)
             if parts:
@@ -144,11 +148,11 @@ class _Writer:
                 entry.type.tensor_type.elem_type = TensorProto.FLOAT16
 
     def _add_rest(self, node: onnx.NodeProto, kernel: str, bias: str) -> None:
-        """Add in float32 what a layer's bias loses in float16."""
+        """Add a node that adds, in float32, the part of a bias that float16 loses."""
         made, rest = node.output[0], f"{bias}.rest"
         if rest not in self.weights:
             exact = numpy_helper.to_array(self.weights[bias])
-            each = (-1, *[1] * (len(self.weights[kernel].dims) - 2))  # one number per channel
+            each = (-1, *[1] * (len(self.weights[kernel].dims) - 2))  # shape with one value per channel
             value = (exact - exact.astype(np.float16)).reshape(each)
             self.weights[rest] = numpy_helper.from_array(value, rest)
             self.graph.initializer.append(self.weights[rest])
@@ -159,7 +163,7 @@ class _Writer:
         ]
 
     def _as(self, name: str, half: bool) -> str:
-        """The tensor that a node reads for ``name``, in the precision it works in."""
+        """Return the name of a tensor in float16 or float32, adding a Cast where needed."""
         if self.kinds.get(name) != TensorProto.FLOAT or (name in self.in_half) == half:
             return name
         if (name, half) not in self.casts:
@@ -214,7 +218,7 @@ def _half_nodes(
 
 
 def _large_biases(graph: onnx.GraphProto, weights: dict[str, onnx.TensorProto]) -> set[int]:
-    """Places of the layers whose bias must not be rounded."""
+    """Return the places of the layers whose bias must not be rounded."""
     found = set()
     for i, node in enumerate(graph.node):
         if node.op_type in _LAYERS and len(node.input) > 2 and weights.keys() >= set(node.input[1:3]):
@@ -230,7 +234,7 @@ def _stem_and_activations(
     weights: dict[str, onnx.TensorProto],
     large: set[int],
 ) -> set[int]:
-    """Places of the nodes up to the last layer of the stem, and of activations of what is in float32."""
+    """Return the places of the stem's nodes, and of activations that only read tensors in float32."""
     layers = [i for i, node in enumerate(graph.node) if node.op_type in _LAYERS]
     last = layers[:_STEM][-1] if layers else -1
     found: set[int] = set()
@@ -246,11 +250,11 @@ def _stem_and_activations(
 
 
 def _decoding(graph: onnx.GraphProto, kinds: dict[str, int]) -> set[int]:
-    """Places of nodes behind the heads' last layers, of the boxes' last layers, of what makes an output."""
+    """Return the places of nodes after the heads' last layers, and of the last layers of the boxes."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
 
     def feeding(i: int) -> list[int]:
-        # Sizes are whole numbers; following them would lead back into the network, whose maps they are of.
+        # Integer inputs are sizes of maps; following them would lead back into the network.
         floats = (name for name in graph.node[i].input if kinds.get(name) == TensorProto.FLOAT)
         return [makers[name] for name in floats if name in makers]
 
@@ -280,7 +284,7 @@ def _decoding(graph: onnx.GraphProto, kinds: dict[str, int]) -> set[int]:
 
 
 def _kinds(model: onnx.ModelProto) -> dict[str, int]:
-    """Element type of every tensor."""
+    """Return the element type of every tensor."""
     for node in model.graph.node:
         if any(entry.HasField("g") or entry.graphs for entry in node.attribute):
             raise ModelError(
@@ -300,7 +304,7 @@ def _kinds(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _constants_to_initializers(graph: onnx.GraphProto) -> None:
-    """Constants that stand in nodes become weights like all others."""
+    """Turn Constant nodes into initializers."""
     kept = []
     for node in graph.node:
         value = next((entry.t for entry in node.attribute if entry.name == "value"), None)

@@ -1,8 +1,8 @@
-"""A prepared model as a builder gets it: one input size, one batch, one precision.
+"""Fix a prepared model for one input size, one batch and one precision, to build an engine of it.
 
-An engine is made for shapes that never change: nothing is left to be chosen while a frame waits, and one CUDA
-graph holds the whole pass. A second batch is a second engine; the networks are small, and a profile per batch
-inside one engine would make its kernels general ones.
+Shapes of an engine never change, so nothing is left to choose while a frame waits, and one CUDA graph holds
+the whole pass. Another batch is another engine: the networks are small, and several profiles in one engine
+would make its kernels general and slower.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from rtsearch.types import F32Array
 __all__ = ["Precision", "network_for", "sample_pictures"]
 
 Precision = Literal["fp16", "fp32"]
-_SAMPLE_PX = 320  # a multiple of all that networks ask for
+_SAMPLE_PX = 320  # a multiple of the input multiples of all networks
 
 
 def network_for(
     path: Path, *, input_wh: tuple[int, int], batch: int, precision: Precision
 ) -> tuple[bytes, ModelSpec]:
-    """The ONNX network of a prepared model, for one input shape, and what the model says about itself.
+    """Return the ONNX network of a prepared model for one input shape, and the model's specification.
 
     Args:
         path: a prepared model.
         input_wh: width and height of the input, px.
-        batch: pictures per pass.
-        precision: see ``half.py``; with fp16, the taps may be float16 too.
+        batch: number of pictures per pass.
+        precision: ``fp16`` or ``fp32``; with ``fp16``, taps may be float16, see ``half.py``.
 
     Raises:
-        UnknownModelError: no such file.
-        ModelError: not a prepared model, or it does not take that size or batch.
+        UnknownModelError: the file does not exist.
+        ModelError: the file is not a prepared model, or does not take that size or batch.
     """
     model, sha256 = load_model(path)
     texts = {entry.key: entry.value for entry in model.metadata_props}
@@ -55,9 +55,9 @@ def network_for(
 
 
 def sample_pictures(spec: ModelSpec, input_wh: tuple[int, int], batch: int) -> F32Array:
-    """(batch, 3, height, width) float32: noise of all grains, from single pixels to large patches.
+    """Return noise of all grains from single pixels to large patches, (batch, 3, height, width) float32.
 
-    It drives a network's maps as high as photos do.
+    It drives the values of a network's maps as high as photos do.
     """
     rng = np.random.default_rng(0)
     width, height = input_wh
@@ -70,7 +70,7 @@ def sample_pictures(spec: ModelSpec, input_wh: tuple[int, int], batch: int) -> F
 
 
 def _near_the_limit(model: onnx.ModelProto, spec: ModelSpec) -> set[str]:
-    """Tensors that must stay in float32. Looked for in a small picture, as all maps are held at once."""
+    """Return the tensors that must stay in float32; the picture is small, as all maps are kept in memory."""
     width, height = spec.input_wh
     small = (min(width, _SAMPLE_PX), min(height, _SAMPLE_PX)) if spec.flexible else spec.input_wh
     batch = spec.batch or 1
@@ -97,7 +97,7 @@ def _check_shape(spec: ModelSpec, input_wh: tuple[int, int], batch: int) -> None
 
 
 def _fix(model: onnx.ModelProto, input_wh: tuple[int, int], batch: int) -> None:
-    """Write the input's sizes into the graph, and forget what it said about those of other tensors."""
+    """Write the sizes of the input into the graph, and remove the sizes of other tensors."""
     dims = model.graph.input[0].type.tensor_type.shape.dim
     for dim, size in zip(dims, (batch, 3, input_wh[1], input_wh[0]), strict=True):
         dim.dim_value = size

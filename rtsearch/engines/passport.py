@@ -1,12 +1,12 @@
-"""Passports: facts about an engine file, kept beside it; without one the file is never run.
+"""Keep a passport beside every engine file, and run no engine without one.
 
-An engine is code: a library that deserialises one does what it says. So ``FILE.engine`` has a passport
-``FILE.engine.json``, written by whoever built it here or vouches for it, and ``check`` lets an engine pass
-only if its bytes are those of the passport and this machine is the one it was made for. The bytes that were
-hashed are the bytes that are handed on: nobody can change the file in between.
+An engine is code that the library executes. So ``FILE.engine`` has a passport ``FILE.engine.json``, written
+when the engine is built or adopted here, and ``check`` accepts an engine only if its hash is that of the
+passport and it was made for this machine. ``check`` returns the very bytes that it hashed, so the file cannot
+be exchanged in between.
 
-Some exporters write a text in front of the engine: four bytes, its length (little-endian), then JSON. It is
-left out here.
+Some exporters write a header in front of the engine: its length in four bytes (little-endian), then JSON. The
+header is skipped.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ class Machine:
     """Machine that an engine is to run on.
 
     Attributes:
-        flavour, version: of the library.
+        flavour: name of the library.
+        version: version of the library.
         gpu: name of the GPU.
-        compute_capability: of it, such as ``8.6``.
+        compute_capability: compute capability of the GPU, such as ``8.6``.
     """
 
     flavour: str
@@ -68,7 +69,7 @@ class Machine:
 
     @classmethod
     def of(cls, flavour: Flavour, gpu: Gpu) -> Machine:
-        """A library that is loaded and the GPU that is there."""
+        """Return the machine with a loaded library and a GPU."""
         return cls(flavour.name, flavour.version, gpu.name, gpu.text)
 
 
@@ -77,19 +78,21 @@ class Passport:
     """Facts about an engine file that decide whether it may run.
 
     Attributes:
-        engine_sha256: of the whole file, in hex.
-        engine_bytes: its length.
-        origin: ``built`` by rtsearch, or ``adopted``: somebody vouches for it.
-        flavour, version: the library that made it; no other version reads it.
-        compute_capabilities: of the GPUs it is made for, such as ``8.6``.
-        gpu: name of the only GPU it is made for, or "" for all of these compute capabilities.
+        engine_sha256: SHA-256 of the whole file, in hex.
+        engine_bytes: size of the file.
+        origin: ``built`` by rtsearch, or ``adopted`` by the user from elsewhere.
+        flavour: name of the library that built the engine.
+        version: version of that library; no other version reads the engine.
+        compute_capabilities: compute capabilities that the engine is made for, such as ``8.6``.
+        gpu: name of the only GPU that the engine is made for, or "" for all of these compute capabilities.
         precision: ``fp16``, ``fp32``, or "" where it is not known.
         recipe: version of the steps from the model to the engine; see ``build.py``.
-        inputs, outputs: shape and dtype by name; empty where the file was adopted.
-        describe: the describing recipe that its taps were chosen for.
-        model_sha256: of the prepared ONNX file it is made of.
+        inputs: shape and dtype of the inputs, by name; empty for an adopted engine.
+        outputs: shape and dtype of the outputs, by name; empty for an adopted engine.
+        describe: recipe of the descriptions that the taps were chosen for.
+        model_sha256: SHA-256 of the prepared ONNX file that the engine is made of.
         model: ModelSpec of that file, as JSON.
-        format: version of this record.
+        format: version of the passport's format.
     """
 
     engine_sha256: str
@@ -110,7 +113,7 @@ class Passport:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model it is made of."""
+        """Specification of the model that the engine is made of."""
         return ModelSpec.from_json(self.model, sha256=self.model_sha256)
 
 
@@ -119,12 +122,12 @@ _ADAPTER: TypeAdapter[Any] = TypeAdapter(Passport)
 
 @dataclass(frozen=True, slots=True)
 class CheckedEngine:
-    """An engine that may run here.
+    """Engine that may run on this machine.
 
     Attributes:
-        path: of its file.
-        content: what a library deserialises.
-        passport: what is known of it.
+        path: path of the file.
+        content: bytes that the library deserialises.
+        passport: passport of the engine.
     """
 
     path: Path
@@ -138,15 +141,15 @@ def passport_path(engine: Path) -> Path:
 
 
 def read_passport(engine: Path) -> Passport:
-    """The passport beside an engine, its values of the right types.
+    """Read the passport beside an engine and check the types of its values.
 
     Raises:
-        EngineError: there is none, or it is damaged.
+        EngineError: the passport is missing or damaged.
     """
     path = passport_path(engine)
     try:
         if path.stat().st_size > _MOST_PASSPORT_BYTES:
-            raise EngineError(f"{path} is no passport: it has more than {_MOST_PASSPORT_BYTES} bytes")
+            raise EngineError(f"{path} is not a passport: it has more than {_MOST_PASSPORT_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise EngineError(
@@ -160,7 +163,7 @@ def read_passport(engine: Path) -> Passport:
         if isinstance(values, dict) and values.get("format") != _FORMAT:
             raise EngineError(f"{path} was written by another version of rtsearch; build the engine again")
         passport: Passport = _ADAPTER.validate_python(values)
-        passport.spec  # noqa: B018 - it is JSON of its own
+        passport.spec  # noqa: B018 - parses the JSON inside the passport
     except (ValueError, ValidationError, ModelError, RecursionError) as error:
         raise EngineError(f"{path} is damaged: {one_line(error)}") from None
     return passport
@@ -170,12 +173,12 @@ def check(engine: Path, machine: Machine, *, model_sha256: str = "") -> CheckedE
     """Read an engine that may run here.
 
     Args:
-        engine: its file.
-        machine: where it is to run.
-        model_sha256: of the prepared model it has to be made of; "" for any.
+        engine: path of the file.
+        machine: machine that it is to run on.
+        model_sha256: hash of the prepared model that it must be made of; "" allows any.
 
     Raises:
-        EngineError: it may not; the message says why and what to do.
+        EngineError: it must not run here; the message says why and what to do.
     """
     passport = read_passport(engine)
     for problem in problems(passport, machine, model_sha256):
@@ -185,7 +188,7 @@ def check(engine: Path, machine: Machine, *, model_sha256: str = "") -> CheckedE
 
 
 def problems(passport: Passport, machine: Machine, model_sha256: str = "") -> Iterator[str]:
-    """List the reasons against running an engine, the most telling first."""
+    """Yield the reasons against running an engine, the most telling first."""
     if passport.flavour != machine.flavour:
         yield f"it was made by {passport.flavour}, here is {machine.flavour}"
     if passport.version != machine.version:
@@ -200,12 +203,12 @@ def problems(passport: Passport, machine: Machine, model_sha256: str = "") -> It
 
 
 def _content(engine: Path, passport: Passport) -> bytes:
-    """The bytes of a file, read once, if they are those of its passport."""
+    """Read the bytes of an engine and compare them with its passport."""
     wanted = passport.engine_bytes
     try:
         with engine.open("rb") as file:
             found = os.fstat(file.fileno()).st_size
-            # Not a byte into memory before the length is the one that was promised.
+            # The size is compared before any byte is read into memory.
             content = file.read() if found == wanted <= _MOST_ENGINE_BYTES else b""
     except OSError as error:
         raise EngineError(f"cannot read {engine}: {error.strerror or error}") from None
@@ -219,7 +222,7 @@ def _content(engine: Path, passport: Passport) -> bytes:
 
 
 def prefix_bytes(content: bytes) -> int:
-    """Length of the text that an exporter wrote in front of an engine; 0 where there is none."""
+    """Return the length of the header that an exporter wrote in front of an engine; 0 without a header."""
     if len(content) < 4:
         return 0
     (length,) = struct.unpack_from("<i", content)
@@ -233,12 +236,14 @@ def prefix_bytes(content: bytes) -> int:
 
 
 def write_engine(path: Path, content: bytes, passport: Passport) -> None:
-    """Put an engine and its passport in place.
+    """Write an engine and its passport.
 
-    The engine comes first: whoever looks in between sees a passport of other bytes, or none, and leaves it.
+    The engine is written first: until the passport follows, the old one or none is there, and ``check``
+        refuses
+    the engine.
 
     Raises:
-        EngineError: the disk refuses it.
+        EngineError: a file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,10 +254,10 @@ def write_engine(path: Path, content: bytes, passport: Passport) -> None:
 
 
 def write_passport(engine: Path, passport: Passport) -> None:
-    """Put the passport of an engine in place.
+    """Write the passport of an engine.
 
     Raises:
-        EngineError: the disk refuses it.
+        EngineError: the file cannot be written.
     """
     path = passport_path(engine)
     text = json.dumps(dataclasses.asdict(passport), indent=1)

@@ -1,14 +1,15 @@
-"""The whole pass on an NVIDIA GPU: a picture goes up, boxes and vectors come back.
+"""Run a whole pass on an NVIDIA GPU: pictures are uploaded, boxes and vectors are downloaded.
 
-    kernels.cu    all that is done around the network
-    kernels.py    compiles it for the GPU at hand, and keeps what came out
-    plan.py       the memory of a pass: what lies where, and how the kernels are laid out
-    slot.py       where pictures go up from and results come back to
-    work.py       what is done between: kernels, network, their memory
-    backend.py      an InferenceBackend of all this and an engine
+    kernels.cu       kernels for everything but the network
+    kernels.py       compiles kernels.cu for the GPU, and caches the result
+    plan.py          layout of the memory of a pass, and of the kernels over it
+    slot.py          buffers for the upload of pictures and the download of results
+    work.py          kernels, network and memory between upload and download
+    backend.py       InferenceBackend made of these and an engine
+    accelerator.py   finds the GPU and its engine for the pipeline
 
-The kernels compute the same as ``perception.detector``, ``perception.descriptor`` and ``search.projection``
-do on the CPU; the tests run the kernels' source there and compare.
+The kernels compute the same as ``detector``, ``descriptor`` and ``projection`` on the CPU; the tests run
+their source on the CPU and compare the results.
 """
 
 from __future__ import annotations

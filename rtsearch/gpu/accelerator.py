@@ -1,7 +1,7 @@
 """Find a GPU, find or build its engine, and make a backend of the two.
 
-``auto`` looks quietly: without a GPU or without a library for it, all goes on as if nobody had asked. An
-engine that was asked for by name is missed loudly.
+With ``gpu.engine=auto``, a missing GPU or library is only logged and the CPU is used. A library that the
+settings name must be there, or an error is raised.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _log = logging.getLogger(__name__)
 
 _LIBRARIES = ("tensorrt", "tensorrt_rtx")
 _POLL_S = 0.2
-_TELL_S = 10.0  # TensorRT builds for minutes
-_WARM_UP_PASSES = 3  # engines choose and load kernels in the first ones
+_TELL_S = 10.0  # interval of messages: a build with TensorRT takes minutes
+_WARM_UP_PASSES = 3  # an engine chooses and loads its kernels in the first passes
 
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """A GPU and what runs networks on it.
+    """GPU and the library that runs networks on it.
 
     Attributes:
-        device: opened; whoever makes a backend with it gives it away.
-        flavour: loaded.
+        device: the opened GPU; a backend that is made with it closes it.
+        flavour: the loaded library, TensorRT or TensorRT-RTX.
     """
 
     device: Device
@@ -49,31 +49,31 @@ class Accelerator:
 
     @property
     def name(self) -> str:
-        """Name of library and GPU, for messages."""
+        """Name of the library and of the GPU, for messages."""
         return f"{self.flavour.name} on {self.device.name}"
 
     @property
     def gpu(self) -> Gpu:
-        """The GPU, as engines know it."""
+        """Name and compute capability of the GPU, which passports of engines hold."""
         from rtsearch.engines import Gpu
 
         return Gpu(self.device.name, self.device.compute_capability)
 
     def close(self) -> None:
-        """Give the device back, where no backend was made with it."""
+        """Close the device; only for an accelerator that no backend was made with."""
         self.device.close()
 
     def find(self, order: Order, folder: Path) -> Path | None:
-        """The engine of an order, if it is there."""
+        """Return the path of the engine for an order, or None."""
         from rtsearch.engines import find_engine
 
         return find_engine(order, folder, self.flavour, self.gpu)
 
     def build(self, order: Order, folder: Path) -> Path:
-        """Build the engine of an order.
+        """Build the engine for an order and return its path.
 
         Raises:
-            EngineError: it cannot be built.
+            EngineError: the engine cannot be built.
         """
         from rtsearch.engines import build_engine
 
@@ -123,7 +123,7 @@ class Accelerator:
         from rtsearch.engines import start_build
 
         build = start_build(order, self.flavour.name)
-        tell(f"building an engine for {self.device.name}, once; the CPU sees meanwhile")
+        tell(f"building an engine for {self.device.name}, once; the CPU is used meanwhile")
         begun_s = told_s = time.monotonic()
         try:
             while build.running and not stop.wait(_POLL_S):
@@ -140,10 +140,10 @@ class Accelerator:
         return path
 
     def open(self, path: Path, spec: ModelSpec, settings: Settings) -> InferenceBackend:
-        """The backend of an engine.
+        """Open a backend with an engine, and warm it up.
 
         Raises:
-            EngineError: it may not be run.
+            EngineError: the engine must not be run here.
             RunnerError: the GPU failed.
         """
         import numpy as np
@@ -167,10 +167,11 @@ class Accelerator:
 
 
 def find_accelerator(settings: Settings) -> Accelerator | None:
-    """The GPU and the library that the settings ask for; None where ``auto`` finds none, or it is ``none``.
+    """Open the GPU with the library that the settings name; None for ``none``, and where ``auto`` finds none.
 
     Raises:
-        MissingDependencyError, RunnerError: what was asked for by name is not there.
+        MissingDependencyError: the library that the settings name is not installed.
+        RunnerError: the settings name a library, and the GPU cannot be used with them.
     """
     wanted = settings.gpu.engine
     if wanted == "none" or (wanted == "auto" and not any(map(importlib.util.find_spec, _LIBRARIES))):
@@ -189,7 +190,7 @@ def find_accelerator(settings: Settings) -> Accelerator | None:
 def _open(wanted: Any, settings: Settings) -> Accelerator:
     from rtsearch.runners import open_device
 
-    device = open_device(settings.gpu.runtime)  # first: loading the libraries takes a second
+    device = open_device(settings.gpu.runtime)  # opened first, as loading the libraries takes a second
     try:
         from rtsearch.engines import load_flavour
 

@@ -1,10 +1,10 @@
-"""Pictures up, objects and vectors back: an InferenceBackend that does everything between on the GPU.
+"""Detect and describe objects on the GPU, from the upload of pictures to the download of vectors.
 
     pinned memory -> upload -> letterbox -> engine -> decode, suppression -> describe -> project -> download
 
-Thresholds and picture sizes travel with the pictures, so the work of a pass is always the same: where the GPU
-can record it, a pass is one call. Two slots take turns: while the GPU works on one, the next pictures are
-copied and uploaded into the other, on a stream of their own.
+Thresholds and picture sizes are uploaded with the pictures, so every pass does the same work, and where the
+device can record it, a pass is one call. Two slots take turns: while the GPU works on the pictures of one,
+the next pictures are copied and uploaded into the other on a separate stream.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ _log = logging.getLogger(__name__)
 
 
 class GpuBackend:
-    """See ``rtsearch.perception.backend.InferenceBackend``.
+    """InferenceBackend on a GPU.
 
     Args:
-        engine: the network; closed with this.
-        device: what the engine runs on; closed with this.
-        spec: of the network.
-        code: of the kernels, for this device; compiled or taken from the cache where none is given.
+        engine: the network; closed with this backend.
+        device: the GPU that the engine runs on; closed with this backend.
+        spec: specification of the network.
+        code: compiled kernels for this device; None takes them from the cache or compiles them.
 
     Attributes:
-        batch: pictures that the engine takes at once.
-        callers: 1.
+        batch: number of pictures that the engine takes per pass.
+        callers: always 1.
 
     Raises:
-        RunnerError: the engine is not one of this network, or the GPU failed.
-        MissingDependencyError: the kernels have to be compiled and there is nothing to do it with.
+        RunnerError: the engine was not made of this network, or the GPU failed.
+        MissingDependencyError: the kernels have to be compiled and NVRTC is not installed.
     """
 
     def __init__(
@@ -74,13 +74,13 @@ class GpuBackend:
             self._slots = [Slot(device) for _ in range(2)]
             for slot in self._slots:
                 undo.callback(slot.close)
-            undo.callback(engine.close)  # now that nothing can fail any more: the caller still has it if not
+            undo.callback(engine.close)  # last, as the caller keeps the engine when the constructor fails
             self._undo = undo.pop_all()
         self._closed = False
 
     @property
     def dim(self) -> int:
-        """Numbers that describe an object."""
+        """Length of a description."""
         return self._network.raw_dim
 
     def _project_with(self, projection: Projector | None) -> None:
@@ -101,7 +101,7 @@ class GpuBackend:
         *,
         pad_fully: bool = False,
     ) -> list[Detections]:
-        """See ``InferenceBackend.infer``; the one stage is ``detect``, and an engine keeps all padding."""
+        """See ``InferenceBackend.infer``; the only stage is ``detect``, and padding is always full."""
         if self._closed:
             raise RunnerError("the GPU's backend is closed")
         if projection is not self._projection:
@@ -110,9 +110,9 @@ class GpuBackend:
             return []
         with meter.stage("detect"), self._device.use():
             try:
-                return self._see(images, settings)
+                return self._infer(images, settings)
             except BaseException:
-                self._settle()  # nothing may still write into the slots when they are used again
+                self._settle()  # the GPU must have stopped writing into the slots before they are used again
                 raise
 
     def close(self) -> None:
@@ -125,10 +125,10 @@ class GpuBackend:
                 self._settle()
                 self._undo.close()
         except RunnerError as error:
-            _log.debug("closing: %s", error)  # a GPU that is lost has nothing left to give back
+            _log.debug("closing: %s", error)  # a lost GPU has nothing left to release
         self._device.close()
 
-    def _see(self, images: Sequence[U8Array], settings: DetectSettings) -> list[Detections]:
+    def _infer(self, images: Sequence[U8Array], settings: DetectSettings) -> list[Detections]:
         batch = self._network.batch
         layout = self._layout(settings.max_objects)
         wanted = wanted_classes(settings.classes, self._classes)
@@ -159,17 +159,17 @@ class GpuBackend:
         return self._last
 
     def _settle(self) -> None:
-        """Wait for all that is under way, whatever comes of it."""
+        """Wait for all work on the streams and ignore its errors."""
         for stream in (self._uploads, self._work.stream):
             with contextlib.suppress(RunnerError):
                 self._device.synchronise(stream)
 
 
 def _network(engine: Engine, spec: ModelSpec) -> Layout:
-    """Return the part of the layout that the network decides.
+    """Return the layout that follows from the shapes of the network.
 
     Raises:
-        RunnerError: inputs or outputs are not those of this network.
+        RunnerError: inputs or outputs do not fit the specification.
     """
     names = ["boxes", "scores", *(tap.name for tap in spec.taps)]
     if "images" not in engine.inputs or not set(names) <= set(engine.outputs):

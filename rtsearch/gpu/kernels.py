@@ -1,7 +1,8 @@
-"""Compiles kernels.cu for one GPU with NVRTC, and keeps the result in the user's cache folder.
+"""Compile kernels.cu for one GPU with NVRTC, and keep the result in the user's cache folder.
 
-NVRTC needs neither a GPU nor a driver nor the CUDA toolkit. A result is kept under a name made of the source,
-the options, NVRTC's version and the GPU's compute capability, so one that does not fit is simply not found.
+NVRTC needs neither a GPU nor a driver nor the CUDA toolkit. The name of a cached result is made from the
+source, the options, NVRTC's version and the GPU's compute capability, so a result for another GPU or version
+is not found.
 """
 
 from __future__ import annotations
@@ -21,33 +22,33 @@ __all__ = ["KERNELS", "cache_folder", "compiled", "source"]
 _log = logging.getLogger(__name__)
 
 KERNELS = ("letterbox", "candidates", "rank", "choose", "weigh", "pool", "describe", "project")
-"""Names in kernels.cu, in the order in which they run; the network comes after the first."""
+"""Names of the kernels in kernels.cu in the order in which they run; the network runs after the first."""
 
 _OPTIONS = ("--std=c++17",)
-_MOST_BYTES = 16 << 20  # what was compiled has 0.3 MB
+_MOST_BYTES = 16 << 20  # compiled kernels have 0.3 MB
 
 
 def source() -> bytes:
-    """The text of kernels.cu."""
+    """Return the text of kernels.cu."""
     return (Path(__file__).parent / "kernels.cu").read_bytes()
 
 
 def cache_folder() -> Path | None:
-    """Return where compiled kernels are kept; None for a user without a home folder."""
+    """Return the folder for compiled kernels; None for a user without a home folder."""
     cache = user_cache()
     return None if cache is None else cache / "gpu"
 
 
 def compiled(compute_capability: tuple[int, int], folder: Path | None = None) -> bytes:
-    """Code for ``Device.load``: from the cache, or compiled now (about a second) and kept there.
+    """Return code for ``Device.load`` from the cache; compile it (about a second) where it is not cached.
 
     Args:
-        compute_capability: of the GPU.
-        folder: of the cache; the user's where none is given.
+        compute_capability: major and minor compute capability of the GPU.
+        folder: cache folder; None takes the user's.
 
     Raises:
         MissingDependencyError: NVRTC is not installed.
-        RunnerError: the GPU is too old for it.
+        RunnerError: the GPU is too old for NVRTC.
     """
     nvrtc = _import_nvrtc()
     version = "{}.{}".format(*_call(nvrtc, "nvrtcVersion"))
@@ -85,7 +86,7 @@ def _kept(path: Path) -> bytes | None:
 
 
 def _options(nvrtc: Any, compute_capability: tuple[int, int]) -> list[bytes]:
-    """Machine code for the GPU where NVRTC knows it; for a newer one, code that its driver translates."""
+    """Return options for machine code; for GPUs newer than NVRTC, for PTX that the driver translates."""
     wanted = compute_capability[0] * 10 + compute_capability[1]
     known = [int(arch) for arch in _call(nvrtc, "nvrtcGetSupportedArchs")]
     older = [arch for arch in known if arch <= wanted]
@@ -109,7 +110,8 @@ def _compile(nvrtc: Any, options: list[bytes]) -> bytes:
             raise RunnerError(f"the GPU kernels cannot be compiled: {reason}")
         kind = "CUBIN" if b"=sm_" in options[0] else "PTX"
         code = bytes(_call(nvrtc, f"nvrtcGet{kind}Size", program))
-        _call(nvrtc, f"nvrtcGet{kind}", program, code)  # fills the bytes in place, as NVIDIA's samples do
+        # NVRTC fills the bytes in place, as in NVIDIA's samples.
+        _call(nvrtc, f"nvrtcGet{kind}", program, code)
         return code
     finally:
         nvrtc.nvrtcDestroyProgram(program)
@@ -130,7 +132,7 @@ def _import_nvrtc() -> Any:
         raise MissingDependencyError(f"package cuda-bindings cannot be loaded ({error}); {hint}") from None
     try:
         nvrtc.nvrtcVersion()
-    except Exception as error:  # the bindings have no common base for a library that is not there
+    except Exception as error:  # the bindings raise unrelated types where the library is missing
         reason = one_line(error, 120)
         raise MissingDependencyError(f"NVRTC cannot be loaded ({reason}); {hint}") from None
     return nvrtc

@@ -1,7 +1,7 @@
-"""The memory of a pass on the GPU: what lies where, and how the kernels are laid out over it.
+"""Lay out the memory of a pass on the GPU, and the kernels over it.
 
-The structures are those of kernels.cu, field by field. Everything a pass needs besides the network's own
-inputs and outputs lies in one piece of memory, so growing it is one allocation.
+The structures have the fields of those in kernels.cu. All arrays of a pass but the inputs and outputs of the
+network share one piece of memory, so that a larger layout takes one allocation.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from rtsearch.types import U8Array
 __all__ = ["CANDIDATES", "MOST_MAPS", "PICTURE", "PLAN", "UPLOAD", "Layout", "MapLayout"]
 
 CANDIDATES = 300
-"""Boxes that enter suppression, as in ``perception.detector``."""
+"""Number of boxes that enter suppression, as in ``detector``."""
 
 MOST_MAPS = 8
-"""Taps that a network may have."""
+"""Largest number of taps of a network."""
 
-_ALIGN = 256  # of every array, bytes: what the driver's own allocations have
+_ALIGN = 256  # alignment of every array, bytes, as in allocations of the driver
 
 _MAP = np.dtype([("cells", "u8"), *((name, "i4") for name in ("channels", "width", "height", "half"))])
 _NETWORK = ("planes", "boxes", "scores")
@@ -64,11 +64,13 @@ UPLOAD = np.dtype(
 
 @dataclass(frozen=True)
 class MapLayout:
-    """One tap.
+    """Layout of the map of one tap.
 
     Attributes:
-        channels, width, height: of the map, cells.
-        half: float16 instead of float32.
+        channels: number of channels.
+        width: width, cells.
+        height: height, cells.
+        half: the map is float16 instead of float32.
     """
 
     channels: int
@@ -82,18 +84,20 @@ class Layout:
     """Sizes that decide the memory of a pass.
 
     Attributes:
-        batch: pictures.
-        input_wh: of the network, px.
-        rows: candidates that the network gives per picture.
-        classes: scores per candidate.
-        maps: taps.
-        slots: most objects per picture.
-        projected: numbers of a vector, or None for the description as it is.
-        swap: the network wants RGB.
+        batch: number of pictures per pass.
+        input_wh: width and height of the network's input, px.
+        rows: number of candidates that the network gives per picture.
+        classes: number of scores per candidate.
+        maps: layouts of the taps.
+        slots: largest number of objects per picture.
+        projected: length of a projected vector, or None where descriptions are not projected.
+        swap: the network takes RGB, and the channels of BGR are swapped.
         pad_value: grey level of the padding, 0..255.
-        pixel_scale: a grey level times this is the network's input.
-        needs_nms: the network repeats its objects.
-        planes_half, boxes_half, scores_half: float16 instead of float32.
+        pixel_scale: factor from a grey level to the network's input.
+        needs_nms: the network reports an object several times, so non-maximum suppression is needed.
+        planes_half: the input is float16 instead of float32.
+        boxes_half: the boxes are float16 instead of float32.
+        scores_half: the scores are float16 instead of float32.
     """
 
     batch: int
@@ -113,17 +117,17 @@ class Layout:
 
     @property
     def channels(self) -> int:
-        """Number of channels of all maps together."""
+        """Sum of the channels of all maps."""
         return sum(one.channels for one in self.maps)
 
     @property
     def raw_dim(self) -> int:
-        """Numbers of a description."""
+        """Length of a description."""
         return self.channels + COLOUR_BINS + self.classes
 
     @property
     def dim(self) -> int:
-        """Numbers of a vector that is copied back."""
+        """Length of a downloaded vector."""
         return self.raw_dim if self.projected is None else self.projected
 
     @property
@@ -133,23 +137,23 @@ class Layout:
 
     @cached_property
     def row(self) -> np.dtype[Any]:
-        """One object of the result."""
+        """Record type of one object of the result."""
         return np.dtype(
             [("xyxy", "f4", (4,)), ("score", "f4"), ("label", "i4"), ("vector", "f4", (self.dim,))]
         )
 
     @cached_property
     def result_bytes(self) -> int:
-        """Size of the one copy back to the host, bytes."""
+        """Size of the download, bytes."""
         return self.header_bytes + self.batch * self.slots * self.row.itemsize
 
     @property
     def cleared_bytes(self) -> int:
-        """Size of the counts that are 0 when a pass begins, bytes."""
+        """Size of the counts that are set to 0 when a pass begins, bytes."""
         return 4 * self.batch
 
     def arrays(self) -> dict[str, tuple[int, int]]:
-        """Offset and size, bytes, of every array in the piece of memory; and the whole under ""."""
+        """Return offset and size of every array in the memory, bytes; the key "" has those of the whole."""
         objects = self.batch * self.slots
         cells = sum(one.width + one.height for one in self.maps)
         sizes = {
@@ -175,12 +179,12 @@ class Layout:
         return places | {"": (0, end)}
 
     def plan(self, network: Mapping[str, int], maps: tuple[int, ...], memory: int) -> U8Array:
-        """The bytes of a Plan.
+        """Return the bytes of the structure ``Plan``.
 
         Args:
-            network: addresses of ``planes``, ``boxes`` and ``scores``.
+            network: addresses of ``planes``, ``boxes`` and ``scores``, by name.
             maps: addresses of the taps.
-            memory: address of the piece of memory that ``arrays`` lays out.
+            memory: address of the memory that ``arrays`` lays out.
         """
         plan = np.zeros(1, PLAN)
         for name, address in network.items():
@@ -198,7 +202,7 @@ class Layout:
 
     @cached_property
     def wanted_start(self) -> int:
-        """Offset in an upload of one byte per class, 1 for wanted classes, bytes."""
+        """Offset of the class mask in an upload, bytes; it has one byte per class, 1 for wanted ones."""
         return UPLOAD.itemsize + self.batch * PICTURE.itemsize
 
     @cached_property
@@ -207,7 +211,10 @@ class Layout:
         return -(-(self.wanted_start + self.classes) // _ALIGN) * _ALIGN
 
     def launches(self) -> Iterator[tuple[str, Shape3, Shape3]]:
-        """Kernel, grid and block, in the order in which they run; the network comes after the first."""
+        """Yield name, grid and block of each kernel in the order in which they run.
+
+        The network runs after the first kernel.
+        """
         width, height = self.input_wh
         yield "letterbox", (_parts(width, 32), _parts(height, 8), self.batch), (32, 8, 1)
         yield "candidates", (_parts(self.rows, 8), self.batch, 1), (32, 8, 1)

@@ -1,4 +1,4 @@
-"""One of the places that pictures are uploaded from and results come back to."""
+"""Hold the buffers for one group of pictures: upload, results, recorded work."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from rtsearch.types import Detections, U8Array
 
 __all__ = ["Slot"]
 
-_ALIGN = 16  # of a picture's first pixel, bytes
-_SPARE = 1.25  # a buffer that grows gets this much more than it needs: folders hold photos of many sizes
+_ALIGN = 16  # alignment of a picture's first pixel, bytes
+_SPARE = 1.25  # factor by which a growing buffer exceeds the need: photos of a folder differ in size
 
 
 class Slot:
-    """Memory for one group of pictures on both sides, used again from group to group.
+    """Buffers for one group of pictures on host and GPU, reused for every group.
 
     Args:
-        device: it lies on.
+        device: the GPU.
 
     Attributes:
-        address: of what was uploaded; changes when a larger group comes.
-        uploaded, done: events.
-        result: pinned memory for what comes back, or None.
-        graph: the recorded work on this slot, or None.
+        address: address of the uploaded data; changes when a larger group comes.
+        uploaded: event that is recorded after the upload.
+        done: event that is recorded after the download.
+        result: pinned memory for the download, or None.
+        graph: recorded work on this slot, or None.
     """
 
     def __init__(self, device: Device) -> None:
@@ -49,14 +50,14 @@ class Slot:
         layout: Layout,
         stream: int,
     ) -> None:
-        """Copy a group and what the kernels must know of it to the GPU; asynchronous.
+        """Copy a group of pictures and the settings of the kernels to the GPU; asynchronous.
 
         Args:
-            images: (H, W, 3) uint8, at most ``batch``.
+            images: at most ``batch`` pictures, (H, W, 3) uint8 BGR.
             settings: thresholds.
-            wanted: (classes,) whether a class is looked for.
-            layout: of the network's input.
-            stream: the copy goes on.
+            wanted: (classes,) bool, True for wanted classes.
+            layout: layout of the pass.
+            stream: stream of the copy.
         """
         head_bytes = layout.head_bytes
         ends = np.cumsum([-(-image.size // _ALIGN) * _ALIGN for image in images])
@@ -75,20 +76,20 @@ class Slot:
         self._device.upload(self.address, host[: head_bytes + int(ends[-1])], stream)
 
     def results(self, layout: Layout) -> list[Detections]:
-        """Wait for the group and read what came back."""
+        """Wait for the group and return the objects of each picture."""
         assert self.result is not None
         self._device.wait(self.done)
         counts = self.result[: layout.header_bytes].view(np.int32)[: self._pictures]
         rows = self.result[layout.header_bytes :].view(layout.row).reshape(layout.batch, layout.slots)
         found = [rows[i, :count] for i, count in enumerate(counts)]
-        # Copies: the memory is used again. Plain ones, as fields of a record array are strided.
+        # The memory is reused, so results are copied; fields of a record array are strided, so to C order.
         return [
             Detections(*(np.array(one[name], order="C") for name in ("xyxy", "score", "label", "vector")))
             for one in found
         ]
 
     def fit_result(self, size_bytes: int) -> U8Array:
-        """Pinned memory for what comes back, of just this size."""
+        """Return pinned memory of exactly this size for the download."""
         if self.result is None or self.result.size != size_bytes:
             self.forget_graph()
             if self.result is not None:
@@ -98,13 +99,13 @@ class Slot:
         return self.result
 
     def forget_graph(self) -> None:
-        """Close the recorded work; it names memory that is about to go."""
+        """Close the recorded work, whose addresses are about to become invalid."""
         if self.graph is not None:
             self.graph.close()
             self.graph = None
 
     def close(self) -> None:
-        """Give back all memory; what uses it must be done."""
+        """Release all memory; the work that uses it must be done."""
         self.forget_graph()
         self._free_upload()
         if self.result is not None:
@@ -133,7 +134,7 @@ class Slot:
 
 
 def _picture(start: int, picture_wh: tuple[int, int], input_wh: tuple[int, int]) -> tuple[float, ...]:
-    """One PICTURE: where its pixels start and how it is fitted, in the detector's arithmetic."""
+    """Return one PICTURE: the start of its pixels and its scaling, computed as in ``detector``."""
     width, height = picture_wh
     scale = min(input_wh[0] / width, input_wh[1] / height)
     fitted = (max(1, round(width * scale)), max(1, round(height * scale)))

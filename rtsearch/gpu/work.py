@@ -1,4 +1,4 @@
-"""Kernels and network between upload and download, and their memory."""
+"""Run kernels and network between upload and download, and own their memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ __all__ = ["Engine", "Work"]
 
 _log = logging.getLogger(__name__)
 
-_ALIGN = 256  # of every input and output of the network, bytes
+_ALIGN = 256  # alignment of every input and output of the network, bytes
 
 
 class Engine(Protocol):
-    """A network on the GPU that works on memory it is given.
+    """Network on the GPU whose inputs and outputs are bound to memory of the caller.
 
     Attributes:
-        inputs, outputs: shape and dtype by name; all sizes are fixed.
+        inputs: shape and dtype of the inputs, by name; all sizes are fixed.
+        outputs: shape and dtype of the outputs, by name; all sizes are fixed.
     """
 
     @property
@@ -40,11 +41,11 @@ class Engine(Protocol):
         ...
 
     def enqueue(self, stream: int) -> None:
-        """Put one pass on a stream; asynchronous."""
+        """Enqueue one pass on a stream; asynchronous."""
         ...
 
     def close(self) -> None:
-        """Give back everything."""
+        """Release all memory."""
         ...
 
 
@@ -53,19 +54,19 @@ class Work:
 
     Args:
         engine: the network; its inputs and outputs are bound here, once.
-        device: it runs on.
-        code: of the kernels, or None to take it from the cache.
+        device: the GPU.
+        code: compiled kernels; None takes them from the cache or compiles them.
         taps: names of the outputs that describe objects.
 
     Attributes:
-        stream: all work but uploads is put on it, in order.
+        stream: stream of all work but uploads.
     """
 
     def __init__(self, engine: Engine, device: Device, code: bytes | None, taps: tuple[str, ...]) -> None:
         self._engine = engine
         self._device = device
         self._taps = taps
-        self._undo = contextlib.ExitStack()  # in the reverse order of what was taken
+        self._undo = contextlib.ExitStack()  # releases in the reverse order of allocation
         self._memory = 0
         self._layout: Layout | None = None
         self._projection: Projector | None = None
@@ -84,7 +85,7 @@ class Work:
             raise
 
     def fit(self, layout: Layout, projection: Projector | None) -> bool:
-        """Make the memory fit; True if it changed, so that nothing recorded before can be used."""
+        """Make the memory fit a layout; return True if it changed, which invalidates recorded work."""
         if layout == self._layout and projection is self._projection:
             return False
         device = self._device
@@ -104,21 +105,23 @@ class Work:
         return True
 
     def enqueue(self, slot: Slot) -> None:
-        """Put a pass over what a slot uploaded on the stream; recorded once, then replayed."""
+        """Enqueue a pass over the pictures of a slot; the work is recorded once and replayed afterwards."""
         if slot.graph is None and self._records and self._warm:
             try:
                 slot.graph = self._device.capture(self.stream, self._pass_over(slot))
             except RunnerError as error:
-                _log.warning("the work of a picture cannot be recorded, it is sent step by step: %s", error)
+                _log.warning(
+                    "the GPU cannot record the work of a picture; it is sent step by step: %s", error
+                )
                 self._records = False
         if slot.graph is not None:
             slot.graph.launch()
         else:
             self._pass_over(slot)()
-            self._warm = True  # an engine makes itself ready in its first pass, which cannot be recorded
+            self._warm = True  # an engine allocates in its first pass, which cannot be recorded
 
     def close(self) -> None:
-        """Give back everything but the engine."""
+        """Release everything but the engine."""
         self._free_memory()
         self._undo.close()
 
@@ -141,7 +144,7 @@ class Work:
         return work
 
     def _bind(self) -> dict[str, int]:
-        """Allocate what goes into the network and what comes out; addresses by name."""
+        """Allocate and bind the inputs and outputs of the network; return their addresses by name."""
         sizes = {
             name: int(np.prod(shape)) * np.dtype(dtype).itemsize
             for name, (shape, dtype) in {**self._engine.inputs, **self._engine.outputs}.items()
@@ -155,7 +158,7 @@ class Work:
         return bound
 
     def _send(self, name: str, array: np.ndarray[Any, Any]) -> None:
-        """Copy an array to its place and wait for it."""
+        """Copy an array to its place on the GPU and wait for the copy."""
         offset, size = self._places[name]
         data = array.reshape(-1).view(np.uint8)
         assert data.size == size, name

@@ -1,11 +1,15 @@
-"""Objects of a folder of photos on disk, ready to be searched.
+"""Store the objects of a folder of photos on disk, and open them for search.
 
     photos -> LibraryWriter -> fragments named by a manifest -> Library -> index
 
-manifest    names the fragments that count       schema   columns of a row
-writer      survives a kill at any instant       reader   reads what the manifest names
-integrity   finds damage                         photos   finds and decodes photos
-index       vectors that are searched            thumbnails   crops, decoded on demand
+manifest    fragments that belong to the library
+schema      columns of objects and photos
+writer      adds fragments, and survives a kill at any instant
+reader      reads a library
+index       searches the objects of a library
+integrity   finds damage
+photos      finds the photos of a folder
+export      writes all objects to one .npz file
 """
 
 from rtsearch.library.export import export_npz

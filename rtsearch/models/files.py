@@ -1,6 +1,6 @@
-"""Model files as bytes: read within bounds, their metadata found without onnx.
+"""Read model files as bytes, within bounds, and their metadata without importing onnx.
 
-Importing onnx takes 0.3 s, which a running product need not pay to learn what its model says about itself.
+Importing onnx takes 0.3 s, which opening a model need not cost.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from rtsearch.errors import ModelError, UnknownModelError
 __all__ = ["NOT_WHOLE", "metadata", "read_model"]
 
 NOT_WHOLE = "{path} is not a whole ONNX file; export or pull it again"
-_MAX_BYTES = 2**31 - 1  # what a protobuf message can hold at all
-_METADATA_FIELD = 14  # ModelProto.metadata_props, of onnx.proto
+_MAX_BYTES = 2**31 - 1  # largest protobuf message
+_METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 
 
 def read_model(path: Path) -> tuple[bytes, str]:
-    """A model file's content and its SHA-256.
+    """Return the content of a model file and its SHA-256.
 
     Raises:
-        UnknownModelError: no such file, or unreadable.
-        ModelError: too large to be one.
+        UnknownModelError: the file does not exist or cannot be read.
+        ModelError: the file is too large for a model.
     """
     try:
         size_bytes = path.stat().st_size
@@ -37,10 +37,10 @@ def read_model(path: Path) -> tuple[bytes, str]:
 
 
 def metadata(content: bytes) -> dict[str, str]:
-    """The texts that an ONNX file carries, by key.
+    """Return the metadata of an ONNX file, texts by key.
 
     Raises:
-        ValueError: truncated, or no protobuf message.
+        ValueError: the content is truncated or not a protobuf message.
     """
     found = {}
     for field, value in _fields(memoryview(content)):
@@ -51,7 +51,7 @@ def metadata(content: bytes) -> dict[str, str]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and content of each field; empty for those that are plain numbers."""
+    """Yield number and content of each field; the content of a plain number is empty."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

@@ -1,4 +1,4 @@
-"""Write ONNX graphs: a few operators, constants, and the box decoding that every prepared model ends with."""
+"""Write ONNX graphs: operators, constants, and the decoding of boxes at the end of prepared models."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 __all__ = ["OPSET", "GraphWriter", "cell_centres", "fold_batchnorm"]
 
-OPSET = 17  # Shape with start and end (15) lets a runtime fold the grid once height and width are fixed
+OPSET = 17  # Shape with start and end (opset 15) lets a runtime fold the grid once the input size is fixed
 
 
 class GraphWriter:
-    """Collects nodes and constants; every method returns the name of what it made."""
+    """Collects nodes and constants; methods return the names of the tensors that they add."""
 
     def __init__(self, prefix: str = "") -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -24,38 +24,38 @@ class GraphWriter:
         self._prefix = prefix
 
     def constant(self, value: ArrayLike, dtype: type[np.generic] | None = None) -> str:
-        """An array that belongs to the network."""
+        """Add a constant array."""
         name = f"{self._prefix}c{len(self.initializers)}"
-        # Not ascontiguousarray: it would turn scalars into vectors.
+        # ascontiguousarray would turn scalars into vectors.
         self.initializers.append(numpy_helper.from_array(np.array(value, dtype, order="C"), name))
         return name
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """An operator with one output."""
+        """Add an operator with one output."""
         return self.ops(kind, inputs, 1, **attributes)[0]
 
     def ops(self, kind: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
-        """An operator with several outputs."""
+        """Add an operator with several outputs."""
         stem = f"{self._prefix}{kind}{len(self.nodes)}"
         outputs = [stem if count == 1 else f"{stem}_{i}" for i in range(count)]
         self.nodes.append(helper.make_node(kind, list(inputs), outputs, name=stem, **attributes))
         return outputs
 
     def output(self, name: str, source: str, kind: str = "Identity", **attributes: Any) -> None:
-        """Give a tensor the name of an output."""
+        """Add an operator whose output has a given name."""
         self.nodes.append(
             helper.make_node(kind, [source], [name], name=f"{self._prefix}{name}", **attributes)
         )
 
     def rows(self, x: str, start: int, end: int) -> str:
-        """Channels ``start`` to ``end`` of a (batch, c, N) tensor."""
+        """Add a slice of channels ``start`` to ``end`` of a (batch, c, N) tensor."""
         bounds = (self.constant([value], np.int64) for value in (start, end, 1))
         return self.op("Slice", x, *bounds)
 
     def size_of(self, image: str) -> tuple[str, str]:
-        """Height and width of a (batch, c, h, w) tensor, as vectors of one int64."""
-        # onnxruntime folds the shape of a tensor only when all its sides are known, and the first of them
-        # is not. So it is taken out first; once the shape is folded, nothing is left of it to run.
+        """Add height and width of a (batch, c, h, w) tensor, each an int64 vector of one element."""
+        # onnxruntime folds the shape of a tensor only when all its sides are known, and the batch is not.
+        # So the batch is sliced off first, and the folded shape takes no time at run time.
         flat = self.op("ReduceMax", image, axes=(0, 1))
         return self.op("Shape", flat, start=2, end=3), self.op("Shape", flat, start=3, end=4)
 
@@ -63,16 +63,16 @@ class GraphWriter:
 def cell_centres(
     graph: GraphWriter, maps: Sequence[str], strides: Sequence[int], *, offset: float
 ) -> tuple[str, str]:
-    """Points that boxes are told from, one per cell of each map, and the strides of their cells.
+    """Add the reference points of boxes, one per cell of each map, and the strides of the cells.
 
     They are computed inside the graph, so that one file serves every input size; a runtime that knows the
     size folds them into constants.
 
     Args:
-        graph: what to add to.
+        graph: graph that they are added to.
         maps: (batch, c, h, w) tensors, one per level.
-        strides: input px per cell of each.
-        offset: where in a cell its point lies, in cells.
+        strides: stride of each map, input px per cell.
+        offset: place of the point within its cell, in cells.
 
     Returns:
         points (1, 2, N) and strides (1, 1, N) float32; points in input px.
@@ -108,5 +108,5 @@ def fold_batchnorm(
     scale: NDArray[np.float32],
     shift: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights and bias of the convolution that equals convolution, then ``scale * x + shift`` per channel."""
+    """Return weights and bias of a convolution with ``scale * x + shift`` per channel folded into it."""
     return weight * scale[:, None, None, None], bias * scale + shift

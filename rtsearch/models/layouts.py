@@ -1,11 +1,11 @@
-"""The detectors that are known by the look of their graph, whatever exported it.
+"""Recognise detectors by their graph, independent of the exporter.
 
     YOLOX        per level, a concatenation of box (4), objectness (1) and class (C) maps
     Ultralytics  one concatenation of decoded boxes (4, N) and class probabilities (C, N)
 
 Each recogniser adds tensors ``boxes`` (batch, N, 4) xyxy in input px and ``scores`` (batch, N, C) to the
-graph it knows. What an export with built-in suppression does after the tensors above is left behind, so that
-the scores of all classes stay visible and the thresholds stay the user's.
+graph. Suppression that an export has built in is dropped, so that the scores of all classes are available and
+the thresholds of the settings apply.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from rtsearch.models.taps import GraphView
 
 __all__ = ["Layout", "recognise"]
 
-# (centre x, centre y, width, height) @ this = (x1, y1, x2, y2)
+# (centre x, centre y, width, height) times this matrix gives (x1, y1, x2, y2).
 _CORNERS = np.array([[1, 0, 1, 0], [0, 1, 0, 1], [-0.5, 0, 0.5, 0], [0, -0.5, 0, 0.5]], np.float32)
-# Operators that do the same at every picture size, and mean the same from opset 11 to 17.
+# Operators that work at every picture size, with the same meaning from opset 11 to 17.
 _SIZE_FREE = """
     Add AveragePool BatchNormalization Clip Concat Constant Conv HardSigmoid HardSwish Identity LeakyRelu
     MaxPool Mul Relu Resize Sigmoid Slice Tanh
@@ -44,12 +44,12 @@ class Layout:
 
     Attributes:
         family: key of ``TAPS``.
-        classes: how many.
-        needs_nms: whether objects are reported several times.
-        pixel_order: of the input planes.
-        pixel_scale: a pixel 0..255 times this is the input.
-        size_free: whether everything before the boxes and scores works at any picture size.
-        lines: the findings, for the reader.
+        classes: number of classes.
+        needs_nms: objects are reported several times, so non-maximum suppression is needed.
+        pixel_order: order of the input planes.
+        pixel_scale: factor from a pixel 0..255 to the input.
+        size_free: everything before the boxes and scores works at any picture size.
+        lines: the findings as lines for the user.
     """
 
     family: str
@@ -62,7 +62,7 @@ class Layout:
 
 
 def recognise(model: onnx.ModelProto, view: GraphView) -> Layout | None:
-    """Find the boxes and scores of a graph and add them to it under their names; None if it has none."""
+    """Find the boxes and scores of a graph and name them; return None if the layout is not known."""
     return _yolox(model, view) or _ultralytics(model, view)
 
 
@@ -153,7 +153,7 @@ def _ultralytics(model: onnx.ModelProto, view: GraphView) -> Layout | None:
 def _add_outputs(
     model: onnx.ModelProto, graph: GraphWriter, boxes: str, scores: str, *, centres: bool
 ) -> None:
-    """Name (batch, 4, N) boxes and (batch, C, N) scores, as float32 and one row per box."""
+    """Add the outputs ``boxes`` and ``scores`` from (batch, 4, N) boxes and (batch, C, N) scores."""
     boxes = graph.op("Transpose", boxes, perm=(0, 2, 1))
     if centres:
         boxes = graph.op("MatMul", boxes, graph.constant(_CORNERS))
@@ -164,9 +164,9 @@ def _add_outputs(
 
 
 def _tells_corners(view: GraphView, boxes: str) -> bool:
-    """Tell whether boxes are corners (point - distance, point + distance), not centre and size."""
+    """Tell whether boxes are given by corners (point - distance, point + distance) or by centre and size."""
     node = view.producer[boxes]
-    while node.op_type in ("Mul", "Cast"):  # by the strides
+    while node.op_type in ("Mul", "Cast"):  # the boxes are scaled by the strides
         node = next(view.producer[name] for name in node.input if view.computed(name))
     halves = [view.producer[name].op_type for name in node.input if view.computed(name)]
     if node.op_type == "Concat" and halves == ["Sub", "Add"]:
@@ -179,7 +179,7 @@ def _tells_corners(view: GraphView, boxes: str) -> bool:
 
 
 def _selection(view: GraphView, predictions: str) -> str:
-    """Return an export's last step: non-maximum suppression, choice of the best, or nothing."""
+    """Return the last step of an export: ``nms``, ``top`` (choice of the best boxes), or ""."""
     made = {predictions}
     kinds = set()
     for node in view.nodes:

@@ -1,8 +1,7 @@
-"""Make a prepared model from a detector that somebody exported to ONNX.
+"""Make a prepared model from a detector that was exported to ONNX.
 
-Nothing about the export is taken on trust: the graph itself is looked at, at one input size, for a layout
-that is known; its metadata only names the classes, the licence and the size. What was found is told in plain
-lines.
+The layout is recognised in the graph itself, at one input size; the metadata of the export is used only for
+the names of classes, the licence and the size. The findings are reported as lines of text.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ _RESERVED = frozenset({"images", "boxes", "scores", *(f"tap{i}" for i in range(1
 def prepare_onnx(
     path: Path, name: str, entry: CatalogueEntry | None = None
 ) -> tuple[onnx.ModelProto, list[str]]:
-    """The prepared model of an export, and lines that say what was found in it.
+    """Return the prepared model of an export, and the findings as lines of text.
 
     Args:
-        path: the export.
-        name: what the model will be called.
-        entry: of the catalogue, which knows the licence of its own.
+        path: file of the export.
+        name: name of the prepared model.
+        entry: catalogue entry of the export, which has its licence; None for other exports.
 
     Raises:
-        UnknownModelError: no such file.
-        NotADetectorError: no boxes and scores can be found in it.
-        ModelError: damaged, or not understood.
+        UnknownModelError: the file does not exist.
+        NotADetectorError: the graph has no boxes and scores that are recognised.
+        ModelError: the file is damaged or not supported.
     """
     model, sha256 = load_model(path)
     props = {prop.key: prop.value for prop in model.metadata_props}
@@ -94,7 +93,7 @@ def prepare_onnx(
 
 
 def _input(model: onnx.ModelProto, path: Path) -> tuple[str, tuple[int, int, int, int]]:
-    """Name and shape of the picture's tensor; 0 for sides that are not fixed."""
+    """Return name and shape of the input; sides that are not fixed are 0."""
     weights = {tensor.name for tensor in model.graph.initializer}
     entries = [entry for entry in model.graph.input if entry.name not in weights]
     if len(entries) == 1:
@@ -108,7 +107,7 @@ def _input(model: onnx.ModelProto, path: Path) -> tuple[str, tuple[int, int, int
 
 
 def _signature(model: onnx.ModelProto) -> str:
-    """Inputs and outputs in words."""
+    """Return inputs and outputs as text."""
     parts = []
     for kind, entries in (("input", model.graph.input), ("output", model.graph.output)):
         for entry in list(entries)[:4]:
@@ -121,7 +120,7 @@ def _signature(model: onnx.ModelProto) -> str:
 
 
 def _take_float(model: onnx.ModelProto, image: str) -> None:
-    """Let the graph take float32 pictures, whatever precision it computes in."""
+    """Make the graph take float32 pictures, also where it computes in half precision."""
     wanted = next(entry for entry in model.graph.input if entry.name == image).type.tensor_type.elem_type
     if wanted != TensorProto.FLOAT:
         rename(model.graph, {image: "rtsearch/image"})

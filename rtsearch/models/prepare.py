@@ -1,4 +1,4 @@
-"""The last step of every preparation: name the outputs, describe the model inside the file, and try it."""
+"""Finish a prepared model: name the outputs, store the specification in the file, run it once."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from rtsearch.models.taps import Found
 
 __all__ = ["RECIPE", "finish"]
 
-RECIPE = 2  # raise it whenever a change here or in the converters changes what comes out of a network
+RECIPE = 2  # raised whenever a change here or in the converters changes the outputs of a network
 
 
 def finish(model: onnx.ModelProto, image: str, found: list[Found], spec: ModelSpec) -> onnx.ModelProto:
-    """The prepared model.
+    """Return the prepared model of a graph.
 
     Args:
-        model: a graph that makes tensors ``boxes`` and ``scores``.
-        image: name of its input; becomes ``images``.
+        model: model whose graph has tensors ``boxes`` and ``scores``.
+        image: name of its input, which is renamed to ``images``.
         found: the maps that become taps.
-        spec: what the file will say about itself, but for the taps.
+        spec: specification without the taps.
 
     Raises:
-        ModelError: what comes out of it are no boxes and scores.
+        ModelError: the outputs are not boxes and scores.
     """
     taps = tuple(Tap(f"tap{i}", tap.role, tap.stride, tap.channels) for i, tap in enumerate(found))
     spec = dataclasses.replace(spec, taps=taps)
@@ -57,13 +57,13 @@ def finish(model: onnx.ModelProto, image: str, found: list[Found], spec: ModelSp
 
 
 def _name_outputs(graph: onnx.GraphProto, image: str, found: list[Found]) -> None:
-    """The tensors take their new names where they are, as the runtime would copy those of added nodes."""
+    """Rename tensors in place, as the runtime would copy the outputs of added Identity nodes."""
     names = {image: "images"}
     for i, tap in enumerate(found):
         tensor = names.get(tap.tensor, tap.tensor)
         if tap.single and tensor == tap.tensor:
             names[tensor] = f"tap{i}"
-        else:  # of half precision, or a map in two roles
+        else:  # a map of half precision, or a map in two roles, needs a node of its own
             graph.node.append(helper.make_node("Cast", [tap.tensor], [f"tap{i}"], to=TensorProto.FLOAT))
     rename(graph, names)
 
@@ -86,7 +86,7 @@ def _tensor(name: str, shape: list[int | str | None]) -> onnx.ValueInfoProto:
 
 
 def _try(model: onnx.ModelProto, spec: ModelSpec) -> None:
-    """One pass over a grey picture: a graph that was misread shows it here, not in the first library made."""
+    """Run the model on a grey picture, so that a misread graph fails here and not in the first analysis."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = usable_cores()

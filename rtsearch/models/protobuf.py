@@ -1,4 +1,4 @@
-"""ONNX files in and out, as messages: nothing outside the file is ever read, nothing invalid written."""
+"""Load and save ONNX files; data outside of the file is never read, and no invalid file is written."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _VALUES_PER_BYTE = 8
 
 
 def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
-    """Parse an ONNX file whose weights are inside it; returns it with the file's SHA-256.
+    """Parse an ONNX file that contains its weights; return it with the file's SHA-256.
 
     Raises:
-        UnknownModelError: no such file, or unreadable.
-        ModelError: too large, truncated, not ONNX, with weights outside the file or with more than it holds.
+        UnknownModelError: the file does not exist or cannot be read.
+        ModelError: the file is too large, truncated or not ONNX, or its weights are outside of it or larger.
     """
     content, sha256 = read_model(path)
     model = onnx.ModelProto()
@@ -36,12 +36,12 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
         raise ModelError(f"{path} is not an ONNX file with a network in it")
     for tensor in _tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            # Refused rather than followed: such a path may point anywhere on the disk.
+            # Paths of external weights are refused, as they may point anywhere on the disk.
             raise ModelError(
                 f"{path} keeps weights in other files ({tensor.name}); export it as a single file"
             )
         values = math.prod(tensor.dims)
-        if not 0 <= values <= len(content) * _VALUES_PER_BYTE:  # before anything takes the memory
+        if not 0 <= values <= len(content) * _VALUES_PER_BYTE:  # checked before memory is allocated
             raise ModelError(f"{path} is damaged: {tensor.name} claims {values} values; export it again")
     return model, sha256
 
@@ -61,10 +61,10 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:
-    """Check a model and write it whole, or leave what was there.
+    """Check a model and write it atomically.
 
     Raises:
-        ModelError: the graph is not valid, or the disk refuses it.
+        ModelError: the graph is not valid, or the file cannot be written.
     """
     try:
         onnx.checker.check_model(model, full_check=True)

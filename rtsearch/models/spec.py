@@ -1,9 +1,8 @@
-"""Description of a prepared model, stored in its file.
+"""Describe a prepared model in its own file.
 
 A prepared model is one ONNX file: input ``images`` (batch, 3, height, width) float32; outputs ``boxes``
 (batch, N, 4) xyxy in input px, ``scores`` (batch, N, C) probabilities, then the taps ``tap0``..
-(batch, c, h, w). Everything else that the stages must know travels inside the file, as JSON among its ONNX
-metadata.
+(batch, c, h, w). Everything else that the stages need is stored in the file, as JSON in its ONNX metadata.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ METADATA_KEY = "rtsearch"
 
 @dataclass(frozen=True)
 class Tap:
-    """One map of the network that describes objects.
+    """Map of the network that describes objects.
 
     Attributes:
-        name: output of the ONNX file.
-        role: what the map is to the network, for example ``deep32``; see ``taps.py``.
-        stride: input pixels per cell.
-        channels: values per cell.
+        name: name of the output of the ONNX file.
+        role: role of the map in the network, for example ``deep32``; see ``taps.py``.
+        stride: number of input pixels per cell.
+        channels: number of values per cell.
     """
 
     name: str
@@ -44,26 +43,26 @@ class Tap:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One prepared model.
+    """Specification of a prepared model.
 
     Attributes:
-        name: what it is called in the catalogue, or the stem of the imported file.
-        family: the network's kind; decides the taps and the colours it was trained with.
+        name: name in the catalogue, or stem of the imported file.
+        family: family of networks, which decides the taps and the pixel format.
         licence: SPDX name of the weights' licence, or "unknown".
-        licence_url: where that licence stands.
-        source_sha256: of the file that this one was made from.
-        recipe: version of the preparation that made it.
-        classes: names, by label.
-        needs_nms: the network gives several boxes per object and leaves suppression to the reader.
-        pixel_order: of the input planes.
-        pixel_scale: a pixel 0..255 times this is the input.
-        pad_value: 0..255, what fills the border of a letterbox.
-        input_wh: width and height it was made for, px.
-        flexible: any width and height that are multiples of ``multiple`` will do.
-        multiple: of the input's sides, px.
-        batch: pictures per call, or None where any number will do.
+        licence_url: address of the licence's text.
+        source_sha256: SHA-256 of the file that the model was made from.
+        recipe: version of the preparation.
+        classes: class names in the order of labels.
+        needs_nms: the network gives several boxes per object, so non-maximum suppression is needed.
+        pixel_order: order of the input planes.
+        pixel_scale: factor from a pixel 0..255 to the input.
+        pad_value: grey level of the padding, 0..255.
+        input_wh: width and height of the input that the network was trained for, px.
+        flexible: the network takes any width and height that are multiples of ``multiple``.
+        multiple: divisor of the input's sides, px.
+        batch: number of pictures per call, or None where the network takes any number.
         taps: maps that describe objects, finest first.
-        sha256: of the prepared file itself; "" until it is read from disk.
+        sha256: SHA-256 of the prepared file; "" until it is read from disk.
     """
 
     name: str
@@ -85,14 +84,14 @@ class ModelSpec:
     sha256: str = field(default="", compare=False)
 
     def to_json(self) -> str:
-        """Return the description as JSON, without the file's own hash."""
+        """Return the specification as JSON, without the hash of the file."""
         values = dataclasses.asdict(self)
         del values["sha256"]
         return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str, *, sha256: str = "") -> ModelSpec:
-        """The inverse of ``to_json``.
+        """Return the specification from the JSON of ``to_json``.
 
         Raises:
             ModelError: a field is missing, unknown or of the wrong type.
@@ -106,11 +105,11 @@ class ModelSpec:
 
     @classmethod
     def read(cls, path: Path) -> ModelSpec:
-        """The description inside a prepared model.
+        """Read the specification of a prepared model from its file.
 
         Raises:
-            UnknownModelError: no such file.
-            ModelError: not a prepared model.
+            UnknownModelError: the file does not exist.
+            ModelError: the file is not a prepared model.
         """
         content, sha256 = read_model(path)
         try:

@@ -23,7 +23,15 @@ TAPS: dict[str, tuple[str, ...]] = {"yolo26": _DEEP, "yolox": _DEEP, "ultralytic
 
 @dataclass(frozen=True)
 class Found:
-    """A tensor of the graph that plays a role; ``single`` tells float32 from half precision."""
+    """Tensor of the graph that has a role.
+
+    Attributes:
+        role: name of the role.
+        tensor: name of the tensor.
+        stride: number of input pixels per cell.
+        channels: number of values per cell.
+        single: the tensor is float32, not half precision.
+    """
 
     role: str
     tensor: str
@@ -33,7 +41,7 @@ class Found:
 
 
 class GraphView:
-    """A graph to look at: who makes a tensor, from what, and of what shape at one input size."""
+    """Read-only view of a graph: producers, inputs and shapes of tensors at one input size."""
 
     def __init__(self, model: onnx.ModelProto, image: str, wh: tuple[int, int]) -> None:
         pinned = onnx.ModelProto()
@@ -43,7 +51,7 @@ class GraphView:
                 dims = entry.type.tensor_type.shape.dim
                 for dim, size in zip(dims, (1, 3, wh[1], wh[0]), strict=True):
                     dim.dim_value = size
-        # Declared outputs may carry sizes of their own; inference tells them anew.
+        # Declared sizes of outputs may differ from those at this input size, so they are inferred again.
         for entry in pinned.graph.output:
             entry.type.tensor_type.ClearField("shape")
         del pinned.graph.value_info[:]
@@ -62,7 +70,7 @@ class GraphView:
         }
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """Shape of a tensor; () where it is not known, 0 for a side that is not known."""
+        """Return the shape of a tensor; () where it is not known, with 0 for unknown sides."""
         if tensor in self.initializers:
             return tuple(self.initializers[tensor].dims)
         known = self._types.get(tensor)
@@ -74,7 +82,7 @@ class GraphView:
         return known is not None and known.elem_type == onnx.TensorProto.FLOAT
 
     def stride(self, tensor: str) -> int:
-        """Input pixels per cell of a (1, c, h, w) map; 0 for any other tensor."""
+        """Return the number of input pixels per cell of a (1, c, h, w) map; 0 for any other tensor."""
         shape = self.shape(tensor)
         if len(shape) != 4 or shape[0] != 1 or not shape[2] or not shape[3]:
             return 0
@@ -83,7 +91,7 @@ class GraphView:
         return stride if fits and stride & (stride - 1) == 0 else 0
 
     def made_by(self, tensor: str, kind: str) -> bool:
-        """Tell whether a tensor comes straight from an operator, but for a change of type."""
+        """Tell whether a tensor is the output of an operator, ignoring casts."""
         node = self.producer.get(tensor)
         while node is not None and node.op_type == "Cast":
             node = self.producer.get(node.input[0])
@@ -94,7 +102,7 @@ class GraphView:
         return self.image in self.ancestors([tensor])
 
     def ancestors(self, tensors: Iterable[str]) -> set[str]:
-        """The tensors and all that they are made from, except by way of shapes."""
+        """Return the tensors and all tensors that they depend on, except through shapes."""
         seen: set[str] = set()
         waiting = list(tensors)
         while waiting:
@@ -108,7 +116,7 @@ class GraphView:
         return seen
 
     def last_convolutions(self, tensors: Iterable[str]) -> list[onnx.NodeProto]:
-        """The convolutions over maps that are met first when walking back, in the order of the graph."""
+        """Return the last convolutions over maps before some tensors, in the order of the graph."""
         found: dict[str, onnx.NodeProto] = {}
         seen: set[str] = set()
         waiting = list(tensors)
@@ -118,7 +126,7 @@ class GraphView:
             if tensor in seen or node is None or node.op_type == "Shape":
                 continue
             seen.add(tensor)
-            # The convolution that sums a box's distribution is none: its input is no map of the picture.
+            # The convolution that averages the distribution of a box is not over a map of the picture.
             if node.op_type == "Conv" and self.stride(tensor) >= 4:
                 found[tensor] = node
             else:

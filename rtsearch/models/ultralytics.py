@@ -25,16 +25,16 @@ _ALL = slice(None)
 
 
 def yolo26(checkpoint: dict[str, Any]) -> tuple[GraphWriter, tuple[str, ...]]:
-    """The graph of a YOLO26 detector, from input ``images`` to outputs ``boxes`` and ``scores``.
+    """Return the graph of a YOLO26 detector, from input ``images`` to outputs ``boxes`` and ``scores``.
 
     Args:
-        checkpoint: what ``read_checkpoint`` returned.
+        checkpoint: result of ``read_checkpoint``.
 
     Returns:
         the graph and the names of its classes.
 
     Raises:
-        CheckpointError: another kind of network, or a layer that is not known.
+        CheckpointError: the checkpoint is another kind of network, or has an unknown layer.
     """
     model = checkpoint.get("ema") or checkpoint.get("model")
     if not isinstance(model, Module) or model.kind != "DetectionModel":
@@ -76,7 +76,7 @@ def _head(layers: _Layers, head: Module, features: list[str]) -> None:
     boxes, scores = [], []
     for level, (feature, stride) in enumerate(zip(features, _STRIDES, strict=True)):
         *first, last = head.child("one2one_cv2").child(str(level)).children.values()
-        # The last convolution tells distances left, top, right, bottom in cells. Its weights take the stride
+        # The last convolution gives distances left, top, right, bottom in cells. Its weights take the stride
         # and the signs, so that decoding is one addition.
         signs = np.array([-1, -1, 1, 1], np.float32) * stride
         distance = layers.convolution(last, layers.sequence(first, feature), scale=signs)
@@ -94,7 +94,7 @@ def _head(layers: _Layers, head: Module, features: list[str]) -> None:
 
 
 class _Layers:
-    """One method per kind of layer; all take the module and the name of its input."""
+    """Converter with one method per kind of layer, which takes the module and the name of its input."""
 
     def __init__(self) -> None:
         self.graph = GraphWriter()
@@ -116,7 +116,7 @@ class _Layers:
         }
 
     def add(self, module: Module, x: str) -> str:
-        """Any known layer."""
+        """Add a layer of any known kind."""
         if module.kind not in self._known:
             raise CheckpointError(
                 f"layer {module.kind} is not known; export the model to ONNX and import that"
@@ -124,13 +124,13 @@ class _Layers:
         return self._known[module.kind](module, x)
 
     def sequence(self, modules: list[Module], x: str) -> str:
-        """Layers one after the other."""
+        """Add layers one after the other."""
         for module in modules:
             x = self.add(module, x)
         return x
 
     def concat(self, inputs: list[str]) -> str:
-        """Maps side by side in the channels."""
+        """Add a concatenation of maps along their channels."""
         return self.graph.op("Concat", *inputs, axis=1)
 
     def convolution(
@@ -142,7 +142,7 @@ class _Layers:
         shift: NDArray[np.float32] | None = None,
         channels: slice = _ALL,
     ) -> str:
-        """Some output channels of a convolution, with ``scale * y + shift`` folded into it."""
+        """Add some output channels of a convolution, with ``scale * y + shift`` folded into it."""
         if module.kind != "Conv2d" or module.value("padding_mode") != "zeros" or module.value("transposed"):
             raise CheckpointError(f"convolution {module.kind} is of a kind not known here")
         weight = module.tensor("weight")
@@ -242,10 +242,11 @@ class _Layers:
         )
 
     def _halves(self, module: Module, x: str) -> list[str]:
-        """The two halves of what the first convolution of a block makes.
+        """Add the two halves of the first convolution of a block.
 
-        Two convolutions, not one and a split: around a split onnxruntime changes the layout of the maps and
-        back, which takes 4 % of the whole network's time.
+        They are two convolutions instead of one and a split: around a split onnxruntime converts the layout
+            of
+        the maps back and forth, which takes 4 % of the whole network's time.
         """
         width = int(module.value("c"))
         return [self._conv(module.child("cv1"), x, part) for part in (slice(width), slice(width, None))]

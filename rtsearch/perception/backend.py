@@ -1,6 +1,6 @@
-"""Pictures in, described objects out: what ``analyze``, ``live`` and ``query`` see through.
+"""Define the backends that find and describe the objects of pictures, for all jobs.
 
-``CpuBackend`` detects, then describes, on the CPU; ``gpu`` holds a backend that does both in one go.
+``CpuBackend`` detects and then describes on the CPU; ``gpu.backend`` does both in one pass on a GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ __all__ = ["CpuBackend", "Describer", "Detector", "InferenceBackend", "Projector
 
 
 class Projector(Protocol):
-    """Shortens descriptions; see ``search/projection.py``."""
+    """Projection of descriptions to shorter vectors; see ``search/projection.py``.
+
+    Attributes:
+        matrix: (D, dim) float32.
+        offset: (dim,) float32.
+    """
 
     @property
     def matrix(self) -> F32Array: ...
@@ -24,17 +29,17 @@ class Projector(Protocol):
     def offset(self) -> F32Array: ...
 
     def apply(self, vectors: F32Array, /) -> F32Array:
-        """(n, dim) float32 of (n, D) descriptions."""
+        """Project (n, D) float32 descriptions to (n, dim) float32 vectors."""
         ...
 
 
 class InferenceBackend(Protocol):
-    """Sees the objects of pictures.
+    """Backend that finds the objects of pictures and describes them.
 
     Attributes:
-        dim: numbers that describe an object.
-        batch: most pictures per call, None where any number will do.
-        callers: threads that may call ``infer`` at once.
+        dim: length of a description.
+        batch: largest number of pictures per call, None without a limit.
+        callers: number of threads that may call ``infer`` at once.
     """
 
     @property
@@ -59,9 +64,9 @@ class InferenceBackend(Protocol):
             images: pictures of any sizes.
             settings: thresholds of this call.
             meter: gets the times of the stages.
-            projection: give searched vectors instead of descriptions.
-            pad_fully: give the network all its padding, as photos of a library had it, also where it was
-                opened to do without.
+            projection: projects the descriptions to the vectors that are searched; None leaves them whole.
+            pad_fully: pad pictures to the full input size, as ``analyze`` does, even where the backend was
+                opened with ``cut_padding``.
 
         Raises:
             RunnerError: the network failed.
@@ -69,12 +74,12 @@ class InferenceBackend(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back memory and threads."""
+        """Release memory and threads."""
         ...
 
 
 class Detector(Protocol):
-    """Finds objects; see ``detector.py``."""
+    """Detector of objects; see ``perception/detector.py``."""
 
     def detect(
         self, images: Sequence[U8Array], settings: DetectSettings, *, pad_fully: bool = False
@@ -83,27 +88,32 @@ class Detector(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back memory and threads."""
+        """Release memory and threads."""
         ...
 
 
 class Describer(Protocol):
-    """Describes them; see ``descriptor.py``."""
+    """Describer of detected objects; see ``perception/descriptor.py``.
+
+    Attributes:
+        dim: length of a description.
+    """
 
     dim: int
 
     def describe(self, bgr: U8Array, found: Any) -> F32Array:
-        """(n, dim) float32, one row per object that the detector found in ``bgr``."""
+        """Return (n, dim) float32, one row per object that the detector found in ``bgr``."""
         ...
 
 
 class CpuBackend:
-    """A detector, then a describer, on what the network said of a picture.
+    """Backend that runs a detector and then a describer on the CPU.
 
     Args:
-        detector: finds objects.
-        describer: describes them, from the same pass of the network.
-        batch, callers: see InferenceBackend.
+        detector: finds the objects of pictures.
+        describer: describes the objects, from the same pass of the network.
+        batch: largest number of pictures per call, None without a limit.
+        callers: number of threads that may call ``infer`` at once.
     """
 
     def __init__(
@@ -131,7 +141,7 @@ class CpuBackend:
             results = self.detector.detect(images, settings, pad_fully=pad_fully)
         seen = []
         for bgr, found in zip(images, results, strict=True):
-            # Here and not in another thread: the network's maps may hold only until its next call.
+            # Objects are described before the next call of the network, which may overwrite its maps.
             with meter.stage("describe"):
                 vector = self.describer.describe(bgr, found)
                 if projection is not None:

@@ -1,10 +1,10 @@
-"""Count the colours of objects: one histogram per box, its middle counting most.
+"""Describe the colours of objects: one histogram per box, weighted towards the middle of the box.
 
-48 x 48 points of the box are looked up in the picture, whatever the size of the box. A point's colour is
-taken as brightness, red against green, and blue against green, all of logarithms: a change of light then
-moves all points alike instead of stretching them. Each point is shared out among the bins around it, so that
-no colour sits on an edge between bins. The cube root of the shares keeps a label's small print of colour from
-drowning in a plain background: of the powers 1/6 to 7/10, 1/4 to 1/3 told product varieties apart best.
+Every box is sampled at 48 x 48 points. The colour of a point is brightness, red against green, and blue
+against green, all in logarithms: a change of light then moves all points alike instead of stretching them.
+Each point is shared among the bins around it, so that no colour sits on an edge between bins. The cube root
+of the shares keeps a label's small print of colour from drowning in a plain background: of the powers 1/6 to
+7/10, 1/4 to 1/3 told product varieties apart best.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from rtsearch.types import F32Array, U8Array
 
 __all__ = ["COLOUR_BINS", "colour_histograms"]
 
-_POINTS = 48  # 64 or 96 points a side score the same, 32 lower
-_BINS = (3, 6, 6)  # brightness, red-green, blue-green
+_POINTS = 48  # points per side of a box; 64 or 96 score the same, 32 scores lower
+_BINS = (3, 6, 6)  # number of bins of brightness, red-green and blue-green
 _LOW = np.array([6.0, -1.2, -1.6])
-_HIGH = np.array([16.8, 1.2, 1.2])  # all but the most saturated colours of photos lie between
-_SIGMA = 0.4  # of the weight around the middle, in half sides; .35 to .5 score alike, no weight far lower
+_HIGH = np.array([16.8, 1.2, 1.2])  # the ranges hold all but the most saturated colours of photos
+_SIGMA = 0.4  # width of the weight in half sides; .35 to .5 score alike, equal weights score far lower
 
 COLOUR_BINS = _BINS[0] * _BINS[1] * _BINS[2]
-"""Length of a histogram."""
+"""Number of bins of a histogram."""
 
-_LOG = np.log(np.arange(256, dtype=np.float32) + 8)  # + 8: the noise of dark pixels is no colour
+# The 8 keeps the noise of dark pixels from counting as colour.
+_LOG = np.log(np.arange(256, dtype=np.float32) + 8)
 _STEP = (np.array(_BINS) / (_HIGH - _LOW)).astype(np.float32)
-_START = (-_LOW * _STEP - 0.5).astype(np.float32)  # the middle of bin i is at place i
+_START = (-_LOW * _STEP - 0.5).astype(np.float32)  # puts the middle of bin i at place i
 _BELL = np.exp(-0.5 * ((np.arange(_POINTS) + 0.5) / (_POINTS / 2) - 1) ** 2 / _SIGMA**2)
 _WEIGHT = np.outer(_BELL, _BELL).ravel()
 _WEIGHT = (_WEIGHT / _WEIGHT.sum()).astype(np.float32)
 
 
 def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
-    """(n, COLOUR_BINS) float32 of unit length, one row per box.
+    """Return the colour histogram of each box: (n, COLOUR_BINS) float32, rows of unit length.
 
     Args:
         bgr: (H, W, 3) uint8.
-        xyxy: (n, 4) float32, pixels of the picture; what lies outside takes the colour of the nearest edge.
+        xyxy: (n, 4) float32, pixels of the picture; points outside of it take the colour of the nearest edge.
     """
     height, width = bgr.shape[:2]
     columns = _points(xyxy[:, 0], xyxy[:, 2], width)
     rows = _points(xyxy[:, 1], xyxy[:, 3], height)
     places = (rows[:, :, None] * width + columns[:, None, :]).reshape(len(xyxy), _POINTS**2)
-    # Copied here, so that the kernel is compiled for one kind of array, whatever the picture's memory.
+    # The copy is contiguous, so the kernel is compiled once for all memory layouts of pictures.
     pixels = np.take(bgr.reshape(-1, 3), places, axis=0)
     shares = np.zeros((len(xyxy), COLOUR_BINS), np.float32)
     _share_out(pixels, _LOG, _WEIGHT, shares)
@@ -55,7 +56,7 @@ def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
 
 
 def _points(start: F32Array, end: F32Array, pixels: int) -> NDArray[np.intp]:
-    """(n, _POINTS): the pixels under evenly spread points between start and end."""
+    """Return the pixels under evenly spread points between start and end, (n, _POINTS)."""
     at = start[:, None] + (end - start)[:, None] * ((np.arange(_POINTS) + 0.5) / _POINTS)
     return np.clip(np.floor(at), 0, pixels - 1).astype(np.intp)
 

@@ -1,15 +1,16 @@
-"""One vector per object, from the pass that found it.
+"""Describe each object with one vector, from the pass of the network that found it.
 
-    form     taps of the network, averaged over the box (``roi_pooling.py``) and scaled to unit length
-    colour   a histogram of the box in the picture (``colour_histogram.py``)
-    class    square root of the probability of every class
-    embedding, if asked for: the vector that a second network gives of the box's crop, see ``embedder.py``
+    form        taps of the network, averaged over the box (``roi_pooling.py``) and scaled to unit length
+    embedding   optional: the vector of a second network for the crop of the box (``embedder.py``)
+    colour      histogram of the box in the picture (``colour_histogram.py``)
+    class       square root of the probability of every class
 
-Square roots make the distance of two objects' classes that of two distributions (Hellinger). A whole image
-has no class, so its class block is zero: the objects in it would outvote its looks.
+Square roots turn the distance between the class blocks into the Hellinger distance of two distributions. A
+whole image has no class, so its class block is zero; otherwise the classes of the objects in it would
+outweigh its looks.
 
-The blocks stand side by side as they are; how they are scaled, weighed and shortened is decided where a
-library is indexed.
+The blocks are concatenated without scaling; they are scaled, weighted and shortened when a library is indexed
+(``search/projection.py``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Found(Protocol):
-    """Fields of detected objects that the description needs; n objects, see ``detector``."""
+    """Fields of n detected objects that the description needs; see ``detector.Found``."""
 
     @property
     def xyxy(self) -> F32Array: ...
@@ -48,13 +49,18 @@ class _Found(Protocol):
 
 
 class CropEmbedder(Protocol):
-    """A second network that looks at crops; see ``embedder.py``."""
+    """Second network that describes crops; see ``embedder.py``.
+
+    Attributes:
+        dim: length of its vectors.
+        recipe: name and hash of the network, fit for JSON.
+    """
 
     dim: int
     recipe: dict[str, Any]
 
     def embed(self, bgr: U8Array, xyxy: F32Array) -> F32Array:
-        """(n, dim) float32, unit length, one per box in pixels of ``bgr``."""
+        """Return (n, dim) float32 of unit length, one row per box in pixels of ``bgr``."""
         ...
 
 
@@ -62,12 +68,12 @@ class Describer:
     """Describes the objects of one picture.
 
     Args:
-        spec: the network that finds them; its taps and classes decide the layout of the vector.
-        embedder: adds its own vector of every object.
+        spec: the network that finds the objects; its taps and classes decide the layout of the vector.
+        embedder: second network whose vector is added to the description; None adds none.
 
     Attributes:
-        dim: numbers per object.
-        recipe: name, version and layout, fit for JSON; vectors of two recipes never compare.
+        dim: length of a description.
+        recipe: name, version and layout, fit for JSON; vectors of different recipes cannot be compared.
     """
 
     def __init__(self, spec: ModelSpec, embedder: CropEmbedder | None = None) -> None:
@@ -86,17 +92,17 @@ class Describer:
         }
         if embedder is not None:
             self.recipe["embedder"] = embedder.recipe
-        # The kernel is compiled or loaded now, not on the first picture with an object.
+        # This compiles or loads the kernel before the first picture with an object comes.
         colour_histograms(np.zeros((1, 1, 3), np.uint8), np.zeros((1, 4), np.float32))
 
     def describe(self, bgr: U8Array, found: _Found) -> F32Array:
-        """(n, dim) float32, one row per object of ``found``, every number finite.
+        """Return (n, dim) float32, one row per object of ``found``, all values finite.
 
         Args:
             bgr: (H, W, 3) uint8, the picture the objects were found in.
-            found: what the detector says of it.
+            found: the objects that the detector found in it.
         """
-        with np.errstate(all="ignore"):  # of a broken network; its NaN and infinity become 0 below
+        with np.errstate(all="ignore"):  # NaN and infinity of a broken network become 0 below
             form = [_unit(roi_means(tap, found.input_xyxy, found.input_wh)) for tap in found.maps]
             certainty = np.exp(-0.5 * np.logaddexp(0, -found.logits)) * ~found.whole[:, None]
         if self._embedder is not None:

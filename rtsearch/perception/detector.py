@@ -1,15 +1,15 @@
-"""Frames in, objects out: letterbox, one network call, decode, suppression.
+"""Find the objects of pictures: letterbox, one call of the network, decoding, suppression.
 
 The picture is scaled to fit the network's input and padded on the right and below. With the picture in the
-top left corner, the cells of the network's maps fall on the same picture pixels whatever the padding.
+top left corner, the cells of the network's maps fall on the same picture pixels for every padding.
 
-``cut_padding`` leaves out what a network that takes any size can do without: 416x256 instead of 416x416 px
-for a picture of 16:9, 25 instead of 40 ms of CPU. Boxes and vectors stay the same within 1 %, see
-docs/explanation/performance.md; a few weak objects come and go, so libraries are made with all of it.
+``cut_padding`` leaves out padding where a network takes inputs of any size: 416x256 instead of 416x416 px for
+a picture of 16:9, 25 instead of 40 ms of CPU. Boxes and vectors stay the same within 1 %, see
+docs/performance.md; a few weak objects come and go, so libraries are made with the full padding.
 
 Suppression has two steps. Networks that report an object several times get per-class non-maximum suppression.
-Then ``max_overlap``: by falling confidence, and across classes, a box is dropped when a kept one covers more
-than this share of its area.
+Then boxes of all classes are compared by falling confidence, and a box is dropped when a kept one covers more
+than the share ``max_overlap`` of its area.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, U8Array
 
 __all__ = ["Detector", "Found", "drop_overlapping", "letterbox", "wanted_classes"]
 
-_CANDIDATES = 300  # boxes that enter suppression: what YOLO exports keep too
+_CANDIDATES = 300  # boxes that enter suppression, as in exports of YOLO
 _LOGIT_LIMIT = 1e-6  # float32 scores saturate; a logit beyond +-13.8 would only be rounding noise
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The objects of one picture, best first, with what the describing stage needs.
+    """Objects of one picture, best first, with the data that their description needs.
 
     Attributes:
         xyxy: (n, 4) float32, picture pixels.
         score: (n,) float32, 0..1; 1 for a whole image.
         label: (n,) int32, class index; ``WHOLE_IMAGE_LABEL`` for the full frame.
-        logits: (n, C) float32, log-odds of every class at the object; for a whole image the largest of each.
+        logits: (n, C) float32, log-odds of every class at the object; for a whole image the largest log-odds
+            of each class in the picture.
         whole: (n,) bool, True for the object that covers the full frame.
         maps: taps of this picture, each (c, h, w) float32; valid until the next call of the detector.
         input_xyxy: (n, 4) float32, the boxes in pixels of the network's input.
@@ -69,9 +70,9 @@ class Detector:
 
     Args:
         runner: runs the network.
-        spec: how the network wants its pixels and whether it suppresses duplicates itself.
+        spec: the network's pixel format, and whether it suppresses duplicates itself.
         input_wh: width and height of the network's input, px.
-        cut_padding: leave out what padding the network can do without; for a runner that takes any size.
+        cut_padding: leave out padding that the network does not need; the runner must take any size.
     """
 
     def __init__(
@@ -90,12 +91,12 @@ class Detector:
     def detect(
         self, images: Sequence[U8Array], settings: DetectSettings, *, pad_fully: bool = False
     ) -> list[Found]:
-        """Find the objects of each (H, W, 3) uint8 BGR picture; those of one shape share a network call.
+        """Find the objects of each (H, W, 3) uint8 BGR picture; pictures of one shape share a network call.
 
         Args:
             images: pictures of any sizes.
             settings: thresholds.
-            pad_fully: give the network all its padding this time.
+            pad_fully: pad to the full input size in this call, in spite of ``cut_padding``.
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(images):
@@ -136,7 +137,16 @@ class Detector:
         scores: F32Array,
         maps: tuple[F32Array, ...],
     ) -> Found:
-        """Return the objects of a picture that the network saw in an input of this width and height."""
+        """Decode the outputs of the network for one picture.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            wh: width and height of the input that the network got, px.
+            settings: thresholds.
+            boxes: (N, 4) float32, pixels of the input.
+            scores: (N, C) float32, 0..1.
+            maps: taps, each (c, h, w) float32.
+        """
         height, width = image.shape[:2]
         scale = _scale((width, height), self.input_wh)
         limits = np.array([width, height, width, height], np.float32) * np.float32(scale)
@@ -172,7 +182,7 @@ class Detector:
         settings: DetectSettings,
         least_px: np.float32,
     ) -> NDArray[np.intp]:
-        """Rows of the boxes that stay, best first."""
+        """Return the rows of the boxes that are kept, best first."""
         best = scores.max(1)
         rows = np.flatnonzero(best >= settings.threshold)
         if settings.classes:
@@ -185,7 +195,7 @@ class Detector:
         if self._spec.needs_nms and len(rows):
             xywh = np.concatenate([clipped[:, :2], clipped[:, 2:] - clipped[:, :2]], axis=1)
             labels = scores[rows].argmax(1)
-            suppress: Any = cv2.dnn.NMSBoxesBatched  # its type stub knows sequences only
+            suppress: Any = cv2.dnn.NMSBoxesBatched  # the type stub allows only sequences, not arrays
             keep = np.sort(np.asarray(suppress(xywh, best[rows], labels, 0.0, settings.nms_iou), np.intp))
             rows, clipped = rows[keep], clipped[keep]
         return rows[drop_overlapping(clipped, settings.max_overlap)][: settings.max_objects]
@@ -196,14 +206,14 @@ def wanted_classes(names: tuple[str, ...], known: tuple[str, ...]) -> NDArray[np
     """Return a mask of the wanted classes.
 
     Args:
-        names: of ``detect.classes``; none for all.
-        known: the network's classes, by label.
+        names: class names of ``detect.classes``; an empty tuple means all classes.
+        known: class names of the network, in the order of its labels.
 
     Returns:
         (len(known),) bool, read-only.
 
     Raises:
-        ConfigError: the network does not know one of the names.
+        ConfigError: the network has no class of one of the names.
     """
     for name in names:
         if name not in known:
@@ -232,9 +242,9 @@ def letterbox(image: U8Array, input_wh: tuple[int, int], pad_value: int) -> U8Ar
 
 
 def drop_overlapping(xyxy: F32Array, max_overlap: float) -> NDArray[np.intp]:
-    """Rows that stay of (n, 4) boxes sorted by falling confidence.
+    """Return the rows that are kept of (n, 4) boxes sorted by falling confidence.
 
-    A box is dropped when its intersection with one kept before exceeds ``max_overlap`` of its own area.
+    A box is dropped when its intersection with a box kept before it exceeds ``max_overlap`` of its own area.
     """
     if not len(xyxy):
         return np.zeros(0, np.intp)
@@ -246,7 +256,7 @@ def drop_overlapping(xyxy: F32Array, max_overlap: float) -> NDArray[np.intp]:
 
 
 def _share_covered(xyxy: F32Array) -> F32Array:
-    """(n, n): the share of box i that box j covers."""
+    """Return the share of box i that box j covers, (n, n)."""
     low = np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])
     high = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
     intersection = np.prod(np.clip(high - low, 0, None), axis=2)

@@ -1,9 +1,9 @@
-"""A second network, run on the crop of every object, for those who want more and can pay for it.
+"""Describe the crop of every object with a second network, which costs time and tells objects apart better.
 
-Any ONNX image network with one input of pictures and one vector per picture as output will do. Crops of one
-frame go through it in one call where the network takes any number, else one by one. Values are those of the
-training: RGB, ``(pixel / 255 - mean) / std`` with ImageNet's numbers, unless the file's metadata has ``mean``
-and ``std`` (three numbers each, with commas).
+The network is any ONNX file with one input of pictures and one vector per picture as output. Crops of one
+frame share a call where the network takes any number of pictures. Pixels are normalised to RGB, ``(pixel /
+255 - mean) / std`` with ImageNet's numbers, unless the file's metadata has ``mean`` and ``std`` (three
+numbers each, with commas).
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ __all__ = ["Embedder"]
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEFAULT_SIDE_PX = 224  # for networks that take any size
-_CROPS_PER_CALL = 16  # bounds the memory of a picture with many objects
+_CROPS_PER_CALL = 16  # bounds the memory for pictures with many objects
 
 
 class Embedder:
-    """One vector per box, from a network of its own.
+    """Embedder of crops: one vector per box from a second network.
 
     Args:
-        path: an ONNX file as above.
-        threads: of the network; 0 chooses.
+        path: ONNX file with one input of pictures and one vector per picture as output.
+        threads: number of threads of the network; 0 takes all usable cores.
 
     Attributes:
-        dim: numbers per vector.
-        recipe: what decides the vectors, fit for JSON.
+        dim: length of a vector.
+        recipe: hash, input size and version, fit for JSON; vectors of different recipes cannot be compared.
 
     Raises:
-        UnknownModelError: no such file.
-        ModelError: it is no such network; the message says what it is.
+        UnknownModelError: the file does not exist.
+        ModelError: the file has other inputs or outputs; the message names them.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -54,7 +54,7 @@ class Embedder:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common base below Exception
+        except Exception as error:  # onnxruntime's exceptions have no common base below Exception
             raise ModelError(f"{path} cannot be opened: {one_line(error)}") from None
         self._path = path
         self._input, self._channels_first, self._batch, self._wh = _picture_input(self._session, path)
@@ -66,11 +66,11 @@ class Embedder:
         self.recipe: dict[str, Any] = {"sha256": sha256, "input_wh": list(self._wh), "version": 1}
 
     def embed(self, bgr: U8Array, xyxy: F32Array) -> F32Array:
-        """(n, dim) float32 vectors of unit length, one per box; zeros where the network gives no number.
+        """Return (n, dim) float32 vectors of unit length, one per box; zeros where the network gives NaN.
 
         Args:
             bgr: (H, W, 3) uint8.
-            xyxy: (n, 4) float32, boxes in pixels of it; at least one pixel of each is looked at.
+            xyxy: (n, 4) float32, boxes in pixels of ``bgr``; a crop has at least one pixel.
         """
         vectors = np.zeros((len(xyxy), self.dim), np.float32)
         step = min(self._batch or _CROPS_PER_CALL, _CROPS_PER_CALL)
@@ -83,7 +83,7 @@ class Embedder:
         return cast(F32Array, vectors / np.maximum(length, np.float32(1e-12)))
 
     def _blob(self, crops: list[U8Array]) -> F32Array:
-        """The network's input; a network with a fixed batch gets its last crop repeated."""
+        """Return the network's input; the last crop is repeated to fill a fixed batch."""
         crops = crops + crops[-1:] * ((self._batch or len(crops)) - len(crops))
         scaled = [cv2.resize(crop, self._wh, interpolation=cv2.INTER_AREA) for crop in crops]
         rgb = np.stack(scaled)[..., ::-1].astype(np.float32)
@@ -100,7 +100,7 @@ class Embedder:
             raise RunnerError(f"{self._path} failed: {one_line(error)}") from None
 
     def _find_vector(self) -> tuple[str, int]:
-        """The first output that is one vector per picture, found by running the network once."""
+        """Run the network once; return name and length of the first output with one vector per picture."""
         blank = np.zeros((self._wh[1], self._wh[0], 3), np.uint8)
         results = self._run(self._blob([blank]))
         names = [output.name for output in self._session.get_outputs()]
@@ -115,7 +115,7 @@ class Embedder:
 def _picture_input(
     session: ort.InferenceSession, path: Path
 ) -> tuple[str, bool, int | None, tuple[int, int]]:
-    """Name, whether channels come before rows, pictures per call (None: any), width and height."""
+    """Return the input's name, channels-first flag, batch (None for any) and (width, height), px."""
     inputs = session.get_inputs()
     shape = inputs[0].shape
     if (
@@ -146,7 +146,7 @@ def _normalisation(session: ort.InferenceSession, path: Path) -> tuple[F32Array,
 
 
 def _crop(bgr: U8Array, box: F32Array) -> U8Array:
-    """The pixels a box touches, at least one."""
+    """Return the pixels that a box touches, at least one."""
     height, width = bgr.shape[:2]
     x1, y1 = int(np.clip(np.floor(box[0]), 0, width - 1)), int(np.clip(np.floor(box[1]), 0, height - 1))
     x2, y2 = int(np.clip(np.ceil(box[2]), x1 + 1, width)), int(np.clip(np.ceil(box[3]), y1 + 1, height))

@@ -1,9 +1,9 @@
-"""Switch from a backend that is there at once to a better one when it is ready, and back if it fails.
+"""Switch from one backend to a better one when it is ready, and back if it fails.
 
-    first sees ──────────────────┬─> second sees ──┬─> first sees again
+    first infers ────────────────┬─> second infers ┬─> first infers again
     second is prepared (thread) ─┘     it fails ───┘
 
-Between two calls, so that no picture is lost.
+The switch happens between two calls, so no picture is lost.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["FailoverBackend", "Prepare"]
 _log = logging.getLogger(__name__)
 
 Prepare = Callable[[threading.Event], InferenceBackend | None]
-"""Makes the second backend; None where there will be none. It returns soon after the event is set."""
+"""Function that makes the second backend, or returns None; it returns soon after the event is set."""
 
 
 class FailoverBackend:
-    """A InferenceBackend; see there.
+    """InferenceBackend that uses a second backend while it works, and the first one otherwise.
 
     Args:
-        first: sees until the second is ready, and after it has failed. Closed with this.
-        second: the better backend, or what makes it in a thread.
-        name: of the second, for messages.
-        tell: gets a line when the second has taken over; what goes wrong is logged.
+        first: backend that is used until the second is ready and after it has failed; closed with this one.
+        second: the better backend, or a function that makes it, which runs in a thread.
+        name: name of the second backend in messages.
+        tell: gets a line when the second backend has taken over; failures are logged.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class FailoverBackend:
 
     @property
     def batch(self) -> int | None:
-        """Return that of the backend in use."""
+        """Largest number of pictures per call of the backend in use."""
         return (self._second or self._first).batch
 
     @property
     def callers(self) -> int:
-        """Return that of the backend in use."""
+        """Number of threads that may call the backend in use at once."""
         return (self._second or self._first).callers
 
     def infer(
@@ -89,7 +89,7 @@ class FailoverBackend:
         return self._first.infer(images, settings, meter, projection, pad_fully=pad_fully)
 
     def close(self) -> None:
-        """Close both; what is still being prepared is given up."""
+        """Close both backends, and cancel the preparation of the second."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -106,7 +106,7 @@ class FailoverBackend:
             if not self._stop.is_set():
                 kind = "" if isinstance(error, RtsearchError) else f"{type(error).__name__}: "
                 _log.warning("going on without %s: %s%s", self._name, kind, one_line(error))
-                _log.debug("where that came from", exc_info=error)
+                _log.debug("traceback of the failure", exc_info=error)
             return
         if second is not None:
             self._second = second

@@ -1,7 +1,8 @@
-"""The mean of a network's map over a box, the middle of the box counting most.
+"""Average a map of the network over a box, weighted towards the middle of the box.
 
-A cell counts by its part inside the box, so the mean moves smoothly with boxes of any size, even smaller
-than a cell; times a bell around the box's middle, because the corners of a box are mostly background.
+The weight of a cell is the part of it inside the box, so the mean changes smoothly with boxes of any size,
+even of less than a cell. A bell around the middle of the box multiplies it, because the corners of a box are
+mostly background.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from rtsearch.types import F32Array
 
 __all__ = ["roi_means"]
 
-_SIGMA = 0.5  # of the bell, in half sides of the box; .35 to .7 score alike, no bell 1 to 5 points lower
+_SIGMA = 0.5  # width of the bell in half sides; .35 to .7 score alike, no bell scores 1 to 5 points lower
 
 
 def roi_means(tap: F32Array, xyxy: F32Array, input_wh: tuple[int, int]) -> F32Array:
-    """(n, c) float32: the weighted mean of a (c, h, w) map over each of (n, 4) boxes in input pixels."""
+    """Return the weighted means of a (c, h, w) map over (n, 4) boxes in input pixels, (n, c) float32."""
     channels, height, width = tap.shape
     boxes = xyxy.astype(np.float64) * np.tile([width / input_wh[0], height / input_wh[1]], 2)
     rows = _cell_weights(boxes[:, 1], boxes[:, 3], height)
@@ -29,9 +30,10 @@ def roi_means(tap: F32Array, xyxy: F32Array, input_wh: tuple[int, int]) -> F32Ar
 
 
 def _cell_weights(start: NDArray[np.float64], end: NDArray[np.float64], cells: int) -> F32Array:
-    """(n, cells): the weight of each cell for an interval in cells, summing to 1 per row.
+    """Return the weight of each cell for intervals in cells, (n, cells); each row sums to 1.
 
-    An interval shorter than a cell, or beside the map, stands for the cell-long one around its middle.
+    An interval shorter than a cell, or beside the map, is replaced by an interval of one cell around its
+    middle.
     """
     start, end = np.clip(start, 0, cells), np.clip(end, 0, cells)
     middle = np.clip((start + end) / 2, 0.5, cells - 0.5)[:, None]
@@ -43,7 +45,7 @@ def _cell_weights(start: NDArray[np.float64], end: NDArray[np.float64], cells: i
     return weights
 
 
-# A matrix product would do, but BLAS wakes threads for it, which wait for cores that the network is using.
+# A matrix product would wake the threads of BLAS, which compete with the network for the cores.
 @bare_kernel
 def _pool(tap, rows, columns, means):
     """means[i, c] = sum of rows[i, y] * columns[i, x] * tap[c, y, x], where the weights are not 0."""
@@ -62,7 +64,7 @@ def _pool(tap, rows, columns, means):
 
 @inlined
 def _span(weights):
-    """First and one past the last place with a weight; there is one."""
+    """Return the first and one past the last place with a weight; at least one weight is not 0."""
     start, end = 0, weights.size
     while weights[start] == 0:
         start += 1

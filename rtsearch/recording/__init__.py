@@ -1,9 +1,9 @@
 """Record a run: its objects frame by frame, and the composed picture as a video.
 
-object_records(...) -> open_record(path): .jsonl, .csv   flushed line by line, a kill loses no line written
-                                          .parquet       in groups of rows, named when it is finished
-composed picture    -> VideoRecorder      .mp4, with the sound of the file that is played; named likewise
-.jsonl              -> Recording          its lines, found by frame or time
+object_records(...) -> open_record(path): .jsonl, .csv   written line by line, so a kill loses no line
+                                          .parquet       written in groups of rows, renamed at the end
+composed picture    -> VideoRecorder      .mp4 with the sound of the played file, renamed at the end
+.jsonl              -> Recording          finds lines by frame or time
 """
 
 from __future__ import annotations
@@ -41,12 +41,17 @@ __all__ = [
 
 
 class Recorder(Protocol):
-    """Keeps the objects of a run; leaving the context finishes the file."""
+    """Recorder of the objects of a run; leaving its context finishes the file."""
 
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
-        """Append one frame; ``objects`` as ``object_records`` gives them, ``shown`` as ``shown_records``.
+        """Append one frame.
+
+        Args:
+            frame: the frame.
+            objects: its objects, made by ``object_records``.
+            shown: the strips of its picture, made by ``shown_records``.
 
         Raises:
             RecordError: the file cannot be written any further.
@@ -65,14 +70,14 @@ class Recorder(Protocol):
 
 
 def open_record(path: Path, video: Mapping[str, Any] | None = None) -> Recorder:
-    """A recorder of the kind that the name's ending says.
+    """Open a recorder for the suffix of a path.
 
     Args:
-        path: is replaced, at the earliest when the first frame comes.
-        video: what the record is of, if it is a file; see ``Recording.video``.
+        path: file to write; an older file is replaced when the first frame comes, or later.
+        video: facts about the recorded video file; see ``Recording.video``.
 
     Raises:
-        RecordError: there is no such kind, or the file cannot be written.
+        RecordError: the suffix is not supported, or the file cannot be written.
     """
     kind = path.suffix.lower()
     if kind == ".jsonl":
@@ -81,7 +86,7 @@ def open_record(path: Path, video: Mapping[str, Any] | None = None) -> Recorder:
         return CsvRecorder(path)
     if kind == ".parquet":
         from rtsearch.recording.parquet import (
-            ParquetRecorder,  # pyarrow takes a moment that others need not wait
+            ParquetRecorder,  # imported here, as pyarrow loads slowly
         )
 
         return ParquetRecorder(path)

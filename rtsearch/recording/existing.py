@@ -1,4 +1,4 @@
-"""Files that a recording finds in its place: finished ones, and what a killed run left of one."""
+"""Find files in the place of a recording: finished ones, and part files of killed runs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["left_parts", "refuse_existing"]
 
 
 def refuse_existing(paths: Sequence[Path]) -> None:
-    """Refuse to record over a file that holds something.
+    """Refuse to record over a file that is not empty.
 
     Raises:
-        RecordError: one of the files is there and is not empty.
+        RecordError: one of the files exists and is not empty.
     """
     for path in paths:
         if path.is_file() and path.stat().st_size:
-            raise RecordError(f"{path} is there already; --overwrite replaces it, or choose another name")
+            raise RecordError(f"{path} exists already; --overwrite replaces it, or choose another name")
 
 
 def left_parts(path: Path) -> list[Path]:
     """Return the hidden part files that killed runs left of a recording, by name.
 
-    A part file is named ``.NAME.PID.part.mp4``; those of processes that still run are not returned.
+    A part file is named ``.NAME.PID.part.mp4``; part files of running processes are not returned.
     """
     name = re.compile(rf"\.{re.escape(path.stem)}\.(\d{{1,10}})\.(part|sound){re.escape(path.suffix)}")
     if not path.parent.is_dir():
@@ -38,7 +38,7 @@ def left_parts(path: Path) -> list[Path]:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except PermissionError:  # it is another user's
+    except PermissionError:  # the process belongs to another user
         return True
     except (OSError, OverflowError):
         return False

@@ -1,6 +1,6 @@
 """Call an installed ffmpeg: encode H.264 from raw pictures, add the sound of a file to a video.
 
-Every call is a process in a session of its own: Ctrl-C goes to a whole session, and ffmpeg must outlive it.
+Every ffmpeg process has a session of its own, so that Ctrl-C in the terminal does not end it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "find_ffmpeg", "s
 _END_S = 20.0
 _SHORT_S = 10.0
 _TURN_S = 0.05
-# Divides the intervals of 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second without a rest.
+# Intervals of 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second are whole numbers of ticks.
 _TICKS_PER_S = 120_000
 MOST_PIECES = 64
 
 
 class Piece(NamedTuple):
-    """Stretch of a video: from ``at_s`` on it shows the file from ``from_s`` on."""
+    """Part of a video: from ``at_s`` on it shows the file from ``from_s`` on."""
 
     at_s: float
     from_s: float
@@ -51,17 +51,15 @@ def encodes_h264(ffmpeg: str) -> bool:
 
 
 class FfmpegSink:
-    """H.264 by an ffmpeg process that takes raw pictures with their times on its input and finishes the file
-    at the end of them.
+    """Encoder of H.264 in an ffmpeg process, which reads raw pictures and their times from a pipe.
 
-    Told nothing, ffmpeg makes no file; so it hears of the video with the first picture only, and one that is
-    let go before that leaves nothing.
+    The head of the stream is sent with the first picture, so that ffmpeg makes no file without pictures.
 
     Args:
-        ffmpeg: the program.
-        path: the .mp4.
-        fps: the last picture stays for one interval of it.
-        wh: of the pictures; even.
+        ffmpeg: path of the program.
+        path: the .mp4 to write.
+        fps: frame rate, which decides how long the last picture lasts.
+        wh: width and height of the pictures, px; even.
     """
 
     def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int]) -> None:
@@ -72,18 +70,18 @@ class FfmpegSink:
         self._process = _started(command, subprocess.PIPE)
 
     def write(self, bgr: U8Array, t_s: float) -> None:
-        """Append a contiguous picture at a time after that of the one before."""
+        """Append a contiguous picture at a time later than that of the previous picture."""
         head, self._head = self._head, b""
         self._put(head + picture_head(t_s, bgr.nbytes))
         self._put(bgr.data)
 
     def abort(self) -> None:
-        """End ffmpeg, wherever it is; the file is good for nothing."""
+        """Kill ffmpeg; the file is unusable afterwards."""
         self._process.kill()
         self._process.communicate()
 
     def close(self) -> None:
-        """Let ffmpeg finish the file; may be called again where Ctrl-C has come between."""
+        """Let ffmpeg finish the file; may be called again after an interruption by Ctrl-C."""
         problem = self._end()
         if self._process.returncode != 0:
             raise RecordError(f"ffmpeg could not finish the video: {problem}")
@@ -100,9 +98,9 @@ class FfmpegSink:
 
 
 def sound_start_s(source: Path) -> float | None:
-    """Return what is added to a presentation time of a file to get its place in the file, s.
+    """Return the offset from presentation times of a file to ffmpeg's positions in it, s; None without sound.
 
-    Containers may begin at any time; ffmpeg counts places from there. None where there is no sound.
+    Containers may begin at any time, and ffmpeg counts positions from there.
     """
     ffprobe = shutil.which("ffprobe")
     if ffprobe is None:
@@ -125,15 +123,15 @@ def add_sound(
     """Write a copy of a video with the sound that belongs to its pictures, as AAC.
 
     Args:
-        ffmpeg: the program.
-        video: without sound.
-        source: the file whose sound it is.
-        pieces: which parts of it, in the order of the video, on the clock of its sound.
-        length_s: of the video.
+        ffmpeg: path of the program.
+        video: video without sound.
+        source: file with the sound.
+        pieces: parts of the source in the order of the video, in ffmpeg's positions.
+        length_s: length of the video.
         out: the .mp4 to write.
 
     Raises:
-        RecordError: ffmpeg said why not.
+        RecordError: ffmpeg failed; the message has its reason.
     """
     if len(pieces) > MOST_PIECES:
         raise RecordError(f"there are {len(pieces):,} jumps in it")
@@ -143,7 +141,7 @@ def add_sound(
     for i, (piece, end_s) in enumerate(zip(pieces, ends, strict=True)):
         lasts_s = max(0.001, end_s - piece.at_s)
         command += ["-ss", f"{piece.from_s:.6f}", "-t", f"{lasts_s:.6f}", "-i", _file(source)]
-        # Silence where the file has no sound yet, in between or any more.
+        # Gaps in the sound, also at its beginning and end, are filled with silence.
         whole = f"aresample=async=1:first_pts=0,apad=whole_dur={lasts_s:.6f},atrim=end={lasts_s:.6f}"
         steps.append(f"[{i + 1}:a:0]{whole}[part{i}]")
     steps.append("".join(f"[part{i}]" for i in range(len(pieces))) + f"concat=n={len(pieces)}:v=0:a=1[sound]")
@@ -152,7 +150,7 @@ def add_sound(
     process = _started(command, subprocess.DEVNULL)
     try:
         problem = _last_words(process, _END_S + length_s, hurry)
-    except BaseException:  # Ctrl-C, where it is not handled
+    except BaseException:  # for example Ctrl-C where it is not handled
         process.kill()
         process.communicate()
         raise
@@ -170,17 +168,15 @@ def _started(command: list[str], stdin: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _last_words(
-    process: subprocess.Popen[bytes], wait_s: float, give_up: threading.Event | None = None
-) -> str:
-    """Wait for the end of a process, or end it after so long or once ``give_up`` is set; its last line."""
+def _last_words(process: subprocess.Popen[bytes], wait_s: float, stop: threading.Event | None = None) -> str:
+    """Wait for a process, kill it after a time limit or once ``stop`` is set; return its last message."""
     until_s = time.monotonic() + wait_s
     while True:
         try:
             _, words = process.communicate(timeout=_TURN_S)
             break
         except subprocess.TimeoutExpired:
-            if time.monotonic() >= until_s or (give_up is not None and give_up.is_set()):
+            if time.monotonic() >= until_s or (stop is not None and stop.is_set()):
                 process.kill()
     lines = words.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else f"it ended with code {process.returncode}"
@@ -188,13 +184,13 @@ def _last_words(
 
 @lru_cache(maxsize=1)
 def _as_timed(ffmpeg: str) -> list[str]:
-    """The option, renamed in 5.1, that keeps the times of pictures."""
+    """Return the option that keeps the times of pictures, which ffmpeg 5.1 renamed."""
     known = b"fps_mode" in _said([ffmpeg, "-v", "quiet", "-h", "long"])
     return ["-fps_mode", "vfr"] if known else ["-vsync", "vfr"]
 
 
 def _said(command: list[str]) -> bytes:
-    """Return the output of a short command; nothing where it fails."""
+    """Return the output of a short command; b"" where it fails."""
     try:
         done = subprocess.run(
             command,
@@ -211,5 +207,5 @@ def _said(command: list[str]) -> bytes:
 
 
 def _file(path: Path) -> str:
-    """A path that is taken for nothing else: an option, a pattern, the name of a protocol."""
-    return f"file:{os.path.abspath(path)}"  # noqa: PTH100  absolute() leaves ".." in
+    """Return a path in a form that ffmpeg takes for no option, pattern or protocol."""
+    return f"file:{os.path.abspath(path)}"  # noqa: PTH100 - absolute() keeps ".."

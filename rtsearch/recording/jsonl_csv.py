@@ -1,4 +1,4 @@
-"""Recordings made of lines, which are on the disk as soon as they are written: JSON and CSV."""
+"""Record objects as lines of JSON or CSV, each written to the file at once."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CSV_COLUMNS = (
 
 
 class _Lines(Closing):
-    """A file that grows by whole pieces of text; an older one stays until the first of them.
+    """File of whole pieces of text; an older file is kept until the first piece is written.
 
     Raises:
-        RecordError: the file cannot be written; what was written before stays.
+        RecordError: the file cannot be written; pieces written before are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +38,7 @@ class _Lines(Closing):
         self._written_bytes = 0
         self._times = Times()
         try:
-            # Unbuffered: a line is with the kernel when write() returns, so that a kill cannot take it.
+            # The file is unbuffered: the kernel has a line when write() returns, so a kill does not lose it.
             self._file: IO[bytes] = path.open("ab", buffering=0)
         except OSError as error:
             raise record_error(path, error, kept=False) from None
@@ -50,11 +50,11 @@ class _Lines(Closing):
             if self._older:
                 self._file.truncate(0)
                 self._older = False
-            if self._file.write(data) != len(data):  # the disk had room for a part of it
+            if self._file.write(data) != len(data):  # the disk had room for a part of the text
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._file.truncate(self._written_bytes)  # no half line
+                self._file.truncate(self._written_bytes)  # removes an incomplete line
             if not self._written_bytes and self._path.is_file():
                 self._path.unlink(missing_ok=True)
             raise record_error(self._path, error, kept=self._written_bytes > 0) from None
@@ -66,14 +66,14 @@ class _Lines(Closing):
 
 
 class JsonlRecorder(_Lines):
-    """One line ``{"frame", "t_s", "objects", "shown"}`` per frame.
+    """Recorder of one JSON line ``{"frame", "t_s", "objects", "shown"}`` per frame.
 
     ``t_s`` is the presentation time, or for live sources the seconds since the first recorded frame;
     ``shown`` holds the strips of the picture, from which ``replay`` draws it again.
 
     Args:
-        path: is replaced when the first frame comes.
-        video: what the record is of, as its first line says; see ``Recording.video``.
+        path: file to write; an older file is replaced when the first frame comes.
+        video: facts about the recorded video file, written into the first line; see ``Recording.video``.
     """
 
     def __init__(self, path: Path, video: Mapping[str, Any] | None = None) -> None:
@@ -83,7 +83,7 @@ class JsonlRecorder(_Lines):
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
-        """Append the line of one frame; ``objects`` and ``shown`` as ``recording.objects`` makes them."""
+        """Append the line of one frame; see ``Recorder.write``."""
         line = {"frame": frame.id, "t_s": self._times.of(frame), "objects": objects, **self._first}
         self._first = {}
         if shown is not None:
@@ -92,7 +92,7 @@ class JsonlRecorder(_Lines):
 
 
 class CsvRecorder(_Lines):
-    """One row per neighbour, below a row of names; see ``CSV_COLUMNS``.
+    """Recorder of one CSV row per neighbour below a row of column names; see ``CSV_COLUMNS``.
 
     ``object`` counts the objects of a frame from 0, ``rank`` the neighbours of an object from 1: the rows of
     rank 1 are a table of objects. An object without neighbours has one row without a rank, a frame without
@@ -113,7 +113,7 @@ class CsvRecorder(_Lines):
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
-        """Append the rows of one frame, all or none; ``objects`` as ``object_records`` gives them."""
+        """Append the rows of one frame, all or none; see ``Recorder.write``."""
         t_s = self._times.of(frame)
         self._begin()
         if objects:

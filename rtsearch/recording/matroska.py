@@ -1,7 +1,7 @@
-"""Raw pictures with their times, in the least Matroska that ffmpeg reads from a pipe.
+"""Write raw pictures with their times as a minimal Matroska stream, which ffmpeg reads from a pipe.
 
-A pipe of raw pictures alone has no times, so ffmpeg could only write a constant frame rate. Element names and
-numbers are those of RFC 9559.
+Raw pictures alone have no times, so ffmpeg could only write a constant frame rate. Element names and numbers
+follow RFC 9559.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def stream_head(wh: tuple[int, int], interval_s: float) -> bytes:
     """Return the bytes before the first picture.
 
     Args:
-        wh: of every picture, BGR with 8 bits each.
-        interval_s: how long the last picture stays.
+        wh: width and height of every picture, px; pixels are BGR with 8 bits per channel.
+        interval_s: duration of the last picture.
     """
     video = _element("e0", _number("b0", wh[0]), _number("ba", wh[1]), _element("2eb524", b"BGR\x18"))
     track = _element(
@@ -36,7 +36,8 @@ def stream_head(wh: tuple[int, int], interval_s: float) -> bytes:
 def picture_head(t_s: float, size_bytes: int) -> bytes:
     """Return the bytes before one picture at ``t_s``, s: the head of a cluster with one block."""
     time = _number("e7", round(t_s * 1e9 / _TICK_NS))
-    block = bytes.fromhex("a3") + _length(4 + size_bytes) + b"\x81\0\0\x80"  # track 1, at once, a key frame
+    # Track 1, relative time 0, key frame.
+    block = bytes.fromhex("a3") + _length(4 + size_bytes) + b"\x81\0\0\x80"
     return bytes.fromhex("1f43b675") + _length(len(time) + len(block) + size_bytes) + time + block
 
 

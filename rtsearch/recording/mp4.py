@@ -1,9 +1,9 @@
-"""The composed pictures as a video: H.264 through ffmpeg where it is installed, else MPEG-4 by OpenCV.
+"""Record composed pictures as a video: H.264 with ffmpeg where it is installed, else MPEG-4 with OpenCV.
 
-    picture, time -> _Clock: time in the video -> ffmpeg | OpenCV -> .part.mp4 -> with sound -> its name
+    picture, time -> _Clock: time in the video -> ffmpeg | OpenCV -> .part.mp4 -> add sound -> rename
 
-A video grows under a temporary name beside its own and gets its name when it is finished; until then, and
-where no picture came, an older file of that name stays. When this process is killed, ffmpeg still finishes
+A video is written under a temporary name in the same folder and renamed when it is finished; until then, and
+when no picture comes, an older file of that name is kept. When this process is killed, ffmpeg still finishes
 the temporary file.
 """
 
@@ -33,21 +33,20 @@ _RESTART_S = 1.0
 
 
 class VideoRecorder(FinishesOnExit):
-    """The composed pictures as an .mp4, each at its own time.
+    """Recorder of composed pictures as an .mp4, each at its own time.
 
-    A picture is held until the next one's time, so that the video keeps time with the source when pictures
-    were dropped; no picture is left out. The size is that of the first picture, less an odd row or column;
-    later ones are scaled to it. Leaving the context finishes the file whatever happened, so that it can be
-    played.
+    A picture lasts until the time of the next one, so the video keeps time with the source when pictures were
+    dropped. The size is that of the first picture without an odd last row or column; later pictures are
+    scaled to it. Leaving the context finishes the file also after an error, so that it can be played.
 
-    With ffmpeg the times are exact, a frame of 1280x720 costs 7 ms of CPU, nearly all in ffmpeg's process,
-    and plays in browsers, and the sound of ``sound`` is added in the end. OpenCV's own MPEG-4 has a constant
-    frame rate and no sound, and costs 7 ms in this process; its wheels have no H.264 encoder.
+    With ffmpeg the times are exact, the video plays in browsers, the sound of ``sound`` is added at the end,
+    and a frame of 1280x720 costs 7 ms of CPU, nearly all in ffmpeg's process. OpenCV's MPEG-4 has a constant
+    frame rate and no sound, and costs 7 ms in this process; OpenCV's wheels have no H.264 encoder.
 
     Args:
-        path: must end in .mp4; replaced when the video is finished, unless no picture came.
-        fps: of the source; a video of constant frame rate has this one.
-        sound: the file whose presentation times ``write`` is given.
+        path: file to write, with suffix .mp4; replaced when the video is finished, unless no picture came.
+        fps: frame rate of the source, which OpenCV's video has throughout.
+        sound: played file whose presentation times are given to ``write``, or None.
 
     Raises:
         RecordError: the file cannot be written, or the disk is nearly full.
@@ -63,11 +62,11 @@ class VideoRecorder(FinishesOnExit):
         self._sink: _Sink | None = None
         self._wh = (0, 0)
         self._clock = _Clock(1 / fps)
-        self._written = 0  # pictures that were taken whole
+        self._written = 0  # number of pictures that were written completely
         require_place(path)
 
     def write(self, bgr: U8Array, t_s: float) -> None:
-        """Append a picture that belongs at ``t_s``, seconds on any clock; back is a new beginning."""
+        """Append a picture of time ``t_s``, seconds on any clock; a time far back is taken as a jump."""
         if self._written % _CHECK_EVERY == 0:
             require_room(self._path, kept=self._written > 0)
         sink = self._sink or self._open(bgr)
@@ -79,7 +78,7 @@ class VideoRecorder(FinishesOnExit):
         self._written += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name."""
+        """Finish the file and rename it to its own name."""
         sink, self._sink = self._sink, None
         if not self._written:
             self._give_up(sink)
@@ -89,7 +88,7 @@ class VideoRecorder(FinishesOnExit):
         try:
             try:
                 self._finish(sink)
-            except KeyboardInterrupt:  # a second Ctrl-C takes the sound only
+            except KeyboardInterrupt:  # a second Ctrl-C skips only the sound
                 self._finish(sink)
                 self._name()
                 raise
@@ -101,7 +100,7 @@ class VideoRecorder(FinishesOnExit):
             raise record_error(self._path, error, kept=True) from None
 
     def _give_up(self, sink: _Sink | None) -> None:
-        """Remove a file with no whole picture, which would play nothing."""
+        """Remove a file without a complete picture, which could not be played."""
         try:
             if sink is not None:
                 sink.abort()
@@ -121,7 +120,7 @@ class VideoRecorder(FinishesOnExit):
 
     def _open(self, bgr: U8Array) -> _Sink:
         height, width = bgr.shape[:2]
-        self._wh = (width & ~1, height & ~1)  # H.264 and MPEG-4 halve the colour planes
+        self._wh = (width & ~1, height & ~1)  # H.264 and MPEG-4 halve the colour planes, so sides are even
         ffmpeg = find_ffmpeg()
         if ffmpeg is None and self._sound is not None:
             log.warning("%s will have no sound: ffmpeg is not installed", self._path)
@@ -140,7 +139,7 @@ class VideoRecorder(FinishesOnExit):
         return np.ascontiguousarray(bgr)
 
     def _add_sound(self) -> None:
-        """Put the sound beside the pictures; a video without it is better than none."""
+        """Add the sound to the video; where that fails, the video is kept without sound."""
         ffmpeg = find_ffmpeg()
         if ffmpeg is None or self._sound is None:
             return
@@ -159,14 +158,14 @@ class VideoRecorder(FinishesOnExit):
 
 
 class _Clock:
-    """Times in the video: from 0, strictly increasing, without long gaps.
+    """Clock of the video: times from 0, strictly increasing, without long gaps.
 
-    A time that stands, or goes back a little, comes a tenth of an interval after the one before. More than a
-    second back is another place in the source (a loop, a jump), and the video goes on.
+    A time that repeats or goes back a little is placed a tenth of an interval after the previous one. A time
+    more than a second back is another place in the source (a loop, a jump), and the video continues.
 
     Attributes:
-        pieces: how the source's times go on in the video; a new one wherever they jumped.
-        shortened_s: by which gaps were shortened.
+        pieces: parts of the source in the video; each jump of the times begins a new piece.
+        shortened_s: sum by which gaps were shortened.
     """
 
     def __init__(self, interval_s: float) -> None:
@@ -181,7 +180,7 @@ class _Clock:
         return self._last_s + self._interval_s
 
     def at(self, t_s: float) -> float:
-        """Return the time in the video of the picture that belongs at ``t_s``, s."""
+        """Return the time in the video for a time of the source, s."""
         if not self.pieces:
             self.pieces.append(Piece(0.0, t_s))
             return 0.0
@@ -206,7 +205,7 @@ class _Sink(Protocol):
 
 
 class _Cv2Sink:
-    """MPEG-4 part 2 by OpenCV: found in every wheel, but not played by browsers, and of one frame rate."""
+    """Encoder of MPEG-4 part 2 with OpenCV; browsers do not play it, and its frame rate is fixed."""
 
     def __init__(self, path: Path, fps: float, wh: tuple[int, int]) -> None:
         code = cv2.VideoWriter.fourcc(*"mp4v")
@@ -214,7 +213,7 @@ class _Cv2Sink:
         if not self._writer.isOpened():
             raise RecordError(f"{path}: OpenCV cannot write a video of {wh[0]}x{wh[1]} here")
         self._fps = fps
-        self._slots = 0  # frames in the video so far
+        self._slots = 0  # number of frames in the video so far
         self._last: U8Array | None = None
 
     def write(self, bgr: U8Array, t_s: float) -> None:
@@ -223,7 +222,7 @@ class _Cv2Sink:
             self._slots += 1
         self._writer.write(bgr)
         self._slots += 1
-        self._last = bgr.copy()  # the caller may draw the next one over it
+        self._last = bgr.copy()  # the caller may draw the next picture into the same array
 
     def close(self) -> None:
         self._writer.release()

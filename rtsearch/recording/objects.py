@@ -1,4 +1,4 @@
-"""The objects of a frame and their neighbours, as a file can hold them; and when a frame was."""
+"""Convert the objects of a frame, their neighbours and the time of a frame to JSON values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Hits(Protocol):
 
 
 class Times:
-    """Presentation times, or for live sources the seconds since the first recorded frame."""
+    """Times of frames: presentation times, or for live sources seconds since the first recorded frame."""
 
     def __init__(self) -> None:
         self._begun_s: float | None = None
@@ -39,16 +39,16 @@ def text_bytes(text: str) -> bytes:
 def object_records(
     detections: Detections, names: Sequence[str], neighbours: Neighbours, library: Hits
 ) -> list[dict[str, Any]]:
-    """The objects of one frame as JSON can hold them.
+    """Return the objects of one frame as JSON values.
 
     Each is ``{"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label",
-    "distance"}]}``, boxes in px with one decimal, labels as words, ``whole image`` for label -1.
+    "distance"}]}``, boxes in px with one decimal, labels as class names.
 
     Args:
         detections: n objects.
         names: the network's class names.
-        neighbours: of the same n objects.
-        library: gives the photo, box and label of a row.
+        neighbours: neighbours of the same n objects.
+        library: source of photo, box and label of a row.
     """
     rows = neighbours.row[neighbours.row >= 0]
     hits = library.hits(rows)
@@ -79,14 +79,14 @@ def object_records(
 def shown_records(
     detections: Detections, names: Sequence[str], strips: Sequence[int], rows: I32Array, seen: int
 ) -> list[dict[str, Any]]:
-    """The strips of one picture: ``{"track", "strip", "label", "score", "rows"}`` each.
+    """Return the strips of one picture as JSON values ``{"track", "strip", "label", "score", "rows"}``.
 
     Args:
-        detections: those of the frame, then those whose strip stays for a moment.
+        detections: objects of the frame, then missed objects whose strips are kept for a moment.
         names: the network's class names.
-        strips: of each, counted from the top.
-        rows: (n, k), the neighbours shown, from left to right; -1 for none.
-        seen: how many are of the frame; the others have ``xyxy`` too, where they are expected.
+        strips: number of the strip of each object, counted from the top.
+        rows: (n, k), rows of the shown neighbours from left to right; -1 for none.
+        seen: number of objects of the frame; the others also get their expected box as ``xyxy``.
     """
     score, xyxy = _rounded(detections.score, 4), _rounded(detections.xyxy, 1)
     return [
@@ -103,6 +103,6 @@ def shown_records(
 
 
 def _rounded(values: F32Array, decimals: int) -> list[Any]:
-    # Rounded as float64: a rounded float32 would print with all its digits again.
+    # Values are rounded as float64, as a rounded float32 prints with all its digits.
     rounded: list[Any] = np.round(values.astype(np.float64), decimals).tolist()
     return rounded

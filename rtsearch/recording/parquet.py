@@ -1,8 +1,8 @@
-"""Objects as a Parquet table, one row each, their neighbours as lists.
+"""Record objects as a Parquet table, one row per object, with lists of neighbours.
 
-Rows are written in groups while the run goes on, under a temporary name; the file gets its own name, and its
-footer, when the run ends, be it by Ctrl-C or by an error; where no frame came, an older one stays. A process
-that is killed leaves no table: who must not lose anything records .jsonl beside it.
+Rows are written in groups during the run, under a temporary name; the footer is written and the file renamed
+when the run ends, also by Ctrl-C or an error. Without frames an older file is kept. A killed process leaves
+no table; record .jsonl as well where nothing may be lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from rtsearch.types import Frame
 
 __all__ = ["SCHEMA", "ParquetRecorder"]
 
-_GROUP_ROWS = 256  # with 16 neighbours each 6 ms to write, which no frame notices; 1024 take 22
+_GROUP_ROWS = (
+    256  # with 16 neighbours a row, a group takes 6 ms to write; 1024 rows take 22 ms, which delays frames
+)
 _BOX = pa.list_(pa.float32(), 4)
 
 SCHEMA = pa.schema(
@@ -43,11 +45,11 @@ SCHEMA = pa.schema(
         ("neighbour_distance", pa.list_(pa.float32())),
     ]
 )
-"""``object`` counts the objects of a frame from 0; the lists of a row are as long as each other."""
+"""Columns of the table; ``object`` counts the objects of a frame from 0, lists of a row have one length."""
 
 
 class ParquetRecorder(FinishesOnExit):
-    """Appends the objects of frame after frame.
+    """Recorder of a Parquet table.
 
     Raises:
         RecordError: the file cannot be written, or the disk is nearly full.
@@ -69,7 +71,7 @@ class ParquetRecorder(FinishesOnExit):
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
-        """Append the rows of one frame; ``objects`` as ``object_records`` gives them."""
+        """Append the rows of one frame; see ``Recorder.write``."""
         t_s = self._times.of(frame)
         self._frames += 1
         for i, item in enumerate(objects):
@@ -88,7 +90,7 @@ class ParquetRecorder(FinishesOnExit):
             self._flush()
 
     def close(self) -> None:
-        """Write what is left and give the file its name."""
+        """Write the remaining rows and rename the file to its own name."""
         closed, self._closed = self._closed, True
         if closed:
             return
@@ -98,7 +100,7 @@ class ParquetRecorder(FinishesOnExit):
         try:
             self._finish(writer)
         finally:
-            with contextlib.suppress(OSError):  # what could not be written has been told
+            with contextlib.suppress(OSError):  # the first error of writing has been raised before
                 self._files.close()
 
     def _finish(self, writer: pq.ParquetWriter) -> None:
@@ -106,7 +108,7 @@ class ParquetRecorder(FinishesOnExit):
         try:
             self._flush()
         except RecordError as error:
-            failure = error  # the groups written before are a table all the same
+            failure = error  # the groups written before are still a valid table
         if self._failed and not self._groups:
             with contextlib.suppress(OSError):
                 writer.close()
@@ -126,7 +128,7 @@ class ParquetRecorder(FinishesOnExit):
     def _open(self) -> pq.ParquetWriter:
         if self._writer is None:
             try:
-                # pyarrow gets a file that is open: it takes some names for addresses of other machines.
+                # pyarrow takes some paths for addresses of other machines, so it gets an open file.
                 file = self._files.enter_context(self._partial.open("wb"))
                 self._writer = pq.ParquetWriter(file, SCHEMA, compression="zstd")
             except OSError as error:
@@ -137,7 +139,7 @@ class ParquetRecorder(FinishesOnExit):
         columns, self._columns = self._columns, {name: [] for name in SCHEMA.names}
         if not columns["frame"]:
             return
-        self._failed = True  # until it is done
+        self._failed = True  # cleared when the group is written
         require_room(self._path, kept=self._groups > 0)
         try:
             self._open().write_table(pa.table(columns, schema=SCHEMA))

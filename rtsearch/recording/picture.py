@@ -1,4 +1,4 @@
-"""One picture as a file."""
+"""Save a picture to a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["save_picture"]
 
 
 def save_picture(picture: U8Array, path: Path) -> None:
-    """Write a (H, W, 3) uint8 BGR picture; the name's ending decides the format, PNG where it has none.
+    """Write a (H, W, 3) uint8 BGR picture in the format of the path's suffix, PNG without a suffix.
 
     Raises:
-        RecordError: unknown format, or the file cannot be written.
+        RecordError: the format is unknown, or the file cannot be written.
     """
     try:
         data = cv2.imencode(path.suffix or ".png", picture)[1]
@@ -31,7 +31,7 @@ def save_picture(picture: U8Array, path: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, where ``path`` is no pipe or device."""
+    """Write a file atomically, or write to a pipe or device."""
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return

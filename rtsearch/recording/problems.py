@@ -1,4 +1,4 @@
-"""Errors of recordings, worded from the system's, and files that end in order."""
+"""Word the errors of recordings, and finish files also after errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["FinishesOnExit", "record_error", "require_place", "require_room"]
 
 _log = logging.getLogger(__name__)
 
-_MIN_FREE_BYTES = 16_000_000  # what it takes to end a video or a table in order
+_MIN_FREE_BYTES = 16_000_000  # space that finishing a video or a table takes
 
 
 def record_error(path: Path, error: OSError, *, kept: bool) -> RecordError:
@@ -32,7 +32,7 @@ def record_error(path: Path, error: OSError, *, kept: bool) -> RecordError:
 
 
 def require_room(path: Path, *, kept: bool) -> None:
-    """Raise if the disk has no room to finish a file; ``kept`` as for ``record_error``.
+    """Raise an error if the disk has too little space to finish a file; ``kept`` as in ``record_error``.
 
     Raises:
         RecordError: the disk is nearly full.
@@ -42,22 +42,23 @@ def require_room(path: Path, *, kept: bool) -> None:
 
 
 def require_place(path: Path) -> None:
-    """Raise now, not when the run is over, if no file can be written there; nothing stays behind.
+    """Raise an error before the run if no file can be written to a path; no file is left behind.
 
     Raises:
-        RecordError: it cannot be.
+        RecordError: the folder is missing or cannot be written to.
     """
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=path.parent):  # without a name on Linux: no Ctrl-C leaves it there
+        # Has no name on Linux, so Ctrl-C cannot leave it behind.
+        with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise record_error(path, error, kept=False) from None
 
 
 class FinishesOnExit(Closing):
-    """A file that gets its name when it is closed; what ended the run matters more than that this fails."""
+    """File that is finished when its context is left; an error of the run goes before one of finishing."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

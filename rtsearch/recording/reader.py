@@ -1,4 +1,4 @@
-"""A record of JSON lines, read again: its lines found by their frame's number or by time."""
+"""Read a record of JSON lines, and find its lines by the number or the time of a frame."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ __all__ = ["SAME_S", "Recording"]
 _log = logging.getLogger(__name__)
 
 SAME_S = 0.001
-"""Times that are no farther apart are the same; they are written with four decimals."""
+"""Largest difference of equal times; records have times with four decimals."""
 _MOST_LINE_BYTES = 16 << 20
 _JUMP_S = 0.1
-_MOST_S = 1e12  # 30,000 years
+_MOST_S = 1e12  # largest valid time, 30,000 years
 
 
 class Recording(Closing):
-    """The lines of a record, found by number or time and read when they are wanted.
+    """Record of JSON lines, which are found by number or time and read on demand.
 
-    A last line that was cut off is left out, with a warning.
+    A truncated last line is skipped with a warning.
 
     Args:
         path: a .jsonl file.
 
     Attributes:
         path: the file.
-        number: (n,) int64, of each line's frame, ascending.
-        t_s: (n,) float64, its presentation time.
-        straight: lines before the first jump; of these, number and time both tell the frame.
-        video: name, frames, wh (px) and fps of the file it is of; empty where the record does not say.
+        number: (n,) int64, number of each line's frame, ascending.
+        t_s: (n,) float64, presentation time of each line's frame.
+        straight: number of lines before the first jump, whose frames have both their number and their time.
+        video: name, frames, wh (px) and fps of the recorded file; empty where the record does not have them.
 
     Raises:
-        RecordError: it cannot be read, or is no record.
+        RecordError: the file cannot be read, or is not a record.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,22 +73,22 @@ class Recording(Closing):
         return len(self.number)
 
     def of_number(self, number: int) -> int | None:
-        """The line of a frame's number."""
+        """Return the index of the line of a frame's number, or None."""
         i = int(np.searchsorted(self.number, number))
         return i if i < len(self) and self.number[i] == number else None
 
     def of_time(self, t_s: float) -> int | None:
-        """The first line of a presentation time."""
+        """Return the index of the first line of a presentation time, or None."""
         i = int(np.searchsorted(self._times_s, t_s - SAME_S))
         return int(self._by_time[i]) if i < len(self) and self._times_s[i] <= t_s + SAME_S else None
 
     def line(self, i: int) -> dict[str, Any]:
-        """Return the i-th line."""
+        """Return the i-th line as a dictionary."""
         self._file.seek(self._starts[i])
         return self._parsed(self._file.readline(_MOST_LINE_BYTES), i + 1)
 
     def problem(self, i: int, what: str) -> RecordError:
-        """The error for what the i-th line says."""
+        """Return an error about the i-th line."""
         return RecordError(f"{self.path}, line {i + 1}: {what}")
 
     def close(self) -> None:
@@ -136,9 +136,9 @@ class Recording(Closing):
         return line
 
     def _until_jump(self) -> int:
-        """Lines before time goes back, or clearly further ahead than the frames between take.
+        """Return the number of lines before time goes back, or forward by more than the frames in between.
 
-        A gap of the file itself counts too, which does no harm.
+        A gap in the times of the file counts as well, which does no harm.
         """
         steps_s, frames = np.diff(self.t_s), np.diff(self.number)
         if not len(steps_s):

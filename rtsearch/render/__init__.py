@@ -1,1 +1,1 @@
-"""Draw scenes: layout (arithmetic), then pixels."""
+"""Draw scenes: compute the layout, then the pixels."""

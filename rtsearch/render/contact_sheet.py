@@ -1,8 +1,8 @@
-"""A library as pictures, so that people can judge with their eyes.
+"""Draw overviews of a library, to judge it by eye.
 
-``map_picture``: a wall of objects in the shape of a screen, those that look alike beside each other.
+``map_picture`` draws objects in a grid in the shape of a screen, similar objects beside each other.
 
-``neighbour_sheet``: random objects, each with its nearest from other photos.
+``neighbour_sheet`` draws random objects, each with its nearest neighbours of other photos.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from rtsearch.types import F32Array, I32Array, U8Array
 
 __all__ = ["map_picture", "neighbour_sheet"]
 
-_MAP_PX = 3840  # width of a map: sharp on every screen, and there is something to see in a part of it
-_MAP_CELL_PX = (44, 240)  # what is smaller is not recognised, what is larger not in the stored crops
+_MAP_PX = 3840  # width of a map, sharp on large screens and in magnified parts
+_MAP_CELL_PX = (44, 240)  # smaller objects are not recognised, larger ones exceed the stored crops
 _MAP_GAP_PX = 2
-_HEAD = 0.25  # of what is cut off from an upright crop, the share at its top: heads are there
+_HEAD = 0.25  # share of the cut that an upright crop loses at its top, where heads are
 _SHEET_CELL_PX = 100
 _SHEET_LABEL_PX = 110
 _CACHE_BYTES = 64 << 20
@@ -40,10 +40,10 @@ def map_picture(
     """Return random objects of a library as one picture, (H, W, 3) uint8 BGR.
 
     Args:
-        index: of the library.
-        objects: all, where there are fewer; 576 are 32 by 18, the shape of a screen.
-        seed: of what is random.
-        progress: gets what is being done, and the share of it.
+        index: search index of the library.
+        objects: number of objects, or all of a smaller library; 576 are 32 by 18, the shape of a screen.
+        seed: seed of the random numbers.
+        progress: gets the current step and its finished share, 0..1.
     """
     rows = _sample(len(index), objects, seed)
     points = index.points(rows)
@@ -63,7 +63,7 @@ def map_picture(
 
 
 def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, seed: int = 0) -> U8Array:
-    """Random objects, one a line, each followed by its nearest objects of other photos."""
+    """Return random objects, one per line, each followed by its nearest objects of other photos."""
     rows = _sample(len(index), objects, seed)
     cell = _SHEET_CELL_PX
     width = _SHEET_LABEL_PX + (results + 1) * cell + 8
@@ -82,19 +82,19 @@ def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, se
 
 
 def _sample(count: int, wanted: int, seed: int) -> I32Array:
-    """Random rows, ascending."""
+    """Return random rows in ascending order."""
     chosen = np.random.default_rng(seed).choice(count, min(wanted, count), replace=False)
     return np.sort(chosen).astype(np.int32)
 
 
 def _from_other_photos(index: SearchIndex, point: F32Array, own: str, results: int) -> list[int]:
-    # An object's own photo rarely holds more than a few of its neighbours.
+    # An object's own photo rarely has more than a few of its neighbours.
     nearest = index.near(point[None], results + 64, exact=True).row[0].tolist()
     return [row for row in nearest if row >= 0 and index.photo(row) != own][:results]
 
 
 def _square(thumb: U8Array, side_px: int) -> U8Array:
-    """The whole thumbnail inside a square, the rest left dark."""
+    """Return the whole thumbnail inside a square, the rest dark."""
     height, width = thumb.shape[:2]
     scale = side_px / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -106,7 +106,7 @@ def _square(thumb: U8Array, side_px: int) -> U8Array:
 
 
 def _cut_square(thumb: U8Array, side_px: int) -> U8Array:
-    """The middle of a thumbnail, or of an upright one the upper part, as a full square."""
+    """Return the middle of a thumbnail, or the upper part of an upright one, as a full square."""
     height, width = thumb.shape[:2]
     side = min(height, width)
     y, x = int((height - side) * _HEAD), (width - side) // 2

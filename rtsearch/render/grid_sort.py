@@ -1,13 +1,13 @@
-"""Things in a grid, those that are alike beside each other.
+"""Arrange vectors in a grid, similar ones beside each other.
 
-    first order (two main axes) -> the mean around each cell -> exchange pairs that fit better in the other's
-    cell, many times -> again, with a smaller surrounding
+    order along two main axes -> mean around each cell -> exchange pairs that fit better in the other's cell,
+    many times -> again with a smaller neighbourhood
 
-The surrounding shrinks from half of the grid to the next cells: first the grid gets its large areas, then
-each area its order. After Barthel, Hezel, Jung and Schall, Improved Evaluation and Generation of Grid Layouts
-using Distance Preservation Quality and Linear Assignment Sorting (2023), with exchanges of many pairs at once
-in place of linear assignments. Of the things in next cells 68 % are among the nearest 32 (1536 objects of
-photos, 0.7 s); with t-SNE, and then the nearest free cell for each, it is 59 % (25 s).
+The neighbourhood shrinks from half of the grid to the adjacent cells: the large areas of the grid form first,
+then the order within each area. After Barthel, Hezel, Jung and Schall, Improved Evaluation and Generation of
+Grid Layouts using Distance Preservation Quality and Linear Assignment Sorting (2023), with exchanges of many
+pairs at once instead of linear assignments. Of the vectors in adjacent cells 68 % are among the nearest 32
+(1536 objects of photos, 0.7 s); with t-SNE and the nearest free cell for each they are 59 % (25 s).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rtsearch.types import F32Array, I64Array
 
 __all__ = ["arrange", "grid_shape"]
 
-_WIDE = 16 / 9  # as screens are
-_SHRINK = 0.95  # of the surrounding, from round to round
-_EXCHANGES = 32  # tries of every cell in a round
+_WIDE = 16 / 9  # aspect ratio of screens
+_SHRINK = 0.95  # factor of the neighbourhood from round to round
+_EXCHANGES = 32  # tried exchanges of every cell in a round
 
 
 def grid_shape(n: int) -> tuple[int, int]:
-    """Lines and columns for n things, in the shape of a screen as nearly as few empty cells allow."""
+    """Return lines and columns of a grid for n vectors, near the shape of a screen, with few empty cells."""
 
     def fault(lines: int) -> float:
         columns = math.ceil(n / lines)
@@ -43,17 +43,16 @@ def arrange(
     seed: int = 0,
     progress: Callable[[float], None] = lambda _: None,
 ) -> I64Array:
-    """Give every vector a cell of a grid.
+    """Assign a cell of a grid to every vector.
 
     Args:
-        vectors: (n, d) float32; near ones are alike.
-        shape: lines and columns of the grid: n cells or more, less than a line more.
-        seed: of the exchanges that are tried.
-        progress: gets the share that is done, after every round.
+        vectors: (n, d) float32; similar ones are close to each other.
+        shape: lines and columns of the grid, which has at least n cells and no empty line.
+        seed: seed of the random exchanges.
+        progress: gets the finished share after every round, 0..1.
 
     Returns:
-        (lines, columns) int64: which vector each cell has; the last cells of the last line that are too many
-        have -1.
+        (lines, columns) int64, index of the vector in each cell; empty cells at the end have -1.
     """
     lines, columns = shape
     n = len(vectors)
@@ -68,7 +67,7 @@ def arrange(
         around = _mean_around(here, shape, reach)
         for _ in range(_EXCHANGES):
             one, other = _pairs(shape, n, reach + reach // 2 + 1, random)
-            # Both together are nearer to what is around them after the exchange.
+            # An exchange is done where it reduces the sum of both distances to the means around the cells.
             better = ((here[one] - here[other]) * (around[one] - around[other])).sum(1) < 0
             one, other = one[better], other[better]
             for cells in (order, here):
@@ -80,7 +79,7 @@ def arrange(
 
 
 def _first_order(centred: F32Array, shape: tuple[int, int]) -> I64Array:
-    """(n,) int64: vectors by cell, line after line; the first main axis goes across, the second down."""
+    """Return vectors by cell, (n,) int64, ordered by the first main axis across and the second down."""
     lines, columns = shape
     n = len(centred)
     _, axes = np.linalg.eigh(centred.T @ centred)
@@ -97,10 +96,10 @@ def _first_order(centred: F32Array, shape: tuple[int, int]) -> I64Array:
 
 
 def _mean_around(here: F32Array, shape: tuple[int, int], reach: int) -> F32Array:
-    """(n, d) float32: mean of the cells at most ``reach`` lines and columns away, without empty ones."""
+    """Return means of the filled cells at most ``reach`` lines and columns away, (n, d) float32."""
     lines, columns = shape
     n, d = here.shape
-    # With a last column of ones, which counts the cells. Sums over rectangles are differences of four sums.
+    # A last column of ones counts the cells. Sums over rectangles are differences of four running sums.
     sums = np.zeros((lines + 1, columns + 1, d + 1))
     inner = np.zeros((lines * columns, d + 1))
     inner[:n, :d], inner[:n, d] = here, 1
@@ -117,7 +116,7 @@ def _mean_around(here: F32Array, shape: tuple[int, int], reach: int) -> F32Array
 def _pairs(
     shape: tuple[int, int], n: int, reach: int, random: np.random.Generator
 ) -> tuple[I64Array, I64Array]:
-    """Cells and, at one random distance from each, others; none occurs twice."""
+    """Return pairs of cells at one random distance; no cell occurs twice."""
     lines, columns = shape
     right = int(random.integers(-min(reach, columns - 1), min(reach, columns - 1) + 1))
     below = int(random.integers(0, min(reach, lines - 1) + 1))
@@ -125,7 +124,7 @@ def _pairs(
         right = abs(right)
     line = np.arange(lines - below)[:, None]
     column = np.arange(max(0, -right), columns - max(0, right))[None, :]
-    # Stripes as broad as the distance: from every second one into the next, so that all differ.
+    # Cells of every second stripe, as broad as the distance, are paired with the next stripe, so all differ.
     stripe = line // below if below else column // max(1, right)
     one = (line * columns + column)[
         np.broadcast_to((stripe + random.integers(2)) % 2 == 0, (line.size, column.size))

@@ -1,17 +1,17 @@
-"""Places of frame, notes and strips in the picture: arithmetic, no pixels.
+"""Compute the places of frame, notes and strips in the picture.
 
-    ┌──────────────────┬───────────┐   the query frame is as large as the strips leave room for,
-    │ frame, boxes     │ notes     │   never less high than asked for;
+    ┌──────────────────┬───────────┐   the query frame takes the height that strips leave free,
+    │ frame, boxes     │ notes     │   at least ``header_height``;
     │                  │           │
-    ├───┬────┬───┬─────┴┬────┬─────┤   a strip has several lines where one does not hold its results and
-    │███│    │   │      │    │     │   the frame stays large all the same; where the frame is as wide as
-    ├───┼────┴┬──┴──┬───┼────┼─────┤   the picture already (a screen on its side), crops grow instead
+    ├───┬────┬───┬─────┴┬────┬─────┤   a strip has several lines where its results do not fit into one
+    │███│    │   │      │    │     │   and the frame stays large; where the frame is already as wide as
+    ├───┼────┴┬──┴──┬───┼────┼─────┤   the picture (an upright screen), crops grow instead
     │███│     │     │   │    │     │
-    └───┴─────┴─────┴───┴────┴─────┘   notes: beside the frame, which then stands in the middle as far as they
-                                       leave it, else below it, else over its lower edge
+    └───┴─────┴─────┴───┴────┴─────┘   notes: beside the frame, which is centred as far as they allow, else
+                                       below it, else over its lower edge
 
-Sizes in the settings are those of a picture whose shorter side is 720 px; a larger one has everything in
-proportion, so that a wall looks like a desk seen from afar.
+Sizes in the settings are for a picture whose shorter side is 720 px; larger pictures have all sizes in
+proportion, so that they look the same from a greater distance.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from rtsearch.config import ShowSettings
 
 __all__ = ["Canvas", "Layout", "Place", "canvas_of", "lay_out"]
 
-_WHOLE_PX = 720  # shorter side of a picture at whose size settings are meant
+_WHOLE_PX = 720  # shorter side of the picture that sizes in the settings are for
 _GAP_PX = 2
-_LEAST_THUMB_PX = 60  # what is lower is not recognised
+_LEAST_THUMB_PX = 60  # objects in lower crops are not recognised
 _LABEL_PX = 108
 _COLOUR_PX = 6
 _NOTES_PX = 200  # least width of notes beside the frame
-_RIGHT_PX = 316  # kept free there before the frame moves into the middle: for the controls above the notes,
-_RIGHTS_PX = 620  # or beside them
-_HIGH_PX = 330  # height from which on there is room for both above each other
-_LINE_PX = 26  # height of notes below the frame, or over it
-_BAR_PX = 5  # width of what tells that there are more strips
-_FRAME_SHARE = 0.6  # of the picture's height that the frame keeps before a strip gets a second line
-_ASPECT = 1.25  # of crops, on average
-_UPRIGHT = 0.4  # of people standing, the narrowest crops there are many of
-_MOST_CROPS = 100  # of one object
-_MOST_GROWTH = 3.0  # stored crops are small: larger ones would be blurred
-_SOME_GROWTH = 1.5  # the same, where not all results are seen
+_RIGHT_PX = 316  # kept free there before the frame is centred, for controls above the notes
+_RIGHTS_PX = 620  # the same for controls beside the notes
+_HIGH_PX = 330  # least height for controls above notes
+_LINE_PX = 26  # height of notes below or over the frame
+_BAR_PX = 5  # width of the scroll bar
+_FRAME_SHARE = 0.6  # share of the picture's height that the frame keeps before strips get a second line
+_ASPECT = 1.25  # average aspect ratio of crops
+_UPRIGHT = 0.4  # aspect ratio of standing people, the narrowest frequent crops
+_MOST_CROPS = 100  # largest number of crops of one object
+_MOST_GROWTH = 3.0  # largest magnification of stored crops, which would be blurred beyond
+_SOME_GROWTH = 1.5  # largest magnification where not all results are visible
 
 Place: TypeAlias = tuple[int, int, int, int]
 """x, y, width and height, px."""
@@ -54,14 +54,14 @@ class Canvas:
 
     Attributes:
         wh: width and height of the picture, px.
-        header_height: least height of the query frame and what stands beside it, px.
+        header_height: least height of the query frame, px.
         thumb_height: least height of a line of crops, px.
-        results: crops of one object that room is made for.
-        scale: of text and gaps.
-        text: see ``ShowSettings``; there is room for no other.
-        font: file of all text, or "" for the built-in one.
-        fill: have further crops where a line ends before the picture does.
-        controls_wh: room at the upper right that controls stand on, px; no notes are placed there.
+        results: number of crops per object that room is made for.
+        scale: scale of text and gaps.
+        text: ``all``, ``names`` or ``none``; see ``ShowSettings``.
+        font: font file of all text, or "" for the built-in font.
+        fill: add further crops where a line ends before the picture does.
+        controls_wh: width and height of the controls at the upper right, px; notes are placed beside them.
     """
 
     wh: tuple[int, int]
@@ -75,15 +75,15 @@ class Canvas:
     controls_wh: tuple[int, int] = (0, 0)
 
     def px(self, size: int) -> int:
-        """A size of a picture 720 px high, in this one."""
+        """Convert a size for a picture 720 px high to this one, px."""
         return round(size * self.scale)
 
     @property
     def crops(self) -> int:
-        """Crops of one object that are of use: the results, and what fills a line of narrow ones.
+        """Number of crops per object: the results, and as many as fill a line of narrow ones.
 
-        It follows from the settings alone: if it changed with every strip that comes or goes, so would what
-        the other strips show.
+        It depends on the settings alone: if it changed with every strip that comes or goes, the contents of
+        other strips would change too.
         """
         if not self.fill:
             return self.results
@@ -91,7 +91,7 @@ class Canvas:
 
     @property
     def most_strips(self) -> int:
-        """Return the number of strips that fit below a frame of the least height."""
+        """Number of strips that fit below a frame of the least height."""
         room = self.wh[1] - min(self.header_height, self.wh[1])
         return room // (self.thumb_height + self.gap)
 
@@ -106,19 +106,19 @@ class Layout:
     """Places in the picture, px.
 
     Attributes:
-        header_height: of the frame and what stands beside it.
-        frame: its place.
-        notes: their place.
+        header_height: height of frame and notes beside it.
+        frame: place of the frame.
+        notes: place of the notes.
         notes_are: ``beside`` or ``below`` the frame, or ``over`` its lower edge.
         strip_tops: upper edge of each strip that fits.
-        strip_height: of one strip, its gap not counted.
-        thumb_height: of a line of crops.
-        most_thumb_height: of a line in a strip whose crops leave room.
-        lines: of a strip.
-        colour_width: of the bar in an object's colour.
-        label_width: of the column that names the objects, the bar with it.
-        strip_width: of label and crops; beside it stands what tells that there are more strips.
-        gap: between crops, lines and strips.
+        strip_height: height of a strip without its gap.
+        thumb_height: height of a line of crops.
+        most_thumb_height: largest height of a line in a strip whose crops leave room.
+        lines: number of lines of a strip.
+        colour_width: width of the bar in an object's colour.
+        label_width: width of the labels, including the bar.
+        strip_width: width of label and crops, without the scroll bar beside them.
+        gap: space between crops, lines and strips.
     """
 
     header_height: int
@@ -138,12 +138,12 @@ class Layout:
 
 @lru_cache(maxsize=64)
 def canvas_of(show: ShowSettings) -> Canvas:
-    """Return the canvas for settings; on one larger than 720 px their sizes grow with it."""
+    """Return the canvas for settings; sizes grow with pictures larger than 720 px."""
     scale = max(1.0, min(show.window_wh) / _WHOLE_PX)
     header, thumb = round(show.header_height * scale), round(show.thumb_height * scale)
     room = show.window_wh[1] - header - round(_GAP_PX * scale)
     if room >= _LEAST_THUMB_PX:
-        thumb = min(thumb, room)  # at least one strip, however high it was to be
+        thumb = min(thumb, room)  # at least one strip must fit
     return Canvas(
         show.window_wh,
         header,
@@ -161,20 +161,20 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], strips: int) -> Layout:
     """Place a frame and as many of the strips as fit.
 
     Args:
-        canvas: to lay out on.
-        frame_wh: size of the query frame, px.
-        strips: that room is wanted for.
+        canvas: size and settings of the picture.
+        frame_wh: width and height of the query frame, px.
+        strips: number of strips that room is kept for.
     """
     width, height = canvas.wh
     gap, label = canvas.gap, canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX)
     shown = min(strips, canvas.most_strips)
     strip_width = width - (canvas.px(_BAR_PX) + gap if strips > shown else 0)
-    # The frame as wide as the picture, with its notes below: it cannot use more.
+    # A frame as wide as the picture, with its notes below, cannot use more height.
     full = math.ceil(width * frame_wh[1] / frame_wh[0]) + (canvas.px(_LINE_PX) if canvas.text == "all" else 0)
     thumb, lines = _lines(canvas, shown, strip_width - label, full)
     strip_height = lines * (thumb + gap) - gap
     header = height - shown * (strip_height + gap)
-    if shown:  # what is left over is below the strips, not above
+    if shown:  # the remaining height is left below the strips, not above
         header = min(header, max(full, canvas.header_height))
     frame, notes, where = _header(canvas, frame_wh, header)
     return Layout(
@@ -198,10 +198,10 @@ def _lines(canvas: Canvas, strips: int, width: int, full: int) -> tuple[int, int
     """Return height and number of a strip's lines of crops.
 
     Args:
-        canvas: see ``lay_out``.
-        strips: that are shown.
-        width: of a line.
-        full: height that the frame can use.
+        canvas: size and settings of the picture.
+        strips: number of strips that are shown.
+        width: width of a line, px.
+        full: largest height that the frame can use, px.
     """
     height, least, gap = canvas.wh[1], canvas.thumb_height, canvas.gap
     if not strips:
@@ -213,17 +213,17 @@ def _lines(canvas: Canvas, strips: int, width: int, full: int) -> tuple[int, int
     if spare < lines * (least + gap):
         return least, lines
     room = spare // (least + gap)
-    if room < wanted:  # not all are seen; larger ones would hide more of them
+    if room < wanted:  # not all results fit, and larger crops would hide more of them
         return min(spare // room - gap, round(_SOME_GROWTH * least)), room
     sizes = []
-    for more in range(wanted, room + 1):  # as large as all of them can be
+    for more in range(wanted, room + 1):  # crops grow as long as all results fit
         seen = int(more * width / (canvas.results * _ASPECT)) - gap
         sizes.append((max(least, min(spare // more - gap, seen, round(_MOST_GROWTH * least))), more))
     return max(sizes)
 
 
 def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Place, Place, Where]:
-    """Return places of the frame and its notes; where there are none, their place has no height."""
+    """Return the places of frame and notes; without notes their place has no height."""
     width, line = canvas.wh[0], canvas.px(_LINE_PX) if canvas.text == "all" else 0
     scale = min(width / frame_wh[0], header / frame_wh[1])
     w, h = max(1, round(frame_wh[0] * scale)), max(1, round(frame_wh[1] * scale))
@@ -235,14 +235,15 @@ def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Pla
         if notes[3]:
             return (x, 0, w, h), notes, "beside"
     elif header - h >= line:
-        y = (header - h - line) // 2 if header == canvas.wh[1] else 0  # it stays put as strips come and go
+        # Its place must not change as strips come and go.
+        y = (header - h - line) // 2 if header == canvas.wh[1] else 0
         notes = _clear_of_controls((0, y + h, width, line), canvas)
         return (x, y, w, h), notes, "below"
     return (x, 0, w, h), _clear_of_controls((x, header - line, w, line), canvas), "over"
 
 
 def _clear_of_controls(notes: Place, canvas: Canvas) -> Place:
-    """Return the larger part of a place that is left or below of the controls; of no height without room."""
+    """Return the larger part of a place beside or below the controls; its height is 0 without room."""
     x, y, width, height = notes
     left, low = canvas.wh[0] - canvas.controls_wh[0], canvas.controls_wh[1]
     if x + width <= left or y >= low:

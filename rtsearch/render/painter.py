@@ -1,8 +1,8 @@
-"""The picture: the query frame with its boxes on top, below it one strip of crops per object.
+"""Draw the picture: the query frame with its boxes on top, below it one strip of crops per object.
 
-The same scene gives the same picture. ``layout`` says where things stand; strips that do not fit are counted
-in the last notes, and ``Scene.first`` is the one on top. A painter draws one scene after the other into one
-picture and touches only what has changed.
+The same scene gives the same picture. ``layout`` computes the places; strips that do not fit are counted in
+the last notes, and ``Scene.first`` is the topmost one. A painter draws successive scenes into one picture and
+redraws only changed parts.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
 
 __all__ = ["Painter", "compose"]
 
-_PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not there yet
-_GONE = 0.3  # share of a strip that is seen once its object is gone
-_DARKENED = 0.35  # share of the frame that is seen through notes that stand on it, and of one that is lost
-_WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
-_MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
+_PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not loaded yet
+_GONE = 0.3  # brightness of a strip whose object has disappeared
+_DARKENED = 0.35  # brightness of the frame below notes, and of the frame of a lost source
+_WEAK = 0.25  # confidence below which boxes are thin and labels do not move to free places
+_MOST_STEPS = 3  # largest number of lines by which a label moves down
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 
 
@@ -39,9 +39,9 @@ def compose(scene: Scene, canvas: Canvas) -> U8Array:
 
 
 class Painter:
-    """Draws scene after scene into one picture, each as ``compose`` would.
+    """Painter that draws successive scenes into one picture, each as ``compose`` would.
 
-    Eight strips of 16 crops cost 0.8 ms of CPU to draw, and mostly none of them has changed.
+    Eight strips of 16 crops take 0.8 ms of CPU to draw, and most frames change none of them.
     """
 
     def __init__(self) -> None:
@@ -51,13 +51,13 @@ class Painter:
         self._strips: dict[int, _Strip] = {}
 
     def paint(self, scene: Scene, canvas: Canvas) -> U8Array:
-        """Return the picture of a scene, valid until the next call."""
+        """Draw a scene and return its picture, valid until the next call."""
         layout = lay_out(canvas, scene.frame.bgr.shape[1::-1], scene.rows)
         if (canvas, layout) != self._placed:
             self._begin_anew(canvas, layout)
         x, y, width, height = layout.frame
         header = _header(scene, (width, height), layout, canvas)
-        if scene.lost:  # in every style of text: a picture that stands still looks like one of a quiet room
+        if scene.lost:  # also without text, as a lost source would look like a still scene
             header = cast(
                 U8Array, cv2.convertScaleAbs(header, alpha=_DARKENED, beta=theme.BACKGROUND * (1 - _DARKENED))
             )
@@ -70,7 +70,7 @@ class Painter:
         return self._picture
 
     def _begin_anew(self, canvas: Canvas, layout: Layout) -> None:
-        """Begin a picture of another layout; where only the notes have moved, all else stays as it is."""
+        """Clear the picture for another layout; where only the notes have moved, clear only their place."""
         before, self._placed, self._notes = self._placed, (canvas, layout), ()
         if before is not None:
             same_canvas = replace(before[0], controls_wh=canvas.controls_wh) == canvas
@@ -87,7 +87,7 @@ class Painter:
         if not height:
             return
         panel = self._picture[y : y + height, x : x + width]
-        if layout.notes_are == "over":  # the frame below is new every time
+        if layout.notes_are == "over":  # the frame below the notes is drawn every time
             panel[max(0, layout.frame[3] - y) :] = theme.BACKGROUND
             panel[:] = cv2.convertScaleAbs(panel, alpha=_DARKENED, beta=theme.BACKGROUND * (1 - _DARKENED))
             _caption(panel, notes, canvas)
@@ -119,7 +119,7 @@ class Painter:
         self._strips = wanted
 
     def _paint_bar(self, scene: Scene, layout: Layout) -> None:
-        """Draw a bar that shows how many strips there are, and which of them are in sight."""
+        """Draw a scroll bar that marks the visible strips."""
         top = layout.header_height + layout.gap
         bar = self._picture[top:, layout.strip_width + layout.gap :]
         bar[:] = theme.SURFACE
@@ -146,12 +146,12 @@ class _Strip(NamedTuple):
 
 
 def _same(old: tuple[U8Array | None, ...], new: tuple[U8Array | None, ...]) -> bool:
-    """Return True for the very same crops; comparing their pixels would cost more than drawing them."""
+    """Tell whether crops are the same objects; comparing pixels would cost more than drawing."""
     return len(old) == len(new) and all(map(operator.is_, old, new))
 
 
 def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
-    """Return lines about objects whose strip is above or below what is shown."""
+    """Return notes that count the strips above and below the visible ones."""
     above = sum(strip < scene.first for strip in scene.strips)
     below = sum(strip >= scene.first + len(layout.strip_tops) for strip in scene.strips)
     counts = ((above, "above"), (below, "below"))
@@ -159,13 +159,13 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
 
 
 def _score(scene: Scene, i: int, canvas: Canvas) -> str:
-    """Return the confidence as records have it; "" for a whole image, which was not found."""
+    """Return the confidence as text; "" for a whole image, which has none."""
     said = canvas.text == "all" and scene.detections.label[i] != WHOLE_IMAGE_LABEL
     return f"{scene.detections.score[i]:.2f}" if said else ""
 
 
 def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Canvas) -> U8Array:
-    """Return the frame scaled to ``header_wh``, with boxes; text is drawn after scaling and stays sharp."""
+    """Return the frame scaled to ``header_wh``, with boxes and labels, which are drawn after scaling."""
     bgr = scene.frame.bgr
     view = _scaled(bgr, header_wh)
     scale = np.array([header_wh[0] / bgr.shape[1], header_wh[1] / bgr.shape[0]] * 2, np.float32)
@@ -176,14 +176,14 @@ def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Ca
         i for i in range(len(boxes)) if i not in scene.faint and not (i in scene.held and _is_out(boxes[i]))
     ]
     small = header_wh[1] < canvas.px(_LARGE_PX)
-    for i in reversed(seen):  # the most confident on top
+    for i in reversed(seen):  # the most confident ones are drawn last, on top
         thin = small or scores[i] < _WEAK or i in scene.held
         _box(view, boxes[i], object_colour(scene.strips[i]), canvas.px(1 if thin else 2))
     if canvas.text == "none":
         return view
     size_px, taken = canvas.px(11 if small else 13), list[_Rectangle]()
-    # Those with a strip in sight, and of these the most confident, have their label where it belongs; others
-    # make way, or do without.
+    # Objects with a visible strip come first, and then the most confident ones; later labels move down or are
+    # left out.
     for i in sorted(seen, key=lambda i: not scene.first <= scene.strips[i] < last):
         score = _score(scene, i, canvas)
         patch = _patch(
@@ -197,7 +197,7 @@ def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Ca
 
 
 def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
-    """Halved as often as fits, then bilinear: 0.4 ms for 720p where INTER_AREA at odd ratios takes 3.6."""
+    """Halve a picture, then scale it bilinearly: 0.4 ms for 720p, where INTER_AREA takes 3.6 ms."""
     while bgr.shape[0] >= 2 * wh[1] and bgr.shape[1] >= 2 * wh[0]:
         half = (bgr.shape[1] // 2, bgr.shape[0] // 2)
         bgr = cast(U8Array, cv2.resize(bgr[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA))
@@ -205,7 +205,7 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
 
 
 def _is_out(xyxy: list[int]) -> bool:
-    """Return True if a box has left the frame, but for an edge."""
+    """Tell whether less than 2 px of a box are inside the frame."""
     return xyxy[2] - xyxy[0] < 2 or xyxy[3] - xyxy[1] < 2
 
 
@@ -214,9 +214,9 @@ def _box(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -> None:
 
 
 def _tag(view: U8Array, xyxy: list[int], patch: U8Array, taken: list[_Rectangle], steps: int) -> None:
-    """Draw the label on a patch of the object's colour, at the box's upper edge, inside the frame.
+    """Draw a label in the object's colour at the upper edge of its box, inside the frame.
 
-    Where others stand it moves down its box, by so many steps at most; with no room there it is left out.
+    A label that overlaps others moves down its box, by at most ``steps`` lines, or is left out.
     """
     height, width = patch.shape[:2]
     x = min(max(0, xyxy[0]), max(0, view.shape[1] - width))
@@ -238,7 +238,7 @@ def _meet(a: _Rectangle, b: _Rectangle) -> bool:
 
 @lru_cache(maxsize=512)
 def _patch(text: str, size_px: int, colour: Colour, font: str) -> U8Array:
-    """Kept: blending a line of text takes 60 us, copying it 2."""
+    """Return the picture of a label; cached, as blending text takes 60 us and copying 2 us."""
     width, height = text_wh(text, size_px, font)
     margin = size_px // 3
     patch = np.full((height, width + 2 * margin, 3), colour, np.uint8)
@@ -247,7 +247,7 @@ def _patch(text: str, size_px: int, colour: Colour, font: str) -> U8Array:
 
 
 def _list(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
-    """Notes below each other, the last one at the bottom: above them there is room for controls."""
+    """Draw notes below each other, the last one at the bottom, with room for controls above."""
     size = margin = canvas.px(14)
     line_px = text_wh("x", size)[1] + canvas.px(4)
     notes = notes[: max(0, panel.shape[0] - canvas.px(8)) // line_px]
@@ -259,7 +259,7 @@ def _list(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
 
 
 def _caption(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
-    """Notes one after the other, as many as fit; the first is shortened if need be."""
+    """Draw as many notes as fit in one line; the first one is shortened if needed."""
     size = margin = canvas.px(14)
     x, y = margin, (panel.shape[0] - text_wh("x", size)[1]) // 2
     for i, note in enumerate(notes):
@@ -286,7 +286,7 @@ def _label(label: _Label, layout: Layout, canvas: Canvas) -> U8Array:
 
 
 def _draw_strip(cell: U8Array, want: _Strip, old: _Strip | None, layout: Layout, canvas: Canvas) -> _Strip:
-    """Draw a strip over the one that is there, and say what it is like."""
+    """Draw a strip over its predecessor where it differs; return the strip with its line height."""
     height = 0 if old is None else old.line_height
     same_label = old is not None and old.label == want.label
     same_thumbs = old is not None and _same(old.thumbs, want.thumbs)
@@ -303,7 +303,7 @@ def _draw_strip(cell: U8Array, want: _Strip, old: _Strip | None, layout: Layout,
 
 
 def _draw_thumbs(cell: U8Array, strip: _Strip, layout: Layout, canvas: Canvas, before: int) -> int:
-    """Draw a strip's crops beside its label, and say how high its lines are now: as its results want it."""
+    """Draw a strip's crops beside its label; return the height of its lines, which fits its results."""
     room = cell[:, layout.label_width + layout.gap :]
     room[:] = theme.BACKGROUND
     limits = layout.thumb_height, layout.most_thumb_height

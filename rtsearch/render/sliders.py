@@ -1,7 +1,7 @@
-"""Sliders drawn into the picture, so that they look the same on every desktop and can be hidden.
+"""Draw sliders into the picture, so that they look the same on every desktop and can be hidden.
 
-Pure: a panel of sliders is drawn at a place, and a mouse position inside it becomes a value. Ranges are those
-of the original application.
+Functions without state draw a panel of sliders and convert a mouse position in it to a value. Ranges are
+those of the original application.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ __all__ = [
 
 _ROW_PX = 36
 _MARGIN_PX = 14
-_EDGE_PX = 8  # from the panel to the edge of the picture
+_EDGE_PX = 8  # distance from the panel to the edge of the picture
 
 
 @dataclass(frozen=True, slots=True)
 class Slider:
-    """One setting that can be dragged.
+    """Slider of one setting.
 
     Attributes:
-        label: what stands above it.
-        section: ``detect`` or ``show``.
-        key: of the setting.
-        low, high: its range.
-        step: values are multiples of it, counted from ``low``.
+        label: text above the slider.
+        section: section of the setting, ``detect`` or ``show``.
+        key: key of the setting.
+        low: lowest value.
+        high: highest value.
+        step: distance between values, counted from ``low``.
     """
 
     label: str
@@ -61,23 +62,23 @@ SLIDERS = (
 )
 
 SHOW_SLIDERS = tuple(slider for slider in SLIDERS if slider.section == "show")
-"""Those that matter where nothing is detected."""
+"""Sliders of replays, in which nothing is detected."""
 
 _PANEL_WIDTH_PX = 300
 
 
 def panel_wh(sliders: int = len(SLIDERS), scale: float = 1.0) -> tuple[int, int]:
-    """Return width and height of a panel with so many sliders, px."""
+    """Return width and height of a panel with a number of sliders, px."""
     return round(_PANEL_WIDTH_PX * scale), round((sliders * _ROW_PX + 12) * scale)
 
 
 def panel_xy(
     window_wh: tuple[int, int], sources: int = 1, scale: float = 1.0, sliders: int = len(SLIDERS)
 ) -> tuple[int, int]:
-    """Return the top left corner of the panel in a picture of so many sources, px.
+    """Return the top left corner of the panel in a picture of one or more sources, px.
 
-    Over notes, where they stand beside the frame, else over the farthest neighbours in the lowest strips: not
-    over a frame. It does not depend on what a frame shows, so the panel stays while the mouse holds it.
+    The panel covers notes beside the frame, else the farthest neighbours in the lowest strips, but no frame.
+    Its place does not depend on the contents of a frame, so it does not move while a slider is dragged.
     """
     (width, height), edge = window_wh, round(_EDGE_PX * scale)
     panel_width, panel_height = panel_wh(sliders, scale)
@@ -88,7 +89,7 @@ def panel_xy(
 def panel_room(
     window_wh: tuple[int, int], sources: int = 1, scale: float = 1.0, sliders: int = len(SLIDERS)
 ) -> tuple[int, int]:
-    """Return the width and height that the panel takes of the upper right corner, px; 0 if it is low."""
+    """Return width and height that the panel covers at the upper right corner, px; (0, 0) if it is below."""
     edge, (x, y) = round(_EDGE_PX * scale), panel_xy(window_wh, sources, scale, sliders)
     if not sliders or y > edge:
         return 0, 0
@@ -103,7 +104,7 @@ def draw_sliders(
     font: str = "",
     sliders: Sequence[Slider] = SLIDERS,
 ) -> None:
-    """Draw the panel with its top left corner at ``xy``, so many times as large; one value per slider."""
+    """Draw the panel with its top left corner at ``xy``, magnified by ``scale``; one value per slider."""
 
     def px(size: float) -> int:
         return round(size * scale)
@@ -133,11 +134,11 @@ def value_at(
     """Return the slider under the mouse and the value it is dragged to; None beside the panel.
 
     Args:
-        xy: top left corner of the panel.
-        mouse_xy: in the same pixels.
-        held: a slider that keeps following the mouse although it has left its row.
-        scale: of the panel.
-        sliders: that it has.
+        xy: top left corner of the panel, px.
+        mouse_xy: position of the mouse, px.
+        held: index of the slider that is being dragged, also outside of its row; None if none is.
+        scale: scale of the panel.
+        sliders: sliders of the panel.
     """
     width, _ = panel_wh(len(sliders))
     x, y = (mouse_xy[0] - xy[0]) / scale, (mouse_xy[1] - xy[1]) / scale

@@ -1,8 +1,8 @@
-"""Crops side by side, in the lines of one strip.
+"""Draw crops side by side in the lines of one strip.
 
-A strip with room for several lines takes fewer and larger ones where its crops are narrow: people standing
-leave half of a line empty that cars would fill. Sizes stay while they are nearly as good as the best. Lines
-end flush with the edge, as in a printed column: crops are widened for it, or else the last one is cut.
+A strip with room for several lines uses fewer and higher lines where its crops are narrow: standing people
+leave half of a line empty that cars would fill. The height is kept while it is nearly as good as the best
+one. Lines end flush with the edge: crops are widened, or the last one is cut.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from rtsearch.types import U8Array
 __all__ = ["Crops", "draw_crops", "line_height"]
 
 Crops: TypeAlias = Sequence[U8Array | None]
-"""(h, w, 3) uint8 each, of any height, or None where one is not loaded yet."""
+"""Crops, (h, w, 3) uint8 of any height, or None for a crop that is not loaded yet."""
 
-_MOST_STRETCH = 1.2  # of the crops of a line that ends before the edge: a sixth of their height is cut
-_OFF_THE_TOP = 0.3  # of what is cut: heads matter more than feet
-_STEP = 0.96  # from one height that is tried to the next
-_KEPT = 0.8  # a height stays while it is at least this share of the best: growing by a hair is restless
+_MOST_STRETCH = 1.2  # largest widening of crops, which cuts a sixth of their height
+_OFF_THE_TOP = 0.3  # share of the cut at the top, as heads matter more than feet
+_STEP = 0.96  # factor from one tried height to the next
+_KEPT = 0.8  # a height of at least this share of the best one is kept, as small changes distract
 
 
 def line_height(
     crops: Crops, room_wh: tuple[int, int], gap: int, limits: tuple[int, int], before: int = 0
 ) -> int:
-    """The height of lines in which all crops are seen, as large as can be.
+    """Return the largest height of lines in which all crops fit.
 
     Args:
-        crops: of one strip.
-        room_wh: of the strip, px.
-        gap: between crops and lines, px.
-        limits: least and most, px; the least also where not all of them fit.
-        before: height so far, or 0.
+        crops: crops of one strip.
+        room_wh: width and height of the strip, px.
+        gap: space between crops and lines, px.
+        limits: least and largest height, px; the least one is also used where not all crops fit.
+        before: previous height, px, or 0.
     """
     least, most = limits
     lines = (room_wh[1] + gap) // (least + gap)
@@ -59,14 +59,14 @@ def line_height(
 
 
 def draw_crops(strip: U8Array, crops: Crops, height: int, gap: int, empty: Sequence[int]) -> None:
-    """Draw the crops into a strip that is one ground; what does not fit after the last line is left out.
+    """Draw crops line by line into a cleared strip; crops that do not fit are left out.
 
     Args:
-        strip: (H, W, 3) uint8.
-        crops: drawn line by line.
-        height: of a line, px.
-        gap: between crops and lines, px.
-        empty: colour in the place of a crop that is not there, 0..255.
+        strip: (H, W, 3) uint8, drawn into.
+        crops: crops in their order.
+        height: height of a line, px.
+        gap: space between crops and lines, px.
+        empty: colour in the place of a crop that is not loaded, BGR, 0..255.
     """
     room, lines = strip.shape[1], (len(strip) + gap) // (height + gap)
     widths = [height if crop is None else _width(crop.shape[1] / len(crop), height) for crop in crops]
@@ -80,7 +80,7 @@ def draw_crops(strip: U8Array, crops: Crops, height: int, gap: int, empty: Seque
 
 
 def _broken(widths: Sequence[int], room: int, gap: int, lines: int) -> list[tuple[int, int]]:
-    """First crop of each line, and the one after its last; in the last line, the last may be cut."""
+    """Return the first crop of each line and one past its last; the last crop of the last line may be cut."""
     broken: list[tuple[int, int]] = []
     x = first = 0
     for i, width in enumerate(widths):
@@ -95,14 +95,14 @@ def _broken(widths: Sequence[int], room: int, gap: int, lines: int) -> list[tupl
 
 
 def _is_sliver(width: int, before: Sequence[int], left: int, gap: int) -> bool:
-    """Tell whether a crop would be cut to a sliver whose place the crops before it can take."""
+    """Tell whether a crop would be cut so narrow that the crops before it should take its place."""
     return left <= 0 or (2 * left < width and left + gap <= (_MOST_STRETCH - 1) * sum(before))
 
 
 def _places(widths: Sequence[int], room: int, gap: int, *, flush: bool) -> list[tuple[int, int]]:
-    """x and width of each crop of a line; with ``flush`` they are widened to end where the room does.
+    """Return x and width of each crop of a line; with ``flush`` they are widened to end at the edge.
 
-    Where that is too far away they stay as wide as they are, as do those that reach beyond it and are cut.
+    Crops keep their width where the edge is too far away, and where they reach beyond it and are cut.
     """
     stretch = (room - gap * (len(widths) - 1)) / sum(widths)
     if not (flush and 1 < stretch <= _MOST_STRETCH):
@@ -113,7 +113,7 @@ def _places(widths: Sequence[int], room: int, gap: int, *, flush: bool) -> list[
 
 
 def _lines_of(shapes: list[float], height: int, room: int, gap: int) -> int:
-    """Lines that crops of these widths by height fill."""
+    """Return the number of lines that crops of these aspect ratios fill."""
     lines, x = 1, 0
     for shape in shapes:
         width = _width(shape, height)
@@ -128,7 +128,7 @@ def _width(shape: float, height: int) -> int:
 
 
 def _scaled(crop: U8Array, wh: tuple[int, int]) -> U8Array:
-    """A crop as wide and high as wanted; one that is widened for its line loses some of foot and top."""
+    """Return a crop scaled to a size; a widened crop loses parts at its top and bottom."""
     if crop.shape[1::-1] == wh:
         return crop
     kept = min(len(crop), max(1, round(crop.shape[1] * wh[1] / wh[0])))

@@ -1,9 +1,9 @@
-"""Text as small pictures: smooth letters, drawn once and kept.
+"""Draw text with smooth letters, from cached masks.
 
-OpenCV's own stroke fonts look thin on a dark picture. A label changes rarely, so its mask is cached and
-drawing it costs one small blend. A font is the path of its file; "", the one that Pillow carries, knows ASCII
-and a few signs. Letters that a font lacks lose their accents, and stand as ``?`` where nothing is left. Lines
-are as high in all fonts, so that one layout serves them.
+OpenCV's own stroke fonts look thin on a dark picture. Texts change rarely, so their masks are cached, and
+drawing one costs a small blend. A font is the path of its file, or "" for the font of Pillow, which has ASCII
+and a few signs. Letters that a font lacks lose their accents, or become ``?``. Lines have the same height in
+all fonts, so that the layout does not depend on the font.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ __all__ = ["draw_text", "fit_text", "text_wh"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_EMS = 8  # width of a letter, in sizes of the font
+_MOST_EMS = 8  # largest width of a letter, in sizes of the font
 
-# Letters and signs that Unicode does not take apart.
+# Letters and signs that Unicode does not decompose.
 _PLAIN = str.maketrans(
     {"ß": "ss", "ẞ": "SS", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L"}
     | {"đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "þ": "th", "Þ": "Th", "ı": "i"}  # noqa: RUF001
-    | dict.fromkeys("‐‑‒–—−", "-")  # noqa: RUF001  these are the look-alikes that are meant
+    | dict.fromkeys("‐‑‒–—−", "-")  # noqa: RUF001 - the look-alikes are intended
 )
 
 
 def draw_text(
     picture: U8Array, text: str, xy: tuple[int, int], size_px: int, colour: Colour, font: str = ""
 ) -> None:
-    """Blend a line of text into a BGR picture, its top left corner at ``xy``; what lies beyond is cut."""
+    """Blend a line of text into a BGR picture, its top left corner at ``xy``; text outside is cut."""
     mask = _mask(text, size_px, font)
     x, y = xy
     top, left = max(0, -y), max(0, -x)
@@ -47,13 +47,13 @@ def draw_text(
 
 
 def text_wh(text: str, size_px: int, font: str = "") -> tuple[int, int]:
-    """Width and height of a line of text, px; every line of one size has the same height."""
+    """Return width and height of a line of text, px; lines of one size have the same height."""
     mask = _mask(text, size_px, font)
     return mask.shape[1], mask.shape[0]
 
 
 def fit_text(text: str, size_px: int, width_px: int, font: str = "") -> str:
-    """The text, shortened with an ellipsis to fit into ``width_px``."""
+    """Return the text, shortened with an ellipsis to fit into ``width_px``."""
     if text_wh(text, size_px, font)[0] <= width_px:
         return text
     while text and text_wh(text + "…", size_px, font)[0] > width_px:
@@ -64,7 +64,7 @@ def fit_text(text: str, size_px: int, width_px: int, font: str = "") -> str:
 @lru_cache(maxsize=32)
 def _font(size_px: int, path: str) -> ImageFont.FreeTypeFont:
     plain = ImageFont.load_default(size_px)
-    assert isinstance(plain, ImageFont.FreeTypeFont)  # Pillow's wheels carry FreeType and this font
+    assert isinstance(plain, ImageFont.FreeTypeFont)  # Pillow's wheels contain FreeType and this font
     if not path:
         return plain
     font = ImageFont.truetype(path, size_px)
@@ -72,7 +72,7 @@ def _font(size_px: int, path: str) -> ImageFont.FreeTypeFont:
 
 
 def _drawable(text: str, path: str) -> str:
-    """The text in letters that the font has."""
+    """Return the text in letters that the font has."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(char if _has_glyph(char, path) else _without_accents(char, path) for char in text)
@@ -85,7 +85,7 @@ def _without_accents(char: str, path: str) -> str:
 
 
 def _is_seen(char: str) -> bool:
-    """Neither an accent of the letter before nor a control character."""
+    """Tell whether a character is neither a combining accent nor a control character."""
     return unicodedata.category(char)[0] not in "MC"
 
 
@@ -97,14 +97,14 @@ def _has_glyph(char: str, path: str) -> bool:
     try:
         font = _font(16, path)
         shape, box = font.getmask(char), font.getmask("\U0010fffe")
-    except OSError:  # a font may break at one letter
+    except OSError:  # a damaged font may fail at a single letter
         return False
     return bool(shape.size != box.size or bytes(shape) != bytes(box))
 
 
 @lru_cache(maxsize=2048)
 def _mask(text: str, size_px: int, path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    """Coverage 0..255 of each pixel; uint16 so that blending needs no conversion."""
+    """Return the coverage of each pixel, 0..255; uint16, so that blending needs no conversion."""
     try:
         return _drawn(text, size_px, path)
     except OSError:
@@ -120,10 +120,10 @@ def _warn(path: str) -> None:
 
 
 def _drawn(text: str, size_px: int, path: str) -> np.ndarray[tuple[int, int], np.dtype[np.uint16]]:
-    """A line of text in one font.
+    """Draw a line of text in one font.
 
     Raises:
-        OSError: the font breaks at a letter.
+        OSError: the font is damaged at one of the letters.
     """
     text, font = _drawable(text, path), _font(size_px, path)
     height = sum(_font(size_px, "").getmetrics())

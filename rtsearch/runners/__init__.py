@@ -1,7 +1,7 @@
-"""Engines that run a prepared model: one small protocol, one file per engine.
+"""Run prepared models: one small protocol, and one module per library that runs them.
 
-A runner is opened with a prepared model, answers ``run`` any number of times from one thread at a time, and
-is closed. It knows nothing of frames or objects.
+A runner is opened with a prepared model; ``run`` is called any number of times from one thread at a time;
+then the runner is closed. It knows nothing of frames or objects.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ __all__ = ["Device", "Runner", "Runtime", "open_device"]
 
 
 class Runner(Protocol):
-    """Input planes in, the network's outputs by name out."""
+    """Runner of one network."""
 
     def run(self, images: F32Array) -> dict[str, F32Array]:
-        """One pass.
+        """Run one pass of the network.
 
         Args:
-            images: (batch, 3, height, width) float32, as the model's ModelSpec says.
+            images: (batch, 3, height, width) float32, in the pixel format of the model's ModelSpec.
 
         Returns:
             ``boxes`` (batch, N, 4), ``scores`` (batch, N, C) and the taps. The arrays belong to the caller.
 
         Raises:
-            RunnerError: wrong shape, or the engine failed.
+            RunnerError: the shape is wrong, or the pass failed.
         """
         ...
 
     def close(self) -> None:
-        """Give back memory and threads; the runner cannot be used afterwards."""
+        """Release memory and threads; the runner cannot be used afterwards."""
         ...
 
 
 def open_device(runtime: Runtime = "auto") -> Device:
-    """Open the first GPU that this process sees (the driver's CUDA_VISIBLE_DEVICES chooses).
+    """Open the first GPU that is visible to this process (see CUDA_VISIBLE_DEVICES).
 
     Args:
         runtime: ``cuda``, ``pycuda``, or ``auto``: the first of the two that is installed.

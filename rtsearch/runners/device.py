@@ -1,11 +1,11 @@
-"""One GPU behind a small protocol: memory, copies, streams, events, kernels, graphs.
+"""Define the protocol of a GPU: memory, copies, streams, events, kernels, graphs.
 
-    cuda     NVIDIA's own bindings; replays recorded work as a CUDA graph
-    pycuda   PyCUDA; records nothing, so ``capture`` gives back the work as it is
+    cuda     NVIDIA's own bindings, which replay recorded work as a CUDA graph
+    pycuda   PyCUDA, which cannot record, so ``capture`` returns the work itself
 
-What a device hands out are plain integers: an address, the handle of a stream. An engine takes them as they
-are, and a test can stand numpy arrays behind them. All work on a stream is asynchronous: what is copied from
-or to must stay until the stream has been waited for.
+Addresses and handles of streams are plain integers, which engines take as they are and which tests can map to
+numpy arrays. All work on a stream is asynchronous: source and target of a copy must stay valid until the
+stream has been synchronised.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ __all__ = ["Device", "Graph", "Runtime", "Shape3", "Work", "expect_driver"]
 
 Runtime = Literal["auto", "cuda", "pycuda"]
 Shape3 = tuple[int, int, int]
-_LEAST_DRIVER = 13000  # the bindings, and the code that kernels are compiled to, are of CUDA 13
+_LEAST_DRIVER = 13000  # the bindings and the compiled kernels need CUDA 13
 Work = Callable[[], None]
 
 
 class Graph(Protocol):
-    """Work that was recorded on a stream, to be done again with one call."""
+    """Recorded work of a stream that is replayed with one call."""
 
     def launch(self) -> None:
         """Run the recorded work again on its stream; asynchronous."""
         ...
 
     def close(self) -> None:
-        """Forget it."""
+        """Release the recorded work."""
         ...
 
 
 class Device(Protocol):
-    """One GPU. Every method but ``close`` raises RunnerError when the GPU refuses.
+    """One GPU; every method but ``close`` raises RunnerError when a call of the driver fails.
 
     Attributes:
         runtime: ``cuda`` or ``pycuda``.
-        name: of the GPU, as the driver gives it.
-        compute_capability: major and minor, for which code is compiled.
-        graphs: whether recorded work is replayed in one go.
+        name: name of the GPU, as the driver gives it.
+        compute_capability: major and minor version that code is compiled for.
+        graphs: recorded work is replayed with one call.
     """
 
     runtime: str
@@ -53,26 +53,26 @@ class Device(Protocol):
     graphs: bool
 
     def use(self) -> AbstractContextManager[None]:
-        """A block in which the calling thread speaks to this GPU: all other methods are called in one.
+        """Return a context manager that makes this GPU current for the calling thread.
 
-        Blocks may be nested. An engine's runtime finds the GPU by itself: it too wants to be called in one.
+        All other methods, and those of engines, are called within it. It may be nested.
         """
         ...
 
     def allocate(self, size_bytes: int) -> int:
-        """The address of new memory on the GPU, its content undefined."""
+        """Allocate memory on the GPU and return its address; its content is undefined."""
         ...
 
     def free(self, address: int) -> None:
-        """Give back what ``allocate`` gave; the streams that use it must have been waited for."""
+        """Free memory of ``allocate``; the streams that use it must have been synchronised."""
         ...
 
     def allocate_pinned(self, size_bytes: int) -> U8Array:
-        """(size_bytes,) uint8 in host memory that stays in place: copies from it need no other one first."""
+        """Return (size_bytes,) uint8 in page-locked host memory, which the GPU copies without a detour."""
         ...
 
     def free_pinned(self, memory: U8Array) -> None:
-        """Give back what ``allocate_pinned`` gave."""
+        """Free memory of ``allocate_pinned``."""
         ...
 
     def upload(self, address: int, source: U8Array, stream: int) -> None:
@@ -88,51 +88,51 @@ class Device(Protocol):
         ...
 
     def new_stream(self) -> int:
-        """The handle of a new stream; work on it is done in order, beside that of other streams."""
+        """Return the handle of a new stream; streams work independently, each in order."""
         ...
 
     def free_stream(self, stream: int) -> None:
-        """Give back what ``new_stream`` gave."""
+        """Free a stream of ``new_stream``."""
         ...
 
     def synchronise(self, stream: int) -> None:
-        """Wait until all work on the stream is done; raises what went wrong in it."""
+        """Wait until all work on the stream is done; raise its errors."""
         ...
 
     def new_event(self) -> int:
-        """A new mark that can be set on a stream."""
+        """Return the handle of a new event."""
         ...
 
     def free_event(self, event: int) -> None:
-        """Give back what ``new_event`` gave."""
+        """Free an event of ``new_event``."""
         ...
 
     def record(self, event: int, stream: int) -> None:
-        """Set the mark behind all work that is on the stream now."""
+        """Record the event after all work that is on the stream now."""
         ...
 
     def wait(self, event: int) -> None:
-        """Wait here until the mark is passed; at once if it was never set."""
+        """Wait until the event has completed; return at once if it was never recorded."""
         ...
 
     def wait_on(self, stream: int, event: int) -> None:
-        """Let what comes next on the stream wait until the mark is passed."""
+        """Let later work on the stream wait until the event has completed."""
         ...
 
     def elapsed_ms(self, start: int, end: int) -> float:
-        """Time between two marks that have been passed."""
+        """Return the time between two completed events, ms."""
         ...
 
     def load(self, code: bytes) -> int:
-        """A module of kernels from a cubin, or from PTX that ends in a zero byte."""
+        """Load a module of kernels from a cubin, or from PTX that ends in a zero byte."""
         ...
 
     def unload(self, module: int) -> None:
-        """Give back what ``load`` gave."""
+        """Unload a module of ``load``."""
         ...
 
     def function(self, module: int, name: str) -> int:
-        """The handle of a kernel; valid as long as its module."""
+        """Return the handle of a kernel, valid as long as its module is loaded."""
         ...
 
     def launch(
@@ -141,45 +141,45 @@ class Device(Protocol):
         """Run a kernel; asynchronous.
 
         Args:
-            function: of ``function``.
-            grid: blocks along x, y, z.
-            block: threads of a block along x, y, z.
+            function: handle of the kernel.
+            grid: number of blocks along x, y, z.
+            block: number of threads of a block along x, y, z.
             arguments: numpy scalars of exactly the kernel's types; ``np.uint64`` for a pointer.
-            stream: it runs on.
+            stream: stream that the kernel runs on.
         """
         ...
 
     def capture(self, stream: int, work: Work) -> Graph:
         """Record the work that ``work()`` puts on the stream, without doing it.
 
-        Where the device has no graphs, ``launch`` of what comes back calls ``work`` again.
+        On a device without graphs, ``launch`` of the returned graph calls ``work``.
 
         Raises:
-            RunnerError: something in it cannot be recorded; the stream can be used as before.
+            RunnerError: part of the work cannot be recorded; the stream can be used as before.
         """
         ...
 
     def memory_bytes(self) -> tuple[int, int]:
-        """Free and total memory of the GPU."""
+        """Return free and total memory of the GPU, bytes."""
         ...
 
     def close(self) -> None:
-        """Give back everything that is still held; never raises."""
+        """Release everything that is still allocated; never raises."""
         ...
 
 
 def expect_driver(version: int) -> None:
-    """Refuse a driver that does not take what is made for it.
+    """Refuse a driver that is too old for the bindings and the compiled kernels.
 
     Args:
-        version: of CUDA, as the driver gives it: 13020 for 13.2.
+        version: CUDA version of the driver as it gives it, 13020 for 13.2.
 
     Raises:
-        RunnerError: too old.
+        RunnerError: the driver is too old.
     """
     if version < _LEAST_DRIVER:
         raise RunnerError(
-            f"the NVIDIA driver is too old: it speaks CUDA {_version(version)}, needed is "
+            f"the NVIDIA driver is too old: it supports CUDA {_version(version)}, needed is "
             f"{_version(_LEAST_DRIVER)} (driver 580 or newer)"
         )
 

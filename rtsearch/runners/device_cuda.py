@@ -1,8 +1,8 @@
-"""A GPU through NVIDIA's own Python bindings of the driver (package ``cuda-bindings``).
+"""Drive a GPU through NVIDIA's own Python bindings of the driver (package ``cuda-bindings``).
 
-The driver's functions are called straight, in the primary context, which the engines' runtime uses too: what
-one allocates the other can use. Memory is allocated from the driver's pool where it has one, so growing a
-buffer does not hold up the whole GPU.
+The driver's functions are called in the primary context, which the engines' runtime uses too, so both can use
+the same memory. Memory is allocated from the driver's pool where it has one, so growing a buffer does not
+stall the whole GPU.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class CudaDevice:
-    """See ``rtsearch.runners.device.Device``.
+    """Device of the bindings; see ``rtsearch.runners.device.Device``.
 
     Args:
-        ordinal: which of the GPUs that the driver shows.
+        ordinal: number of the GPU among those that the driver shows.
 
     Raises:
         MissingDependencyError: the package is not installed.
@@ -62,7 +62,7 @@ class CudaDevice:
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
 
     def _start(self) -> None:
-        """Wake the driver, or say in one line what is missing."""
+        """Initialise the driver; raise RunnerError where the driver or the GPU is missing."""
         expect_driver(self._call("cuDriverGetVersion"))
         self._call("cuInit", 0)
         if self._call("cuDeviceGetCount") == 0:
@@ -72,10 +72,10 @@ class CudaDevice:
         return int(self._call("cuDeviceGetAttribute", which, self._device))
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        """Call a function of the driver; its result, if it has one."""
+        """Call a function of the driver and return its results: one value, or a tuple."""
         try:
             status, *values = getattr(self._driver, name)(*arguments)
-        except RuntimeError as error:  # of the bindings: no driver's library, or none with that function
+        except RuntimeError as error:  # the bindings found no driver, or none that has the function
             raise RunnerError(
                 f"no usable NVIDIA driver on this machine ({one_line(error)}); without one rtsearch runs on "
                 "the CPU"
@@ -91,7 +91,7 @@ class CudaDevice:
         if status == result.CUDA_ERROR_NO_DEVICE:
             return "no NVIDIA GPU is visible to this process; see CUDA_VISIBLE_DEVICES"
         if status in (result.CUDA_ERROR_NO_BINARY_FOR_GPU, result.CUDA_ERROR_INVALID_PTX):
-            return f"the GPU's driver does not take the code it was given ({status.name})"
+            return f"the GPU's driver refuses the compiled kernels ({status.name})"
         text = self._driver.cuGetErrorString(status)[-1]
         text = text.decode(errors="replace") if isinstance(text, bytes) else "unknown error"
         return f"the GPU failed in {name}: {text} ({getattr(status, 'name', int(status))})"
@@ -110,7 +110,7 @@ class CudaDevice:
         if not self._pools:
             return int(self._call("cuMemAlloc", size_bytes))
         address = int(self._call("cuMemAllocAsync", size_bytes, 0))
-        self._call("cuStreamSynchronize", 0)  # from here on it is there for every stream
+        self._call("cuStreamSynchronize", 0)  # from here on every stream can use the memory
         return address
 
     def free(self, address: int) -> None:
@@ -209,7 +209,8 @@ class CudaDevice:
         try:
             work()
         except BaseException:
-            with suppress(RunnerError):  # the stream is to be as it was; the error is that of the work
+            # The stream must leave its capture mode; the error of the work is raised.
+            with suppress(RunnerError):
                 self._call("cuGraphDestroy", self._call("cuStreamEndCapture", stream))
             raise
         graph = self._call("cuStreamEndCapture", stream)
@@ -221,7 +222,7 @@ class CudaDevice:
     def memory_bytes(self) -> tuple[int, int]:
         """See ``Device.memory_bytes``."""
         if self._pools:
-            self._call("cuStreamSynchronize", 0)  # the pool gives back what was freed when it is waited for
+            self._call("cuStreamSynchronize", 0)  # the pool releases freed memory when it is synchronised
         free, total = self._call("cuMemGetInfo")
         return int(free), int(total)
 
@@ -235,12 +236,12 @@ class CudaDevice:
                     self.free_pinned(memory)
             self._call("cuDevicePrimaryCtxRelease", self._device)
         except RunnerError as error:
-            _log.debug("closing the GPU: %s", error)  # a GPU that is lost has nothing left to give back
+            _log.debug("closing the GPU: %s", error)  # a lost GPU has nothing left to release
         self._context = None
 
 
 class _CudaGraph:
-    """See ``rtsearch.runners.device.Graph``."""
+    """Graph of the driver; see ``rtsearch.runners.device.Graph``."""
 
     def __init__(self, call: Any, handle: Any, stream: int) -> None:
         self._call = call

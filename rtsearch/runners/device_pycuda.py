@@ -1,7 +1,7 @@
-"""A GPU through PyCUDA, for machines where that is what is installed.
+"""Drive a GPU through PyCUDA, for machines where PyCUDA is installed.
 
-PyCUDA has no graphs: ``capture`` gives back the work as it is. Its streams, events and modules are Python
-objects, which are kept here under the handles that ``Device`` hands out. A thread that ends while PyCUDA
+PyCUDA has no graphs, so ``capture`` returns the work itself. Its streams, events and modules are Python
+objects, which are kept here under the handles of ``Device``. A thread that ends while PyCUDA
 holds a context for it aborts the process, so a context is held only within ``use``.
 """
 
@@ -18,14 +18,14 @@ from rtsearch.types import U8Array
 
 __all__ = ["PycudaDevice"]
 
-_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: beside the stream that allocations are made on
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: independent of the stream that allocations use
 
 
 class PycudaDevice:
-    """See ``rtsearch.runners.device.Device``.
+    """Device of PyCUDA; see ``rtsearch.runners.device.Device``.
 
     Args:
-        ordinal: which of the GPUs that the driver shows.
+        ordinal: number of the GPU among those that the driver shows.
 
     Raises:
         MissingDependencyError: the package is not installed.
@@ -38,7 +38,7 @@ class PycudaDevice:
     def __init__(self, ordinal: int = 0) -> None:
         self._context: Any = None
         self._kept: dict[int, Any] = {}  # streams, events, modules and functions by handle
-        self._memory: dict[int, Any] = {}  # by address, on the GPU and pinned
+        self._memory: dict[int, Any] = {}  # memory on the GPU and pinned memory, by address
         self._driver: Any = _import_driver()
         with self._errors("cuInit"):
             expect_driver(self._driver.get_driver_version())
@@ -52,7 +52,7 @@ class PycudaDevice:
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        """Turn what PyCUDA raises into a RunnerError of one line."""
+        """Turn errors of PyCUDA into a RunnerError of one line."""
         try:
             yield
         except self._driver.MemoryError:
@@ -75,7 +75,8 @@ class PycudaDevice:
         try:
             yield
         finally:
-            with suppress(self._driver.Error):  # of a GPU that is lost; what lost it was raised before
+            # A lost GPU fails here again; its first error was raised before.
+            with suppress(self._driver.Error):
                 self._driver.Context.pop()
 
     def allocate(self, size_bytes: int) -> int:
@@ -121,7 +122,7 @@ class PycudaDevice:
         """See ``Device.new_stream``."""
         with self._errors("new_stream"):
             stream = self._driver.Stream(_NON_BLOCKING)
-        handle = int(stream.handle)  # the driver's own: an engine works on the same stream
+        handle = int(stream.handle)  # handle of the driver, so that an engine can use the same stream
         self._kept[handle] = stream
         return handle
 
@@ -198,7 +199,7 @@ class PycudaDevice:
         """See ``Device.close``."""
         if self._context is None:
             return
-        with suppress(RunnerError, self._driver.Error):  # a GPU that is lost has nothing left to give back
+        with suppress(RunnerError, self._driver.Error):  # a lost GPU has nothing left to release
             with self.use():
                 self._kept.clear()
                 self._memory.clear()
@@ -207,7 +208,7 @@ class PycudaDevice:
 
 
 class _Replay:
-    """See ``rtsearch.runners.device.Graph``: the work itself."""
+    """Graph that calls the work again; see ``rtsearch.runners.device.Graph``."""
 
     def __init__(self, work: Work) -> None:
         self._work = work
@@ -223,7 +224,7 @@ def _import_driver() -> Any:
     try:
         import pycuda.driver as driver
     except ImportError as error:
-        if "libcuda" in str(error):  # the package is there, the driver's library is not
+        if "libcuda" in str(error):  # PyCUDA is installed, but the library of the driver is missing
             raise RunnerError(
                 "no NVIDIA driver on this machine (libcuda is missing); without one rtsearch runs on the CPU"
             ) from None

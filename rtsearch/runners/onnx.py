@@ -16,16 +16,16 @@ __all__ = ["OnnxRunner"]
 
 
 class OnnxRunner:
-    """onnxruntime on the CPU.
+    """Runner of onnxruntime on the CPU.
 
-    ``run`` may be called by several threads at once. Where there are many pictures, that is the better use of
-    the cores: on two of them, two callers of a one-threaded network see 71 pictures/s, one caller of a
-    two-threaded network 54 (YOLO26n, 416 px). One picture takes 20 ms with two threads, 27 ms with one.
+    ``run`` may be called by several threads at once, which is faster for many pictures: on two cores, two
+    callers of a network with one thread reach 71 pictures/s, one caller of a network with two threads 54
+    (YOLO26n, 416 px). A single picture takes 20 ms with two threads, 27 ms with one.
 
     Args:
         path: a prepared model.
-        threads: of the network; 0 chooses.
-        input_wh: width and height that all pictures will have, px, for a model whose input is flexible.
+        threads: number of threads of the network; 0 chooses.
+        input_wh: width and height of all pictures, px, for a model whose input size is flexible.
 
     Raises:
         RunnerError: the file cannot be run, or does not take that input size.
@@ -44,7 +44,7 @@ class OnnxRunner:
             options.add_free_dimension_override_by_name("height", input_wh[1])
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exceptions have no common base below Exception
+        except Exception as error:  # onnxruntime's exceptions have no common base below Exception
             raise RunnerError(f"onnxruntime cannot open {path}: {one_line(error)}") from None
         self._path = path
         self._names = [output.name for output in self._session.get_outputs()]
@@ -77,7 +77,7 @@ class OnnxRunner:
 
 
 def _input_shape(session: ort.InferenceSession, path: Path) -> tuple[int | None, ...]:
-    """Shape of the input; None for sides that may be any."""
+    """Return the shape of the input, with None for sides of any length."""
     inputs = session.get_inputs()
     if [entry.name for entry in inputs] != ["images"] or len(inputs[0].shape) != 4:
         raise RunnerError(f"{path} is not a prepared model; run: rtsearch model import {path}")

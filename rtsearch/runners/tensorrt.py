@@ -1,9 +1,9 @@
 """Run an engine of TensorRT or TensorRT-RTX on a GPU.
 
-    passport checked -> deserialised -> context; then bind addresses once, and enqueue per frame
+    check the passport -> deserialise -> create the context; bind addresses once, enqueue for every frame
 
-The runner owns no memory of the GPU until ``run`` is called: whoever drives it frame by frame binds buffers
-of its own, and what comes before and after the network stays on the same stream.
+The runner allocates memory on the GPU only in ``run``. Callers that enqueue frame by frame bind buffers of
+their own, and run the steps before and after the network on the same stream.
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ _Tensor = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 class TensorRTRunner:
-    """One engine, for one caller at a time.
+    """Runner of one engine, for one caller at a time.
 
     Args:
-        path: an engine with a passport; see ``engines/passport.py``.
+        path: engine file with a passport; see ``engines/passport.py``.
         device: the GPU that it will run on.
-        model_sha256: of the prepared model it has to be made of; "" for any.
+        model_sha256: hash of the prepared model that the engine must be made of; "" allows any.
 
     Attributes:
         spec: the model that the engine is made of.
-        inputs, outputs: shape and dtype by name; ``images`` and the taps may be float16.
-        library: name and version of what runs it.
+        inputs: shape and dtype of the inputs, by name; ``images`` may be float16.
+        outputs: shape and dtype of the outputs, by name; taps may be float16.
+        library: name and version of the library that runs the engine.
 
     Raises:
-        EngineError: the engine may not run here; the message says why and what to do.
+        EngineError: the engine must not run here; the message says why and what to do.
         MissingDependencyError: its library is not installed.
-        RunnerError: it cannot be opened: no memory, or something else than a network of ours.
+        RunnerError: the engine cannot be opened: no memory, or other inputs and outputs than its passport's.
     """
 
     def __init__(self, path: Path, device: Device, *, model_sha256: str = "") -> None:
@@ -61,15 +62,15 @@ class TensorRTRunner:
             self._context = self._call("make a context", self._engine.create_execution_context)
 
     def bind(self, name: str, address: int) -> None:
-        """Say where a tensor lies on the GPU; holds until it is bound elsewhere."""
+        """Set the address of a tensor on the GPU, until it is bound to another."""
         self._call(f"bind {name}", self._open().set_tensor_address, name, address)
 
     def enqueue(self, stream: int) -> None:
-        """Put one pass on a stream, in a block of ``device.use()``, all tensors being bound; asynchronous."""
+        """Enqueue one pass on a stream within ``device.use()``, after binding all tensors; asynchronous."""
         self._call("run", self._open().execute_async_v3, stream)
 
     def run(self, images: F32Array) -> dict[str, F32Array]:
-        """See ``Runner.run``; binds all tensors to buffers of its own."""
+        """See ``Runner.run``; binds all tensors to buffers of the runner."""
         self._open()
         shape, dtype = self.inputs["images"]
         if images.shape != shape or images.dtype != np.float32:
@@ -97,10 +98,10 @@ class TensorRTRunner:
         """See ``Runner.close``."""
         if self._context is None:
             return
-        with contextlib.suppress(RunnerError), self._device.use():  # a GPU that is lost takes it all with it
+        with contextlib.suppress(RunnerError), self._device.use():  # a lost GPU has released everything
             if self._buffers is not None:
                 self._buffers.close()
-            # In this order: a context needs its engine, an engine its runtime.
+            # A context needs its engine and an engine its runtime, which decides the order.
             self._context = None
             self._engine = None
             self._runtime = None
@@ -112,10 +113,10 @@ class TensorRTRunner:
         return self._context
 
     def _call(self, what: str, function: Any, *arguments: Any) -> Any:
-        """Call the library, which says that it failed by returning nothing or False."""
+        """Call a function of the library, which returns None or False when it fails."""
         try:
             result = function(*arguments)
-        except Exception as error:  # its exceptions have no common base below Exception
+        except Exception as error:  # the library's exceptions have no common base below Exception
             raise RunnerError(f"{self.library} cannot {what}: {one_line(error)}") from None
         if result is None or result is False:
             raise RunnerError(f"{self.library} cannot {what}: {self._flavour.reason('no reason given')}")
@@ -123,7 +124,7 @@ class TensorRTRunner:
 
 
 class _Buffers:
-    """Memory for one pass: every tensor on the GPU, and pinned beside it."""
+    """Buffers of one pass: every tensor on the GPU and in pinned memory."""
 
     def __init__(self, device: Device, tensors: dict[str, _Tensor]) -> None:
         self._device = device

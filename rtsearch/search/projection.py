@@ -3,9 +3,9 @@
     class block       -> codes: every class has a fixed direction, as far from the others as the room allows
     all other blocks  -> looks: each kind scaled to one total variance, together cut down by PCA or at random
 
-A description is a row of blocks (see ``perception/descriptor.py``). An object's kind and its look
-get dimensions of their own: ``meaning`` weighs one against the other, and changing it takes a new index,
-not a new analysis.
+A description is a row of blocks (see ``perception/descriptor.py``). What kind of thing an object is and what
+it looks like get dimensions of their own: ``meaning`` weighs one against the other, and changing it takes a
+new index, not a new analysis.
 
 Classes are not left to PCA: it would keep the directions of the frequent ones and drop all rare ones
 onto one point. Codes need no statistics, and tell 80 classes apart in 12 dimensions about as well as in 80.

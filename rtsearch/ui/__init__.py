@@ -1,1 +1,1 @@
-"""Open the window, and find out about the display it opens on."""
+"""Show pictures in a window, and check the display."""

@@ -1,4 +1,4 @@
-"""The display that windows open on: whether there is one, its size, what OpenCV's windows need."""
+"""Check the display that windows open on, its size, and the libraries of OpenCV's windows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import sys
 __all__ = ["LEAST_WH", "display_problem", "fit_screen", "inside_screen", "prepare_windows", "screen_wh"]
 
 LEAST_WH = (320, 240)
-"""Of a picture, px, as ``show.window_wh`` allows; a smaller window shows the picture scaled down."""
+"""Smallest size of a picture, px, as in ``show.window_wh``; smaller windows show it scaled down."""
 
-_HIGHEST = 0.9  # share of the screen's height that a new window takes; a title bar and a panel have the rest
+_HIGHEST = 0.9  # share of the screen's height for a new window, which leaves room for title bar and panel
 
 
 def display_problem() -> str:
-    """Return the reason why no window can open here, or "" if one can."""
+    """Return the reason why no window can open on this machine, or ""."""
     if sys.platform != "linux":
         return ""
     if os.environ.get("WAYLAND_DISPLAY"):
@@ -47,30 +47,31 @@ def _answers(display: str) -> bool:
 
 
 def fit_screen(window_wh: tuple[int, int], screen_wh: tuple[int, int]) -> tuple[int, int]:
-    """The size of a window of this shape, as large as asked for or as the screen has room for, px."""
+    """Return the size of a window, px, reduced in proportion to fit the screen."""
     width, height = window_wh
     share = min(1.0, screen_wh[0] / width, _HIGHEST * screen_wh[1] / height)
     return max(LEAST_WH[0], round(share * width)), max(LEAST_WH[1], round(share * height))
 
 
 def inside_screen(window: tuple[int, int, int, int], screen_wh: tuple[int, int]) -> tuple[int, int] | None:
-    """Return where a window must go to be seen whole, px; None where it is seen whole already.
+    """Return the place to move a window to so that all of it is on the screen; None if it is already.
 
     Args:
-        window: x, y, width and height of its picture; a title bar above it is not counted.
-        screen_wh: size of the screen.
+        window: x, y, width and height of the window's picture without its title bar, px.
+        screen_wh: width and height of the screen, px.
     """
     x, y, width, height = window
     if x >= 0 and y >= 0 and x + width <= screen_wh[0] and y + height <= screen_wh[1]:
         return None
     left = min(x, screen_wh[0] - width)
-    title_px = round((1 - _HIGHEST) / 2 * screen_wh[1])  # a desktop puts the title bar there, not the picture
+    # Height that is left for the title bar, which desktops put at the given place.
+    title_px = round((1 - _HIGHEST) / 2 * screen_wh[1])
     return max(0, left), max(0, min(y, screen_wh[1] - height) - title_px)
 
 
 def screen_wh() -> tuple[int, int] | None:
-    """Width and height of the X screen, all monitors together, px; None where there is none."""
-    try:  # OpenCV does not tell how large the screen is
+    """Return width and height of the X screen over all monitors, px; None without one."""
+    try:  # OpenCV cannot tell the size of the screen
         x11 = ctypes.CDLL("libX11.so.6")
     except OSError:
         return None
@@ -84,19 +85,19 @@ def screen_wh() -> tuple[int, int] | None:
 
 
 def prepare_windows() -> bool:
-    """Let windows get their events, but none of the wheel; called before the first window.
+    """Load the system's libX11-xcb and disable the mouse wheel; called before the first window.
 
-    The package of OpenCV brings a libX11-xcb of its own for the system's libX11. Since libX11 1.8 its
-    ``XSetEventQueueOwner`` writes to the wrong place (0x40 in a structure in which the field is at 0x48), and
-    from then on each flush of Xlib takes events away from Qt: of 30 windows on two busy cores 5 never learned
-    that they are on the screen, and stayed black for good; keys and clicks are lost in the same way. The
-    system's own library, loaded for all to see, is found before that of the package: 0 of 30.
+    The package of OpenCV contains its own libX11-xcb, which does not fit libX11 since 1.8: its
+    ``XSetEventQueueOwner`` writes to offset 0x40 of a structure whose field is at 0x48. From then on each
+    flush of Xlib takes events away from Qt: of 30 windows on two busy cores, 5 missed the event that shows
+    them and stayed black; keys and clicks are lost in the same way. The system's own library, loaded
+    globally, is found before that of the package: 0 of 30 windows stayed black.
 
-    The wheel of the mouse magnifies what OpenCV's windows show, strips and controls with it, and nothing but
-    the wheel leads back. Without XInput 2 for the mouse Qt leaves wheels alone; buttons work as before.
+    The mouse wheel magnifies the picture of OpenCV's windows, and only the wheel undoes it. Without XInput 2
+    for the mouse Qt ignores the wheel; buttons work as before.
 
     Returns:
-        False where the system has no libX11-xcb: then windows are as OpenCV's package has them.
+        False where the system has no libX11-xcb, and the package's library is used.
     """
     if sys.platform == "linux":
         os.environ.setdefault("QT_XCB_NO_XI2_MOUSE", "1")

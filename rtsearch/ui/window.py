@@ -1,6 +1,6 @@
-"""The window: the only place that calls ``imshow`` and ``waitKey``, always from the main thread.
+"""Show pictures in an OpenCV window, and handle keys and the mouse, from the main thread only.
 
-``imshow`` without a display ends the process without an exception, so ``display_problem`` is asked first.
+``imshow`` without a display ends the process without an exception, so ``display_problem`` is called first.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _log = logging.getLogger(__name__)
 
 _ESCAPE = 27
 _TEXTS = get_args(ShowSettings.model_fields["text"].annotation)
-# X keysyms, which OpenCV's Qt windows pass on; they take the mouse wheel for themselves, to zoom.
+# X keysyms, which OpenCV's Qt windows pass on.
 _LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
 _SKIP_S = 5.0
-_SETTLES_S = 1.0  # after its first picture a window is where the desktop has put it
-_LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
+_SETTLES_S = 1.0  # time after the first picture in which the desktop places a window
+_LEAST_TEXT_PX = 12  # smallest text of a picture whose shorter side is 720 px
 HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
@@ -52,11 +52,11 @@ HELP = (
 
 
 class Window:
-    """Shows pictures, takes keys and the mouse.
+    """Window that shows pictures and handles keys and the mouse.
 
     Args:
-        title: of the window; also the start of the names of saved pictures.
-        controls: changed by keys and sliders.
+        title: title of the window.
+        controls: controls that keys and sliders change.
         save_to: folder for saved pictures.
     """
 
@@ -65,7 +65,7 @@ class Window:
         self._controls = controls
         self._save_to = save_to
         self._picture: U8Array | None = None
-        self._pts_s: float | None = None  # of the picture
+        self._pts_s: float | None = None  # presentation time of the picture
         self._message, self._message_until_s = "", 0.0
         self._show_help = False
         self._show_sliders = not controls.now.show.fullscreen
@@ -75,12 +75,11 @@ class Window:
         self._fullscreen = False
         self._redraw = False
         prepare_windows()
-        # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
+        # The picture is laid out again for every size of the window, so its aspect ratio is free.
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         self._screen_wh = screen_wh()
-        self._settles_until_s = (
-            math.inf
-        )  # the desktop has placed the window by then; set by the first picture
+        # The first picture sets this to the time by which the desktop has placed the window.
+        self._settles_until_s = math.inf
         if self._screen_wh is not None:
             fitting = fit_screen(controls.now.show.window_wh, self._screen_wh)
             self._change_show(window_wh=fitting)
@@ -96,10 +95,10 @@ class Window:
         self._paint()
 
     def pump(self) -> bool:
-        """Handle keys; False once the user wants to leave or closed the window."""
+        """Handle keys; return False once the user quits or has closed the window."""
         key = cv2.pollKey()
         if self._picture is not None and not self._is_open():
-            return False  # looked at before anything is drawn: imshow would open it again
+            return False  # checked before drawing, as imshow would open the window again
         if self._picture is not None:
             self._follow_size()
             self._bring_inside()
@@ -110,20 +109,20 @@ class Window:
         return key < 0 or self._on_key(key & 0xFFFF)
 
     def close(self) -> None:
-        """Close the window, if the user has not done so."""
-        with contextlib.suppress(cv2.error):  # what there is no longer cannot be closed
+        """Close the window if it is still open."""
+        with contextlib.suppress(cv2.error):  # the user may have closed the window
             cv2.destroyWindow(self._title)
-            cv2.pollKey()  # the desktop learns of it only when events are looked after
+            cv2.pollKey()  # processes the events that close the window
 
     def _follow_size(self) -> None:
-        """Let the next picture fill the window: sharp text and no bars, in full screen too."""
+        """Adapt the size of the next picture to the window, so that text is sharp and no bars are shown."""
         width, height = cv2.getWindowImageRect(self._title)[2:]
         large = width >= LEAST_WH[0] and height >= LEAST_WH[1]
         if large and (width, height) != self._controls.now.show.window_wh:
             self._change_show(window_wh=(width, height))
 
     def _bring_inside(self) -> None:
-        """Move a window that has just opened so that all of it is seen; later it may stand anywhere."""
+        """Move a window that has just opened so that all of it is on the screen."""
         now_s = time.monotonic()
         self._settles_until_s = min(self._settles_until_s, now_s + _SETTLES_S)
         if now_s > self._settles_until_s or self._screen_wh is None or self._fullscreen:
@@ -139,7 +138,7 @@ class Window:
     def _is_open(self) -> bool:
         try:
             return bool(cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1)
-        except cv2.error:  # the last window is gone, and OpenCV's notion of windows with it
+        except cv2.error:  # OpenCV fails once the last window is closed
             return False
 
     def _on_key(self, key: int) -> bool:
@@ -198,7 +197,7 @@ class Window:
         self._tell_sliders()
 
     def _tell_sliders(self) -> None:
-        """Let the notes make room for the sliders."""
+        """Tell the controls how many sliders are shown, so that notes make room for them."""
         self._controls.change(sliders=len(self._sliders) if self._show_sliders else 0)
 
     def _toggle_fullscreen(self) -> None:
@@ -219,7 +218,8 @@ class Window:
         now = self._controls.now
         over = self._show_sliders or self._show_help or self._message or now.paused
         canvas = canvas_of(now.show)
-        picture = self._picture.copy() if over else self._picture  # 25 MB on a large screen
+        # Copied only if needed: it has 25 MB on a large screen.
+        picture = self._picture.copy() if over else self._picture
         if self._show_sliders:
             self._draw_sliders(picture, canvas)
         if self._show_help:
@@ -240,14 +240,14 @@ class Window:
         return panel_xy(show.window_wh, self._controls.sources, self._scale, sliders)
 
     def _beside_panel(self, picture: U8Array) -> U8Array:
-        """Return the part of the picture that a banner at the lower edge has for itself."""
+        """Return the part of the picture beside the panel of sliders, for a banner at the lower edge."""
         x, y = self._panel_xy()
         low = self._show_sliders and y > picture.shape[0] // 2
         return picture[:, :x] if low and x > picture.shape[1] // 2 else picture
 
     @property
     def _scale(self) -> float:
-        """Controls and messages grow with the picture."""
+        """Scale of controls and messages, which grow with the picture."""
         return canvas_of(self._controls.now.show).scale
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
@@ -273,7 +273,7 @@ class Window:
 
 
 def _draw_help(picture: U8Array, canvas: Canvas) -> None:
-    """Draw the help in the middle, as large as there is room for."""
+    """Draw the help in the middle, reduced to the size of the picture."""
     margin = canvas.px(16)
     line_px = min(canvas.px(28), (picture.shape[0] - 2 * margin) // len(HELP))
     size = min(canvas.px(17), round(0.7 * line_px)) + 1
@@ -293,7 +293,7 @@ def _draw_help(picture: U8Array, canvas: Canvas) -> None:
 
 
 def _draw_banner(picture: U8Array, text: str, canvas: Canvas) -> None:
-    """Draw a line at the lower edge; smaller, and then shortened, where there is not enough room."""
+    """Draw a text at the lower edge, smaller or shortened where it does not fit."""
     margin, size = canvas.px(8), canvas.px(20)
     most = picture.shape[1] - 6 * margin
     while size > canvas.px(_LEAST_TEXT_PX) and text_wh(text, size, canvas.font)[0] > most:
