@@ -31,7 +31,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python tools/bench/all.py
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 SOAK_MINUTES ?= 30
 soak: $(VENV)/.test
