@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 import cv2
+import numpy as np
 
 from rtsearch.config import ShowSettings
 from rtsearch.live import Controls
@@ -21,7 +22,9 @@ from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.render.text import Colour, draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
-from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows, screen_wh
+from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows
+from rtsearch.ui.full_screen import FullScreen
+from rtsearch.ui.x11 import screen_wh
 
 __all__ = ["HELP", "Window"]
 
@@ -36,6 +39,7 @@ _EDGE: Colour = (58, 58, 58)
 _LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
 _SKIP_S = 5.0
 _SETTLES_S = 1.0  # after its first picture a window is where the desktop has put it
+_WHOLE_S = 1.0  # that the first picture of a full screen waits for crops, at the most
 _LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
 HELP = (
     ("q, Esc", "quit"),
@@ -74,7 +78,6 @@ class Window:
         self._sliders = SLIDERS if controls.detects else SHOW_SLIDERS
         self._tell_sliders()
         self._held: int | None = None
-        self._fullscreen = False
         self._redraw = False
         prepare_windows()
         # The picture is laid out anew for every size of the window, so no ratio has to be kept with bars.
@@ -89,22 +92,33 @@ class Window:
         cv2.namedWindow(title, flags)
         cv2.resizeWindow(title, *controls.now.show.window_wh)
         cv2.setMouseCallback(title, self._on_mouse)
+        self._full_screen = FullScreen(title, self._screen_wh)
+        self._is_drawn = False
+        self._whole_until_s = -math.inf  # until then a picture waits for all of its crops
         if controls.now.show.fullscreen:
-            self._toggle_fullscreen()
+            self._begin_black()
 
     def show(self, scene: Scene, picture: U8Array) -> None:
-        """Show the picture of a scene, with the overlays that are on."""
+        """Show the picture of a scene, with the overlays that are on.
+
+        The first one of a full screen waits for its crops, a moment at the most.
+        """
+        now_s = time.monotonic()
+        self._whole_until_s = min(self._whole_until_s, now_s + _WHOLE_S)
+        if self._picture is None and now_s < self._whole_until_s and not _has_crops(scene):
+            return
         self._picture, self._pts_s = picture, scene.frame.pts_s
         self._paint()
 
     def pump(self) -> bool:
         """Handle keys; False once the user wants to leave or closed the window."""
         key = cv2.pollKey()
-        if self._picture is not None and not self._is_open():
+        if self._is_drawn and not self._is_open():
             return False  # looked at before anything is drawn: imshow would open it again
-        if self._picture is not None:
+        if self._is_drawn:
             self._follow_size()
             self._bring_inside()
+        self._full_screen.pump()
         if self._message and time.monotonic() >= self._message_until_s:
             self._message, self._redraw = "", True
         if self._redraw and self._picture is not None:
@@ -113,9 +127,19 @@ class Window:
 
     def close(self) -> None:
         """Close the window, if the user has not done so."""
+        self._full_screen.close()
         with contextlib.suppress(cv2.error):  # what there is no longer cannot be closed
             cv2.destroyWindow(self._title)
             cv2.pollKey()  # the desktop learns of it only when events are looked after
+
+    def _begin_black(self) -> None:
+        """Fill the screen before there is a picture: Qt's own ground is white."""
+        self._full_screen.toggle()
+        self._full_screen.pump()
+        width, height = self._controls.now.show.window_wh
+        cv2.imshow(self._title, np.zeros((height, width, 3), np.uint8))
+        cv2.pollKey()
+        self._is_drawn, self._whole_until_s = True, math.inf
 
     def _follow_size(self) -> None:
         """Let the next picture fill the window: sharp text and no bars, in full screen too."""
@@ -128,7 +152,7 @@ class Window:
         """Move a window that has just opened so that all of it is seen; later it may stand anywhere."""
         now_s = time.monotonic()
         self._settles_until_s = min(self._settles_until_s, now_s + _SETTLES_S)
-        if now_s > self._settles_until_s or self._screen_wh is None or self._fullscreen:
+        if now_s > self._settles_until_s or self._screen_wh is None or self._full_screen.on:
             return
         x, y, width, height = cv2.getWindowImageRect(self._title)
         place = inside_screen((x, y, width, height), self._screen_wh)
@@ -147,7 +171,7 @@ class Window:
     def _on_key(self, key: int) -> bool:
         actions: dict[int, Callable[[], None]] = {
             ord(" "): self._toggle_pause,
-            ord("f"): self._toggle_fullscreen,
+            ord("f"): self._full_screen.toggle,
             ord("s"): self._save,
             ord("h"): self._toggle_help,
             ord("c"): self._toggle_sliders,
@@ -203,11 +227,6 @@ class Window:
         """Let the notes make room for the sliders."""
         self._controls.change(sliders=len(self._sliders) if self._show_sliders else 0)
 
-    def _toggle_fullscreen(self) -> None:
-        self._fullscreen = not self._fullscreen
-        mode = cv2.WINDOW_FULLSCREEN if self._fullscreen else cv2.WINDOW_NORMAL
-        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
-
     def _save(self) -> None:
         if self._picture is None:
             return
@@ -230,7 +249,7 @@ class Window:
         if banner := self._message or (f"paused{where}" if now.paused else ""):
             _draw_banner(self._beside_panel(picture), banner, canvas)
         cv2.imshow(self._title, picture)
-        self._redraw = False
+        self._is_drawn, self._redraw = True, False
 
     def _draw_sliders(self, picture: U8Array, canvas: Canvas) -> None:
         now = self._controls.now
@@ -272,6 +291,10 @@ class Window:
         kind = type(getattr(section, slider.key))
         self._controls.change(**{slider.section: section.model_copy(update={slider.key: kind(value)})})
         self._redraw = True
+
+
+def _has_crops(scene: Scene) -> bool:
+    return all(crop is not None for crops in scene.thumbs for crop in crops)
 
 
 def _draw_help(picture: U8Array, canvas: Canvas) -> None:
