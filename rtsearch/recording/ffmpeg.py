@@ -22,7 +22,7 @@ from rtsearch.errors import RecordError
 from rtsearch.recording.matroska import picture_head, stream_head
 from rtsearch.types import U8Array
 
-__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "find_ffmpeg", "sound_start_s"]
+__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "find_ffmpeg", "rewrap", "sound_start_s"]
 
 _END_S = 20.0
 _SHORT_S = 10.0
@@ -30,6 +30,9 @@ _TURN_S = 0.05
 # Divides the intervals of 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second without a rest.
 _TICKS_PER_S = 120_000
 MOST_PIECES = 64
+_FRAGMENT_US = 1_000_000  # the most of a video that a power cut costs
+_IN_FRAGMENTS = ("-movflags", "+empty_moov+default_base_moof", "-frag_duration", str(_FRAGMENT_US))
+_IN_FRAGMENTS += ("-flush_packets", "1")
 
 
 class Piece(NamedTuple):
@@ -52,7 +55,7 @@ def encodes_h264(ffmpeg: str) -> bool:
 
 class FfmpegSink:
     """H.264 by an ffmpeg process that takes raw pictures with their times on its input and finishes the file
-    at the end of them.
+    at the end of them. The file grows in fragments, and plays up to the last one whatever ends the process.
 
     Told nothing, ffmpeg makes no file; so it hears of the video with the first picture only, and one that is
     let go before that leaves nothing.
@@ -67,7 +70,7 @@ class FfmpegSink:
     def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int]) -> None:
         command = [ffmpeg, "-v", "error", "-y", "-f", "matroska", "-i", "-", "-an", "-c:v", "libx264"]
         command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
-        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", _file(path)]
+        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", *_IN_FRAGMENTS, _file(path)]
         self._head = stream_head(wh, 1 / fps)
         self._process = _started(command, subprocess.PIPE)
 
@@ -149,6 +152,20 @@ def add_sound(
     steps.append("".join(f"[part{i}]" for i in range(len(pieces))) + f"concat=n={len(pieces)}:v=0:a=1[sound]")
     command += ["-filter_complex", ";".join(steps), "-map", "0:v:0", "-map", "[sound]"]
     command += ["-c:v", "copy", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "160k", _file(out)]
+    _finish(command, length_s)
+
+
+def rewrap(ffmpeg: str, video: Path, length_s: float, out: Path) -> None:
+    """Write a copy of a video in fragments as one of a single piece, which tells its number of pictures.
+
+    Raises:
+        RecordError: ffmpeg said why not.
+    """
+    _finish([ffmpeg, "-v", "error", "-y", "-i", _file(video), "-c", "copy", _file(out)], length_s)
+
+
+def _finish(command: list[str], length_s: float) -> None:
+    """Run a command on a finished video of some length, s, unless the user is in a hurry."""
     process = _started(command, subprocess.DEVNULL)
     try:
         problem = _last_words(process, _END_S + length_s, hurry)

@@ -4,13 +4,16 @@
 
 A video grows under a temporary name beside its own and gets its name when it is finished; until then, and
 where no picture came, an older file of that name stays. When this process is killed, ffmpeg still finishes
-the temporary file.
+the temporary file; where ffmpeg is killed too, the file plays up to its last second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -19,7 +22,15 @@ import numpy as np
 
 from rtsearch._util.atomic import publish
 from rtsearch.errors import RecordError
-from rtsearch.recording.ffmpeg import FfmpegSink, Piece, add_sound, encodes_h264, find_ffmpeg, sound_start_s
+from rtsearch.recording.ffmpeg import (
+    FfmpegSink,
+    Piece,
+    add_sound,
+    encodes_h264,
+    find_ffmpeg,
+    rewrap,
+    sound_start_s,
+)
 from rtsearch.recording.problems import FinishesOnExit, record_error, require_place, require_room
 from rtsearch.types import U8Array
 
@@ -30,6 +41,7 @@ log = logging.getLogger(__name__)
 _CHECK_EVERY = 30
 _MAX_GAP_S = 60.0
 _RESTART_S = 1.0
+_SPARE_BYTES = 64_000_000  # that a second copy leaves on the disk
 
 
 class VideoRecorder(FinishesOnExit):
@@ -61,6 +73,7 @@ class VideoRecorder(FinishesOnExit):
         self._fps = fps
         self._sound = sound
         self._sink: _Sink | None = None
+        self._in_fragments = False
         self._wh = (0, 0)
         self._clock = _Clock(1 / fps)
         self._written = 0  # pictures that were taken whole
@@ -94,7 +107,7 @@ class VideoRecorder(FinishesOnExit):
                 self._name()
                 raise
             try:
-                self._add_sound()
+                self._complete()
             finally:
                 self._name()
         except OSError as error:
@@ -126,6 +139,7 @@ class VideoRecorder(FinishesOnExit):
         if ffmpeg is None and self._sound is not None:
             log.warning("%s will have no sound: ffmpeg is not installed", self._path)
         if ffmpeg is not None and encodes_h264(ffmpeg):
+            self._in_fragments = True
             self._sink = FfmpegSink(ffmpeg, self._partial, self._fps, self._wh)
         else:
             self._sink = _Cv2Sink(self._partial, self._fps, self._wh)
@@ -139,23 +153,39 @@ class VideoRecorder(FinishesOnExit):
             bgr = cast(U8Array, cv2.resize(bgr, self._wh, interpolation=cv2.INTER_AREA))
         return np.ascontiguousarray(bgr)
 
-    def _add_sound(self) -> None:
-        """Put the sound beside the pictures; a video without it is better than none."""
+    def _complete(self) -> None:
+        """Put the sound beside the pictures, and the fragments together; a video without both plays, too."""
         ffmpeg = find_ffmpeg()
-        if ffmpeg is None or self._sound is None:
+        if ffmpeg is None or self._has_sound(ffmpeg) or not self._in_fragments:
             return
-        start_s = sound_start_s(self._sound)
-        if start_s is None:
-            return
-        both = self._partial.with_name(self._partial.name.replace(".part.", ".sound."))
+        with contextlib.suppress(RecordError), self._better() as whole:
+            rewrap(ffmpeg, self._partial, self._clock.length_s, whole)
+
+    def _has_sound(self, ffmpeg: str) -> bool:
+        """Add the sound; False where there is none."""
+        start_s = None if self._sound is None else sound_start_s(self._sound)
+        if self._sound is None or start_s is None:
+            return False
         pieces = [Piece(piece.at_s, piece.from_s + start_s) for piece in self._clock.pieces]
         try:
-            add_sound(ffmpeg, self._partial, self._sound, pieces, self._clock.length_s, both)
-            both.replace(self._partial)
+            with self._better() as both:
+                add_sound(ffmpeg, self._partial, self._sound, pieces, self._clock.length_s, both)
         except RecordError as error:
             log.warning("%s has no sound: %s", self._path, error)
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _better(self) -> Iterator[Path]:
+        """Give the name of a file that takes the place of the video, unless making it raises."""
+        path = self._partial.with_name(self._partial.name.replace(".part.", ".sound."))
+        if shutil.disk_usage(path.parent).free < _SPARE_BYTES + self._partial.stat().st_size:
+            raise RecordError("there is no room for a second copy")
+        try:
+            yield path
+            path.replace(self._partial)
         finally:
-            both.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 class _Clock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import cv2
 
@@ -31,7 +32,7 @@ class FullScreen(Closing):
         self.on = False
         self._title = title
         self._screen_wh = screen_wh
-        self._before: tuple[int, int, int, int] | None = None  # of a window that no window manager has
+        self._before: Sequence[int] | None = None  # of a window that no window manager has
         self._pointer = Pointer()
         self._pointer_xy: tuple[int, int] | None = None
         self._pointer_until_s = 0.0
