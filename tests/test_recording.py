@@ -719,10 +719,10 @@ def test_ctrl_c_and_kill_leave_a_video_that_plays(tmp_path: Path) -> None:
 @needs_ffmpeg
 def test_a_video_plays_whatever_ends_its_writers(tmp_path: Path) -> None:
     """As when the power fails: this process and ffmpeg are gone in the same moment."""
-    with VideoRecorder(tmp_path / "run.mp4", 10) as recorder:
+    with VideoRecorder(tmp_path / "s3:run.mp4", 10) as recorder:
         for i in range(60):
             recorder.write(paint(i), i / 10)
-        part = next(tmp_path.glob(".run.*.part.mp4"))
+        part = next(tmp_path.glob(".s3:run.*.part.mp4"))
         deadline_s = time.monotonic() + 20
         while part.stat().st_size < 20_000 and time.monotonic() < deadline_s:
             time.sleep(0.05)
@@ -730,7 +730,7 @@ def test_a_video_plays_whatever_ends_its_writers(tmp_path: Path) -> None:
     numbers = [n for n, _ in shown(killed)]
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 10
-    with VideoFile(str(tmp_path / "run.mp4")) as source:
+    with VideoFile(str(tmp_path / "s3:run.mp4")) as source:
         assert source.frames == 60  # the finished one is of one piece
 
 

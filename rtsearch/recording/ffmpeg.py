@@ -22,7 +22,7 @@ from rtsearch.errors import RecordError
 from rtsearch.recording.matroska import picture_head, stream_head
 from rtsearch.types import U8Array
 
-__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "find_ffmpeg", "rewrap", "sound_start_s"]
+__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "file_url", "find_ffmpeg", "sound_start_s"]
 
 _END_S = 20.0
 _SHORT_S = 10.0
@@ -31,8 +31,10 @@ _TURN_S = 0.05
 _TICKS_PER_S = 120_000
 MOST_PIECES = 64
 _FRAGMENT_US = 1_000_000  # the most of a video that a power cut costs
-_IN_FRAGMENTS = ("-movflags", "+empty_moov+default_base_moof", "-frag_duration", str(_FRAGMENT_US))
-_IN_FRAGMENTS += ("-flush_packets", "1")
+_IN_FRAGMENTS = (
+    *("-movflags", "+empty_moov+default_base_moof", "-frag_duration", str(_FRAGMENT_US)),
+    *("-flush_packets", "1"),
+)
 
 
 class Piece(NamedTuple):
@@ -70,7 +72,7 @@ class FfmpegSink:
     def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int]) -> None:
         command = [ffmpeg, "-v", "error", "-y", "-f", "matroska", "-i", "-", "-an", "-c:v", "libx264"]
         command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
-        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", *_IN_FRAGMENTS, _file(path)]
+        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", *_IN_FRAGMENTS, file_url(path)]
         self._head = stream_head(wh, 1 / fps)
         self._process = _started(command, subprocess.PIPE)
 
@@ -111,7 +113,7 @@ def sound_start_s(source: Path) -> float | None:
     if ffprobe is None:
         return None
     entries = "stream=codec_type:format=start_time"
-    said = _said([ffprobe, "-v", "quiet", "-show_entries", entries, "-of", "json", _file(source)])
+    said = _said([ffprobe, "-v", "quiet", "-show_entries", entries, "-of", "json", file_url(source)])
     try:
         told = json.loads(said)
         if not any(stream["codec_type"] == "audio" for stream in told["streams"]):
@@ -141,31 +143,17 @@ def add_sound(
     if len(pieces) > MOST_PIECES:
         raise RecordError(f"there are {len(pieces):,} jumps in it")
     ends = [*(piece.at_s for piece in pieces[1:]), length_s]
-    command = [ffmpeg, "-v", "error", "-y", "-i", _file(video)]
+    command = [ffmpeg, "-v", "error", "-y", "-i", file_url(video)]
     steps = []
     for i, (piece, end_s) in enumerate(zip(pieces, ends, strict=True)):
         lasts_s = max(0.001, end_s - piece.at_s)
-        command += ["-ss", f"{piece.from_s:.6f}", "-t", f"{lasts_s:.6f}", "-i", _file(source)]
+        command += ["-ss", f"{piece.from_s:.6f}", "-t", f"{lasts_s:.6f}", "-i", file_url(source)]
         # Silence where the file has no sound yet, in between or any more.
         whole = f"aresample=async=1:first_pts=0,apad=whole_dur={lasts_s:.6f},atrim=end={lasts_s:.6f}"
         steps.append(f"[{i + 1}:a:0]{whole}[part{i}]")
     steps.append("".join(f"[part{i}]" for i in range(len(pieces))) + f"concat=n={len(pieces)}:v=0:a=1[sound]")
     command += ["-filter_complex", ";".join(steps), "-map", "0:v:0", "-map", "[sound]"]
-    command += ["-c:v", "copy", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "160k", _file(out)]
-    _finish(command, length_s)
-
-
-def rewrap(ffmpeg: str, video: Path, length_s: float, out: Path) -> None:
-    """Write a copy of a video in fragments as one of a single piece, which tells its number of pictures.
-
-    Raises:
-        RecordError: ffmpeg said why not.
-    """
-    _finish([ffmpeg, "-v", "error", "-y", "-i", _file(video), "-c", "copy", _file(out)], length_s)
-
-
-def _finish(command: list[str], length_s: float) -> None:
-    """Run a command on a finished video of some length, s, unless the user is in a hurry."""
+    command += ["-c:v", "copy", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "160k", file_url(out)]
     process = _started(command, subprocess.DEVNULL)
     try:
         problem = _last_words(process, _END_S + length_s, hurry)
@@ -227,6 +215,6 @@ def _said(command: list[str]) -> bytes:
     return done.stdout
 
 
-def _file(path: Path) -> str:
-    """A path that is taken for nothing else: an option, a pattern, the name of a protocol."""
+def file_url(path: Path) -> str:
+    """Return the URL of a file, which is taken for nothing else: an option, a pattern, another protocol."""
     return f"file:{os.path.abspath(path)}"  # noqa: PTH100  absolute() leaves ".." in

@@ -28,10 +28,10 @@ from rtsearch.recording.ffmpeg import (
     add_sound,
     encodes_h264,
     find_ffmpeg,
-    rewrap,
     sound_start_s,
 )
 from rtsearch.recording.problems import FinishesOnExit, record_error, require_place, require_room
+from rtsearch.recording.rewrap import rewrap
 from rtsearch.types import U8Array
 
 __all__ = ["VideoRecorder"]
@@ -154,26 +154,20 @@ class VideoRecorder(FinishesOnExit):
         return np.ascontiguousarray(bgr)
 
     def _complete(self) -> None:
-        """Put the sound beside the pictures, and the fragments together; a video without both plays, too."""
+        """Put the fragments together and the sound beside them; a video without both plays, too."""
+        if self._in_fragments:
+            with contextlib.suppress(RecordError), self._better() as whole:
+                rewrap(self._partial, self._clock.interval_s, whole)
         ffmpeg = find_ffmpeg()
-        if ffmpeg is None or self._has_sound(ffmpeg) or not self._in_fragments:
-            return
-        with contextlib.suppress(RecordError), self._better() as whole:
-            rewrap(ffmpeg, self._partial, self._clock.length_s, whole)
-
-    def _has_sound(self, ffmpeg: str) -> bool:
-        """Add the sound; False where there is none."""
         start_s = None if self._sound is None else sound_start_s(self._sound)
-        if self._sound is None or start_s is None:
-            return False
+        if ffmpeg is None or self._sound is None or start_s is None:
+            return
         pieces = [Piece(piece.at_s, piece.from_s + start_s) for piece in self._clock.pieces]
         try:
             with self._better() as both:
                 add_sound(ffmpeg, self._partial, self._sound, pieces, self._clock.length_s, both)
         except RecordError as error:
             log.warning("%s has no sound: %s", self._path, error)
-            return False
-        return True
 
     @contextlib.contextmanager
     def _better(self) -> Iterator[Path]:
@@ -197,18 +191,19 @@ class _Clock:
     Attributes:
         pieces: how the source's times go on in the video; a new one wherever they jumped.
         shortened_s: by which gaps were shortened.
+        interval_s: how long the last picture stays.
     """
 
     def __init__(self, interval_s: float) -> None:
         self.pieces: list[Piece] = []
         self.shortened_s = 0.0
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._last_s = 0.0
 
     @property
     def length_s(self) -> float:
         """Length of the video, s."""
-        return self._last_s + self._interval_s
+        return self._last_s + self.interval_s
 
     def at(self, t_s: float) -> float:
         """Return the time in the video of the picture that belongs at ``t_s``, s."""
@@ -222,10 +217,10 @@ class _Clock:
             self._last_s += _MAX_GAP_S
             self.pieces.append(Piece(self._last_s, t_s))
         elif step_s < -_RESTART_S:
-            self._last_s += self._interval_s
+            self._last_s += self.interval_s
             self.pieces.append(Piece(self._last_s, t_s))
         else:
-            self._last_s += step_s if step_s > 0 else self._interval_s / 10
+            self._last_s += step_s if step_s > 0 else self.interval_s / 10
         return self._last_s
 
 
