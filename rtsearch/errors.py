@@ -21,6 +21,7 @@
     │   ├── DamagedError(ValueError)           truncated or altered file, named
     │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
+    ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
     ├── StageError(RuntimeError)         a worker thread failed; carries the stage's name
     └── MissingDependencyError(ImportError)    an optional package is not installed
 
@@ -32,6 +33,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DamagedError",
+    "DisplayError",
     "DownloadError",
     "EngineError",
     "FeatureSpaceError",
@@ -137,6 +139,10 @@ class UnknownRowError(LibraryError, IndexError):
 
 class LibraryBusyError(LibraryError, TimeoutError):
     """Another process is writing to the library."""
+
+
+class DisplayError(RtsearchError, RuntimeError):
+    """No window can open, and nothing else would keep the picture."""
 
 
 class StageError(RtsearchError, RuntimeError):

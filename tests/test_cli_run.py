@@ -39,17 +39,23 @@ def short_clip(tmp_path_factory, clip) -> Path:
 
 
 def test_run_without_a_display_says_so_and_goes_on(cli, library, short_clip):
-    done = cli("run", library, "--source", short_clip, "--json")
+    done = cli("run", library, "--source", short_clip, "--record", "seen.jsonl", "--json")
     assert done.code == 0
     assert done.err == "there is no display: running without a window\n"
     assert done.json["frames_shown"] == 12
 
 
-def test_run_with_a_display_that_does_not_answer(cli, library, short_clip, monkeypatch):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), ", and nothing is written; give --out OUT.mp4, or --headless"),
+        (("--set", "show.fullscreen=true", "--record", "seen.jsonl"), ", and show.fullscreen asks for one"),
+    ],
+)
+def test_a_run_that_nobody_would_see(cli, library, short_clip, monkeypatch, options, words):
     monkeypatch.setenv("DISPLAY", ":987")
-    done = cli("run", library, "--source", short_clip)
-    assert done.code == 0
-    assert "the display :987 does not answer: running without a window" in done.err
+    done = cli("run", library, "--source", short_clip, *options)
+    assert f"rtsearch: the display :987 does not answer{words}" in done.complaint
 
 
 def test_run(cli, library, short_clip):

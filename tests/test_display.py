@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
+import threading
 from types import SimpleNamespace
 
+import cv2
 import pytest
 
 from rtsearch.jobs.doctor import examine
 from rtsearch.ui import display as module
-from rtsearch.ui.display import display_problem, fit_screen, inside_screen, prepare_windows, screen_wh
+from rtsearch.ui import x11
+from rtsearch.ui.display import (
+    OPENCV_ANEW,
+    display_problem,
+    fit_screen,
+    headless_opencv,
+    inside_screen,
+    prepare_windows,
+    toolkit_problem,
+)
+from rtsearch.ui.x11 import screen_wh
 
 # Whether there is a display --------------------------------------------------------------------------------
 
@@ -24,7 +38,8 @@ from rtsearch.ui.display import display_problem, fit_screen, inside_screen, prep
         ("nonsense", None, "the display nonsense does not answer"),
         (":", None, "the display : does not answer"),
         ("localhost:987", None, "the display localhost:987 does not answer"),
-        (None, "wayland-0", ""),
+        (None, "wayland-9", "there is no X display, which windows need beside Wayland"),
+        (":987", "wayland-9", "the display :987 does not answer"),
     ],
 )
 def test_displays_that_are_not_there(monkeypatch, display, wayland, problem):
@@ -35,13 +50,68 @@ def test_displays_that_are_not_there(monkeypatch, display, wayland, problem):
     assert display_problem() == problem
 
 
-def test_a_display_that_listens(monkeypatch, tmp_path):
+REFUSED = b"\0\x14\x0b\0\0\0\x05\0" + b"No protocol allowed\n"
+"""What an X server answers to a stranger."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [(REFUSED, "the display :986 refuses: No protocol allowed"), (b"", "the display :986 does not answer")],
+)
+def test_a_display_that_lets_nobody_in(monkeypatch, answer, problem):
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":986")
+    monkeypatch.setattr(x11, "_ANSWERS_S", 10.0 if answer else 0.3)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("\0/tmp/.X11-unix/X986")
-        server.listen(1)
-        assert display_problem() == ""
+        server.listen(4)
+        answers = threading.Thread(target=_answer, args=(server, answer))
+        answers.start()
+        try:
+            assert display_problem() == problem
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            answers.join()
+
+
+def _answer(server: socket.socket, answer: bytes) -> None:
+    """Say the same to everybody that asks for a connection; where there is nothing to say, hold the line."""
+    with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+        while True:
+            line = held.enter_context(server.accept()[0])
+            if answer and line.recv(1):
+                line.sendall(answer)
+                line.close()
+
+
+@pytest.mark.parametrize("wanted", [None, "wayland", "nonsense", "wayland;xcb", "xcb"])
+def test_windows_go_through_what_opencv_has(monkeypatch, wanted):
+    """Told to use another platform, Qt ends the process."""
+    for name, value in (("QT_QPA_PLATFORM", wanted), ("QT_ENABLE_HIGHDPI_SCALING", "1")):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    prepare_windows()
+    assert os.environ["QT_QPA_PLATFORM"] == "xcb"
+    assert os.environ["QT_ENABLE_HIGHDPI_SCALING"] == "0"
+
+
+def test_an_opencv_without_windows(monkeypatch, tmp_path):
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")
+    assert toolkit_problem().startswith("the OpenCV that is loaded has no windows; run: pip uninstall")
+    (finding,) = (one for one in examine() if one.name == "windows")
+    assert (finding.state, finding.advice) == ("optional", OPENCV_ANEW)
+
+
+def test_an_opencv_without_windows_beside_the_other(monkeypatch, tmp_path):
+    assert headless_opencv() == []
+    about = tmp_path / "opencv_python_headless-4.12.0.dist-info" / "METADATA"
+    about.parent.mkdir()
+    about.write_text("Metadata-Version: 2.1\nName: opencv-python-headless\nVersion: 4.12.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert headless_opencv() == ["opencv-python-headless"]
+    (finding,) = (one for one in examine() if one.name == "windows")
+    assert (finding.state, finding.what) == ("optional", "opencv-python-headless lies over opencv-python")
 
 
 # The size of a window --------------------------------------------------------------------------------------

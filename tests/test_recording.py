@@ -493,7 +493,8 @@ def record_until_ctrl_c(path: Path, monkeypatch: pytest.MonkeyPatch, after_bytes
 
     def start(command: list[str], stdin: int) -> Any:
         process = started(command, stdin)
-        process.stdin = Interrupted(process.stdin, after_bytes)  # type: ignore[assignment]
+        if process.stdin is not None:
+            process.stdin = Interrupted(process.stdin, after_bytes)  # type: ignore[assignment]
         return process
 
     monkeypatch.setattr(ffmpeg_module, "_started", start)
@@ -601,7 +602,7 @@ def test_video_that_cannot_be_written(place: str, words: str, tmp_path: Path) ->
 def test_full_disk_stops_the_video_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     free = iter([10**9, 10**6])
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=next(free, 10**6)))
     with pytest.raises(RecordError, match=r"run\.mp4: the disk is full"):
         record_clip(tmp_path / "run.mp4", [i / 10 for i in range(100)])
     assert [n for n, _ in shown(tmp_path / "run.mp4")] == list(range(30))
@@ -714,6 +715,24 @@ def test_ctrl_c_and_kill_leave_a_video_that_plays(tmp_path: Path) -> None:
         assert numbers == list(range(len(numbers)))
         assert len(numbers) >= 50
         (tmp_path / "run.mp4").unlink(missing_ok=True)
+
+
+@needs_ffmpeg
+def test_a_video_plays_whatever_ends_its_writers(tmp_path: Path) -> None:
+    """As when the power fails: this process and ffmpeg are gone in the same moment."""
+    with VideoRecorder(tmp_path / "s3:run.mp4", 10) as recorder:
+        for i in range(60):
+            recorder.write(paint(i), i / 10)
+        part = next(tmp_path.glob(".s3:run.*.part.mp4"))
+        deadline_s = time.monotonic() + 20
+        while part.stat().st_size < 20_000 and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        killed = shutil.copyfile(part, tmp_path / "killed.mp4")
+    numbers = [n for n, _ in shown(killed)]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 10
+    with VideoFile(str(tmp_path / "s3:run.mp4")) as source:
+        assert source.frames == 60  # the finished one is of one piece
 
 
 def _interrupt(code: str, path: Path, sent: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -147,15 +148,16 @@ class Screen:
         return f"{state}, and said: {err}{out}"
 
 
-@pytest.fixture(scope="module")
-def screen() -> Iterator[Screen]:
+@contextlib.contextmanager
+def open_screen(*options: object) -> Iterator[Screen]:
+    """A display of its own, without a window manager."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"no {', '.join(missing)}: apt install {' '.join(tool.lower() for tool in TOOLS)}")
     reads, writes = os.pipe()
     command = ["Xvfb", "-displayfd", str(writes), "-screen", "0", f"{SCREEN_WH[0]}x{SCREEN_WH[1]}x24"]
     # Without -noreset it starts afresh each time its last client goes, and ends whoever just connects.
-    command += ["-nolisten", "tcp", "-noreset"]
+    command += ["-nolisten", "tcp", "-noreset", *map(str, options)]
     server = subprocess.Popen(command, pass_fds=[writes], stderr=subprocess.DEVNULL, start_new_session=True)
     os.close(writes)
     try:
@@ -167,6 +169,12 @@ def screen() -> Iterator[Screen]:
     finally:
         server.terminate()
         server.wait(WAIT_S)
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[Screen]:
+    with open_screen() as opened:
+        yield opened
 
 
 class Run:
@@ -390,13 +398,11 @@ def test_sliders_are_dragged_with_the_mouse(screen, paused):
 
 @pytest.mark.window
 def test_full_screen_and_back(screen, paused):
-    """Without a window manager nothing grows; with one it may. Either way the window stays usable."""
-    for shown in (True, False):
-        screen.key("f")
-        time.sleep(0.5)  # OpenCV remembers one key only, and this one shows no effect to wait for
-        screen.key("h")
-        shot = screen.until(lambda shot: help_is_shown(shot) == shown and bool(strip_tops(shot)))  # noqa: B023
-    assert banner_is_shown(shot)
+    """No window manager is there, so the window itself takes the screen."""
+    screen.key("f")
+    screen.until(lambda shot: bool(shot[-1].any()) and bool(shot[:, -1].any()))
+    screen.key("f")
+    screen.until(lambda shot: banner_is_shown(shot) and not shot[:, WINDOW_WH[0] :].any())
     screen.key("q")
     paused.end()
 
@@ -460,7 +466,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import cv2
 import numpy as np
-from rtsearch import window as module
+from rtsearch.ui import window as module
 from rtsearch.config import Settings
 from rtsearch.live import Controls
 
@@ -548,3 +554,71 @@ def test_a_window_that_opens_partly_below_the_screen_is_brought_up(screen, tmp_p
         env=screen.environment,
     )
     assert (done.returncode, done.stdout) == (0, "inside\n"), done.stderr
+
+
+@pytest.mark.window
+def test_a_full_screen_is_black_until_its_first_picture(library, photos, tmp_path):
+    """And the pointer is away: Xvfb draws it into the memory of its screen, which no screenshot shows."""
+    with open_screen("-fbdir", tmp_path) as screen:
+        screen.call("xdotool", "mousemove", 40, SCREEN_WH[1] - 40)
+        options = ["--set", "show.fullscreen=true", "--set", "detect.whole_image=true"]
+        options += ["--set", "show.text=none"]
+        with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png", *options) as run:
+            shots: list[np.ndarray] = []
+
+            def is_lit(shot: np.ndarray) -> bool:
+                shots.append(shot)
+                return bool(shot.any())
+
+            first = screen.until(is_lit, 2 * WAIT_S)
+            assert len(shots) > 1
+            assert strip_tops(first)
+            assert first[-1].any()
+            assert np.array_equal(pixels(tmp_path), screen.shot())
+            screen.call("xdotool", "mousemove_relative", 5, 5)
+            deadline_s = time.monotonic() + WAIT_S
+            while np.array_equal(pixels(tmp_path), screen.shot()):
+                assert time.monotonic() < deadline_s, "the pointer never came"
+            screen.key("q")
+            run.end()
+
+
+def pixels(folder: Path) -> np.ndarray:
+    """The screen's memory, (h, w, 3) BGR."""
+    data = np.fromfile(folder / "Xvfb_screen0", np.uint8)
+    width, height = SCREEN_WH
+    return data[-4 * width * height :].reshape(height, width, 4)[:, :, :3]
+
+
+@pytest.mark.window
+def test_pixels_of_a_fine_screen_stay_what_they_are(screen, tmp_path):
+    """Qt would make a window of 1280x720 twice as large at 144 dots per inch, and blurred."""
+    resources = ["xprop", "-root", "-f", "RESOURCE_MANAGER", "8s", "-set", "RESOURCE_MANAGER"]
+    if shutil.which("xprop") is None:
+        pytest.skip("no xprop: apt install x11-utils")
+    screen.call(*resources, "Xft.dpi:\t144\n")
+    try:
+        done = screen.call(sys.executable, "-c", SIZE_OF_A_WINDOW)
+    finally:
+        screen.call("xprop", "-root", "-remove", "RESOURCE_MANAGER")
+    assert done == "(640, 480)\n"
+
+
+SIZE_OF_A_WINDOW = """
+import subprocess
+import cv2
+import numpy as np
+from rtsearch.ui.display import prepare_windows
+
+prepare_windows()
+cv2.namedWindow("fine", cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+cv2.resizeWindow("fine", 640, 480)
+cv2.imshow("fine", np.full((480, 640, 3), 255, np.uint8))
+for _ in range(20):
+    cv2.waitKey(20)
+shape = subprocess.run(
+    ["xdotool", "search", "--sync", "--name", "^fine$", "getwindowgeometry", "--shell"],
+    capture_output=True, text=True, check=True,
+).stdout.split()
+print(tuple(int(line.partition("=")[2]) for line in shape if line.startswith(("WIDTH", "HEIGHT"))))
+"""

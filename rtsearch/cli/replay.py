@@ -23,7 +23,7 @@ from rtsearch.cli.common import (
     print_json,
     tell,
 )
-from rtsearch.cli.run import no_window, open_window
+from rtsearch.cli.run import Playing, no_window, open_window
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def replay(
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, video, record, library=library)
     keep_older([] if out is None else [out], overwrite=overwrite)
-    report = _show(video, record, library, settings, out=out, headless=headless)
+    report = _show(video, record, library, settings, Playing(headless=headless, out=out))
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -72,9 +72,7 @@ def replay(
             tell(f"written: {out}")
 
 
-def _show(
-    video: Path, record: Path, library: Library, settings: Settings, *, out: Path | None, headless: bool
-) -> ReplayReport:
+def _show(video: Path, record: Path, library: Library, settings: Settings, playing: Playing) -> ReplayReport:
     from rtsearch.jobs.replay import replay as show_recording
     from rtsearch.library.index import open_index
     from rtsearch.live import Controls, Outputs
@@ -86,14 +84,14 @@ def _show(
         recording = stack.enter_context(Recording(record))
         source = stack.enter_context(open_source(str(video.absolute()), settings.live))  # never a camera
         index = open_index(library, settings, tell)
-        problem = no_window(headless)
+        problem = no_window(playing, fullscreen=settings.show.fullscreen)
         screen = None if problem else stack.enter_context(open_window(controls))
-        player = Paced(source) if screen is not None and out is None else source
+        player = Paced(source) if screen is not None and playing.out is None else source
         bar = stack.enter_context(count_bar("frames"))
         task = bar.add_task("playing", total=source.frames, rate=0.0, visible=screen is None)
 
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = Outputs(screen, out)
+        outputs = Outputs(screen, playing.out)
         return show_recording(player, recording, index, settings, outputs, controls=controls, progress=show)

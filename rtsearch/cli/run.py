@@ -36,7 +36,7 @@ from rtsearch.cli.common import (
 )
 from rtsearch.cli.model import fetch_missing
 from rtsearch.config import Settings
-from rtsearch.errors import SourceError
+from rtsearch.errors import DisplayError, SourceError
 
 if TYPE_CHECKING:
     from rtsearch.library import Library
@@ -202,7 +202,7 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         _keep_apart(library, specs, playing)
         opened = [_open(spec, index, settings, stack, several=len(specs) > 1) for spec in specs]
         require_one(opened)
-        problem = no_window(playing.headless)
+        problem = no_window(playing, fullscreen=settings.show.fullscreen)
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
@@ -291,13 +291,25 @@ def _preload_early() -> None:
         preload()
 
 
-def no_window(headless: bool) -> str:
-    """Return the reason why no window can open, or ""; print it if a window was wanted."""
-    if headless:
-        return "not wanted"
-    from rtsearch.ui.display import display_problem
+def no_window(playing: Playing, *, fullscreen: bool) -> str:
+    """Return the reason why no window can open, or ""; print it if a window was wanted.
 
-    problem = display_problem()
+    Args:
+        playing: what is wanted and written.
+        fullscreen: it was asked for; an installation must not go on with a dark screen.
+
+    Raises:
+        DisplayError: no window can open, and the run would show and write nothing, or was to fill the screen.
+    """
+    if playing.headless:
+        return "not wanted"
+    from rtsearch.ui.display import display_problem, toolkit_problem
+
+    problem = display_problem() or toolkit_problem()
+    if problem and fullscreen:
+        raise DisplayError(f"{problem}, and show.fullscreen asks for one; --headless runs without")
+    if problem and not playing.written:
+        raise DisplayError(f"{problem}, and nothing is written; give --out OUT.mp4, or --headless")
     if problem:
         tell(f"{problem}: running without a window")
     return problem

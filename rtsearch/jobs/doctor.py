@@ -46,7 +46,7 @@ def examine() -> list[Finding]:
     looks: Sequence[Callable[[], Finding]] = (_display, _ffmpeg)
     packages = _packages()
     if packages.state == "ok":
-        looks = (_cpu, _model, _display, _cameras, _ffmpeg, _screen, _gpu, _tensorrt)
+        looks = (_cpu, _model, _display, _windows, _cameras, _ffmpeg, _screen, _gpu, _tensorrt)
     return [_python(), packages, *(look() for look in looks)]
 
 
@@ -105,15 +105,34 @@ def _model() -> Finding:
 
 def _display() -> Finding:
     from rtsearch.ui.display import display_problem, prepare_windows
+    from rtsearch.ui.x11 import has_window_manager, screen_wh
 
     problem = display_problem()
     if problem:
         return Finding("display", "optional", problem, "run works without a window: --headless --out OUT.mp4")
-    name = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY") or "desktop"
+    name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "desktop"
     if not prepare_windows():
         lacks = f"{name}, but a window may stay black without libX11-xcb"
         return Finding("display", "optional", lacks, "apt install libx11-xcb1")
-    return Finding("display", "ok", name)
+    wh = screen_wh()
+    if wh is None:
+        return Finding("display", "ok", name)
+    alone = "" if has_window_manager() else ", no window manager: windows have no frame"
+    return Finding("display", "ok", f"{name}, {wh[0]}x{wh[1]}{alone}")
+
+
+def _windows() -> Finding:
+    from rtsearch.ui.display import OPENCV_ANEW, headless_opencv, toolkit_problem
+
+    what, _, advice = toolkit_problem().partition("; ")
+    if what:
+        return Finding("windows", "optional", what, advice)
+    beside = headless_opencv()
+    if beside:
+        return Finding("windows", "optional", f"{beside[0]} lies over opencv-python", OPENCV_ANEW)
+    import cv2
+
+    return Finding("windows", "ok", f"OpenCV's, of {cv2.currentUIFramework()}")
 
 
 def _cameras() -> Finding:

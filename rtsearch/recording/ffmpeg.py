@@ -22,7 +22,7 @@ from rtsearch.errors import RecordError
 from rtsearch.recording.matroska import picture_head, stream_head
 from rtsearch.types import U8Array
 
-__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "find_ffmpeg", "sound_start_s"]
+__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "file_url", "find_ffmpeg", "sound_start_s"]
 
 _END_S = 20.0
 _SHORT_S = 10.0
@@ -30,6 +30,11 @@ _TURN_S = 0.05
 # Intervals of 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second are whole numbers of ticks.
 _TICKS_PER_S = 120_000
 MOST_PIECES = 64
+_FRAGMENT_US = 1_000_000  # the most of a video that a power cut costs
+_IN_FRAGMENTS = (
+    *("-movflags", "+empty_moov+default_base_moof", "-frag_duration", str(_FRAGMENT_US)),
+    *("-flush_packets", "1"),
+)
 
 
 class Piece(NamedTuple):
@@ -51,7 +56,8 @@ def encodes_h264(ffmpeg: str) -> bool:
 
 
 class FfmpegSink:
-    """Encoder of H.264 in an ffmpeg process, which reads raw pictures and their times from a pipe.
+    """H.264 by an ffmpeg process that takes raw pictures with their times on its input and finishes the file
+    at the end of them. The file grows in fragments, and plays up to the last one whatever ends the process.
 
     The head of the stream is sent with the first picture, so that ffmpeg makes no file without pictures.
 
@@ -65,7 +71,7 @@ class FfmpegSink:
     def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int]) -> None:
         command = [ffmpeg, "-v", "error", "-y", "-f", "matroska", "-i", "-", "-an", "-c:v", "libx264"]
         command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
-        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", _file(path)]
+        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", *_IN_FRAGMENTS, file_url(path)]
         self._head = stream_head(wh, 1 / fps)
         self._process = _started(command, subprocess.PIPE)
 
@@ -106,7 +112,7 @@ def sound_start_s(source: Path) -> float | None:
     if ffprobe is None:
         return None
     entries = "stream=codec_type:format=start_time"
-    said = _said([ffprobe, "-v", "quiet", "-show_entries", entries, "-of", "json", _file(source)])
+    said = _said([ffprobe, "-v", "quiet", "-show_entries", entries, "-of", "json", file_url(source)])
     try:
         told = json.loads(said)
         if not any(stream["codec_type"] == "audio" for stream in told["streams"]):
@@ -136,17 +142,17 @@ def add_sound(
     if len(pieces) > MOST_PIECES:
         raise RecordError(f"there are {len(pieces):,} jumps in it")
     ends = [*(piece.at_s for piece in pieces[1:]), length_s]
-    command = [ffmpeg, "-v", "error", "-y", "-i", _file(video)]
+    command = [ffmpeg, "-v", "error", "-y", "-i", file_url(video)]
     steps = []
     for i, (piece, end_s) in enumerate(zip(pieces, ends, strict=True)):
         lasts_s = max(0.001, end_s - piece.at_s)
-        command += ["-ss", f"{piece.from_s:.6f}", "-t", f"{lasts_s:.6f}", "-i", _file(source)]
-        # Gaps in the sound, also at its beginning and end, are filled with silence.
+        command += ["-ss", f"{piece.from_s:.6f}", "-t", f"{lasts_s:.6f}", "-i", file_url(source)]
+        # Silence where the file has no sound yet, in between or any more.
         whole = f"aresample=async=1:first_pts=0,apad=whole_dur={lasts_s:.6f},atrim=end={lasts_s:.6f}"
         steps.append(f"[{i + 1}:a:0]{whole}[part{i}]")
     steps.append("".join(f"[part{i}]" for i in range(len(pieces))) + f"concat=n={len(pieces)}:v=0:a=1[sound]")
     command += ["-filter_complex", ";".join(steps), "-map", "0:v:0", "-map", "[sound]"]
-    command += ["-c:v", "copy", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "160k", _file(out)]
+    command += ["-c:v", "copy", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "160k", file_url(out)]
     process = _started(command, subprocess.DEVNULL)
     try:
         problem = _last_words(process, _END_S + length_s, hurry)
@@ -206,6 +212,6 @@ def _said(command: list[str]) -> bytes:
     return done.stdout
 
 
-def _file(path: Path) -> str:
-    """Return a path in a form that ffmpeg takes for no option, pattern or protocol."""
-    return f"file:{os.path.abspath(path)}"  # noqa: PTH100 - absolute() keeps ".."
+def file_url(path: Path) -> str:
+    """Return the URL of a file, which is taken for nothing else: an option, a pattern, another protocol."""
+    return f"file:{os.path.abspath(path)}"  # noqa: PTH100  absolute() leaves ".." in

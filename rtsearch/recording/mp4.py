@@ -2,15 +2,18 @@
 
     picture, time -> _Clock: time in the video -> ffmpeg | OpenCV -> .part.mp4 -> add sound -> rename
 
-A video is written under a temporary name in the same folder and renamed when it is finished; until then, and
-when no picture comes, an older file of that name is kept. When this process is killed, ffmpeg still finishes
-the temporary file.
+A video grows under a temporary name beside its own and gets its name when it is finished; until then, and
+where no picture came, an older file of that name stays. When this process is killed, ffmpeg still finishes
+the temporary file; where ffmpeg is killed too, the file plays up to its last second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -19,8 +22,16 @@ import numpy as np
 
 from rtsearch._util.atomic import publish
 from rtsearch.errors import RecordError
-from rtsearch.recording.ffmpeg import FfmpegSink, Piece, add_sound, encodes_h264, find_ffmpeg, sound_start_s
+from rtsearch.recording.ffmpeg import (
+    FfmpegSink,
+    Piece,
+    add_sound,
+    encodes_h264,
+    find_ffmpeg,
+    sound_start_s,
+)
 from rtsearch.recording.problems import FinishesOnExit, record_error, require_place, require_room
+from rtsearch.recording.rewrap import rewrap
 from rtsearch.types import U8Array
 
 __all__ = ["VideoRecorder"]
@@ -30,6 +41,7 @@ log = logging.getLogger(__name__)
 _CHECK_EVERY = 30
 _MAX_GAP_S = 60.0
 _RESTART_S = 1.0
+_SPARE_BYTES = 64_000_000  # that a second copy leaves on the disk
 
 
 class VideoRecorder(FinishesOnExit):
@@ -60,6 +72,7 @@ class VideoRecorder(FinishesOnExit):
         self._fps = fps
         self._sound = sound
         self._sink: _Sink | None = None
+        self._in_fragments = False
         self._wh = (0, 0)
         self._clock = _Clock(1 / fps)
         self._written = 0  # number of pictures that were written completely
@@ -93,7 +106,7 @@ class VideoRecorder(FinishesOnExit):
                 self._name()
                 raise
             try:
-                self._add_sound()
+                self._complete()
             finally:
                 self._name()
         except OSError as error:
@@ -125,6 +138,7 @@ class VideoRecorder(FinishesOnExit):
         if ffmpeg is None and self._sound is not None:
             log.warning("%s will have no sound: ffmpeg is not installed", self._path)
         if ffmpeg is not None and encodes_h264(ffmpeg):
+            self._in_fragments = True
             self._sink = FfmpegSink(ffmpeg, self._partial, self._fps, self._wh)
         else:
             self._sink = _Cv2Sink(self._partial, self._fps, self._wh)
@@ -138,23 +152,33 @@ class VideoRecorder(FinishesOnExit):
             bgr = cast(U8Array, cv2.resize(bgr, self._wh, interpolation=cv2.INTER_AREA))
         return np.ascontiguousarray(bgr)
 
-    def _add_sound(self) -> None:
-        """Add the sound to the video; where that fails, the video is kept without sound."""
+    def _complete(self) -> None:
+        """Put the fragments together and the sound beside them; a video without both plays, too."""
+        if self._in_fragments:
+            with contextlib.suppress(RecordError), self._better() as whole:
+                rewrap(self._partial, self._clock.interval_s, whole)
         ffmpeg = find_ffmpeg()
-        if ffmpeg is None or self._sound is None:
+        start_s = None if self._sound is None else sound_start_s(self._sound)
+        if ffmpeg is None or self._sound is None or start_s is None:
             return
-        start_s = sound_start_s(self._sound)
-        if start_s is None:
-            return
-        both = self._partial.with_name(self._partial.name.replace(".part.", ".sound."))
         pieces = [Piece(piece.at_s, piece.from_s + start_s) for piece in self._clock.pieces]
         try:
-            add_sound(ffmpeg, self._partial, self._sound, pieces, self._clock.length_s, both)
-            both.replace(self._partial)
+            with self._better() as both:
+                add_sound(ffmpeg, self._partial, self._sound, pieces, self._clock.length_s, both)
         except RecordError as error:
             log.warning("%s has no sound: %s", self._path, error)
+
+    @contextlib.contextmanager
+    def _better(self) -> Iterator[Path]:
+        """Give the name of a file that takes the place of the video, unless making it raises."""
+        path = self._partial.with_name(self._partial.name.replace(".part.", ".sound."))
+        if shutil.disk_usage(path.parent).free < _SPARE_BYTES + self._partial.stat().st_size:
+            raise RecordError("there is no room for a second copy")
+        try:
+            yield path
+            path.replace(self._partial)
         finally:
-            both.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 class _Clock:
@@ -164,20 +188,21 @@ class _Clock:
     more than a second back is another place in the source (a loop, a jump), and the video continues.
 
     Attributes:
-        pieces: parts of the source in the video; each jump of the times begins a new piece.
-        shortened_s: sum by which gaps were shortened.
+        pieces: how the source's times go on in the video; a new one wherever they jumped.
+        shortened_s: by which gaps were shortened.
+        interval_s: how long the last picture stays.
     """
 
     def __init__(self, interval_s: float) -> None:
         self.pieces: list[Piece] = []
         self.shortened_s = 0.0
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._last_s = 0.0
 
     @property
     def length_s(self) -> float:
         """Length of the video, s."""
-        return self._last_s + self._interval_s
+        return self._last_s + self.interval_s
 
     def at(self, t_s: float) -> float:
         """Return the time in the video for a time of the source, s."""
@@ -191,10 +216,10 @@ class _Clock:
             self._last_s += _MAX_GAP_S
             self.pieces.append(Piece(self._last_s, t_s))
         elif step_s < -_RESTART_S:
-            self._last_s += self._interval_s
+            self._last_s += self.interval_s
             self.pieces.append(Piece(self._last_s, t_s))
         else:
-            self._last_s += step_s if step_s > 0 else self._interval_s / 10
+            self._last_s += step_s if step_s > 0 else self.interval_s / 10
         return self._last_s
 
 

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
+import importlib.util
 import os
 import socket
 import sys
+from pathlib import Path
 
-__all__ = ["LEAST_WH", "display_problem", "fit_screen", "inside_screen", "prepare_windows", "screen_wh"]
+from rtsearch.ui.x11 import refusal
+
+__all__ = [
+    "LEAST_WH",
+    "OPENCV_ANEW",
+    "display_problem",
+    "fit_screen",
+    "headless_opencv",
+    "inside_screen",
+    "prepare_windows",
+    "toolkit_problem",
+]
+
+_HEADLESS = ("opencv-python-headless", "opencv-contrib-python-headless")
+OPENCV_ANEW = f"run: pip uninstall {' '.join(_HEADLESS)}; then: pip install --force-reinstall opencv-python"
+"""Commands that leave the OpenCV that has windows."""
 
 LEAST_WH = (320, 240)
 """Smallest size of a picture, px, as in ``show.window_wh``; smaller windows show it scaled down."""
@@ -19,12 +37,57 @@ def display_problem() -> str:
     """Return the reason why no window can open on this machine, or ""."""
     if sys.platform != "linux":
         return ""
-    if os.environ.get("WAYLAND_DISPLAY"):
+    wayland = os.environ.get("WAYLAND_DISPLAY", "")
+    if wayland and not _own_platforms() and _listens(wayland):
         return ""
     display = os.environ.get("DISPLAY", "")
     if not display:
-        return "there is no display"
-    return "" if _answers(display) else f"the display {display} does not answer"
+        return (
+            "there is no X display, which windows need beside Wayland" if wayland else "there is no display"
+        )
+    if not _answers(display):
+        return f"the display {display} does not answer"
+    refused = refusal()
+    return f"the display {display} {refused}" if refused else ""
+
+
+def toolkit_problem() -> str:
+    """Return the reason why the OpenCV that is installed opens no windows, and the way out, or ""."""
+    import cv2
+
+    return "" if cv2.currentUIFramework() else f"the OpenCV that is loaded has no windows; {OPENCV_ANEW}"
+
+
+def headless_opencv() -> list[str]:
+    """Return the installed packages of OpenCV without windows, whose files lie in the place of the others."""
+    return [name for name in _HEADLESS if _is_installed(name)]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _own_platforms() -> set[str]:
+    """Return the platforms of the Qt inside OpenCV's package; none where it uses the system's windows.
+
+    All packages on PyPI have X only; Qt ends the process where it is told to use another one.
+    """
+    spec = importlib.util.find_spec("cv2")
+    if spec is None or spec.origin is None:
+        return set()
+    found = (Path(spec.origin).parent / "qt/plugins/platforms").glob("libq*.so")
+    return {path.stem.removeprefix("libq") for path in found}
+
+
+def _listens(wayland: str) -> bool:
+    """Tell whether a Wayland compositor listens."""
+    path = Path(os.environ.get("XDG_RUNTIME_DIR", "/")) / wayland
+    with socket.socket(socket.AF_UNIX) as unix:
+        return unix.connect_ex(os.fsencode(path)) == 0
 
 
 def _answers(display: str) -> bool:
@@ -69,21 +132,6 @@ def inside_screen(window: tuple[int, int, int, int], screen_wh: tuple[int, int])
     return max(0, left), max(0, min(y, screen_wh[1] - height) - title_px)
 
 
-def screen_wh() -> tuple[int, int] | None:
-    """Return width and height of the X screen over all monitors, px; None without one."""
-    try:  # OpenCV cannot tell the size of the screen
-        x11 = ctypes.CDLL("libX11.so.6")
-    except OSError:
-        return None
-    x11.XOpenDisplay.restype = ctypes.c_void_p
-    display = ctypes.c_void_p(x11.XOpenDisplay(None))
-    if not display:
-        return None
-    wh = x11.XDisplayWidth(display, 0), x11.XDisplayHeight(display, 0)
-    x11.XCloseDisplay(display)
-    return wh
-
-
 def prepare_windows() -> bool:
     """Load the system's libX11-xcb and disable the mouse wheel; called before the first window.
 
@@ -96,11 +144,19 @@ def prepare_windows() -> bool:
     The mouse wheel magnifies the picture of OpenCV's windows, and only the wheel undoes it. Without XInput 2
     for the mouse Qt ignores the wheel; buttons work as before.
 
+    On screens of more than 96 dots per inch Qt would count in larger pixels than the screen has: a window of
+    1280x720 would take 2560x1440 of them, blurred. And it would end the process where it is told to use a
+    platform, such as Wayland, that OpenCV's package does not have.
+
     Returns:
         False where the system has no libX11-xcb, and the package's library is used.
     """
     if sys.platform == "linux":
         os.environ.setdefault("QT_XCB_NO_XI2_MOUSE", "1")
+        os.environ["QT_ENABLE_HIGHDPI_SCALING"] = "0"
+        platforms = _own_platforms()
+        if platforms and os.environ.get("QT_QPA_PLATFORM") not in platforms:
+            os.environ["QT_QPA_PLATFORM"] = "xcb"
         try:
             ctypes.CDLL("libX11-xcb.so.1", mode=ctypes.RTLD_GLOBAL)
         except OSError:

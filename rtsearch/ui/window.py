@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 import cv2
+import numpy as np
 
 from rtsearch.config import ShowSettings
 from rtsearch.live import Controls
@@ -22,7 +23,9 @@ from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
-from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows, screen_wh
+from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows
+from rtsearch.ui.full_screen import FullScreen
+from rtsearch.ui.x11 import screen_wh
 
 __all__ = ["HELP", "Window"]
 
@@ -33,8 +36,9 @@ _TEXTS = get_args(ShowSettings.model_fields["text"].annotation)
 # X keysyms, which OpenCV's Qt windows pass on.
 _LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
 _SKIP_S = 5.0
-_SETTLES_S = 1.0  # time after the first picture in which the desktop places a window
-_LEAST_TEXT_PX = 12  # smallest text of a picture whose shorter side is 720 px
+_SETTLES_S = 1.0  # after its first picture a window is where the desktop has put it
+_WHOLE_S = 1.0  # that the first picture of a full screen waits for crops, at the most
+_LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
 HELP = (
     ("q, Esc", "quit"),
     ("space", "pause"),
@@ -72,7 +76,6 @@ class Window:
         self._sliders = SLIDERS if controls.detects else SHOW_SLIDERS
         self._tell_sliders()
         self._held: int | None = None
-        self._fullscreen = False
         self._redraw = False
         prepare_windows()
         # The picture is laid out again for every size of the window, so its aspect ratio is free.
@@ -86,22 +89,33 @@ class Window:
         cv2.namedWindow(title, flags)
         cv2.resizeWindow(title, *controls.now.show.window_wh)
         cv2.setMouseCallback(title, self._on_mouse)
+        self._full_screen = FullScreen(title, self._screen_wh)
+        self._is_drawn = False
+        self._whole_until_s = -math.inf  # until then a picture waits for all of its crops
         if controls.now.show.fullscreen:
-            self._toggle_fullscreen()
+            self._begin_black()
 
     def show(self, scene: Scene, picture: U8Array) -> None:
-        """Show the picture of a scene, with the overlays that are on."""
+        """Show the picture of a scene, with the overlays that are on.
+
+        The first one of a full screen waits for its crops, a moment at the most.
+        """
+        now_s = time.monotonic()
+        self._whole_until_s = min(self._whole_until_s, now_s + _WHOLE_S)
+        if self._picture is None and now_s < self._whole_until_s and not _has_crops(scene):
+            return
         self._picture, self._pts_s = picture, scene.frame.pts_s
         self._paint()
 
     def pump(self) -> bool:
         """Handle keys; return False once the user quits or has closed the window."""
         key = cv2.pollKey()
-        if self._picture is not None and not self._is_open():
-            return False  # checked before drawing, as imshow would open the window again
-        if self._picture is not None:
+        if self._is_drawn and not self._is_open():
+            return False  # looked at before anything is drawn: imshow would open it again
+        if self._is_drawn:
             self._follow_size()
             self._bring_inside()
+        self._full_screen.pump()
         if self._message and time.monotonic() >= self._message_until_s:
             self._message, self._redraw = "", True
         if self._redraw and self._picture is not None:
@@ -109,10 +123,20 @@ class Window:
         return key < 0 or self._on_key(key & 0xFFFF)
 
     def close(self) -> None:
-        """Close the window if it is still open."""
-        with contextlib.suppress(cv2.error):  # the user may have closed the window
+        """Close the window, if the user has not done so."""
+        self._full_screen.close()
+        with contextlib.suppress(cv2.error):  # what there is no longer cannot be closed
             cv2.destroyWindow(self._title)
             cv2.pollKey()  # processes the events that close the window
+
+    def _begin_black(self) -> None:
+        """Fill the screen before there is a picture: Qt's own ground is white."""
+        self._full_screen.toggle()
+        self._full_screen.pump()
+        width, height = self._controls.now.show.window_wh
+        cv2.imshow(self._title, np.zeros((height, width, 3), np.uint8))
+        cv2.pollKey()
+        self._is_drawn, self._whole_until_s = True, math.inf
 
     def _follow_size(self) -> None:
         """Adapt the size of the next picture to the window, so that text is sharp and no bars are shown."""
@@ -125,7 +149,7 @@ class Window:
         """Move a window that has just opened so that all of it is on the screen."""
         now_s = time.monotonic()
         self._settles_until_s = min(self._settles_until_s, now_s + _SETTLES_S)
-        if now_s > self._settles_until_s or self._screen_wh is None or self._fullscreen:
+        if now_s > self._settles_until_s or self._screen_wh is None or self._full_screen.on:
             return
         x, y, width, height = cv2.getWindowImageRect(self._title)
         place = inside_screen((x, y, width, height), self._screen_wh)
@@ -144,7 +168,7 @@ class Window:
     def _on_key(self, key: int) -> bool:
         actions: dict[int, Callable[[], None]] = {
             ord(" "): self._toggle_pause,
-            ord("f"): self._toggle_fullscreen,
+            ord("f"): self._full_screen.toggle,
             ord("s"): self._save,
             ord("h"): self._toggle_help,
             ord("c"): self._toggle_sliders,
@@ -200,11 +224,6 @@ class Window:
         """Tell the controls how many sliders are shown, so that notes make room for them."""
         self._controls.change(sliders=len(self._sliders) if self._show_sliders else 0)
 
-    def _toggle_fullscreen(self) -> None:
-        self._fullscreen = not self._fullscreen
-        mode = cv2.WINDOW_FULLSCREEN if self._fullscreen else cv2.WINDOW_NORMAL
-        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
-
     def _save(self) -> None:
         if self._picture is None:
             return
@@ -228,7 +247,7 @@ class Window:
         if banner := self._message or (f"paused{where}" if now.paused else ""):
             _draw_banner(self._beside_panel(picture), banner, canvas)
         cv2.imshow(self._title, picture)
-        self._redraw = False
+        self._is_drawn, self._redraw = True, False
 
     def _draw_sliders(self, picture: U8Array, canvas: Canvas) -> None:
         now = self._controls.now
@@ -270,6 +289,10 @@ class Window:
         kind = type(getattr(section, slider.key))
         self._controls.change(**{slider.section: section.model_copy(update={slider.key: kind(value)})})
         self._redraw = True
+
+
+def _has_crops(scene: Scene) -> bool:
+    return all(crop is not None for crops in scene.thumbs for crop in crops)
 
 
 def _draw_help(picture: U8Array, canvas: Canvas) -> None:
