@@ -49,7 +49,7 @@ PLAN = np.dtype(
     [(name, "u8") for name in (*_NETWORK, *_SCRATCH, *_AFTER)]
     + [("maps", _MAP, (MOST_MAPS,))]
     + [(name, "i4") for name in (*_NUMBERS, *_SWITCHES)]
-    + [("pixel_scale", "f4"), ("unused", "i4")]
+    + [("pixel_scale", "f4"), ("unit_classes", "i4")]
 )
 PICTURE = np.dtype(
     [("offset", "u8")]
@@ -91,6 +91,7 @@ class Layout:
         maps: layouts of the taps.
         slots: largest number of objects per picture.
         projected: length of a projected vector, or None where descriptions are not projected.
+        unit_classes: class blocks are scaled to unit length, as a projection may need them.
         swap: the network takes RGB, and the channels of BGR are swapped.
         pad_value: grey level of the padding, 0..255.
         pixel_scale: factor from a grey level to the network's input.
@@ -114,6 +115,7 @@ class Layout:
     planes_half: bool = False
     boxes_half: bool = False
     scores_half: bool = False
+    unit_classes: bool = False
 
     @property
     def channels(self) -> int:
@@ -196,7 +198,8 @@ class Layout:
             plan["maps"][0, place] = (address, one.channels, one.width, one.height, one.half)
         plan["width"], plan["height"] = self.input_wh
         plan["map_count"], plan["header"] = len(self.maps), self.header_bytes
-        for name in ("batch", "rows", "classes", "slots", "raw_dim", "dim", *_SWITCHES, "pixel_scale"):
+        numbers = ("batch", "rows", "classes", "slots", "raw_dim", "dim", "pixel_scale", "unit_classes")
+        for name in (*numbers, *_SWITCHES):
             plan[name] = getattr(self, name)
         return plan.view(np.uint8)
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.types import Detections, F32Array, U8Array
@@ -21,12 +24,15 @@ class Projector(Protocol):
     Attributes:
         matrix: (D, dim) float32.
         offset: (dim,) float32.
+        class_columns: (c,) columns of the class block, scaled to unit length before they are projected.
     """
 
     @property
     def matrix(self) -> F32Array: ...
     @property
     def offset(self) -> F32Array: ...
+    @property
+    def class_columns(self) -> NDArray[np.intp]: ...
 
     def apply(self, vectors: F32Array, /) -> F32Array:
         """Project (n, D) float32 descriptions to (n, dim) float32 vectors."""

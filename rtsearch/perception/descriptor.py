@@ -5,9 +5,9 @@
     colour      histogram of the box in the picture (``colour_histogram.py``)
     class       square root of the probability of every class
 
-Square roots turn the distance between the class blocks into the Hellinger distance of two distributions. A
-whole image has no class, so its class block is zero; otherwise the classes of the objects in it would
-outweigh its looks.
+Square roots turn the distance between the class blocks into the Hellinger distance of two distributions, once
+the projection has scaled the block to unit length. A whole image has no class, so its class block is zero;
+otherwise the classes of the objects in it would outweigh its looks.
 
 The blocks are concatenated without scaling; they are scaled, weighted and shortened when a library is indexed
 (``search/projection.py``).

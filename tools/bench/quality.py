@@ -3,7 +3,8 @@
 FOLDER holds the photos and their labels in ``data/``, and the script that scores the vectors:
 ``bench/retrieval_quality.py VECTORS.npz --data DATA --json``. The analysis is the product's own, with every
 default but two: whole images are objects too, and the detection threshold is 0.25. The time of describing
-comes from the pictures that hold most objects.
+comes from the pictures that hold most objects. Clips in ``data/videos/`` bring a second yardstick, see
+``same_object.py``.
 
     python tools/bench/quality.py FOLDER [--dims 64 32] [--keep FOLDER] [--set KEY=VALUE ...]
 
@@ -25,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import same_object
 
 from rtsearch.config import Settings, load_settings
+from rtsearch.library import Library
 from rtsearch.models import default_folder, pull
 from rtsearch.models.catalogue import CATALOGUE
 from rtsearch.perception.backend import CpuBackend
@@ -77,6 +80,11 @@ def measure(
         result[f"dim {dim}"] = json.loads(
             subprocess.run([*scorer, "--json"], stdout=subprocess.PIPE, check=True).stdout
         )
+    clips = sorted((labelled / "data/videos").glob("*.mp4"))
+    if clips:
+        with open_pipeline(settings) as pipeline:
+            backend, made = pipeline.backend, Library.open(library)
+            result["same object"] = same_object.measure(backend, settings, made, clips)
     return result
 
 
