@@ -126,6 +126,6 @@ def test_modules_that_texts_name_exist():
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
 def test_files_that_are_named_exist(page):
-    named = re.findall(r"`((?:rtsearch|tools|docs)/[\w/.]*)", (TOP / page).read_text(encoding="utf-8"))
+    named = re.findall(r"`((?:rtsearch|tools|docs)/[\w/.-]*)", (TOP / page).read_text(encoding="utf-8"))
     assert named
     assert [name for name in named if not (TOP / name).exists()] == []
