@@ -88,8 +88,8 @@ def open_pipeline(
         settings: sections ``model``, ``detect``, ``describe`` and ``gpu``.
         cut_padding: leave out padding that the network does not need, where it takes inputs of any size. This
             is a third faster and accurate enough for live sources; see ``perception/detector.py``.
-        engine: on machines with a GPU, use an engine only where it is ``there``, build it ``now``, or build it
-            ``later``, in another process, while the CPU is used.
+        engine: on machines with a GPU, use an engine only where it is ``there``, build it ``now``, or build
+            it ``later``, in another process, while the CPU is used.
         pictures: number of pictures per pass of the engine.
         tell: gets a line when a step takes long; with ``later`` also from another thread.
         library: library that the networks must fit; they are loaded only if it was made with them.
