@@ -118,7 +118,7 @@ def test_version(cli):
         (["--nope"], "No such option: --nope; see: rtsearch --help"),
         (["rnu"], "No such command 'rnu'"),
         (["run"], "Missing argument 'LIB'; see: rtsearch run --help"),
-        (["run", "a", "b"], "run takes the library, and what is played with --source: rtsearch run a"),
+        (["run", "a", "b"], "run takes the library, and sources with --source: rtsearch run a"),
         (["query", "a", "b", "c"], "unexpected extra argument"),
         (["query", "a", "b", *(f"c{i}.jpg" for i in range(1000))], "c20.jpg c21.jpg ...; see"),
         (["run", "a", "--realtme"], "--realtime"),
@@ -153,7 +153,7 @@ def test_what_is_next_on_a_bare_machine(cli, monkeypatch, tmp_path):
     monkeypatch.setattr("rtsearch.sources.cameras", dict)
     assert next_steps(cli) == [
         "yolo26n is not here yet (5.5 MB, AGPL-3.0): rtsearch model pull yolo26n, "
-        "or the first analyze fetches it",
+        "or the first analyze downloads it",
         "none in this folder: rtsearch analyze FOLDER_OF_PHOTOS pictures.lib",
         "none found; there is no display: rtsearch run pictures.lib --source CLIP.mp4 --out seen.mp4",
     ]
@@ -242,7 +242,7 @@ def test_config_prints_the_settings(cli, tmp_path):
 
 def test_config_where_nothing_is_changed(cli):
     done = cli("config", "--changed")
-    assert (done.code, done.out, done.err) == (0, "", "nothing differs from the defaults\n")
+    assert (done.code, done.out, done.err) == (0, "", "all settings have their defaults\n")
 
 
 # Answers ---------------------------------------------------------------------------------------------------

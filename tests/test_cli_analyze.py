@@ -60,7 +60,7 @@ def test_folders_that_are_gone_are_kept_or_dropped(cli: Cli, folder: Path, tmp_p
     assert cli("analyze", folder, tmp_path / "lib").code == 0
     shutil.rmtree(folder / "sub")
     done = cli("analyze", folder, tmp_path / "lib")
-    assert "kept 2 photos of sub/, which is empty or gone: mount it, or --drop them" in done.err
+    assert "kept 2 photos of sub/, which is empty or missing: mount it, or drop them with --drop" in done.err
     report = cli("analyze", folder, tmp_path / "lib", "--drop", "--json").json
     assert (report["missing"], report["dropped"]) == ([], 2)
 

@@ -238,7 +238,7 @@ def test_arguments_in_the_place_of_others(cli, library, photos, clip, tmp_path):
 def test_sources_in_the_place_of_the_library(cli, library, clip, tmp_path):
     for given in ([clip, library], [library, clip], [library, "--headless", clip], [clip, "--json", library]):
         complaint = cli("run", *given).complaint
-        assert "run takes the library, and what is played with --source: " in complaint
+        assert "run takes the library, and sources with --source: " in complaint
         assert f": rtsearch run {library} --source {clip}; see: rtsearch run --help" in complaint
     complaint = cli("run", library, "-s", "a.mp4", "b c.mp4", "0").complaint  # what a shell makes of *.mp4
     assert f"rtsearch run {library} --source a.mp4 --source 'b c.mp4' --source 0;" in complaint
@@ -466,7 +466,7 @@ def test_records_that_cannot_be(cli, library, clip):
     run = ("run", library, "--headless", "--source", clip)
     complaint = cli(*run, "--record", "o.txt").complaint
     assert "o.txt: objects are recorded as .jsonl, .csv or .parquet" in complaint
-    assert "o.csv is to be written twice" in cli(*run, "--record", "o.csv", "--record", "o.csv").complaint
+    assert "o.csv would be written twice" in cli(*run, "--record", "o.csv", "--record", "o.csv").complaint
     assert list(Path.cwd().iterdir()) == []
 
 
@@ -510,7 +510,7 @@ def test_models_that_are_not_there(cli, library, clip, photos, tmp_path, monkeyp
         assert "no model file mine.onnx" in cli(*command, "--set", "model.name=mine.onnx").complaint
         tried = cli(*command)
         assert tried.err.startswith(
-            "fetching yolo26n, once: 5.5 MB, under AGPL-3.0, see https://www.gnu.org/"
+            "downloading yolo26n, once: 5.5 MB, under AGPL-3.0, see https://www.gnu.org/"
         )
         assert tried.err.count("\n") == 2
         assert tried.complaint == done.complaint
@@ -526,7 +526,7 @@ def test_the_network_is_fetched_when_it_is_first_needed(cli, library, photos, tm
     shutil.copy(weights, tmp_path / "engines" / "downloads")
     first, again = (cli("query", library, photos / "skimage-coffee.png") for _ in range(2))
     assert first.err == (
-        "fetching yolo26n, once: 5.5 MB, under AGPL-3.0, see https://www.gnu.org/licenses/agpl-3.0.html\n"
+        "downloading yolo26n, once: 5.5 MB, under AGPL-3.0, see https://www.gnu.org/licenses/agpl-3.0.html\n"
     )
     assert (first.code, again.code, again.err) == (0, 0, "")
     assert "cup" in first.out

@@ -149,7 +149,7 @@ def test_the_command(model, monkeypatch, capfd):
     assert [line.split()[0] for line in lines[:-1]] == [
         {"ok": "ok", "optional": "-"}[finding.state] for finding in examine()
     ]
-    assert lines[-1].startswith("all that is needed is here")
+    assert lines[-1].startswith("all required parts are here")
     code, out, err = call(monkeypatch, capfd, "--json")
     assert (code, err, out.count("\n")) == (0, "", 1)
     assert all({"name", "state", "what", "advice"} == finding.keys() for finding in json.loads(out))

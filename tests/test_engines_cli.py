@@ -149,7 +149,7 @@ def test_building_tells_machines_how_far_it_is(cli, folder, with_gpu, monkeypatc
 def test_progress_is_for_machines(cli, folder):
     done = cli("engine", "build", "yolo26n", "--progress")
     assert done.code != 0
-    assert "--progress is for machines: add --json" in done.err
+    assert "--progress needs --json" in done.err
 
 
 def test_help_has_examples(cli):

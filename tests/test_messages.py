@@ -37,8 +37,8 @@ def said(path: Path) -> list[str]:
 
 
 def test_strings_are_found():
-    assert any("Settings in YAML" in text for text in said(TOP / "rtsearch/cli/common.py"))
-    assert any("Look at every photo" in text for text in said(TOP / "rtsearch/cli/analyze.py"))
+    assert any("File of settings in YAML" in text for text in said(TOP / "rtsearch/cli/common.py"))
+    assert any("Analyse every photo" in text for text in said(TOP / "rtsearch/cli/analyze.py"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(TOP).as_posix())

@@ -175,7 +175,7 @@ def test_an_installed_copy_works(installed, model, index, photos, tmp_path):
     command, python = installed / "rtsearch", installed / "python"
     where = call([python, "-c", "import rtsearch; print(rtsearch.__file__)"], tmp_path, env)
     assert Path(where).is_relative_to(installed.parent)
-    assert "all that is needed is here" in call([command, "doctor"], tmp_path, env)
+    assert "all required parts are here" in call([command, "doctor"], tmp_path, env)
     assert "yolo26n" in call([command, "model", "list"], tmp_path, env)
     assert call([command, "config"], tmp_path, env) == (TOP / "config.yaml").read_text(encoding="utf-8")
     program = re.search(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

@@ -419,4 +419,4 @@ def test_replay_that_cannot_be(cli: Any, library: Path, clip: Path, tmp_path: Pa
     done = cli("replay", "clip.avi", "o.jsonl", library)
     assert done.code == 0
     assert "3 frames" in done.err
-    assert "2 that were not recorded" in done.err
+    assert "2 without a record" in done.err

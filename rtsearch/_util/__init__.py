@@ -1,1 +1,1 @@
-"""Provide small pieces that every package uses: threads, signals, metrics, files, kernels' compilation."""
+"""Provide threads, signals, metrics, files and the compilation of kernels to all packages."""

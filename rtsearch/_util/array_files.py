@@ -1,4 +1,4 @@
-"""Arrays as files that numpy wrote, mapped back into memory without parsing what their headers say."""
+"""Map array files of numpy into memory without parsing their headers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["load_array"]
 def load_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
     """Map an array that ``np.save`` wrote, read-only, where the file holds exactly this type and shape.
 
-    The header is compared with the one that it must be. numpy would evaluate it as Python, which a header
-    that somebody has made up sends into endless nesting or into sizes that no memory has.
+    The header is compared with the expected one. numpy would parse it as Python, and a forged header could
+    nest without end or claim more memory than there is.
 
     Raises:
-        DamagedError: the file is missing, no regular one, or holds anything else.
+        DamagedError: the file is missing, not a regular file, or has other content.
     """
     header = io.BytesIO()
     described = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
@@ -39,4 +39,4 @@ def load_array(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> N
                 return array
     except (OSError, ValueError) as error:
         raise DamagedError(f"{path} cannot be read ({error})") from None
-    raise DamagedError(f"{path} is not the array of {shape} {np.dtype(dtype)} that it should be")
+    raise DamagedError(f"{path} is not the expected array {shape} of {np.dtype(dtype)}")

@@ -1,7 +1,7 @@
-"""Files that are whole or not there: written under another name in the same folder, synced, renamed.
+"""Write files atomically: under a temporary name in the same folder, synced, then renamed.
 
-The folder is synced as well, so that a file that has its name survives a power cut. The other name is new
-each time and never one that exists, so that no link is written through and two writers do not meet.
+The folder is synced as well, so that a renamed file survives a power cut. Every temporary name is new, so
+that no link is followed and two writers never share a file.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from rtsearch._util.signals import undo_on_signal
 
 __all__ = ["publish", "replacing", "write_atomic"]
 
-_MOST_NAME_BYTES = 200  # of the name that the other one is made of; a file system takes 255
-_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # file systems that keep no folders on a disk of their own
+_MOST_NAME_BYTES = 200  # part of the name that a temporary name contains; file systems allow 255
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP)  # errors of file systems that cannot sync folders
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file by ``content``: a reader sees the old bytes or the new ones, never a part.
+    """Replace a file by ``content``; readers see the old bytes or the new ones, never a part.
 
     Raises:
-        OSError: it cannot be written; what was there before stays, and nothing else is left.
+        OSError: the file cannot be written; the old file is kept, and no temporary file is left.
     """
     with replacing(path) as file:
         file.write(content)
@@ -34,7 +34,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write that takes the place of ``path`` when the block ends without an error.
+    """Open a file for writing that replaces ``path`` when the block ends without an error.
 
     Raises:
         OSError: as for ``write_atomic``.
@@ -53,10 +53,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Give a finished file its name, in the same folder; after this it survives a power cut.
+    """Sync a finished file and rename it within its folder; afterwards it survives a power cut.
 
     Raises:
-        OSError: it cannot be synced or renamed.
+        OSError: the file cannot be synced or renamed.
     """
     with temporary.open("rb") as file:
         os.fsync(file.fileno())

@@ -1,7 +1,7 @@
 """Run generators in background threads.
 
-Every wait looks at a stop event at least ten times a second, so a chain of these always comes to an end; an
-error in the thread is raised where its items are taken.
+Every wait checks a stop event at least ten times a second, so a chain of iterators always ends; an error in
+the thread is raised where its items are taken.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _WAIT_S = 0.1
 
 
 class BackgroundIterator(Generic[T]):
-    """Takes items from a generator in a background thread, up to ``depth`` of them before they are asked for.
+    """Iterator that runs a generator in a background thread, up to ``depth`` items ahead.
 
     Args:
-        items: where they come from; only the background thread touches it.
-        depth: most items that wait.
-        stop: once set, the thread ends and so does the iteration.
-        name: of the thread; kept as an attribute.
-        dropped: told of the oldest item, which is dropped when ``depth`` of them wait; without, a full queue
-            holds the generator up.
+        items: generator, which only the background thread uses.
+        depth: largest number of waiting items.
+        stop: event that ends the thread and the iteration.
+        name: name of the thread; kept as an attribute.
+        dropped: called with the oldest item, which is dropped when ``depth`` items wait; None makes the
+            generator wait instead.
     """
 
     def __init__(
@@ -57,17 +57,18 @@ class BackgroundIterator(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Tell that no more items will come."""
+        """Tell whether no more items will come."""
         return self._stop.is_set() or (self._done.is_set() and self._queue.empty() and self._error is None)
 
     def take(self, wait_s: float) -> T:
-        """The next item.
+        """Return the next item.
 
         Raises:
-            queue.Empty: there is none within ``wait_s`` seconds.
-            Exception: whatever ended the thread, once all items before are taken.
+            queue.Empty: no item came within ``wait_s`` seconds.
+            Exception: the error that ended the thread, once all items before it are taken.
         """
-        finished = self._done.is_set()  # looked at first: what was put before is then in the queue
+        # Checked first, so that all items of a finished thread are in the queue.
+        finished = self._done.is_set()
         try:
             return self._queue.get(timeout=0 if finished else wait_s)
         except queue.Empty:
@@ -77,7 +78,7 @@ class BackgroundIterator(Generic[T]):
         raise error
 
     def ready(self, most: int) -> list[T]:
-        """Items that are there already, at most so many."""
+        """Return the waiting items, at most ``most``."""
         items: list[T] = []
         while len(items) < most:
             try:
@@ -87,7 +88,7 @@ class BackgroundIterator(Generic[T]):
         return items
 
     def join(self, wait_s: float | None = None) -> bool:
-        """Wait for the thread, which ends by itself or soon after ``stop`` is set; False if it did not."""
+        """Wait for the thread, which ends soon after ``stop`` is set; return False if it still runs."""
         self._thread.join(wait_s)
         return not self._thread.is_alive()
 

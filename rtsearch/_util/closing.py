@@ -10,13 +10,13 @@ __all__ = ["Closing"]
 
 
 class Closing(ABC):
-    """Closed when its context is left, whatever happened."""
+    """Base class that calls ``close()`` when its context is left, also after an error."""
 
     __slots__ = ()
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what is held."""
+        """Release all resources."""
 
     def __enter__(self) -> Self:
         return self

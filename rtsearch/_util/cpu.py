@@ -1,7 +1,8 @@
-"""Cores that this process may use: its affinity, and the quota of its cgroups.
+"""Count the cores that this process may use, by its affinity and the quota of its cgroups.
 
-A container with one core's time (``docker run --cpus 1``) sees all cores of its host. As many threads as the
-host has cores use the quota up in the first milliseconds of every period, and then all of them stand still.
+A container with the time of one core (``docker run --cpus 1``) sees all cores of its host. One thread per
+core of the host would use up the quota in the first milliseconds of every period, and then all threads would
+stop.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ _MOST_NETWORK_THREADS = 4
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return how many cores this process may keep busy, at least 1; a part of a core counts as one.
+    """Return the number of cores that this process may keep busy, at least 1; a part of a core counts as one.
 
     Args:
-        root: folder with the ``proc`` and ``sys`` to read; another one for tests.
+        root: folder with ``proc`` and ``sys``; tests use another one.
     """
     # macOS and Windows have no affinity.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -29,12 +30,12 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def network_threads() -> int:
-    """Return the threads for a network on the CPU: the usable cores, but at most four."""
+    """Return the number of threads for a network on the CPU: one per usable core, at most four."""
     return min(_MOST_NETWORK_THREADS, usable_cores())
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Give the quotas of this process's cgroups and of all above them, in cores."""
+    """Yield the quotas of this process's cgroups and of their parents, in cores."""
     hierarchies = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, _, rest = line.partition(":")
@@ -44,7 +45,7 @@ def _quotas(root: Path) -> Iterator[float]:
             continue
         top = hierarchies if unified else hierarchies / "cpu"
         here = top / path.lstrip("/")
-        # The path is the host's where a container has no cgroup namespace; then only the top is there.
+        # In a container without a cgroup namespace the path is the host's, and only the top exists.
         for folder in (here, *here.parents):
             quota = _quota_v2(folder) if unified else _quota_v1(folder)
             if quota > 0:
@@ -54,13 +55,13 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _quota_v2(folder: Path) -> float:
-    """Cores by ``cpu.max``, "QUOTA PERIOD" or "max PERIOD", in microseconds; 0 without a limit."""
+    """Return the cores of ``cpu.max``, "QUOTA PERIOD" or "max PERIOD" in microseconds; 0 without a limit."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")
     return _ratio(quota, period)
 
 
 def _quota_v1(folder: Path) -> float:
-    """Cores by the CPU controller of the first version, whose quota is -1 without a limit; 0 then."""
+    """Return the cores of cgroups version 1, whose quota is -1 without a limit; 0 then."""
     return _ratio(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
 
 

@@ -1,8 +1,8 @@
-"""Packages that rtsearch needs: what is said of one that is missing or does not load.
+"""Check the packages that rtsearch needs, and word the message about one that does not load.
 
-A package can be there and not load: a slim image lacks a library of the system, a copy was cut off, two
+An installed package can fail to load: a slim image lacks a library of the system, a copy is truncated, or two
 packages were built for different versions of a third. Each fails in its own way inside an import, and a
-library that was cut off ends the process.
+truncated library ends the process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NEEDED = {
     "typer": "typer",
     "rich": "rich",
 }
-"""Name to install by name to import, the heavy ones first."""
+"""Names of packages by the names of their modules, the large ones first."""
 
 _DEBIAN = {
     "libGL.so.1": "libgl1",
@@ -46,7 +46,7 @@ _DEBIAN = {
     "libstdc++.so.6": "libstdc++6",
     "libgomp.so.1": "libgomp1",
 }
-_MOST_SAID = 160  # characters of a reason
+_MOST_SAID = 160  # characters of a reason in a message
 _LIBRARY = re.compile(r"(lib\S+\.so[.\d]*): cannot open shared object file")
 
 
@@ -57,22 +57,17 @@ _LOADS = (
 
 
 def load_problems() -> dict[str, str]:
-    """Load every package of ``NEEDED`` in another process, which may die of it.
+    """Load every package of ``NEEDED`` in another process, which a broken package may end.
 
     Returns:
-        what is wrong and what to do, by the name of each package that does not load.
+        problem and remedy, by the name of each package that does not load.
     """
     problems: dict[str, str] = {}
     left = list(NEEDED)
     same = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     while left:
-        command = [
-            sys.executable,
-            "-P",
-            "-c",
-            _LOADS,
-            *left,
-        ]  # -P: the current folder's files are no packages
+        # -P keeps files of the current folder from being imported.
+        command = [sys.executable, "-P", "-c", _LOADS, *left]
         done = subprocess.run(command, env=same, capture_output=True, encoding="utf-8", check=False)
         lines = [line.partition("\t") for line in done.stdout.split("\n") if "\t" in line]
         problems |= {name: problem for name, _, problem in lines if problem}
@@ -85,7 +80,7 @@ def load_problems() -> dict[str, str]:
 
 
 def load_problem(name: str) -> str:
-    """Import a package of ``NEEDED``; returns what is wrong with it and what to do, or ""."""
+    """Import a package of ``NEEDED``; return its problem and the remedy, or ""."""
     try:
         importlib.import_module(name)
     except Exception as error:
@@ -94,13 +89,13 @@ def load_problem(name: str) -> str:
 
 
 def import_problem(error: BaseException) -> str:
-    """Return what to tell of an error that came from importing a package of ``NEEDED``; "" for any other."""
+    """Return the message about an error from importing a package of ``NEEDED``; "" for other errors."""
     name = _imported(error)
     return _problem(name, error) if name else ""
 
 
 def _imported(error: BaseException) -> str:
-    """Return the package whose import failed, if any: its module was being executed, or it was not found."""
+    """Return the package of ``NEEDED`` whose import raised an error, or ""."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if frame.f_code.co_name == "<module>" and name in NEEDED:

@@ -1,4 +1,4 @@
-"""Decorators that compile kernels: serial, without the GIL, for the types that they are called with.
+"""Compile kernels with decorators: serial, without the GIL, for the types of their arguments.
 
 All kernels share one set of fast-math flags and one cache on disk (``kernel_cache``).
 """
@@ -13,20 +13,21 @@ from rtsearch._util.kernel_cache import keep_on_disk
 
 __all__ = ["FASTMATH", "bare_kernel", "inlined", "kernel"]
 
-# Without "nnan" and "ninf", which turn every check for NaN and infinity into False.
+# "nnan" and "ninf" are left out, as they turn checks for NaN and infinity into False.
 FASTMATH = frozenset({"nsz", "arcp", "contract", "afn", "reassoc"})
 """Fast-math flags of all kernels."""
 
 
 def kernel(function: Any) -> Any:
-    """Compile a function; signatures are lazy because explicit ones refuse read-only arrays."""
+    """Compile a function at its first call, as explicit signatures refuse read-only arrays."""
     return _compile(function, {})
 
 
 def bare_kernel(function: Any) -> Any:
-    """Compile a function that makes and returns no arrays, without counting references to those it is given.
+    """Compile a function that makes and returns no arrays, without counting references to its arguments.
 
-    A tree and its scratch memory are 35 arrays; counted, handing them on tripled the time of an exact search.
+    A tree and its scratch memory are 35 arrays; counting references to them tripled the time of an exact
+    search.
     """
     return _compile(function, {"_nrt": False})
 

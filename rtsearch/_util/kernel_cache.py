@@ -1,12 +1,12 @@
-"""The cache of compiled kernels on disk: numba's own, in a folder of ours, every file with a checksum.
+"""Cache compiled kernels on disk with numba's cache, in a separate folder and with checksums.
 
-numba's cache looks only at the file that a kernel stands in: change a kernel that it calls, in another file,
-and the old code goes on running. So the folder is named after the content of all files with kernels. It lies
-beside them where that can be written to, else in the user's cache folder, else nowhere.
+numba's cache compares only the source file of a kernel: when a kernel in another file changes that it calls,
+the old code is still used. So the folder is named after the content of all files with kernels. It is beside
+them where that folder is writable, else in the user's cache folder, else there is none.
 
-numba trusts what it reads: a file that a power cut has emptied ends every search, a flipped bit runs. So a
-file whose checksum is wrong is removed and its kernel compiled again. Where nothing can be written, kernels
-are compiled at every start, and that is said once.
+numba does not check the files that it reads: a file emptied by a power cut ends every search, and a flipped
+bit is executed. So a file with a wrong checksum is removed and its kernel compiled again. Without a writable
+folder kernels are compiled at every start, and one warning is logged.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _told: set[str] = set()
 
 
 def keep_on_disk(dispatcher: Any) -> None:
-    """Let a kernel, as ``numba.njit`` returns it, load its code from the disk and save it there."""
+    """Let a kernel of ``numba.njit`` load its code from disk and save it there."""
     folder = _folder()
     if folder is None:
         return
     before, config.CACHE_DIR = config.CACHE_DIR, str(folder)
     try:
         dispatcher._cache = _KernelCache(dispatcher.py_func)
-    except (OSError, RuntimeError):  # the folder has become read-only since
+    except (OSError, RuntimeError):  # the folder has become read-only
         _tell_without(str(folder))
     finally:
         config.CACHE_DIR = before
@@ -57,7 +57,7 @@ def keep_on_disk(dispatcher: Any) -> None:
 
 @lru_cache(maxsize=1)
 def _folder() -> Path | None:
-    """Return the folder of this version's kernels; None, and a warning, where none can be written."""
+    """Return the folder for the kernels of this version; warn and return None where none is writable."""
     parents = _parents()
     folder = _writable_folder(parents, _folder_name())
     if folder is None:
@@ -66,7 +66,7 @@ def _folder() -> Path | None:
 
 
 def _parents() -> list[Path]:
-    if config.CACHE_DIR:  # numba's own setting, NUMBA_CACHE_DIR
+    if config.CACHE_DIR:  # setting of numba, NUMBA_CACHE_DIR
         return [Path(config.CACHE_DIR)]
     mine = user_cache()
     beside = _PACKAGE / "search" / "__pycache__"
@@ -82,7 +82,7 @@ def _folder_name() -> str:
 
 
 def _writable_folder(parents: list[Path], name: str) -> Path | None:
-    """Make ``name`` in the first of the parents that can be written to; None where none can."""
+    """Make the folder ``name`` in the first writable parent; return None without one."""
     for parent in parents:
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)
@@ -108,11 +108,11 @@ def _warn_once(message: str, where: str) -> None:
 
 
 class _OwnFolder(CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (UserProvidedCacheLocator,)  # numba would look for other places
+    _locator_classes = (UserProvidedCacheLocator,)  # keeps numba from choosing other folders
 
 
 class _KernelCache(FunctionCache):  # type: ignore[misc]
-    """numba's cache of one kernel, which the disk cannot break."""
+    """numba's cache of one kernel, which survives errors of the disk."""
 
     _impl_class = _OwnFolder
 
@@ -129,12 +129,12 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 
 
 class _CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
-    """Files that end with the SHA-256 of what stands before it; unpickling stops there."""
+    """Files that end with the SHA-256 of the bytes before it, which unpickling ignores."""
 
     def load(self, key: Any) -> Any:
         try:
             return super().load(key)
-        except OSError:  # the file of another user
+        except OSError:  # the file belongs to another user
             return None
 
     def _load_index(self) -> Any:

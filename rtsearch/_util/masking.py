@@ -1,4 +1,4 @@
-"""Names of sources without the secrets in them: the one place that knows where URLs carry passwords.
+"""Mask the secrets in names of sources, such as passwords in URLs.
 
 rtsp://admin:secret@host/live              ->  rtsp://admin:***@host/live
 rtsp://host/user=admin&password=secret     ->  rtsp://host/user=***&password=***
@@ -23,11 +23,11 @@ _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-f:.]+(?:%\w+)?\])?(?::\d+)?", re.IGNOREC
 
 
 def masked(name: str) -> str:
-    """Return the name of a source with ``***`` in place of all that may be secret.
+    """Return the name of a source with ``***`` in place of parts that may be secret.
 
-    The password before an ``@``, the whole of that part where it has no user's name, and the value of every
-    parameter whose name speaks of users, passwords, tokens or keys, wherever it stands. A password that is
-    not percent-encoded may hold any character; so the last ``@`` counts. Files and cameras keep their names.
+    Masked are the password before an ``@``, or the whole part before it without a user name, and the values
+    of all parameters whose names contain words for users, passwords, tokens or keys. A password that is not
+    percent-encoded may contain any character, so the last ``@`` decides. Files and cameras keep their names.
     """
     url = _URL.fullmatch(name)
     start, rest = (url["start"], url["rest"]) if url else ("", name)
@@ -49,7 +49,7 @@ def _without_value(parameter: re.Match[str]) -> str:
 
 
 def unencoded(url: str) -> str:
-    """Say which characters of a URL's user name or password must be percent-encoded; "" where none must."""
+    """Name the characters of a URL's user name or password need percent-encoding; "" if none."""
     found = _URL.fullmatch(url)
     if found is None:
         return ""

@@ -10,11 +10,11 @@ _WAIT_S = 0.1
 
 
 class MemoryBudget:
-    """Bytes that may be in use at a time; more than that is granted only to one that is alone.
+    """Budget of bytes that are in use at a time; a larger amount is granted when nothing else is in use.
 
     Args:
-        limit_bytes: the budget.
-        stop: once set, waiting ends and everything is granted, for nothing will be done with it.
+        limit_bytes: size of the budget.
+        stop: event that ends all waiting; requests are granted then, as the work will not be done.
     """
 
     def __init__(self, limit_bytes: int, stop: threading.Event) -> None:
@@ -24,7 +24,7 @@ class MemoryBudget:
         self._changed = threading.Condition()
 
     def take(self, amount_bytes: int, *, wait: bool) -> bool:
-        """Ask for memory; without ``wait``, False means that there is no room now."""
+        """Request memory; without ``wait``, return False if the budget is used up now."""
         with self._changed:
             while self._used_bytes and self._used_bytes + amount_bytes > self._limit_bytes:
                 if self._stop.is_set():
@@ -36,7 +36,7 @@ class MemoryBudget:
             return True
 
     def give(self, amount_bytes: int) -> None:
-        """Give memory back."""
+        """Return memory to the budget."""
         with self._changed:
             self._used_bytes -= amount_bytes
             self._changed.notify_all()

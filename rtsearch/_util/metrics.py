@@ -1,4 +1,4 @@
-"""Stage times, rates and counters of a run; cheap enough to be asked for on every frame.
+"""Measure the stage times, rates and counters of a run, cheaply enough for every frame.
 
 with meter.stage("detect"):
     ...
@@ -32,8 +32,8 @@ class Summary(TypedDict):
 
     Attributes:
         fps: ticks per second over the window.
-        stage_ms: by stage, over the window.
-        counts: by name, since the start.
+        stage_ms: times of each stage over the window.
+        counts: counters by name, since the start.
     """
 
     fps: float
@@ -42,10 +42,10 @@ class Summary(TypedDict):
 
 
 class Meter:
-    """Collects from any number of threads.
+    """Collector of times and counts from any number of threads.
 
     Args:
-        window: most recent times that quantiles and rates are taken over; bounds the memory.
+        window: number of most recent times for quantiles and rates; it bounds the memory.
     """
 
     def __init__(self, window: int = 4096) -> None:
@@ -58,7 +58,7 @@ class Meter:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block as one run of the stage; one that raises is not counted."""
+        """Time the block as one run of a stage; a block that raises an error is not counted."""
         start_s, cpu_s = time.perf_counter(), time.thread_time()
         yield
         spent_s = time.thread_time() - cpu_s
@@ -67,12 +67,12 @@ class Meter:
             self._cpu_s[name] = self._cpu_s.get(name, 0.0) + spent_s
 
     def add(self, name: str, seconds: float) -> None:
-        """Count one run of a stage that took so long."""
+        """Add the duration of one run of a stage."""
         with self._lock:
             self._times_s.setdefault(name, deque(maxlen=self._window)).append(seconds)
 
     def cpu_s(self) -> dict[str, float]:
-        """CPU time of each stage since the start, in the thread that ran it."""
+        """Return the CPU time of each stage since the start, in the threads that ran it, s."""
         with self._lock:
             return dict(self._cpu_s)
 
@@ -88,14 +88,14 @@ class Meter:
             self._counts[name] = self._counts.get(name, 0) + by
 
     def quantiles_ms(self, name: str) -> Quantiles:
-        """Median and 99th percentile of a stage over the window; zeros when it never ran."""
+        """Return median and 99th percentile of a stage over the window; 0 for a stage that never ran."""
         with self._lock:
             times_s = list(self._times_s.get(name, ()))
         p50, p99 = np.percentile(times_s, (50, 99)) * 1e3 if times_s else (0.0, 0.0)
         return {"p50": round(float(p50), 3), "p99": round(float(p99), 3)}
 
     def fps(self) -> float:
-        """Ticks per second over the window."""
+        """Return the ticks per second over the window."""
         with self._lock:
             return rate(self._ticks_s)
 
@@ -111,7 +111,7 @@ class Meter:
 
 
 def rate(ticks_s: deque[float]) -> float:
-    """Rate of n ticks: the n - 1 intervals between them by the time they span; 0 for less than two."""
+    """Return the rate of n ticks: n - 1 intervals divided by the time that they span; 0 for n < 2."""
     if len(ticks_s) < 2 or ticks_s[-1] <= ticks_s[0]:
         return 0.0
     return (len(ticks_s) - 1) / (ticks_s[-1] - ticks_s[0])

@@ -1,4 +1,4 @@
-"""The folder of what can be made again: networks, compiled kernels."""
+"""Find the folder for files that can be made again, such as networks and compiled kernels."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def user_cache() -> Path | None:
     named = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")
     try:
         return (Path(named) if named else Path.home() / ".cache") / "rtsearch"
-    except RuntimeError:  # HOME is not set, and the user id has no name
+    except RuntimeError:  # HOME is not set, and the user id has no entry
         return None

@@ -1,4 +1,4 @@
-"""Finish files when C code ends the process, past everything that Python would do."""
+"""Finish files when C code ends the process without returning to Python."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["finish_on_c_exit"]
 
 @contextlib.contextmanager
 def finish_on_c_exit(finish: Callable[[], None]) -> Iterator[None]:
-    """Call ``finish`` if the process is ended inside the block by C's ``exit``; its exit code is then 2.
+    """Call ``finish`` if C's ``exit`` ends the process inside the block; the exit code is then 2.
 
-    So do Qt and Xlib when the X server dies, inside whatever call of OpenCV, and Python knows nothing of it.
+    Qt and Xlib call ``exit`` when the X server dies, inside any call of OpenCV and unnoticed by Python.
     """
-    if platform.libc_ver()[0] != "glibc":  # others cannot take back what ``exit`` is to call
+    if platform.libc_ver()[0] != "glibc":  # other C libraries cannot remove functions that ``exit`` calls
         yield
         return
     inside = True

@@ -1,4 +1,4 @@
-"""Open regular files only: a pipe would wait for a writer, a device may have no end."""
+"""Open regular files only, as a pipe would wait for a writer and a device may have no end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-# Windows has no O_NONBLOCK, and is told by O_BINARY to leave the ends of lines alone.
+# Windows has no O_NONBLOCK, and needs O_BINARY to keep the ends of lines.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -24,9 +24,9 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading bytes.
 
     Raises:
-        OSError: it cannot be opened, or is a folder, pipe, device or socket; ``strerror`` says so.
+        OSError: the file cannot be opened, or is a folder, pipe, device or socket, which ``strerror`` names.
     """
-    _expect_regular(path.stat().st_mode)  # before a device is opened, which may do something by itself
+    _expect_regular(path.stat().st_mode)  # checked before opening, which may have effects on a device
     descriptor = os.open(path, _FLAGS)
     try:
         _expect_regular(os.fstat(descriptor).st_mode)
@@ -40,7 +40,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
     """Return the content of a file.
 
     Raises:
-        OSError: as for ``open_regular``, or it is larger than ``most_bytes``.
+        OSError: as for ``open_regular``, or the file is larger than ``most_bytes``.
     """
     with open_regular(path) as file:
         content = file.read(most_bytes + 1)
@@ -50,7 +50,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def kind_of_file(mode: int) -> str:
-    """Name what is no regular file by its ``st_mode``: ``a pipe``."""
+    """Return the kind of a file that is not regular, such as ``a pipe``, by its ``st_mode``."""
     return _KINDS.get(stat.S_IFMT(mode), "no regular file")
 
 

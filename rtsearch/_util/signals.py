@@ -1,12 +1,12 @@
-"""Signals that ask a process to end: Ctrl-C (SIGINT), SIGTERM, and SIGHUP from a terminal that is closed.
+"""Handle signals that end a process: Ctrl-C (SIGINT), SIGTERM, and SIGHUP from a closed terminal.
 
     while a command starts        the default action ends the process: ``cli.main``
-    while a file is written       an exception, so that it is removed: ``undo_on_signal``
+    while a file is written       an exception, so that the file is removed: ``undo_on_signal``
     while it plays or analyses    an event, so that recordings are finished, photos stored: ``stop_on_signal``
 
-Python turns Ctrl-C into an exception wherever the main thread is. While C++ modules are imported and kernels
-are compiled that is swallowed, crashes, or leaves an import lock behind on which another thread waits for
-ever: 17 of 280 tries. So the exception is raised only where there is something to undo.
+Python turns Ctrl-C into an exception at any place of the main thread. During the import of C++ modules and
+the compilation of kernels the exception is lost, crashes the process, or leaves an import lock that another
+thread waits for without end: in 17 of 280 tries. So the exception is raised only where files must be removed.
 
 A signal that the process was started to ignore (nohup, a script's background) stays ignored.
 """
@@ -31,14 +31,14 @@ _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, nam
 _UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
 
 hurry = threading.Event()
-"""Set by the second signal while files are finished: what they can do without is left out."""
+"""Event set by the second signal while files are finished, which then skip optional parts."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has come.
+    """Exception for a signal.
 
     Attributes:
-        exit_code: of a process that ends for it, as a shell counts: 128 and the signal's number.
+        exit_code: exit code for the signal by the convention of shells: 128 plus the signal's number.
     """
 
     def __init__(self, number: int) -> None:
@@ -48,7 +48,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def undo_on_signal() -> Iterator[None]:
-    """Raise Stopped for a signal that would end the process; where others handle it, nothing changes."""
+    """Raise Stopped for a signal whose default action would end the process."""
 
     def raise_stopped(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -62,9 +62,9 @@ def stop_on_signal(stop: threading.Event, *, finish: bool = False) -> Iterator[N
     """Let the first signal set ``stop``.
 
     Args:
-        stop: ends the work, in order.
-        finish: files must be finished whatever comes: further signals set ``hurry``. Without, the second
-            signal acts as if this block were not there.
+        stop: event that ends the work.
+        finish: files must be finished in any case, and further signals set ``hurry``. Without it, the second
+            signal acts as outside of the block.
     """
     hurry.clear()
     terminals = _terminals()
@@ -84,18 +84,18 @@ def stop_on_signal(stop: threading.Event, *, finish: bool = False) -> Iterator[N
 
 
 def _terminals() -> set[int]:
-    """Return the device numbers of the terminals that this process speaks to."""
+    """Return the device numbers of the terminals of standard input, output and error."""
     return {os.fstat(descriptor).st_rdev for descriptor in (0, 1, 2) if os.isatty(descriptor)}
 
 
 def _leave_closed(terminals: set[int]) -> None:
-    """Let what is still said to a terminal that was closed go nowhere, instead of failing."""
+    """Redirect output to closed terminals to nowhere, so that it does not fail."""
     if not terminals or os.isatty(1) or os.isatty(2):
         return
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for entry in Path("/dev/fd").iterdir():  # copies, too: see ``quiet_decoders``
+    for entry in Path("/dev/fd").iterdir():  # includes copies, which ``quiet_decoders`` makes
         descriptor = int(entry.name)
-        with contextlib.suppress(OSError):  # the list's own is closed by now
+        with contextlib.suppress(OSError):  # the descriptor of the listing is closed by now
             if os.fstat(descriptor).st_rdev in terminals and not os.isatty(descriptor):
                 os.dup2(nowhere, descriptor)
     os.close(nowhere)
@@ -103,7 +103,7 @@ def _leave_closed(terminals: set[int]) -> None:
 
 @contextlib.contextmanager
 def _handled(handler: _Handler, replaces: Callable[[Any], bool]) -> Iterator[dict[int, Any]]:
-    """Handle signals in the main thread, the only one that can; gives the handlers that were there before."""
+    """Handle signals within the block, in the main thread only; yield the handlers before."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         now = {number: signal.getsignal(number) for number in _SIGNALS}

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Parse paths of the user."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["path_of"]
 
 
 def path_of(text: str) -> Path:
-    """Return the path that a text means; ``~`` is a home, if there is one, ``file:///`` begins a URL."""
+    """Return the path of a text, which may begin with ``~`` or be a ``file:///`` URL."""
     parts = urlsplit(text) if text.lower().startswith("file:/") else None
     if parts is not None and parts.netloc in ("", "localhost"):
         return Path(unquote(parts.path))
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # no such user, or nobody has a home
+    except RuntimeError:  # the user or the home folder does not exist
         return Path(text)

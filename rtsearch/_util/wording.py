@@ -1,4 +1,4 @@
-"""Words that messages and pictures share."""
+"""Word texts that messages and pictures share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["counted", "one_line"]
 
 
 def counted(n: int, thing: str) -> str:
-    """Return ``1 object`` or ``1,234 objects``."""
+    """Return a number with its noun: ``1 object`` or ``1,234 objects``."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
 
 

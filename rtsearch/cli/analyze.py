@@ -1,4 +1,4 @@
-"""rtsearch analyze: photos to library."""
+"""Define the command ``rtsearch analyze``."""
 
 from __future__ import annotations
 
@@ -31,51 +31,49 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "analyze_folder"]
 
-_LINES = 20  # of one kind, about single photos
-_REASONS = 3  # that are named where no photo can be read; all of them stand above, at the first time
+_LINES = 20  # lines of one kind about single photos
+_REASONS = 3  # reasons in the message where no photo can be read; the first run prints all
 
 
 def analyze(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
-    lib: Annotated[
-        Path, typer.Argument(metavar="LIB", help="Folder of the library; it is made if it is missing.")
-    ],
+    lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Drop damaged fragments first, and look at their photos again.")
+        bool, typer.Option("--repair", help="Drop damaged fragments first, and analyse their photos again.")
     ] = False,
     drop: Annotated[
-        bool, typer.Option("--drop", help="Drop photos of folders that are empty or gone, too.")
+        bool, typer.Option("--drop", help="Also drop the photos of folders that are empty or missing.")
     ] = False,
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Find the objects of every photo of a folder and make them searchable.
+    """Analyse every photo of a folder once and make its objects searchable.
 
-    Can be stopped with Ctrl-C, and even killed: the same command goes on where it was. Run again later, it
-    looks at new and changed photos and drops deleted ones. A folder that has lost all of its photos may be a
-    drive that is not mounted: they are kept unless you say --drop.
+    The command may be stopped with Ctrl-C or killed; started again, it continues. Later runs analyse new and
+    changed photos and drop deleted ones. A folder that has lost all of its photos may be a drive that is not
+    mounted, so they are kept unless --drop is given.
 
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
     try:
-        settings = library_and_settings(lib, config, override)[1]  # it is not kept open for reading
-    except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
+        settings = library_and_settings(lib, config, override)[1]  # the library is not kept open for reading
+    except LibraryError:  # it does not exist yet, or writing to it raises the error
         settings = settings_of(config, override)
     fetch_missing(settings.model.name, offline=offline)
     report, objects = analyze_folder(photos, lib, settings, repair=repair, drop=drop)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
     if report.interrupted:
-        tell("stopped; what was done is kept, the same command goes on from there")
+        tell("stopped; the results are kept, and the same command continues")
         raise typer.Exit(130)
 
 
 def analyze_folder(
     photos: Path, lib: Path, settings: Settings, *, repair: bool = False, drop: bool = False
 ) -> tuple[AnalyzeReport, int]:
-    """Analyse with a progress bar, then build the index; returns the report and the library's objects."""
+    """Analyse with a progress bar, then build the index; return the report and the number of objects."""
     from rtsearch.jobs.analyze import Progress, Upkeep, analyze
     from rtsearch.jobs.photo_pipeline import PHOTOS_PER_CALL
     from rtsearch.library import Library
@@ -84,10 +82,10 @@ def analyze_folder(
 
     try:
         library = Library.open(lib)
-    except LibraryError:  # there is none yet, or whoever writes to it says what is wrong
+    except LibraryError:  # it does not exist yet, or writing to it raises the error
         library = None
     opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell, library=library)
-    del library  # it is not kept open for reading
+    del library  # the library is not kept open for reading
     with opened as pipeline, count_bar("photos") as bar:
         task = bar.add_task("analysing", total=None, rate=0.0)
 
@@ -100,7 +98,7 @@ def analyze_folder(
     tell_damage(library)
     rate = report.analysed / report.seconds if report.seconds else 0.0
     tell(
-        f"{counted(report.analysed, 'photo')} looked at in {report.seconds:.0f} s ({rate:.1f}/s), "
+        f"{counted(report.analysed, 'photo')} analysed in {report.seconds:.0f} s ({rate:.1f}/s), "
         f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: "
         f"{counted(library.object_count, 'object')} in {lib}"
     )
@@ -115,7 +113,7 @@ def analyze_folder(
 
 
 def _tell_of_photos(report: AnalyzeReport) -> None:
-    """Say what was wrong with single photos, and what was not looked at."""
+    """Print the problems of single photos, and the files that were not analysed."""
     from rtsearch.library.left_out import in_words
     from rtsearch.library.photos import excluded_in_words, links_in_words
 
@@ -123,7 +121,7 @@ def _tell_of_photos(report: AnalyzeReport) -> None:
     _tell_some([f"left out {path}: {reason}" for path, reason in report.failed])
     _tell_some([f"left out {path}: {reason}" for path, reason in report.refused])
     _tell_some([f"{path} {note}; it was taken" for path, note in report.incomplete])
-    lost = "which is empty or gone: mount it, or --drop them"
+    lost = "which is empty or missing: mount it, or drop them with --drop"
     _tell_some([f"kept {counted(count, 'photo')} of {folder}, {lost}" for folder, count in report.missing])
     if any(each.way_out for each in report.left_out):
         tell(f"left out: {in_words(report.left_out)}", "yellow")
@@ -134,7 +132,7 @@ def _tell_of_photos(report: AnalyzeReport) -> None:
 
 
 def _tell_some(lines: Sequence[str], style: str = "yellow") -> None:
-    """Say the first lines, and how many more there are; ``--json`` has them all."""
+    """Print the first lines and the number of the others; ``--json`` has all."""
     for line in lines[:_LINES]:
         tell(line, style)
     if len(lines) > _LINES:

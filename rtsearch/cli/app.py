@@ -1,4 +1,4 @@
-"""The commands, gathered."""
+"""Define the app with all commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtsearch.cli.help import Group, tidy
 
 __all__ = ["app", "wrong_use"]
 
-# The base of what typer raises when the arguments are wrong; it has no public name there.
+# Base class of typer's errors about wrong arguments, which has no public name.
 wrong_use: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Reverse object search in real time: every object a camera sees, and the most similar ones of your "
     "library below it.",
     epilog="[bold]Start with:[/bold]\n\nrtsearch analyze ~/Pictures pictures.lib\n\n"
-    "rtsearch run pictures.lib\n\nWithout a command, rtsearch says what is next on this machine.",
+    "rtsearch run pictures.lib\n\nWithout a command, rtsearch prints the next steps on this machine.",
     invoke_without_command=True,
     cls=Group,
     pretty_exceptions_enable=False,
@@ -51,7 +51,7 @@ def _root(
             answer(line)
 
 
-# More than the library is understood, if only to say how it is given.
+# Further arguments are accepted to word a message with the right command.
 app.command("run", context_settings={"allow_extra_args": True})(run.run)
 app.command("replay")(replay.replay)
 app.command("analyze")(analyze.analyze)

@@ -1,7 +1,7 @@
-"""Options, log, progress bars and JSON lines that all commands share.
+"""Define the options, log, progress bars and output that all commands share.
 
-Answers go to standard output, all that is said about them to standard error; what is said stays one line,
-however long, where it does not go to a terminal.
+Results are written to standard output and messages to standard error; outside of a terminal every message is
+one line of any length.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ __all__ = [
     "tell_if_slow",
 ]
 
-# What reads a pipe folds for itself; rich would take it for 80 columns wide.
+# rich would wrap the output of a pipe at 80 columns.
 output = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 class _Messages(Console):
-    """Standard error. Bars leave the cursor as it is: a signal may end the process beside them."""
+    """Console of standard error that never hides the cursor, as a signal may end the process during a bar."""
 
     def show_cursor(self, show: bool = True) -> bool:
         return False
@@ -82,7 +82,10 @@ _messages = _Messages(stderr=True, highlight=False)
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="Settings in YAML; rtsearch config prints all.", dir_okay=False
+        "--config",
+        metavar="FILE",
+        help="File of settings in YAML; rtsearch config prints all settings.",
+        dir_okay=False,
     ),
 ]
 Overrides = Annotated[
@@ -91,12 +94,10 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="One setting, e.g. detect.threshold=0.4; may be repeated."
     ),
 ]
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
-OverwriteFlag = Annotated[
-    bool, typer.Option("--overwrite", help="Replace videos and records that are there already.")
-]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON for programs.")]
+OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace existing videos and records.")]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Do not fetch the detection network if it is not here.")
+    bool, typer.Option("--offline", help="Do not download the detection network if it is missing.")
 ]
 LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
 
@@ -104,12 +105,13 @@ LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of th
 def library_and_settings(
     lib: Path, config: Path | None, overrides: list[str] | None, photos: Path | None = None
 ) -> tuple[Library, Settings]:
-    """A library and the settings of a command on it; what is wrong with the settings is said first.
+    """Open a library and load the settings of a command on it; errors of settings come first.
 
     Args:
         lib: folder of the library.
-        config, overrides: of the command line.
-        photos: where the library's photos are, if they have moved.
+        config: file of settings, or None.
+        overrides: settings of the command line.
+        photos: folder of the library's photos, if they have moved.
     """
     from rtsearch.library import Library
 
@@ -122,11 +124,12 @@ def library_and_settings(
 
 
 def settings_of(config: Path | None, overrides: list[str] | None, library: Library | None = None) -> Settings:
-    """The settings of a command, and its log switched on.
+    """Load the settings of a command, and turn on its log.
 
     Args:
-        config, overrides: of the command line.
-        library: what it was made with goes before the defaults.
+        config: file of settings, or None.
+        overrides: settings of the command line.
+        library: library whose remembered settings replace the defaults.
     """
     log = logging.getLogger("rtsearch")
     if not log.handlers:
@@ -139,16 +142,16 @@ def settings_of(config: Path | None, overrides: list[str] | None, library: Libra
 
 
 class _Telling(logging.Handler):
-    """The log, between the progress bars."""
+    """Handler that writes log records above the progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # a terminal that is closed must not stop what is being finished
+        with contextlib.suppress(OSError):  # a closed terminal must not stop the work
             tell(record.getMessage(), "yellow")
 
 
 @contextlib.contextmanager
 def tell_if_slow(text: str, after_s: float = 3.0) -> Iterator[None]:
-    """Tell a terminal what is going on if the block takes longer: silence looks like a hang."""
+    """Print a message on a terminal if the block takes longer than ``after_s``."""
     timer = threading.Timer(after_s, tell, [text])
     timer.daemon = True
     if _messages.is_terminal:
@@ -160,12 +163,12 @@ def tell_if_slow(text: str, after_s: float = 3.0) -> Iterator[None]:
 
 
 def tell(text: str, style: str = "") -> None:
-    """One line about what is going on, on standard error; no bracket in a file's name means anything."""
+    """Print a message on standard error; brackets in it are no markup."""
     _messages.print(Text(printable(text), style), soft_wrap=True)
 
 
 def tell_damage(library: Library) -> None:
-    """Name files of a library that are missing or cut off; what does not need them goes on."""
+    """Print the files of a library that are missing or truncated; the command continues."""
     from rtsearch.library import cut_files
 
     damaged = cut_files(library)
@@ -175,16 +178,16 @@ def tell_damage(library: Library) -> None:
         more = (
             f"{counted(len(damaged), 'file')} of {library.folder} damaged" if len(damaged) > 3 else "damage"
         )
-        tell(f"{more}: rtsearch library check {library.folder} says what is touched", "red")
+        tell(f"{more}: rtsearch library check {library.folder} lists the photos concerned", "red")
 
 
 def answer(text: str) -> None:
-    """One line of what was asked for, on standard output."""
+    """Print a line of the result on standard output."""
     output.print(Text(printable(text)), soft_wrap=True)
 
 
 def answer_facts(facts: Mapping[str, object]) -> None:
-    """Print facts about a thing, one a line, folded where the terminal is too narrow."""
+    """Print facts, one per line, wrapped where the terminal is too narrow."""
     widest = max(map(len, facts))
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
@@ -210,35 +213,35 @@ def _in_words(value: object) -> str:
 
 
 def px(wh: Sequence[int]) -> str:
-    """``416 x 416 px``."""
+    """Return sides as text, such as ``416 x 416 px``."""
     return f"{' x '.join(str(side) for side in wh)} px"
 
 
 def mb(n_bytes: int) -> str:
-    """``6.3 MB``."""
+    """Return a size as text, such as ``6.3 MB``."""
     return f"{n_bytes / 1e6:,.1f} MB"
 
 
 def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) -> None:
-    """Refuse to write ``out`` over anything that the command reads.
+    """Refuse to write ``out`` over a file that the command reads.
 
     Args:
-        out: file to write; None where none is wanted.
+        out: file to write, or None.
         inputs: files that are read; they need not exist.
-        library: in whose folder only the library itself writes.
+        library: library whose folder and photos must not be written to.
 
     Raises:
-        RecordError: it is one of the inputs, under whatever name, a photo of the library, or lies in the
-            library's folder; or there is no folder for it.
+        RecordError: ``out`` is one of the inputs, also through a link, or a photo of the library, or lies in
+            the library's folder; or its folder does not exist.
     """
     if out is None:
         return
     whole = _resolved(out)
     for path in inputs:
-        same = out.exists() and path.exists() and out.samefile(path)  # a hard link, too
+        same = out.exists() and path.exists() and out.samefile(path)  # true for hard links as well
         if same or whole == _resolved(path):
-            raise RecordError(f"{out} is read by this command; choose another name for what is written")
-    if not out.parent.exists():  # before the work, not after it
+            raise RecordError(f"{out} is read by this command; choose another name for the output")
+    if not out.parent.exists():  # checked before the work, not after it
         from rtsearch.recording.problems import record_error
 
         raise record_error(out, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)), kept=False)
@@ -249,27 +252,25 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
             f"{out} lies in the library's own folder {library.folder}; choose a place outside of it"
         )
     if out.exists() and library.is_photo(out):
-        raise RecordError(f"{out} is a photo of {library.folder}; choose another name for what is written")
+        raise RecordError(f"{out} is a photo of {library.folder}; choose another name for the output")
 
 
 def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse to replace recordings, and name unfinished parts that killed runs left beside them.
 
     Args:
-        written: videos and records that the command is to write.
-        overwrite: the user wants those that are there replaced.
+        written: videos and records that the command will write.
+        overwrite: replace existing ones.
 
     Raises:
-        RecordError: one is there already.
+        RecordError: one of the files exists and is not empty.
     """
     from rtsearch.recording import left_parts, refuse_existing
 
     for path in written:
         for part in left_parts(path):
             size = mb(part.stat().st_size)
-            tell(
-                f"a run that was killed left {part} ({size}); look at it, then rename or remove it", "yellow"
-            )
+            tell(f"a killed run left {part} ({size}); play it, then rename or remove it", "yellow")
     if not overwrite:
         refuse_existing(written)
 
@@ -277,19 +278,19 @@ def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
 def _resolved(path: Path) -> Path:
     try:
         return path.resolve()
-    except (OSError, RuntimeError):  # links in a circle; whoever opens it says so
+    except (OSError, RuntimeError):  # circular links; opening the file reports them
         return path.absolute()
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value) + "\n")  # in ASCII: names of files can be any bytes
+    """Print one line of JSON on standard output."""
+    sys.stdout.write(json.dumps(value) + "\n")  # in ASCII, as names of files can be any bytes
     sys.stdout.flush()
 
 
 @contextlib.contextmanager
 def count_bar(unit: str) -> Iterator[Progress]:
-    """A progress bar of things done, with rate and time left; silent where there is no terminal."""
+    """Show a progress bar that counts, with rate and remaining time; silent without a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
@@ -303,7 +304,7 @@ def count_bar(unit: str) -> Iterator[Progress]:
 
 @contextlib.contextmanager
 def bytes_bar() -> Iterator[Progress]:
-    """A progress bar of bytes."""
+    """Show a progress bar of bytes; silent without a terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
@@ -316,7 +317,7 @@ def bytes_bar() -> Iterator[Progress]:
 
 @contextlib.contextmanager
 def share_bar() -> Iterator[Callable[[str, float], None]]:
-    """A progress bar of one thing; gives what wants to know what is being done, and the share done."""
+    """Show a progress bar of one task; yield a callback for its current step and finished share."""
     columns = (BarColumn(bar_width=32), TaskProgressColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=_messages, transient=True, disable=not _messages.is_terminal) as bar:
         task = bar.add_task("", total=1.0)

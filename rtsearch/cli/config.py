@@ -1,4 +1,4 @@
-"""rtsearch config: every setting, and what it is."""
+"""Define the command ``rtsearch config``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["show_config"]
 
 def show_config(
     changed: Annotated[
-        bool, typer.Option("--changed", help="Print only what differs from the defaults.")
+        bool, typer.Option("--changed", help="Print only settings that differ from the defaults.")
     ] = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -22,7 +22,7 @@ def show_config(
 ) -> None:
     """Print every setting with its meaning, range and default; --config and --set change the values.
 
-    What is printed is a file for --config; what a file leaves out stays as a library was made.
+    The output is a file for --config; settings that a file leaves out keep the values of the library.
 
     [bold]Examples:[/bold]
 
@@ -39,4 +39,4 @@ def show_config(
     text = write_changed(settings) if changed else write_document(settings)
     sys.stdout.write(text)
     if not text:
-        tell("nothing differs from the defaults")
+        tell("all settings have their defaults")

@@ -1,4 +1,4 @@
-"""rtsearch demo: the main job, from nothing, on real pictures."""
+"""Define the command ``rtsearch demo``."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rtsearch.cli.run import Playing, open_library, play_sources
 
 __all__ = ["demo"]
 
-# Of some 50 objects, more than ten are no neighbours; ten may be larger.
+# The library has some 50 objects, so ten neighbours are enough, and may be drawn larger.
 _LOOK = ("show.results=10", "show.thumb_height=100")
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for all results.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for all output.")] = Path(
         "demo-out"
     ),
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Pull the network, analyse real photos, play a real clip, and write it all to a folder.
+    """Download the network, analyse photos, play a clip, and write all output to a folder.
 
     [bold]Example:[/bold] rtsearch demo --out demo-out
     """
@@ -62,5 +62,5 @@ def demo(
         tell(f"  {out / name}")
     tell(
         f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s over {counted(objects, 'object')}. "
-        "Your own: rtsearch analyze PHOTOS LIB"
+        "For your own photos: rtsearch analyze PHOTOS LIB"
     )

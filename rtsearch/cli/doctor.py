@@ -1,4 +1,4 @@
-"""rtsearch doctor: check that everything is here."""
+"""Define the command ``rtsearch doctor``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _STYLES = {"ok": "green", "missing": "red", "optional": "yellow"}
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check this machine, and say what is missing and what to install.
+    """Check this machine, and print missing parts with their remedies.
 
-    Exit code 1 if something that is needed is missing.
+    The exit code is 1 if a required part is missing.
 
     [bold]Example:[/bold] rtsearch doctor
     """
@@ -40,14 +40,14 @@ def doctor(as_json: JsonFlag = False) -> None:
         answer(
             f"missing: {', '.join(missing)}"
             if missing
-            else "all that is needed is here; - marks extras that are not"
+            else "all required parts are here; - marks missing extras"
         )
     if missing:
         raise typer.Exit(1)
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    """A table for people, advice below what it is about; a line for each finding where no terminal is."""
+    """Print a table of the findings; without a terminal, one line for each."""
     if not output.is_terminal:
         for finding in findings:
             said = "; ".join(filter(None, (finding.what, finding.advice)))
@@ -56,7 +56,7 @@ def _show(findings: Sequence[Finding]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for _ in range(2):
         table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")  # between words; a path that is cut off helps nobody
+    table.add_column(overflow="fold")  # wraps long paths instead of cutting them
     for finding in findings:
         words = Text(finding.what)
         if finding.advice:

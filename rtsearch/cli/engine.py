@@ -1,4 +1,4 @@
-"""rtsearch engine: build engines for NVIDIA GPUs, and look at those that are here."""
+"""Define the commands ``rtsearch engine``: build, adopt, list and describe engines for NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = ["app"]
 
 _log = logging.getLogger(__name__)
 
-_PROGRESS_S = 0.5  # between lines; libraries tell of thousands of steps
+_PROGRESS_S = 0.5  # interval of progress lines, as libraries report thousands of steps
 
-app = typer.Typer(help="Build, list and describe engines for NVIDIA GPUs.", no_args_is_help=True)
+app = typer.Typer(help="Build, adopt, list and describe engines for NVIDIA GPUs.", no_args_is_help=True)
 
 
 class PrecisionName(StrEnum):
@@ -62,15 +62,15 @@ FlavourOption = Annotated[
     typer.Option(
         "--flavour",
         metavar="NAME",
-        help="Library: tensorrt, tensorrt_rtx or auto (the installed one).",
+        help="Library: tensorrt, tensorrt_rtx, or auto for the installed one.",
     ),
 ]
-EngineArgument = Annotated[Path, typer.Argument(metavar="FILE.engine", help="An engine.")]
+EngineArgument = Annotated[Path, typer.Argument(metavar="FILE.engine", help="Engine file.")]
 
 
 @app.command()
 def build(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name from rtsearch model list, or a file.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name in rtsearch model list, or a file.")],
     precision: Annotated[
         PrecisionName, typer.Option("--precision", help="fp16 is about twice as fast.")
     ] = PrecisionName.FP16,
@@ -84,12 +84,12 @@ def build(
     flavour: FlavourOption = FlavourChoice.AUTO,
     as_json: JsonFlag = False,
     progress: Annotated[
-        bool, typer.Option("--progress", help="With --json: also a line of JSON for each step.")
+        bool, typer.Option("--progress", help="With --json: also print lines of JSON about the progress.")
     ] = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Build engines of a network; engines that are there and fit are kept.
+    """Build engines of a network, unless fitting ones exist.
 
     [bold]Example:[/bold] rtsearch engine build yolo26n --size 640 --batch 1,8
     """
@@ -97,7 +97,7 @@ def build(
     from rtsearch.models import default_folder
 
     if progress and not as_json:
-        raise ConfigError("--progress is for machines: add --json; a terminal gets a bar anyway")
+        raise ConfigError("--progress needs --json; without it a terminal shows a bar")
     settings = settings_of(config, override)
     gpu = _gpu(settings.gpu.runtime)
     library = load_flavour(flavour.value, gpu=gpu is not None)
@@ -115,7 +115,7 @@ def build(
 
 @app.command("list")
 def list_all(as_json: JsonFlag = False) -> None:
-    """List the engines that are here, and the machines they were built for.
+    """List the engines on this machine, with their libraries and GPUs.
 
     [bold]Example:[/bold] rtsearch engine list
     """
@@ -175,13 +175,13 @@ def info(file: EngineArgument, as_json: JsonFlag = False) -> None:
 def adopt(
     file: EngineArgument,
     model: Annotated[
-        str, typer.Option("--model", metavar="NAME", help="Prepared model that the engine was built from.")
+        str, typer.Option("--model", metavar="NAME", help="Prepared model that the engine was built of.")
     ],
     flavour: FlavourOption = FlavourChoice.AUTO,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Write a passport for an engine that was built elsewhere, on the machine that will run it.
+    """Accept an engine that was built elsewhere, to run it on this machine.
 
     [bold]Example:[/bold] rtsearch engine adopt yolo26n.engine --model yolo26n
     """
@@ -198,7 +198,7 @@ def adopt(
 
 @contextlib.contextmanager
 def _share_lines(done: int, of: int) -> Iterator[Callable[[str, float], None]]:
-    """Print the progress of one of several things for machines: ``{"what": ..., "share": 0..1}``."""
+    """Print the progress of several builds as lines of JSON: ``{"what": ..., "share": 0..1}``."""
     told_s = -math.inf
 
     def show(what: str, share: float) -> None:
@@ -212,7 +212,7 @@ def _share_lines(done: int, of: int) -> Iterator[Callable[[str, float], None]]:
 
 
 def _gpu(runtime: Literal["auto", "cuda", "pycuda"]) -> Gpu | None:
-    """The GPU that is here, if one is."""
+    """Return the GPU of this machine, or None."""
     try:
         return _needed_gpu(runtime)
     except RtsearchError as error:

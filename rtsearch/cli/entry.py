@@ -1,4 +1,4 @@
-"""One line on standard error and an exit code for every way in which a command can end."""
+"""Run a command and end it with an exit code and, after an error, one line on standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtsearch.errors import RtsearchError
 
 __all__ = ["run"]
 
-_MOST_NAMED = 200  # characters
+_MOST_NAMED = 200  # characters of a message about extra arguments
 _MOST_SAID = 2000
 
 
@@ -22,7 +22,7 @@ def run() -> None:
     except KeyboardInterrupt as error:
         _end_stopped(error)
     except Exception as error:
-        # A package written in C++ whose import is interrupted says "initialization failed".
+        # An interrupted import of a C++ module raises ImportError "initialization failed".
         if isinstance(error, ImportError) and isinstance(error.__cause__, KeyboardInterrupt):
             _end_stopped(error.__cause__)
         problem = import_problem(error)
@@ -63,9 +63,11 @@ def _end(message: str, code: int) -> NoReturn:
 
 
 def _how_to_use(error: Any) -> str:
-    """Word wrong arguments, and name the help; "" where help was shown instead."""
+    """Return the message about wrong arguments, which names the help; "" where help was shown."""
     message = error.format_message().rstrip(".")
     if "extra argument" in message and len(message) > _MOST_NAMED:
-        message = f"{message[:_MOST_NAMED]}..."  # it names them all, and a shell makes thousands of *.jpg
+        message = (
+            f"{message[:_MOST_NAMED]}..."  # it names all arguments, and a shell can expand *.jpg to thousands
+        )
     command = error.ctx.command_path if error.ctx else "rtsearch"
     return f"{message}; see: {command} --help" if message else ""

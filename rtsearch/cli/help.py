@@ -1,4 +1,4 @@
-"""Layout of help: lines as long as the terminal is wide, and no type beside switches."""
+"""Lay out the help: lines as wide as the terminal, and no types of flags."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """Commands under one word."""
+    """Group of commands."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_types_of_flags(super().get_params(ctx))
@@ -37,7 +37,7 @@ def tidy(app: Typer) -> None:
 
 
 def _flowing(text: str | None) -> str | None:
-    """Paragraphs without the line breaks of the source, which typer keeps in all but the first."""
+    """Return paragraphs without the line breaks of the source, which typer keeps in all but the first."""
     if text is None:
         return None
     return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))

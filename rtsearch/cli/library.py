@@ -1,4 +1,4 @@
-"""rtsearch library: look at, check, rebuild and export a library."""
+"""Define the commands ``rtsearch library``: describe, check, rebuild, export and draw a library."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Describe, check, rebuild, draw and export a library.", no_args_is_help=True)
+app = typer.Typer(help="Describe, check, rebuild, export and draw a library.", no_args_is_help=True)
 
 
 @app.command()
@@ -74,7 +74,7 @@ def info(
 
 @app.command()
 def check(lib: LibraryFolder, as_json: JsonFlag = False) -> None:
-    """Read every byte of a library and name damaged files; the exit code is 2 if there are any.
+    """Read every byte and print the damage; the exit code is 2 if there is any.
 
     [bold]Example:[/bold] rtsearch library check pictures.lib
     """
@@ -90,7 +90,7 @@ def check(lib: LibraryFolder, as_json: JsonFlag = False) -> None:
         for problem in problems:
             answer(f"damaged: {problem}")
     if problems:
-        tell(f"{lib} is damaged; to look at those photos again: rtsearch analyze --repair PHOTOS {lib}")
+        tell(f"{lib} is damaged; to analyse those photos again: rtsearch analyze --repair PHOTOS {lib}")
         raise typer.Exit(2)
     if not as_json:
         answer(f"{lib} is sound")
@@ -98,7 +98,7 @@ def check(lib: LibraryFolder, as_json: JsonFlag = False) -> None:
 
 @app.command()
 def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides = None) -> None:
-    """Build the search index anew, for example with another dimension.
+    """Build the search index again, for example with another dimension.
 
     [bold]Example:[/bold] rtsearch library rebuild pictures.lib --set project.method=pca --set project.dim=32
     """
@@ -118,7 +118,7 @@ def export(
 ) -> None:
     """Write path, xyxy, whole, label, score and vector (exactly as searched) of every object.
 
-    label indexes the array class_names beside them; -1 is a whole image.
+    label is an index into the array class_names; -1 stands for a whole image.
 
     [bold]Example:[/bold] rtsearch library export pictures.lib --vectors vectors.npz
     """
@@ -137,15 +137,12 @@ def draw_map(
     lib: LibraryFolder,
     out: Annotated[Path, typer.Option("--out", metavar="MAP.png", help="Picture to write.")],
     objects: Annotated[
-        int,
-        typer.Option(
-            "--objects", metavar="N", min=1, max=20_000, help="Number of objects, chosen at random."
-        ),
+        int, typer.Option("--objects", metavar="N", min=1, max=20_000, help="Number of random objects.")
     ] = 576,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Draw the library as one picture: a wall of objects, similar objects beside each other.
+    """Draw objects of the library as one picture, similar ones beside each other.
 
     [bold]Example:[/bold] rtsearch library map pictures.lib --out map.jpg --objects 2000
     """
@@ -165,13 +162,13 @@ def sheet(
     lib: LibraryFolder,
     out: Annotated[Path, typer.Option("--out", metavar="SHEET.png", help="Picture to write.")],
     objects: Annotated[
-        int, typer.Option("--objects", metavar="N", min=1, max=200, help="Number of objects, one per line.")
+        int, typer.Option("--objects", metavar="N", min=1, max=200, help="Number of lines.")
     ] = 12,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random choice.")] = 0,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Draw random objects, each with its 12 nearest of other photos.
+    """Draw random objects, each with its 12 nearest neighbours of other photos.
 
     [bold]Example:[/bold] rtsearch library sheet pictures.lib --out neighbours.jpg --seed 1
     """
@@ -183,7 +180,7 @@ def sheet(
 
 
 def _opened(lib: Path, out: Path, config: Path | None, override: list[str] | None) -> SearchIndex:
-    """The index of a library that ``out`` will be drawn of."""
+    """Open the index of a library for drawing ``out``."""
     from rtsearch.library.index import open_index
 
     library, settings = library_and_settings(lib, config, override)

@@ -1,4 +1,4 @@
-"""rtsearch model: which networks there are, and how to get them."""
+"""Define the commands ``rtsearch model``: list, download, import and describe networks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ app = typer.Typer(help="List, download, import and describe networks.", no_args_
 
 @app.command("list")
 def list_models(as_json: JsonFlag = False) -> None:
-    """List the networks that can be pulled, with their licences, and the networks that are here.
+    """List the networks that can be downloaded, with their licences.
 
     [bold]Example:[/bold] rtsearch model list
     """
@@ -60,8 +60,8 @@ def list_models(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="Name from rtsearch model list.")]) -> None:
-    """Download a network and prepare it; a network that is there is kept.
+def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="Name in rtsearch model list.")]) -> None:
+    """Download a network and prepare it, unless that has been done.
 
     [bold]Example:[/bold] rtsearch model pull yolo26n
     """
@@ -70,7 +70,7 @@ def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="Name from rts
 
 
 def pull_model(name: str) -> Path:
-    """Pull with a progress bar, and show the licence."""
+    """Pull a network with a progress bar, and print its licence."""
     from rtsearch.models import catalogue_entry
 
     entry = catalogue_entry(name)
@@ -80,14 +80,14 @@ def pull_model(name: str) -> Path:
 
 
 def fetch_missing(name: str, *, offline: bool) -> None:
-    """Pull the network of a command if it is not here, and say its size and licence before.
+    """Pull the network of a command if it is missing, after printing its size and licence.
 
     Args:
-        name: what the setting ``model.name`` says.
-        offline: only look whether it is here.
+        name: value of the setting ``model.name``.
+        offline: do not download.
 
     Raises:
-        UnknownModelError: it is not here, and not in the catalogue, not to be fetched, or not to be had.
+        UnknownModelError: the network is missing, and is not in the catalogue or cannot be downloaded.
     """
     from rtsearch.errors import DownloadError, UnknownModelError
     from rtsearch.models import CATALOGUE, default_folder, resolve
@@ -98,10 +98,10 @@ def fetch_missing(name: str, *, offline: bool) -> None:
         entry = next((entry for entry in CATALOGUE if entry.name == name), None)
         if entry is None or offline:
             raise
-        tell(f"fetching {name}, once: {mb(entry.bytes)}, under {entry.licence}, see {entry.licence_url}")
+        tell(f"downloading {name}, once: {mb(entry.bytes)}, under {entry.licence}, see {entry.licence_url}")
         try:
             _pull(entry)
-        except DownloadError:  # model pull, which the message names, says what each place answered
+        except DownloadError:  # the message names model pull, which prints the answer of each place
             raise missing from None
 
 
@@ -126,7 +126,7 @@ def import_model(
         typer.Option("--name", metavar="NAME", help="Name of the model; default: the file's name."),
     ] = None,
 ) -> None:
-    """Prepare an exported detector: find its outputs and the maps that describe objects, by its graph.
+    """Prepare an exported detector: find its outputs and the maps that describe objects in its graph.
 
     [bold]Example:[/bold]
 
@@ -146,15 +146,13 @@ def import_model(
 def info(
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[NAME]", help="Name from rtsearch model list, or a file; default: model.name."
-        ),
+        typer.Argument(metavar="[NAME]", help="Name in rtsearch model list, or a file; default: model.name."),
     ] = None,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Describe a network: family, licence, input, classes, taps.
+    """Print family, licence, input, classes and taps of a network.
 
     [bold]Example:[/bold] rtsearch model info yolo26n
     """

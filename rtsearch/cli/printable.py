@@ -1,4 +1,4 @@
-"""Text for a terminal: names of files, classes and devices are others' words and may hold anything."""
+"""Escape control characters in texts for a terminal, such as names of files, classes and devices."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import unicodedata
 
 __all__ = ["printable"]
 
-# Control characters, halves of characters, line and paragraph separators.
+# Categories of control characters, surrogates, line and paragraph separators.
 _UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
-_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
+# Change the direction of the text after them.
+_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""rtsearch query: one photo."""
+"""Define the command ``rtsearch query``."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["query"]
 
 def query(
     lib: LibraryFolder,
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photo whose objects are searched for.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photo to search with.")],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the neighbours.")
+        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the results.")
     ] = None,
     offline: Offline = False,
     as_json: JsonFlag = False,

@@ -1,4 +1,4 @@
-"""rtsearch replay: a recorded run, shown again."""
+"""Define the command ``rtsearch replay``."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ __all__ = ["replay"]
 
 
 def replay(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video file of the run.")],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video file that was played.")],
     record: Annotated[
-        Path,
-        typer.Argument(metavar="RECORD.jsonl", help="Record of the run, written by rtsearch run --record."),
+        Path, typer.Argument(metavar="RECORD.jsonl", help="Record of it by rtsearch run --record.")
     ],
     lib: LibraryFolder,
     out: Annotated[
@@ -49,9 +48,9 @@ def replay(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Show a recorded run again, without detection or search.
+    """Show a recorded run again, without detection and search, so that any machine is fast enough.
 
-    In a window it plays at the video's own speed, with the keys of run; with --out every frame is drawn.
+    A window plays it at the video's own speed, with the keys of run; --out draws every frame.
 
     [bold]Example:[/bold]
 
@@ -66,7 +65,7 @@ def replay(
     else:
         tell(
             f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s, {report.dropped:,} dropped, "
-            f"{report.bare:,} that were not recorded, {counted(report.objects, 'object')}"
+            f"{report.bare:,} without a record, {counted(report.objects, 'object')}"
         )
         if report.frames_shown and out is not None:
             tell(f"written: {out}")
@@ -82,7 +81,8 @@ def _show(video: Path, record: Path, library: Library, settings: Settings, playi
     controls = Controls(settings.detect, settings.show, detects=False)
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(Recording(record))
-        source = stack.enter_context(open_source(str(video.absolute()), settings.live))  # never a camera
+        # An absolute path is never taken for a camera.
+        source = stack.enter_context(open_source(str(video.absolute()), settings.live))
         index = open_index(library, settings, tell)
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         screen = None if problem else stack.enter_context(open_window(controls))

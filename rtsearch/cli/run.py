@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Clock", "Playing", "no_window", "open_library", "open_window", "play_sources", "run"]
 
 
-_NAMED = 4  # sources in a hint; a shell makes hundreds of *.mp4
-_LOOKED_FOR = 20  # photos, before the library's are said to have moved
+_NAMED = 4  # sources in a hint, as a shell can expand *.mp4 to hundreds
+_LOOKED_FOR = 20  # photos that are looked for before they are reported as moved
 
 
 class Clock(StrEnum):
@@ -64,12 +64,12 @@ class Playing:
     """Options of playing sources.
 
     Attributes:
-        headless: without a window, even where one can be opened.
-        out: the picture as a video.
-        records: the objects and neighbours.
-        clock: None: the wall clock where files are only watched, else every frame.
-        loop: video files begin again at their end.
-        overwrite: replace videos and records that are there already.
+        headless: open no window.
+        out: file for the picture as a video, or None.
+        records: files for objects and neighbours.
+        clock: clock of files; None takes the wall clock where they are only watched, else every frame.
+        loop: restart video files at their end.
+        overwrite: replace existing videos and records.
     """
 
     headless: bool = False
@@ -81,7 +81,7 @@ class Playing:
 
     @property
     def written(self) -> list[Path]:
-        """Files that are written: the video and the records."""
+        """Files to write: the video and the records."""
         return [path for path in (self.out, *self.records) if path is not None]
 
 
@@ -116,12 +116,12 @@ def run(
         Clock | None,
         typer.Option(
             help="[bold]wall[/bold] plays a file at its own speed and drops frames that come too late, "
-            "[bold]every[/bold] sees every frame, however long it takes. Default: wall where a file is only "
+            "[bold]every[/bold] shows every frame, however long it takes. Default: wall where a file is only "
             "watched in a window, else every.",
         ),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="The same as --clock wall.")] = False,
-    loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Restart video files at their end.")] = False,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -148,7 +148,7 @@ def run(
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
-    if ctx.args:  # a second name in the place of the library's
+    if ctx.args:  # a second positional argument
         ctx.fail(_with_source([str(lib), *ctx.args], source or []))
     library, settings = library_and_settings(lib, config, override, photos)
     if realtime and clock is Clock.EVERY:
@@ -172,7 +172,7 @@ def run(
 
 
 def _with_source(given: list[str], sources: list[str]) -> str:
-    """Return the command that was meant by several names without an option."""
+    """Return the message with the command that several names without an option stand for."""
     from rtsearch.library.files import MANIFEST_NAME
 
     lib = next((name for name in given if (Path(name) / MANIFEST_NAME).is_file()), given[0])
@@ -180,11 +180,11 @@ def _with_source(given: list[str], sources: list[str]) -> str:
     played = [f"--source {shlex.quote(masked(name))}" for name in (sources + given)[:_NAMED]]
     more = " and so on" if len(sources) + len(given) > _NAMED else ""
     command = f"rtsearch run {shlex.quote(lib)} {' '.join(played)}{more}"
-    return f"run takes the library, and what is played with --source: {command}"
+    return f"run takes the library, and sources with --source: {command}"
 
 
 def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
-    """Open everything, play, close everything."""
+    """Open library and sources, play them, and close everything; return the report."""
     from rtsearch.live import Controls, Outputs, play
     from rtsearch.sources import require_one
 
@@ -241,7 +241,7 @@ def _open(
 
 
 def _paced(source: Source, playing: Playing, *, window: bool) -> Source:
-    """A file by the wall clock, if that is what its frames wait for."""
+    """Return a file that plays by the wall clock, if the options say so; else the source itself."""
     from rtsearch.sources import Paced
 
     watched = window and playing.out is None and not playing.records
@@ -257,19 +257,19 @@ def _sum_of_frames(sources: Sequence[Source]) -> int:
 def open_library(
     library: Library, settings: Settings, *, sources: int = 0
 ) -> Iterator[tuple[Pipeline, SearchIndex]]:
-    """A library's pipeline and index, checked against each other and warmed up.
+    """Open a library's pipeline and index, check that they fit, and warm them up.
 
     Args:
-        library: opened.
-        settings: of the command.
-        sources: that will be played; none for a single photo.
+        library: the opened library.
+        settings: settings of the command.
+        sources: number of sources that will be played; 0 for a single photo.
     """
     from rtsearch.library.index import open_index
     from rtsearch.pipeline import EngineWhen, open_pipeline
 
     tell_damage(library)
     live = sources > 0
-    if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
+    if live:  # the tracker takes a second to import, while network and index are opened
         threading.Thread(target=_preload_early, name="import", daemon=True).start()
     engine: EngineWhen = "later" if live else "there"
     opened = open_pipeline(
@@ -287,12 +287,15 @@ def open_library(
 def _preload_early() -> None:
     from rtsearch.live.tracker import preload
 
-    with contextlib.suppress(Exception):  # raised again where it is needed
+    with contextlib.suppress(Exception):  # an error is raised again where the tracker is used
         preload()
 
 
-def no_window(playing: Playing, *, fullscreen: bool) -> str:
-    """Return the reason why no window can open, or ""; print it if a window was wanted.
+def no_window(headless: bool) -> str:
+    """Return the reason why no window can open, or ""; print it unless ``headless``."""
+    if headless:
+        return "not wanted"
+    from rtsearch.ui.display import display_problem
 
     Args:
         playing: what is wanted and written.
@@ -316,13 +319,13 @@ def no_window(playing: Playing, *, fullscreen: bool) -> str:
 
 
 def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> None:
-    """Refuse to write over a file that is played, is written twice or was written before."""
+    """Refuse to write over a file that is played, written twice or already there."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
     written = playing.written
     for path in written:
         if written.count(path) > 1:
-            raise typer.BadParameter(f"{path} is to be written twice; choose another name")
+            raise typer.BadParameter(f"{path} would be written twice; choose another name")
         keep_apart(path, *map(path_of, specs), library=library)
     keep_older(written, overwrite=playing.overwrite)
 

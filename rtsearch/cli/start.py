@@ -1,4 +1,4 @@
-"""rtsearch alone: four lines about this machine, each with the command that is next."""
+"""Print the next steps on this machine for ``rtsearch`` without a command."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rtsearch.cli.common import counted, mb
 __all__ = ["next_steps"]
 
 _NEW_LIBRARY = "pictures.lib"
-_PHOTOS = "Pictures"  # below the home folder, where desktops keep them
-_HELP = "help     rtsearch --help lists the commands, rtsearch doctor looks at this machine"
+_PHOTOS = "Pictures"  # folder of photos below the home folder on desktops
+_HELP = "help     rtsearch --help lists the commands, rtsearch doctor checks this machine"
 
 
 def next_steps() -> tuple[str, str, str, str]:
-    """Return what to type next on this machine: about the network, the library, what to play, and help."""
+    """Return the next commands on this machine: for the network, the library, a source, and help."""
     found = _newest_library(Path())
     library = found[0].name if found else _NEW_LIBRARY
     return _network(), _about_library(found), _play(shlex.quote(library)), _HELP
@@ -30,7 +30,7 @@ def _network() -> str:
         return f"network  {entry.name} is here"
     size = f"{mb(entry.bytes)}, {entry.licence}"
     pull = f"rtsearch model pull {entry.name}"
-    return f"network  {entry.name} is not here yet ({size}): {pull}, or the first analyze fetches it"
+    return f"network  {entry.name} is not here yet ({size}): {pull}, or the first analyze downloads it"
 
 
 def _newest_library(folder: Path) -> tuple[Path, int] | None:
@@ -43,7 +43,7 @@ def _newest_library(folder: Path) -> tuple[Path, int] | None:
     for manifest in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             return manifest.parent, Library.open(manifest.parent).object_count
-        except LibraryError:  # some other program's
+        except LibraryError:  # the manifest of another program
             continue
     return None
 
