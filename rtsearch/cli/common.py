@@ -92,6 +92,8 @@ Overrides = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
+
+
 OverwriteFlag = Annotated[
     bool, typer.Option("--overwrite", help="Replace videos and records that are there already.")
 ]

@@ -7,8 +7,6 @@ import dataclasses
 import shlex
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +25,6 @@ from rtsearch.cli.common import (
     count_bar,
     counted,
     keep_apart,
-    keep_older,
     library_and_settings,
     print_json,
     tell,
@@ -35,6 +32,7 @@ from rtsearch.cli.common import (
     tell_if_slow,
 )
 from rtsearch.cli.model import fetch_missing
+from rtsearch.cli.playing import Clock, OutStyle, OutStyleOption, Playing, SplitOption, length_s
 from rtsearch.config import Settings
 from rtsearch.errors import DisplayError, SourceError
 
@@ -45,44 +43,11 @@ if TYPE_CHECKING:
     from rtsearch.pipeline import Pipeline
     from rtsearch.sources import Source
 
-__all__ = ["Clock", "Playing", "no_window", "open_library", "open_window", "play_sources", "run"]
+__all__ = ["no_window", "open_library", "open_window", "play_sources", "run"]
 
 
 _NAMED = 4  # sources in a hint; a shell makes hundreds of *.mp4
 _LOOKED_FOR = 20  # photos, before the library's are said to have moved
-
-
-class Clock(StrEnum):
-    """Clock that the frames of a file wait for."""
-
-    WALL = "wall"
-    EVERY = "every"
-
-
-@dataclass(frozen=True, slots=True)
-class Playing:
-    """Options of playing sources.
-
-    Attributes:
-        headless: without a window, even where one can be opened.
-        out: the picture as a video.
-        records: the objects and neighbours.
-        clock: None: the wall clock where files are only watched, else every frame.
-        loop: video files begin again at their end.
-        overwrite: replace videos and records that are there already.
-    """
-
-    headless: bool = False
-    out: Path | None = None
-    records: tuple[Path, ...] = ()
-    clock: Clock | None = None
-    loop: bool = False
-    overwrite: bool = False
-
-    @property
-    def written(self) -> list[Path]:
-        """Files that are written: the video and the records."""
-        return [path for path in (self.out, *self.records) if path is not None]
 
 
 def run(
@@ -103,6 +68,8 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="OUT.mp4", help="Save the picture as a video.")
     ] = None,
+    out_style: OutStyleOption = OutStyle.PICTURE,
+    split: SplitOption = None,
     record: Annotated[
         list[Path] | None,
         typer.Option(
@@ -160,6 +127,8 @@ def run(
         clock=Clock.WALL if realtime else clock,
         loop=loop or settings.live.loop,
         overwrite=overwrite,
+        style=out_style,
+        split_s=length_s(split),
     )
     fetch_missing(settings.model.name, offline=offline)
     report = play_sources(library, source or [settings.live.source], settings, playing)
@@ -168,7 +137,7 @@ def run(
     else:
         _tell_report(report)
         if report.frames_shown and playing.written:
-            tell(f"written: {', '.join(map(str, playing.written))}")
+            playing.tell_written()
 
 
 def _with_source(given: list[str], sources: list[str]) -> str:
@@ -185,7 +154,7 @@ def _with_source(given: list[str], sources: list[str]) -> str:
 
 def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
     """Open everything, play, close everything."""
-    from rtsearch.live import Controls, Outputs, play
+    from rtsearch.live import Controls, play
     from rtsearch.sources import require_one
 
     controls = Controls(
@@ -212,7 +181,7 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = Outputs(screen, playing.out, playing.records)
+        outputs = playing.outputs(screen, settings)
         return play(players, pipeline, index, settings, outputs, controls=controls, progress=show)
 
 
@@ -319,12 +288,14 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
     """Refuse to write over a file that is played, is written twice or was written before."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
+    if len(specs) > 1 and playing.style is OutStyle.FRAME:
+        raise typer.BadParameter("--out-style frame is of one source; run rtsearch once for each of them")
     written = playing.written
     for path in written:
         if written.count(path) > 1:
             raise typer.BadParameter(f"{path} is to be written twice; choose another name")
         keep_apart(path, *map(path_of, specs), library=library)
-    keep_older(written, overwrite=playing.overwrite)
+    playing.keep_older()
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ from __future__ import annotations
 import operator
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
 
 from rtsearch._util.wording import counted
+from rtsearch.render.boxes import PALETTE, colour_of, draw_boxes, score_text
 from rtsearch.render.layout import Canvas, Layout, lay_out
 from rtsearch.render.strip import draw_crops, line_height
 from rtsearch.render.text import Colour, draw_text, fit_text, text_wh
@@ -23,36 +24,13 @@ from rtsearch.types import Scene, U8Array
 
 __all__ = ["PALETTE", "Painter", "colour_of", "compose"]
 
-PALETTE: tuple[Colour, ...] = (
-    (80, 175, 255),
-    (214, 170, 60),
-    (120, 200, 90),
-    (150, 110, 240),
-    (60, 215, 235),
-    (205, 120, 200),
-    (190, 205, 110),
-    (90, 125, 245),
-    (230, 155, 130),
-    (130, 215, 180),
-)
-"""Colours of objects (BGR): even in lightness, so that none shouts on a dark ground."""
-
 _GROUND = 22
 _PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not there yet
 _INK: Colour = (232, 232, 232)
 _FAINT: Colour = (150, 150, 150)
 _FAINTER: Colour = (96, 96, 96)
-_DARK: Colour = (16, 16, 16)
 _GONE = 0.3  # share of a strip that is seen once its object is gone
 _DARKENED = 0.35  # share of the frame that is seen through notes that stand on it, and of one that is lost
-_WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
-_MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
-_LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
-
-
-def colour_of(strip: int) -> Colour:
-    """Return the colour of a strip; a tracked object keeps its strip, and so its colour."""
-    return PALETTE[strip % len(PALETTE)]
 
 
 def compose(scene: Scene, canvas: Canvas) -> U8Array:
@@ -78,7 +56,8 @@ class Painter:
         if (canvas, layout) != self._placed:
             self._begin_anew(canvas, layout)
         x, y, width, height = layout.frame
-        header = _header(scene, (width, height), layout, canvas)
+        header = _scaled(scene.frame.bgr, (width, height))
+        draw_boxes(header, scene, canvas, last=scene.first + len(layout.strip_tops))
         if scene.lost:  # in every style of text: a picture that stands still looks like one of a quiet room
             header = cast(
                 U8Array, cv2.convertScaleAbs(header, alpha=_DARKENED, beta=_GROUND * (1 - _DARKENED))
@@ -124,7 +103,9 @@ class Painter:
         for i, strip in enumerate(scene.strips):
             place = strip - scene.first
             if 0 <= place < len(layout.strip_tops):
-                label = _Label(scene.names[i], _score(scene, i, canvas), colour_of(strip), i in scene.faint)
+                label = _Label(
+                    scene.names[i], score_text(scene, i, canvas), colour_of(strip), i in scene.faint
+                )
                 wanted[place] = _Strip(label, scene.thumbs[i])
         for gone in scene.gone:
             place = gone.strip - scene.first
@@ -147,9 +128,6 @@ class Painter:
         shown, strips = len(layout.strip_tops), max(scene.rows, scene.first + len(layout.strip_tops), 1)
         begin, end = (round(n / strips * len(bar)) for n in (scene.first, scene.first + shown))
         bar[begin:end] = _FAINTER
-
-
-_Rectangle: TypeAlias = tuple[int, int, int, int]
 
 
 class _Label(NamedTuple):
@@ -179,92 +157,12 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     return tuple(f"+ {counted(n, 'more object')} {where}" for n, where in counts if n)
 
 
-def _score(scene: Scene, i: int, canvas: Canvas) -> str:
-    """Return the confidence as records have it; "" for a whole image, which was not found."""
-    said = canvas.text == "all" and scene.detections.label[i] >= 0
-    return f"{scene.detections.score[i]:.2f}" if said else ""
-
-
-def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Canvas) -> U8Array:
-    """Return the frame scaled to ``header_wh``, with boxes; text is drawn after scaling and stays sharp."""
-    bgr = scene.frame.bgr
-    view = _scaled(bgr, header_wh)
-    scale = np.array([header_wh[0] / bgr.shape[1], header_wh[1] / bgr.shape[0]] * 2, np.float32)
-    boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
-    scores = scene.detections.score.tolist()
-    last = scene.first + len(layout.strip_tops)
-    seen = [
-        i for i in range(len(boxes)) if i not in scene.faint and not (i in scene.held and _is_out(boxes[i]))
-    ]
-    small = header_wh[1] < canvas.px(_LARGE_PX)
-    for i in reversed(seen):  # the most confident on top
-        thin = small or scores[i] < _WEAK or i in scene.held
-        _box(view, boxes[i], colour_of(scene.strips[i]), canvas.px(1 if thin else 2))
-    if canvas.text == "none":
-        return view
-    size_px, taken = canvas.px(11 if small else 13), list[_Rectangle]()
-    # Those with a strip in sight, and of these the most confident, have their label where it belongs; others
-    # make way, or do without.
-    for i in sorted(seen, key=lambda i: not scene.first <= scene.strips[i] < last):
-        score = _score(scene, i, canvas)
-        patch = _patch(
-            f"{scene.names[i]}: {score}" if score else scene.names[i],
-            size_px,
-            colour_of(scene.strips[i]),
-            canvas.font,
-        )
-        _tag(view, boxes[i], patch, taken, 0 if scores[i] < _WEAK else _MOST_STEPS)
-    return view
-
-
 def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
     """Halved as often as fits, then bilinear: 0.4 ms for 720p where INTER_AREA at odd ratios takes 3.6."""
     while bgr.shape[0] >= 2 * wh[1] and bgr.shape[1] >= 2 * wh[0]:
         half = (bgr.shape[1] // 2, bgr.shape[0] // 2)
         bgr = cast(U8Array, cv2.resize(bgr[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA))
     return cast(U8Array, cv2.resize(bgr, wh, interpolation=cv2.INTER_LINEAR))
-
-
-def _is_out(xyxy: list[int]) -> bool:
-    """Return True if a box has left the frame, but for an edge."""
-    return xyxy[2] - xyxy[0] < 2 or xyxy[3] - xyxy[1] < 2
-
-
-def _box(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -> None:
-    cv2.rectangle(view, xyxy[:2], (xyxy[2] - 1, xyxy[3] - 1), colour, line_px)
-
-
-def _tag(view: U8Array, xyxy: list[int], patch: U8Array, taken: list[_Rectangle], steps: int) -> None:
-    """Draw the label on a patch of the object's colour, at the box's upper edge, inside the frame.
-
-    Where others stand it moves down its box, by so many steps at most; with no room there it is left out.
-    """
-    height, width = patch.shape[:2]
-    x = min(max(0, xyxy[0]), max(0, view.shape[1] - width))
-    lowest = max(0, view.shape[0] - height)
-    y = min(max(0, xyxy[1] - height if xyxy[1] >= height else xyxy[1]), lowest)
-    end = min(lowest, max(y, xyxy[3]), y + steps * height)
-    while any(_meet((x, y, x + width, y + height), other) for other in taken):
-        y += height
-        if y > end:
-            return
-    taken.append((x, y, x + width, y + height))
-    room = view[y : y + height, x : x + width]
-    room[:] = patch[: room.shape[0], : room.shape[1]]
-
-
-def _meet(a: _Rectangle, b: _Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-@lru_cache(maxsize=512)
-def _patch(text: str, size_px: int, colour: Colour, font: str) -> U8Array:
-    """Kept: blending a line of text takes 60 us, copying it 2."""
-    width, height = text_wh(text, size_px, font)
-    margin = size_px // 3
-    patch = np.full((height, width + 2 * margin, 3), colour, np.uint8)
-    draw_text(patch, text, (margin, 0), size_px, _DARK, font)
-    return patch
 
 
 def _list(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
