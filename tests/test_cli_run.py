@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from commands import NEIGHBOUR_KEYS, OBJECT_KEYS
 
@@ -88,6 +89,44 @@ def test_run(cli, library, short_clip):
     capture = cv2.VideoCapture("o.mp4")
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12
     capture.release()
+
+
+def test_a_video_of_frames_in_pieces(cli, library, short_clip):
+    """At the size of the source, with boxes; where nothing is drawn the pixels are those of the source."""
+    Path("o.mp4").write_text("not touched", encoding="utf-8")
+    options = ("--out-style", "frame", "--split", "1h", "--set", "video.crf=1")
+    done = cli("run", library, "--source", short_clip, "--headless", "--out", "o.mp4", *options)
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "written: o-0001.mp4"
+    assert sorted(path.name for path in Path().iterdir()) == ["o-0001.mp4", "o.mp4"]
+    pictures = [_first_picture(path) for path in (short_clip, "o-0001.mp4")]
+    assert pictures[0].shape == pictures[1].shape
+    apart = cv2.absdiff(*pictures).max(2)
+    assert np.median(apart) <= 3
+    assert (apart > 60).sum() > 100
+
+
+def _first_picture(path: Path | str) -> np.ndarray:
+    capture = cv2.VideoCapture(str(path))
+    picture = capture.read()[1]
+    capture.release()
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--split", "1h"), "are of a video; give --out"),
+        (("--out-style", "frame"), "are of a video; give --out"),
+        (("--out", "o.mp4", "--split", "1 week"), "--split 1 week: expected a length from 1s on"),
+        (
+            ("--out", "o.mp4", "--out-style", "frame", "--source", "x.mp4"),
+            "--out-style frame is of one source",
+        ),
+    ],
+)
+def test_videos_that_cannot_be(cli, library, short_clip, options, words):
+    assert words in cli("run", library, "--source", short_clip, "--headless", *options).complaint
 
 
 def test_several_sources_of_which_none_is_there(cli, library):

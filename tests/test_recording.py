@@ -27,9 +27,11 @@ from rtsearch.recording import (
     CSV_COLUMNS,
     CsvRecorder,
     JsonlRecorder,
+    SplitRecorder,
     VideoRecorder,
     object_records,
     open_record,
+    piece_paths,
     shown_records,
 )
 from rtsearch.recording import ffmpeg as ffmpeg_module
@@ -733,6 +735,40 @@ def test_a_video_plays_whatever_ends_its_writers(tmp_path: Path) -> None:
     assert len(numbers) >= 10
     with VideoFile(str(tmp_path / "s3:run.mp4")) as source:
         assert source.frames == 60  # the finished one is of one piece
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_a_video_in_pieces(tmp_path: Path) -> None:
+    """A later run goes on counting, also after pieces that a killed run left."""
+    path = tmp_path / "run.mp4"
+    for number in (2, 7):
+        name = f".run-{number:04d}.1.part.mp4"
+        (tmp_path / name).write_bytes(b"left")
+    for _ in range(2):
+        with SplitRecorder(path, 0.95, lambda piece: VideoRecorder(piece, 10)) as recorder:
+            for i in range(25):
+                recorder.write(paint(i), 7 + i / 10)
+    pieces = piece_paths(path)
+    assert [piece.name for piece in pieces] == [f"run-{i:04d}.mp4" for i in range(8, 14)]
+    numbers = [[n for n, _ in shown(piece)] for piece in pieces]
+    assert numbers == 2 * [list(range(10)), list(range(10, 20)), list(range(20, 25))]
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+def test_pieces_of_nothing(tmp_path: Path) -> None:
+    with SplitRecorder(tmp_path / "run.mp4", 1, lambda piece: VideoRecorder(piece, 10)):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_ffmpeg
+def test_a_higher_factor_makes_a_smaller_video(tmp_path: Path) -> None:
+    for crf in (10, 40):
+        with VideoRecorder(tmp_path / f"{crf}.mp4", 10, crf=crf) as recorder:
+            for i in range(10):
+                noise = np.random.default_rng(i).integers(0, 255, (240, 320, 3), np.uint8)
+                recorder.write(noise, i / 10)
+    assert (tmp_path / "40.mp4").stat().st_size < (tmp_path / "10.mp4").stat().st_size / 2
 
 
 def _interrupt(code: str, path: Path, sent: signal.Signals) -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsearch.render import painter as render
+from rtsearch.config import Settings
+from rtsearch.render import boxes as boxes_module
+from rtsearch.render.boxes import boxed_frame
 from rtsearch.render.layout import Canvas, lay_out
 from rtsearch.render.painter import compose
 from rtsearch.render.text import text_wh
@@ -51,6 +53,30 @@ def colour_at(picture, x, y):
 
 def boxes_for(n):
     return [[5 + i, 50, 60 + i, 150] for i in range(n)]
+
+
+# A frame of its own -----------------------------------------------------------------------------------------
+
+
+def test_a_frame_at_its_own_size_has_boxes_and_the_numbers_of_tracks():
+    show = Settings().show
+    bare = scene([[100, 80, 400, 300]], frame_wh=(640, 360))
+    tracks = [np.array([number]) for number in (0, 7, 8)]
+    scenes = [
+        dataclasses.replace(bare, detections=dataclasses.replace(bare.detections, track=track))
+        for track in tracks
+    ]
+    unnumbered, seven, eight = (boxed_frame(one, show) for one in scenes)
+    assert seven.shape == bare.frame.bgr.shape
+    assert (bare.frame.bgr == FRAME).all()
+    assert colour_at(seven, 100, 200) == object_colour(0)
+    assert (seven[310:] == FRAME).all()
+    rows, columns = np.nonzero((seven != eight).any(2))
+    assert rows.max() < 80  # the label stands above the box
+    assert columns.max() < 120  # and begins with the number
+    assert (unnumbered[60:80] != seven[60:80]).any()
+    silent = boxed_frame(scenes[1], show.model_copy(update={"text": "none"}))
+    assert (silent[:79] == FRAME).all()
 
 
 # Header ----------------------------------------------------------------------------------------------------
@@ -179,7 +205,7 @@ def test_no_label_covers_another(places):
     view = np.zeros((200, 300, 3), np.uint8)
     for box in boxes:
         before = len(taken)
-        render._tag(view, box, np.full((14, 60, 3), 255, np.uint8), taken, 3)
+        boxes_module._tag(view, box, np.full((14, 60, 3), 255, np.uint8), taken, 3)
         for x1, y1, x2, y2 in taken[before:]:
             assert 0 <= x1 < x2 <= 300
             assert 0 <= y1 < y2 <= 200

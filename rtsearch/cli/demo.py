@@ -13,7 +13,8 @@ from rtsearch._util.atomic import write_atomic
 from rtsearch.cli.analyze import analyze_folder
 from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, counted, print_json, settings_of, tell
 from rtsearch.cli.model import pull_model
-from rtsearch.cli.run import Playing, open_library, play_sources
+from rtsearch.cli.playing import Playing
+from rtsearch.cli.run import open_library, play_sources
 
 __all__ = ["demo"]
 

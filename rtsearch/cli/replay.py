@@ -18,12 +18,12 @@ from rtsearch.cli.common import (
     count_bar,
     counted,
     keep_apart,
-    keep_older,
     library_and_settings,
     print_json,
     tell,
 )
-from rtsearch.cli.run import Playing, no_window, open_window
+from rtsearch.cli.playing import OutStyle, OutStyleOption, Playing, SplitOption, length_s
+from rtsearch.cli.run import no_window, open_window
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def replay(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="OUT.mp4", help="Save the picture as a video.")
     ] = None,
+    out_style: OutStyleOption = OutStyle.PICTURE,
+    split: SplitOption = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
     overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
@@ -58,8 +60,11 @@ def replay(
     """
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, video, record, library=library)
-    keep_older([] if out is None else [out], overwrite=overwrite)
-    report = _show(video, record, library, settings, Playing(headless=headless, out=out))
+    playing = Playing(
+        headless=headless, out=out, overwrite=overwrite, style=out_style, split_s=length_s(split)
+    )
+    playing.keep_older()
+    report = _show(video, record, library, settings, playing)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -68,13 +73,13 @@ def replay(
             f"{report.bare:,} without a record, {counted(report.objects, 'object')}"
         )
         if report.frames_shown and out is not None:
-            tell(f"written: {out}")
+            playing.tell_written()
 
 
 def _show(video: Path, record: Path, library: Library, settings: Settings, playing: Playing) -> ReplayReport:
     from rtsearch.jobs.replay import replay as show_recording
     from rtsearch.library.index import open_index
-    from rtsearch.live import Controls, Outputs
+    from rtsearch.live import Controls
     from rtsearch.recording import Recording
     from rtsearch.sources import Paced, open_source
 
@@ -93,5 +98,5 @@ def _show(video: Path, record: Path, library: Library, settings: Settings, playi
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = Outputs(screen, playing.out)
+        outputs = playing.outputs(screen, settings)
         return show_recording(player, recording, index, settings, outputs, controls=controls, progress=show)

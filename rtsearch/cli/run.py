@@ -1,4 +1,4 @@
-"""rtsearch run: play a source live."""
+"""rtsearch run: a source, live."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import dataclasses
 import shlex
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,7 +25,6 @@ from rtsearch.cli.common import (
     count_bar,
     counted,
     keep_apart,
-    keep_older,
     library_and_settings,
     print_json,
     tell,
@@ -35,6 +32,7 @@ from rtsearch.cli.common import (
     tell_if_slow,
 )
 from rtsearch.cli.model import fetch_missing
+from rtsearch.cli.playing import Clock, OutStyle, OutStyleOption, Playing, SplitOption, length_s
 from rtsearch.config import Settings
 from rtsearch.errors import DisplayError, SourceError
 
@@ -45,44 +43,11 @@ if TYPE_CHECKING:
     from rtsearch.pipeline import Pipeline
     from rtsearch.sources import Source
 
-__all__ = ["Clock", "Playing", "no_window", "open_library", "open_window", "play_sources", "run"]
+__all__ = ["no_window", "open_library", "open_window", "play_sources", "run"]
 
 
-_NAMED = 4  # sources in a hint, as a shell can expand *.mp4 to hundreds
-_LOOKED_FOR = 20  # photos that are looked for before they are reported as moved
-
-
-class Clock(StrEnum):
-    """Clock that the frames of a file wait for."""
-
-    WALL = "wall"
-    EVERY = "every"
-
-
-@dataclass(frozen=True, slots=True)
-class Playing:
-    """Options of playing sources.
-
-    Attributes:
-        headless: open no window.
-        out: file for the picture as a video, or None.
-        records: files for objects and neighbours.
-        clock: clock of files; None takes the wall clock where they are only watched, else every frame.
-        loop: restart video files at their end.
-        overwrite: replace existing videos and records.
-    """
-
-    headless: bool = False
-    out: Path | None = None
-    records: tuple[Path, ...] = ()
-    clock: Clock | None = None
-    loop: bool = False
-    overwrite: bool = False
-
-    @property
-    def written(self) -> list[Path]:
-        """Files to write: the video and the records."""
-        return [path for path in (self.out, *self.records) if path is not None]
+_NAMED = 4  # sources in a hint; a shell makes hundreds of *.mp4
+_LOOKED_FOR = 20  # photos, before the library's are said to have moved
 
 
 def run(
@@ -103,6 +68,8 @@ def run(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="OUT.mp4", help="Save the picture as a video.")
     ] = None,
+    out_style: OutStyleOption = OutStyle.PICTURE,
+    split: SplitOption = None,
     record: Annotated[
         list[Path] | None,
         typer.Option(
@@ -116,16 +83,16 @@ def run(
         Clock | None,
         typer.Option(
             help="[bold]wall[/bold] plays a file at its own speed and drops frames that come too late, "
-            "[bold]every[/bold] shows every frame, however long it takes. Default: wall where a file is only "
+            "[bold]every[/bold] sees every frame, however long it takes. Default: wall where a file is only "
             "watched in a window, else every.",
         ),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="The same as --clock wall.")] = False,
-    loop: Annotated[bool, typer.Option("--loop", help="Restart video files at their end.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
     photos: Annotated[
         Path | None,
         typer.Option(
-            "--photos", metavar="FOLDER", help="Folder of the library's photos, if they have moved."
+            "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
     overwrite: OverwriteFlag = False,
@@ -134,7 +101,7 @@ def run(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Play a camera, video or stream and show the most similar objects of the library.
+    """Play a camera, video or stream and show what the library holds that looks like it.
 
     Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
     down objects that do not fit, l loop, m mirror, t text, f full screen, s save the picture, c controls,
@@ -148,7 +115,7 @@ def run(
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
-    if ctx.args:  # a second positional argument
+    if ctx.args:  # a second name in the place of the library's
         ctx.fail(_with_source([str(lib), *ctx.args], source or []))
     library, settings = library_and_settings(lib, config, override, photos)
     if realtime and clock is Clock.EVERY:
@@ -160,6 +127,8 @@ def run(
         clock=Clock.WALL if realtime else clock,
         loop=loop or settings.live.loop,
         overwrite=overwrite,
+        style=out_style,
+        split_s=length_s(split),
     )
     fetch_missing(settings.model.name, offline=offline)
     report = play_sources(library, source or [settings.live.source], settings, playing)
@@ -168,11 +137,11 @@ def run(
     else:
         _tell_report(report)
         if report.frames_shown and playing.written:
-            tell(f"written: {', '.join(map(str, playing.written))}")
+            playing.tell_written()
 
 
 def _with_source(given: list[str], sources: list[str]) -> str:
-    """Return the message with the command that several names without an option stand for."""
+    """Return the command that was meant by several names without an option."""
     from rtsearch.library.files import MANIFEST_NAME
 
     lib = next((name for name in given if (Path(name) / MANIFEST_NAME).is_file()), given[0])
@@ -180,12 +149,12 @@ def _with_source(given: list[str], sources: list[str]) -> str:
     played = [f"--source {shlex.quote(masked(name))}" for name in (sources + given)[:_NAMED]]
     more = " and so on" if len(sources) + len(given) > _NAMED else ""
     command = f"rtsearch run {shlex.quote(lib)} {' '.join(played)}{more}"
-    return f"run takes the library, and sources with --source: {command}"
+    return f"run takes the library, and what is played with --source: {command}"
 
 
 def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
-    """Open library and sources, play them, and close everything; return the report."""
-    from rtsearch.live import Controls, Outputs, play
+    """Open everything, play, close everything."""
+    from rtsearch.live import Controls, play
     from rtsearch.sources import require_one
 
     controls = Controls(
@@ -212,7 +181,7 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = Outputs(screen, playing.out, playing.records)
+        outputs = playing.outputs(screen, settings)
         return play(players, pipeline, index, settings, outputs, controls=controls, progress=show)
 
 
@@ -241,7 +210,7 @@ def _open(
 
 
 def _paced(source: Source, playing: Playing, *, window: bool) -> Source:
-    """Return a file that plays by the wall clock, if the options say so; else the source itself."""
+    """A file by the wall clock, if that is what its frames wait for."""
     from rtsearch.sources import Paced
 
     watched = window and playing.out is None and not playing.records
@@ -257,19 +226,19 @@ def _sum_of_frames(sources: Sequence[Source]) -> int:
 def open_library(
     library: Library, settings: Settings, *, sources: int = 0
 ) -> Iterator[tuple[Pipeline, SearchIndex]]:
-    """Open a library's pipeline and index, check that they fit, and warm them up.
+    """A library's pipeline and index, checked against each other and warmed up.
 
     Args:
-        library: the opened library.
-        settings: settings of the command.
-        sources: number of sources that will be played; 0 for a single photo.
+        library: opened.
+        settings: of the command.
+        sources: that will be played; none for a single photo.
     """
     from rtsearch.library.index import open_index
     from rtsearch.pipeline import EngineWhen, open_pipeline
 
     tell_damage(library)
     live = sources > 0
-    if live:  # the tracker takes a second to import, while network and index are opened
+    if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
         threading.Thread(target=_preload_early, name="import", daemon=True).start()
     engine: EngineWhen = "later" if live else "there"
     opened = open_pipeline(
@@ -287,15 +256,12 @@ def open_library(
 def _preload_early() -> None:
     from rtsearch.live.tracker import preload
 
-    with contextlib.suppress(Exception):  # an error is raised again where the tracker is used
+    with contextlib.suppress(Exception):  # raised again where it is needed
         preload()
 
 
-def no_window(headless: bool) -> str:
-    """Return the reason why no window can open, or ""; print it unless ``headless``."""
-    if headless:
-        return "not wanted"
-    from rtsearch.ui.display import display_problem
+def no_window(playing: Playing, *, fullscreen: bool) -> str:
+    """Return the reason why no window can open, or ""; print it if a window was wanted.
 
     Args:
         playing: what is wanted and written.
@@ -319,15 +285,17 @@ def no_window(headless: bool) -> str:
 
 
 def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> None:
-    """Refuse to write over a file that is played, written twice or already there."""
+    """Refuse to write over a file that is played, is written twice or was written before."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
+    if len(specs) > 1 and playing.style is OutStyle.FRAME:
+        raise typer.BadParameter("--out-style frame is of one source; run rtsearch once for each of them")
     written = playing.written
     for path in written:
         if written.count(path) > 1:
-            raise typer.BadParameter(f"{path} would be written twice; choose another name")
+            raise typer.BadParameter(f"{path} is to be written twice; choose another name")
         keep_apart(path, *map(path_of, specs), library=library)
-    keep_older(written, overwrite=playing.overwrite)
+    playing.keep_older()
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from rtsearch.config.settings import (
     SearchSettings,
     Settings,
     ShowSettings,
+    VideoSettings,
 )
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "SearchSettings",
     "Settings",
     "ShowSettings",
+    "VideoSettings",
     "load_settings",
 ]

@@ -26,6 +26,7 @@ __all__ = [
     "SearchSettings",
     "Settings",
     "ShowSettings",
+    "VideoSettings",
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -245,6 +246,16 @@ class ShowSettings(_Section):
     font: Annotated[str, AfterValidator(_font_file)] = ""
 
 
+class VideoSettings(_Section):
+    """Quality of videos that are written.
+
+    Attributes:
+        crf: constant rate factor of H.264: less is better and larger, 0 loses nothing.
+    """
+
+    crf: Annotated[int, Field(ge=0, le=51)] = 23
+
+
 class GpuSettings(_Section):
     """Use of an NVIDIA GPU.
 
@@ -271,4 +282,5 @@ class Settings(_Section):
     analyze: AnalyzeSettings = AnalyzeSettings()
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
+    video: VideoSettings = VideoSettings()
     gpu: GpuSettings = GpuSettings()

@@ -8,19 +8,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
+from rtsearch.config import VideoSettings
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.mosaic import Mosaic
 from rtsearch.live.shared import Shared
 from rtsearch.live.view import View
-from rtsearch.recording import Recorder, VideoRecorder, object_records, open_record, shown_records
+from rtsearch.recording import (
+    Recorder,
+    SplitRecorder,
+    VideoRecorder,
+    object_records,
+    open_record,
+    shown_records,
+)
+from rtsearch.render.boxes import boxed_frame
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Neighbours, Scene, U8Array
 
-__all__ = ["Display", "OutputSinks", "Outputs"]
+__all__ = ["Display", "OutputSinks", "Outputs", "VideoStyle"]
 
 _DEFAULT_FPS = 30.0
+VideoStyle = Literal["picture", "frame"]
 
 
 class Display(Protocol):
@@ -41,13 +51,25 @@ class Outputs:
 
     Attributes:
         screen: a window.
-        video: the composed picture as MP4.
+        video: the picture as MP4.
+        style: of the video: the composed ``picture``, or the ``frame`` of one source at its own size, with
+            boxes and the numbers of tracks.
+        split_s: length of the pieces that the video is written in; None for one file.
+        crf: constant rate factor of the video, 0 to 51.
         records: objects and neighbours; each name's ending says how (see ``recording.open_record``).
     """
 
     screen: Display | None = None
     video: Path | None = None
     records: tuple[Path, ...] = ()
+    style: VideoStyle = "picture"
+    split_s: float | None = None
+    crf: int = VideoSettings().crf
+
+    @property
+    def composes(self) -> bool:
+        """The composed picture is wanted."""
+        return self.screen is not None or (self.video is not None and self.style == "picture")
 
     @property
     def draws(self) -> bool:
@@ -73,13 +95,14 @@ class OutputSinks:
         self._outputs = outputs
         self._mosaic = Mosaic(len(views))
         self._clock_s = 0.0  # of the recorded video, where several sources share it
-        self._video: VideoRecorder | None = None
+        self._video: VideoRecorder | SplitRecorder | None = None
         self._records: list[Recorder] = []
         leading = views[0].source  # its sound is that of the video
         with contextlib.ExitStack() as stack:
             if outputs.video is not None:
                 fps = max(view.source.fps or _DEFAULT_FPS for view in views)
-                self._video = stack.enter_context(VideoRecorder(outputs.video, fps, leading.sound))
+                self._video = _open_video(outputs, outputs.video, fps, leading.sound)
+                stack.enter_context(self._video)
             about = _about(leading)
             self._records = [stack.enter_context(open_record(path, about)) for path in outputs.records]
             self._files = stack.pop_all()
@@ -142,14 +165,17 @@ class OutputSinks:
             record.write(result.frame, objects, strips)
 
     def _put(self, view: View, scene: Scene, warning: str = "", *, keep: bool = True) -> None:
-        with self._shared.meter.stage("draw"):
-            scene, picture = view.draw(scene, warning)
-            picture = self._mosaic.put(view.place, picture, self._shared.controls.now.show.window_wh)
-        if self._outputs.screen is not None:
-            with self._shared.meter.stage("show"):
-                self._outputs.screen.show(scene, picture)
+        if self._outputs.composes:
+            with self._shared.meter.stage("draw"):
+                scene, picture = view.draw(scene, warning)
+                picture = self._mosaic.put(view.place, picture, self._shared.controls.now.show.window_wh)
+            if self._outputs.screen is not None:
+                with self._shared.meter.stage("show"):
+                    self._outputs.screen.show(scene, picture)
         if keep and self._video is not None:
             with self._shared.meter.stage("video"):
+                if self._outputs.style == "frame":
+                    picture = boxed_frame(scene, self._shared.controls.now.show)
                 self._video.write(picture, self._time_s(scene.frame))
 
     def _time_s(self, frame: Frame) -> float:
@@ -161,6 +187,15 @@ class OutputSinks:
         at_s = frame.captured_s if live else frame.pts_s or 0.0
         self._clock_s = max(self._clock_s, at_s)
         return self._clock_s
+
+
+def _open_video(
+    outputs: Outputs, path: Path, fps: float, sound: Path | None
+) -> VideoRecorder | SplitRecorder:
+    def open_one(piece: Path) -> VideoRecorder:
+        return VideoRecorder(piece, fps, sound, outputs.crf)
+
+    return open_one(path) if outputs.split_s is None else SplitRecorder(path, outputs.split_s, open_one)
 
 
 def _about(source: Source) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from rtsearch.recording.mp4 import VideoRecorder
 from rtsearch.recording.objects import Hits, object_records, shown_records
 from rtsearch.recording.picture import save_picture
 from rtsearch.recording.reader import SAME_S, Recording
+from rtsearch.recording.split import SplitRecorder, piece_paths
 from rtsearch.types import Frame
 
 __all__ = [
@@ -30,10 +31,12 @@ __all__ = [
     "JsonlRecorder",
     "Recorder",
     "Recording",
+    "SplitRecorder",
     "VideoRecorder",
     "left_parts",
     "object_records",
     "open_record",
+    "piece_paths",
     "refuse_existing",
     "save_picture",
     "shown_records",

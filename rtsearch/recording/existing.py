@@ -28,7 +28,9 @@ def left_parts(path: Path) -> list[Path]:
 
     A part file is named ``.NAME.PID.part.mp4``; part files of running processes are not returned.
     """
-    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d{{1,10}})\.(part|sound){re.escape(path.suffix)}")
+    name = re.compile(
+        rf"\.{re.escape(path.stem)}(?:-\d{{4,9}})?\.(\d{{1,10}})\.(part|sound){re.escape(path.suffix)}"
+    )
     if not path.parent.is_dir():
         return []
     matches = ((part, name.fullmatch(part.name)) for part in sorted(path.parent.iterdir()))

@@ -66,11 +66,12 @@ class FfmpegSink:
         path: the .mp4 to write.
         fps: frame rate, which decides how long the last picture lasts.
         wh: width and height of the pictures, px; even.
+        crf: constant rate factor, 0 to 51.
     """
 
-    def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int]) -> None:
+    def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int], crf: int) -> None:
         command = [ffmpeg, "-v", "error", "-y", "-f", "matroska", "-i", "-", "-an", "-c:v", "libx264"]
-        command += ["-preset", "ultrafast", "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
+        command += ["-preset", "ultrafast", "-crf", str(crf), "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
         command += ["-enc_time_base", f"1:{_TICKS_PER_S}", *_IN_FRAGMENTS, file_url(path)]
         self._head = stream_head(wh, 1 / fps)
         self._process = _started(command, subprocess.PIPE)

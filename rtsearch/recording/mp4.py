@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 
 from rtsearch._util.atomic import publish
+from rtsearch.config import VideoSettings
 from rtsearch.errors import RecordError
 from rtsearch.recording.ffmpeg import (
     FfmpegSink,
@@ -59,24 +60,33 @@ class VideoRecorder(FinishesOnExit):
         path: file to write, with suffix .mp4; replaced when the video is finished, unless no picture came.
         fps: frame rate of the source, which OpenCV's video has throughout.
         sound: played file whose presentation times are given to ``write``, or None.
+        crf: constant rate factor of H.264, 0 to 51; less is better and larger.
 
     Raises:
         RecordError: the file cannot be written, or the disk is nearly full.
     """
 
-    def __init__(self, path: Path, fps: float, sound: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, fps: float, sound: Path | None = None, crf: int = VideoSettings().crf
+    ) -> None:
         if path.suffix.lower() != ".mp4":
             raise RecordError(f"{path}: a video is written as .mp4; choose such a name")
         self._path = path
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4")
         self._fps = fps
         self._sound = sound
+        self._crf = crf
         self._sink: _Sink | None = None
         self._in_fragments = False
         self._wh = (0, 0)
         self._clock = _Clock(1 / fps)
         self._written = 0  # number of pictures that were written completely
         require_place(path)
+
+    @property
+    def length_s(self) -> float:
+        """Length of the video so far, s."""
+        return self._clock.length_s if self._written else 0.0
 
     def write(self, bgr: U8Array, t_s: float) -> None:
         """Append a picture of time ``t_s``, seconds on any clock; a time far back is taken as a jump."""
@@ -139,7 +149,7 @@ class VideoRecorder(FinishesOnExit):
             log.warning("%s will have no sound: ffmpeg is not installed", self._path)
         if ffmpeg is not None and encodes_h264(ffmpeg):
             self._in_fragments = True
-            self._sink = FfmpegSink(ffmpeg, self._partial, self._fps, self._wh)
+            self._sink = FfmpegSink(ffmpeg, self._partial, self._fps, self._wh, self._crf)
         else:
             self._sink = _Cv2Sink(self._partial, self._fps, self._wh)
         return self._sink

@@ -10,27 +10,25 @@ from __future__ import annotations
 import operator
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias, cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
 
 from rtsearch._util.wording import counted
 from rtsearch.render import theme
+from rtsearch.render.boxes import draw_boxes, score_text
 from rtsearch.render.layout import Canvas, Layout, lay_out
 from rtsearch.render.strip import draw_crops, line_height
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.render.theme import Colour, object_colour
-from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
+from rtsearch.types import Scene, U8Array
 
 __all__ = ["Painter", "compose"]
 
 _PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not loaded yet
 _GONE = 0.3  # brightness of a strip whose object has disappeared
 _DARKENED = 0.35  # brightness of the frame below notes, and of the frame of a lost source
-_WEAK = 0.25  # confidence below which boxes are thin and labels do not move to free places
-_MOST_STEPS = 3  # largest number of lines by which a label moves down
-_LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 
 
 def compose(scene: Scene, canvas: Canvas) -> U8Array:
@@ -56,8 +54,9 @@ class Painter:
         if (canvas, layout) != self._placed:
             self._begin_anew(canvas, layout)
         x, y, width, height = layout.frame
-        header = _header(scene, (width, height), layout, canvas)
-        if scene.lost:  # also without text, as a lost source would look like a still scene
+        header = _scaled(scene.frame.bgr, (width, height))
+        draw_boxes(header, scene, canvas, last=scene.first + len(layout.strip_tops))
+        if scene.lost:  # in every style of text: a picture that stands still looks like one of a quiet room
             header = cast(
                 U8Array, cv2.convertScaleAbs(header, alpha=_DARKENED, beta=theme.BACKGROUND * (1 - _DARKENED))
             )
@@ -102,7 +101,7 @@ class Painter:
         for i, strip in enumerate(scene.strips):
             place = strip - scene.first
             if 0 <= place < len(layout.strip_tops):
-                colour, score = object_colour(strip), _score(scene, i, canvas)
+                colour, score = object_colour(strip), score_text(scene, i, canvas)
                 label = _Label(scene.names[i], score, colour, i in scene.faint)
                 wanted[place] = _Strip(label, scene.thumbs[i])
         for gone in scene.gone:
@@ -126,9 +125,6 @@ class Painter:
         shown, strips = len(layout.strip_tops), max(scene.rows, scene.first + len(layout.strip_tops), 1)
         begin, end = (round(n / strips * len(bar)) for n in (scene.first, scene.first + shown))
         bar[begin:end] = theme.TEXT_FAINTER
-
-
-_Rectangle: TypeAlias = tuple[int, int, int, int]
 
 
 class _Label(NamedTuple):
@@ -158,92 +154,12 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     return tuple(f"+ {counted(n, 'more object')} {where}" for n, where in counts if n)
 
 
-def _score(scene: Scene, i: int, canvas: Canvas) -> str:
-    """Return the confidence as text; "" for a whole image, which has none."""
-    said = canvas.text == "all" and scene.detections.label[i] != WHOLE_IMAGE_LABEL
-    return f"{scene.detections.score[i]:.2f}" if said else ""
-
-
-def _header(scene: Scene, header_wh: tuple[int, int], layout: Layout, canvas: Canvas) -> U8Array:
-    """Return the frame scaled to ``header_wh``, with boxes and labels, which are drawn after scaling."""
-    bgr = scene.frame.bgr
-    view = _scaled(bgr, header_wh)
-    scale = np.array([header_wh[0] / bgr.shape[1], header_wh[1] / bgr.shape[0]] * 2, np.float32)
-    boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
-    scores = scene.detections.score.tolist()
-    last = scene.first + len(layout.strip_tops)
-    seen = [
-        i for i in range(len(boxes)) if i not in scene.faint and not (i in scene.held and _is_out(boxes[i]))
-    ]
-    small = header_wh[1] < canvas.px(_LARGE_PX)
-    for i in reversed(seen):  # the most confident ones are drawn last, on top
-        thin = small or scores[i] < _WEAK or i in scene.held
-        _box(view, boxes[i], object_colour(scene.strips[i]), canvas.px(1 if thin else 2))
-    if canvas.text == "none":
-        return view
-    size_px, taken = canvas.px(11 if small else 13), list[_Rectangle]()
-    # Objects with a visible strip come first, and then the most confident ones; later labels move down or are
-    # left out.
-    for i in sorted(seen, key=lambda i: not scene.first <= scene.strips[i] < last):
-        score = _score(scene, i, canvas)
-        patch = _patch(
-            f"{scene.names[i]}: {score}" if score else scene.names[i],
-            size_px,
-            object_colour(scene.strips[i]),
-            canvas.font,
-        )
-        _tag(view, boxes[i], patch, taken, 0 if scores[i] < _WEAK else _MOST_STEPS)
-    return view
-
-
 def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
     """Halve a picture, then scale it bilinearly: 0.4 ms for 720p, where INTER_AREA takes 3.6 ms."""
     while bgr.shape[0] >= 2 * wh[1] and bgr.shape[1] >= 2 * wh[0]:
         half = (bgr.shape[1] // 2, bgr.shape[0] // 2)
         bgr = cast(U8Array, cv2.resize(bgr[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA))
     return cast(U8Array, cv2.resize(bgr, wh, interpolation=cv2.INTER_LINEAR))
-
-
-def _is_out(xyxy: list[int]) -> bool:
-    """Tell whether less than 2 px of a box are inside the frame."""
-    return xyxy[2] - xyxy[0] < 2 or xyxy[3] - xyxy[1] < 2
-
-
-def _box(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -> None:
-    cv2.rectangle(view, xyxy[:2], (xyxy[2] - 1, xyxy[3] - 1), colour, line_px)
-
-
-def _tag(view: U8Array, xyxy: list[int], patch: U8Array, taken: list[_Rectangle], steps: int) -> None:
-    """Draw a label in the object's colour at the upper edge of its box, inside the frame.
-
-    A label that overlaps others moves down its box, by at most ``steps`` lines, or is left out.
-    """
-    height, width = patch.shape[:2]
-    x = min(max(0, xyxy[0]), max(0, view.shape[1] - width))
-    lowest = max(0, view.shape[0] - height)
-    y = min(max(0, xyxy[1] - height if xyxy[1] >= height else xyxy[1]), lowest)
-    end = min(lowest, max(y, xyxy[3]), y + steps * height)
-    while any(_meet((x, y, x + width, y + height), other) for other in taken):
-        y += height
-        if y > end:
-            return
-    taken.append((x, y, x + width, y + height))
-    room = view[y : y + height, x : x + width]
-    room[:] = patch[: room.shape[0], : room.shape[1]]
-
-
-def _meet(a: _Rectangle, b: _Rectangle) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-@lru_cache(maxsize=512)
-def _patch(text: str, size_px: int, colour: Colour, font: str) -> U8Array:
-    """Return the picture of a label; cached, as blending text takes 60 us and copying 2 us."""
-    width, height = text_wh(text, size_px, font)
-    margin = size_px // 3
-    patch = np.full((height, width + 2 * margin, 3), colour, np.uint8)
-    draw_text(patch, text, (margin, 0), size_px, theme.TEXT_ON_COLOUR, font)
-    return patch
 
 
 def _list(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:

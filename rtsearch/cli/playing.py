@@ -1,0 +1,123 @@
+"""Options of playing sources, which run and replay share, and the outputs that they ask for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtsearch.cli.common import keep_older, tell
+from rtsearch.config import Settings
+
+if TYPE_CHECKING:
+    from rtsearch.live import Display, Outputs
+
+__all__ = ["Clock", "OutStyle", "OutStyleOption", "Playing", "SplitOption", "length_s"]
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class OutStyle(StrEnum):
+    """Picture that a video shows."""
+
+    PICTURE = "picture"
+    FRAME = "frame"
+
+
+OutStyleOption = Annotated[
+    OutStyle,
+    typer.Option(
+        help="Of --out: the [bold]picture[/bold] with its strips, or the [bold]frame[/bold] of the source "
+        "at its own size, with boxes and the numbers of tracks."
+    ),
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LENGTH", help="Write --out in pieces of this length, OUT-0001.mp4 and so on: 1h, 30m, 90s."
+    ),
+]
+
+
+def length_s(text: str | None) -> float | None:
+    """Return a length such as ``1h``, ``30m`` or ``90s`` in seconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", text.strip())
+    seconds = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
+    if seconds < 1:
+        raise typer.BadParameter(f"--split {text}: expected a length from 1s on, such as 1h, 30m or 90s")
+    return seconds
+
+
+class Clock(StrEnum):
+    """Clock that the frames of a file wait for."""
+
+    WALL = "wall"
+    EVERY = "every"
+
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """Options of playing sources.
+
+    Attributes:
+        headless: without a window, even where one can be opened.
+        out: the picture as a video.
+        records: the objects and neighbours.
+        clock: None: the wall clock where files are only watched, else every frame.
+        loop: video files begin again at their end.
+        overwrite: replace videos and records that are there already.
+        style: of the video.
+        split_s: length of its pieces; None for one file.
+    """
+
+    headless: bool = False
+    out: Path | None = None
+    records: tuple[Path, ...] = ()
+    clock: Clock | None = None
+    loop: bool = False
+    overwrite: bool = False
+    style: OutStyle = OutStyle.PICTURE
+    split_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.out is None and (self.split_s is not None or self.style is not OutStyle.PICTURE):
+            raise typer.BadParameter("--split and --out-style are of a video; give --out OUT.mp4, too")
+
+    @property
+    def written(self) -> list[Path]:
+        """Files that are written, or name the pieces that are: the video and the records."""
+        return [path for path in (self.out, *self.records) if path is not None]
+
+    def outputs(self, screen: Display | None, settings: Settings) -> Outputs:
+        """Return the outputs of a run, of which one is a window, if any."""
+        from rtsearch.live import Outputs
+
+        return Outputs(
+            screen,
+            self.out,
+            self.records,
+            style=self.style.value,
+            split_s=self.split_s,
+            crf=settings.video.crf,
+        )
+
+    def keep_older(self) -> None:
+        """See ``common.keep_older``; pieces of a video go on counting, so they replace none."""
+        keep_older(
+            [path for path in self.written if self.split_s is None or path != self.out],
+            overwrite=self.overwrite,
+        )
+
+    def tell_written(self) -> None:
+        """Name the files that were written."""
+        from rtsearch.recording import piece_paths
+
+        pieces = [] if self.out is None or self.split_s is None else piece_paths(self.out)
+        names = [*(pieces[-1:] or filter(None, [self.out])), *self.records]
+        tell(f"written: {', '.join(map(str, names))}")
