@@ -15,7 +15,7 @@ from clips import paint, read_number
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import WebServer, jpeg, part, send
-from test_sources_live import eventually
+from test_sources_live import eventually, take
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
@@ -64,7 +64,7 @@ def test_every_dialect_of_mjpeg_is_understood(dialect: str, kind: str) -> None:
                     return
 
     with WebServer(answer) as web, open_source(f"{web.address}/stream", LIVE) as source:
-        frames = list(itertools.islice(source, 8))
+        frames = take(source, 8)
         numbers = [read_number(frame.bgr) for frame in frames]
         assert numbers == sorted(numbers)
         assert web.paths == ["/stream"]  # some cameras take one connection only
@@ -142,7 +142,7 @@ def test_a_slow_camera_is_a_camera() -> None:
                     return
 
     with WebServer(answer) as web, open_source(f"{web.address}/", LIVE) as source:
-        assert [read_number(next(source).bgr) for _ in range(4)] == [0, 1, 2, 3]
+        assert [read_number(frame.bgr) for frame in take(source, 4)] == [0, 1, 2, 3]
         assert source.status == "ok"
     assert len(web.paths) == 1
 
@@ -155,7 +155,7 @@ def test_a_snapshot_is_fetched_again_and_again() -> None:
 
     settings = LiveSettings(snapshot_s=0.2)
     with WebServer(answer) as web, open_source(f"{web.address}/snap?u=1", settings) as source:
-        frames = [next(source) for _ in range(5)]
+        frames = take(source, 5)
         assert (source.live, source.fps) == (True, 5.0)
     assert [read_number(frame.bgr) for frame in frames] == [0, 1, 2, 3, 4]
     assert frames[4].captured_s - frames[0].captured_s > 0.7
@@ -172,7 +172,7 @@ def test_a_snapshot_that_fails_and_returns_goes_on() -> None:
             send(handler, "image/png", cv2.imencode(".png", paint(len(web.paths)))[1].tobytes())
 
     with WebServer(answer) as web, open_source(f"{web.address}/", LiveSettings(snapshot_s=0.1)) as source:
-        next(source)
+        take(source, 1)
         broken.set()
         eventually(5, lambda: source.status == "reconnecting")
         broken.clear()
@@ -197,7 +197,7 @@ def test_the_password_of_an_address_is_sent_when_asked_for(scheme: str) -> None:
     with WebServer(answer) as web:
         url = web.address.replace("//", "//ann:b%23c@")
         with open_source(f"{url}/snap.jpg", LIVE) as source:
-            assert read_number(next(source).bgr) == 5
+            assert read_number(take(source, 1)[0].bgr) == 5
             assert "b%23c" not in source.name
         with pytest.raises(SourceError, match="cannot be opened: the server says 401"):
             open_source(f"{web.address}/snap.jpg", LIVE)

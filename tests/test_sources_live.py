@@ -55,6 +55,11 @@ def within(seconds: float, source: Source, wanted: Callable[[Frame], bool]) -> F
         timer.join()
 
 
+def take(source: Source, count: int, seconds: float = 60.0) -> list[Frame]:
+    """The next frames; fails when they do not come in time."""
+    return [within(seconds, source, lambda _: True) for _ in range(count)]
+
+
 @pytest.fixture
 def losses_are_found_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A read that gets nothing is given up after 1 s instead of 3."""

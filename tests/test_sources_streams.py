@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from clips import FFMPEG, ffmpeg, paint, read_number, write_clip
 from servers import WebServer, jpeg, part, send
-from test_sources_live import eventually, free_port, within
+from test_sources_live import eventually, free_port, take, within
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
@@ -64,7 +64,7 @@ def test_the_first_picture_comes_with_the_next_keyframe(tmp_path: Path) -> None:
     with sender("-i", clip, *H264, *rare, f"{url}?pkt_size=1316"):
         time.sleep(1.0)  # the first keyframe goes by
         with open_source(url, LiveSettings(open_timeout_s=5.0)) as source:
-            frames = [next(source) for _ in range(20)]
+            frames = take(source, 20)
     assert read_number(frames[0].bgr) % 50 == 0
     assert not any(frame.torn for frame in frames)
 
@@ -89,7 +89,7 @@ def test_interlaced_streams_give_their_pictures(tmp_path: Path) -> None:
         sender("-i", clip, *fields, "-pix_fmt", "yuv420p", "-f", "mpegts", f"{url}?pkt_size=1316"),
         open_source(url, LIVE) as source,
     ):
-        for frame in itertools.islice(source, 20):
+        for frame in take(source, 20):
             assert np.abs(frame.bgr.astype(int) - paint(read_number(frame.bgr))).mean() < 8
 
 
@@ -136,9 +136,9 @@ def test_pictures_with_parts_missing_are_told(tmp_path: Path) -> None:
         ),
         open_source(f"udp://127.0.0.1:{relay.to}", LIVE) as source,
     ):
-        assert not any(frame.torn for frame in itertools.islice(source, 20))
+        assert not any(frame.torn for frame in take(source, 20))
         relay.loses = True
-        frames = list(itertools.islice(source, 60))
+        frames = take(source, 60)
         relay.loses = False
         within(10, source, lambda frame: not frame.torn)
     assert any(frame.torn for frame in frames)
@@ -176,7 +176,7 @@ def test_a_live_playlist_plays_at_its_own_speed(tmp_path: Path) -> None:
             assert source.live
             begun_s, frames = time.monotonic(), []
             while time.monotonic() < begun_s + 5:
-                frames.append(next(source))
+                frames += take(source, 1)
             assert source.status == "ok"
     numbers = [read_number(frame.bgr) for frame in frames]
     assert numbers == sorted(set(numbers))
@@ -252,7 +252,7 @@ def test_a_video_without_an_end_is_live(tmp_path: Path) -> None:
 
     with WebServer(answer) as web, open_source(f"{web.address}/api/stream.mp4?src=cam", LIVE) as source:
         assert (source.live, source.camera) == (True, True)
-        assert len(list(itertools.islice(source, 5))) == 5
+        take(source, 5)
         pause.set()
         eventually(10, lambda: source.status == "reconnecting")
         pause.clear()

@@ -23,6 +23,7 @@ __all__ = ["NEEDED", "import_problem", "load_problem", "load_problems"]
 NEEDED = {
     "numpy": "numpy",
     "cv2": "opencv-python",
+    "av": "av",
     "numba": "numba",
     "onnxruntime": "onnxruntime",
     "onnx": "onnx",
