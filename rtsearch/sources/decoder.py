@@ -95,6 +95,11 @@ class Decoder(Closing):
         return next((float(rate) for rate in rates if rate and 0 < rate < 1000), None)
 
     @property
+    def pixel_aspect(self) -> Fraction | None:
+        """Width by height of the pixels, as the container says, or else what is decoded."""
+        return self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
+
+    @property
     def time_base(self) -> Fraction:
         """Seconds per unit of the stream's times."""
         return self.stream.time_base or Fraction(1, 1000)

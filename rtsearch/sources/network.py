@@ -116,7 +116,7 @@ class StreamCapture:
         if self._pace is not None and frame.time is not None:
             self._stop.wait(self._pace.wait_s(frame.time, time.monotonic()))
         try:
-            return Taken(self._converter.bgr(frame, self._decoder.stream.sample_aspect_ratio), torn)
+            return Taken(self._converter.bgr(frame, self._decoder.pixel_aspect), torn)
         except FFmpegError:
             return Taken(None)
 

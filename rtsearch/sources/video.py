@@ -169,7 +169,7 @@ class VideoFile(Source):
         while (frame := self._waiting or self._grab()) is not None:
             self._waiting = None
             try:
-                return self._converter.bgr(frame, self._decoder.stream.sample_aspect_ratio)
+                return self._converter.bgr(frame, self._decoder.pixel_aspect)
             except FFmpegError:
                 self._refused += 1
         return None
