@@ -127,7 +127,7 @@ def test_a_layer_that_is_called_stays_inert(tmp_path):
         (b"\x80\x05\x96\x01\x00\x00\x00\x00\x00\x00\x00a.", "BYTEARRAY8"),
         (b"\x80\x02}r\xff\xff\xff\x7f.", "numbers more objects"),
         (b"\x80\x02ctorch\nSize\n}X\x01\x00\x00\x00aK\x01sb.", "sets attributes of a function"),
-        (b"\x80\x02ctorch\nFloatStorage\n)R.", "calls what is no function"),
+        (b"\x80\x02ctorch\nFloatStorage\n)R.", "calls an object that is not a function"),
         (b"\x80\x02}}X\x01\x00\x00\x00aK\x01sb.", "damaged"),  # attributes of a plain mapping
         (b"\x80\x02ctorch.nn.modules.m\nX\n)\x81Kab.", "expected a state"),
         (b"\x80\x02ctorch\nSize\nK\x05\x85R.", "list of sizes"),

@@ -169,7 +169,7 @@ class _Named:
 
     def __call__(self, *arguments: object) -> object:
         if self._call is None:
-            raise CheckpointError("its pickle calls what is no function")
+            raise CheckpointError("its pickle calls an object that is not a function")
         return self._call(*arguments)
 
     def __setstate__(self, _state: object) -> None:
