@@ -73,7 +73,7 @@ def test_help_breaks_no_placeholder(cli, monkeypatch, command):
 
 def test_help_flows(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    assert "where it was. Run again later, it looks at new" in cli("analyze", "--help").out
+    assert "Later runs analyse new and changed photos" in cli("analyze", "--help").out
 
 
 def test_completion(cli, monkeypatch, tmp_path):
