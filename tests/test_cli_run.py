@@ -256,6 +256,20 @@ def test_ctrl_c_ends_an_analysis_that_the_next_one_goes_on_with(cli, photos, tmp
     assert report["kept"] + report["analysed"] == len(list(photos.iterdir()))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("command", ["--version", "config", "run --help", "model info --json", ""])
+@pytest.mark.parametrize(
+    ("where", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
+)
+def test_an_output_that_takes_nothing(model, tmp_path, command, where, why):
+    line = f"{Path(sys.executable).parent / 'rtsearch'} {command} {where}"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
+    )
+    said = f"rtsearch: standard output cannot be written: {why}; redirect it to a place that can be"
+    assert (done.returncode, done.stderr.splitlines()) == (2, [said])
+
+
 def test_an_output_that_nobody_reads(rtsearch, model):
     command = f"{Path(sys.executable).parent / 'rtsearch'} model info --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)

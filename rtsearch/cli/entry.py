@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from rtsearch._util.dependencies import import_problem
 from rtsearch.cli.printable import printable
+from rtsearch.cli.streams import worded_output
 from rtsearch.errors import RtsearchError
 
 __all__ = ["run"]
@@ -37,7 +38,9 @@ def _run() -> None:
     from rtsearch.cli.app import app, wrong_use
 
     try:
-        sys.exit(app(prog_name="rtsearch", standalone_mode=False))
+        with worded_output():
+            code = app(prog_name="rtsearch", standalone_mode=False)
+        sys.exit(code)
     except RtsearchError as error:
         _end(str(error), 2)
     except wrong_use as error:
