@@ -58,6 +58,18 @@ def colour_histogram(bgr, box, points, bins, low, high, sigma):
     return roots / np.linalg.norm(roots)
 
 
+def projected(description, matrix, offset, class_columns):
+    """Where a description lies: its classes scaled to unit length, then all of it through the matrix."""
+    row = [float(value) for value in description]
+    length = sum(row[c] ** 2 for c in class_columns) ** 0.5
+    for c in class_columns:
+        row[c] = row[c] / length if length else 0.0
+    return [
+        float(offset[j]) + sum(row[d] * float(matrix[d, j]) for d in range(len(row)))
+        for j in range(len(offset))
+    ]
+
+
 def nearest_rows(vectors, queries, k):
     """Distances and rows of the k nearest, by float64 differences and a stable sort; inf and -1 beyond."""
     distance = np.full((len(queries), k), np.inf, np.float32)

@@ -8,6 +8,7 @@ from typing import Any
 
 import cpu_kernels
 import cv2
+import naive
 import numpy as np
 import pytest
 from fake_device import FakeDevice, FakeEngine
@@ -290,6 +291,32 @@ def test_vectors_are_projected_when_asked_for(on_cpu):
     assert backend.dim == raw_dim
     backend.close()
     assert fake.held() == {}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_classes_are_scaled_to_unit_length_when_the_projection_says_so(on_cpu, whole):
+    backend, _, _ = fake_backend(on_cpu)
+    settings = DetectSettings(threshold=0.1, whole_image=whole)
+    rng, classes = np.random.default_rng(0), np.arange(backend.dim - 5, backend.dim)
+    matrix = rng.standard_normal((backend.dim, 9)).astype(np.float32)
+    raw = backend.see([picture()], settings, Meter())[0].vector
+    vectors = []
+    for columns in (classes, np.zeros(0, np.intp), classes):
+        projection = Projection(matrix, np.ones(9, np.float32), columns)
+        for _ in range(3):  # the third pass is a recorded one
+            vectors.append(backend.see([picture()], settings, Meter(), projection)[0].vector)
+            wanted = [naive.projected(row, matrix, projection.offset, columns) for row in raw]
+            np.testing.assert_allclose(vectors[-1], wanted, rtol=0, atol=1e-4)
+            np.testing.assert_allclose(vectors[-1], projection.apply(raw), rtol=0, atol=1e-4)
+    assert not np.allclose(vectors[0], vectors[3], atol=0.01)
+    assert np.array_equal(backend.see([picture()], settings, Meter())[0].vector, raw)  # stored as they are
+
+
+def test_a_projection_with_the_classes_elsewhere_is_refused(on_cpu):
+    backend, _, _ = fake_backend(on_cpu)
+    matrix = np.zeros((backend.dim, 3), np.float32)
+    with pytest.raises(RunnerError, match="classes in other places than the last 5"):
+        backend.see([picture()], LOW, Meter(), Projection(matrix, np.zeros(3, np.float32), np.arange(5)))
 
 
 def test_a_projection_of_other_descriptions_is_refused(on_cpu):

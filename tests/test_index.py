@@ -169,6 +169,32 @@ def test_a_second_opening_builds_nothing(lib):
     assert {path: path.stat().st_mtime_ns for path in lib.rglob("index/*/*")} == stamp
 
 
+def test_an_index_of_an_older_format_is_built_again(lib, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr("rtsearch.library.index._FORMAT", 4)
+        opened(lib)
+    (before,) = index_folders(lib)
+    told = []
+    open_index(Library.open(lib), SETTINGS, told.append)
+    assert "building the index of" in told[0]
+    (after,) = index_folders(lib)
+    assert after != before
+
+
+def test_a_score_moves_no_object_in_an_index_that_is_opened_again(tmp_path):
+    blocks = [{"kind": "form", "width": 5}, {"kind": "class", "width": 3}]
+    recipe = {"model": "blobs", "version": 1, "describe": {"blocks": blocks}}
+    blobs.write_photos(tmp_path / "photos", 6)
+    blobs.run(tmp_path / "photos", tmp_path / "lib", blobs.BlobPipeline(feature_space=recipe))
+    built = opened(tmp_path / "lib")
+    again = opened(tmp_path / "lib")
+    vectors = columns(tmp_path / "lib")["vector"].astype(np.float32)
+    weaker = vectors.copy()
+    weaker[:, 5:] *= 0.5
+    np.testing.assert_array_equal(again.projection.apply(vectors), built.projection.apply(vectors))
+    np.testing.assert_allclose(again.projection.apply(weaker), built.projection.apply(vectors), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "override", ["project.dim=5", "project.seed=1", "project.method=random", "describe.meaning=0.9"]
 )

@@ -25,6 +25,7 @@ from rtsearch.models.spec import ModelSpec, Tap
 from rtsearch.perception.backend import CpuBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector, letterbox
+from rtsearch.search.projection import Projection
 
 pytestmark = pytest.mark.skipif(not cpu_kernels.COMPILER, reason="no C++ compiler (g++)")
 
@@ -474,6 +475,25 @@ def test_maps_in_half_precision(on_cpu):
 def test_boxes_and_scores_in_half_precision(on_cpu):
     outputs = {name: array.astype(np.float16) for name, array in given_outputs(7).items()}
     assert_same(on_cpu, outputs, spec_of(), DetectSettings(threshold=0.1))
+
+
+@pytest.mark.parametrize(
+    "case", ["a few", "whole image", "all", "scores beyond one", "no score at all, no threshold"]
+)
+@pytest.mark.parametrize("precision", [np.float32, np.float16])
+def test_classes_of_unit_length(on_cpu, case, precision):
+    outputs, values = CASES[case]
+    outputs = outputs | {"scores": outputs["scores"].astype(precision)}
+    settings, spec = DetectSettings(**values), spec_of()
+    backend, _ = backend_of(on_cpu, outputs, spec)
+    columns = np.arange(backend.dim - 5, backend.dim)
+    as_it_is = Projection(np.eye(backend.dim, dtype=np.float32), np.zeros(backend.dim, np.float32), columns)
+    steps = CpuBackend(Detector(Given(outputs), spec, (64, 64)), Describer(spec))
+    wanted, got = (each.see([picture()], settings, Meter(), as_it_is)[0] for each in (steps, backend))
+    np.testing.assert_allclose(got.vector, wanted.vector, rtol=1e-5, atol=1e-5)
+    length = np.linalg.norm(got.vector[:, columns], axis=1)
+    np.testing.assert_allclose(length, got.label >= 0, rtol=1e-5)
+    assert len(length) > 0
 
 
 def test_the_same_picture_gives_the_same_bits(on_cpu):

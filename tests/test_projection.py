@@ -1,5 +1,8 @@
+import naive
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtsearch.config import ProjectSettings
 from rtsearch.errors import DamagedError, VectorError
@@ -102,6 +105,53 @@ def test_a_library_without_variance_is_finite(method, vectors):
     assert np.isfinite(projection.apply(objects())).all()
 
 
+@given(
+    seed=st.integers(0, 10**6),
+    rows=st.integers(0, 5),
+    class_columns=st.sets(st.integers(0, 11)).map(sorted),
+    scale=st.sampled_from([0, 1e-3, 0.3, 1, 100]),
+)
+def test_classes_are_scaled_to_unit_length_and_all_goes_through_the_matrix(seed, rows, class_columns, scale):
+    rng = np.random.default_rng(seed)
+    matrix, offset = rng.normal(size=(12, 5)).astype(np.float32), rng.normal(size=5).astype(np.float32)
+    vectors = rng.random((rows, 12)).astype(np.float16)
+    vectors[:, class_columns] *= np.float16(scale)
+    before = vectors.astype(np.float32)
+    got = Projection(matrix, offset, np.array(class_columns, np.intp)).apply(before)
+    wanted = [naive.projected(row, matrix, offset, class_columns) for row in vectors]
+    np.testing.assert_allclose(got, np.reshape(wanted, (rows, 5)), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(before, vectors)  # what was given stays as it was
+
+
+@given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1), whole=st.booleans())
+def test_class_blocks_have_unit_length_but_for_a_whole_image(seed, scale, whole):
+    rows = np.random.default_rng(seed).random((1, 30)).astype(np.float32) * (0 if whole else scale)
+    codes = Projection(np.eye(30, dtype=np.float32), np.zeros(30, np.float32), np.arange(30)).apply(rows)
+    assert np.linalg.norm(codes) == pytest.approx(0 if whole else 1, rel=1e-5)
+
+
+@pytest.mark.parametrize("meaning", [0.25, 0.5, 1])
+def test_scores_do_not_order_the_objects_of_a_class(meaning):
+    """Alike but for the detector's confidence is alike; without unit length looks came second to that."""
+    library_rows = objects(200)
+    projection = Projection.fit([library_rows], settings(dim=32), BLOCKS, meaning)
+    score = np.linspace(0.25, 0.95, 15)[:, None]
+    probability = score * np.where(np.arange(30) == 4, 1, 0.001)
+    same_looks = np.hstack([library_rows[:1, :20].repeat(15, axis=0), np.sqrt(probability)])
+    other_looks = same_looks.copy()
+    other_looks[:, :20] = library_rows[1, :20]
+    points = projection.apply(np.vstack([same_looks, other_looks]).astype(np.float16))
+    distance = apart(points)
+    assert distance[:15, :15].max() < distance[:15, 15:].min()
+
+
+def test_the_mean_is_that_of_the_scaled_classes():
+    vectors = objects(300).astype(np.float32)
+    vectors[:, CLASSES] *= np.random.default_rng(1).uniform(0.3, 1, (300, 1))
+    projected = Projection.fit([vectors], settings(), BLOCKS).apply(vectors)
+    np.testing.assert_allclose(projected.mean(0), 0, atol=2e-3)
+
+
 def test_meaning_weighs_class_against_looks():
     vectors = objects(20)
     same_looks = vectors[:1].repeat(2, axis=0)
@@ -169,7 +219,7 @@ def test_seed_decides_what_is_random(method):
 def test_saved_projection_comes_back(tmp_path):
     projection = Projection.fit([objects()], settings(), BLOCKS)
     projection.save(tmp_path)
-    loaded = Projection.load(tmp_path, projection.matrix.shape)
+    loaded = Projection.load(tmp_path, projection.matrix.shape, BLOCKS)
     np.testing.assert_array_equal(loaded.apply(objects()), projection.apply(objects()))
 
 

@@ -51,7 +51,7 @@ def measure_pass(
     with bench.part("whole pass"), backend_on(bench, open_engine(one), kept) as (backend, engine):
         with bench.part("parity with the CPU"):
             parity(bench, backend, engine, None)
-            parity(bench, backend, engine, projection_of(backend))
+            parity(bench, backend, engine, projection_of(bench, backend))
         show(bench, engine)
         whole_pass(bench, backend, kept)
         if before:
@@ -98,10 +98,11 @@ def show(bench: Bench, engine: Any) -> None:
         engine.show(bench.frames()[0])
 
 
-def projection_of(backend: GpuBackend) -> Projection:
+def projection_of(bench: Bench, backend: GpuBackend) -> Projection:
     """To as many numbers as a library is searched with; no library is needed to see how long it takes."""
     matrix = np.random.default_rng(0).standard_normal((backend.dim, DIM)) / np.sqrt(DIM)
-    return Projection(matrix.astype(np.float32), np.zeros(DIM, np.float32))
+    class_columns = np.arange(backend.dim - len(bench.spec.classes), backend.dim)
+    return Projection(matrix.astype(np.float32), np.zeros(DIM, np.float32), class_columns)
 
 
 def parity(bench: Bench, backend: GpuBackend, engine: Any, shorter: Projection | None) -> None:
@@ -147,13 +148,14 @@ def difference(wanted: Any, i: int, got: Any, scale: float) -> tuple[float, floa
 
 def whole_pass(bench: Bench, backend: GpuBackend, kept: KeptOpen) -> None:
     """From a frame in memory to objects and vectors in memory."""
-    times = timed(backend, bench.frames(), bench.args.frames)
+    times = timed(bench, backend)
     bench.add("whole pass", graph=kept.recorded > 0, dim=DIM, frames=len(times), **spread(times))
 
 
-def timed(backend: GpuBackend, frames: list[Any], count: int) -> list[float]:
+def timed(bench: Bench, backend: GpuBackend) -> list[float]:
     """Milliseconds of each frame."""
-    meter, times, shorter = Meter(), [], projection_of(backend)
+    frames, count = bench.frames(), bench.args.frames
+    meter, times, shorter = Meter(), [], projection_of(bench, backend)
     for i in range(min(WARM_UP, count) + count):
         start = time.perf_counter()
         backend.see([frames[i % len(frames)]], SETTINGS, meter, shorter)
@@ -168,7 +170,7 @@ def spread(times: Sequence[float]) -> dict[str, float]:
 
 def step_times(bench: Bench, backend: GpuBackend, watch: Stopwatch) -> None:
     """Each step by itself, by the GPU's own clock; marks between them cost a little."""
-    meter, steps, shorter = Meter(), {}, projection_of(backend)
+    meter, steps, shorter = Meter(), {}, projection_of(bench, backend)
     frames = bench.frames()
     count = bench.args.frames
     for i in range(min(WARM_UP, count) + count):
@@ -186,7 +188,7 @@ def step_times(bench: Bench, backend: GpuBackend, watch: Stopwatch) -> None:
 def photo_rate(bench: Bench, backend: GpuBackend, batch: int) -> None:
     """Decoded photos to objects, as fast as they come."""
     frames = (bench.frames() * batch)[: 4 * batch]
-    meter, done, shorter = Meter(), 0, projection_of(backend)
+    meter, done, shorter = Meter(), 0, projection_of(bench, backend)
     backend.see(frames, SETTINGS, meter, shorter)
     rounds = max(1, bench.args.frames // len(frames) // 4)
     start = time.perf_counter()
@@ -197,7 +199,7 @@ def photo_rate(bench: Bench, backend: GpuBackend, batch: int) -> None:
 
 def steady_run(bench: Bench, backend: GpuBackend, device: Any, seconds: float) -> None:
     """Frame after frame: does it get slower, or grow?"""
-    frames, meter, times, shorter = bench.frames(), Meter(), [], projection_of(backend)
+    frames, meter, times, shorter = bench.frames(), Meter(), [], projection_of(bench, backend)
     backend.see(frames[:1], SETTINGS, meter, shorter)  # what it takes at first is no growth
     backend.see(frames[:1], SETTINGS, meter, shorter)
     before = free_bytes(device)

@@ -14,6 +14,7 @@ import dataclasses
 import logging
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -84,12 +85,8 @@ class GpuBackend:
         return self._network.raw_dim
 
     def _project_with(self, projection: Projector | None) -> None:
-        raw_dim = self._network.raw_dim
-        if projection is not None and len(projection.matrix) != raw_dim:
-            raise RunnerError(
-                f"the projection takes descriptions of {len(projection.matrix)} numbers, "
-                f"those of this network have {raw_dim}"
-            )
+        if projection is not None:
+            _require_descriptions(projection, self._network)
         self._projection = projection
 
     def see(
@@ -153,9 +150,14 @@ class GpuBackend:
         return seen
 
     def _layout(self, max_objects: int) -> Layout:
-        projected = None if self._projection is None else self._projection.matrix.shape[1]
-        if (self._last.slots, self._last.projected) != (max_objects + 1, projected):
-            self._last = dataclasses.replace(self._network, slots=max_objects + 1, projected=projected)
+        projection = self._projection
+        asked: dict[str, Any] = {
+            "slots": max_objects + 1,
+            "projected": None if projection is None else projection.matrix.shape[1],
+            "unit_classes": projection is not None and len(projection.class_columns) > 0,
+        }
+        if any(getattr(self._last, name) != value for name, value in asked.items()):
+            self._last = dataclasses.replace(self._network, **asked)
         return self._last
 
     def _settle(self) -> None:
@@ -163,6 +165,24 @@ class GpuBackend:
         for stream in (self._uploads, self._work.stream):
             with contextlib.suppress(RunnerError):
                 self._device.synchronise(stream)
+
+
+def _require_descriptions(projection: Projector, network: Layout) -> None:
+    """Refuse a projection of descriptions that are laid out in another way than this network's.
+
+    Raises:
+        RunnerError: they have more or fewer numbers, or their classes stand elsewhere than at the end.
+    """
+    raw_dim, columns = network.raw_dim, projection.class_columns
+    if len(projection.matrix) != raw_dim:
+        raise RunnerError(
+            f"the projection takes descriptions of {len(projection.matrix)} numbers, "
+            f"those of this network have {raw_dim}"
+        )
+    if len(columns) and not np.array_equal(columns, np.arange(raw_dim - network.classes, raw_dim)):
+        raise RunnerError(
+            f"the projection takes descriptions with classes in other places than the last {network.classes}"
+        )
 
 
 def _network(engine: Engine, spec: ModelSpec) -> Layout:

@@ -7,7 +7,7 @@
 //   weigh       weights of the cells under every box             as pooling.py
 //   pool        weighted means of the maps                       as pooling.py
 //   describe    form, colour, class: one row per object          as colour.py, describe.py
-//   project     description @ matrix + offset                    as project.py
+//   project     description @ matrix + offset                    as projection.py
 //
 // Every kernel takes the same two addresses: a Plan, which changes with the network or the buffers, and an
 // Upload, which comes with the pictures: thresholds and sizes may change from call to call though the launches
@@ -45,7 +45,7 @@ struct Plan {
     int header;                             // bytes of the result before its rows
     int swap, pad_value, needs_nms, planes_half, boxes_half, scores_half;
     float pixel_scale;
-    int unused;
+    int unit_classes;                       // scale the classes of a description to unit length
 };
 
 struct Picture {
@@ -477,9 +477,26 @@ __device__ void colour(const Picture& picture, const u8* pixels, const float* bo
     if (t < BINS) out[t] = roots[t] / length;
 }
 
+// Copy numbers scaled to unit length, zeros if NaN or infinity is among them; all threads of a block take part.
+__device__ void scale_to_unit(const float* from, float* to, int count) {
+    __shared__ double sums[TILE];
+    int t = threadIdx.x;
+    double sum = 0;
+    for (int c = t; c < count; c += TILE) sum += (double)from[c] * from[c];
+    sums[t] = sum;
+    __syncthreads();
+    for (int step = TILE / 2; step; step /= 2) {
+        if (t < step) sums[t] += sums[t + step];
+        __syncthreads();
+    }
+    double length = fmax(sqrt(sums[0]), 1e-12);
+    bool sound = sums[0] <= 1e300;
+    for (int c = t; c < count; c += TILE) to[c] = sound ? (float)(from[c] / length) : 0;
+    __syncthreads();
+}
+
 // A block per object; block 256, grid (slot, picture).
 extern "C" __global__ void describe(const Plan* plan, const Upload* upload) {
-    __shared__ double sums[TILE];
     int slot = blockIdx.x, p = blockIdx.y, t = threadIdx.x;
     if (p >= upload->pictures || slot >= objects_of(plan, p)) return;
     u64 place = (u64)p * plan->slots + slot;
@@ -491,19 +508,8 @@ extern "C" __global__ void describe(const Plan* plan, const Upload* upload) {
     const float* means = at<float>(plan->means) + place * channels_in_all;
     for (int m = 0; m < plan->map_count; m++) {
         int channels = plan->maps[m].channels;
-        double sum = 0;
-        for (int c = t; c < channels; c += TILE) sum += (double)means[c] * means[c];
-        sums[t] = sum;
-        __syncthreads();
-        for (int step = TILE / 2; step; step /= 2) {
-            if (t < step) sums[t] += sums[t + step];
-            __syncthreads();
-        }
-        double length = fmax(sqrt(sums[0]), 1e-12);
-        bool sound = sums[0] <= 1e300;  // else there is NaN or infinity in the map: its block is zero
-        for (int c = t; c < channels; c += TILE) out[c] = sound ? (float)(means[c] / length) : 0;
+        scale_to_unit(means, out, channels);
         means += channels, out += channels;
-        __syncthreads();
     }
 
     colour(upload->picture[p], (const u8*)upload + upload->picture[p].offset, row, out);
@@ -518,6 +524,7 @@ extern "C" __global__ void describe(const Plan* plan, const Upload* upload) {
         }
         out[c] = score;
     }
+    if (plan->unit_classes) scale_to_unit(out, out, plan->classes);  // each thread reads what it has written
 }
 
 // A number of the vector is summed by 8 threads; block (32, 8), grid (dim / 32, slot, picture).

@@ -49,7 +49,7 @@ PLAN = np.dtype(
     [(name, "u8") for name in (*_NETWORK, *_SCRATCH, *_AFTER)]
     + [("maps", _MAP, (MOST_MAPS,))]
     + [(name, "i4") for name in (*_NUMBERS, *_SWITCHES)]
-    + [("pixel_scale", "f4"), ("unused", "i4")]
+    + [("pixel_scale", "f4"), ("unit_classes", "i4")]
 )
 PICTURE = np.dtype(
     [("offset", "u8")]
@@ -89,6 +89,7 @@ class Layout:
         maps: taps.
         slots: most objects per picture.
         projected: numbers of a vector, or None for the description as it is.
+        unit_classes: classes are scaled to unit length, as a projection may want them.
         swap: the network wants RGB.
         pad_value: grey level of the padding, 0..255.
         pixel_scale: a grey level times this is the network's input.
@@ -110,6 +111,7 @@ class Layout:
     planes_half: bool = False
     boxes_half: bool = False
     scores_half: bool = False
+    unit_classes: bool = False
 
     @property
     def channels(self) -> int:
@@ -192,7 +194,8 @@ class Layout:
             plan["maps"][0, place] = (address, one.channels, one.width, one.height, one.half)
         plan["width"], plan["height"] = self.input_wh
         plan["map_count"], plan["header"] = len(self.maps), self.header_bytes
-        for name in ("batch", "rows", "classes", "slots", "raw_dim", "dim", *_SWITCHES, "pixel_scale"):
+        numbers = ("batch", "rows", "classes", "slots", "raw_dim", "dim", "pixel_scale", "unit_classes")
+        for name in (*numbers, *_SWITCHES):
             plan[name] = getattr(self, name)
         return plan.view(np.uint8)
 

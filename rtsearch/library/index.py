@@ -53,7 +53,7 @@ __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 4
+_FORMAT = 5
 _SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
 _SETTINGS = "settings.json"
 _MOST_SETTINGS_BYTES = 1 << 16
@@ -329,8 +329,7 @@ def _home(library: Library) -> Path:
 
 def _build(library: Library, settings: Settings, folder: Path) -> None:
     vectors = (batch["vector"] for batch in library.objects(("vector",)))
-    blocks = [block.model_dump() for block in library.space.read_recipe.describe.blocks]
-    projection = Projection.fit(vectors, settings.project, blocks, settings.describe.meaning)
+    projection = Projection.fit(vectors, settings.project, _blocks(library), settings.describe.meaning)
     projection.save(folder)
     searched = np.empty((library.object_count, projection.dim), np.float32)
     table = empty_table(library.object_count)
@@ -360,7 +359,11 @@ def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
     if not np.isfinite(table["xyxy"]).all():
         raise DamagedError(f"{folder} has boxes that are not finite")
     tree = KDTree.load(folder)
-    projection = Projection.load(folder, (library.dim, settings.project.dim))
+    projection = Projection.load(folder, (library.dim, settings.project.dim), _blocks(library))
     if len(tree) != n or tree.dim != projection.dim:
         raise DamagedError(f"{folder} does not fit its library")
     return SearchIndex(library, projection, tree, table, paths)
+
+
+def _blocks(library: Library) -> list[dict[str, Any]]:
+    return [block.model_dump() for block in library.space.read_recipe.describe.blocks]

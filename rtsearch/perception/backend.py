@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings
 from rtsearch.types import Detections, F32Array, U8Array
@@ -16,12 +19,14 @@ __all__ = ["CpuBackend", "Describer", "Detector", "InferenceBackend", "Projector
 
 
 class Projector(Protocol):
-    """Shortens descriptions; see ``project.py``."""
+    """Shortens descriptions; see ``search.projection``."""
 
     @property
     def matrix(self) -> F32Array: ...
     @property
     def offset(self) -> F32Array: ...
+    @property
+    def class_columns(self) -> NDArray[np.intp]: ...
 
     def apply(self, vectors: F32Array, /) -> F32Array:
         """(n, dim) float32 of (n, D) descriptions."""

@@ -1,12 +1,13 @@
 """One vector per object, from the pass that found it.
 
-    form     taps of the network, averaged over the box (``pooling.py``) and scaled to unit length
-    colour   a histogram of the box in the picture (``colour.py``)
+    form     taps of the network, averaged over the box (``roi_pooling.py``) and scaled to unit length
+    colour   a histogram of the box in the picture (``colour_histogram.py``)
     class    square root of the probability of every class
     embedding, if asked for: the vector that a second network gives of the box's crop, see ``embed.py``
 
-Square roots make the distance of two objects' classes that of two distributions (Hellinger). A whole image
-has no class, so its class block is zero: the objects in it would outvote its looks.
+Square roots make the distance of two objects' classes that of two distributions (Hellinger), once the
+projection has scaled them to unit length. A whole image has no class, so its class block is zero: the objects
+in it would outvote its looks.
 
 The blocks stand side by side as they are; how they are scaled, weighed and shortened is decided where a
 library is indexed.

@@ -1,4 +1,4 @@
-"""Project descriptions to the searched vectors: one affine map, fitted without labels.
+"""Project descriptions to the searched vectors: unit length for the classes, then one affine map.
 
     class block       -> codes: every class has a fixed direction, as far from the others as the room allows
     all other blocks  -> looks: each kind scaled to one total variance, together cut down by PCA or at random
@@ -7,6 +7,10 @@ A description is a row of blocks (see ``describe.py``). What kind of thing an ob
 like get dimensions of their own: ``meaning`` weighs one against the other, and changing it takes a new index,
 not a new analysis.
 
+A class block is as long as the detector was sure of the object. For that alone, persons found with .9 and .3
+would lie .40 apart, while any two looks lie about .35 apart; so all have unit length here. A whole image has
+no class: its zeros stay zeros.
+
 Classes are not left to PCA: it would keep the directions of the frequent ones and drop all rare ones
 onto one point. Codes need no statistics, and tell 80 classes apart in 12 dimensions about as well as in 80.
 """
@@ -14,8 +18,8 @@ onto one point. Codes need no statistics, and tell 80 classes apart in 12 dimens
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +49,17 @@ _REPULSION_STEPS = 100
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """``description @ matrix + offset``.
+    """``description @ matrix + offset``, once the classes of a description have unit length.
 
     Attributes:
         matrix: (D, dim) float32.
         offset: (dim,) float32.
+        class_columns: (c,) places in a description of the numbers that are scaled to unit length together.
     """
 
     matrix: F32Array
     offset: F32Array
+    class_columns: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
 
     @classmethod
     def fit(
@@ -74,12 +80,10 @@ class Projection:
         Raises:
             VectorError: no vectors at all, batches of different width, or NaN or infinity in them.
         """
-        count, mean, covariance = _moments(batches)
+        of_class = _class_columns(blocks)
+        count, mean, covariance = _moments(_rows(batches, blocks))
         blocks = blocks or [{"kind": "all", "width": len(mean)}]
-        if sum(b["width"] for b in blocks) != len(mean):
-            raise VectorError(f"descriptions have {len(mean)} numbers, not as many as their recipe says")
-        is_class = np.repeat([b["kind"] == "class" for b in blocks], [b["width"] for b in blocks])
-        of_class, looks = np.flatnonzero(is_class), np.flatnonzero(~is_class)
+        looks = np.delete(np.arange(len(mean)), of_class)
         dims = _class_dims(len(of_class), len(looks), settings.dim)
         scale = _block_scales(blocks, np.diag(covariance))[looks]
         scaled = covariance[np.ix_(looks, looks)] * np.outer(scale, scale)
@@ -88,7 +92,7 @@ class Projection:
         matrix[of_class, :dims] = np.sqrt(2 * meaning) * _codes(len(of_class), dims, settings.seed)
         matrix[looks, dims:] = np.sqrt(max(2 - 2 * meaning, _LEAST_LOOKS)) * _LOOKS_SCALE * axes
         _log.info("projection fitted on %d objects: %d to %d dimensions", count, *matrix.shape)
-        return cls(matrix.astype(np.float32), (-mean @ matrix).astype(np.float32))
+        return cls(matrix.astype(np.float32), (-mean @ matrix).astype(np.float32), of_class)
 
     @property
     def dim(self) -> int:
@@ -103,7 +107,8 @@ class Projection:
         """
         if vectors.ndim != 2 or vectors.shape[1] != len(self.matrix):
             raise VectorError(f"expected vectors of shape (n, {len(self.matrix)}), got {vectors.shape}")
-        projected: F32Array = vectors.astype(np.float32, copy=False) @ self.matrix + self.offset
+        rows = _with_unit_classes(vectors.astype(np.float32, copy=False), self.class_columns)
+        projected: F32Array = rows @ self.matrix + self.offset
         return projected
 
     def save(self, folder: Path) -> None:
@@ -111,8 +116,15 @@ class Projection:
         np.save(folder / FILE_NAME, np.vstack([self.matrix, self.offset]))
 
     @classmethod
-    def load(cls, folder: Path, shape: tuple[int, int]) -> Projection:
-        """Read what ``save`` wrote of a projection whose matrix has this shape.
+    def load(
+        cls, folder: Path, shape: tuple[int, int], blocks: Sequence[Mapping[str, Any]] = ()
+    ) -> Projection:
+        """Read what ``save`` wrote of a projection.
+
+        Args:
+            folder: it was saved in.
+            shape: of its matrix.
+            blocks: it was fitted with, see ``fit``.
 
         Raises:
             DamagedError: the file is missing, truncated or altered, or of another shape.
@@ -120,27 +132,56 @@ class Projection:
         table = load_array(folder / FILE_NAME, np.float32, (shape[0] + 1, shape[1]))
         if not np.isfinite(table).all():
             raise DamagedError(f"{folder / FILE_NAME} holds NaN or infinity")
-        return cls(np.array(table[:-1]), np.array(table[-1]))
+        return cls(np.array(table[:-1]), np.array(table[-1]), _class_columns(blocks))
 
 
-def _moments(batches: Iterable[NDArray[np.floating]]) -> tuple[int, F64Array, F64Array]:
+def _class_columns(blocks: Sequence[Mapping[str, Any]]) -> NDArray[np.intp]:
+    kinds = np.repeat([block["kind"] == "class" for block in blocks], [block["width"] for block in blocks])
+    return np.flatnonzero(kinds)
+
+
+def _with_unit_classes(rows: F32Array, columns: NDArray[np.intp]) -> F32Array:
+    """Return (n, D) descriptions, the numbers in these columns scaled to unit length; zeros stay zeros."""
+    if not len(columns):
+        return rows
+    rows = rows.copy()
+    classes = rows[:, columns]
+    length = np.linalg.norm(classes, axis=1, keepdims=True)
+    rows[:, columns] = classes / np.where(length > 0, length, 1)
+    return rows
+
+
+def _rows(batches: Iterable[NDArray[np.floating]], blocks: Sequence[Mapping[str, Any]]) -> Iterator[F32Array]:
+    """Yield batches of descriptions as they are fitted on.
+
+    Raises:
+        VectorError: they hold NaN or infinity, or have another width than their blocks together.
+    """
+    columns, width = _class_columns(blocks), sum(block["width"] for block in blocks)
+    for batch in batches:
+        rows = np.asarray(batch, np.float32)
+        if rows.ndim != 2 or not np.isfinite(rows).all():
+            raise VectorError("expected rows of finite numbers to fit the projection on")
+        if blocks and rows.shape[1] != width:
+            raise VectorError(f"descriptions have {rows.shape[1]} numbers, not the {width} of their recipe")
+        yield _with_unit_classes(rows, columns)
+
+
+def _moments(batches: Iterable[F32Array]) -> tuple[int, F64Array, F64Array]:
     """Count, mean (D,) and covariance (D, D) of rows that are read once.
 
     Sums are taken about the first batch's mean: about zero they would cancel where the mean is large.
     """
     count = 0
     for batch in batches:
-        rows = np.asarray(batch, np.float32)
-        if rows.ndim != 2 or not np.isfinite(rows).all():
-            raise VectorError("expected rows of finite numbers to fit the projection on")
         if count == 0:
-            if not len(rows):
+            if not len(batch):
                 continue
-            shift = rows.mean(0, dtype=np.float64)
-            total, products = np.zeros(rows.shape[1]), np.zeros((rows.shape[1],) * 2)
-        elif rows.shape[1] != len(shift):
-            raise VectorError(f"expected vectors of {len(shift)} numbers, got {rows.shape[1]}")
-        rows = rows - shift.astype(np.float32)
+            shift = batch.mean(0, dtype=np.float64)
+            total, products = np.zeros(batch.shape[1]), np.zeros((batch.shape[1],) * 2)
+        elif batch.shape[1] != len(shift):
+            raise VectorError(f"expected vectors of {len(shift)} numbers, got {batch.shape[1]}")
+        rows = batch - shift.astype(np.float32)
         count += len(rows)
         total += rows.sum(0, dtype=np.float64)
         products += rows.T @ rows  # in single precision within a batch: twice as fast, and batches are short
