@@ -99,12 +99,13 @@ class DetectSettings(_Section):
 
     Attributes:
         threshold: least confidence.
-        max_overlap: an object is dropped when a more confident one covers more than this share of its
-            area, whatever the classes of the two.
+        overlap: measure of two objects' overlap, whatever their classes: ``iou``, intersection over union, or
+            ``covered``, the share of the less confident one that the other covers.
+        max_overlap: of two objects that overlap by more than this share, the less confident one is dropped.
         nms_iou: intersection over union above which the weaker of two boxes of one class is dropped; used
             only for networks that do not suppress duplicates themselves.
         classes: names of the classes that are looked for; none for all. Others count for nothing: they take
-            no object's place.
+            no object's place, and are left out before overlaps are looked at.
         min_px: an object whose box has a shorter side is left out; px of the picture.
         max_objects: the most confident ones that are kept; in a live picture, those that a frame misses for a
             moment are counted too.
@@ -112,7 +113,8 @@ class DetectSettings(_Section):
     """
 
     threshold: Share = 0.3
-    max_overlap: Share = 0.5
+    overlap: Literal["iou", "covered"] = "iou"
+    max_overlap: Share = 0.65
     nms_iou: Share = 0.65
     classes: Names = ()
     min_px: Annotated[int, Field(ge=0, le=4320)] = 0
