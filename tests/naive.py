@@ -91,11 +91,16 @@ def box_intersection(a, b):
     return box_area((*low, *high))
 
 
-def overlapping_dropped(boxes, max_overlap):
-    """Rows that stay: by falling confidence, a box goes when a kept one covers too much of its own area."""
+def overlapping_dropped(boxes, max_overlap, rule):
+    """Rows that stay: by falling confidence, a box goes when it overlaps a kept one too much."""
     kept = []
     for i, box in enumerate(boxes):
-        if all(box_intersection(box, boxes[j]) <= max_overlap * box_area(box) for j in kept):
+        for j in kept:
+            common = box_intersection(box, boxes[j])
+            union = box_area(box) + box_area(boxes[j]) - common
+            if common > max_overlap * (union if rule == "iou" else box_area(box)):
+                break
+        else:
             kept.append(i)
     return kept
 

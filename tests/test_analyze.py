@@ -561,6 +561,24 @@ def test_a_setting_that_an_older_build_did_not_know_is_no_other_one(
     ]
 
 
+def test_a_library_of_the_older_overlap_rule_keeps_its_objects_and_says_so(
+    tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(photos, tmp_path / "lib")
+    manifest = Library.open(tmp_path / "lib").manifest
+    del manifest.settings["detect"]["overlap"]
+    manifest.settings["detect"]["max_overlap"] = 0.5
+    manifest.write(tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    with caplog.at_level(logging.WARNING):
+        run(photos, tmp_path / "lib")
+    assert sorted(m.partition(" was ")[2] for m in caplog.messages) == [
+        "made with detect.max_overlap = 0.5; what is added now has 0.65",
+        "made with detect.overlap = covered; what is added now has iou",
+    ]
+    assert content(tmp_path / "lib") == before
+
+
 # Crops -----------------------------------------------------------------------------------------------------
 
 

@@ -43,8 +43,9 @@ def test_nothing_given_is_the_defaults(tmp_path, text):
 
 def test_defaults_are_those_that_were_promised():
     s = Settings()
+    assert s.detect.overlap == "iou"
     assert (s.model.name, s.model.size) == ("yolo26n", 416)
-    assert (s.detect.threshold, s.detect.max_overlap, s.detect.whole_image) == (0.3, 0.5, False)
+    assert (s.detect.threshold, s.detect.max_overlap, s.detect.whole_image) == (0.3, 0.65, False)
     assert s.project.dim == 64
     assert (s.show.header_height, s.show.thumb_height, s.show.results) == (200, 76, 16)
 
@@ -97,7 +98,7 @@ def test_values_of_overrides(override, path, value):
     [
         ("", "expected section.key=value"),
         ("=1", "expected section.key=value"),
-        ("detect", "--set detect: detect is a section of settings: detect.threshold, detect.max_overlap, "),
+        ("detect", "--set detect: detect is a section of settings: detect.threshold, detect.overlap, "),
         ("detect=1", "detect is a section of settings: detect.threshold"),
         ("model=yolo26n", "model is a section of settings: model.name, model.size, model.threads"),
         ("threshold=1", "no setting threshold; did you mean detect.threshold?"),
@@ -105,7 +106,7 @@ def test_values_of_overrides(override, path, value):
         ("show.threshold=1", "no setting show.threshold; did you mean detect.threshold?"),
         (".threshold=1", "did you mean detect.threshold?"),
         ("detect.=1", "detect is a section of settings: detect.threshold"),
-        ("detect.colour=1", "no setting detect.colour; there are: detect.threshold, detect.max_overlap"),
+        ("detect.colour=1", "no setting detect.colour; there are: detect.threshold, detect.overlap"),
         ("colour=1", "no setting colour; there are: model, detect"),
         ("detect.threshold.x=1", "no setting detect.threshold.x; did you mean detect.threshold?"),
         ("detect.threshold", "--set detect.threshold: no value; for example detect.threshold=0.3"),

@@ -278,10 +278,12 @@ _boxes = st.lists(
 ).map(lambda rows: [([x, y, x + w, y + h], label) for x, y, w, h, label in rows])
 
 
-@given(_boxes, st.sampled_from([0.0, 0.103, 0.497, 0.803, 1.0]))
-def test_overlapping_boxes(rows, max_overlap):
+@given(_boxes, st.sampled_from([0.0, 0.103, 0.497, 0.803, 1.0]), st.sampled_from(["iou", "covered"]))
+def test_overlapping_boxes(rows, max_overlap, rule):
     boxes = np.array([box for box, _ in rows], np.float32).reshape(-1, 4)
-    assert drop_overlapping(boxes, max_overlap).tolist() == naive.overlapping_dropped(boxes, max_overlap)
+    settings = DetectSettings(overlap=rule, max_overlap=max_overlap)
+    stay = naive.overlapping_dropped(boxes, max_overlap, rule)
+    assert drop_overlapping(boxes, settings).tolist() == stay
 
 
 @given(_boxes, st.sampled_from([0.103, 0.497, 0.803]))
@@ -308,12 +310,37 @@ def test_networks_that_suppress_themselves_are_believed():
 )
 def test_max_overlap_is_a_share_of_the_weaker_box_across_classes(max_overlap, labels):
     boxes = [[0, 0, 40, 40], [30, 0, 70, 40], [10, 10, 20, 20]]  # a quarter covered; wholly covered
+    found = detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], overlap="covered", max_overlap=max_overlap)
+    assert found.label.tolist() == labels
+
+
+@pytest.mark.parametrize(
+    ("max_overlap", "labels"),
+    [(0.0, [0]), (0.05, [0]), (0.07, [0, 2]), (0.14, [0, 2]), (0.15, [0, 1, 2]), (1.0, [0, 1, 2])],
+)
+def test_by_default_max_overlap_is_a_share_of_the_union_across_classes(max_overlap, labels):
+    boxes = [[0, 0, 40, 40], [30, 0, 70, 40], [10, 10, 20, 20]]  # a seventh, a sixteenth of the union
     assert detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], max_overlap=max_overlap).label.tolist() == labels
+
+
+def test_a_cup_before_a_person_is_found_unless_the_covered_share_counts():
+    boxes = [[0, 0, 90, 60], [40, 30, 50, 40], [2, 0, 90, 60]]  # a person, its cup, the person once more
+    assert detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7]).label.tolist() == [0, 1]
+    covered = detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], overlap="covered", max_overlap=0.5)
+    assert covered.label.tolist() == [0]
+
+
+def test_a_class_that_is_not_looked_for_covers_nothing():
+    boxes = [[0, 0, 40, 40], [1, 0, 40, 40]]
+    names = spec().classes
+    assert detect(boxes, [0, 1], [0.9, 0.8]).label.tolist() == [0]
+    assert detect(boxes, [0, 1], [0.9, 0.8], classes=(names[1],)).label.tolist() == [1]
 
 
 def test_a_box_that_was_dropped_drops_no_other():
     boxes = [[0, 0, 40, 40], [10, 0, 50, 40], [30, 0, 70, 40]]
-    assert detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], max_overlap=0.3).label.tolist() == [0, 2]
+    found = detect(boxes, [0, 1, 2], [0.9, 0.8, 0.7], overlap="covered", max_overlap=0.3)
+    assert found.label.tolist() == [0, 2]
 
 
 # The default model -----------------------------------------------------------------------------------------

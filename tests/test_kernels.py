@@ -336,6 +336,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "all scores alike": (TIES, {"max_overlap": 0.3}),
     "two classes alike": (changed(given_outputs(), scores=(np.s_[:, ::3, 1:3], np.float32(0.75))), {}),
     "not even touching": (MANY, {"max_overlap": 0, "max_objects": 300}),
+    "covered by half": (MANY, {"overlap": "covered", "max_overlap": 0.5, "max_objects": 300}),
+    "covered by nothing": (MANY, {"overlap": "covered", "max_overlap": 0, "max_objects": 300}),
     "two classes of five": (MANY, {"classes": ("class 1", "class 4"), "max_objects": 300}),
     "large ones": (MANY, {"min_px": 20, "max_overlap": 1, "max_objects": 300}),
     "none so large": (MANY, {"min_px": 4000}),
@@ -412,11 +414,20 @@ def test_that_the_cases_have_objects(on_cpu):
 
 
 @example(
-    seed=2827, threshold=0, shares=(0.0, 0.0), least=0, wanted=(0,), most=6, whole=False, needs_nms=False
+    seed=2827,
+    threshold=0,
+    rule="covered",
+    shares=(0.0, 0.0),
+    least=0,
+    wanted=(0,),
+    most=6,
+    whole=False,
+    needs_nms=False,
 )  # a box of one pixel
 @given(
     seed=st.integers(0, 10**6),
     threshold=st.sampled_from([0, 0.05, 0.3]),
+    rule=st.sampled_from(["iou", "covered"]),
     shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     least=st.integers(0, 40),
     wanted=st.frozensets(st.integers(0, 8), max_size=4),
@@ -425,12 +436,13 @@ def test_that_the_cases_have_objects(on_cpu):
     needs_nms=st.booleans(),
 )
 def test_objects_and_vectors_of_random_outputs(
-    on_cpu, seed, threshold, shares, least, wanted, most, whole, needs_nms
+    on_cpu, seed, threshold, rule, shares, least, wanted, most, whole, needs_nms
 ):
     rng = np.random.default_rng(seed)
     outputs = given_outputs(seed, rows=int(rng.integers(1, 120)), classes=int(rng.integers(1, 9)))
     settings = DetectSettings(
         threshold=threshold,
+        overlap=rule,
         max_overlap=shares[0],
         nms_iou=shares[1],
         classes=tuple(f"class {i}" for i in wanted if i < outputs["scores"].shape[2]),

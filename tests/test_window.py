@@ -284,7 +284,7 @@ def test_the_picture_has_its_parts(screen, paused):
     for row, slider in enumerate(SLIDERS):
         value = {
             "threshold": 0.3,
-            "max overlap": 0.5,
+            "max overlap": 0.65,
             "header height": 200,
             "thumb height": 76,
             "results": 16,

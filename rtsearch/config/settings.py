@@ -100,12 +100,13 @@ class DetectSettings(_Section):
 
     Attributes:
         threshold: lowest confidence of an object.
-        max_overlap: an object is dropped when a more confident one covers more than this share of its
-            area, also across classes.
+        overlap: measure of the overlap of two objects of any classes: ``iou``, intersection over union, or
+            ``covered``, the share of the less confident object that the other one covers.
+        max_overlap: share above which the less confident of two overlapping objects is dropped.
         nms_iou: intersection over union above which the weaker of two boxes of one class is dropped; used
             only for networks that do not suppress duplicates themselves.
-        classes: names of the classes that are detected; empty for all classes. Objects of other classes do
-            not suppress any.
+        classes: names of the classes that are detected; empty for all classes. Objects of other classes are
+            left out before overlaps are compared, so they do not suppress any.
         min_px: shortest side of an object's box, px of the picture; smaller objects are dropped.
         max_objects: number of the most confident objects that are kept; in a live picture it includes objects
             that are missed for a moment.
@@ -113,7 +114,8 @@ class DetectSettings(_Section):
     """
 
     threshold: Share = 0.3
-    max_overlap: Share = 0.5
+    overlap: Literal["iou", "covered"] = "iou"
+    max_overlap: Share = 0.65
     nms_iou: Share = 0.65
     classes: Names = ()
     min_px: Annotated[int, Field(ge=0, le=4320)] = 0

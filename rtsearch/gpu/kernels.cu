@@ -58,7 +58,9 @@ struct Picture {
 struct Upload {  // followed by a byte per class, 0 for one that is not looked for, and by the pixels
     float threshold, max_overlap, nms_iou, min_px;
     int max_objects, whole_image, pictures;
-    int wanted;  // of the first class from the start of the upload, bytes
+    int wanted;      // of the first class from the start of the upload, bytes
+    int overlap_iou;  // overlap is intersection over union, else the share of the weaker box
+    int unused;
     Picture picture[1];  // one per picture
 };
 
@@ -219,10 +221,13 @@ __device__ bool same_object(const Box& a, const Box& b, float limit) {
     return 1.0f - (float)distance > limit;
 }
 
-// The share of box i that box j covers.
-__device__ float share_covered(const Box& i, const Box& j) {
+__device__ float area(const Box& box) { return (box.x2 - box.x1) * (box.y2 - box.y1); }
+
+// Intersection of two boxes, as a share of their union or of box i.
+__device__ float overlap(const Box& i, const Box& j, bool of_union) {
     float w = fminf(i.x2, j.x2) - fmaxf(i.x1, j.x1), h = fminf(i.y2, j.y2) - fmaxf(i.y1, j.y1);
-    return fmaxf(w, 0) * fmaxf(h, 0) / fmaxf((i.x2 - i.x1) * (i.y2 - i.y1), 1e-9f);
+    float both = fmaxf(w, 0) * fmaxf(h, 0);
+    return both / fmaxf(of_union ? area(i) + area(j) - both : area(i), 1e-9f);
 }
 
 // By falling score: what is left stays unless something that stays is against it.
@@ -273,7 +278,7 @@ extern "C" __global__ void choose(const Plan* plan, const Upload* upload) {
         if (i < count) {
             for (int w = 0; w < WORDS; w++) against[i][w] = 0;
             for (int j = 0; j < i; j++) {
-                bool is = step ? share_covered(boxes[i], boxes[j]) > upload->max_overlap
+                bool is = step ? overlap(boxes[i], boxes[j], upload->overlap_iou) > upload->max_overlap
                                : labels[i] == labels[j] && same_object(boxes[j], boxes[i], upload->nms_iou);
                 if (is) against[i][j / 64] |= 1ull << (j % 64);
             }

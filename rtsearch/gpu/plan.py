@@ -58,7 +58,7 @@ PICTURE = np.dtype(
 )
 UPLOAD = np.dtype(
     [(name, "f4") for name in ("threshold", "max_overlap", "nms_iou", "min_px")]
-    + [(name, "i4") for name in ("max_objects", "whole_image", "pictures", "wanted")]
+    + [(name, "i4") for name in ("max_objects", "whole_image", "pictures", "wanted", "overlap_iou", "unused")]
 )
 
 

@@ -65,6 +65,7 @@ class Slot:
         head = host[: UPLOAD.itemsize].view(UPLOAD)
         for name in ("threshold", "max_overlap", "nms_iou", "min_px", "max_objects", "whole_image"):
             head[name] = getattr(settings, name)
+        head["overlap_iou"] = settings.overlap == "iou"
         head["pictures"] = self._pictures = len(images)
         head["wanted"] = layout.wanted_start
         host[layout.wanted_start :][: layout.classes] = wanted

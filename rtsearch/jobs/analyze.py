@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from rtsearch._util.metrics import Meter, Summary
 from rtsearch._util.signals import stop_on_signal
-from rtsearch.config import Settings
+from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.compare import Plan, compare
@@ -187,9 +187,10 @@ def _remembered(settings: Settings) -> dict[str, Any]:
 
 
 def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> None:
-    then, defaults = writer.manifest.settings, Settings().model_dump(mode="json")
+    then = writer.manifest.settings
+    # A setting that the build which made the library did not know was as by default, but for the overlap.
+    defaults = Settings(detect=DetectSettings(overlap="covered", max_overlap=0.5)).model_dump(mode="json")
     for section, key in [*(("detect", key) for key in now["detect"]), ("analyze", "thumb_px")]:
-        # What the build that made the library did not know was as it is by default.
         before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
         if before != after:
             _log.warning(

@@ -8,8 +8,9 @@ a picture of 16:9, 25 instead of 40 ms of CPU. Boxes and vectors stay the same w
 docs/performance.md; a few weak objects come and go, so libraries are made with the full padding.
 
 Suppression has two steps. Networks that report an object several times get per-class non-maximum suppression.
-Then boxes of all classes are compared by falling confidence, and a box is dropped when a kept one covers more
-than the share ``max_overlap`` of its area.
+Then boxes of all wanted classes are compared by falling confidence, and a box is dropped when it overlaps a
+kept one by more than ``max_overlap``. Overlap is intersection over union, or the share of the box that the
+kept one covers (``overlap``), which drops a cup before a person.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ class Detector:
             suppress: Any = cv2.dnn.NMSBoxesBatched  # the type stub allows only sequences, not arrays
             keep = np.sort(np.asarray(suppress(xywh, best[rows], labels, 0.0, settings.nms_iou), np.intp))
             rows, clipped = rows[keep], clipped[keep]
-        return rows[drop_overlapping(clipped, settings.max_overlap)][: settings.max_objects]
+        return rows[drop_overlapping(clipped, settings)][: settings.max_objects]
 
 
 @lru_cache(maxsize=8)
@@ -241,27 +242,29 @@ def letterbox(image: U8Array, input_wh: tuple[int, int], pad_value: int) -> U8Ar
     return canvas
 
 
-def drop_overlapping(xyxy: F32Array, max_overlap: float) -> NDArray[np.intp]:
-    """Return the rows that are kept of (n, 4) boxes sorted by falling confidence.
+def drop_overlapping(xyxy: F32Array, settings: DetectSettings) -> NDArray[np.intp]:
+    """Return the rows that stay of (n, 4) boxes sorted by falling confidence.
 
-    A box is dropped when its intersection with a box kept before it exceeds ``max_overlap`` of its own area.
+    A box is dropped when it overlaps one kept before by more than ``max_overlap``; ``overlap`` says how that
+    is measured.
     """
     if not len(xyxy):
         return np.zeros(0, np.intp)
-    overlap = _share_covered(xyxy) > max_overlap
+    too_much = _overlap(xyxy, of_union=settings.overlap == "iou") > settings.max_overlap
     kept = np.zeros(len(xyxy), bool)
     for i in range(len(xyxy)):
-        kept[i] = not (overlap[i] & kept).any()
+        kept[i] = not (too_much[i] & kept).any()
     return np.flatnonzero(kept)
 
 
-def _share_covered(xyxy: F32Array) -> F32Array:
-    """Return the share of box i that box j covers, (n, n)."""
+def _overlap(xyxy: F32Array, *, of_union: bool) -> F32Array:
+    """Return the intersection of boxes i and j as a share of their union, or of box i; (n, n) float32."""
     low = np.maximum(xyxy[:, None, :2], xyxy[None, :, :2])
     high = np.minimum(xyxy[:, None, 2:], xyxy[None, :, 2:])
-    intersection = np.prod(np.clip(high - low, 0, None), axis=2)
-    area = np.maximum(np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1), 1e-9)
-    share: F32Array = intersection / area[:, None]
+    both = np.prod(np.clip(high - low, 0, None), axis=2)
+    area = np.prod(xyxy[:, 2:] - xyxy[:, :2], axis=1)
+    whole = area[:, None] + area[None, :] - both if of_union else area[:, None]
+    share: F32Array = both / np.maximum(whole, 1e-9)
     return share
 
 
