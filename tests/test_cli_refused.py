@@ -98,7 +98,7 @@ def test_a_library_of_a_newer_version(cli, own_library, photos, clip):
     manifest.write_text(json.dumps(document))
     commands = commands_on(own_library, photos / "skimage-coffee.png", clip)
     for command in (*commands, ["analyze", photos, own_library]):
-        assert "has library format 999, this version of rtsearch knows 1: " in cli(*command).complaint
+        assert "has library format 999, this version of rtsearch knows 2: " in cli(*command).complaint
 
 
 def test_a_library_of_another_feature_space(cli, blob_lib, blob_photos, photos, clip):
@@ -345,10 +345,13 @@ def test_photos_that_cannot_be_analysed_are_named_and_the_rest_goes_on(cli, phot
         ("bad/text.mp4", "text.mp4 holds no video that can be decoded"),
         ("bad/empty.mp4", "empty.mp4 is empty"),
         ("bad/none", "there are no photos in it"),
-        ("bad/text.jpg", "text.jpg cannot be shown: not a JPEG"),
+        ("bad/text.jpg", "text.jpg cannot be shown: not a picture"),
         ("77", "camera 77 cannot be opened"),
-        ("http://127.0.0.1:9/video.mjpg", "video.mjpg cannot be opened; is it being sent"),
-        ("rtsp://127.0.0.1:9/x", "127.0.0.1:9/x cannot be opened; is it being sent"),
+        (
+            "http://127.0.0.1:9/video.mjpg",
+            "video.mjpg cannot be opened: Connection refused; is it being sent",
+        ),
+        ("rtsp://127.0.0.1:9/x", "127.0.0.1:9/x cannot be opened: Connection refused; is it being sent"),
         ("screen", "the screen cannot be read: "),
         ("screen:1,2", "screen:1,2: expected screen:x,y,w,h in pixels"),
     ],

@@ -248,7 +248,7 @@ def test_ctrl_c_ends_an_analysis_that_the_next_one_goes_on_with(cli, photos, tmp
     command = ["analyze", photos, lib, "--set", "analyze.commit_photos=1"]
     done = interrupted(command, lambda: len(list(lib.glob("images/*.parquet"))) >= 3)
     assert done.returncode == 130, done.stderr
-    assert "the same command goes on from there" in done.stderr
+    assert "the same command continues" in done.stderr
     known = Library.open(lib).photo_count
     assert 3 <= known < len(list(photos.iterdir()))
     report = cli("analyze", photos, lib, "--json").json

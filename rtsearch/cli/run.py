@@ -149,7 +149,7 @@ def _with_source(given: list[str], sources: list[str]) -> str:
     played = [f"--source {shlex.quote(masked(name))}" for name in (sources + given)[:_NAMED]]
     more = " and so on" if len(sources) + len(given) > _NAMED else ""
     command = f"rtsearch run {shlex.quote(lib)} {' '.join(played)}{more}"
-    return f"run takes the library, and what is played with --source: {command}"
+    return f"run takes the library, and sources with --source: {command}"
 
 
 def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
@@ -293,7 +293,7 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
     written = playing.written
     for path in written:
         if written.count(path) > 1:
-            raise typer.BadParameter(f"{path} is to be written twice; choose another name")
+            raise typer.BadParameter(f"{path} would be written twice; choose another name")
         keep_apart(path, *map(path_of, specs), library=library)
     playing.keep_older()
 
