@@ -143,6 +143,8 @@ def test_any_layout_and_type(tmp_path: Path) -> None:
         (np.zeros((1, 4), np.complex64), 3, {}),
         (np.zeros((1, 4), np.float32), -1, {}),
         (np.zeros((1, 4), np.float32), 2.5, {}),
+        (np.zeros((1, 4), np.float32), True, {}),
+        (np.zeros((1, 4), np.float32), True, {"exact": True}),
         (np.zeros((1, 4), np.float32), 3, {"recall": 1.0}),
         (np.zeros((1, 4), np.float32), 3, {"recall": float("nan")}),
     ],

@@ -1,4 +1,4 @@
-"""Trees that grow and shrink while they are searched, warm starts, deadlines, the recall watch."""
+"""Trees that grow and shrink while they are searched, the recall watch, warming up."""
 
 from __future__ import annotations
 
@@ -186,6 +186,10 @@ def test_everything_removed() -> None:
         distance, row = tree.query(vectors[:3], 5, exact=exact)
         assert (row == -1).all()
         assert np.isinf(distance).all()
+        for share in (1, 10, 30):
+            distance, row = tree.query(vectors[:3], 1, exact=exact, allowed=np.arange(300) % share == 0)
+            assert (row == -1).all()
+            assert np.isinf(distance).all()
 
 
 def test_vectors_of_rows() -> None:
@@ -197,70 +201,6 @@ def test_vectors_of_rows() -> None:
         tree.vectors(np.array([500]))
     with pytest.raises(VectorError):
         tree.without(np.array([4])).vectors(np.array([4]))
-
-
-def test_a_warm_start_changes_no_exact_answer() -> None:
-    vectors, queries = clustered(5000, 12), clustered(50, 12, seed=1)
-    tree = KDTree.build(vectors)
-    wanted = tree.search(queries, 8, exact=True)
-    rng = np.random.default_rng(0)
-    for near in (wanted.row, rng.integers(-1, 5000, (50, 30)), np.full((50, 0), -1), wanted.row[:, :1]):
-        for exact in (True, False):
-            found = tree.search(queries, 8, exact=exact, near=near)
-            assert found.proved.all() == exact
-            if exact:
-                np.testing.assert_allclose(found.distance, wanted.distance, rtol=1e-6)
-    repeated = np.repeat(wanted.row[:, :2], 4, axis=1)
-    np.testing.assert_array_equal(tree.search(queries, 8, exact=True, near=repeated).row, wanted.row)
-    with pytest.raises(VectorError, match="near"):
-        tree.search(queries, 8, near=wanted.row[:3])
-
-
-def test_a_warm_start_finds_at_least_as_much() -> None:
-    vectors, queries = clustered(20_000, 12), clustered(200, 12, seed=1)
-    tree = KDTree.build(vectors)
-    truth = tree.search(queries, 8, exact=True)
-    cold = tree.search(queries, 8, recall=0.6)
-    warm = tree.search(queries, 8, recall=0.6, near=truth.row)
-    np.testing.assert_allclose(warm.distance, truth.distance, rtol=1e-6)
-    assert (cold.distance > truth.distance * 1.0001).any()
-    moved = tree.search(queries + np.float32(0.1), 8, recall=0.6, near=truth.row).distance
-    assert (moved <= tree.search(queries + np.float32(0.1), 8, recall=0.6).distance * 1.000001).all()
-
-
-def test_a_deadline_in_the_far_future_changes_nothing() -> None:
-    vectors, queries = clustered(9000, 12), clustered(30, 12, seed=1)
-    tree = KDTree.build(vectors)
-    for exact in (True, False):
-        wanted = tree.search(queries, 8, exact=exact)
-        found = tree.search(queries, 8, exact=exact, deadline_s=60)
-        np.testing.assert_array_equal(found.distance, wanted.distance)
-        np.testing.assert_array_equal(found.row, wanted.row)
-        assert found.proved.all() == exact
-
-
-def test_a_deadline_that_has_passed_leaves_the_best_so_far() -> None:
-    vectors, queries = clustered(9000, 12), clustered(30, 12, seed=1)
-    found = KDTree.build(vectors).search(queries, 8, exact=True, deadline_s=0)
-    assert not found.proved.any()
-    assert (found.row[:4] >= 0).all()
-    assert (found.row[4:] == -1).all()
-    wanted, _ = naive.nearest_rows(vectors, queries[:4], 8)
-    assert (found.distance[:4] <= wanted[:, -1:] * 1.0001).mean() > 0.8
-    with pytest.raises(VectorError):
-        KDTree.build(vectors).search(np.full((9, 12), np.nan), 8, deadline_s=0)
-
-
-def test_proved_answers_of_a_clock_that_runs_out_are_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors, queries = clustered(40_000, 12), clustered(20, 12, seed=1)
-    tree = KDTree.build(vectors)
-    wanted, _ = tree.query(queries, 8, exact=True)
-    for looks in (1, 10, 20, 30):
-        ticks = iter(range(10_000))
-        monkeypatch.setattr("rtsearch.search.kdtree.time.perf_counter", lambda t=ticks: float(next(t)))
-        found = tree.search(queries, 8, exact=True, deadline_s=looks)
-        np.testing.assert_allclose(found.distance[found.proved], wanted[found.proved], rtol=1e-6)
-    assert 0 < found.proved.sum() < len(queries)
 
 
 def test_the_watch_sees_a_recall_that_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
@@ -284,7 +224,7 @@ def test_warming_up_compiles_all_that_a_query_needs() -> None:
     from rtsearch.search import query_kernels
 
     warm_up(7, 3)
-    entries = query_kernels.search, query_kernels.search_near
+    entries = query_kernels.search, query_kernels.search_listed
     before = [len(entry.signatures) for entry in entries]
     assert all(before)
     vectors = clustered(3000, 9)
@@ -293,7 +233,9 @@ def test_warming_up_compiles_all_that_a_query_needs() -> None:
     tree = KDTree.build(frozen)
     for queries in (vectors[:2], frozen[:5], np.asfortranarray(vectors), vectors.astype(np.float64)):
         tree.query(queries, 4)
-        tree.search(queries, 4, exact=True, near=tree.query(queries, 4)[1], deadline_s=1)
+        tree.search(queries, 4, exact=True)
+        for share in (2, 10, 100):
+            tree.query(queries, 4, allowed=np.arange(3000) % share == 0)
     assert [len(entry.signatures) for entry in entries] == before
 
 
@@ -301,7 +243,7 @@ ANSWER = """
 import pickle, sys, numpy as np
 trees, queries = pickle.load(open(sys.argv[1], "rb"))
 for i, tree in enumerate(trees):
-    found = tree.search(queries, 7, exact=True, near=np.zeros((len(queries), 1), np.int32))
+    found = tree.search(queries, 7, exact=True)
     np.save(f"{sys.argv[1]}.{i}.npy", np.stack([found.distance, found.row]))
 """
 

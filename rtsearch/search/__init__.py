@@ -9,8 +9,9 @@ Importing this package loads numba; ``import rtsearch`` does not.
 
 import numpy as np
 
+from rtsearch.search.answers import Result
 from rtsearch.search.growing import GrowingTree
-from rtsearch.search.kdtree import KDTree, Result
+from rtsearch.search.kdtree import KDTree
 from rtsearch.search.watch import RecallWatch
 
 __all__ = ["GrowingTree", "KDTree", "RecallWatch", "Result", "warm_up"]
@@ -23,9 +24,9 @@ def warm_up(dim: int = 64, k: int = 16) -> None:
         dim: dimensions of the searches to come; others are warm too.
         k: neighbours of the searches to come.
     """
-    tree = GrowingTree(KDTree.build(np.eye(max(dim, 2), dim, dtype=np.float32)))
+    # One row of 16 is few enough for a search among allowed rows to compare them one by one.
+    tree = GrowingTree(KDTree.build(np.eye(max(dim, 16), dim, dtype=np.float32)))
     tree.add(np.ones((1, dim), np.float32))
     query = np.zeros((1, dim), np.float32)
-    found = tree.search(query, k, exact=True)
-    tree.search(query, k, near=found.row)
     tree.query(query, k)
+    tree.query(query, k, allowed=np.arange(tree.row_end) == 0)

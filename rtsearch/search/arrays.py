@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import carray
+from numpy.typing import NDArray
 
 from rtsearch._util.jit import kernel
 from rtsearch.search.simd import BLOCK, FRONT, load_pointer
@@ -31,6 +32,7 @@ __all__ = [
     "TreeArrays",
     "allocate",
     "handle_of",
+    "narrowed",
     "shapes_of",
     "view",
 ]
@@ -142,7 +144,11 @@ def allocate(sizes: dict[str, int]) -> TreeArrays:
 
 
 def handle_of(arrays: TreeArrays) -> I64Array:
-    """Sizes and addresses for :func:`view`; the caller keeps the arrays alive."""
+    """Sizes and addresses for :func:`view`; the caller keeps the arrays alive.
+
+    The last three numbers are the address and length of a bool array of the rows that may be found, 0 and 0
+    where all may, and how many points that are. See :func:`narrowed`.
+    """
     sizes = [
         *arrays.vector.shape,
         arrays.axes.shape[1],
@@ -156,7 +162,18 @@ def handle_of(arrays: TreeArrays) -> I64Array:
     for name, array in arrays._asdict().items():
         if (array.dtype, array.shape) != expected[name] or not array.flags.c_contiguous:
             raise AssertionError(f"{name}: expected {expected[name]}, got {array.dtype} {array.shape}")
-    return np.array(sizes + [array.ctypes.data for array in arrays], np.int64)
+    points = int(np.count_nonzero(arrays.norm < PAD))
+    return np.array([*sizes, *(array.ctypes.data for array in arrays), 0, 0, points], np.int64)
+
+
+def narrowed(handle: I64Array, allowed: NDArray[np.bool_], count: int) -> I64Array:
+    """Return a handle for searching the ``count`` points whose rows are allowed.
+
+    The caller keeps ``allowed`` alive.
+    """
+    narrow = handle.copy()
+    narrow[-3:] = allowed.ctypes.data, len(allowed), max(1, count)
+    return narrow
 
 
 @kernel

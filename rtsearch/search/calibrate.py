@@ -4,6 +4,10 @@ Some vectors, which have no part in where the leaves lie, serve as queries, each
 For every effort, from a glance to nearly everything, the share of true neighbours that is found is measured
 at a few values of k. A query takes the least effort whose measured recall, less the uncertainty of the
 measurement, keeps the promise at the values of k on both sides of its own; where none does, it is exact.
+
+That holds for queries like the stored vectors. What is usual for those is stored too: how far the k-th
+neighbour is, and how large a share of the leaves is hardly farther than those that were scanned (the crowd).
+With more than the usual of either the search goes on, among all groups; twice as far, until it is exact.
 """
 
 from __future__ import annotations
@@ -13,18 +17,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtsearch.search.near_kernels import WIDE
 from rtsearch.types import F32Array, I32Array, I64Array
 
 __all__ = ["EXACT", "Calibration", "Effort", "calibrate", "held_out"]
 
-_KS = (1, 5, 16, 100)
+_KS = (1, 5, 16, 100, 400)
 _RATIOS = (0.5, 0.75, 0.95, 1.15, 1.4, 1.8, 2.5, 3.5)
 _LEAVES = 350  # leaves whose groups are probed at ratio 1
 _QUERIES = 512
 _SMALL_K = 16
-_LARGE_K_QUERIES = 256  # beyond _SMALL_K a query costs more and tells more
+_LARGE_K_QUERIES = {100: 256, 400: 64}  # a query costs more and tells more
 _MOST_ASKED = 0.999
 _CAUTION = 1.0  # standard errors taken off a measured recall
+_USUAL = 0.98  # share of the measured queries that a usual distance, or a usual crowd, lets through
 
 
 class Effort(NamedTuple):
@@ -33,16 +39,18 @@ class Effort(NamedTuple):
     Attributes:
         probes: groups whose leaves are considered.
         ratio: stop at the first leaf this many times farther away (squared) than the worst point kept.
-        exact: go on until the answer is proved.
+        usual_square: where the k-th distance, squared, is larger, the search goes on; -1: all are exact.
+        usual_crowd: so it does where the crowd is larger.
     """
 
     probes: int
-    ratio: np.float32
-    exact: bool
+    ratio: float
+    usual_square: float
+    usual_crowd: float
 
 
-EXACT = Effort(64, np.float32(1.0), True)
-Search = Callable[[F32Array, int, Effort], F32Array]
+EXACT = Effort(64, 1.0, -1.0, 1.0)
+Search = Callable[[F32Array, int, Effort], tuple[F32Array, F32Array]]
 
 
 class Calibration(NamedTuple):
@@ -52,29 +60,37 @@ class Calibration(NamedTuple):
         ks: (a,) int32, values of k, ascending.
         probes: (b,) int32, and ratio: (b,) float32: the efforts, ascending.
         recall: (a, b) float32, what each is sure to find, never falling along b.
+        usual_distance: (a,) float32, how far the k-th neighbour usually is at most.
+        usual_crowd: (a, b) float32, how large the crowd usually is at most.
     """
 
     ks: I32Array
     probes: I32Array
     ratio: F32Array
     recall: F32Array
+    usual_distance: F32Array
+    usual_crowd: F32Array
 
     def effort(self, k: int, recall: float) -> Effort:
         """The least effort that keeps the promise at k; EXACT where none does.
 
         Recall rises ever more slowly with effort, so a straight line between two efforts promises too little.
         """
-        if len(self.ks) == 0 or k > 2 * self.ks[-1]:
+        if len(self.ks) == 0 or k > self.ks[-1]:
             return EXACT
         above = int(np.searchsorted(self.ks, k))
-        below = above if above < len(self.ks) and self.ks[above] == k else above - 1
-        levels = [_crossing(row, recall) for row in self.recall[max(below, 0) : above + 1]]
-        level = max(levels)
+        below = above if self.ks[above] == k else above - 1
+        level = max(_crossing(row, recall) for row in self.recall[below : above + 1])
         if level > len(self.ratio) - 1:
             return EXACT
-        places = np.arange(len(self.ratio))
-        probes = int(np.ceil(np.interp(level, places, self.probes)))
-        return Effort(probes, np.float32(np.interp(level, places, self.ratio)), False)
+        places, ks = np.arange(len(self.ratio)), np.log(self.ks)
+        crowds = [np.interp(level, places, row) for row in self.usual_crowd]
+        return Effort(
+            int(np.ceil(np.interp(level, places, self.probes))),
+            float(np.interp(level, places, self.ratio)),
+            float(np.interp(np.log(k), ks, self.usual_distance)) ** 2,
+            float(np.interp(np.log(k), ks, crowds)),
+        )
 
 
 def _crossing(curve: F32Array, recall: float) -> float:
@@ -95,36 +111,51 @@ def held_out(n: int, seed: int) -> I64Array:
 
 
 def calibrate(queries: F32Array, n: int, groups: int, leaves: int, search: Search) -> Calibration:
-    """Measure a tree of n points through ``search(queries, k, effort)``; queries are points of it."""
+    """Measure a tree of n points through ``search(queries, k, effort)``; queries are points of it.
+
+    ``search`` gives distances (m, k) and the crowd of each query (m,), -1 where its answer is exact.
+    """
     ks = [k for k in _KS if 16 * k <= n]
     efforts = []
     for ratio in _RATIOS:
         share = min(1.0, _LEAVES * ratio**3 / leaves)
-        efforts.append(Effort(min(groups, max(4, round(share * groups))), np.float32(ratio), False))
+        efforts.append(Effort(min(groups, max(4, round(share * groups))), ratio, np.inf, 1.0))
     recall = np.zeros((len(ks), len(efforts)), np.float32)
-    truth = _truth(queries, ks, search) if ks else queries
+    usual_crowd = np.zeros((len(ks), len(efforts)), np.float32)
+    usual_distance = np.zeros(len(ks), np.float32)
+    truth = _truth(queries, ks, search)
     for a, k in enumerate(ks):
-        some = queries[: _LARGE_K_QUERIES if k > _SMALL_K else None]
+        some = queries[: _LARGE_K_QUERIES.get(k)]
         # The query itself comes first, at distance 0, and does not count.
         worst = truth[: len(some), k : k + 1] * np.float32(1 + 1e-6)
+        usual_distance[a] = np.quantile(worst, _USUAL)
         for b, effort in enumerate(efforts):
-            found = search(some, k + 1, effort)
+            found, crowd = search(some, k + 1, effort)
+            usual_crowd[a, b:] = np.quantile(crowd, _USUAL)
             share_found = (found[:, 1:] <= worst).mean(axis=1)
+            unusual = (found[:, -1] > usual_distance[a]) | (crowd > usual_crowd[a, b])
+            if unusual.any():
+                wide = Effort(groups, max(float(WIDE), effort.ratio), np.inf, 1.0)
+                anew, _ = search(some[unusual], k + 1, wide)
+                share_found[unusual] = (anew[:, 1:] <= worst[unusual]).mean(axis=1)
             recall[a, b:] = share_found.mean() - _CAUTION * share_found.std() / np.sqrt(len(some))
             if recall[a, b] > _MOST_ASKED:
                 break
     return Calibration(
         np.array(ks, np.int32),
         np.array([e.probes for e in efforts], np.int32),
-        np.array([e.ratio for e in efforts], np.float32),
+        np.array(_RATIOS, np.float32),
         np.maximum.accumulate(recall, axis=1),
+        usual_distance,
+        usual_crowd,
     )
 
 
 def _truth(queries: F32Array, ks: list[int], search: Search) -> F32Array:
-    """Exact distances, as many as the largest k needs; only the first queries are asked for many."""
-    truth = np.full((len(queries), ks[-1] + 1), np.inf, np.float32)
-    truth[:_LARGE_K_QUERIES] = search(queries[:_LARGE_K_QUERIES], ks[-1] + 1, EXACT)
-    few = max(k for k in ks if k <= _SMALL_K) + 1
-    truth[_LARGE_K_QUERIES:, :few] = search(queries[_LARGE_K_QUERIES:], few, EXACT)
+    """Exact distances; only the first queries are asked for many."""
+    truth = np.full((len(queries), max(ks, default=0) + 1), np.inf, np.float32)
+    for k in ks:
+        if k in _LARGE_K_QUERIES or k == max(k for k in ks if k <= _SMALL_K):
+            some = slice(0, _LARGE_K_QUERIES.get(k))
+            truth[some, : k + 1] = search(queries[some], k + 1, EXACT)[0]
     return truth

@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 
 from rtsearch._util.jit import bare_kernel
 from rtsearch.errors import VectorError
+from rtsearch.search.answers import Result
 from rtsearch.search.arrays import LARGEST
-from rtsearch.search.kdtree import KDTree, Result, checked_vectors
+from rtsearch.search.input_checks import checked_allowed, checked_vectors
+from rtsearch.search.kdtree import KDTree
 from rtsearch.types import F32Array, I32Array
 
 __all__ = ["GrowingTree"]
@@ -34,6 +36,7 @@ _log = logging.getLogger(__name__)
 
 _LEAST_FOLD = 1024  # rows; comparing with as many takes 3 us at 32 dimensions
 _FOLD_SHARE = 1 / 64
+_MOST_ROWS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,8 @@ class GrowingTree:
     """
 
     def __init__(self, tree: KDTree, *, seed: int = 0) -> None:
-        rows, _ = tree.stored()
         nothing = np.empty((0, tree.dim), np.float32)
-        self._state = _State(tree, nothing, np.empty(0, np.int32), 0, int(rows.max(initial=-1)) + 1)
+        self._state = _State(tree, nothing, np.empty(0, np.int32), 0, tree.row_end)
         self._seed = seed
         self._lock = threading.Lock()
         self._folding: threading.Thread | None = None
@@ -91,13 +93,17 @@ class GrowingTree:
         """Add rows; return their numbers, which follow those given out before.
 
         Raises:
-            VectorError: wrong shape or dtype, NaN, infinity, or numbers beyond 1e15.
+            VectorError: wrong shape or dtype, NaN, infinity, numbers beyond 1e15, or no row numbers left.
         """
         clean = checked_vectors("vectors", vectors, self._state.tree.dim)
         if not (np.abs(clean) <= LARGEST).all():
             raise VectorError("vectors: NaN, infinity or a number beyond 1e15 among them; remove those rows")
         with self._lock:
             old = self._state
+            if old.next_row + len(clean) > _MOST_ROWS:
+                raise VectorError(
+                    "vectors: row numbers are used up; build a new tree from those that are left"
+                )
             rows = np.arange(old.next_row, old.next_row + len(clean), dtype=np.int32)
             vector, row = _with_room(old, len(clean))
             # Beyond old.count no reader of the old state looks.
@@ -126,11 +132,22 @@ class GrowingTree:
                 self._removed_while_folding.extend(int(r) for r in gone)
             self._fold_if_due()
 
+    @property
+    def row_end(self) -> int:
+        """Number of the next row that is added; ``allowed`` has so many places."""
+        return self._state.next_row
+
     def query(
-        self, queries: NDArray[Any], k: int, *, exact: bool = False, recall: float = 0.98
+        self,
+        queries: NDArray[Any],
+        k: int,
+        *,
+        exact: bool = False,
+        recall: float = 0.98,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> tuple[F32Array, I32Array]:
         """Search like :meth:`KDTree.query`, over all rows that exist at the moment of the call."""
-        result = self.search(queries, k, exact=exact, recall=recall)
+        result = self.search(queries, k, exact=exact, recall=recall, allowed=allowed)
         return result.distance, result.row
 
     def search(
@@ -140,15 +157,22 @@ class GrowingTree:
         *,
         exact: bool = False,
         recall: float = 0.98,
-        near: NDArray[np.integer[Any]] | None = None,
-        deadline_s: float | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> Result:
-        """Search like :meth:`KDTree.search`, over all rows that exist at the moment of the call."""
+        """Search like :meth:`KDTree.search`, over all rows that exist at the moment of the call.
+
+        ``allowed`` may end before rows that were added since it was made: those may not be found.
+        """
         state = self._state
         clean = checked_vectors("queries", queries, state.tree.dim)
-        result = state.tree.search(clean, k, exact=exact, recall=recall, near=near, deadline_s=deadline_s)
-        if state.count and k:
-            _search_side(state.vector, state.row, state.count, clean, result.distance, result.row)
+        vector, row, inside = state.vector[: state.count], state.row[: state.count], allowed
+        if allowed is not None:
+            mask = _lengthened(allowed, state.next_row)
+            inside = mask[: state.tree.row_end]
+            vector, row = vector[mask[row]], row[mask[row]]
+        result = state.tree.search(clean, k, exact=exact, recall=recall, allowed=inside)
+        if len(row) and k:
+            _search_side(vector, row, clean, result.distance, result.row)
         return result
 
     def settle(self) -> None:
@@ -208,13 +232,21 @@ def _with_room(state: _State, more: int) -> tuple[F32Array, I32Array]:
     return vector, row
 
 
+def _lengthened(allowed: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
+    """Lengthen a mask to all rows; those beyond its end are not allowed."""
+    short = rows - np.size(allowed)
+    if short > 0 and np.ndim(allowed) == 1:
+        allowed = np.concatenate([allowed, np.zeros(short, np.bool_)])
+    return checked_allowed(allowed, rows)
+
+
 @bare_kernel
-def _search_side(vector, row, count, queries, distance, out_row):  # type: ignore[no-untyped-def]
-    """Insert the nearest of vector[:count] into answers that are sorted by distance, in place."""
+def _search_side(vector, row, queries, distance, out_row):  # type: ignore[no-untyped-def]
+    """Insert the nearest of the side segment into answers that are sorted by distance, in place."""
     k = distance.shape[1]
     for i in range(queries.shape[0]):
         worst = distance[i, k - 1]
-        for r in range(count):
+        for r in range(row.size):
             square = np.float32(0)
             for j in range(queries.shape[1]):
                 apart = vector[r, j] - queries[i, j]

@@ -5,9 +5,6 @@ The class checks vectors once and hands them to the kernels, which docs/explanat
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,40 +15,33 @@ from numpy.typing import NDArray
 from rtsearch._util.cpu import usable_cores
 from rtsearch.errors import VectorError
 from rtsearch.search import query_kernels
-from rtsearch.search.arrays import LARGEST, MOST_DIM, PAD, SIZES, TreeArrays, handle_of, shapes_of
+from rtsearch.search.answers import Answer, Result, in_parts, nothing, widened
+from rtsearch.search.arrays import LARGEST, MOST_DIM, PAD, SIZES, TreeArrays, handle_of, narrowed, shapes_of
 from rtsearch.search.build import build_arrays
 from rtsearch.search.calibrate import EXACT, Calibration, Effort, calibrate, held_out
+from rtsearch.search.input_checks import (
+    checked_allowed,
+    checked_k,
+    checked_names,
+    checked_vectors,
+    refuse_coarse,
+    refuse_extremes,
+)
 from rtsearch.search.scratch import scratch_bytes
 from rtsearch.search.simd import BLOCK, instructions
 from rtsearch.search.store import load_arrays, save_arrays
-from rtsearch.types import F32Array, I32Array, U8Array
+from rtsearch.types import F32Array, I32Array, I64Array, U8Array
 
-__all__ = ["KDTree", "Result", "checked_vectors"]
+__all__ = ["KDTree"]
 
 LEAF_SIZE = 32  # 16 points cost more per leaf, 64 more per point; see docs/explanation/search.md
-_AT_ONCE = 4  # queries between two looks at the clock
 _INSANE = "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
-_SLICE = 64  # slot blocks swept between two looks at the clock
+_FEW_ALLOWED = 1 / 16  # share of the rows; so few are compared with, one by one, rather than searched exactly
+_PART, _EXACT_PART = 64, 8  # queries that a thread takes at once; starting it takes 50 us
+_MOST_PLANS = 1000
+_SAMPLE = 64  # vectors whose neighbours tell whether float32 is too coarse
 
 _F32, _I32, _U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)  # found faster than the types
-
-Plan = tuple[int, float, int, int]
-Answer = tuple[F32Array, I32Array, U8Array]
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Neighbours of a search.
-
-    Attributes:
-        distance: (m, k) float32, Euclidean, ascending; inf where there is no row.
-        row: (m, k) int32, -1 where there is none.
-        proved: (m,) bool, whether the answer is known to be exact.
-    """
-
-    distance: F32Array
-    row: I32Array
-    proved: NDArray[np.bool_]
 
 
 class KDTree:
@@ -63,10 +53,10 @@ class KDTree:
         self._handle = handle_of(arrays)
         self._size = int(np.count_nonzero(arrays.norm < PAD))
         self._stored, self._dim = (int(length) for length in arrays.vector.shape)
+        self._row_end = int(arrays.row.max(initial=-1)) + 1
         # None compiles the processor's instructions, True plain loops; see kernels.score.
         self._plain = True if instructions() == "plain" else None
-        self._exact = self._plan(EXACT)
-        self._plans: dict[tuple[int, float], Plan] = {}
+        self._plans: dict[tuple[int, float], Effort] = {}
         self._scratch_bytes: dict[int, int] = {}
 
     @classmethod
@@ -76,21 +66,20 @@ class KDTree:
         """Build a tree; the result depends on the seed, not on the number of threads.
 
         Args:
-            vectors: (n, d), finite numbers, d from 1 to 1000; copied.
+            vectors: (n, d), finite numbers, d from 1 to 1000; copied, as float32.
             leaf_size: points per leaf, before tightening.
             seed: of the samples that directions and recall are estimated from.
             threads: 0 takes one per core.
 
         Raises:
-            VectorError: wrong shape or dtype, NaN, infinity, or numbers beyond 1e15.
+            VectorError: wrong shape or dtype, NaN, infinity, numbers beyond 1e15, all vectors within 1e-15 of
+                each other, or numbers of which float32 does not keep what tells neighbours apart.
         """
         clean = checked_vectors("vectors", vectors)
         n, d = clean.shape
         if not 1 <= d <= MOST_DIM:
             raise VectorError(f"vectors: expected 1 to {MOST_DIM} dimensions, got {d}")
-        # NaN fails every comparison; no array as large as the vectors is made on the way.
-        if n and not (clean.min() >= -LARGEST and clean.max() <= LARGEST):
-            raise VectorError("vectors: NaN, infinity or a number beyond 1e15 among them; remove those rows")
+        refuse_extremes(clean)
         if leaf_size < 1:
             raise VectorError(f"leaf_size: expected at least 1, got {leaf_size}")
         if n == 0:
@@ -99,18 +88,21 @@ class KDTree:
         threads = threads or usable_cores()
         held = held_out(n, seed)
         arrays = build_arrays(clean, held, leaf_size, seed, threads, plain)
-        return cls(arrays, cls(arrays, _no_calibration())._calibrate(clean[held], threads))
+        tree = cls(arrays, _no_calibration())
+        if not np.can_cast(np.asarray(vectors).dtype, _F32):
+            sample = np.arange(0, n, -(-n // _SAMPLE))
+            near = tree._run_parts(clean[sample], min(n, 16), EXACT, tree._handle).row
+            refuse_coarse(np.asarray(vectors), clean, sample, near)
+        return cls(arrays, tree._calibrate(clean[held], threads))
 
     def _calibrate(self, queries: F32Array, threads: int) -> Calibration:
         groups, leaves = len(self._arrays.group_slot) - 1, len(self._arrays.leaf_block) - 1
-        with ThreadPoolExecutor(threads) as pool:
 
-            def search(some: F32Array, k: int, effort: Effort) -> F32Array:
-                plan = self._plan(effort)
-                parts = np.array_split(some, 2 * threads)
-                return np.concatenate(list(pool.map(lambda part: self._run(part, k, plan)[0], parts)))
+        def search(some: F32Array, k: int, effort: Effort) -> tuple[F32Array, F32Array]:
+            answer = self._run_parts(some, k, effort, self._handle, threads)
+            return answer.distance, answer.crowd
 
-            return calibrate(queries, len(self), groups, leaves, search)
+        return calibrate(queries, len(self), groups, leaves, search)
 
     @classmethod
     def load(cls, folder: str | Path) -> KDTree:
@@ -145,31 +137,47 @@ class KDTree:
         return self._stored - self._size
 
     @property
+    def row_end(self) -> int:
+        """One more than the largest row number, removed rows included."""
+        return self._row_end
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all arrays, the tree's own copy of the vectors included."""
         return sum(array.nbytes for array in self._arrays)
 
     def query(
-        self, queries: NDArray[Any], k: int, *, exact: bool = False, recall: float = 0.98
+        self,
+        queries: NDArray[Any],
+        k: int,
+        *,
+        exact: bool = False,
+        recall: float = 0.98,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> tuple[F32Array, I32Array]:
         """Find the k nearest rows of each query.
 
         Args:
-            queries: (m, d), finite numbers.
+            queries: (m, d), finite numbers; many are shared out among the cores.
             k: neighbours per query.
             exact: search until the answer is proved.
             recall: share of the true neighbours that is found on average, 0.5 to 0.999.
+            allowed: (rows,) bool, the rows that may be found; None for all.
 
         Returns:
-            distance (m, k) float32, Euclidean, ascending, and row (m, k) int32; inf and -1 where the tree has
+            distance (m, k) float32, Euclidean, ascending, and row (m, k) int32; inf and -1 where there are
             fewer than k rows.
 
         Raises:
-            VectorError: wrong shape or dtype, NaN or infinity, k negative, recall out of range.
+            VectorError: wrong shape or dtype, NaN or infinity, recall out of range, k negative or larger than
+                both 65,536 and the number of rows.
         """
         clean = checked_vectors("queries", queries, self._dim)
-        plan = self._exact if exact else self._plans.get((k, recall)) or self._choose(k, recall)
-        distance, row, _ = self._run(clean, k, plan)
+        plan = EXACT if exact else self._planned(k, recall)
+        if allowed is None and type(k) is int and 0 < k <= self._size and len(clean) < 2 * _EXACT_PART:
+            distance, row, _ = self._run(clean, k, plan, self._handle)
+        else:
+            distance, row, _ = self._find(clean, k, plan, recall, allowed)
         return distance, row
 
     def search(
@@ -179,60 +187,45 @@ class KDTree:
         *,
         exact: bool = False,
         recall: float = 0.98,
-        near: NDArray[np.integer[Any]] | None = None,
-        deadline_s: float | None = None,
+        allowed: NDArray[np.bool_] | None = None,
     ) -> Result:
-        """Search like :meth:`query`, and tell which answers are proved.
-
-        Args:
-            queries: as for :meth:`query`.
-            k: as for :meth:`query`.
-            exact: as for :meth:`query`.
-            recall: as for :meth:`query`.
-            near: (m, any) rows that are likely near, such as the answer of the frame before; -1 for none.
-            deadline_s: time after which the best that is known is returned: at least the first four queries
-                are answered, all are answered approximately before any is proved, and those not come to have
-                row -1 throughout.
-        """
+        """Search like :meth:`query`, and tell which answers are proved."""
         clean = checked_vectors("queries", queries, self._dim)
-        plan = self._exact if exact else self._plans.get((k, recall)) or self._choose(k, recall)
-        rows = None if near is None else _checked_near(near, len(clean))
-        if deadline_s is None:
-            distance, row, scratch = self._run(clean, k, plan, rows)
-            return Result(distance, row, _proved(scratch, len(clean)).copy())
-        return self._search_until(clean, k, plan, rows, time.perf_counter() + deadline_s)
+        plan = EXACT if exact else self._planned(k, recall)
+        distance, row, crowd = self._find(clean, k, plan, recall, allowed)
+        return Result(distance, row, crowd < 0)
 
-    def _search_until(
-        self, queries: F32Array, k: int, plan: Plan, near: I32Array | None, end_s: float
-    ) -> Result:
-        m = len(queries)
-        if not (np.abs(queries) <= LARGEST).all():
-            raise VectorError(_INSANE)
-        result = Result(
-            np.full((m, k), np.inf, np.float32), np.full((m, k), -1, np.int32), np.zeros(m, np.bool_)
-        )
-        for first in range(0, m, _AT_ONCE):
-            if first and time.perf_counter() >= end_s:
-                break
-            part = slice(first, min(first + _AT_ONCE, m))
-            warm = None if near is None else near[part]
-            self._put(result, part, self._run(queries[part], k, (plan[0], plan[1], 0, 0), warm))
-        blocks = len(self._arrays.slot_code)
-        for i in range(m if plan[3] else 0):
-            part = slice(i, i + 1)
-            for first in range(0, blocks, _SLICE):
-                if result.proved[i] or time.perf_counter() >= end_s:
-                    break
-                last = min(first + _SLICE, blocks)
-                sweep = (0, plan[1], first, last)
-                self._put(result, part, self._run(queries[part], k, sweep, result.row[part]))
-                result.proved[i] = last == blocks
-        return result
+    def _find(
+        self, queries: F32Array, k: int, plan: Effort, recall: float, mask: NDArray[np.bool_] | None
+    ) -> Answer:
+        k = checked_k(k, self._stored)
+        if mask is not None:
+            return widened(
+                self._find_allowed(queries, k, plan, recall, checked_allowed(mask, self._row_end)), k
+            )
+        return widened(self._run_parts(queries, min(k, self._size), plan, self._handle), k)
 
-    @staticmethod
-    def _put(result: Result, part: slice, answer: Answer) -> None:
-        result.distance[part], result.row[part], scratch = answer
-        result.proved[part] = _proved(scratch, part.stop - part.start)
+    def _find_allowed(
+        self, queries: F32Array, k: int, plan: Effort, recall: float, allowed: NDArray[np.bool_]
+    ) -> Answer:
+        rows, count = len(allowed), int(np.count_nonzero(allowed))
+        k = min(k, count, self._size)
+        if plan is not EXACT and k:
+            # Among all rows, the k-th that is allowed is about the (k * rows / count)-th.
+            plan = self._planned(min(-(-k * rows // count), self._stored), recall)
+        if k == 0 or (plan is EXACT and count <= _FEW_ALLOWED * rows):
+            return self._run_listed(queries, k, allowed)
+        handle = narrowed(self._handle, allowed, count)
+        if plan is EXACT or count > 2 * _FEW_ALLOWED * rows:
+            return self._run_parts(queries, k, plan, handle)
+        glance = plan._replace(usual_square=np.inf, usual_crowd=1.0)
+        answer = self._run_parts(queries, k, glance, handle)
+        unusual = (answer.distance[:, -1] ** 2 > plan.usual_square) | (answer.crowd > plan.usual_crowd)
+        if unusual.any():
+            anew = self._run_listed(queries[unusual], k, allowed)
+            for column, new in zip(answer, anew, strict=True):
+                column[unusual] = new
+        return answer
 
     def without(self, rows: NDArray[np.integer[Any]]) -> KDTree:
         """The same tree with some rows marked as removed; shares all memory but the marks.
@@ -253,8 +246,12 @@ class KDTree:
         return tree
 
     def renumbered(self, names: NDArray[np.integer[Any]]) -> KDTree:
-        """The same tree answering names[row] instead of row."""
-        row = np.asarray(names, np.int32)[self._arrays.row]
+        """The same tree answering names[row] instead of row.
+
+        Raises:
+            VectorError: names that are no whole numbers from 0 to 2,147,483,646, or not one for each row.
+        """
+        row = checked_names(names, self._stored)[self._arrays.row]
         return KDTree(self._arrays._replace(row=row), self._calibration)
 
     def vectors(self, rows: NDArray[np.integer[Any]]) -> F32Array:
@@ -292,7 +289,7 @@ class KDTree:
         places = self._position_of_row
         known = (rows >= 0) & (rows < len(places))
         positions = np.full(rows.shape, -1, np.int32)
-        positions[known] = places[rows[known]]
+        positions[known] = places[rows[known].astype(np.int64)]
         return positions
 
     def _known_positions(self, rows: NDArray[np.integer[Any]]) -> I32Array:
@@ -301,86 +298,69 @@ class KDTree:
             raise VectorError("rows: some of them are not in the tree")
         return positions
 
-    def _choose(self, k: int, recall: float) -> Plan:
-        if not 0.5 <= recall <= 0.999:
-            raise VectorError(f"recall: expected 0.5 to 0.999, got {recall}; ask for exact=True instead of 1")
-        plan = self._plan(self._calibration.effort(_checked_k(k), recall))
-        self._plans[k, recall] = plan
+    def _planned(self, k: int, recall: float) -> Effort:
+        plan = self._plans.get((k, recall))
+        if plan is None:
+            if not 0.5 <= recall <= 0.999:
+                raise VectorError(
+                    f"recall: expected 0.5 to 0.999, got {recall}; ask for exact=True instead of 1"
+                )
+            plan = self._calibration.effort(max(1, checked_k(k, self._stored)), recall)
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[k, recall] = plan
         return plan
-
-    def _plan(self, effort: Effort) -> Plan:
-        return effort.probes, float(effort.ratio), 0, len(self._arrays.slot_code) if effort.exact else 0
 
     def _measure(self, k: int) -> int:
         self._scratch_bytes[k] = int(scratch_bytes(self._handle, k))
         return self._scratch_bytes[k]
 
-    def _run(self, queries: F32Array, k: int, plan: Plan, near: I32Array | None = None) -> Answer:
-        """Distance and row, (m, k) each, and bytes of which the last m tell whether they are proved."""
+    def _run_parts(
+        self, queries: F32Array, k: int, plan: Effort, handle: I64Array, threads: int = 0
+    ) -> Answer:
+        """Answer queries, many of them in threads."""
+        if k == 0 or self._size == 0:
+            return self._run_listed(queries, 0, np.zeros(0, np.bool_))
+
+        def run(part: F32Array) -> Answer:
+            distance, row, scratch = self._run(part, k, plan, handle)
+            return Answer(distance, row, scratch[len(scratch) - 4 * len(part) :].view(_F32))
+
+        return in_parts(queries, run, _EXACT_PART if plan is EXACT else _PART, threads)
+
+    def _run(
+        self, queries: F32Array, k: int, plan: Effort, handle: I64Array
+    ) -> tuple[F32Array, I32Array, U8Array]:
+        """Return distance and row, (m, k) each, and scratch memory that ends with the crowd, 4 m bytes."""
         m = len(queries)
-        probes, ratio, first, last = plan  # a starred call takes 0.1 us longer
-        shape = m, k if type(k) is int and k > 0 else _checked_k(k)
+        probes, ratio, square, crowd = plan  # a starred call takes 0.1 us longer
+        shape = m, k
         distance, row = np.empty(shape, _F32), np.empty(shape, _I32)
-        scratch = np.empty((self._scratch_bytes.get(k) or self._measure(shape[1])) + m, _U8)
-        if shape[1] == 0 or self._stored == 0:
-            distance.fill(np.inf)
-            row.fill(-1)
-            scratch.fill(1)
-            sane = bool((np.abs(queries) <= LARGEST).all())
-        elif near is None:
-            sane = query_kernels.search(
-                self._handle, self._plain, scratch, queries, probes, ratio, first, last, distance, row
-            )
-        else:
-            tree = self._handle, self._plain, scratch, queries, near, self._position_of_row
-            sane = query_kernels.search_near(*tree, probes, ratio, first, last, distance, row)
-        if not sane:
+        scratch = np.empty((self._scratch_bytes.get(k) or self._measure(k)) + 4 * m, _U8)
+        if not query_kernels.search(
+            handle, self._plain, scratch, queries, probes, ratio, square, crowd, distance, row
+        ):
             raise VectorError(_INSANE)
         return distance, row, scratch
 
+    def _run_listed(self, queries: F32Array, k: int, allowed: NDArray[np.bool_]) -> Answer:
+        """Compare the queries with every allowed row."""
+        if k == 0:
+            if not (np.abs(queries) <= LARGEST).all():
+                raise VectorError(_INSANE)
+            return nothing(len(queries))
+        positions = self._position_of_row[np.flatnonzero(allowed)]
+        positions = positions[positions >= 0]
 
-def _proved(scratch: U8Array, m: int) -> NDArray[np.bool_]:
-    return scratch[len(scratch) - m :].view(np.bool_)
+        def run(part: F32Array) -> Answer:
+            m = len(part)
+            distance, row = np.empty((m, k), _F32), np.empty((m, k), _I32)
+            scratch = np.empty(self._scratch_bytes.get(k) or self._measure(k), _U8)
+            if not query_kernels.search_listed(self._handle, scratch, part, positions, distance, row):
+                raise VectorError(_INSANE)
+            return Answer(distance, row, np.full(m, -1, _F32))
 
-
-def checked_vectors(name: str, vectors: NDArray[Any], dim: int | None = None) -> F32Array:
-    """(any, dim) float32, C-contiguous and writable: kernels are compiled for that alone.
-
-    Raises:
-        VectorError: wrong shape or dtype.
-    """
-    clean = vectors
-    fit = type(vectors) is np.ndarray and vectors.dtype is _F32 and vectors.ndim == 2
-    if not fit or not (flags := vectors.flags).c_contiguous or not flags.writeable:
-        clean = _converted(name, vectors)
-    if dim is not None and clean.shape[1] != dim:
-        raise VectorError(f"{name}: expected {dim} dimensions, got {clean.shape[1]}")
-    return clean
-
-
-def _converted(name: str, vectors: NDArray[Any]) -> F32Array:
-    array = np.asanyarray(vectors)
-    if array.ndim != 2:
-        raise VectorError(f"{name}: expected two dimensions (rows, columns), got shape {array.shape}")
-    if array.dtype.kind not in "fiu":
-        raise VectorError(f"{name}: expected numbers, got {array.dtype}")
-    with np.errstate(over="ignore"):  # a number too large for float32 becomes inf and is refused as such
-        return np.array(array, np.float32, order="C", subok=False)
-
-
-def _checked_near(rows: NDArray[np.integer[Any]], m: int) -> I32Array:
-    array = np.asarray(rows)
-    if array.ndim != 2 or len(array) != m or array.dtype.kind not in "iu":
-        raise VectorError(f"near: expected ({m}, any) rows, got {array.dtype} {array.shape}")
-    flags = array.flags
-    clean = array.dtype == np.int32 and flags.c_contiguous and flags.writeable
-    return array if clean else np.array(array, np.int32, order="C")
-
-
-def _checked_k(k: int) -> int:
-    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or k < 0:
-        raise VectorError(f"k: expected a whole number, 0 or more, got {k}")
-    return int(k)
+        return in_parts(queries, run, _PART)
 
 
 def _empty_arrays(dim: int) -> TreeArrays:
@@ -389,5 +369,6 @@ def _empty_arrays(dim: int) -> TreeArrays:
 
 
 def _no_calibration() -> Calibration:
-    nothing = np.zeros(0, np.float32)
-    return Calibration(np.zeros(0, np.int32), np.zeros(0, np.int32), nothing, np.zeros((0, 0), np.float32))
+    nothing, none = np.zeros(0, np.float32), np.zeros(0, np.int32)
+    table = np.zeros((0, 0), np.float32)
+    return Calibration(none, none, nothing, table, nothing, table)

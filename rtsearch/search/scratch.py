@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import carray
+from numpy.typing import NDArray
 
 from rtsearch._util.jit import inlined, kernel
 from rtsearch.search.arrays import view
@@ -39,6 +40,8 @@ class Work(NamedTuple):
         value, item: points kept so far, by score, with their position in ``vector``.
         best_value, best_item: (k + 1,) squared distances, ascending, and positions; the last place takes what
             does not belong there.
+        allowed: bool of each row that may be found; empty where all may.
+        per_leaf: how many points of a leaf may be found, on average.
     """
 
     query: F32Array
@@ -60,6 +63,8 @@ class Work(NamedTuple):
     item: I32Array
     best_value: F32Array
     best_item: I32Array
+    allowed: NDArray[np.bool_]
+    per_leaf: np.float32
 
 
 @inlined
@@ -86,8 +91,8 @@ def scratch_bytes(handle, k):
 
 
 @kernel
-def cut_up(tree, k, scratch):
-    """Cut the scratch memory up."""
+def cut_up(handle, tree, k, scratch):
+    """Cut the scratch memory up; see :func:`arrays.handle_of` for what the handle says of allowed rows."""
     dim, width = tree.axes.shape
     groups, blocks = tree.group_norm.size, tree.slot_code.shape[0] + BLOCK
     slots = tree.slot_leaf.size + BLOCK
@@ -139,4 +144,6 @@ def cut_up(tree, k, scratch):
         item,
         carray(load_pointer(at), (k + 1,), f),
         carray(load_pointer(at + 4 * (k + 1)), (k + 1,), i),
+        carray(load_pointer(handle[-3]), (handle[-2],), np.bool_),
+        f(handle[-1]) / f(max(1, tree.leaf_block.size - 1)),
     )

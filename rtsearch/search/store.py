@@ -9,7 +9,7 @@
     arrays    each at a multiple of 64 bytes
 
 Nothing is trusted before it is checked: lengths against the size of the file, bytes against their SHA-256,
-and what the arrays hold against what the kernels rely on (``checks``).
+and what the arrays hold against what the kernels rely on (``stored_checks``).
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from rtsearch._util.atomic import replacing
 from rtsearch.errors import DamagedError, FormatError, NotALibraryError
 from rtsearch.search.arrays import SIZES, TreeArrays, shapes_of
 from rtsearch.search.calibrate import Calibration
-from rtsearch.search.checks import unsound_array
+from rtsearch.search.stored_checks import unsound_array
 
 __all__ = ["FILE_NAME", "load_arrays", "save_arrays"]
 
 FILE_NAME = "kdtree.bin"
 _MAGIC = b"RTSTREE\0"
-_VERSION = 2
+_VERSION = 3
 _FIXED = struct.Struct("<8sII32s")
 _MOST_HEADER_BYTES = 1 << 20
 
@@ -177,4 +177,5 @@ def _expected(shape: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[type, tup
         return None
     expected = shapes_of(dict(zip(SIZES, sizes, strict=True)))
     expected |= {"ks": (np.int32, (a,)), "probes": (np.int32, (b,)), "ratio": (np.float32, (b,))}
-    return expected | {"recall": (np.float32, (a, b))}
+    expected |= {"recall": (np.float32, (a, b)), "usual_crowd": (np.float32, (a, b))}
+    return expected | {"usual_distance": (np.float32, (a,))}

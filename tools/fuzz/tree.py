@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rtsearch.search import KDTree
 from rtsearch.search.arrays import TreeArrays
 from rtsearch.search.calibrate import Calibration
-from rtsearch.search.checks import unsound_array
+from rtsearch.search.stored_checks import unsound_array
 
 POINTS, DIM = 600, 20
 MOST_CHANGES = 8

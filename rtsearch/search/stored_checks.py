@@ -27,6 +27,7 @@ _LEAST_STEP = 1e-18
 _MOST_BLUR = 1e18
 _MOST_RATIO = 1000
 _MOST_K = 1 << 20
+_MOST_DISTANCE = 1e17  # 2e15 sqrt(1000) is the largest; its square, and four times that, are float32
 
 
 def unsound_array(tree: TreeArrays, calibration: Calibration) -> str:
@@ -106,6 +107,11 @@ def _groups(tree: TreeArrays) -> bool:
     return len(tree.group_norm) >= len(tree.group_slot) - 1 and _norms(tree.group_norm, -_FAR)
 
 
+def _ks(ks: I32Array) -> bool:
+    """Tell whether the measured values of k begin with 1, so that every k lies between two, and ascend."""
+    return _within(ks, 1, _MOST_K) and bool((ks[:1] == 1).all() and (np.diff(ks) > 0).all())
+
+
 _TREE: dict[str, Callable[[TreeArrays], bool]] = {
     "centre": lambda t: _within(t.centre, -_LARGEST, _LARGEST),
     "axes": _axes,
@@ -127,8 +133,10 @@ _TREE: dict[str, Callable[[TreeArrays], bool]] = {
 }
 
 _CALIBRATION: dict[str, Callable[[Calibration, int], bool]] = {
-    "ks": lambda c, _: _within(c.ks, 1, _MOST_K) and _rises(c.ks),
+    "ks": lambda c, _: _ks(c.ks),
     "probes": lambda c, groups: _within(c.probes, 1, groups) and _rises(c.probes),
     "ratio": lambda c, _: _within(c.ratio, 0, _MOST_RATIO) and _rises(c.ratio),
     "recall": lambda c, _: _within(c.recall, -1, 1) and _rises(c.recall),
+    "usual_distance": lambda c, _: _within(c.usual_distance, 0, _MOST_DISTANCE),
+    "usual_crowd": lambda c, _: _within(c.usual_crowd, 0, 1),
 }

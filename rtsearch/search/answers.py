@@ -1,0 +1,64 @@
+"""Answers of a search: their types, queries shared out among threads, columns filled up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch._util.cpu import usable_cores
+from rtsearch.types import F32Array, I32Array
+
+__all__ = ["Answer", "Result", "in_parts", "nothing", "widened"]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Rows that a search found.
+
+    Attributes:
+        distance: (m, k) float32, Euclidean, ascending; inf where there is no row.
+        row: (m, k) int32, -1 where there is none.
+        proved: (m,) bool, whether the answer is known to be exact.
+    """
+
+    distance: F32Array
+    row: I32Array
+    proved: NDArray[np.bool_]
+
+
+class Answer(NamedTuple):
+    """Distance and row as in a Result, and the crowd of each query (m,) float32, -1 where it is proved."""
+
+    distance: F32Array
+    row: I32Array
+    crowd: F32Array
+
+
+def nothing(m: int) -> Answer:
+    """Return the answer to m queries for no neighbours."""
+    return Answer(np.empty((m, 0), np.float32), np.empty((m, 0), np.int32), np.full(m, -1, np.float32))
+
+
+def widened(answer: Answer, k: int) -> Answer:
+    """Fill an answer up to k columns."""
+    m, there = answer.distance.shape
+    if there == k:
+        return answer
+    distance, row = np.full((m, k), np.inf, np.float32), np.full((m, k), -1, np.int32)
+    distance[:, :there], row[:, :there] = answer.distance, answer.row
+    return Answer(distance, row, answer.crowd)
+
+
+def in_parts(queries: F32Array, run: Callable[[F32Array], Answer], size: int, threads: int = 0) -> Answer:
+    """Answer queries, about ``size`` at a time, in so many threads; 0 takes one per core."""
+    parts = len(queries) // size
+    if parts < 2 or (threads := threads or usable_cores()) < 2:
+        return run(queries)
+    with ThreadPoolExecutor(min(threads, parts)) as pool:
+        answers = list(pool.map(run, np.array_split(queries, parts)))
+    return Answer(*(np.concatenate(columns) for columns in zip(*answers, strict=True)))
