@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import naive
 import numpy as np
 import pytest
@@ -50,14 +52,16 @@ def test_some_rows_of_a_growing_tree() -> None:
         distance, row = tree.query(queries, 9, exact=True, allowed=allowed)
         np.testing.assert_allclose(distance, wanted_among(vectors, queries, 9, there), rtol=2e-5)
         assert there[row].all()
-    for bad in (np.ones(4001, np.bool_), np.ones(4000, np.int8), np.ones((1, 4000), np.bool_)):
+    masks: list[Any] = [np.ones(4001, np.bool_), np.ones(4000, np.int8), np.ones((1, 4000), np.bool_)]
+    for bad in masks:
         with pytest.raises(VectorError, match="allowed"):
             tree.query(queries, 9, allowed=bad)
 
 
 def test_a_mask_that_does_not_fit_is_refused() -> None:
     tree = KDTree.build(clustered(100, 4))
-    for bad in (np.ones(99, np.bool_), np.ones(100, np.uint8), np.ones((100, 1), np.bool_)):
+    masks: list[Any] = [np.ones(99, np.bool_), np.ones(100, np.uint8), np.ones((100, 1), np.bool_)]
+    for bad in masks:
         with pytest.raises(VectorError, match=r"allowed: expected bool \(100,\)"):
             tree.query(np.zeros((1, 4), np.float32), 3, allowed=bad)
 
