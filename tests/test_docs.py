@@ -16,7 +16,7 @@ import yaml
 
 from rtsearch.cli.app import app
 from rtsearch.config import Settings, load_settings
-from rtsearch.ui.window import HELP
+from rtsearch.ui.keys import HELP
 
 TOP = Path(__file__).resolve().parents[1]
 DOCS = TOP / "docs"

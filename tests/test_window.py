@@ -24,7 +24,7 @@ from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.sliders import SLIDERS, panel_wh
 from rtsearch.render.theme import OBJECT_COLOURS
 from rtsearch.ui import window
-from rtsearch.ui.window import HELP
+from rtsearch.ui.keys import HELP
 
 SCREEN_WH = (1600, 900)
 WINDOW_WH = (1280, 720)

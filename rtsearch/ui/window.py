@@ -25,34 +25,17 @@ from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
 from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows
 from rtsearch.ui.full_screen import FullScreen
+from rtsearch.ui.keys import ACTIONS, HELP, SKIP_S
 from rtsearch.ui.x11 import screen_wh
 
-__all__ = ["HELP", "Window"]
+__all__ = ["Window"]
 
 _log = logging.getLogger(__name__)
 
-_ESCAPE = 27
 _TEXTS = get_args(ShowSettings.model_fields["text"].annotation)
-# X keysyms, which OpenCV's Qt windows pass on.
-_LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
-_SKIP_S = 5.0
 _SETTLES_S = 1.0  # after its first picture a window is where the desktop has put it
 _WHOLE_S = 1.0  # that the first picture of a full screen waits for crops, at the most
 _LEAST_TEXT_PX = 12  # of a picture whose shorter side is 720 px
-HELP = (
-    ("q, Esc", "quit"),
-    ("space", "pause"),
-    ("comma, dot", "one frame back, forward"),
-    ("left, right", "5 seconds back, forward"),
-    ("up, down", "objects that do not fit"),
-    ("l", "loop"),
-    ("m", "mirror, of a camera"),
-    ("t", "all text, names only, none"),
-    ("f", "full screen"),
-    ("s", "save the picture"),
-    ("c", "controls"),
-    ("h", "this help"),
-)
 
 
 class Window:
@@ -166,26 +149,27 @@ class Window:
             return False
 
     def _on_key(self, key: int) -> bool:
-        actions: dict[int, Callable[[], None]] = {
-            ord(" "): self._toggle_pause,
-            ord("f"): self._full_screen.toggle,
-            ord("s"): self._save,
-            ord("h"): self._toggle_help,
-            ord("c"): self._toggle_sliders,
-            ord("."): self._controls.step,
-            ord(","): self._controls.step_back,
-            _LEFT: lambda: self._skip(-_SKIP_S),
-            _RIGHT: lambda: self._skip(_SKIP_S),
-            _UP: lambda: self._controls.scroll(-1),
-            _DOWN: lambda: self._controls.scroll(1),
-            ord("l"): self._toggle_loop,
-            ord("m"): self._toggle_mirror,
-            ord("t"): self._next_text,
+        actions: dict[str, Callable[[], None]] = {
+            "pause": self._toggle_pause,
+            "step": self._controls.step,
+            "step back": self._controls.step_back,
+            "skip": lambda: self._skip(SKIP_S),
+            "skip back": lambda: self._skip(-SKIP_S),
+            "scroll up": lambda: self._controls.scroll(-1),
+            "scroll down": lambda: self._controls.scroll(1),
+            "loop": self._toggle_loop,
+            "mirror": self._toggle_mirror,
+            "text": self._next_text,
+            "full screen": self._full_screen.toggle,
+            "save": self._save,
+            "controls": self._toggle_sliders,
+            "help": self._toggle_help,
         }
-        if key in (ord("q"), _ESCAPE):
+        action = ACTIONS.get(key)
+        if action == "quit":
             return False
-        if key in actions:
-            actions[key]()
+        if action is not None:
+            actions[action]()
             self._redraw = True
         return True
 

@@ -1,0 +1,48 @@
+"""Keys of the window: the action of each, and the help that lists them."""
+
+from __future__ import annotations
+
+__all__ = ["ACTIONS", "HELP", "SKIP_S"]
+
+SKIP_S = 5.0
+"""Jump of the left and right keys, s."""
+
+# X keysyms, which OpenCV's Qt windows pass on.
+_LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
+_ESCAPE = 27
+
+ACTIONS = {
+    ord("q"): "quit",
+    _ESCAPE: "quit",
+    ord(" "): "pause",
+    ord(","): "step back",
+    ord("."): "step",
+    _LEFT: "skip back",
+    _RIGHT: "skip",
+    _UP: "scroll up",
+    _DOWN: "scroll down",
+    ord("l"): "loop",
+    ord("m"): "mirror",
+    ord("t"): "text",
+    ord("f"): "full screen",
+    ord("s"): "save",
+    ord("c"): "controls",
+    ord("h"): "help",
+}
+"""Actions by the code of their key, as ``cv2.pollKey`` gives it, cut to 16 bits."""
+
+HELP = (
+    ("q, Esc", "quit"),
+    ("space", "pause"),
+    ("comma, dot", "one frame back, forward"),
+    ("left, right", "5 seconds back, forward"),
+    ("up, down", "objects that do not fit"),
+    ("l", "loop"),
+    ("m", "mirror, of a camera"),
+    ("t", "all text, names only, none"),
+    ("f", "full screen"),
+    ("s", "save the picture"),
+    ("c", "controls"),
+    ("h", "this help"),
+)
+"""Keys and their meanings, as the help shows them."""
