@@ -25,8 +25,10 @@ from rtsearch.config import Settings
 from rtsearch.errors import MissingDependencyError
 from rtsearch.jobs.demo import demo_clip, gather_photos
 
-# What a script runs in its background has SIGINT ignored: these tests, and every command that they start.
+# A script's background ignores SIGINT and nohup SIGHUP; so would every command that these tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(_number, signal.SIG_DFL)
 
 # Containers often forbid bytecode to be written, and uv writes none when it installs. Each command that is
 # started then compiles a thousand modules first: "rtsearch run" of one photo took 3.7 s, with bytecode 2.4 s.

@@ -121,7 +121,7 @@ def test_the_demo_twice(demo_run, cli):
 
     again = cli("demo", "--json", "--out", out)
     assert again.code == 0, again.err
-    assert "0 photos looked at" in again.err
+    assert "0 photos analysed" in again.err
     assert again.json["library_objects"] == first["library_objects"]
     assert again.json["frames_shown"] == PLAYED
 

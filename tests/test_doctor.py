@@ -68,7 +68,7 @@ def test_a_package_that_is_installed_under_another_name(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)  # no mss to name
-    assert found()["packages"].what == "numpy, opencv-python, numba, onnxruntime, onnx, pyarrow"
+    assert found()["packages"].what == "numpy, opencv-python, av, numba, onnxruntime, onnx, pyarrow"
 
 
 def test_cameras_are_named(monkeypatch):

@@ -36,7 +36,13 @@ BECOMES_NAMELESS = f"import os; os.setresuid({NAMELESS}, 0, 0)\n"
 
 def search(code: str, top: Path = TOP, **env: str) -> str:
     """Search in a process of its own; returns what was said."""
-    keep = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
+    unset = (
+        "HOME",
+        "XDG_CACHE_HOME",
+        "NUMBA_CACHE_DIR",
+        "COVERAGE_PROCESS_CONFIG",
+    )  # the last one writes files
+    keep = {k: v for k, v in os.environ.items() if k not in unset}
     keep["PYTHONPATH"] = os.pathsep.join([str(top), *filter(None, sys.path)])
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=keep | env, cwd="/", capture_output=True, text=True, check=False)

@@ -416,7 +416,7 @@ def test_replay_that_cannot_be(cli: Any, library: Path, clip: Path, tmp_path: Pa
         in cli("replay", "clip.avi", "o.jsonl", library, "--out", "clip.avi").complaint
     )
     assert "written as .mp4" in cli("replay", "clip.avi", "o.jsonl", library, "--out", "x.avi").complaint
-    done = cli("replay", "clip.avi", "o.jsonl", library)
+    done = cli("replay", "clip.avi", "o.jsonl", library, "--headless")
     assert done.code == 0
     assert "3 frames" in done.err
     assert "2 without a record" in done.err

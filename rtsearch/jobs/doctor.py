@@ -21,7 +21,7 @@ __all__ = ["Finding", "examine"]
 
 State = Literal["ok", "missing", "optional"]
 
-_NAMED = 6  # packages whose versions matter most
+_NAMED = 7  # packages whose versions matter most
 
 
 @dataclass(frozen=True, slots=True)
