@@ -54,7 +54,8 @@ def test_ctrl_c_while_a_command_starts(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGINT or "cpu" in out or sheet.exists()
-    assert err == ""
+    # On a quick machine the query is done before the signal comes.
+    assert err in ("", f"sheet: {sheet}\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(model: Path) -> None:
