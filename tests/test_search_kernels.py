@@ -204,6 +204,17 @@ def test_arrays_of_a_tree_are_aligned_and_apart(size: int) -> None:
         assert all((other == 1).all() for other in arrays[i + 1 :])
 
 
+def test_insert() -> None:
+    rng = np.random.default_rng(0)
+    value, item, count, all_pairs = np.zeros(7, np.float32), np.zeros(7, np.int32), 0, []
+    for number in rng.permutation(50):
+        pair = (float(rng.integers(5)), int(number))
+        all_pairs.append(pair)
+        count = kernels.insert(value, item, count, 7, np.float32(pair[0]), np.int32(pair[1]))
+        wanted = sorted(all_pairs)[:7]
+        assert list(zip(value[:count].tolist(), item[:count].tolist(), strict=True)) == wanted
+
+
 @pytest.mark.parametrize(("n", "leaf_size"), [(1, 4), (9, 4), (256, 16), (255, 7)])
 def test_split_and_means(n: int, leaf_size: int) -> None:
     points = clustered(n, 8, seed=n)

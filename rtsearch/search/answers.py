@@ -54,11 +54,15 @@ def widened(answer: Answer, k: int) -> Answer:
     return Answer(distance, row, answer.crowd)
 
 
-def in_parts(queries: F32Array, run: Callable[[F32Array], Answer], size: int, threads: int = 0) -> Answer:
-    """Answer queries, about ``size`` at a time, in so many threads; 0 takes one per core."""
+def in_parts(
+    queries: F32Array, run: Callable[[F32Array], Answer], size: int, pool: ThreadPoolExecutor | None = None
+) -> Answer:
+    """Answer queries, about ``size`` at a time, in the threads of a pool; None takes one per core."""
     parts = len(queries) // size
-    if parts < 2 or (threads := threads or usable_cores()) < 2:
+    if parts < 2:
         return run(queries)
-    with ThreadPoolExecutor(min(threads, parts)) as pool:
-        answers = list(pool.map(run, np.array_split(queries, parts)))
+    if pool is None:
+        with ThreadPoolExecutor(min(parts, usable_cores())) as cores:
+            return in_parts(queries, run, size, cores)
+    answers = list(pool.map(run, np.array_split(queries, parts)))
     return Answer(*(np.concatenate(columns) for columns in zip(*answers, strict=True)))

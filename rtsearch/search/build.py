@@ -28,7 +28,7 @@ _PASSES = 2  # Lloyd passes over the points; none doubles the search time, a thi
 _NEAR = 64  # leaves that a point may move to
 _NEAR_GROUPS = 16
 _SAMPLE = 20_000  # points from which directions and code width are estimated
-_HEAVY = 3  # codes reach that many times the 99th percentile at most; Gaussian coordinates need 1.35 times
+_HEAVY = 3  # times the 99th percentile of the widest dimension that codes reach at most; Gaussians need 1.35
 _FEW_LEAVES = 1024  # so few are scored as fast as the groups to be left out are found
 _PARTS = 16  # shares of work handed to the threads
 _TOP_DEPTH = 3  # levels split before the threads take over
@@ -98,7 +98,7 @@ class _Builder:
         rotated = np.empty((n, axes.shape[1]), np.float32)
         self._share(lambda a, b: kernels.rotate_rows(self.vectors, centre, axes, rotated, a, b), n)
         sample = np.abs(rotated[:: max(1, n // _SAMPLE)])
-        tail, bulk = np.percentile(sample, (99.95, 99))
+        tail, bulk = np.percentile(sample, 99.95), np.percentile(sample[::8], 99, axis=0).max()
         step = np.float32(max(float(min(tail, _HEAVY * bulk)), 1e-15) / 63)
 
         base, starts = self._split(rotated, self.leaf_size)

@@ -5,6 +5,7 @@ The class checks vectors once and hands them to the kernels, which docs/explanat
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -98,11 +99,13 @@ class KDTree:
     def _calibrate(self, queries: F32Array, threads: int) -> Calibration:
         groups, leaves = len(self._arrays.group_slot) - 1, len(self._arrays.leaf_block) - 1
 
-        def search(some: F32Array, k: int, effort: Effort) -> tuple[F32Array, F32Array]:
-            answer = self._run_parts(some, k, effort, self._handle, threads)
-            return answer.distance, answer.crowd
+        with ThreadPoolExecutor(threads) as pool:
 
-        return calibrate(queries, len(self), groups, leaves, search)
+            def search(some: F32Array, k: int, effort: Effort) -> tuple[F32Array, F32Array]:
+                answer = self._run_parts(some, k, effort, self._handle, pool)
+                return answer.distance, answer.crowd
+
+            return calibrate(queries, len(self), groups, leaves, search)
 
     @classmethod
     def load(cls, folder: str | Path) -> KDTree:
@@ -173,7 +176,7 @@ class KDTree:
                 both 65,536 and the number of rows.
         """
         clean = checked_vectors("queries", queries, self._dim)
-        plan = EXACT if exact else self._planned(k, recall)
+        plan = EXACT if exact else self._plans.get((k, recall)) or self._planned(k, recall)
         if allowed is None and type(k) is int and 0 < k <= self._size and len(clean) < 2 * _EXACT_PART:
             distance, row, _ = self._run(clean, k, plan, self._handle)
         else:
@@ -211,18 +214,18 @@ class KDTree:
         rows, count = len(allowed), int(np.count_nonzero(allowed))
         k = min(k, count, self._size)
         if plan is not EXACT and k:
-            # Among all rows, the k-th that is allowed is about the (k * rows / count)-th.
-            plan = self._planned(min(-(-k * rows // count), self._stored), recall)
+            # Among all rows, the k-th that is allowed is about the (k * rows / count)-th, if those that are
+            # allowed lie anywhere. They may not: half the misses that were granted make up for that.
+            plan = self._planned(min(-(-k * rows // count), self._stored), min(0.5 + recall / 2, 0.999))
         if k == 0 or (plan is EXACT and count <= _FEW_ALLOWED * rows):
             return self._run_listed(queries, k, allowed)
         handle = narrowed(self._handle, allowed, count)
-        if plan is EXACT or count > 2 * _FEW_ALLOWED * rows:
-            return self._run_parts(queries, k, plan, handle)
-        glance = plan._replace(usual_square=np.inf, usual_crowd=1.0)
-        answer = self._run_parts(queries, k, glance, handle)
-        unusual = (answer.distance[:, -1] ** 2 > plan.usual_square) | (answer.crowd > plan.usual_crowd)
+        answer = self._run_parts(queries, k, plan, handle)
+        unusual = answer.crowd == -2
         if unusual.any():
-            anew = self._run_listed(queries[unusual], k, allowed)
+            # The allowed rows may lie anywhere: a search among all groups might miss as many.
+            some, few = queries[unusual], count <= 2 * _FEW_ALLOWED * rows
+            anew = self._run_listed(some, k, allowed) if few else self._run_parts(some, k, EXACT, handle)
             for column, new in zip(answer, anew, strict=True):
                 column[unusual] = new
         return answer
@@ -316,7 +319,12 @@ class KDTree:
         return self._scratch_bytes[k]
 
     def _run_parts(
-        self, queries: F32Array, k: int, plan: Effort, handle: I64Array, threads: int = 0
+        self,
+        queries: F32Array,
+        k: int,
+        plan: Effort,
+        handle: I64Array,
+        pool: ThreadPoolExecutor | None = None,
     ) -> Answer:
         """Answer queries, many of them in threads."""
         if k == 0 or self._size == 0:
@@ -326,7 +334,7 @@ class KDTree:
             distance, row, scratch = self._run(part, k, plan, handle)
             return Answer(distance, row, scratch[len(scratch) - 4 * len(part) :].view(_F32))
 
-        return in_parts(queries, run, _EXACT_PART if plan is EXACT else _PART, threads)
+        return in_parts(queries, run, _EXACT_PART if plan is EXACT else _PART, pool)
 
     def _run(
         self, queries: F32Array, k: int, plan: Effort, handle: I64Array
@@ -350,7 +358,8 @@ class KDTree:
                 raise VectorError(_INSANE)
             return nothing(len(queries))
         positions = self._position_of_row[np.flatnonzero(allowed)]
-        positions = positions[positions >= 0]
+        if self._size < self._stored:
+            positions = positions[positions >= 0]
 
         def run(part: F32Array) -> Answer:
             m = len(part)

@@ -25,6 +25,7 @@ __all__ = [
     "encode_place",
     "encode_point",
     "encode_query",
+    "insert",
     "keep",
     "limit_for",
     "plain_score_block",
@@ -299,6 +300,27 @@ def select(value, item, low, high, kth):
             low = i
         else:
             return
+
+
+@bare_kernel
+def insert(value, item, count, room, new_value, new_item):
+    """Insert into a list sorted by (value, item) that holds at most ``room``; return its new length."""
+    if count < room:
+        place = count
+        count += 1
+    else:
+        place = room - 1
+        if value[place] < new_value or (value[place] == new_value and item[place] < new_item):
+            return count
+    while place > 0 and (
+        value[place - 1] > new_value or (value[place - 1] == new_value and item[place - 1] > new_item)
+    ):
+        value[place] = value[place - 1]
+        item[place] = item[place - 1]
+        place -= 1
+    value[place] = new_value
+    item[place] = new_item
+    return count
 
 
 @bare_kernel

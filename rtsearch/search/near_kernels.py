@@ -14,10 +14,9 @@ from rtsearch.search.kernels import keep, limit_for, prefetch_bytes, score, scor
 from rtsearch.search.scratch import BUCKETS
 from rtsearch.search.simd import BLOCK, prefetch
 
-__all__ = ["WIDE", "choose_groups", "prefetch_block", "rerank", "scan", "scan_block", "square_of"]
+__all__ = ["choose_groups", "prefetch_block", "rerank", "scan", "scan_block", "square_of"]
 
 _FIRST = 8  # blocks whose best leaf is scanned before it is decided which others are worth it
-WIDE = np.float32(1.6)  # stop ratio where the usual one does not do
 _CROWDED = np.float32(1.2)  # leaves up to this many times farther than the farthest scanned ones are counted
 
 
@@ -63,15 +62,18 @@ def _near_leaves(plain, work, blocks, limit):
 
 
 @bare_kernel
-def _sort_roughly(work, count):
+def _sort_roughly(work, count, high):
     """Order the leaves worth scanning by score, as far as a few buckets tell them apart (counting sort).
 
     Reads near_value and near_item, writes leaf_value and leaf_item.
     """
-    low, high = FAR, -FAR
+    low = high
     for i in range(count):
         low = min(low, work.near_value[i])
-        high = max(high, work.near_value[i])
+    if high == FAR:  # a limit that is not known yet tells nothing apart
+        high = low
+        for i in range(count):
+            high = max(high, work.near_value[i])
     each = np.float32(BUCKETS - 1) / max(high - low, np.float32(1e-30))
     work.bucket[:] = 0
     for i in range(count):
@@ -88,12 +90,11 @@ def _sort_roughly(work, count):
 
 @inlined
 def _share_below(value, count, limit):
-    """Return the share of value[:count], those beyond FAR left out, that lies below a limit."""
-    below, there = np.int32(0), np.int32(1)
+    """Return the share of value[:count] that lies below a limit."""
+    below = np.int32(0)
     for i in range(count):
         below += np.int32(value[i] < limit)
-        there += np.int32(value[i] < FAR)
-    return np.float32(below) / np.float32(there)
+    return np.float32(below) / np.float32(count)
 
 
 @inlined
@@ -168,7 +169,7 @@ def scan(plain, tree, work, scoring, groups, ratio, wanted):
     _prefetch_vectors(tree, work, count)  # most of these come to be re-ranked
     reach = min(ratio * (limit + base) - base, FAR)
     near = _near_leaves(plain, work, blocks, reach)
-    _sort_roughly(work, near)
+    _sort_roughly(work, near, reach)
     for t in range(near):
         if work.leaf_value[t] < first:
             continue

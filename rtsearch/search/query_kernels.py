@@ -6,13 +6,14 @@ import numpy as np
 
 from rtsearch._util.jit import bare_kernel, inlined, kernel
 from rtsearch.search.arrays import FAR, LARGEST, view
-from rtsearch.search.kernels import encode_query, prefetch_bytes, rotate, sort_best
-from rtsearch.search.near_kernels import WIDE, choose_groups, rerank, scan
+from rtsearch.search.kernels import encode_query, prefetch_bytes, rotate
+from rtsearch.search.near_kernels import choose_groups, rerank, scan
 from rtsearch.search.scratch import cut_up, wanted_and_room
-from rtsearch.search.sweep_kernels import compare, sweep
+from rtsearch.search.sweep_kernels import compare, in_order, sweep
 
 __all__ = ["search", "search_listed"]
 
+_WIDE = np.float32(1.4)  # least stop ratio where the usual one does not do
 _FAR = np.float32(4)  # times the usual squared distance; what is farther is searched for exactly
 
 
@@ -21,6 +22,7 @@ def _answer(plain, tree, work, plan):
     """Fill the result list for one query; return its length, and the crowd, -1 once the answer is proved.
 
     What the calibration has not seen is searched for anew, among all groups; what is far beyond it, exactly.
+    Where some rows only are allowed that is left to the caller, who is told by a crowd of -2.
     """
     probes, ratio, usual_square, usual_crowd = plan
     k = work.best_value.size - 1
@@ -32,9 +34,13 @@ def _answer(plain, tree, work, plan):
         groups = choose_groups(plain, tree, work, scoring[0], probes)
         count, crowd = scan(plain, tree, work, scoring, groups, ratio, wanted)
         found = rerank(tree, work, count)
-        if usual_square < 0 or (work.best_value[k - 1] <= usual_square and crowd <= usual_crowd):
+        if usual_square < 0 or (
+            found == k and work.best_value[k - 1] <= usual_square and crowd <= usual_crowd
+        ):
             break
-        probes, ratio = tree.group_slot.size, max(WIDE, ratio)
+        if work.allowed.size:
+            return found, np.float32(-2)
+        probes, ratio = tree.group_slot.size, max(_WIDE, ratio)
     if usual_square < np.inf and (found < k or work.best_value[k - 1] > _FAR * usual_square):
         return sweep(plain, tree, work, scoring, found), np.float32(-1)
     return found, crowd
@@ -80,14 +86,13 @@ def _compare_each(tree, work, queries, positions, distance, row):
     for i in range(queries.shape[0]):
         if not _take_query(work, queries[i]):
             return False
-        count, worst = np.int64(0), FAR
+        kept, worst = np.int64(0), FAR
         for t in range(positions.size):
             ahead = positions[min(t + 8, positions.size - 1)]
             prefetch_bytes(tree.vector, ahead * row_bytes, row_bytes)
-            work.item[count] = positions[t]
-            count, worst = compare(tree, work, count, count + 1, worst)
-        best = work.best_value, work.best_item
-        found = sort_best(work.value, work.item, count, best, work.bucket)
+            work.item[kept] = positions[t]
+            kept, worst = compare(tree, work, kept, kept + 1, kept, worst)
+        found = in_order(work, kept)
         _give_answer(tree, work, found, distance[i], row[i])
     return True
 

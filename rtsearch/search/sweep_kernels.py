@@ -14,6 +14,7 @@ from rtsearch.search.kernels import (
     base_of,
     box_distances,
     encode_place,
+    insert,
     keep,
     select,
     some_below,
@@ -22,28 +23,54 @@ from rtsearch.search.kernels import (
 from rtsearch.search.near_kernels import prefetch_block, scan_block, square_of
 from rtsearch.search.simd import BLOCK, FRONT
 
-__all__ = ["compare", "sweep"]
+__all__ = ["compare", "in_order", "sweep"]
 
 _SAME = np.float32(1.00001)  # how differently two kernels may round one distance
+_SORTED = 64  # largest k whose answers are sorted all the time, so that the limit falls with every point
 
 
 @inlined
-def compare(tree, work, count, end, worst):
-    """Keep those of the listed points count..end that are at most ``worst`` (squared) away.
+def compare(tree, work, start, end, kept, worst):
+    """Add those of the listed points start..end to the answer that are at most ``worst`` (squared) away.
 
-    Their values become squared distances. Returns the new count, and ``worst``, which falls when there are
-    more than enough.
+    For k up to _SORTED the answer is the result list, which may hold the points already. For more it is what
+    value and item hold up to ``kept`` = start; a point may come once only.
+
+    Returns:
+        The length of the answer, and ``worst``, which falls as the answer grows.
     """
     k = work.best_value.size - 1
-    for i in range(count, end):
+    for i in range(start, end):
         position = work.item[i]
         square = square_of(tree, work, position)
-        work.value[count], work.item[count] = square, position
-        count += np.int64(square <= worst)
-    if count > 2 * k + BLOCK:
-        select(work.value, work.item, 0, count, k - 1)
-        count, worst = np.int64(k), work.value[k - 1]
-    return count, worst
+        if k > _SORTED:
+            work.value[kept], work.item[kept] = square, position
+            kept += np.int64(square <= worst)
+        elif square < worst and not _is_in(work.best_item, kept, position):
+            kept = np.int64(insert(work.best_value, work.best_item, kept, k, square, position))
+            if kept == k:
+                worst = work.best_value[k - 1]
+    if kept > 2 * k + BLOCK:
+        select(work.value, work.item, 0, kept, k - 1)
+        kept, worst = np.int64(k), work.value[k - 1]
+    return kept, worst
+
+
+@inlined
+def _is_in(items, count, item):
+    """Return True if items[:count] hold an item."""
+    same = np.int32(0)
+    for t in range(count):
+        same += np.int32(items[t] == item)
+    return same > 0
+
+
+@inlined
+def in_order(work, kept):
+    """Bring the answer into the result list; return its length."""
+    if work.best_value.size - 1 <= _SORTED:
+        return np.int64(kept)
+    return np.int64(sort_best(work.value, work.item, kept, (work.best_value, work.best_item), work.bucket))
 
 
 @inlined
@@ -59,20 +86,23 @@ def _limit(reach, base, noise):
 
 
 @bare_kernel
-def _sweep_blocks(plain, tree, work, scoring, blocks, count, worst):
-    """Add to the kept points those of the listed blocks that may belong; return their count, and ``worst``.
+def _sweep_blocks(plain, tree, work, scoring, blocks, kept, worst):
+    """Add to the answer what belongs to it from the listed blocks; see :func:`compare`.
 
     A code lies no farther from the query's code than its point from the query, plus what both were rounded
     by.
     """
     scale, base, slack, noise = scoring
+    start = np.int64(0)
     for t in range(blocks):
         prefetch_block(tree, work.block_item[min(t + 2, blocks - 1)], tree.code.shape[1])
         block = work.block_item[t]
         limit = _limit(_reach(work, worst) + slack + tree.blur[block], base, noise)
-        end = scan_block(plain, tree, work, scale, block, limit, count)
-        count, worst = compare(tree, work, count, end, worst)
-    return count, worst
+        if work.best_value.size - 1 > _SORTED:
+            start = kept
+        end = scan_block(plain, tree, work, scale, block, limit, start)
+        kept, worst = compare(tree, work, start, end, kept, worst)
+    return kept, worst
 
 
 @bare_kernel
@@ -97,16 +127,17 @@ def _near_boxes(plain, tree, work, worst):
 def sweep(plain, tree, work, scoring, found):
     """Fill the result list with the nearest of all points; return its length.
 
-    What ``found`` points of the approximate answer leave possible is looked at once more, those points too.
+    What the ``found`` points of the approximate answer leave possible is looked at once more.
     The first dimensions of two codes lie no farther apart than all: of most blocks only those are read.
     """
     k = work.best_value.size - 1
     worst = work.best_value[k - 1] * _SAME + np.float32(1e-37) if found == k else FAR
+    kept = np.int64(found if k <= _SORTED else 0)
     near = _near_boxes(plain, tree, work, worst)
     front = work.code[: min(FRONT, work.code.size)]
     base, noise = base_of(front, tree.step[0], scoring[0])
     reach = _reach(work, worst) + scoring[2]
-    blocks, count = 0, np.int64(0)
+    blocks = 0
     for t in range(near):
         leaf = work.near_item[t]
         ahead = work.near_item[min(t + 4, near - 1)]
@@ -122,8 +153,8 @@ def sweep(plain, tree, work, scoring, found):
             else:
                 blocks += 1
             if blocks == work.block_item.size:
-                count, worst = _sweep_blocks(plain, tree, work, scoring, blocks, count, worst)
+                kept, worst = _sweep_blocks(plain, tree, work, scoring, blocks, kept, worst)
                 reach = _reach(work, worst) + scoring[2]
                 blocks = 0
-    count, worst = _sweep_blocks(plain, tree, work, scoring, blocks, count, worst)
-    return sort_best(work.value, work.item, count, (work.best_value, work.best_item), work.bucket)
+    kept, worst = _sweep_blocks(plain, tree, work, scoring, blocks, kept, worst)
+    return in_order(work, kept)
