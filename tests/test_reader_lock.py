@@ -95,3 +95,4 @@ def test_without_locks_replaced_files_stay_until_the_next_writer(
 
 def test_a_missing_folder_has_no_reader(tmp_path: Path) -> None:
     ReaderLock(tmp_path / "missing")
+    assert list(tmp_path.iterdir()) == []

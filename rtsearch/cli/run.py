@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtsearch._util.masking import masked
-from rtsearch._util.user_paths import path_of
+from rtsearch._util.paths import path_of
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from rtsearch._util.user_paths import path_of
+from rtsearch._util.paths import path_of
 
 __all__ = [
     "AnalyzeSettings",

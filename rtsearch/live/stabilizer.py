@@ -20,7 +20,7 @@ from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Ar
 __all__ = ["Searched", "Stabilizer", "Steadied"]
 
 _HELD_S = 0.5
-"""How long an object that is missed is shown, by the source's own time; ``tracker`` knows the most frames."""
+"""Time for which a missed object is shown, s of the source; ``tracker`` limits the number of frames."""
 
 
 class Searched(Protocol):

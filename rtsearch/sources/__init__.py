@@ -24,7 +24,7 @@ import cv2  # noqa: F401  Where PyAV is loaded first, Qt takes its libxcb, and O
 
 # isort: split
 from rtsearch._util.masking import masked
-from rtsearch._util.user_paths import path_of
+from rtsearch._util.paths import path_of
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
