@@ -23,11 +23,11 @@ class Part(NamedTuple):
 
     Attributes:
         number: of the part, from 1.
-        count: number of parts.
+        total: number of parts.
     """
 
     number: int
-    count: int
+    total: int
 
     @classmethod
     def parse(cls, text: str) -> Part:
@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
     def holds(self, path: str) -> bool:
         """Tell whether a photo belongs to the part; its path alone decides, on every machine alike."""
-        return zlib.crc32(path.encode()) % self.count == self.number - 1
+        return zlib.crc32(path.encode()) % self.total == self.number - 1
 
 
 WHOLE = Part(1, 1)
