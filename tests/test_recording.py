@@ -137,7 +137,8 @@ def test_lines_have_the_times_of_the_file_or_of_the_run(tmp_path: Path) -> None:
                 recorder.write(frame(i + 4, pts_s), [{"label": "é"}])
         lines = (tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line) for line in lines] == [
-            {"frame": i + 4, "t_s": t_s, "objects": [{"label": "é"}]} for i, t_s in enumerate(wanted)
+            {"frame": i + 4, "t_s": t_s, "wh": [320, 240], "objects": [{"label": "é"}]}
+            for i, t_s in enumerate(wanted)
         ]
 
 
@@ -204,13 +205,13 @@ def test_full_disk_is_named(kind: Any) -> None:
 
 def test_half_a_line_is_taken_back(tmp_path: Path) -> None:
     class Nearly:
-        """A file on a disk with room for 40 bytes."""
+        """A file on a disk with room for 60 bytes."""
 
         def __init__(self, file: Any) -> None:
             self._file = file
 
         def write(self, data: bytes) -> int:
-            return int(self._file.write(data[: 40 - self._file.tell()]))
+            return int(self._file.write(data[: 60 - self._file.tell()]))
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
@@ -351,7 +352,7 @@ def test_an_older_record_stays_until_a_frame_comes(name: str, tmp_path: Path) ->
         recorder.write(frame(7), [])
     recorded(tmp_path / f"none{path.suffix}", 0)
     empty = (tmp_path / f"none{path.suffix}").read_bytes()
-    line = b'{"frame":7,"t_s":0.0,"objects":[]}\n' if name == "run.jsonl" else b""
+    line = b'{"frame":7,"t_s":0.0,"wh":[320,240],"objects":[]}\n' if name == "run.jsonl" else b""
     assert path.read_bytes() == empty + line  # and nothing of the older one
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, f"none{path.suffix}"])
 
