@@ -22,7 +22,7 @@ class Plan:
         todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
             old fragments anew.
         known: rows of those that the library holds, by path.
-        lost: hashes of photos that are kept although their folder has lost them, by path.
+        lost: hashes of photos that are kept although their folder has lost them, by path; "" where not known.
         kept: number of photos that are as the library knows them.
         dropped: number of photos that were taken out of the library.
     """
@@ -51,13 +51,15 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan
     holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
     if holds_objects:
         _expect_same_photos(writer, known, found.keys(), photos.resolve())
-    missing = missing_photos(known.path, scan)
+    missing = missing_photos([*known.path, *writer.doubted], scan)
     gone, lost = missing.deleted, missing.lost
     if drop or not holds_objects:  # without objects there is nothing to lose
         gone, lost = gone | lost, set()
     todo: list[PhotoFile] = []
     rows: dict[str, PhotoRow] = {}
-    for i, path in enumerate(known.path):
+    for path, i in {
+        path: i for i, path in enumerate(known.path)
+    }.items():  # a stopped repair leaves some twice
         photo = found.get(path)
         if photo and not _is_settled(known, i, photo):
             same_size = photo.size_bytes == known.size_bytes[i]
@@ -69,7 +71,7 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan
     kept = len(found) - len(todo) - len(new)
     todo += [photo for photo in scan.photos if photo.path in new]
     hashes = dict(zip(known.path, known.sha256, strict=True))
-    return Plan(todo, rows, {path: hashes[path] for path in lost}, kept, dropped)
+    return Plan(todo, rows, {path: hashes.get(path, "") for path in lost}, kept, dropped)
 
 
 def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
