@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from blobs import BlobPipeline, content, expected_files, files, run, write_photos
 
 from rtsearch.config import Settings, load_settings
-from rtsearch.errors import DamagedError
+from rtsearch.errors import DamagedError, LibraryError
 from rtsearch.jobs.analyze import Progress, Upkeep, analyze
 from rtsearch.library import Library, Manifest, check_library, cut_files
 from rtsearch.library import fragment as fragment_module
@@ -95,6 +96,34 @@ def test_check_names_the_file_and_the_photos(folder: Path, part: str, damage) ->
         assert problem.photo_count == len(with_objects)
         assert problem.photos[0] in str(problem)
     assert problem.file in str(problem)
+
+
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path, sound: Path) -> None:
+    for part in PARTS:
+        path = damaged_file(folder, part)[0]
+        whole = path.read_bytes()
+        remove(path)
+        os.mkfifo(path)
+        assert [problem.file for problem in check_library(Library.open(folder))] == [f"{part}/{path.name}"]
+        path.unlink()
+        path.write_bytes(whole)
+    lock = folder / "lock"
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(LibraryError, match=r"lock is a pipe, not a file: remove it"):
+        run(sound / "photos", folder)
+
+
+def test_a_pipe_in_place_of_an_empty_pack_is_not_waited_for(tmp_path: Path) -> None:
+    """A pack without crops has no bytes, as a pipe has none."""
+    write_photos(tmp_path / "photos", 4)
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    run(tmp_path / "photos", tmp_path / "lib")
+    pack = Library.open(tmp_path / "lib").pack_paths[0]
+    pack.unlink()
+    os.mkfifo(pack)
+    assert "not a file" in check_library(Library.open(tmp_path / "lib"))[0].what
 
 
 def test_files_that_are_cut_are_seen_without_reading_them(folder: Path) -> None:

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["kind_of_file", "open_regular", "read_regular"]
+__all__ = ["kind_of_file", "open_descriptor", "open_regular", "read_regular"]
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -24,6 +24,15 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading bytes.
 
     Raises:
+        OSError: as for ``open_descriptor``.
+    """
+    return os.fdopen(open_descriptor(path), "rb")
+
+
+def open_descriptor(path: Path) -> int:
+    """Open a regular file for reading, and return its descriptor, which the caller closes.
+
+    Raises:
         OSError: the file cannot be opened, or is a folder, pipe, device or socket, which ``strerror`` names.
     """
     _expect_regular(path.stat().st_mode)  # checked before opening, which may have effects on a device
@@ -33,7 +42,7 @@ def open_regular(path: Path) -> BinaryIO:
     except OSError:
         os.close(descriptor)
         raise
-    return os.fdopen(descriptor, "rb")
+    return descriptor
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch._util.closing import Closing
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError, NotALibraryError
 from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, disk_errors, library_lock
 from rtsearch.library.fragment import (
@@ -322,7 +323,7 @@ def _copy_rows(
 
 @contextlib.contextmanager
 def _mapped(path: Path) -> Iterator[Pack]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if path.stat().st_size == 0:  # which cannot be mapped
             yield b""
             return
