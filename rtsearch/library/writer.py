@@ -29,6 +29,7 @@ from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, disk_errors, librar
 from rtsearch.library.fragment import (
     Columns,
     FragmentWriter,
+    adopted,
     checked_path,
     is_taken,
     read_objects,
@@ -188,6 +189,35 @@ class LibraryWriter(Closing):
                 self._replace(tuple(kept))
         return dropped
 
+    def adopt(self, source: Path, fragments: Sequence[Fragment]) -> int:
+        """Take fragments of another library over; their photos take the place of those of the same path.
+
+        Args:
+            source: folder of that library, which stays as it is.
+            fragments: of it; those whose files are here already are passed over.
+
+        Returns:
+            How many photos were taken over.
+
+        Raises:
+            DamagedError: one of the fragments is damaged; nothing was taken over.
+            LibraryError: the disk refuses; what was committed is kept.
+        """
+        here = {fragment.files for fragment in self.manifest.fragments}
+        new = [fragment for fragment in fragments if fragment.files not in here]
+        paths = [frozenset(read_photos(source, fragment).path) for fragment in new]
+        for fragment in new:
+            if problems := check_fragment(source, fragment, self.manifest.space.dim):
+                raise DamagedError(f"{source} is damaged ({problems[0]}): rtsearch library check {source}")
+        with disk_errors(self.folder):
+            kept = self._without(frozenset().union(*paths), {})
+            for fragment, own in zip(new, paths, strict=True):
+                kept.append(adopted(self.folder, fragment, self._new_name(), source))
+                self._paths[kept[-1].name] = own
+            if new:
+                self._replace(tuple(kept))
+        return sum(map(len, paths))
+
     def doubt_damaged(self) -> list[Problem]:
         """Let the photos of damaged fragments count as never looked at.
 
@@ -216,7 +246,8 @@ class LibraryWriter(Closing):
         """Take what is left of damaged fragments out of the library.
 
         Args:
-            keep: photos whose rows stay, where they can still be read.
+            keep: photos whose rows stay, where they can still be read. A fragment that keeps all of them
+                stays as it is, and counts as damaged.
         """
         if not self._doubted:
             return
@@ -226,15 +257,11 @@ class LibraryWriter(Closing):
                 if fragment.name not in self._doubted:
                     kept.append(fragment)
                 elif rest := (self._doubted[fragment.name] or set()) & keep:
+                    gone = self._paths[fragment.name] - rest
                     with contextlib.suppress(DamagedError):
-                        kept.append(self._rest(fragment, rest))
+                        kept.append(self._changed(fragment, gone, {}) if gone else fragment)
             self._doubted = {}
             self._replace(tuple(kept))
-
-    def _rest(self, fragment: Fragment, paths: Set[str]) -> Fragment:
-        """A damaged fragment with fewer photos; with all of them it stays as it is, and counts as damaged."""
-        gone = self._paths[fragment.name] - paths
-        return self._changed(fragment, gone, {}) if gone else fragment
 
     def _names(self, fragment: Fragment) -> set[str] | None:
         """Paths of the photos of a fragment; None where they cannot be read."""
