@@ -146,21 +146,23 @@ def _input(model: onnx.ModelProto, path: Path) -> tuple[str, tuple[int, int, int
     Other inputs may only be whole numbers: sizes of pictures, or a mask of the pixels that count.
     """
     weights = {tensor.name for tensor in model.graph.initializer}
-    pictures = []
+    pictures, wrong = [], False
     for entry in model.graph.input:
         tensor = entry.type.tensor_type
-        shape = tuple(max(dim.dim_value, 0) for dim in tensor.shape.dim)
         if entry.name in weights or tensor.elem_type in _WHOLE_NUMBERS:
             continue
+        shape = [max(dim.dim_value, 0) for dim in tensor.shape.dim]
         real = tensor.elem_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
-        pictures.append((entry.name, shape) if real and len(shape) == 4 and shape[1] in (0, 3) else ("", ()))
-    if len(pictures) != 1 or not pictures[0][0]:
+        if real and len(shape) == 4 and shape[1] in (0, 3):
+            pictures.append((entry.name, (shape[0], 3, shape[2], shape[3])))
+        else:
+            wrong = True
+    if wrong or len(pictures) != 1:
         raise NotADetectorError(
             f"{path} takes no picture (batch, 3, height, width) of real numbers: found {_signature(model)}"
             f"{_channels_last(model)}"
         )
-    name, (batch, _, height, width) = pictures[0]
-    return name, (batch, 3, height, width)
+    return pictures[0]
 
 
 def _channels_last(model: onnx.ModelProto) -> str:

@@ -97,8 +97,9 @@ def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
 
 
 def _bytes_of(tensor: TensorProto) -> int:
-    values = math.prod(tensor.dims)
-    if min(tensor.dims, default=0) < 0:
+    dims = [int(side) for side in tensor.dims]
+    values = math.prod(dims)
+    if min(dims, default=0) < 0:
         raise ValueError("negative dimension")
     if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1):
         return (values + 1) // 2  # two values per byte

@@ -103,8 +103,8 @@ def _joined(view: GraphView) -> _Found | None:
     for output in view.outputs:
         node = view.maker(output)
         parts = [] if node is None or view.kind(node) != "Concat" else view.inputs(node)
-        if len(parts) == 2 and _pair(view, *parts):
-            return _Found("boxes and scores in one tensor", *parts)
+        if len(parts) == 2 and _pair(view, parts[0], parts[1]):
+            return _Found("boxes and scores in one tensor", parts[0], parts[1])
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from rtsearch.models.layouts.common import SELECTIONS, Layout, Writer, cells, listed, selection, strides_of
@@ -23,7 +24,7 @@ def rows(model: onnx.ModelProto, view: GraphView) -> Layout | None:
     graph = Writer(model, view)
     values = graph.single(joined)
     box, certain, likely = (
-        graph.op("Slice", values, *(graph.constant([bound], "int64") for bound in (start, end, 2)))
+        graph.op("Slice", values, *(graph.constant([bound], np.int64) for bound in (start, end, 2)))
         for start, end in ((0, 4), (4, 5), (5, 5 + classes))
     )
     graph.finish(graph.corners(box), graph.op("Mul", certain, likely))

@@ -6,6 +6,7 @@ rotated box the upright box around it is kept.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 
 from rtsearch.errors import ModelError
@@ -102,7 +103,7 @@ def _upright(graph: Writer, boxes: str, angle: str) -> str:
 
 
 def _columns(graph: Writer, boxes: str, start: int, end: int) -> str:
-    bounds = (graph.constant([value], "int64") for value in (start, end, 2))
+    bounds = (graph.constant([value], np.int64) for value in (start, end, 2))
     return graph.op("Slice", boxes, *bounds)
 
 

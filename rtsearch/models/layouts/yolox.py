@@ -42,8 +42,8 @@ def yolox(model: onnx.ModelProto, view: GraphView) -> Layout | None:
     graph = Writer(model, view)
     classes = view.shape(scores[0])[1]
     flat = []
-    for group, channels in ((boxes, 4), (objectness, 1), (scores, classes)):
-        shape = graph.constant((0, channels, -1), np.int64)
+    for group, count in ((boxes, 4), (objectness, 1), (scores, classes)):
+        shape = graph.constant((0, count, -1), np.int64)
         parts = [graph.op("Reshape", graph.single(name), shape) for name in group]
         flat.append(graph.op("Concat", *parts, axis=2))
     raw, certain, likely = flat
