@@ -142,7 +142,16 @@ class FeatureSpaceError(LibraryError, ValueError):
 
 
 class DamagedError(LibraryError, ValueError):
-    """A file of the library is truncated or altered; the message names it."""
+    """A file of the library is truncated or altered; the message names it.
+
+    Args:
+        message: names the file and the way out.
+        reason: what is wrong with the file, where that is known apart.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class UnknownRowError(LibraryError, IndexError):

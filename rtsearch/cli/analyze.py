@@ -39,7 +39,7 @@ def analyze(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
     lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Drop damaged fragments first, and analyse their photos again.")
+        bool, typer.Option("--repair", help="Find damaged fragments, and analyse their photos again.")
     ] = False,
     drop: Annotated[
         bool, typer.Option("--drop", help="Also drop the photos of folders that are empty or missing.")
@@ -115,7 +115,11 @@ def analyze_folder(
         f"{counted(library.object_count, 'object')} in {lib}"
     )
     if library.object_count and not report.interrupted:
-        open_index(library, settings, tell, remember=True)
+        index = open_index(library, settings, tell, remember=True)
+        if settings.describe.text:
+            from rtsearch.cli.words import embed_for_words
+
+            report.interrupted = not embed_for_words(index, settings)
     if report.found and not report.interrupted and library.failed_count == library.photo_count:
         table = library.photos()
         failed = {**dict(zip(table.path, table.reason, strict=True)), **dict(report.failed)}

@@ -217,6 +217,7 @@ def _open(
         photos=library_photos(index) if spec == "random" else (),
         read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
         several=several,
+        exclude=settings.analyze.exclude,
     )
     stack.callback(source.close)
     return source

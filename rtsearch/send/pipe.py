@@ -88,14 +88,14 @@ class PipePeer:
             try:
                 left = left[os.write(self._descriptor, left) :]
             except BlockingIOError:
-                self._wait()
+                self._wait(self._descriptor)
             except BrokenPipeError:
                 raise SendError("the reader has gone") from None
 
-    def _wait(self) -> None:
+    def _wait(self, descriptor: int) -> None:
         """Wait until there is room in the pipe; when the run ends, for a moment only."""
-        while not select.select([], [self._descriptor], [], _LOOK_S)[1]:
-            if self._closing.wait(_LOOK_S) and not select.select([], [self._descriptor], [], _LAST_S)[1]:
+        while not select.select([], [descriptor], [], _LOOK_S)[1]:
+            if self._closing.wait(_LOOK_S) and not select.select([], [descriptor], [], _LAST_S)[1]:
                 raise SendError("the reader is too slow")
 
     def finish(self) -> None:
