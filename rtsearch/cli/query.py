@@ -31,6 +31,9 @@ def query(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the results.")
     ] = None,
+    not_itself: Annotated[
+        bool, typer.Option("--not-itself", help="Leave out the photo itself, where the library has it.")
+    ] = False,
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -47,7 +50,7 @@ def query(
         from rtsearch.jobs.query import query_photo, sheet
         from rtsearch.recording import save_picture
 
-        found = query_photo(photo, pipeline, index, settings)
+        found = query_photo(photo, pipeline, index, settings, itself=not not_itself)
         if out is not None:
             save_picture(sheet(found, settings), out)
     if as_json:

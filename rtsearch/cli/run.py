@@ -104,8 +104,8 @@ def run(
     """Play a camera, video or stream and show what the library holds that looks like it.
 
     Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
-    down objects that do not fit, l loop, m mirror, t text, f full screen, s save the picture, c controls,
-    h help.
+    down objects that do not fit, l loop, m mirror, n narrow the search or not, t text, f full screen, s save
+    the picture, c controls, h help.
 
     [bold]Examples:[/bold]
 
@@ -162,6 +162,7 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         settings.show,
         loop=playing.loop,
         mirror=settings.live.mirror,
+        search=settings.search,
         sources=len(specs),
     )
     with (
@@ -234,6 +235,7 @@ def open_library(
         sources: that will be played; none for a single photo.
     """
     from rtsearch.library.index import open_index
+    from rtsearch.library.narrowing import narrow
     from rtsearch.pipeline import EngineWhen, open_pipeline
 
     tell_damage(library)
@@ -248,6 +250,7 @@ def open_library(
         library.require(pipeline.feature_space)
         with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
             index = open_index(library, settings, tell)
+            index = narrow(index, settings.search, distinct=settings.show.distinct)
             pipeline.warm_up()
             index.warm_up(settings.show.results)
         yield pipeline, index

@@ -13,6 +13,7 @@ from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library.index import SearchIndex
+from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline
 from rtsearch.recording import object_records
@@ -39,8 +40,17 @@ class Answer:
     objects: list[dict[str, Any]]
 
 
-def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> Answer:
+def query_photo(
+    photo: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings, *, itself: bool = True
+) -> Answer:
     """Find a photo's objects and the nearest of the library to each.
+
+    Args:
+        photo: the file.
+        pipeline: sees its objects.
+        index: is searched.
+        settings: sections ``analyze``, ``detect``, ``search`` and ``show``.
+        itself: objects of the photo itself count, where the library has it.
 
     Raises:
         PhotoError: it cannot be read.
@@ -51,6 +61,8 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
         )
     with quiet_decoders():
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
+    if not itself:
+        index = narrow(index, settings.search, distinct=settings.show.distinct, leave_out=photo)
     detections = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
     show, search = settings.show, settings.search
     canvas = _canvas(show, len(detections))

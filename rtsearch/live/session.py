@@ -33,6 +33,7 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
 from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
@@ -74,7 +75,9 @@ def play(
         RtsearchError: a source, runner or recorder said what is wrong.
     """
     sources = [source] if isinstance(source, Source) else list(source)
-    controls = controls or Controls(settings.detect, settings.show, mirror=settings.live.mirror)
+    controls = controls or Controls(
+        settings.detect, settings.show, mirror=settings.live.mirror, search=settings.search
+    )
     return _Session(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
@@ -120,7 +123,15 @@ class _Session:
         self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
         names = index.library.space.class_names if callable(finds) else finds.class_names
         self._shared = Shared(
-            index, settings.search, controls, self._cache, self._meter, names, len(sources), self._halt
+            index,
+            LiveIndex(index),
+            settings.search,
+            controls,
+            self._cache,
+            self._meter,
+            names,
+            len(sources),
+            self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]

@@ -13,7 +13,7 @@ __all__ = ["Hits", "Times", "object_records", "shown_records", "text_bytes"]
 
 
 class Hits(Protocol):
-    """Source of facts about a library's rows: one dict per row with ``photo``, ``xyxy`` and ``label``."""
+    """Source of facts about a library's rows: one dict per row; see ``SearchIndex.hits``."""
 
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
 
@@ -42,7 +42,7 @@ def object_records(
     """Return the objects of one frame as JSON values.
 
     Each is ``{"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label",
-    "distance"}]}``, boxes in px with one decimal, labels as class names.
+    "distance", "folded"}]}``, boxes in px with one decimal, labels as class names.
 
     Args:
         detections: n objects.
@@ -60,6 +60,7 @@ def object_records(
     for i, label in enumerate(detections.label.tolist()):
         near = [
             {"row": row, "photo": hit["photo"], "xyxy": box, "label": hit["label"], "distance": far}
+            | {"folded": hit["folded"]}
             for far, (row, hit, box) in zip(
                 distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
             )
