@@ -44,6 +44,8 @@ class Neighbour:
         xyxy: box in its photo, px.
         distance: Euclidean distance of the searched vectors, without unit; 0 for equal ones.
         folded: near duplicates of it that are left out, 0 with ``show.distinct=false``.
+        t_s: time in the film that ``photo`` is, s; None for a photo.
+        seen_s: when the object is first and last seen in the film, s; None for a photo.
     """
 
     row: int
@@ -52,6 +54,8 @@ class Neighbour:
     xyxy: Box
     distance: float
     folded: int = 0
+    t_s: float | None = None
+    seen_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,5 +253,6 @@ def _box(xyxy: list[float]) -> Box:
     return left, top, right, bottom
 
 
-def _neighbour(*, xyxy: list[float], **fields: Any) -> Neighbour:
-    return Neighbour(xyxy=_box(xyxy), **fields)
+def _neighbour(*, xyxy: list[float], seen_s: list[float] | None = None, **fields: Any) -> Neighbour:
+    first_last = None if seen_s is None else (seen_s[0], seen_s[1])
+    return Neighbour(xyxy=_box(xyxy), seen_s=first_last, **fields)

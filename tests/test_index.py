@@ -397,7 +397,7 @@ def _empty(path: Path) -> None:
 
 FILES = ["index.json", "photo.npy", "xyxy.npy", "label.npy", "pack.npy", "thumb_bytes.npy", "paths.npy"]
 FILES += ["thumb_crc32.npy", "paths_end.npy", "thumb_offset.npy", "projection.npy", "kdtree.bin"]
-FILES += ["leader.npy"]
+FILES += ["leader.npy", "times_s.npy", "track.npy"]
 
 
 def numpy_file(array: np.ndarray) -> bytes:

@@ -244,7 +244,7 @@ def recorded(path: Path, frames: int) -> list[tuple[Frame, list[dict[str, Any]]]
     written = []
     with open_record(path) as recorder:
         for i in range(frames):
-            near = [
+            near: list[dict[str, Any]] = [
                 {
                     "row": j,
                     "photo": names[j],
@@ -255,6 +255,8 @@ def recorded(path: Path, frames: int) -> list[tuple[Frame, list[dict[str, Any]]]
                 }
                 for j in range(i % 4)
             ]
+            if near:  # of a film
+                near[-1] |= {"t_s": 12.5, "seen_s": [10.0, 13.5]}
             objects = [
                 {"track": j, "xyxy": [1.0, 2.0, 3.0, i], "label": "cat", "score": 0.5, "neighbours": near}
                 for j in range(i % 3)
@@ -288,9 +290,10 @@ def test_csv_has_a_row_per_neighbour(frames: int, tmp_path: Path) -> None:
                     *n["xyxy"],
                     n["distance"],
                     n["folded"],
+                    n.get("t_s", ""),
                 ]
                 for j, n in enumerate(item["neighbours"], 1)
-            ] or [[*of_object, *[""] * 10]]
+            ] or [[*of_object, *[""] * 11]]
     assert rows == [[str(value) for value in row] for row in wanted]
 
 
@@ -309,7 +312,7 @@ def test_parquet_has_a_row_per_object(
             near = item["neighbours"]
             of_object = [seen.id, seen.pts_s, i, item["track"], "cat", 0.5, *item["xyxy"]]
             columns = ("row", "photo", "label", "xyxy", "distance", "folded")
-            lists = [[n[key] for n in near] for key in columns]
+            lists = [[n[key] for n in near] for key in columns] + [[n.get("t_s") for n in near]]
             lists[1] = [utf8(photo) for photo in lists[1]]
             wanted.append(dict(zip(table.SCHEMA.names, [*of_object, *lists], strict=True)))
     assert read.to_pylist() == wanted

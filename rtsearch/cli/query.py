@@ -61,7 +61,7 @@ def query(
     for item in found.objects:
         near = item["neighbours"][0] if item["neighbours"] else None
         nearest = (
-            f"nearest: {near['label']} in {near['photo']} at {near['distance']:.3f}"
+            f"nearest: {near['label']} in {place_of(near)} at {near['distance']:.3f}"
             if near
             else "no neighbours"
         )

@@ -189,6 +189,8 @@ class AnalyzeSettings(_Section):
         commit_photos: number of photos per fragment; a crash loses at most one fragment's work.
         commit_s: seconds after which a fragment is closed even if it is not full.
         thumb_px: longer side of the stored crops, px.
+        videos: look at films, too.
+        video_fps: pictures per second of a film that are looked at, beside the first one after each cut.
         max_photo_mp: largest size of a photo, megapixels; larger ones are refused.
         exclude: patterns for names of files and folders that are skipped, or for paths where they contain a
             ``/``; a file ``.rtsearchignore`` adds patterns for its folder.
@@ -198,6 +200,8 @@ class AnalyzeSettings(_Section):
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     thumb_px: Annotated[int, Field(ge=32, le=420)] = 128
+    videos: bool = True
+    video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
     exclude: Names = (
         *("#recycle", "#snapshot", "@eaDir", "@Recycle", "@tmp", ".@__thumb", ".thumbnails", ".thumb", "._*"),

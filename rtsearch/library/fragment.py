@@ -21,17 +21,16 @@ from rtsearch.errors import DamagedError, VectorError
 from rtsearch.library.files import TMP_SUFFIX, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
 from rtsearch.library.schema import (
-    NO_CRC,
     OBJECT_COLUMNS,
-    PHOTO_SCHEMA,
-    PHOTO_SCHEMA_1,
+    PHOTO_SCHEMAS,
+    UNKNOWN,
     ObjectRows,
     PhotoRow,
     PhotoState,
     PhotoTable,
     is_safe_path,
     object_schema,
-    object_schema_1,
+    object_schemas,
     object_table,
     photo_table,
     to_numpy,
@@ -110,6 +109,8 @@ class FragmentWriter:
             "score": objects.score.astype(np.float32, copy=False),
             "whole": objects.whole,
             "vector": vector,
+            "times_s": objects.times_s,
+            "track": objects.track.astype(np.int32, copy=False),
             "thumb_crc32": np.array([zlib.crc32(thumb) for thumb in thumbs], np.int64),
         }
         self.add_objects(columns, lengths, b"".join(thumbs))
@@ -247,14 +248,17 @@ def read_photos(folder: Path, fragment: Fragment) -> PhotoTable:
     try:
         with open_regular(path) as file, pq.ParquetFile(file, page_checksum_verification=True) as table:
             schema = table.schema_arrow
-            known = schema.equals(PHOTO_SCHEMA) or schema.equals(PHOTO_SCHEMA_1)
-            if not known or table.metadata.num_rows != fragment.photos:
+            if (
+                not any(schema.equals(known) for known in PHOTO_SCHEMAS)
+                or table.metadata.num_rows != fragment.photos
+            ):
                 raise damaged(path, "not the table that the manifest names")
             columns = table.read()
             if len(columns) != fragment.photos:
                 raise damaged(path, f"it gives {len(columns)} rows instead of {fragment.photos}")
             lists = {name: columns[name].to_pylist() for name in schema.names}
-            photos = PhotoTable(**{"sha256": [""] * len(columns), **lists})
+            unknown = {"sha256": [""] * len(columns), "length_s": [0.0] * len(columns)}
+            photos = PhotoTable(**{**unknown, **lists})
     except DamagedError:
         raise
     except _UNREADABLE as error:
@@ -277,7 +281,7 @@ def read_objects(
     try:
         with open_regular(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
             schema = file.schema_arrow
-            known = schema.equals(object_schema(dim)) or schema.equals(object_schema_1(dim))
+            known = any(schema.equals(known) for known in object_schemas(dim))
             if not known or file.metadata.num_rows != fragment.objects:
                 raise damaged(path, "not the table that the manifest names")
             rows = 0
@@ -285,13 +289,18 @@ def read_objects(
             for batch in file.iter_batches(batch_rows, columns=stored):
                 rows += len(batch)
                 read = {name: to_numpy(batch.column(name)) for name in stored}
-                yield {name: read[name] if name in read else np.full(len(batch), NO_CRC) for name in columns}
+                yield {name: read[name] if name in read else _unknown(name, len(batch)) for name in columns}
             if rows != fragment.objects:  # page headers, which no checksum covers, may lie
                 raise damaged(path, f"it gives {rows} rows instead of {fragment.objects}")
     except DamagedError:
         raise
     except _UNREADABLE as error:
         raise damaged(path, error) from None
+
+
+def _unknown(column: str, rows: int) -> NDArray[Any]:
+    """Return a column that an older format does not have."""
+    return np.repeat(UNKNOWN[column][None], rows, axis=0)
 
 
 def checked_path(folder: Path, fragment: Fragment, part: str) -> Path:

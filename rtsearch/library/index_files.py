@@ -43,10 +43,14 @@ TABLE: dict[str, type[np.generic]] = {
     "thumb_offset": np.int64,
     "thumb_bytes": np.int32,
     "thumb_crc32": np.int64,
+    "times_s": np.float64,
+    "track": np.int32,
 }
 """Columns per object that fragments have, each a .npy file."""
 DERIVED: dict[str, type[np.generic]] = {"leader": np.int32}
 """Columns per object that are made with the index, each a .npy file; see ``duplicates``."""
+
+_WIDE = {"xyxy": (4,), "times_s": (3,)}
 
 LIST_NAME = "index.json"
 FILES = (
@@ -124,7 +128,7 @@ def _read_list(folder: Path) -> _List:
 
 def empty_table(n: int) -> dict[str, NDArray[Any]]:
     """Return the columns of ``TABLE`` with n rows, which are still to be filled."""
-    return {name: np.empty((n, 4) if name == "xyxy" else n, dtype) for name, dtype in TABLE.items()}
+    return {name: np.empty((n, *_WIDE.get(name, ())), dtype) for name, dtype in TABLE.items()}
 
 
 def load_table(folder: Path, n: int) -> dict[str, NDArray[Any]]:
@@ -134,7 +138,7 @@ def load_table(folder: Path, n: int) -> dict[str, NDArray[Any]]:
         DamagedError: one of them has another type or length.
     """
     return {
-        name: load_array(folder / f"{name}.npy", dtype, (n, 4) if name == "xyxy" else (n,))
+        name: load_array(folder / f"{name}.npy", dtype, (n, *_WIDE.get(name, ())))
         for name, dtype in (TABLE | DERIVED).items()
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,14 +125,22 @@ class SearchIndex:
         return self.paths[int(self._table["photo"][row])]
 
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
-        """``photo``, ``xyxy``, ``label`` (a word) and ``folded`` (near duplicates left out) of each row."""
+        """Return what is known of each row, as JSON values but for ``xyxy``.
+
+        ``photo`` (or film), ``xyxy``, ``label`` (a word) and ``folded`` (near duplicates left out); of a film
+        also ``t_s``, when the crop is seen, and ``seen_s``, when its track is first and last seen.
+        """
         names = self.library.space.class_names
         labels = self._table["label"][rows].tolist()
         boxes = self._table["xyxy"][rows].tolist()
         folded = [0] * len(rows) if self._found.folded is None else self._found.folded[rows].tolist()
+        times = self._table["times_s"][rows].round(3).tolist()
         return [
             {"photo": self.photo(row), "xyxy": box, "label": class_name(names, label), "folded": more}
-            for row, box, label, more in zip(rows.tolist(), boxes, labels, folded, strict=True)
+            | ({} if math.isnan(t_s) else {"t_s": t_s, "seen_s": seen_s})
+            for row, box, label, more, (t_s, *seen_s) in zip(
+                rows.tolist(), boxes, labels, folded, times, strict=True
+            )
         ]
 
     def warm_up(self, k: int) -> None:

@@ -18,6 +18,9 @@ class Hits(Protocol):
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
 
 
+_FURTHER = ("folded", "t_s", "seen_s")
+
+
 class Times:
     """Times of frames: presentation times, or for live sources seconds since the first recorded frame."""
 
@@ -42,7 +45,8 @@ def object_records(
     """Return the objects of one frame as JSON values.
 
     Each is ``{"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label",
-    "distance", "folded"}]}``, boxes in px with one decimal, labels as class names.
+    "distance", "folded"}]}``, boxes in px with one decimal, labels as class names. A neighbour in a film has
+    ``t_s`` and ``seen_s``, too; see ``SearchIndex.hits``.
 
     Args:
         detections: n objects.
@@ -60,7 +64,7 @@ def object_records(
     for i, label in enumerate(detections.label.tolist()):
         near = [
             {"row": row, "photo": hit["photo"], "xyxy": box, "label": hit["label"], "distance": far}
-            | {"folded": hit["folded"]}
+            | {key: hit[key] for key in _FURTHER if key in hit}
             for far, (row, hit, box) in zip(
                 distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
             )

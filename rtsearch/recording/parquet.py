@@ -44,6 +44,7 @@ SCHEMA = pa.schema(
         ("neighbour_xyxy", pa.list_(_BOX)),
         ("neighbour_distance", pa.list_(pa.float32())),
         ("neighbour_folded", pa.list_(pa.int32())),
+        ("neighbour_t_s", pa.list_(pa.float64())),
     ]
 )
 """Columns of the table; ``object`` counts the objects of a frame from 0, lists of a row have one length."""
@@ -85,6 +86,7 @@ class ParquetRecorder(FinishesOnExit):
                 [hit["xyxy"] for hit in near],
                 [hit["distance"] for hit in near],
                 [hit["folded"] for hit in near],
+                [hit.get("t_s") for hit in near],
             )
             for column, value in zip(self._columns.values(), (*of_object, *lists), strict=True):
                 column.append(value)
