@@ -21,6 +21,7 @@
     │   ├── DamagedError(ValueError)           truncated or altered file, named
     │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
+    ├── WordsError(ValueError)           a request in words that is not understood
     ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
     ├── StageError(RuntimeError)         a worker thread failed; carries the stage's name
     └── MissingDependencyError(ImportError)    an optional package is not installed
@@ -54,6 +55,7 @@ __all__ = [
     "UnknownRowError",
     "UnreadPhotoError",
     "VectorError",
+    "WordsError",
 ]
 
 
@@ -67,6 +69,10 @@ class ConfigError(RtsearchError, ValueError):
 
 class VectorError(RtsearchError, ValueError):
     """Vectors of the wrong shape or dtype, or with NaN or infinity in them."""
+
+
+class WordsError(RtsearchError, ValueError):
+    """A request in words that is not understood; the message names the word and those that are near it."""
 
 
 class SourceError(RtsearchError, OSError):

@@ -156,7 +156,7 @@ class SearchableLibrary(Library, Closing):
         search = self._settings.search
         point = self._index.points(self._known(row))
         near = self._index.near(point, k + 1, exact=search.exact, recall=search.recall)
-        leader = self._index.column("leader")
+        leader = self._index.leaders
         itself = leader[near.row[0]] == leader[row] if self._settings.show.distinct else near.row[0] == row
         others = (near.row[0] >= 0) & ~itself
         rows, distances = near.row[0][others][:k], near.distance[0][others][:k]

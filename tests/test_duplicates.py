@@ -180,7 +180,7 @@ def test_narrowing_is_exact_and_can_be_taken_back(copied):
     index = index_of(copied)
     only_blue = narrow(index, settings("search.classes=blue").search, distinct=False)
     points = index.points(np.arange(len(index), dtype=np.int32))
-    blue = np.flatnonzero(index.column("label") == 0)
+    blue = np.flatnonzero(index.labels == 0)
     apart = np.linalg.norm(points[:, None] - points[blue][None], axis=2)
     near = only_blue.near(points, 4, exact=True)
     np.testing.assert_allclose(near.distance, np.sort(apart, axis=1)[:, :4], atol=1e-4)
@@ -190,9 +190,9 @@ def test_narrowing_is_exact_and_can_be_taken_back(copied):
 
 def test_an_index_with_other_leaders_is_built_again(copied, tmp_path, caplog):
     shutil.copytree(copied / "lib", tmp_path / "lib")
-    before = open_index(Library.open(tmp_path / "lib"), settings()).column("leader").copy()
+    before = open_index(Library.open(tmp_path / "lib"), settings()).leaders.copy()
     path = next((tmp_path / "lib" / "index").glob("*/leader.npy"))
     np.save(path, np.full(len(before), len(before), np.int32))
     again = open_index(Library.open(tmp_path / "lib"), settings())
-    np.testing.assert_array_equal(again.column("leader"), before)
+    np.testing.assert_array_equal(again.leaders, before)
     assert "leader.npy" in caplog.text

@@ -22,7 +22,7 @@ FLOORS = (
     {"perception"},
     {"gpu"},
     {"pipeline"},
-    {"live", "library_search"},
+    {"live", "library_search", "words"},
     {"ui"},
     {"jobs"},
     {"cli"},

@@ -82,11 +82,11 @@ def test_there_are_no_more_neighbours_than_objects(all_rows, photos):
 
 def test_near_duplicates_come_once(opened, index, photos):
     found = opened.search(photos / "skimage-coffee.png", k=len(opened))[0].neighbours
-    assert len(found) == len(np.unique(index.column("leader"))) < len(opened)
+    assert len(found) == len(np.unique(index.leaders)) < len(opened)
     assert sum(1 + near.folded for near in found) == len(opened)
     rows = np.arange(len(opened), dtype=np.int32)
-    folded = np.flatnonzero(index.column("leader") != rows)
-    row, leader = int(folded[0]), int(index.column("leader")[folded[0]])
+    folded = np.flatnonzero(index.leaders != rows)
+    row, leader = int(folded[0]), int(index.leaders[folded[0]])
     similar = {near.row for near in opened.similar(row, k=len(opened))}
     assert len(similar) == len(found) - 1
     assert leader not in similar

@@ -88,7 +88,7 @@ def test_the_search_is_narrowed_while_it_is_looked_at(blob_index, tmp_path, capl
     screen, controls = Watcher(goes_on), Controls(SETTINGS.detect, SETTINGS.show)
     outputs = Outputs(screen=screen, records=(tmp_path / "o.jsonl",))
     run(Given([PHOTOS * i for i in range(45)], every_s=0.01), blob_index, outputs, controls=controls)
-    labels = blob_index.column("label")
+    labels = blob_index.labels
     kinds = [set(labels[scene.neighbours.row[scene.neighbours.row >= 0]]) for scene in screen.scenes]
     assert len(kinds) == 45
     assert [kinds[i] == {2} for i in (5, 16, 26, 40)] == [False, True, True, False]

@@ -28,7 +28,7 @@ from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
 if TYPE_CHECKING:
-    from rtsearch.jobs.analyze import AnalyzeReport
+    from rtsearch.jobs.analyze import AnalyzeReport, Upkeep
 
 __all__ = ["analyze", "analyze_folder"]
 
@@ -45,6 +45,9 @@ def analyze(
     drop: Annotated[
         bool, typer.Option("--drop", help="Also drop the photos of folders that are empty or missing.")
     ] = False,
+    part: Annotated[
+        str, typer.Option("--part", metavar="K/N", help="Analyse one of N parts; library merge joins them.")
+    ] = "1/1",
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -56,14 +59,23 @@ def analyze(
     changed photos and drop deleted ones. A folder that has lost all of its photos may be a drive that is not
     mounted, so they are kept unless --drop is given.
 
+    Several machines share the work with --part: each analyses its part into a library of its own.
+
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
+    from rtsearch.jobs.analyze import Upkeep
+    from rtsearch.jobs.compare import Part
+
+    try:
+        chosen = Part.parse(part)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--part") from None
     try:
         settings = library_and_settings(lib, config, override)[1]  # the library is not kept open for reading
     except LibraryError:  # it does not exist yet, or writing to it raises the error
         settings = settings_of(config, override)
     fetch_missing(settings.model.name, offline=offline)
-    report, objects = analyze_folder(photos, lib, settings, repair=repair, drop=drop)
+    report, objects = analyze_folder(photos, lib, settings, Upkeep(repair, drop, chosen))
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
     if report.interrupted:
@@ -72,7 +84,7 @@ def analyze(
 
 
 def analyze_folder(
-    photos: Path, lib: Path, settings: Settings, *, repair: bool = False, drop: bool = False
+    photos: Path, lib: Path, settings: Settings, upkeep: Upkeep | None = None
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; return the report and the number of objects."""
     from rtsearch.jobs.analyze import Progress, Upkeep, analyze
@@ -97,7 +109,7 @@ def analyze_folder(
                 words = f"{Path(progress.film).name}: {minutes}, {progress.film_speed:.1f} x real time"
                 bar.update(task, description=printable(words))
 
-        report = analyze(photos, lib, pipeline, settings, upkeep=Upkeep(repair, drop), progress=show)
+        report = analyze(photos, lib, pipeline, settings, upkeep=upkeep or Upkeep(), progress=show)
     _tell_of_photos(report)
     library = Library.open(lib)
     tell_damage(library)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rtsearch.perception.colour_histogram import COLOUR_BINS
+from rtsearch.images.colour_bins import COLOUR_BINS
 from rtsearch.runners.device import Shape3
 from rtsearch.types import U8Array
 

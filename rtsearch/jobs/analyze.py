@@ -25,7 +25,7 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
-from rtsearch.jobs.compare import Plan, compare
+from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
 from rtsearch.jobs.films import FilmJob, FilmPipeline, FilmTime
 from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
@@ -118,15 +118,17 @@ class AnalyzeReport:
 
 
 class Upkeep(NamedTuple):
-    """Maintenance of the library during an analysis.
+    """Extent of an analysis: what is done to the library besides, and which photos are new to it.
 
     Attributes:
         repair: look for damaged fragments first; their photos are looked at again.
         drop: photos of folders that are empty or gone are dropped, too.
+        part: of the photos that the library does not know, only this part is looked at.
     """
 
     repair: bool = False
     drop: bool = False
+    part: Part = WHOLE
 
 
 _NOTHING_BESIDES = Upkeep()
@@ -149,7 +151,7 @@ def analyze(
         library: the library's folder.
         pipeline: what looks at the photos.
         settings: sections ``analyze`` and ``detect``; the others are remembered in the library.
-        upkeep: what else is done to the library.
+        upkeep: what else is done to the library, and which part of the photos is looked at.
         progress: called after every photo, from the calling thread.
         stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT,
             SIGTERM or SIGHUP sets it.
@@ -169,7 +171,7 @@ def analyze(
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
         damaged = writer.drop_damaged() if upkeep.repair else []
-        plan = compare(writer, scan, photos, upkeep.drop)
+        plan = compare(writer, scan, photos, upkeep.drop, upkeep.part)
         report = AnalyzeReport(
             damaged=[str(problem) for problem in damaged],
             found=len(scan.photos),

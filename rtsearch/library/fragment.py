@@ -39,6 +39,7 @@ from rtsearch.library.schema import (
 __all__ = [
     "Columns",
     "FragmentWriter",
+    "adopted",
     "checked_path",
     "damaged",
     "is_taken",
@@ -197,6 +198,25 @@ def with_photos(folder: Path, fragment: Fragment, name: str, photos: Sequence[Ph
             tmp.unlink(missing_ok=True)
         raise
     return renewed
+
+
+def adopted(folder: Path, fragment: Fragment, name: str, source: Path) -> Fragment:
+    """Take a committed fragment of the library ``source`` over into ``folder`` as ``name``.
+
+    Its files become hard links where the disk has them, else copies.
+    """
+    tmps = {part: _tmp(folder, name, part) for part in PARTS}
+    renamed = fragment.model_copy(update={"name": name})
+    try:
+        for part, tmp in tmps.items():
+            _link(checked_path(source, fragment, part), tmp)
+        for part, tmp in tmps.items():
+            publish(tmp, renamed.path(folder, part))
+    except BaseException:
+        for tmp in tmps.values():
+            tmp.unlink(missing_ok=True)
+        raise
+    return renamed
 
 
 def _tmp(folder: Path, name: str, part: str) -> Path:

@@ -30,6 +30,7 @@ from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError
 from rtsearch.library import Library, library_lock
+from rtsearch.library.colours import stored_colours
 from rtsearch.library.duplicates import leaders
 from rtsearch.library.files import disk_errors
 from rtsearch.library.index_files import (
@@ -54,7 +55,7 @@ __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 7
+_FORMAT = 8
 _SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
 _SETTINGS = "settings.json"
 _MOST_SETTINGS_BYTES = 1 << 16
@@ -259,10 +260,11 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
     projection.save(folder)
     searched = np.empty((library.object_count, projection.dim), np.float32)
     table = empty_table(library.object_count)
-    at = 0
-    for batch in library.objects(("vector", *TABLE)):
+    at, stored = 0, [name for name in TABLE if name != "colours"]
+    for batch in library.objects(("vector", *stored)):
         end = at + len(batch["vector"])
         searched[at:end] = projection.apply(batch["vector"])
+        batch["colours"] = stored_colours(batch["vector"], _blocks(library))
         for name, column in table.items():
             column[at:end] = batch[name]
         at = end

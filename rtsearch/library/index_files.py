@@ -16,6 +16,7 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError
 from rtsearch._util.array_files import load_array
 from rtsearch._util.regular_files import read_regular
 from rtsearch.errors import DamagedError
+from rtsearch.images.colour_names import COLOUR_NAMES
 from rtsearch.library.files import sha256_of
 from rtsearch.search.projection import FILE_NAME as PROJECTION_NAME
 from rtsearch.search.store import FILE_NAME as TREE_NAME
@@ -45,12 +46,13 @@ TABLE: dict[str, type[np.generic]] = {
     "thumb_crc32": np.int64,
     "times_s": np.float64,
     "track": np.int32,
+    "colours": np.uint8,
 }
-"""Columns per object that fragments have, each a .npy file."""
+"""Columns per object, each a .npy file; ``colours``: share of each of COLOUR_NAMES, 255 for all."""
 DERIVED: dict[str, type[np.generic]] = {"leader": np.int32}
-"""Columns per object that are made with the index, each a .npy file; see ``duplicates``."""
+"""Columns per object that are made when the tree is there, each a .npy file; see ``duplicates``."""
 
-_WIDE = {"xyxy": (4,), "times_s": (3,)}
+_WIDTHS = {"xyxy": 4, "times_s": 3, "colours": len(COLOUR_NAMES)}
 
 LIST_NAME = "index.json"
 FILES = (
@@ -128,7 +130,11 @@ def _read_list(folder: Path) -> _List:
 
 def empty_table(n: int) -> dict[str, NDArray[Any]]:
     """Return the columns of ``TABLE`` with n rows, which are still to be filled."""
-    return {name: np.empty((n, *_WIDE.get(name, ())), dtype) for name, dtype in TABLE.items()}
+    return {name: np.empty(_shape(name, n), dtype) for name, dtype in TABLE.items()}
+
+
+def _shape(column: str, n: int) -> tuple[int, ...]:
+    return (n, _WIDTHS[column]) if column in _WIDTHS else (n,)
 
 
 def load_table(folder: Path, n: int) -> dict[str, NDArray[Any]]:
@@ -138,7 +144,7 @@ def load_table(folder: Path, n: int) -> dict[str, NDArray[Any]]:
         DamagedError: one of them has another type or length.
     """
     return {
-        name: load_array(folder / f"{name}.npy", dtype, (n, *_WIDE.get(name, ())))
+        name: load_array(folder / f"{name}.npy", dtype, _shape(name, n))
         for name, dtype in (TABLE | DERIVED).items()
     }
 

@@ -47,11 +47,11 @@ def _allowed(index: SearchIndex, search: SearchSettings) -> Mask | None:
     """Return the rows that the settings want, (n,) bool; None for all."""
     wanted = []
     if search.classes:
-        wanted.append(np.isin(index.column("label"), _labels(index.library, search.classes)))
+        wanted.append(np.isin(index.labels, _labels(index.library, search.classes)))
     if search.folders:
-        wanted.append(_below(index, search.folders)[index.column("photo")])
+        wanted.append(_below(index, search.folders)[index.photo_numbers])
     if search.since:
-        wanted.append(_since(index.library, search.since)[index.column("photo")])
+        wanted.append(_since(index.library, search.since)[index.photo_numbers])
     if not wanted:
         return None
     allowed: Mask = np.logical_and.reduce(wanted)
@@ -110,8 +110,8 @@ def _others_than(index: SearchIndex, file: Path, *, folded: bool) -> Mask:
     except OSError as error:
         raise LibraryError(f"{file} cannot be read: {error.strerror}") from None
     same = [number for number, known in enumerate(index.library.photos().sha256) if known == sha256]
-    own: Mask = np.isin(index.column("photo"), same)
+    own: Mask = np.isin(index.photo_numbers, same)
     if folded:
-        leader = index.column("leader")
+        leader = index.leaders
         own = np.isin(leader, leader[own])
     return ~own

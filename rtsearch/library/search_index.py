@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from rtsearch.library.reader import Library
 from rtsearch.library.thumbnails import ThumbPlaces
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
-from rtsearch.types import F32Array, I32Array, Neighbours, class_name
+from rtsearch.types import F32Array, I32Array, Neighbours, U8Array, class_name
 
 __all__ = ["SearchIndex"]
 
@@ -75,9 +75,40 @@ class SearchIndex:
             table["pack"], table["thumb_offset"], table["thumb_bytes"], table["thumb_crc32"], packs
         )
 
-    def column(self, name: str) -> NDArray[Any]:
-        """Return a column of ``TABLE`` or ``DERIVED``, by row; it is not to be written to."""
-        return self._table[name]
+    @property
+    def labels(self) -> I32Array:
+        """Class of each object, (n,) int32, -1 for a whole image."""
+        return cast(I32Array, self._table["label"])
+
+    @property
+    def photo_numbers(self) -> I32Array:
+        """Number of the photo of each object, (n,) int32."""
+        return cast(I32Array, self._table["photo"])
+
+    @property
+    def boxes(self) -> F32Array:
+        """Box of each object in its photo, (n, 4) float32 px."""
+        return cast(F32Array, self._table["xyxy"])
+
+    @property
+    def colours(self) -> U8Array:
+        """Share of each of ``COLOUR_NAMES`` in each object, (n, 11) uint8, 255 for all of it."""
+        return cast(U8Array, self._table["colours"])
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """Times in a film, (n, 3) float64: of the crop, first and last seen; NaN in photos."""
+        return self._table["times_s"]
+
+    @property
+    def tracks(self) -> I32Array:
+        """Number of the track of each object within its film, (n,) int32; -1 in photos."""
+        return cast(I32Array, self._table["track"])
+
+    @property
+    def leaders(self) -> I32Array:
+        """Object that stands for each object, (n,) int32; its own number where it has no near duplicate."""
+        return cast(I32Array, self._table["leader"])
 
     def narrowed(self, allowed: NDArray[np.bool_] | None = None, *, distinct: bool = False) -> SearchIndex:
         """Return the same index, whose searches find some of the rows only; all else is known of every row.
@@ -91,7 +122,7 @@ class SearchIndex:
         return view
 
     def _distinct(self, allowed: NDArray[np.bool_] | None) -> _Found:
-        leader = self._table["leader"]
+        leader = self.leaders
         n = len(leader)
         rows = np.arange(n, dtype=np.int32) if allowed is None else np.flatnonzero(allowed).astype(np.int32)
         first = np.full(n, n, np.int32)  # by leader: its first row that is allowed

@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch._util.closing import Closing
-from rtsearch.errors import NotALibraryError
+from rtsearch.errors import DamagedError, NotALibraryError
 from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, disk_errors, library_lock
 from rtsearch.library.fragment import (
     Columns,
     FragmentWriter,
+    adopted,
     checked_path,
     is_taken,
     read_objects,
@@ -184,6 +185,35 @@ class LibraryWriter(Closing):
             if dropped:
                 self._replace(tuple(kept))
         return dropped
+
+    def adopt(self, source: Path, fragments: Sequence[Fragment]) -> int:
+        """Take fragments of another library over; their photos take the place of those of the same path.
+
+        Args:
+            source: folder of that library, which stays as it is.
+            fragments: of it; those whose files are here already are passed over.
+
+        Returns:
+            How many photos were taken over.
+
+        Raises:
+            DamagedError: one of the fragments is damaged; nothing was taken over.
+            LibraryError: the disk refuses; what was committed is kept.
+        """
+        here = {fragment.files for fragment in self.manifest.fragments}
+        new = [fragment for fragment in fragments if fragment.files not in here]
+        paths = [frozenset(read_photos(source, fragment).path) for fragment in new]
+        for fragment in new:
+            if problems := check_fragment(source, fragment, self.manifest.space.dim):
+                raise DamagedError(f"{source} is damaged ({problems[0]}): rtsearch library check {source}")
+        with disk_errors(self.folder):
+            kept = self._without(frozenset().union(*paths), {})
+            for fragment, own in zip(new, paths, strict=True):
+                kept.append(adopted(self.folder, fragment, self._new_name(), source))
+                self._paths[kept[-1].name] = own
+            if new:
+                self._replace(tuple(kept))
+        return sum(map(len, paths))
 
     def drop_damaged(self) -> list[Problem]:
         """Take damaged fragments out, so that their photos count as never looked at.

@@ -16,6 +16,6 @@ __all__ = ["library_photos"]
 def library_photos(index: SearchIndex, seed: int | None = None) -> Iterator[Path]:
     """Yield photos of the library in random order, for ever; films are left out."""
     order = random.Random(seed)
-    rows = np.flatnonzero(np.isnan(index.column("times_s")[:, 0]))
+    rows = np.flatnonzero(np.isnan(index.times_s[:, 0]))
     while len(rows):
         yield index.library.photo_path(index.photo(int(rows[order.randrange(len(rows))])))
