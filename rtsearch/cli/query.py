@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from rtsearch._util.wording import time_code
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
@@ -61,10 +62,15 @@ def query(
     for item in found.objects:
         near = item["neighbours"][0] if item["neighbours"] else None
         nearest = (
-            f"nearest: {near['label']} in {place_of(near)} at {near['distance']:.3f}"
+            f"nearest: {near['label']} in {_place(near)} at {near['distance']:.3f}"
             if near
             else "no neighbours"
         )
         answer(f"{item['label']} {item['score']:.2f} at {[round(v) for v in item['xyxy']]}; {nearest}")
     if out is not None:
         tell(f"sheet: {out}")
+
+
+def _place(near: dict[str, Any]) -> str:
+    """Return where a neighbour is: the photo, or the film and the time in it."""
+    return near["photo"] + (f" {time_code(near['t_s'])}" if "t_s" in near else "")

@@ -19,6 +19,7 @@ from rtsearch.pipeline import Pipeline
 from rtsearch.recording import object_records
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.painter import compose
+from rtsearch.render.time_marks import TimeMarks
 from rtsearch.types import Frame, Neighbours, Scene, U8Array, class_name
 
 __all__ = ["Answer", "query_photo", "sheet"]
@@ -68,7 +69,8 @@ def query_photo(
     canvas = _canvas(show, len(detections))
     shown = index.search(detections.vector, canvas.crops, exact=search.exact, recall=search.recall)
     neighbours = Neighbours(shown.row[:, : show.results], shown.distance[:, : show.results])
-    cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+    marks = TimeMarks(index, show.font)
+    cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
     thumbs = tuple(
         tuple(cache.get(row, canvas.thumb_height) for row in rows if row >= 0) for rows in shown.row.tolist()
     )

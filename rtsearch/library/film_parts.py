@@ -11,11 +11,12 @@ import io
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from rtsearch._util.atomic import write_atomic
 from rtsearch._util.regular_files import open_regular
@@ -133,7 +134,7 @@ def remove_film_parts(library: Path, keep: Collection[str] = ()) -> None:
             folder.rmdir()
 
 
-def _lists(values: np.ndarray, kind: pa.DataType, items: int) -> pa.Array:  # type: ignore[type-arg]
+def _lists(values: NDArray[Any], kind: pa.DataType, items: int) -> pa.Array:
     flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=kind)
     return pa.FixedSizeListArray.from_arrays(flat, items)
 

@@ -39,6 +39,7 @@ from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
 from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
+from rtsearch.render.time_marks import TimeMarks
 from rtsearch.sources import Source
 
 __all__ = ["play", "scrolled", "show_again"]
@@ -120,7 +121,8 @@ class _Session:
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
-        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+        marks = TimeMarks(index, settings.show.font)
+        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
         names = index.library.space.class_names if callable(finds) else finds.class_names
         self._shared = Shared(
             index,

@@ -102,8 +102,8 @@ class Projection:
     @property
     def looks(self) -> NDArray[np.bool_]:
         """Dimensions that tell what an object looks like, not of which class it is, (dim,)."""
-        of_class: NDArray[np.int64] = np.count_nonzero(self.matrix[self.class_columns], axis=0)
-        return of_class == 0
+        looks: NDArray[np.bool_] = np.all(self.matrix[self.class_columns] == 0, axis=0)
+        return looks
 
     def apply(self, vectors: NDArray[np.floating]) -> F32Array:
         """(n, dim) float32: the searched vectors of (n, D) descriptions.
