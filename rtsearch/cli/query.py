@@ -73,4 +73,4 @@ def query(
 
 def _place(near: dict[str, Any]) -> str:
     """Return where a neighbour is: the photo, or the film and the time in it."""
-    return near["photo"] + (f" {time_code(near['t_s'])}" if "t_s" in near else "")
+    return str(near["photo"]) + (f" {time_code(near['t_s'])}" if "t_s" in near else "")

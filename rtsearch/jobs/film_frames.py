@@ -14,10 +14,12 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from av import FFmpegError
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from rtsearch._util.closing import Closing
 from rtsearch.errors import PhotoError
@@ -169,6 +171,8 @@ def film_length_s(path: Path) -> float:
 def _promised_s(decoder: Decoder) -> float:
     """Return the length that a container promises, s; 0 for none."""
     stream, container = decoder.stream, decoder.container
+    if stream.frames > 0 and decoder.fps:
+        return stream.frames / decoder.fps
     if stream.duration is not None:
         return float(stream.duration * decoder.time_base)
     return container.duration / 1e6 if container.duration is not None else 0.0
@@ -177,7 +181,7 @@ def _promised_s(decoder: Decoder) -> float:
 def _brightness(frame: VideoFrame) -> U8Array:
     """Return every eighth pixel of a picture's first plane, as a grey picture (h, w, 3); for cuts only."""
     plane, bits = frame.planes[0], frame.format.components[0].bits
-    samples = np.frombuffer(plane, np.uint8 if bits <= 8 else np.uint16)
+    samples: NDArray[Any] = np.frombuffer(cast(Any, plane), np.uint8 if bits <= 8 else np.uint16)
     rows = samples[: plane.line_size * plane.height // samples.itemsize].reshape(plane.height, -1)
     grey = (rows[::_CUT_PX, : plane.width : _CUT_PX] >> max(0, bits - 8)).astype(np.uint8)
     return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))

@@ -320,7 +320,7 @@ def read_objects(
 
 def _unknown(column: str, rows: int) -> NDArray[Any]:
     """Return a column that an older format does not have."""
-    return np.repeat(UNKNOWN[column][None], rows, axis=0)
+    return np.repeat(np.asarray(UNKNOWN[column])[None], rows, axis=0)
 
 
 def checked_path(folder: Path, fragment: Fragment, part: str) -> Path:
