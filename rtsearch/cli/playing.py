@@ -74,6 +74,7 @@ class Playing:
         overwrite: replace videos and records that are there already.
         style: of the video.
         split_s: length of its pieces; None for one file.
+        from_s: time of the first source at which it stands still in the beginning; None plays it.
     """
 
     headless: bool = False
@@ -84,6 +85,7 @@ class Playing:
     overwrite: bool = False
     style: OutStyle = OutStyle.PICTURE
     split_s: float | None = None
+    from_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.out is None and (self.split_s is not None or self.style is not OutStyle.PICTURE):

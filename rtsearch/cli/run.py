@@ -172,6 +172,9 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         _keep_apart(library, specs, playing)
         opened = [_open(spec, index, settings, stack, several=len(specs) > 1) for spec in specs]
         require_one(opened)
+        if playing.from_s is not None:
+            opened[0].seek(playing.from_s)
+            controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls)) if not problem else None

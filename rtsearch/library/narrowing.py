@@ -21,7 +21,12 @@ Mask = NDArray[np.bool_]
 
 
 def narrow(
-    index: SearchIndex, search: SearchSettings, *, distinct: bool, leave_out: Path | None = None
+    index: SearchIndex,
+    search: SearchSettings,
+    *,
+    distinct: bool,
+    leave_out: Path | None = None,
+    until: str = "",
 ) -> SearchIndex:
     """Return the index with searches that find what the settings want.
 
@@ -31,19 +36,20 @@ def narrow(
         distinct: near duplicates are found once.
         leave_out: file whose objects are not found, by its content; near duplicates of them are not found
             either where these are shown once.
+        until: date, or date and time, in ISO format; only files that were not changed after it; "" for all.
 
     Raises:
         ConfigError: a class or folder that there is not, or nothing is left to be found.
         LibraryError: the file to be left out cannot be read, or the library is damaged.
     """
-    allowed = _allowed(index, search)
+    allowed = _allowed(index, search, until)
     if leave_out is not None:
         others = _others_than(index, leave_out, folded=distinct)
         allowed = others if allowed is None else allowed & others
     return index.narrowed(allowed, distinct=distinct)
 
 
-def _allowed(index: SearchIndex, search: SearchSettings) -> Mask | None:
+def _allowed(index: SearchIndex, search: SearchSettings, until: str) -> Mask | None:
     """Return the rows that the settings want, (n,) bool; None for all."""
     wanted = []
     if search.classes:
@@ -51,15 +57,17 @@ def _allowed(index: SearchIndex, search: SearchSettings) -> Mask | None:
     if search.folders:
         wanted.append(_below(index, search.folders)[index.photo_numbers])
     if search.since:
-        wanted.append(_since(index.library, search.since)[index.photo_numbers])
+        wanted.append(_changed_ns(index.library)[index.photo_numbers] >= _ns(search.since))
+    if until:
+        wanted.append(_changed_ns(index.library)[index.photo_numbers] <= _ns(until))
     if not wanted:
         return None
     allowed: Mask = np.logical_and.reduce(wanted)
     if not allowed.any():
-        names = [name for name in ("classes", "folders", "since") if getattr(search, name)]
+        names = [f"search.{name}" for name in ("classes", "folders", "since") if getattr(search, name)]
+        names += ["--until"] * bool(until)
         raise ConfigError(
-            f"{' and '.join(f'search.{name}' for name in names)}: no object of {index.library.folder} is "
-            "left to be found; ask for more"
+            f"{' and '.join(names)}: no object of {index.library.folder} is left to be found; ask for more"
         )
     return allowed
 
@@ -91,10 +99,13 @@ def _below(index: SearchIndex, folders: tuple[str, ...]) -> Mask:
     return inside
 
 
-def _since(library: Library, since: str) -> Mask:
-    """Return the photos that were changed since a date, (photos,) bool."""
-    since_ns = int(datetime.fromisoformat(since).timestamp() * 1e9)
-    return np.array(library.photos().mtime_ns, np.int64) >= since_ns
+def _changed_ns(library: Library) -> NDArray[np.int64]:
+    """Return when each photo was changed, (photos,) int64 nanoseconds since 1970."""
+    return np.array(library.photos().mtime_ns, np.int64)
+
+
+def _ns(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1e9)
 
 
 def _others_than(index: SearchIndex, file: Path, *, folded: bool) -> Mask:

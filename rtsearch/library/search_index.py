@@ -57,6 +57,7 @@ class SearchIndex:
         self._tree = tree
         self._table = table
         self._found = _Found(tree)
+        self._allowed: NDArray[np.bool_] | None = None  # rows that may be found; None for all
 
     def __len__(self) -> int:
         return len(self._tree)
@@ -119,6 +120,7 @@ class SearchIndex:
         """
         view = SearchIndex(self.library, self.projection, self._tree, self._table, self.paths)
         view._found = self._distinct(allowed) if distinct else _Found(self._tree, allowed)
+        view._allowed = allowed
         return view
 
     def _distinct(self, allowed: NDArray[np.bool_] | None) -> _Found:
@@ -136,6 +138,15 @@ class SearchIndex:
         if allowed is None:  # marks cost a search nothing, a mask some microseconds
             return _Found(self._tree.without(np.flatnonzero(~found)), None, folded)
         return _Found(self._tree, found, folded)
+
+    def findable(self) -> I32Array:
+        """Return the rows that searches find, near duplicates included, in order."""
+        allowed = self._allowed
+        return (
+            np.arange(len(self), dtype=np.int32)
+            if allowed is None
+            else np.flatnonzero(allowed).astype(np.int32)
+        )
 
     def search(self, vectors: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
         """The k nearest objects of each of (n, D) descriptions."""
