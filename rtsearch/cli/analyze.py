@@ -123,7 +123,11 @@ def analyze_folder(
         f"{counted(library.object_count, 'object')} in {lib}"
     )
     if library.object_count and not report.interrupted:
-        open_index(library, settings, tell, remember=True)
+        index = open_index(library, settings, tell, remember=True)
+        if settings.describe.text:
+            from rtsearch.cli.words import embed_for_words
+
+            report.interrupted = not embed_for_words(index, settings)
     if report.found and not report.interrupted and library.failed_count == library.photo_count:
         table = library.photos()
         failed = {**dict(zip(table.path, table.reason, strict=True)), **dict(report.failed)}

@@ -142,6 +142,29 @@ def import_model(
     tell(f"ready: {path}; use it with --set model.name={path.stem}")
 
 
+@app.command("import-text")
+def import_text(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE.onnx", help="Network of pictures.")],
+    text: Annotated[Path, typer.Argument(metavar="TEXT.onnx", help="Network of texts, exported with it.")],
+    tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER.json", help="Its tokenizer.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the pair.")],
+) -> None:
+    """Import a pair of networks for pictures and texts, such as CLIP, so that any words find crops.
+
+    [bold]Example:[/bold]
+
+    rtsearch model import-text visual.onnx textual.onnx tokenizer.json --name clip
+
+    rtsearch analyze ~/Pictures pictures.lib --set describe.text=clip
+    """
+    from rtsearch.models import default_folder
+    from rtsearch.words import import_pair
+
+    files = {"image": image, "text": text, "tokenizer": tokenizer}
+    pair = import_pair(name, files, default_folder())
+    tell(f"ready: {name}, {pair.dim} numbers per vector; use it with --set describe.text={name}")
+
+
 @app.command()
 def info(
     name: Annotated[

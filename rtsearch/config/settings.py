@@ -141,10 +141,13 @@ class DescribeSettings(_Section):
             built; a change needs no new analysis.
         embedder: ONNX file of a second network whose vector of the crop is added to every description; "" for
             none. It is part of a library's feature space.
+        text: name of a pair of networks (``rtsearch model import-text``) that gives every crop a vector for
+            searches by words; "" for none.
     """
 
     meaning: Share = 0.5
     embedder: str = ""
+    text: str = ""
 
 
 class ProjectSettings(_Section):
