@@ -164,7 +164,10 @@ def test_the_commands(cli, library, photos, tmp_path):
     assert photo.name not in {moment["photo"] for moment in itself["moments"]}
     row = found["moments"][0]["row"]
     assert cli("show", library, row, "--out", "s.png").code == 0
-    assert cv2.imread("s.png").shape[:2] == cv2.imread(str(photo)).shape[:2]
+    shown, whole = cv2.imread("s.png"), cv2.imread(str(photo))
+    assert shown is not None
+    assert whole is not None
+    assert shown.shape == whole.shape
     assert "has no object 99999; its" in cli("show", library, 99999, "--out", "s.png").complaint
     assert "--until noon: expected a date" in cli("find", library, photo, "--until", "noon").complaint
     assert "is no file; --class" in cli("find", library, "red cup", "--class", "cup").complaint

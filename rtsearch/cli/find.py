@@ -74,9 +74,10 @@ def find(
 ) -> None:
     """Find objects of the library by words, or every moment that shows something like the object of a photo.
 
-    Words: "red mug", "two dogs", "person in blue with a bicycle". The first thing is looked for; further things must be in the same photo, wherever in it. A colour puts
-    the objects first that have most of it. Where the crops have vectors of a pair of networks (library
-    words), any words do, and the crops that they describe best come first.
+    Words: "red mug", "two dogs", "person in blue with a bicycle". The first thing is looked for; further
+    things must be in the same photo, wherever in it. A colour puts the objects first that have most of it.
+    Where the crops have vectors of a pair of networks (library words), any words do, and the crops that they
+    describe best come first.
 
     A photo: one line per moment of a film, and per photo, with the nearest first. The limit is said: of pairs
     of other things of that class in the library, one in a hundred lies within it.

@@ -68,7 +68,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was looked for, and where it is.
+    """Object that was looked for, and the moments that show something like it.
 
     Attributes:
         label, score, xyxy: of the object that was looked for, as in records.
