@@ -7,6 +7,7 @@
     ├── PhotoError(ValueError)           one picture cannot be read
     │   └── UnreadPhotoError             for a reason outside of its file: disk, permission, limit
     ├── RecordError(OSError)             a recording cannot be written or read: disk full, no record
+    ├── SendError(OSError)               signals cannot be sent to another program
     ├── ModelError
     │   ├── UnknownModelError(LookupError)     no such name in the catalogue, no such file
     │   ├── DownloadError(OSError)             no place had the file, or its hash is wrong
@@ -49,6 +50,7 @@ __all__ = [
     "RecordError",
     "RtsearchError",
     "RunnerError",
+    "SendError",
     "SourceError",
     "StageError",
     "UnknownModelError",
@@ -89,6 +91,10 @@ class UnreadPhotoError(PhotoError):
 
 class RecordError(RtsearchError, OSError):
     """A recording cannot be written or read; the message names the file."""
+
+
+class SendError(RtsearchError, OSError):
+    """Signals cannot be sent to another program; the message names its address, without secrets."""
 
 
 class ModelError(RtsearchError):
@@ -136,7 +142,16 @@ class FeatureSpaceError(LibraryError, ValueError):
 
 
 class DamagedError(LibraryError, ValueError):
-    """A file of the library is truncated or altered; the message names it."""
+    """A file of the library is truncated or altered; the message names it.
+
+    Args:
+        message: names the file and the way out.
+        reason: what is wrong with the file, where that is known apart.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class UnknownRowError(LibraryError, IndexError):

@@ -40,7 +40,7 @@ def analyze(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
     lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Drop damaged fragments first, and analyse their photos again.")
+        bool, typer.Option("--repair", help="Find damaged fragments, and analyse their photos again.")
     ] = False,
     drop: Annotated[
         bool, typer.Option("--drop", help="Also drop the photos of folders that are empty or missing.")

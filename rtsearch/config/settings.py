@@ -25,6 +25,7 @@ __all__ = [
     "ModelSettings",
     "ProjectSettings",
     "SearchSettings",
+    "SendSettings",
     "Settings",
     "ShowSettings",
     "VideoSettings",
@@ -285,6 +286,16 @@ class VideoSettings(_Section):
     crf: Annotated[int, Field(ge=0, le=51)] = 23
 
 
+class SendSettings(_Section):
+    """Other programs that get what a run sees.
+
+    Attributes:
+        to: addresses, such as ``osc://127.0.0.1:9000``, that are sent to without ``--send``.
+    """
+
+    to: Annotated[Names, Field(repr=False)] = ()  # no repr, as a URL may hold a password
+
+
 class GpuSettings(_Section):
     """Use of an NVIDIA GPU.
 
@@ -312,4 +323,5 @@ class Settings(_Section):
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
     video: VideoSettings = VideoSettings()
+    send: SendSettings = SendSettings()
     gpu: GpuSettings = GpuSettings()

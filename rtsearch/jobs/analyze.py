@@ -71,7 +71,7 @@ class AnalyzeReport:
     """Result of an analysis.
 
     Attributes:
-        damaged: fragments that were, and are no longer part of the library.
+        damaged: damaged files that a repair has found; the photos concerned were looked at again.
         found: photos below the folder.
         kept: of them, those that were known and have the same content.
         changed: photos that were known but have another content now; they were looked at again.
@@ -121,7 +121,7 @@ class Upkeep(NamedTuple):
     """Extent of an analysis: what is done to the library besides, and which photos are new to it.
 
     Attributes:
-        repair: look for damaged fragments first; their photos are looked at again.
+        repair: look for damaged fragments first; their photos are looked at again, and then take their place.
         drop: photos of folders that are empty or gone are dropped, too.
         part: of the photos that the library does not know, only this part is looked at.
     """
@@ -170,7 +170,7 @@ def analyze(
     remembered = _remembered(settings)
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
-        damaged = writer.drop_damaged() if upkeep.repair else []
+        damaged = writer.doubt_damaged() if upkeep.repair else []
         plan = compare(writer, scan, photos, upkeep.drop, upkeep.part)
         report = AnalyzeReport(
             damaged=[str(problem) for problem in damaged],
@@ -262,6 +262,7 @@ class _Run:
         self._report = report
         self._done = 0
         self._new_hashes: set[str] = set()
+        self._unread: set[str] = set()
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
@@ -290,6 +291,8 @@ class _Run:
         self._writer.commit()
         self._drop_moved()
         self._report.interrupted = self._done < len(self._plan.todo)
+        if not self._report.interrupted:
+            self._writer.settle(self._plan.lost.keys() | self._unread)
         self._report.stages = self._meter.summary()
 
     def _look_at_films(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
@@ -331,6 +334,7 @@ class _Run:
             return
         if job.unread:
             self._root.expect()
+            self._unread.add(file.path)
             report.failed.append((file.path, job.reason))
             return
         state = PhotoState.FAILED if film is None else PhotoState.OK if film.objects else PhotoState.EMPTY
@@ -367,6 +371,7 @@ class _Run:
         elif job.unread:
             self._root.expect()
             self._report.failed.append((job.file.path, job.reason))
+            self._unread.add(job.file.path)
         else:
             self._add_or_fail(job)
             self._report.changed += known is not None
