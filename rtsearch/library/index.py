@@ -44,10 +44,10 @@ from rtsearch.library.index_files import (
 )
 from rtsearch.library.manifest import damaged_manifest
 from rtsearch.library.sweep import own_folder, remove_index
-from rtsearch.library.thumbnails import ThumbPlaces
+from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
-from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, Neighbours, class_name
+from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, I64Array, Neighbours, class_name
 
 __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
@@ -118,6 +118,21 @@ class SearchIndex:
     def photo(self, row: int) -> str:
         """Path of the photo of an object, relative to the library's photo root."""
         return self._paths[int(self._table["photo"][row])]
+
+    def photo_numbers(self, rows: I32Array, /) -> I64Array:
+        """(n,) int64: the number of each row's photo."""
+        return self._table["photo"][rows].astype(np.int64)
+
+    def labels(self, rows: I32Array, /) -> I32Array:
+        """(n,) int32: the label of each row."""
+        return self._table["label"][rows].astype(np.int32)
+
+    def shapes(self, rows: I32Array, /) -> F32Array:
+        """(n,) float32: width by height of each row's crop, as a strip shows it."""
+        xyxy = self._table["xyxy"][rows]
+        shape = (xyxy[:, 2] - xyxy[:, 0]) / np.maximum(xyxy[:, 3] - xyxy[:, 1], 1e-3)
+        clipped: F32Array = np.clip(shape, LEAST_ASPECT, MOST_ASPECT).astype(np.float32)
+        return clipped
 
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         """``photo``, ``xyxy`` and ``label`` (a word) of each row."""

@@ -160,6 +160,7 @@ class Window:
             "loop": self._toggle_loop,
             "mirror": self._toggle_mirror,
             "text": self._next_text,
+            "figures": self._toggle_figures,
             "full screen": self._full_screen.toggle,
             "save": self._save,
             "controls": self._toggle_sliders,
@@ -199,6 +200,10 @@ class Window:
     def _next_text(self) -> None:
         text = self._controls.now.show.text
         self._change_show(text=_TEXTS[(_TEXTS.index(text) + 1) % len(_TEXTS)])
+
+    def _toggle_figures(self) -> None:
+        text = self._controls.now.show.text
+        self._change_show(text="names" if text == "all" else "all")
 
     def _toggle_sliders(self) -> None:
         self._show_sliders = not self._show_sliders
