@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from naive import colour_histogram
 
-from rtsearch.perception.colour_histogram import COLOUR_BINS, colour_histograms
+from rtsearch.images.colour_bins import COLOUR_BINS
+from rtsearch.perception.colour_histogram import colour_histograms
 
 LAYOUT = {
     "points": 48,

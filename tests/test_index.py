@@ -396,7 +396,14 @@ def _empty(path: Path) -> None:
 
 
 FILES = ["index.json", "photo.npy", "xyxy.npy", "label.npy", "pack.npy", "thumb_bytes.npy", "paths.npy"]
-FILES += ["thumb_crc32.npy", "paths_end.npy", "thumb_offset.npy", "projection.npy", "kdtree.bin"]
+FILES += [
+    "colours.npy",
+    "thumb_crc32.npy",
+    "paths_end.npy",
+    "thumb_offset.npy",
+    "projection.npy",
+    "kdtree.bin",
+]
 
 
 def numpy_file(array: np.ndarray) -> bytes:

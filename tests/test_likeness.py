@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtsearch.library.likeness import largest_distance
-from rtsearch.types import F32Array, I32Array, I64Array, Neighbours
+from rtsearch.types import F32Array, I32Array, Neighbours
 
 
 class Classes:
@@ -19,20 +19,14 @@ class Classes:
         rng = np.random.default_rng(0)
         centres = np.repeat(rng.standard_normal((classes, 8)) * apart, of_each, 0)
         self.vectors = (centres + rng.standard_normal(centres.shape)).astype(np.float32)
-        self._label = np.repeat(np.arange(classes, dtype=np.int32), of_each)
-        self._photo = np.tile(np.arange(of_each, dtype=np.int64), classes)
+        self.labels = np.repeat(np.arange(classes, dtype=np.int32), of_each)
+        self.photo_numbers = np.tile(np.arange(of_each, dtype=np.int32), classes)
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def points(self, rows: I32Array) -> F32Array:
         return self.vectors[rows]
-
-    def labels(self, rows: I32Array) -> I32Array:
-        return self._label[rows]
-
-    def photo_numbers(self, rows: I32Array) -> I64Array:
-        return self._photo[rows]
 
     def near(self, points: F32Array, k: int) -> Neighbours:
         away = np.linalg.norm(self.vectors[None] - points[:, None], axis=2).astype(np.float32)
@@ -43,7 +37,7 @@ class Classes:
 def share_alike(index: Classes, distance: float) -> tuple[float, float]:
     """Share of pairs of one class among those nearer and farther, up to twice the distance."""
     away = np.linalg.norm(index.vectors[None] - index.vectors[:, None], axis=2)
-    same = index._label[None] == index._label[:, None]
+    same = index.labels[None] == index.labels[:, None]
     near, far = (away > 0) & (away < distance), (away > distance) & (away < 2 * distance)
     return float(same[near].mean()), float(same[far].mean())
 

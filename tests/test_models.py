@@ -28,7 +28,6 @@ from rtsearch.models import (
     fetch,
     prepare,
     store,
-    taps,
 )
 
 URL = "https://example.org/tiny.pt"
@@ -274,7 +273,6 @@ def test_the_catalogue_is_complete():
         for place in entry.places:
             assert place.url.startswith("https://") or re.fullmatch(r"[\w-]+==[\d.]+", place.wheel)
             assert bool(place.url) != bool(place.wheel and place.member)
-        assert entry.family in taps.TAPS
         assert models.catalogue_entry(entry.name) is entry
 
 

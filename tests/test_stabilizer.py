@@ -13,7 +13,7 @@ from rtsearch.config import SearchSettings
 from rtsearch.live.neighbour_hysteresis import CLEARLY, DISORDER, POOL_FRAMES, Candidates, Room, Shown
 from rtsearch.live.stabilizer import Stabilizer, Steadied
 from rtsearch.live.tracker import STAYS_S
-from rtsearch.types import Detections, F32Array, Frame, I32Array, I64Array, Neighbours
+from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours
 
 DIM, K = 6, 5
 EXACT = SearchSettings(exact=True)
@@ -63,8 +63,9 @@ class Rows:
     def points(self, rows: I32Array, /) -> F32Array:
         return self.vectors[rows]
 
-    def photo_numbers(self, rows: I32Array, /) -> I64Array:
-        return rows.astype(np.int64) // self.of_a_photo
+    @property
+    def photo_numbers(self) -> I32Array:
+        return np.arange(len(self.vectors), dtype=np.int32) // self.of_a_photo
 
     def shapes(self, rows: I32Array, /) -> F32Array:
         return np.ones(len(rows), np.float32)
@@ -73,7 +74,7 @@ class Rows:
         near = self.near(query[None], k)
         rows = near.row[0][near.row[0] >= 0]
         radius = float(near.distance[0, -1])
-        return Candidates(rows, self.vectors[rows], radius, self.photo_numbers(rows), self.shapes(rows))
+        return Candidates(rows, self.vectors[rows], radius, self.photo_numbers[rows], self.shapes(rows))
 
 
 def found(n: int = 1, left: float = 0) -> Detections:

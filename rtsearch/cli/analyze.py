@@ -27,7 +27,7 @@ from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
 if TYPE_CHECKING:
-    from rtsearch.jobs.analyze import AnalyzeReport
+    from rtsearch.jobs.analyze import AnalyzeReport, Upkeep
 
 __all__ = ["analyze", "analyze_folder"]
 
@@ -39,11 +39,14 @@ def analyze(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
     lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Drop damaged fragments first, and analyse their photos again.")
+        bool, typer.Option("--repair", help="Find damaged fragments, and analyse their photos again.")
     ] = False,
     drop: Annotated[
         bool, typer.Option("--drop", help="Also drop the photos of folders that are empty or missing.")
     ] = False,
+    part: Annotated[
+        str, typer.Option("--part", metavar="K/N", help="Analyse one of N parts; library merge joins them.")
+    ] = "1/1",
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -55,14 +58,23 @@ def analyze(
     changed photos and drop deleted ones. A folder that has lost all of its photos may be a drive that is not
     mounted, so they are kept unless --drop is given.
 
+    Several machines share the work with --part: each analyses its part into a library of its own.
+
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
+    from rtsearch.jobs.analyze import Upkeep
+    from rtsearch.jobs.compare import Part
+
+    try:
+        chosen = Part.parse(part)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--part") from None
     try:
         settings = library_and_settings(lib, config, override)[1]  # the library is not kept open for reading
     except LibraryError:  # it does not exist yet, or writing to it raises the error
         settings = settings_of(config, override)
     fetch_missing(settings.model.name, offline=offline)
-    report, objects = analyze_folder(photos, lib, settings, repair=repair, drop=drop)
+    report, objects = analyze_folder(photos, lib, settings, Upkeep(repair, drop, chosen))
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
     if report.interrupted:
@@ -71,7 +83,7 @@ def analyze(
 
 
 def analyze_folder(
-    photos: Path, lib: Path, settings: Settings, *, repair: bool = False, drop: bool = False
+    photos: Path, lib: Path, settings: Settings, upkeep: Upkeep | None = None
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; return the report and the number of objects."""
     from rtsearch.jobs.analyze import Progress, Upkeep, analyze
@@ -92,7 +104,7 @@ def analyze_folder(
         def show(progress: Progress) -> None:
             bar.update(task, completed=progress.done, total=progress.total, rate=progress.photos_per_s)
 
-        report = analyze(photos, lib, pipeline, settings, upkeep=Upkeep(repair, drop), progress=show)
+        report = analyze(photos, lib, pipeline, settings, upkeep=upkeep or Upkeep(), progress=show)
     _tell_of_photos(report)
     library = Library.open(lib)
     tell_damage(library)
@@ -103,7 +115,11 @@ def analyze_folder(
         f"{counted(library.object_count, 'object')} in {lib}"
     )
     if library.object_count and not report.interrupted:
-        open_index(library, settings, tell, remember=True)
+        index = open_index(library, settings, tell, remember=True)
+        if settings.describe.text:
+            from rtsearch.cli.words import embed_for_words
+
+            report.interrupted = not embed_for_words(index, settings)
     if report.found and not report.interrupted and library.failed_count == library.photo_count:
         table = library.photos()
         failed = {**dict(zip(table.path, table.reason, strict=True)), **dict(report.failed)}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtsearch import __version__
-from rtsearch.cli import analyze, config, demo, doctor, engine, library, model, query, replay, run
+from rtsearch.cli import analyze, config, demo, doctor, engine, find, library, model, query, replay, run
 from rtsearch.cli.common import answer
 from rtsearch.cli.help import Group, tidy
 
@@ -56,6 +56,7 @@ app.command("run", context_settings={"allow_extra_args": True})(run.run)
 app.command("replay")(replay.replay)
 app.command("analyze")(analyze.analyze)
 app.command("query")(query.query)
+app.command("find")(find.find)
 app.add_typer(library.app, name="library")
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")

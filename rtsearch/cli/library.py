@@ -1,7 +1,8 @@
-"""Define the commands ``rtsearch library``: describe, check, rebuild, export and draw a library."""
+"""Define the commands ``rtsearch library``: describe, check, rebuild, merge, export and draw a library."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Describe, check, rebuild, export and draw a library.", no_args_is_help=True)
+app = typer.Typer(help="Describe, check, rebuild, merge, export and draw a library.", no_args_is_help=True)
 
 
 @app.command()
@@ -107,6 +108,55 @@ def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides =
     library, settings = library_and_settings(lib, config, override)
     index = build_index(library, settings, tell)
     tell(f"{counted(len(index), 'object')}, {counted(index.dim, 'dimension')}")
+
+
+@app.command()
+def merge(
+    lib: LibraryFolder,
+    parts: Annotated[list[Path], typer.Argument(metavar="PART...", help="Libraries of parts of the photos.")],
+    photos: Annotated[
+        Path | None, typer.Option("--photos", metavar="FOLDER", help="Folder of the photos on this machine.")
+    ] = None,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Join libraries that analyze --part made; crops are linked, not copied. LIB is made if missing.
+
+    [bold]Example:[/bold] rtsearch library merge pictures.lib part-1.lib part-2.lib part-3.lib
+    """
+    from rtsearch.library.index import open_index
+    from rtsearch.library.merge import merge_libraries
+
+    settings_of(config, override)
+    report = merge_libraries(lib, parts, photos)
+    if report.objects:
+        library, settings = library_and_settings(lib, config, override)
+        open_index(library, settings, tell, remember=True)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    for part, count in report.added.items():
+        tell(f"{part}: {counted(count, 'photo')} taken over")
+    tell(f"{lib}: {counted(report.objects, 'object')} from {counted(report.photos, 'photo')}")
+
+
+@app.command()
+def words(lib: LibraryFolder, config: ConfigFile = None, override: Overrides = None) -> None:
+    """Embed the crops of a library with the pair of networks describe.text, so that any words find them.
+
+    [bold]Example:[/bold] rtsearch library words pictures.lib --set describe.text=clip
+    """
+    from rtsearch.cli.words import embed_for_words
+    from rtsearch.library.index import open_index
+
+    library, settings = library_and_settings(lib, config, override)
+    if not settings.describe.text:
+        raise typer.BadParameter("name the pair of networks: --set describe.text=NAME")
+    if not embed_for_words(open_index(library, settings, tell), settings):
+        tell("stopped; the results are kept, and the same command continues")
+        raise typer.Exit(130)
+    tell(f"ready: rtsearch find {lib} WORDS")
 
 
 @app.command()

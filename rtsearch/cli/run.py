@@ -32,7 +32,17 @@ from rtsearch.cli.common import (
     tell_if_slow,
 )
 from rtsearch.cli.model import fetch_missing
-from rtsearch.cli.playing import Clock, OutStyle, OutStyleOption, Playing, SplitOption, length_s
+from rtsearch.cli.playing import (
+    Clock,
+    OutStyle,
+    OutStyleOption,
+    Playing,
+    SendOption,
+    SplitOption,
+    length_s,
+    outlet_addresses,
+    tell_outlets,
+)
 from rtsearch.config import Settings
 from rtsearch.errors import DisplayError, SourceError
 
@@ -79,12 +89,13 @@ def run(
             "per object (.parquet). May be repeated; of one source only.",
         ),
     ] = None,
+    send: SendOption = None,
     clock: Annotated[
         Clock | None,
         typer.Option(
             help="[bold]wall[/bold] plays a file at its own speed and drops frames that come too late, "
             "[bold]every[/bold] sees every frame, however long it takes. Default: wall where a file is only "
-            "watched in a window, else every.",
+            "watched in a window or sent, else every.",
         ),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="The same as --clock wall.")] = False,
@@ -129,6 +140,7 @@ def run(
         overwrite=overwrite,
         style=out_style,
         split_s=length_s(split),
+        send=outlet_addresses(send, settings, as_json=as_json),
     )
     fetch_missing(settings.model.name, offline=offline)
     report = play_sources(library, source or [settings.live.source], settings, playing)
@@ -136,6 +148,7 @@ def run(
         print_json(dataclasses.asdict(report))
     else:
         _tell_report(report)
+        tell_outlets(report.outlets)
         if report.frames_shown and playing.written:
             playing.tell_written()
 
@@ -204,6 +217,7 @@ def _open(
         photos=library_photos(index) if spec == "random" else (),
         read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
         several=several,
+        exclude=settings.analyze.exclude,
     )
     stack.callback(source.close)
     return source
@@ -213,7 +227,7 @@ def _paced(source: Source, playing: Playing, *, window: bool) -> Source:
     """A file by the wall clock, if that is what its frames wait for."""
     from rtsearch.sources import Paced
 
-    watched = window and playing.out is None and not playing.records
+    watched = (window or playing.send) and playing.out is None and not playing.records
     clock = playing.clock or (Clock.WALL if watched or (window and source.slides) else Clock.EVERY)
     return Paced(source) if clock is Clock.WALL and not source.live else source
 
@@ -277,7 +291,7 @@ def no_window(playing: Playing, *, fullscreen: bool) -> str:
     problem = display_problem() or toolkit_problem()
     if problem and fullscreen:
         raise DisplayError(f"{problem}, and show.fullscreen asks for one; --headless runs without")
-    if problem and not playing.written:
+    if problem and not playing.written and not playing.send:
         raise DisplayError(f"{problem}, and nothing is written; give --out OUT.mp4, or --headless")
     if problem:
         tell(f"{problem}: running without a window")
@@ -288,6 +302,8 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
     """Refuse to write over a file that is played, is written twice or was written before."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
+    if len(specs) > 1 and not all(address.is_picture for address in playing.send):
+        raise typer.BadParameter("--send sends the objects of one source; run rtsearch once for each of them")
     if len(specs) > 1 and playing.style is OutStyle.FRAME:
         raise typer.BadParameter("--out-style frame is of one source; run rtsearch once for each of them")
     written = playing.written

@@ -24,6 +24,7 @@ __all__ = [
     "ModelSettings",
     "ProjectSettings",
     "SearchSettings",
+    "SendSettings",
     "Settings",
     "ShowSettings",
     "VideoSettings",
@@ -131,10 +132,13 @@ class DescribeSettings(_Section):
             built; a change needs no new analysis.
         embedder: ONNX file of a second network whose vector of the crop is added to every description; "" for
             none. It is part of a library's feature space.
+        text: name of a pair of networks (``rtsearch model import-text``) that gives every crop a vector for
+            searches by words; "" for none.
     """
 
     meaning: Share = 0.5
     embedder: str = ""
+    text: str = ""
 
 
 class ProjectSettings(_Section):
@@ -260,6 +264,16 @@ class VideoSettings(_Section):
     crf: Annotated[int, Field(ge=0, le=51)] = 23
 
 
+class SendSettings(_Section):
+    """Other programs that get what a run sees.
+
+    Attributes:
+        to: addresses, such as ``osc://127.0.0.1:9000``, that are sent to without ``--send``.
+    """
+
+    to: Annotated[Names, Field(repr=False)] = ()  # no repr, as a URL may hold a password
+
+
 class GpuSettings(_Section):
     """Use of an NVIDIA GPU.
 
@@ -287,4 +301,5 @@ class Settings(_Section):
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
     video: VideoSettings = VideoSettings()
+    send: SendSettings = SendSettings()
     gpu: GpuSettings = GpuSettings()

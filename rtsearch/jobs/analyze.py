@@ -25,7 +25,7 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
-from rtsearch.jobs.compare import Plan, compare
+from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
 from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
 from rtsearch.library.crops import encode_crop
@@ -63,7 +63,7 @@ class AnalyzeReport:
     """Result of an analysis.
 
     Attributes:
-        damaged: fragments that were, and are no longer part of the library.
+        damaged: damaged files that a repair has found; the photos concerned were looked at again.
         found: photos below the folder.
         kept: of them, those that were known and have the same content.
         changed: photos that were known but have another content now; they were looked at again.
@@ -106,15 +106,17 @@ class AnalyzeReport:
 
 
 class Upkeep(NamedTuple):
-    """Maintenance of the library during an analysis.
+    """Extent of an analysis: what is done to the library besides, and which photos are new to it.
 
     Attributes:
-        repair: look for damaged fragments first; their photos are looked at again.
+        repair: look for damaged fragments first; their photos are looked at again, and then take their place.
         drop: photos of folders that are empty or gone are dropped, too.
+        part: of the photos that the library does not know, only this part is looked at.
     """
 
     repair: bool = False
     drop: bool = False
+    part: Part = WHOLE
 
 
 _NOTHING_BESIDES = Upkeep()
@@ -137,7 +139,7 @@ def analyze(
         library: the library's folder.
         pipeline: what looks at the photos.
         settings: sections ``analyze`` and ``detect``; the others are remembered in the library.
-        upkeep: what else is done to the library.
+        upkeep: what else is done to the library, and which part of the photos is looked at.
         progress: called after every photo, from the calling thread.
         stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT,
             SIGTERM or SIGHUP sets it.
@@ -156,8 +158,8 @@ def analyze(
     remembered = _remembered(settings)
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
-        damaged = writer.drop_damaged() if upkeep.repair else []
-        plan = compare(writer, scan, photos, upkeep.drop)
+        damaged = writer.doubt_damaged() if upkeep.repair else []
+        plan = compare(writer, scan, photos, upkeep.drop, upkeep.part)
         report = AnalyzeReport(
             damaged=[str(problem) for problem in damaged],
             found=len(scan.photos),
@@ -248,6 +250,7 @@ class _Run:
         self._report = report
         self._done = 0
         self._new_hashes: set[str] = set()
+        self._unread: set[str] = set()
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
@@ -275,6 +278,8 @@ class _Run:
         self._writer.commit()
         self._drop_moved()
         self._report.interrupted = self._done < len(todo)
+        if not self._report.interrupted:
+            self._writer.settle(self._plan.lost.keys() | self._unread)
         self._report.stages = self._meter.summary()
 
     def _drop_moved(self) -> None:
@@ -293,6 +298,7 @@ class _Run:
         elif job.unread:
             self._root.expect()
             self._report.failed.append((job.file.path, job.reason))
+            self._unread.add(job.file.path)
         else:
             self._add_or_fail(job)
             self._report.changed += known is not None

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rtsearch.errors import LibraryError
 from rtsearch.library import LibraryWriter, PhotoRow, PhotoState, PhotoTable
 from rtsearch.library.missing import missing_photos
 from rtsearch.library.photos import PhotoFile, Scan
 
-__all__ = ["Plan", "compare"]
+__all__ = ["WHOLE", "Part", "Plan", "compare"]
+
+_MOST_PARTS = 100_000
+
+
+class Part(NamedTuple):
+    """One of several parts of a folder's photos, which different machines analyse.
+
+    Attributes:
+        number: of the part, from 1.
+        total: number of parts.
+    """
+
+    number: int
+    total: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Read ``3/16``.
+
+        Raises:
+            ValueError: it is no part; the message says what is expected.
+        """
+        number, slash, count = text.partition("/")
+        digits = number.isascii() and number.isdigit() and count.isascii() and count.isdigit()
+        if not (slash and digits and 1 <= int(number) <= int(count) <= _MOST_PARTS):
+            raise ValueError(f"expected a part such as 3/16, up to {_MOST_PARTS} parts, got {text[:40]}")
+        return cls(int(number), int(count))
+
+    def holds(self, path: str) -> bool:
+        """Tell whether a photo belongs to the part; its path alone decides, on every machine alike."""
+        return zlib.crc32(path.encode()) % self.total == self.number - 1
+
+
+WHOLE = Part(1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +58,7 @@ class Plan:
         todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
             old fragments anew.
         known: rows of those that the library holds, by path.
-        lost: hashes of photos that are kept although their folder has lost them, by path.
+        lost: hashes of photos that are kept although their folder has lost them, by path; "" where not known.
         kept: number of photos that are as the library knows them.
         dropped: number of photos that were taken out of the library.
     """
@@ -34,7 +70,7 @@ class Plan:
     dropped: int
 
 
-def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan:
+def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool, part: Part = WHOLE) -> Plan:
     """Drop from the library what was deleted, and find what has to be read.
 
     Args:
@@ -42,6 +78,7 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan
         scan: what lies below that folder.
         photos: the folder.
         drop: whether photos of folders that are empty or gone are dropped, too.
+        part: new photos of other parts are left to other runs.
 
     Raises:
         LibraryError: the folder is another one than that of the library, and holds other photos.
@@ -51,13 +88,14 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan
     holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
     if holds_objects:
         _expect_same_photos(writer, known, found.keys(), photos.resolve())
-    missing = missing_photos(known.path, scan)
+    missing = missing_photos([*known.path, *writer.doubted], scan)
     gone, lost = missing.deleted, missing.lost
     if drop or not holds_objects:  # without objects there is nothing to lose
         gone, lost = gone | lost, set()
     todo: list[PhotoFile] = []
     rows: dict[str, PhotoRow] = {}
-    for i, path in enumerate(known.path):
+    rows_of = {path: i for i, path in enumerate(known.path)}  # a repair that was stopped leaves some twice
+    for path, i in rows_of.items():
         photo = found.get(path)
         if photo and not _is_settled(known, i, photo):
             same_size = photo.size_bytes == known.size_bytes[i]
@@ -67,9 +105,11 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool) -> Plan
     dropped = writer.drop(gone)
     new = found.keys() - set(known.path)
     kept = len(found) - len(todo) - len(new)
-    todo += [photo for photo in scan.photos if photo.path in new]
+    doubted = writer.doubted  # is this library's own, whatever its part
+    wanted = {path for path in new if path in doubted or part.holds(path)}
+    todo += [photo for photo in scan.photos if photo.path in wanted]
     hashes = dict(zip(known.path, known.sha256, strict=True))
-    return Plan(todo, rows, {path: hashes[path] for path in lost}, kept, dropped)
+    return Plan(todo, rows, {path: hashes.get(path, "") for path in lost}, kept, dropped)
 
 
 def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:

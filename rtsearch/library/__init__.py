@@ -9,6 +9,7 @@ reader      reads a library
 index       searches the objects of a library
 integrity   finds damage
 photos      finds the photos of a folder
+merge       joins libraries of parts of the same photos
 export      writes all objects to one .npz file
 """
 

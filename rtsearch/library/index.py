@@ -20,7 +20,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError
 from rtsearch.library import Library, library_lock
+from rtsearch.library.colours import stored_colours
 from rtsearch.library.files import disk_errors
 from rtsearch.library.index_files import (
     FILES,
@@ -47,13 +48,13 @@ from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
-from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, I64Array, Neighbours, class_name
+from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, Neighbours, U8Array, class_name
 
 __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 5
+_FORMAT = 6
 _SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
 _SETTINGS = "settings.json"
 _MOST_SETTINGS_BYTES = 1 << 16
@@ -119,13 +120,25 @@ class SearchIndex:
         """Path of the photo of an object, relative to the library's photo root."""
         return self._paths[int(self._table["photo"][row])]
 
-    def photo_numbers(self, rows: I32Array, /) -> I64Array:
-        """(n,) int64: the number of each row's photo."""
-        return self._table["photo"][rows].astype(np.int64)
+    @property
+    def labels(self) -> I32Array:
+        """Class of each object, (n,) int32, -1 for a whole image."""
+        return cast(I32Array, self._table["label"])
 
-    def labels(self, rows: I32Array, /) -> I32Array:
-        """(n,) int32: the label of each row."""
-        return self._table["label"][rows].astype(np.int32)
+    @property
+    def photo_numbers(self) -> I32Array:
+        """Number of the photo of each object, (n,) int32."""
+        return cast(I32Array, self._table["photo"])
+
+    @property
+    def boxes(self) -> F32Array:
+        """Box of each object in its photo, (n, 4) float32 px."""
+        return cast(F32Array, self._table["xyxy"])
+
+    @property
+    def colours(self) -> U8Array:
+        """Share of each of ``COLOUR_NAMES`` in each object, (n, 11) uint8, 255 for all of it."""
+        return cast(U8Array, self._table["colours"])
 
     def shapes(self, rows: I32Array, /) -> F32Array:
         """(n,) float32: width by height of each row's crop, as a strip shows it."""
@@ -348,10 +361,11 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
     projection.save(folder)
     searched = np.empty((library.object_count, projection.dim), np.float32)
     table = empty_table(library.object_count)
-    at = 0
-    for batch in library.objects(("vector", *TABLE)):
+    at, stored = 0, [name for name in TABLE if name != "colours"]
+    for batch in library.objects(("vector", *stored)):
         end = at + len(batch["vector"])
         searched[at:end] = projection.apply(batch["vector"])
+        batch["colours"] = stored_colours(batch["vector"], _blocks(library))
         for name, column in table.items():
             column[at:end] = batch[name]
         at = end

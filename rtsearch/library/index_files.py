@@ -16,6 +16,7 @@ from pydantic import BaseModel, NonNegativeInt, ValidationError
 from rtsearch._util.array_files import load_array
 from rtsearch._util.regular_files import read_regular
 from rtsearch.errors import DamagedError
+from rtsearch.images.colour_names import COLOUR_NAMES
 from rtsearch.library.files import sha256_of
 from rtsearch.search.projection import FILE_NAME as PROJECTION_NAME
 from rtsearch.search.store import FILE_NAME as TREE_NAME
@@ -41,8 +42,11 @@ TABLE: dict[str, type[np.generic]] = {
     "thumb_offset": np.int64,
     "thumb_bytes": np.int32,
     "thumb_crc32": np.int64,
+    "colours": np.uint8,
 }
-"""Columns per object, each a .npy file."""
+"""Columns per object, each a .npy file; ``colours``: share of each of COLOUR_NAMES, 255 for all."""
+
+_WIDTHS = {"xyxy": 4, "colours": len(COLOUR_NAMES)}
 
 LIST_NAME = "index.json"
 FILES = {f"{name}.npy" for name in TABLE} | {"paths.npy", "paths_end.npy"} | {PROJECTION_NAME, TREE_NAME}
@@ -116,7 +120,9 @@ def _read_list(folder: Path) -> _List:
 
 def empty_table(n: int) -> dict[str, NDArray[Any]]:
     """Return the columns of ``TABLE`` with n rows, which are still to be filled."""
-    return {name: np.empty((n, 4) if name == "xyxy" else n, dtype) for name, dtype in TABLE.items()}
+    return {
+        name: np.empty((n, _WIDTHS[name]) if name in _WIDTHS else n, dtype) for name, dtype in TABLE.items()
+    }
 
 
 def load_table(folder: Path, n: int) -> dict[str, NDArray[Any]]:

@@ -35,8 +35,8 @@ def largest_distance(index: SearchIndex, seed: int = 0) -> float:
     rows = np.sort(chosen).astype(np.int32)
     near = index.near(index.points(rows), _NEIGHBOURS)
     there = near.row >= 0
-    others = there & (index.photo_numbers(near.row) != index.photo_numbers(rows)[:, None])
-    alike = index.labels(near.row) == index.labels(rows)[:, None]
+    others = there & (index.photo_numbers[near.row] != index.photo_numbers[rows][:, None])
+    alike = index.labels[near.row] == index.labels[rows][:, None]
     distance, same = near.distance[others], alike[others]
     order = np.argsort(distance, kind="stable")
     distance, same = distance[order], same[order]

@@ -18,8 +18,8 @@ from stat import S_ISDIR, S_ISREG
 
 from rtsearch._util.regular_files import kind_of_file, open_regular
 from rtsearch.errors import SourceError
+from rtsearch.images.excluded import IGNORE_NAME, Patterns, read_patterns
 from rtsearch.images.formats import PHOTO_SUFFIXES, START_BYTES, kind_of, kind_of_suffix
-from rtsearch.library.excluded import IGNORE_NAME, Patterns, read_patterns
 from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.left_out import in_words, left_out
 

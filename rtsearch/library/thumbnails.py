@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from cachetools import LRUCache
 
+from rtsearch._util.regular_files import open_descriptor
 from rtsearch.errors import PhotoError
 from rtsearch.images.headers import read_header
 from rtsearch.types import I32Array, I64Array, U8Array
@@ -182,7 +183,7 @@ class _Pack:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = open_descriptor(path)
         self._bytes = os.fstat(self._descriptor).st_size
 
     def read(self, start: int, length: int) -> bytes:

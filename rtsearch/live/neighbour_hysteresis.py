@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch.render.justify import line_ends
-from rtsearch.types import F32Array, I32Array, I64Array
+from rtsearch.types import F32Array, I32Array
 
 __all__ = ["CANDIDATES", "Candidates", "Room", "Shown"]
 
@@ -45,14 +45,14 @@ class Candidates(NamedTuple):
         row: (m,) int32.
         points: (m, dim) float32, where they lie.
         radius: distance of the last, inf where these are all rows.
-        photo: (m,) int64, number of each row's photo.
+        photo: (m,) int32, number of each row's photo.
         shape: (m,) float32, aspect ratio of each row's crop, width by height.
     """
 
     row: I32Array
     points: F32Array
     radius: float
-    photo: I64Array
+    photo: I32Array
     shape: F32Array
 
 
@@ -104,7 +104,7 @@ class Shown:
         self._photo: list[int] = []  # of the shown rows
         self._shape: list[float] = []  # of their places, which keep that of their first crop
         self._origin: F32Array | None = None
-        self._near = Candidates(self.row, self._points, 0.0, np.zeros(0, np.int64), np.zeros(0, np.float32))
+        self._near = Candidates(self.row, self._points, 0.0, np.zeros(0, np.int32), np.zeros(0, np.float32))
         self._near_distance: F32Array = np.zeros(0, np.float32)
         self._ranked: NDArray[np.intp] = np.zeros(0, np.intp)  # candidates by distance, one of each photo
 

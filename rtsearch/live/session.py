@@ -40,6 +40,7 @@ from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
 from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
+from rtsearch.send import OutletReport
 from rtsearch.sources import Source
 
 __all__ = ["play", "scrolled", "show_again"]
@@ -67,7 +68,8 @@ def play(
         pipeline: sees the objects.
         index: is searched.
         settings: sections ``search``, ``live``, ``detect`` and ``show``.
-        outputs: what is written and shown. Records name one source's frames: several need one run each.
+        outputs: what is written, shown and sent. Records and signals are of one source: several need one run
+            each.
         controls: changed by the window while the source plays.
         progress: gets the number of frames shown so far.
 
@@ -151,7 +153,7 @@ class _Session:
             finds = self._finds
             results = stages.replay(finds) if callable(finds) else stages.play(finds.backend)
             self._show(results, sinks, progress)
-        return self._report()
+        return self._report(sinks.outlets.reports())
 
     def _show(
         self, results: BackgroundIterator[LiveFrame], sinks: OutputSinks, progress: Callable[[int], None]
@@ -214,7 +216,7 @@ class _Session:
         last = max(view.last_first for view in self._views)
         self._controls.change(first_strip=scrolled(self._controls.now.first_strip, last, strips))
 
-    def _report(self) -> LiveReport:
+    def _report(self, outlets: tuple[OutletReport, ...]) -> LiveReport:
         summary = self._meter.summary()
         stages = summary["stage_ms"]
         latency = stages.pop("latency", Quantiles(p50=0.0, p99=0.0))
@@ -239,6 +241,7 @@ class _Session:
             cpu_ms=cpu_ms | {"all": round(all_ms, 3)},
             latency_ms=latency,
             sources=sources,
+            outlets=outlets,
         )
 
 

@@ -19,7 +19,7 @@ from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Sho
 from rtsearch.live.scene_cut import SceneCutDetector
 from rtsearch.live.strips import GridChoice
 from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks
-from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, I64Array, Neighbours
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours
 
 __all__ = ["Searched", "Stabilizer", "Steadied", "Wanted"]
 
@@ -58,8 +58,9 @@ class Searched(Protocol):
         """Return the points of rows, (n, dim)."""
         ...
 
-    def photo_numbers(self, rows: I32Array, /) -> I64Array:
-        """Return the number of each row's photo, (n,)."""
+    @property
+    def photo_numbers(self) -> I32Array:
+        """Return the number of each row's photo, (rows,)."""
         ...
 
     def shapes(self, rows: I32Array, /) -> F32Array:
@@ -222,7 +223,7 @@ class Stabilizer:
             near = self._index.near(np.stack(queries), CANDIDATES * results, exact=exact, recall=recall)
             for shown, rows, distance in zip(wanted, near.row, near.distance, strict=True):
                 there, index = rows[rows >= 0], self._index
-                photo, shape = index.photo_numbers(there), index.shapes(there)
+                photo, shape = index.photo_numbers[there], index.shapes(there)
                 shown.renew(Candidates(there, index.points(there), float(distance[-1]), photo, shape))
         self.asked += len(found)
         self.searched += len(wanted)

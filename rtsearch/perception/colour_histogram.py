@@ -1,10 +1,9 @@
 """Describe the colours of objects: one histogram per box, weighted towards the middle of the box.
 
-Every box is sampled at 48 x 48 points. The colour of a point is brightness, red against green, and blue
-against green, all in logarithms: a change of light then moves all points alike instead of stretching them.
-Each point is shared among the bins around it, so that no colour sits on an edge between bins. The cube root
-of the shares keeps a label's small print of colour from drowning in a plain background: of the powers 1/6 to
-7/10, 1/4 to 1/3 told product varieties apart best.
+Every box is sampled at 48 x 48 points. Each point is shared among the bins around its colour, so that no
+colour sits on an edge between bins (``images/colour_bins.py``). The cube root of the shares keeps a label's
+small print of colour from drowning in a plain background: of the powers 1/6 to 7/10, 1/4 to 1/3 told product
+varieties apart best.
 """
 
 from __future__ import annotations
@@ -13,23 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch._util.jit import kernel
+from rtsearch.images.colour_bins import COLOUR_BINS, LOGARITHMS, SHAPE, START, STEP
 from rtsearch.types import F32Array, U8Array
 
-__all__ = ["COLOUR_BINS", "colour_histograms"]
+__all__ = ["colour_histograms"]
 
 _POINTS = 48  # points per side of a box; 64 or 96 score the same, 32 scores lower
-_BINS = (3, 6, 6)  # number of bins of brightness, red-green and blue-green
-_LOW = np.array([6.0, -1.2, -1.6])
-_HIGH = np.array([16.8, 1.2, 1.2])  # the ranges hold all but the most saturated colours of photos
 _SIGMA = 0.4  # width of the weight in half sides; .35 to .5 score alike, equal weights score far lower
 
-COLOUR_BINS = _BINS[0] * _BINS[1] * _BINS[2]
-"""Number of bins of a histogram."""
-
-# The 8 keeps the noise of dark pixels from counting as colour.
-_LOG = np.log(np.arange(256, dtype=np.float32) + 8)
-_STEP = (np.array(_BINS) / (_HIGH - _LOW)).astype(np.float32)
-_START = (-_LOW * _STEP - 0.5).astype(np.float32)  # puts the middle of bin i at place i
 _BELL = np.exp(-0.5 * ((np.arange(_POINTS) + 0.5) / (_POINTS / 2) - 1) ** 2 / _SIGMA**2)
 _WEIGHT = np.outer(_BELL, _BELL).ravel()
 _WEIGHT = (_WEIGHT / _WEIGHT.sum()).astype(np.float32)
@@ -49,7 +39,7 @@ def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
     # The copy is contiguous, so the kernel is compiled once for all memory layouts of pictures.
     pixels = np.take(bgr.reshape(-1, 3), places, axis=0)
     shares = np.zeros((len(xyxy), COLOUR_BINS), np.float32)
-    _share_out(pixels, _LOG, _WEIGHT, shares)
+    _share_out(pixels, LOGARITHMS, _WEIGHT, shares)
     roots = np.cbrt(shares)
     unit: F32Array = roots / np.linalg.norm(roots, axis=1, keepdims=True)
     return unit
@@ -75,16 +65,16 @@ def _share_out(pixels, logs, weights, shares):
             value[1] = red - green
             value[2] = blue - green
             for axis in range(3):
-                place = value[axis] * _STEP[axis] + _START[axis]
+                place = value[axis] * STEP[axis] + START[axis]
                 floor = int(np.floor(place))
                 part[axis] = place - np.float32(floor)
-                low[axis] = min(max(floor, 0), _BINS[axis] - 1)
-                high[axis] = min(max(floor + 1, 0), _BINS[axis] - 1)
+                low[axis] = min(max(floor, 0), SHAPE[axis] - 1)
+                high[axis] = min(max(floor + 1, 0), SHAPE[axis] - 1)
             for a in range(2):
-                along_a = (high[0] if a else low[0]) * _BINS[1]
+                along_a = (high[0] if a else low[0]) * SHAPE[1]
                 weight_a = weights[p] * (part[0] if a else np.float32(1) - part[0])
                 for b in range(2):
-                    along_b = (along_a + (high[1] if b else low[1])) * _BINS[2]
+                    along_b = (along_a + (high[1] if b else low[1])) * SHAPE[2]
                     weight_b = weight_a * (part[1] if b else np.float32(1) - part[1])
                     shares[i, along_b + low[2]] += weight_b * (np.float32(1) - part[2])
                     shares[i, along_b + high[2]] += weight_b * part[2]

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch.images.colour_bins import COLOUR_BINS
 from rtsearch.models.spec import ModelSpec
-from rtsearch.perception.colour_histogram import COLOUR_BINS, colour_histograms
+from rtsearch.perception.colour_histogram import colour_histograms
 from rtsearch.perception.roi_pooling import roi_means
 from rtsearch.types import F32Array, U8Array
 

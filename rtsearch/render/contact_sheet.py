@@ -3,11 +3,13 @@
 ``map_picture`` draws objects in a grid in the shape of a screen, similar objects beside each other.
 
 ``neighbour_sheet`` draws random objects, each with its nearest neighbours of other photos.
+
+``crop_sheet`` draws chosen objects in their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import cv2
@@ -20,7 +22,7 @@ from rtsearch.render.text import draw_text, fit_text
 from rtsearch.render.theme import BACKGROUND, TEXT
 from rtsearch.types import F32Array, I32Array, U8Array
 
-__all__ = ["map_picture", "neighbour_sheet"]
+__all__ = ["crop_sheet", "map_picture", "neighbour_sheet"]
 
 _MAP_PX = 3840  # width of a map, sharp on large screens and in magnified parts
 _MAP_CELL_PX = (44, 240)  # smaller objects are not recognised, larger ones exceed the stored crops
@@ -28,6 +30,8 @@ _MAP_GAP_PX = 2
 _HEAD = 0.25  # share of the cut that an upright crop loses at its top, where heads are
 _SHEET_CELL_PX = 100
 _SHEET_LABEL_PX = 110
+_CROP_CELL_PX = 160
+_CROP_COLUMNS = 8
 _CACHE_BYTES = 64 << 20
 
 
@@ -78,6 +82,18 @@ def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, se
         for i, other in enumerate([row, *near]):
             x = _SHEET_LABEL_PX + i * cell + (8 if i else 0)
             picture[y : y + cell - 2, x : x + cell - 2] = _square(cache.get(other), cell - 2)
+    return picture
+
+
+def crop_sheet(index: SearchIndex, rows: Sequence[int]) -> U8Array:
+    """Return objects as a grid of squares, in their order from the top left, (H, W, 3) uint8 BGR."""
+    cell, columns = _CROP_CELL_PX, min(_CROP_COLUMNS, max(1, len(rows)))
+    lines = max(1, -(-len(rows) // columns))
+    picture = np.full((lines * cell, columns * cell, 3), BACKGROUND, np.uint8)
+    cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
+    for place, row in enumerate(rows):
+        y, x = place // columns * cell, place % columns * cell
+        picture[y : y + cell - 2, x : x + cell - 2] = _square(cache.get(row), cell - 2)
     return picture
 
 

@@ -23,7 +23,7 @@ class Item(NamedTuple):
         row: object of the library that it shows; -1 for none.
     """
 
-    key: Hashable
+    key: tuple[Hashable, ...]
     place: Place
     pixels: U8Array | None
     colour: Colour = (0, 0, 0)

@@ -82,7 +82,7 @@ class Calm:
         self.twice += len(shown) - len(set(shown))
         for strip in plan.shown:
             own = np.array([row for key, row in rows.items() if key[0] == strip], np.int32)
-            self.same_photo += len(own) - len(set(self._index.photo_numbers(own).tolist()))
+            self.same_photo += len(own) - len(set(self._index.photo_numbers[own].tolist()))
         self.dark.append(float((picture[::4, ::4].max(2) <= theme.BACKGROUND + 1).mean()))
 
     def figures(self, seconds: float) -> dict[str, float]:

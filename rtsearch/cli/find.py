@@ -1,0 +1,116 @@
+"""Define the command ``rtsearch find``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    LibraryFolder,
+    Overrides,
+    answer,
+    counted,
+    keep_apart,
+    library_and_settings,
+    print_json,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from rtsearch.library.index import SearchIndex
+
+__all__ = ["find"]
+
+
+def find(
+    lib: LibraryFolder,
+    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="What to find, in English.")],
+    results: Annotated[
+        int, typer.Option("--results", metavar="N", min=1, max=10_000, help="Most objects.")
+    ] = 48,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the objects.")
+    ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Use classes, colours and numbers, even where crops have vectors.")
+    ] = False,
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Find objects of the library by words: "red mug", "two dogs", "person in blue with a bicycle".
+
+    The first thing is looked for; further things must be in the same photo, wherever in it. A colour puts
+    the objects first that have most of it. Where the crops have vectors of a pair of networks (library
+    words), any words do, and the crops that they describe best come first.
+
+    [bold]Example:[/bold] rtsearch find pictures.lib "red mug" --out mugs.jpg
+    """
+    library, settings = library_and_settings(lib, config, override)
+    keep_apart(out, library=library)
+    from rtsearch.library.index import open_index
+    from rtsearch.words import pair_of
+
+    text = " ".join(words)
+    pair = None if plain else settings.describe.text or pair_of(library)
+    if pair is None:
+        from rtsearch.words import parse_request
+
+        parse_request(text, library.space.class_names)  # before the index is built, which may take minutes
+    index = open_index(library, settings, tell)
+    answered = _by_classes(index, text, results) if pair is None else _by_vectors(index, text, results, pair)
+    if out is not None:
+        from rtsearch.recording import save_picture
+        from rtsearch.render.contact_sheet import crop_sheet
+
+        save_picture(crop_sheet(index, [item["row"] for item in answered.objects]), out)
+    if as_json:
+        print_json({"words": text, "looked_for": answered.looked_for, "objects": answered.objects})
+        return
+    tell(f"looked for {answered.looked_for}: {counted(len(answered.objects), 'object')}")
+    for item in answered.objects:
+        box = [round(v) for v in item["xyxy"]]
+        answer(f"{item['label']} {item['row']} in {item['photo']} at {box}{answered.why(item)}")
+    if out is not None:
+        tell(f"sheet: {out}")
+
+
+class _Answer(NamedTuple):
+    """Objects that words have found, and how the words were understood."""
+
+    looked_for: str
+    objects: list[dict[str, Any]]
+    why: Callable[[dict[str, Any]], str]
+
+
+def _by_classes(index: SearchIndex, text: str, results: int) -> _Answer:
+    import numpy as np
+
+    from rtsearch.words import find_words, parse_request
+
+    names = index.library.space.class_names
+    request = parse_request(text, names)
+    hits = find_words(index, request, results)
+    places = index.hits(np.array([hit.row for hit in hits], np.int32))
+    objects = [{"row": hit.row, "share": hit.share, **place} for hit, place in zip(hits, places, strict=True)]
+    colour = request.main.colour
+    return _Answer(
+        request.meaning(names), objects, lambda item: f", {item['share']:.0%} {colour}" if colour else ""
+    )
+
+
+def _by_vectors(index: SearchIndex, text: str, results: int, pair_name: str) -> _Answer:
+    from rtsearch.models import default_folder
+    from rtsearch.words import CropVectors, TextPair
+
+    pair = TextPair(pair_name, default_folder())
+    vectors = CropVectors(index.library, pair)
+    hits = vectors.nearest(pair.embed_text(text), results)
+    places = zip(hits.rows.tolist(), hits.likeness.tolist(), index.hits(hits.rows), strict=True)
+    objects = [{"row": row, "likeness": round(likeness, 4), **place} for row, likeness, place in places]
+    return _Answer(f'"{text}" with {pair_name}', objects, lambda item: f", likeness {item['likeness']:.3f}")

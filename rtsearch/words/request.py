@@ -1,0 +1,171 @@
+"""Read a request in words: nouns, their colours and numbers, and what else must be in the photo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rtsearch.errors import WordsError
+from rtsearch.images.colour_names import COLOUR_WORDS
+from rtsearch.words.vocabulary import Vocabulary, number
+
+__all__ = ["Part", "Request", "parse_request"]
+
+_MOST_WORDS = 24
+_FILLERS = frozenset(
+    ("a", "an", "the", "some", "any", "my", "of", "photo", "photos", "picture", "pictures", "image", "images")
+)
+_JOINING = frozenset(
+    ("and", "with", "on", "in", "at", "by", "near", "beside", "under", "behind", "over", "next", "to")
+)
+_CLOTHES = frozenset(
+    (
+        "clothes",
+        "dress",
+        "shirt",
+        "t-shirt",
+        "jacket",
+        "coat",
+        "suit",
+        "jeans",
+        "trousers",
+        "sweater",
+        "uniform",
+    )
+)
+_WEARS = frozenset(("in", "wearing"))  # these join a colour to the noun before them
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One kind of object of a request.
+
+    Attributes:
+        noun: as it was written, for messages.
+        labels: classes that it may be of.
+        colour: name of its colour, one of ``COLOUR_NAMES``, or None.
+        count: number of them in the photo, or None for any.
+    """
+
+    noun: str
+    labels: tuple[int, ...]
+    colour: str | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Words that were understood.
+
+    Attributes:
+        main: the objects that are looked for.
+        beside: other objects that must be in the same photo.
+    """
+
+    main: Part
+    beside: tuple[Part, ...] = ()
+
+    def meaning(self, class_names: Sequence[str]) -> str:
+        """Return how the words were understood, such as ``2 x cup in red, in photos with person``."""
+        beside = " and ".join(_understood(part, class_names) for part in self.beside)
+        return _understood(self.main, class_names) + (f", in photos with {beside}" if beside else "")
+
+
+def _understood(part: Part, class_names: Sequence[str]) -> str:
+    count = f"{part.count} x " if part.count else ""
+    names = " or ".join(class_names[label] for label in part.labels)
+    return f"{count}{names}{f' in {part.colour}' if part.colour else ''}"
+
+
+def parse_request(text: str, class_names: Sequence[str]) -> Request:
+    """Understand a request such as "two red mugs" or "person in blue with a dog".
+
+    The first noun is what is looked for. Nouns after it must be in the same photo, wherever in it.
+
+    Args:
+        text: words in English.
+        class_names: classes of the network, by label.
+
+    Raises:
+        WordsError: a word is not known, or there is no noun, or there are too many words; the message says
+            which words are known that are spelt like it.
+    """
+    words = re.findall(r"[^\W_]+(?:-[^\W_]+)*", text.lower())
+    if not words or len(words) > _MOST_WORDS:
+        raise WordsError(f'expected 1 to {_MOST_WORDS} words, such as "red mug", got {len(words)}')
+    parts = _Parts(Vocabulary(class_names))
+    while words:
+        words = words[parts.take(words) :]
+    return parts.request()
+
+
+class _Parts:
+    """Collects the parts of a request word by word."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._parts: list[Part] = []
+        self._colour: str | None = None
+        self._count: int | None = None
+        self._worn = False
+
+    def take(self, words: Sequence[str]) -> int:
+        """Take the noun, colour, number or joining word that comes first; return how many words it was.
+
+        Raises:
+            WordsError: it is none of these.
+        """
+        word = words[0]
+        length, labels = self._vocabulary.noun(words)
+        # "an orange cup" has a colour, "an orange" is a fruit.
+        if word in COLOUR_WORDS and (not length or self._begins_thing(words[1:])):
+            self._take_colour(COLOUR_WORDS[word], alone=not self._begins_thing(words[1:]))
+            return 1
+        if length:
+            self._parts.append(Part(" ".join(words[:length]), labels, self._colour, self._count))
+            self._colour, self._count, self._worn = None, None, False
+            return length
+        self._take_small(word)
+        return 1
+
+    def request(self) -> Request:
+        """Return what was collected.
+
+        Raises:
+            WordsError: there is no noun, or a colour without one.
+        """
+        if self._colour is not None:
+            raise WordsError(f'what is {self._colour}? name a thing, such as "{self._colour} cup"')
+        if not self._parts:
+            raise WordsError('name a thing to look for, such as "red cup"')
+        return Request(self._parts[0], tuple(self._parts[1:]))
+
+    def _begins_thing(self, words: Sequence[str]) -> bool:
+        """Tell whether words begin with a noun, with colours before it or not."""
+        while words and words[0] in COLOUR_WORDS and not self._vocabulary.noun(words)[0]:
+            words = words[1:]
+        return bool(words) and self._vocabulary.noun(words)[0] > 0
+
+    def _take_colour(self, colour: str, *, alone: bool) -> None:
+        last = self._parts[-1] if self._parts else None
+        if alone and self._worn and last is not None and last.colour is None:
+            self._parts[-1] = replace(last, colour=colour)
+        else:
+            self._colour = colour
+
+    def _take_small(self, word: str) -> None:
+        if word in _CLOTHES and self._parts and self._parts[-1].colour:
+            self._worn = False
+        elif (count := number(word)) is not None:
+            self._count = count
+        elif word in _WEARS:
+            self._worn = True
+        elif word not in _JOINING and word not in _FILLERS:
+            near = self._vocabulary.nearest(word)
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else "it is no class of the network, and no colour"
+            )
+            raise WordsError(f'"{word}" is not known; {hint}')
