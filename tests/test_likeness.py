@@ -48,7 +48,7 @@ def test_beyond_it_most_neighbours_are_of_another_class() -> None:
     assert near > 0.5 > far
 
 
-@pytest.mark.parametrize(("classes", "of_each"), [(3, 33), (1, 200)])
+@pytest.mark.parametrize(("classes", "of_each"), [(3, 66), (1, 300)])
 def test_a_small_library_and_one_of_a_single_class_know_no_limit(classes: int, of_each: int) -> None:
     index: Any = Classes(classes, of_each, 3.0)
     assert largest_distance(index) == math.inf

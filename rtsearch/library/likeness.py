@@ -15,7 +15,7 @@ __all__ = ["largest_distance"]
 _OBJECTS = 256
 _NEIGHBOURS = 64
 _GROUP = 256  # neighbours of which the share of the right class is taken
-_LEAST_OBJECTS = 100  # of a library that can tell
+_LEAST_OBJECTS = 200  # of a library that can tell
 _LEAST_NEIGHBOURS = 5  # neighbours that half of the objects keep in any case
 _ALIKE = 0.5
 
