@@ -371,6 +371,14 @@ def test_what_a_file_claims_takes_no_memory(tmp_path: Path, make, length: int | 
     assert int(taken_kb) < 50_000
 
 
+def test_numbers_that_are_none_in_a_picture_of_numbers(tmp_path: Path) -> None:
+    """Black and white stay what they are, without a warning of numpy in the middle of a progress bar."""
+    values = np.array([[np.nan, 0, 2], [np.inf, -np.inf, 1]], np.float32)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    grey = read_photo(tmp_path / "a.tif")[:, :, 0]
+    assert grey.tolist() == [[0, 0, 255], [255, 0, 127]]
+
+
 def test_pillows_limit_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     monkeypatch.setattr(decoders, "_PILLOW_PIXELS", 100)

@@ -238,8 +238,9 @@ class _RecordLookup:
 
 
 def _detections(objects: Sequence[Mapping[str, Any]], labels: Mapping[str, int]) -> Detections:
-    xyxy = np.array([item["xyxy"] for item in objects], np.float32).reshape(-1, 4)
-    score = np.array([item["score"] for item in objects], np.float32)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+        xyxy = np.array([item["xyxy"] for item in objects], np.float32).reshape(-1, 4)
+        score = np.array([item["score"] for item in objects], np.float32)
     if not (np.isfinite(xyxy).all() and np.isfinite(score).all()) or len(xyxy) != len(objects):
         raise ValueError("a box or score is no number")
     if unknown := {item["label"] for item in objects} - labels.keys():
