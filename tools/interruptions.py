@@ -3,8 +3,8 @@
     python tools/interruptions.py [--times 60] [--seed 0]
 
 ``analyze`` and ``run`` are started in turn and get a SIGKILL (of the process alone, as from the kernel) so
-many times, then as many a SIGINT (of their group, as from a terminal), at moments between their start and end.
-One JSON object says how many ended how, and what was wrong; the exit code is 1 then. After each:
+many times, then as many a SIGINT (of their group, as from a terminal), at moments between start and end. One
+JSON object says how many ended how, and what was wrong; the exit code is 1 then. After each:
 
     library    opens, holds at least what it held before, and every byte is right
     record     each whole line is JSON, in the order of the frames
