@@ -147,7 +147,7 @@ class _RecordLookup:
         return i
 
     def _refuse_longer(self, source: Source) -> None:
-        """A record goes on no longer than its video; a header's promise is taken with a grain of salt."""
+        """Refuse a record that is clearly longer than its video, whose header may promise a bit too much."""
         if source.frames is None or source.fps is None:
             return
         lasts_s, until_s = source.frames / source.fps, float(self._recording.t_s.max())
