@@ -141,7 +141,7 @@ class Photos(Source):
         self._stop.set()
 
     def _find(self, name: str, *, wait: bool) -> tuple[Path, U8Array] | None:
-        """Return the next photo that can be read; None at the end, and where all are lost without ``wait``."""
+        """Return the next photo that can be read; None at the end, or once all are lost, without ``wait``."""
         bad = 0
         while not self._stop.is_set() and (path := self._turn()) is not None:
             bgr = self._try(path)
