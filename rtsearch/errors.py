@@ -7,6 +7,7 @@
     ├── PhotoError(ValueError)           one picture cannot be read
     │   └── UnreadPhotoError             for a reason outside of its file: disk, permission, limit
     ├── RecordError(OSError)             a recording cannot be written or read: disk full, no record
+    ├── SendError(OSError)               signals cannot be sent to another program
     ├── ModelError
     │   ├── UnknownModelError(LookupError)     no such name in the catalogue, no such file
     │   ├── DownloadError(OSError)             no place had the file, or its hash is wrong
@@ -49,6 +50,7 @@ __all__ = [
     "RecordError",
     "RtsearchError",
     "RunnerError",
+    "SendError",
     "SourceError",
     "StageError",
     "UnknownModelError",
@@ -89,6 +91,10 @@ class UnreadPhotoError(PhotoError):
 
 class RecordError(RtsearchError, OSError):
     """A recording cannot be written or read; the message names the file."""
+
+
+class SendError(RtsearchError, OSError):
+    """Signals cannot be sent to another program; the message names its address, without secrets."""
 
 
 class ModelError(RtsearchError):

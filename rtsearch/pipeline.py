@@ -34,7 +34,7 @@ __all__ = ["EngineWhen", "Pipeline", "open_pipeline"]
 
 _log = logging.getLogger(__name__)
 
-_LETTERBOX = "top-left, bilinear"
+_FITS = {False: "top-left, bilinear", True: "stretched, bilinear"}
 
 EngineWhen = Literal["there", "now", "later"]
 
@@ -107,7 +107,9 @@ def open_pipeline(
         _require_networks(library, spec, settings.describe.embedder)
     wanted_classes(settings.detect.classes, spec.classes)  # refuses those that it does not know
     input_wh = (settings.model.size, settings.model.size) if spec.flexible else spec.input_wh
-    backend, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding and spec.flexible)
+    _tell_ignored_size(settings, spec, library)
+    cut_padding = cut_padding and spec.flexible and not spec.stretch
+    backend, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding)
     pipeline = Pipeline(
         spec=spec,
         backend=backend,
@@ -115,7 +117,7 @@ def open_pipeline(
             "model": spec.name,
             "model_sha256": spec.sha256,
             "input_wh": list(input_wh),
-            "letterbox": _LETTERBOX,
+            "letterbox": _FITS[spec.stretch],
             "describe": recipe,
         },
     )
@@ -132,6 +134,20 @@ def open_pipeline(
         describe=recipe,
     )
     return replace(pipeline, backend=_on_gpu(accelerator, order, pipeline, settings, engine, tell))
+
+
+def _tell_ignored_size(settings: Settings, spec: ModelSpec, library: Library | None) -> None:
+    """Warn where ``model.size`` was set for a network that takes one size only."""
+    size = settings.model.size
+    # The settings that a library remembers name the default too.
+    asked = "size" in settings.model.model_fields_set and (library is None or size != Settings().model.size)
+    if asked and not spec.flexible and spec.input_wh != (size, size):
+        width, height = spec.input_wh
+        _log.warning(
+            "%s takes pictures of %dx%d px only, so model.size=%d has no effect; "
+            "import a file of another size, or of free sides, for that",
+            *(spec.name, width, height, size),
+        )
 
 
 def _require_networks(library: Library, spec: ModelSpec, embedder: str) -> None:

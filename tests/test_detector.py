@@ -99,6 +99,24 @@ def test_letterbox_of_any_size(width, height):
     assert abs(len(rows) - height * scale) <= 1
 
 
+def test_stretched_pictures_fill_the_input_and_boxes_come_back():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[10:20, 30:45] = 255
+    canvas = letterbox(image, WH, 7, stretch=True)
+    rows, columns = (np.flatnonzero((canvas[:, :, 0] > 127).any(axis)) for axis in (1, 0))
+    assert (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1) == (16, 32, 48, 72)
+    boxes = np.array([[[48, 16, 72, 32]]], np.float32)
+    runner = GivenRunner(boxes, one_hot([0], [0.9])[None])
+    tall = np.zeros((400, 60, 3), np.uint8)
+    found = Detector(runner, spec(stretch=True), WH).detect([tall], DetectSettings())[0]
+    np.testing.assert_allclose(found.xyxy, [[30, 100, 45, 200]], rtol=1e-6)
+    assert found.input_wh == WH
+    small = Detector(runner, spec(stretch=True), WH).detect([tall], DetectSettings(min_px=16))[0]
+    assert len(small) == 0  # 15 px wide, though it is 24 px wide in the input
+    whole = Detector(runner, spec(stretch=True), WH).detect([tall], DetectSettings(whole_image=True))[0]
+    np.testing.assert_allclose(whole.xyxy[0], [0, 0, 60, 400], rtol=1e-6)
+
+
 def test_letterbox_does_not_move_the_picture():
     image = np.zeros((40, 60, 3), np.uint8)
     image[10:20, 30:45] = 255  # scaled by 1.6

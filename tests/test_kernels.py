@@ -169,7 +169,7 @@ def test_the_stand_in_refuses_what_goes_wrong_on_a_gpu(tmp_path, mistake):
 CELLS = ((4, 8), (8, 4), (16, 2))  # channels, cells a side of the taps
 
 
-def spec_of(*, classes=5, taps=CELLS, needs_nms=False, order="rgb", scale=1 / 255, pad=114):
+def spec_of(*, classes=5, taps=CELLS, needs_nms=False, order="rgb", scale=1 / 255, pad=114, stretch=False):
     return ModelSpec(
         name="made up",
         family="none",
@@ -187,6 +187,7 @@ def spec_of(*, classes=5, taps=CELLS, needs_nms=False, order="rgb", scale=1 / 25
         multiple=32,
         batch=None,
         taps=tuple(Tap(f"tap{i}", f"neck{i}", 64 // cells, n) for i, (n, cells) in enumerate(taps)),
+        stretch=stretch,
     )
 
 
@@ -304,6 +305,17 @@ def test_letterbox_of_another_shape_than_square(on_cpu):
         backend.infer([image], DetectSettings(), Meter())
         wanted = letterbox(image, (96, 64), spec.pad_value)[:, :, ::-1].transpose(2, 0, 1)
         assert np.abs(runner.planes[0] * 255 - wanted).max() < 1.01
+
+
+def test_stretched_pictures(on_cpu):
+    spec = spec_of(stretch=True)
+    image = picture(30, 200)
+    got = assert_same(on_cpu, given_outputs(), spec, DetectSettings(min_px=6, whole_image=True), image)
+    assert np.allclose(got.xyxy[0], [0, 0, 200, 30])
+    backend, runner = backend_of(on_cpu, given_outputs(), spec)
+    backend.infer([image], DetectSettings(), Meter())
+    wanted = letterbox(image, (64, 64), 0, stretch=True)[:, :, ::-1].transpose(2, 0, 1)
+    assert np.abs(runner.planes[0] * 255 - wanted).max() < 1.01
 
 
 # ------------------------------------------------------------------------------------ objects, vectors

@@ -5,33 +5,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from exports import WH, corners, decoded_yolox, picture, raw, save
 from onnx import TensorProto, helper, numpy_helper
 
 from rtsearch.models import ModelSpec, import_onnx
 from rtsearch.runners.onnx import OnnxRunner
-
-WH = (96, 64)
-
-
-def save(model, path):
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-def raw(path, images):
-    """What the export itself answers, without help from rtsearch."""
-    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: images})[0]
-
-
-def picture(wh=WH, batch=1, dtype=np.float32, scale=1.0):
-    return (np.random.default_rng(3).random((batch, 3, wh[1], wh[0])) * scale).astype(dtype)
-
-
-def corners(centres):
-    half = centres[:, 2:] / 2
-    return np.concatenate([centres[:, :2] - half, centres[:, :2] + half], axis=1)
-
 
 # ---------------------------------------------------------------- layouts
 
@@ -83,13 +61,6 @@ def test_yolox_exports(tmp_path, opset):
     np.testing.assert_allclose(outputs["boxes"][0], boxes, rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(outputs["scores"][0], scores, atol=1e-6)
     assert lines[1] == "layout: YOLOX, maps of boxes, objectness and classes at strides 8, 16, 32"
-
-
-def decoded_yolox(rows, wh):
-    points, strides = exports.grid(wh)
-    centre = (rows[:, :2] + points.T) * strides.T
-    size = np.exp(rows[:, 2:4]) * strides.T
-    return corners(np.concatenate([centre, size], axis=1)), rows[:, 4:5] * rows[:, 5:]
 
 
 def test_yolox_made_for_one_size_serves_all(tmp_path):

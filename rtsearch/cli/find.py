@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -11,6 +13,7 @@ from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
     LibraryFolder,
+    Offline,
     Overrides,
     answer,
     counted,
@@ -19,6 +22,11 @@ from rtsearch.cli.common import (
     print_json,
     tell,
 )
+from rtsearch.cli.find_photo import AskedPhoto, Written, find_photo, iso_date
+from rtsearch.cli.model import fetch_missing
+
+if TYPE_CHECKING:
+    from rtsearch.library.index import SearchIndex
 
 __all__ = ["find"]
 
@@ -26,59 +34,130 @@ __all__ = ["find"]
 def find(
     lib: LibraryFolder,
     words: Annotated[
-        list[str], typer.Argument(metavar="WORDS", help="Things, colours and numbers, in English.")
+        list[str], typer.Argument(metavar="WORDS|PHOTO", help="What to find, in English; or a photo.")
     ],
     results: Annotated[
-        int, typer.Option("--results", metavar="N", min=1, max=10_000, help="Most objects.")
+        int, typer.Option("--results", metavar="N", min=1, max=10_000, help="Most objects, of words.")
     ] = 48,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the objects.")
+    wanted: Annotated[
+        str, typer.Option("--class", metavar="CLASS", help="Object of the photo to look for.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option("--since", metavar="DATE", help="Only in files that were changed since then.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--until", metavar="DATE", help="Only in files that were not changed after it.")
+    ] = "",
+    inside: Annotated[
+        list[str] | None, typer.Option("--in", metavar="FOLDER", help="Only in files below this folder.")
     ] = None,
+    not_itself: Annotated[
+        bool, typer.Option("--not-itself", help="Leave out the photo itself, where the library has it.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--sheet", metavar="SHEET.png", help="Save a picture of the objects."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="OUT.csv", help="Save the moments as a table.")
+    ] = None,
+    cut: Annotated[
+        Path | None, typer.Option("--cut", metavar="FOLDER", help="Save the moments of films as clips.")
+    ] = None,
+    offline: Offline = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Use classes, colours and numbers, even where crops have vectors.")
+    ] = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Find objects of the library by words: "red mug", "two dogs", "person in blue with a bicycle".
+    """Find objects of the library by words, or every moment that shows something like the object of a photo.
 
-    The first thing is looked for; further things must be in the same photo, wherever in it. A colour puts
-    the objects first that have most of it.
+    Words: "red mug", "two dogs", "person in blue with a bicycle". The first thing is looked for; further
+    things must be in the same photo, wherever in it. A colour puts the objects first that have most of it.
+    Where the crops have vectors of a pair of networks (library words), any words do, and the crops that they
+    describe best come first.
 
-    [bold]Example:[/bold] rtsearch find pictures.lib "red mug" --out mugs.jpg
+    A photo: one line per moment of a film, and per photo, with the nearest first. The limit is said: of pairs
+    of other things of that class in the library, one in a hundred lies within it.
+
+    [bold]Examples:[/bold]
+
+    rtsearch find pictures.lib "red mug" --out mugs.jpg
+
+    rtsearch find films.lib bag.jpg --class backpack --cut clips
     """
-    library, settings = library_and_settings(lib, config, override)
+    narrows = [f"search.since={json.dumps(since)}"] * bool(since)
+    narrows += [f"search.folders={json.dumps(inside)}"] * bool(inside)
+    library, settings = library_and_settings(lib, config, [*(override or ()), *narrows])
+    photo = Path(words[0])
+    if len(words) == 1 and photo.is_file():
+        fetch_missing(settings.model.name, offline=offline)
+        asked = AskedPhoto(photo, wanted, iso_date(until), itself=not not_itself)
+        find_photo(library, settings, asked, Written(out, table, cut), as_json=as_json)
+        return
+    if wanted or since or until or inside or not_itself or table or cut:
+        raise typer.BadParameter(f"{photo} is no file; --class, --in and the like go with a photo")
     keep_apart(out, library=library)
-    import numpy as np
-
     from rtsearch.library.index import open_index
-    from rtsearch.words import find_words, parse_request
+    from rtsearch.words import pair_of
 
-    request = parse_request(" ".join(words), library.space.class_names)
+    text = " ".join(words)
+    pair = None if plain else settings.describe.text or pair_of(library)
+    if pair is None:
+        from rtsearch.words import parse_request
+
+        parse_request(text, library.space.class_names)  # before the index is built, which may take minutes
     index = open_index(library, settings, tell)
-    hits = find_words(index, request, results)
-    rows = np.array([hit.row for hit in hits], np.int32)
-    objects = [
-        {"row": hit.row, "share": hit.share, **where}
-        for hit, where in zip(hits, index.hits(rows), strict=True)
-    ]
+    answered = _by_classes(index, text, results) if pair is None else _by_vectors(index, text, results, pair)
     if out is not None:
         from rtsearch.recording import save_picture
         from rtsearch.render.contact_sheet import crop_sheet
 
-        save_picture(crop_sheet(index, rows.tolist()), out)
+        save_picture(crop_sheet(index, [item["row"] for item in answered.objects]), out)
     if as_json:
-        print_json(
-            {
-                "words": " ".join(words),
-                "looked_for": request.meaning(library.space.class_names),
-                "objects": objects,
-            }
-        )
+        print_json({"words": text, "looked_for": answered.looked_for, "objects": answered.objects})
         return
-    tell(f"looked for {request.meaning(library.space.class_names)}: {counted(len(objects), 'object')}")
-    for item in objects:
-        share = "" if item["share"] is None else f", {item['share']:.0%} {request.main.colour}"
-        answer(
-            f"{item['label']} {item['row']} in {item['photo']} at {[round(v) for v in item['xyxy']]}{share}"
-        )
+    tell(f"looked for {answered.looked_for}: {counted(len(answered.objects), 'object')}")
+    for item in answered.objects:
+        box = [round(v) for v in item["xyxy"]]
+        answer(f"{item['label']} {item['row']} in {item['photo']} at {box}{answered.why(item)}")
     if out is not None:
         tell(f"sheet: {out}")
+
+
+class _Answer(NamedTuple):
+    """Objects that words have found, and how the words were understood."""
+
+    looked_for: str
+    objects: list[dict[str, Any]]
+    why: Callable[[dict[str, Any]], str]
+
+
+def _by_classes(index: SearchIndex, text: str, results: int) -> _Answer:
+    import numpy as np
+
+    from rtsearch.words import find_words, parse_request
+
+    names = index.library.space.class_names
+    request = parse_request(text, names)
+    hits = find_words(index, request, results)
+    places = index.hits(np.array([hit.row for hit in hits], np.int32))
+    objects = [{"row": hit.row, "share": hit.share, **place} for hit, place in zip(hits, places, strict=True)]
+    colour = request.main.colour
+    return _Answer(
+        request.meaning(names), objects, lambda item: f", {item['share']:.0%} {colour}" if colour else ""
+    )
+
+
+def _by_vectors(index: SearchIndex, text: str, results: int, pair_name: str) -> _Answer:
+    from rtsearch.models import default_folder
+    from rtsearch.words import CropVectors, TextPair
+
+    pair = TextPair(pair_name, default_folder())
+    vectors = CropVectors(index.library, pair)
+    hits = vectors.nearest(pair.embed_text(text), results)
+    places = zip(hits.rows.tolist(), hits.likeness.tolist(), index.hits(hits.rows), strict=True)
+    objects = [{"row": row, "likeness": round(likeness, 4), **place} for row, likeness, place in places]
+    return _Answer(f'"{text}" with {pair_name}', objects, lambda item: f", likeness {item['likeness']:.3f}")

@@ -142,6 +142,24 @@ def merge(
 
 
 @app.command()
+def words(lib: LibraryFolder, config: ConfigFile = None, override: Overrides = None) -> None:
+    """Embed the crops of a library with the pair of networks describe.text, so that any words find them.
+
+    [bold]Example:[/bold] rtsearch library words pictures.lib --set describe.text=clip
+    """
+    from rtsearch.cli.words import embed_for_words
+    from rtsearch.library.index import open_index
+
+    library, settings = library_and_settings(lib, config, override)
+    if not settings.describe.text:
+        raise typer.BadParameter("name the pair of networks: --set describe.text=NAME")
+    if not embed_for_words(open_index(library, settings, tell), settings):
+        tell("stopped; the results are kept, and the same command continues")
+        raise typer.Exit(130)
+    tell(f"ready: rtsearch find {lib} WORDS")
+
+
+@app.command()
 def export(
     lib: LibraryFolder,
     vectors: Annotated[Path, typer.Option("--vectors", metavar="OUT.npz", help="File to write.")],

@@ -120,26 +120,64 @@ def _pull(entry: CatalogueEntry) -> Path:
 
 @app.command("import")
 def import_model(
-    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A YOLOX or Ultralytics export.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="A detector that was exported to ONNX.")],
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="NAME", help="Name of the model; default: the file's name."),
     ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            "--names", metavar="FILE", help="Class names: one per line, or the `names` of a YAML file."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    override: Overrides = None,
 ) -> None:
     """Prepare an exported detector: find its outputs and the maps that describe objects in its graph.
+
+    A file that takes any size but does not grow with it is fixed at [bold]model.size[/bold].
 
     [bold]Example:[/bold]
 
     rtsearch model import yolov8s.onnx
 
+    rtsearch model import mine.onnx --names classes.txt
+
     rtsearch analyze ~/Pictures pictures.lib --set model.name=yolov8s
     """
     from rtsearch.models import default_folder, import_onnx
+    from rtsearch.models.class_names import read_names
 
-    path, report = import_onnx(file, default_folder(), name)
+    size = settings_of(config, override).model.size
+    given = None if names is None else read_names(names)
+    path, report = import_onnx(file, default_folder(), name, names=given, size=size)
     for line in report:
         tell(line)
     tell(f"ready: {path}; use it with --set model.name={path.stem}")
+
+
+@app.command("import-text")
+def import_text(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE.onnx", help="Network of pictures.")],
+    text: Annotated[Path, typer.Argument(metavar="TEXT.onnx", help="Network of texts, exported with it.")],
+    tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER.json", help="Its tokenizer.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the pair.")],
+) -> None:
+    """Import a pair of networks for pictures and texts, such as CLIP, so that any words find crops.
+
+    [bold]Example:[/bold]
+
+    rtsearch model import-text visual.onnx textual.onnx tokenizer.json --name clip
+
+    rtsearch analyze ~/Pictures pictures.lib --set describe.text=clip
+    """
+    from rtsearch.models import default_folder
+    from rtsearch.words import import_pair
+
+    files = {"image": image, "text": text, "tokenizer": tokenizer}
+    pair = import_pair(name, files, default_folder())
+    tell(f"ready: {name}, {pair.dim} numbers per vector; use it with --set describe.text={name}")
 
 
 @app.command()

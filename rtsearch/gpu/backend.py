@@ -225,6 +225,7 @@ def _network(engine: Engine, spec: ModelSpec) -> Layout:
         projected=None,
         swap=spec.pixel_order == "rgb",
         pad_value=spec.pad_value,
+        stretch=spec.stretch,
         pixel_scale=spec.pixel_scale,
         needs_nms=spec.needs_nms,
         planes_half=halves["images"],

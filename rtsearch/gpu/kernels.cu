@@ -51,8 +51,7 @@ struct Plan {
 struct Picture {
     u64 offset;  // of its first pixel from the start of the upload, bytes
     int width, height, fitted_width, fitted_height;
-    float scale, limit_x, limit_y;  // input pixels per picture pixel; the picture's end in input pixels
-    int unused;
+    float scale_x, scale_y, limit_x, limit_y;  // input pixels per picture pixel; its end in input pixels
 };
 
 struct Upload {  // followed by a byte per class, 0 for one that is not looked for, and by the pixels
@@ -264,8 +263,9 @@ extern "C" __global__ void choose(const Plan* plan, const Upload* upload) {
         scores[i] = value_at(plan->scores, plan->scores_half, place * plan->classes + labels[i]);
         Box inside = clipped(box, picture.limit_x, picture.limit_y);
         bool finite = is_finite(box.x1) && is_finite(box.y1) && is_finite(box.x2) && is_finite(box.y2);
-        float least = fmaxf(1, upload->min_px * picture.scale);
-        visible[i] = finite && inside.x2 - inside.x1 >= least && inside.y2 - inside.y1 >= least;
+        float least_x = fmaxf(1, upload->min_px * picture.scale_x);
+        float least_y = fmaxf(1, upload->min_px * picture.scale_y);
+        visible[i] = finite && inside.x2 - inside.x1 >= least_x && inside.y2 - inside.y1 >= least_y;
         if (plan->needs_nms) visible[i] = visible[i] && scores[i] > 0;  // as cv2.dnn.NMSBoxes
         boxes[i] = inside;
     }
@@ -305,8 +305,8 @@ extern "C" __global__ void choose(const Plan* plan, const Upload* upload) {
         at<Box>(plan->boxes_chosen)[place] = box;
         at<int>(plan->rows_chosen)[place] = chosen ? rows[i] : -1;
         Row* row = (Row*)row_at(plan, p, slot);
-        row->box[0] = box.x1 / picture.scale, row->box[1] = box.y1 / picture.scale;
-        row->box[2] = box.x2 / picture.scale, row->box[3] = box.y2 / picture.scale;
+        row->box[0] = box.x1 / picture.scale_x, row->box[1] = box.y1 / picture.scale_y;
+        row->box[2] = box.x2 / picture.scale_x, row->box[3] = box.y2 / picture.scale_y;
         row->score = chosen ? scores[i] : 1;
         row->label = chosen ? labels[i] : -1;
     }

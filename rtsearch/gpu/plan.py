@@ -54,7 +54,7 @@ PLAN = np.dtype(
 PICTURE = np.dtype(
     [("offset", "u8")]
     + [(name, "i4") for name in ("width", "height", "fitted_width", "fitted_height")]
-    + [("scale", "f4"), ("limit_x", "f4"), ("limit_y", "f4"), ("unused", "i4")]
+    + [(name, "f4") for name in ("scale_x", "scale_y", "limit_x", "limit_y")]
 )
 UPLOAD = np.dtype(
     [(name, "f4") for name in ("threshold", "max_overlap", "nms_iou", "min_px")]
@@ -94,6 +94,7 @@ class Layout:
         unit_classes: class blocks are scaled to unit length, as a projection may need them.
         swap: the network takes RGB, and the channels of BGR are swapped.
         pad_value: grey level of the padding, 0..255.
+        stretch: pictures are stretched to the input instead of padded.
         pixel_scale: factor from a grey level to the network's input.
         needs_nms: the network reports an object several times, so non-maximum suppression is needed.
         planes_half: the input is float16 instead of float32.
@@ -116,6 +117,7 @@ class Layout:
     boxes_half: bool = False
     scores_half: bool = False
     unit_classes: bool = False
+    stretch: bool = False
 
     @property
     def channels(self) -> int:

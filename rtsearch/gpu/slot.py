@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings
 from rtsearch.gpu.plan import PICTURE, UPLOAD, Layout
+from rtsearch.perception.detector import fit
 from rtsearch.runners.device import Device, Graph
 from rtsearch.types import Detections, U8Array
 
@@ -72,7 +73,7 @@ class Slot:
         pictures = host[UPLOAD.itemsize : layout.wanted_start].view(PICTURE)
         for i, image in enumerate(images):
             start = head_bytes + int(ends[i - 1]) if i else head_bytes
-            pictures[i] = _picture(start, (image.shape[1], image.shape[0]), layout.input_wh)
+            pictures[i] = _picture(start, (image.shape[1], image.shape[0]), layout)
             np.copyto(host[start : start + image.size].reshape(image.shape), image)
         self._device.upload(self.address, host[: head_bytes + int(ends[-1])], stream)
 
@@ -134,10 +135,7 @@ class Slot:
             self._host = None
 
 
-def _picture(start: int, picture_wh: tuple[int, int], input_wh: tuple[int, int]) -> tuple[float, ...]:
+def _picture(start: int, picture_wh: tuple[int, int], layout: Layout) -> tuple[float, ...]:
     """Return one PICTURE: the start of its pixels and its scaling, computed as in ``detector``."""
-    width, height = picture_wh
-    scale = min(input_wh[0] / width, input_wh[1] / height)
-    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
-    limit_x, limit_y = np.array([width, height], np.float32) * np.float32(scale)
-    return start, width, height, *fitted, scale, limit_x, limit_y, 0
+    fitted, scales = fit(picture_wh, layout.input_wh, stretch=layout.stretch)
+    return start, *picture_wh, *fitted, *scales, *(np.array(picture_wh, np.float32) * scales)

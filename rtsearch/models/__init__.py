@@ -5,7 +5,9 @@ fetch              downloads a file from the first place whose bytes have the ri
 checkpoint         reads a PyTorch file with numpy, without running code from it
 ultralytics        converts the layers of a checkpoint to an ONNX graph
 checkpoint_import  makes a prepared model from a checkpoint
-layouts            recognises detectors in exported graphs
+view               looks at a graph: producers, shapes, quantised operators
+layouts            recognises detectors in exported graphs; one module per decoder
+class_names        reads class names of files and of metadata
 onnx_import        makes a prepared model from an export
 taps               finds the maps that describe objects, by their role in the graph
 prepare            names the outputs ``boxes``, ``scores``, ``tap0``.. and stores a ModelSpec in the file

@@ -12,8 +12,9 @@ from rtsearch.models.checkpoint import read_checkpoint
 from rtsearch.models.graph import OPSET
 from rtsearch.models.prepare import RECIPE, finish
 from rtsearch.models.spec import ModelSpec
-from rtsearch.models.taps import TAPS, GraphView, find_taps
+from rtsearch.models.taps import ROLES, find_taps
 from rtsearch.models.ultralytics import IMAGES, yolo26
+from rtsearch.models.view import GraphView
 
 __all__ = ["prepare_checkpoint"]
 
@@ -52,5 +53,5 @@ def prepare_checkpoint(source: Path, entry: CatalogueEntry) -> onnx.ModelProto:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     view = GraphView(model, IMAGES, entry.input_wh)
-    found = find_taps(view, TAPS[entry.family])
+    found = find_taps(view, ROLES)
     return finish(model, IMAGES, found, spec)

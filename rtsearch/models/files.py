@@ -13,10 +13,11 @@ from pathlib import Path
 from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import ModelError, UnknownModelError
 
-__all__ = ["NOT_WHOLE", "metadata", "read_model"]
+__all__ = ["MOST_BYTES", "NOT_WHOLE", "metadata", "read_model"]
 
 NOT_WHOLE = "{path} is not a whole ONNX file; export or pull it again"
-_MAX_BYTES = 2**31 - 1  # largest protobuf message
+MOST_BYTES = 2**31 - 1
+"""Size of the largest protobuf message."""
 _METADATA_FIELD = 14  # ModelProto.metadata_props in onnx.proto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protobuf
 
@@ -31,8 +32,8 @@ def read_model(path: Path) -> tuple[bytes, str]:
     try:
         with open_regular(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > _MAX_BYTES:
-                raise ModelError(f"{path} has {size_bytes} bytes; an ONNX file holds at most {_MAX_BYTES}")
+            if size_bytes > MOST_BYTES:
+                raise ModelError(f"{path} has {size_bytes} bytes; an ONNX file holds at most {MOST_BYTES}")
             content = file.read()
     except OSError as error:
         raise UnknownModelError(f"cannot read {path}: {error.strerror or error}") from None

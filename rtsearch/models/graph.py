@@ -14,14 +14,22 @@ __all__ = ["OPSET", "GraphWriter", "cell_centres", "fold_batchnorm"]
 
 OPSET = 17  # Shape with start and end (opset 15) lets a runtime fold the grid once the input size is fixed
 
+_AXES_ARE_INPUT = 18  # opset from which ReduceMax takes its axes as a tensor
+
 
 class GraphWriter:
-    """Collects nodes and constants; methods return the names of the tensors that they add."""
+    """Collects nodes and constants; methods return the names of the tensors that they add.
 
-    def __init__(self, prefix: str = "") -> None:
+    Args:
+        prefix: prefix of all names.
+        opset: version of the operators.
+    """
+
+    def __init__(self, prefix: str = "", opset: int = OPSET) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._prefix = prefix
+        self._opset = opset
 
     def constant(self, value: ArrayLike, dtype: type[np.generic] | None = None) -> str:
         """Add a constant array."""
@@ -56,7 +64,10 @@ class GraphWriter:
         """Add height and width of a (batch, c, h, w) tensor, each an int64 vector of one element."""
         # onnxruntime folds the shape of a tensor only when all its sides are known, and the batch is not.
         # So the batch is sliced off first, and the folded shape takes no time at run time.
-        flat = self.op("ReduceMax", image, axes=(0, 1))
+        if self._opset < _AXES_ARE_INPUT:
+            flat = self.op("ReduceMax", image, axes=(0, 1))
+        else:
+            flat = self.op("ReduceMax", image, self.constant((0, 1), np.int64))
         return self.op("Shape", flat, start=2, end=3), self.op("Shape", flat, start=3, end=4)
 
 

@@ -18,6 +18,7 @@ from rtsearch.models.taps import Found
 
 __all__ = ["RECIPE", "finish"]
 
+_IR = (8, 10)  # versions of the file format: oldest for our operators, newest that all runtimes read
 RECIPE = 2  # raised whenever a change here or in the converters changes the outputs of a network
 
 
@@ -47,7 +48,7 @@ def finish(model: onnx.ModelProto, image: str, found: list[Found], spec: ModelSp
             [tensor for tensor in model.graph.initializer if tensor.name in used],
         ),
         opset_imports=list(model.opset_import),
-        ir_version=max(model.ir_version, 8),
+        ir_version=min(max(model.ir_version, _IR[0]), _IR[1]),
         producer_name="rtsearch",
         functions=list(model.functions),
     )
@@ -61,9 +62,9 @@ def _name_outputs(graph: onnx.GraphProto, image: str, found: list[Found]) -> Non
     names = {image: "images"}
     for i, tap in enumerate(found):
         tensor = names.get(tap.tensor, tap.tensor)
-        if tap.single and tensor == tap.tensor:
+        if tensor == tap.tensor:
             names[tensor] = f"tap{i}"
-        else:  # a map of half precision, or a map in two roles, needs a node of its own
+        else:  # a map in two roles needs a node of its own
             graph.node.append(helper.make_node("Cast", [tap.tensor], [f"tap{i}"], to=TensorProto.FLOAT))
     rename(graph, names)
 
@@ -86,28 +87,48 @@ def _tensor(name: str, shape: list[int | str | None]) -> onnx.ValueInfoProto:
 
 
 def _try(model: onnx.ModelProto, spec: ModelSpec) -> None:
-    """Run the model on a grey picture, so that a misread graph fails here and not in the first analysis."""
+    """Run the model on grey pictures, so that a misread graph fails here and not in the first analysis.
+
+    Where it takes any number of pictures or any size, two pictures and a second size are tried.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = usable_cores()
-    width, height = spec.input_wh
-    grey = np.full((spec.batch or 1, 3, height, width), spec.pad_value * spec.pixel_scale, np.float32)
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        boxes, scores, *maps = session.run(None, {"images": grey})
     except Exception as error:  # onnxruntime's exceptions have no common base below Exception
         raise ModelError(f"{spec.name} cannot be run: {one_line(error)}") from None
+    width, height = spec.input_wh
+    rows = _try_size(session, spec, (width, height))
+    if spec.flexible:
+        other = (width + spec.multiple, height + 2 * spec.multiple)
+        if _try_size(session, spec, other) * width * height != rows * other[0] * other[1]:
+            raise ModelError(f"{spec.name} gives a number of boxes that does not follow the picture's size")
+
+
+def _try_size(session: ort.InferenceSession, spec: ModelSpec, wh: tuple[int, int]) -> int:
+    """Run a model at one size and return the number of boxes per picture."""
+    width, height = wh
+    shape = (spec.batch or 2, 3, height, width)
+    grey = np.full(shape, spec.pad_value * spec.pixel_scale, np.float32)
+    try:
+        boxes, scores, *maps = session.run(None, {"images": grey})
+    except Exception as error:
+        raise ModelError(f"{spec.name} cannot be run: {one_line(error)}") from None
     problem = ""
-    if boxes.shape != (*scores.shape[:2], 4) or scores.shape[2] != len(spec.classes):
+    if boxes.shape != (*scores.shape[:2], 4) or scores.shape[::2] != (shape[0], len(spec.classes)):
         problem = f"boxes {boxes.shape} and scores {scores.shape} do not belong together"
     elif not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         problem = "boxes or scores are not finite"
     elif scores.min() < 0 or scores.max() > 1:
         problem = f"scores reach from {scores.min():.3g} to {scores.max():.3g}, not 0 to 1"
+    elif scores.max() == 0:  # a sigmoid never gives 0; rounding to a scale that boxes share does
+        problem = "its scores are all 0; if it was quantised, quantise it again without its last layers"
     elif any(
-        tap.shape[1:] != (t.channels, height // t.stride, width // t.stride)
+        tap.shape != (shape[0], t.channels, height // t.stride, width // t.stride)
         for tap, t in zip(maps, spec.taps, strict=True)
     ):
         problem = "its maps have other sizes than the graph says"
     if problem:
         raise ModelError(f"{spec.name} was tried on a grey picture: {problem}")
+    return int(boxes.shape[1])

@@ -1,18 +1,21 @@
-"""Load and save ONNX files; data outside of the file is never read, and no invalid file is written."""
+"""Load and save ONNX files; weights may lie in files beside, and no invalid file is written."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto, helper
 
 from rtsearch._util.atomic import write_atomic
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
-from rtsearch.models.files import NOT_WHOLE, read_model
+from rtsearch.models.files import MOST_BYTES, NOT_WHOLE, read_model
 
 __all__ = ["load_model", "save_model"]
 
@@ -20,11 +23,15 @@ _VALUES_PER_BYTE = 8
 
 
 def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
-    """Parse an ONNX file that contains its weights; return it with the file's SHA-256.
+    """Parse an ONNX file and take in weights that lie in files beside it.
+
+    Returns:
+        the model with all its weights, and the SHA-256 of the file and of those weights.
 
     Raises:
         UnknownModelError: the file does not exist or cannot be read.
-        ModelError: the file is too large, truncated or not ONNX, or its weights are outside of it or larger.
+        ModelError: the file is too large, truncated or not ONNX, or its weights are missing, in other folders
+            or larger than their files.
     """
     content, sha256 = read_model(path)
     model = onnx.ModelProto()
@@ -34,16 +41,81 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
         raise ModelError(NOT_WHOLE.format(path=path)) from None
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX file with a network in it")
+    outside = []
     for tensor in _tensors(model.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            # Paths of external weights are refused, as they may point anywhere on the disk.
-            raise ModelError(
-                f"{path} keeps weights in other files ({tensor.name}); export it as a single file"
-            )
         values = math.prod(tensor.dims)
-        if not 0 <= values <= len(content) * _VALUES_PER_BYTE:  # checked before memory is allocated
+        if tensor.data_location == TensorProto.EXTERNAL:
+            outside.append(tensor)
+        elif not 0 <= values <= len(content) * _VALUES_PER_BYTE:  # checked before memory is allocated
             raise ModelError(f"{path} is damaged: {tensor.name} claims {values} values; export it again")
-    return model, sha256
+    if not outside:
+        return model, sha256
+    digest, total = hashlib.sha256(content), len(content)
+    for tensor in outside:
+        place, offset, size = _place(tensor, path)
+        total += size
+        if total > MOST_BYTES:
+            raise ModelError(f"{path} has over {MOST_BYTES} bytes of weights; a single file holds no more")
+        tensor.raw_data = _piece(place, offset, size)
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
+        digest.update(tensor.raw_data)
+    return model, digest.hexdigest()
+
+
+def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
+    """Return file, offset and size in bytes of weights outside of a model, after checking them.
+
+    Raises:
+        ModelError: the file is not beside the model or too short, or the size is not that of the tensor.
+    """
+    told = {entry.key: entry.value for entry in tensor.external_data}
+    name = told.get("location", "")
+    if not name or name in (".", "..") or any(mark in name for mark in "/\\:\0"):
+        # A path could point anywhere on the disk.
+        raise ModelError(
+            f"{path} keeps weights at {name!r}, not in a file beside it; export it as a single file"
+        )
+    place = path.parent / name
+    try:
+        status = place.lstat()
+    except OSError as error:
+        raise ModelError(
+            f"{path} keeps its weights in {name}: {error.strerror or error}; put that file beside it"
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"{path} keeps its weights in {name}, which is no file but a link; copy it there")
+    try:
+        offset = int(told.get("offset", "0"))
+        size = _bytes_of(tensor)
+        right = int(told.get("length", size)) == size and offset >= 0 and offset + size <= status.st_size
+    except (ValueError, KeyError, OverflowError):
+        right = False
+    if not right:
+        raise ModelError(f"{name} does not hold what {tensor.name} of {path.name} claims; export both again")
+    return place, offset, size
+
+
+def _bytes_of(tensor: TensorProto) -> int:
+    dims = [int(side) for side in tensor.dims]
+    values = math.prod(dims)
+    if min(dims, default=0) < 0:
+        raise ValueError("negative dimension")
+    if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1):
+        return (values + 1) // 2  # two values per byte
+    return values * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _piece(place: Path, offset: int, size: int) -> bytes:
+    try:
+        with place.open("rb") as file:
+            file.seek(offset)
+            piece = file.read(size)
+    except OSError as error:
+        raise ModelError(f"cannot read {place}: {error.strerror or error}") from None
+    if len(piece) != size:
+        raise ModelError(f"{place} was shortened while it was read; export it again")
+    return piece
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

@@ -47,7 +47,7 @@ class ModelSpec:
 
     Attributes:
         name: name in the catalogue, or stem of the imported file.
-        family: family of networks, which decides the taps and the pixel format.
+        family: family of networks.
         licence: SPDX name of the weights' licence, or "unknown".
         licence_url: address of the licence's text.
         source_sha256: SHA-256 of the file that the model was made from.
@@ -62,6 +62,7 @@ class ModelSpec:
         multiple: divisor of the input's sides, px.
         batch: number of pictures per call, or None where the network takes any number.
         taps: maps that describe objects, finest first.
+        stretch: pictures are stretched to the input, as in training, instead of scaled and padded.
         sha256: SHA-256 of the prepared file; "" until it is read from disk.
     """
 
@@ -81,12 +82,15 @@ class ModelSpec:
     multiple: int
     batch: int | None
     taps: tuple[Tap, ...]
+    stretch: bool = False
     sha256: str = field(default="", compare=False)
 
     def to_json(self) -> str:
         """Return the specification as JSON, without the hash of the file."""
         values = dataclasses.asdict(self)
         del values["sha256"]
+        if not self.stretch:  # files that were prepared before there was the choice do not have it
+            del values["stretch"]
         return json.dumps(values)
 
     @classmethod

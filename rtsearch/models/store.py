@@ -72,13 +72,22 @@ def pull(name: str, folder: Path, *, progress: Progress | None = None) -> Path:
     return path
 
 
-def import_onnx(path: Path, folder: Path, name: str | None = None) -> tuple[Path, list[str]]:
+def import_onnx(
+    path: Path,
+    folder: Path,
+    name: str | None = None,
+    *,
+    names: tuple[str, ...] | None = None,
+    size: int = 416,
+) -> tuple[Path, list[str]]:
     """Prepare an exported detector as ``folder/NAME.onnx``.
 
     Args:
         path: file of the export.
         folder: folder of prepared models.
         name: name of the model; None takes the stem of the file.
+        names: class names in the order of labels; None takes those of the file.
+        size: side of the square input, px, where the file does not tell one.
 
     Returns:
         path of the prepared file, and the findings as lines of text.
@@ -86,7 +95,8 @@ def import_onnx(path: Path, folder: Path, name: str | None = None) -> tuple[Path
     Raises:
         UnknownModelError: the file does not exist.
         NotADetectorError: the graph has no boxes and scores that are recognised.
-        ModelError: the file is damaged or not supported, or the name cannot be used.
+        ModelError: the file is damaged or not supported, the name cannot be used, or the class names are more
+            or fewer than the classes.
     """
     name = path.stem if name is None else name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
@@ -101,7 +111,7 @@ def import_onnx(path: Path, folder: Path, name: str | None = None) -> tuple[Path
     from rtsearch.models.onnx_import import prepare_onnx
     from rtsearch.models.protobuf import save_model
 
-    model, lines = prepare_onnx(path, name)
+    model, lines = prepare_onnx(path, name, names=names, size=size)
     save_model(model, target)
     return target, lines
 
@@ -135,11 +145,11 @@ def _is_ready(path: Path, entry: CatalogueEntry) -> bool:
     if not path.is_file():
         return False
     from rtsearch.models.prepare import RECIPE
-    from rtsearch.models.taps import TAPS
+    from rtsearch.models.taps import ROLES
 
     try:
         spec = ModelSpec.read(path)
     except ModelError:
         return False
     roles = tuple(tap.role for tap in spec.taps)
-    return spec.source_sha256 == entry.sha256 and spec.recipe == RECIPE and roles == TAPS[entry.family]
+    return spec.source_sha256 == entry.sha256 and spec.recipe == RECIPE and roles == ROLES

@@ -1,7 +1,8 @@
 """Find the objects of pictures: letterbox, one call of the network, decoding, suppression.
 
 The picture is scaled to fit the network's input and padded on the right and below. With the picture in the
-top left corner, the cells of the network's maps fall on the same picture pixels for every padding.
+top left corner, the cells of the network's maps fall on the same picture pixels for every padding. Networks
+that were trained on stretched pictures (``ModelSpec.stretch``) get them stretched.
 
 ``cut_padding`` leaves out padding where a network takes inputs of any size: 416x256 instead of 416x416 px for
 a picture of 16:9, 25 instead of 40 ms of CPU. Boxes and vectors stay the same within 1 %, see
@@ -31,7 +32,7 @@ from rtsearch.models.spec import ModelSpec
 from rtsearch.runners import Runner
 from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, U8Array
 
-__all__ = ["Detector", "Found", "drop_overlapping", "letterbox", "wanted_classes"]
+__all__ = ["Detector", "Found", "drop_overlapping", "fit", "letterbox", "wanted_classes"]
 
 _CANDIDATES = 300  # boxes that enter suppression, as in exports of YOLO
 _LOGIT_LIMIT = 1e-6  # float32 scores saturate; a logit beyond +-13.8 would only be rounding noise
@@ -120,12 +121,16 @@ class Detector:
         """Return width and height of the network's input for a picture, px."""
         if pad_fully or not self._cut_padding:
             return self.input_wh
-        scale, multiple = _scale((image.shape[1], image.shape[0]), self.input_wh), self._spec.multiple
-        width, height = (-(-max(1, round(side * scale)) // multiple) for side in image.shape[1::-1])
+        fitted, multiple = self._fit(image)[0], self._spec.multiple
+        width, height = (-(-side // multiple) for side in fitted)
         return width * multiple, height * multiple
 
+    def _fit(self, image: U8Array) -> tuple[tuple[int, int], F32Array]:
+        return fit((image.shape[1], image.shape[0]), self.input_wh, stretch=self._spec.stretch)
+
     def _blob(self, image: U8Array, wh: tuple[int, int]) -> F32Array:
-        canvas = letterbox(image, self.input_wh, self._spec.pad_value)[: wh[1], : wh[0]]
+        whole = letterbox(image, self.input_wh, self._spec.pad_value, stretch=self._spec.stretch)
+        canvas = whole[: wh[1], : wh[0]]
         swap = self._spec.pixel_order == "rgb"
         return cast(F32Array, cv2.dnn.blobFromImage(canvas, self._spec.pixel_scale, swapRB=swap))
 
@@ -149,9 +154,9 @@ class Detector:
             maps: taps, each (c, h, w) float32.
         """
         height, width = image.shape[:2]
-        scale = _scale((width, height), self.input_wh)
-        limits = np.array([width, height, width, height], np.float32) * np.float32(scale)
-        least_px = max(np.float32(1), np.float32(settings.min_px) * np.float32(scale))
+        scale = np.tile(self._fit(image)[1], 2)
+        limits = np.array([width, height, width, height], np.float32) * scale
+        least_px = np.maximum(np.float32(1), np.float32(settings.min_px) * scale[:2])
         kept = self._select(boxes, scores, limits, settings, least_px)
         input_xyxy = np.clip(boxes[kept], 0, limits)
         probability = scores[kept]
@@ -165,7 +170,7 @@ class Detector:
             score = np.concatenate([[1], score]).astype(np.float32)
             whole = np.concatenate([[True], whole])
         return Found(
-            xyxy=(input_xyxy / np.float32(scale)).astype(np.float32),
+            xyxy=(input_xyxy / scale).astype(np.float32),
             score=score.astype(np.float32, copy=False),
             label=label,
             logits=_logit(probability),
@@ -181,7 +186,7 @@ class Detector:
         scores: F32Array,
         limits: F32Array,
         settings: DetectSettings,
-        least_px: np.float32,
+        least_px: F32Array,
     ) -> NDArray[np.intp]:
         """Return the rows of the boxes that are kept, best first."""
         best = scores.max(1)
@@ -228,11 +233,28 @@ def wanted_classes(names: tuple[str, ...], known: tuple[str, ...]) -> NDArray[np
     return wanted
 
 
-def letterbox(image: U8Array, input_wh: tuple[int, int], pad_value: int) -> U8Array:
-    """Scale a picture to fit ``input_wh``, keeping its aspect, and pad it on the right and below."""
+def fit(
+    picture_wh: tuple[int, int], input_wh: tuple[int, int], *, stretch: bool = False
+) -> tuple[tuple[int, int], F32Array]:
+    """Return the size of a picture in the network's input, px, and its scales across and down, (2,) float32.
+
+    Args:
+        picture_wh: width and height of the picture, px.
+        input_wh: width and height of the network's input, px.
+        stretch: fill the input instead of keeping the picture's aspect.
+    """
+    scales = [side / of for side, of in zip(input_wh, picture_wh, strict=True)]
+    if stretch:
+        return input_wh, np.array(scales, np.float32)
+    scale = min(scales)
+    width, height = (max(1, round(side * scale)) for side in picture_wh)
+    return (width, height), np.array([scale, scale], np.float32)
+
+
+def letterbox(image: U8Array, input_wh: tuple[int, int], pad_value: int, *, stretch: bool = False) -> U8Array:
+    """Scale a picture to fit ``input_wh`` as ``fit`` says, and pad it on the right and below."""
     height, width = image.shape[:2]
-    scale = _scale((width, height), input_wh)
-    fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    fitted, _ = fit((width, height), input_wh, stretch=stretch)
     canvas = np.full((input_wh[1], input_wh[0], 3), pad_value, np.uint8)
     inner = canvas[: fitted[1], : fitted[0]]
     if fitted == (width, height):
@@ -266,10 +288,6 @@ def _overlap(xyxy: F32Array, *, of_union: bool) -> F32Array:
     whole = area[:, None] + area[None, :] - both if of_union else area[:, None]
     share: F32Array = both / np.maximum(whole, 1e-9)
     return share
-
-
-def _scale(picture_wh: tuple[int, int], input_wh: tuple[int, int]) -> float:
-    return min(input_wh[0] / picture_wh[0], input_wh[1] / picture_wh[1])
 
 
 def _logit(probability: F32Array) -> F32Array:

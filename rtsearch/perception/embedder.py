@@ -9,8 +9,9 @@ numbers each, with commas).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -21,12 +22,20 @@ from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError, RunnerError, UnknownModelError
 from rtsearch.types import F32Array, U8Array
 
-__all__ = ["Embedder"]
+__all__ = ["IMAGENET", "Embedder", "Normalisation"]
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 _DEFAULT_SIDE_PX = 224  # for networks that take any size
 _CROPS_PER_CALL = 16  # bounds the memory for pictures with many objects
+
+
+class Normalisation(NamedTuple):
+    """Mean and standard deviation of R, G and B, 0 to 1, that a network expects its pictures scaled by."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Embedder:
@@ -35,6 +44,7 @@ class Embedder:
     Args:
         path: ONNX file with one input of pictures and one vector per picture as output.
         threads: number of threads of the network; 0 takes all usable cores.
+        usual: mean and standard deviation of R, G and B, 0 to 1, where the file's metadata has none.
 
     Attributes:
         dim: length of a vector.
@@ -45,7 +55,7 @@ class Embedder:
         ModelError: the file has other inputs or outputs; the message names them.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
+    def __init__(self, path: Path, threads: int = 0, usual: Normalisation = IMAGENET) -> None:
         if not path.is_file():
             raise UnknownModelError(f"no embedder {path}; describe.embedder names an ONNX file")
         options = ort.SessionOptions()
@@ -58,7 +68,7 @@ class Embedder:
             raise ModelError(f"{path} cannot be opened: {one_line(error)}") from None
         self._path = path
         self._input, self._channels_first, self._batch, self._wh = _picture_input(self._session, path)
-        self._mean, self._std = _normalisation(self._session, path)
+        self._mean, self._std = _normalisation(self._session, path, usual)
         self._output = ""
         self._output, self.dim = self._find_vector()
         with path.open("rb") as file:
@@ -72,19 +82,27 @@ class Embedder:
             bgr: (H, W, 3) uint8.
             xyxy: (n, 4) float32, boxes in pixels of ``bgr``; a crop has at least one pixel.
         """
-        vectors = np.zeros((len(xyxy), self.dim), np.float32)
+        return self.embed_crops([_crop(bgr, box) for box in xyxy])
+
+    def embed_crops(self, crops: Sequence[U8Array]) -> F32Array:
+        """Return (n, dim) float32 vectors of unit length, one per crop; zeros where the network gives NaN.
+
+        Args:
+            crops: (h, w, 3) uint8 BGR each, of any size.
+        """
+        vectors = np.zeros((len(crops), self.dim), np.float32)
         step = min(self._batch or _CROPS_PER_CALL, _CROPS_PER_CALL)
-        for start in range(0, len(xyxy), step):
-            boxes = xyxy[start : start + step]
-            blob = self._blob([_crop(bgr, box) for box in boxes])
-            vectors[start : start + step] = self._run(blob)[0][: len(boxes)].reshape(len(boxes), -1)
+        for start in range(0, len(crops), step):
+            part = crops[start : start + step]
+            results = self._run(self._blob(part))[0]
+            vectors[start : start + step] = results[: len(part)].reshape(len(part), -1)
         np.nan_to_num(vectors, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
         return cast(F32Array, vectors / np.maximum(length, np.float32(1e-12)))
 
-    def _blob(self, crops: list[U8Array]) -> F32Array:
+    def _blob(self, crops: Sequence[U8Array]) -> F32Array:
         """Return the network's input; the last crop is repeated to fill a fixed batch."""
-        crops = crops + crops[-1:] * ((self._batch or len(crops)) - len(crops))
+        crops = [*crops, *[crops[-1]] * ((self._batch or len(crops)) - len(crops))]
         scaled = [cv2.resize(crop, self._wh, interpolation=cv2.INTER_AREA) for crop in crops]
         rgb = np.stack(scaled)[..., ::-1].astype(np.float32)
         blob = (rgb / 255 - self._mean) / self._std
@@ -133,11 +151,13 @@ def _picture_input(
     return inputs[0].name, first, shape[0] if isinstance(shape[0], int) else None, (width, height)
 
 
-def _normalisation(session: ort.InferenceSession, path: Path) -> tuple[F32Array, F32Array]:
+def _normalisation(
+    session: ort.InferenceSession, path: Path, usual: Normalisation
+) -> tuple[F32Array, F32Array]:
     said = session.get_modelmeta().custom_metadata_map
     try:
-        mean = np.array([float(v) for v in said["mean"].split(",")] if "mean" in said else _IMAGENET_MEAN)
-        std = np.array([float(v) for v in said["std"].split(",")] if "std" in said else _IMAGENET_STD)
+        mean = np.array([float(v) for v in said["mean"].split(",")] if "mean" in said else usual.mean)
+        std = np.array([float(v) for v in said["std"].split(",")] if "std" in said else usual.std)
     except ValueError:
         raise ModelError(f"{path}: its mean or std is not three numbers with commas") from None
     if mean.shape != (3,) or std.shape != (3,) or not (std > 0).all():

@@ -14,6 +14,9 @@ p_at_16 is the share of the first 16 that have the colour (all where fewer have 
 mean of the precision at the ranks of those that have it. ``find_ms`` are times of whole
 searches, from the text to the rows, among as many objects as are asked for, which repeat the real ones.
 
+``pair`` is the cost of a pair of networks for words that are built like CLIP's ViT-B/32, with random weights:
+per crop when a library is embedded, per text, and of the comparison of a text with all crops.
+
 Prints one JSON object.
 """
 
@@ -26,11 +29,14 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime as ort
+from transformer import transformer
 
 from rtsearch.config import Settings
 from rtsearch.images.colour_names import COLOUR_NAMES, bin_names, crop_colours
@@ -39,9 +45,11 @@ from rtsearch.jobs.analyze import analyze
 from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex, build_index
 from rtsearch.perception.colour_histogram import colour_histograms
+from rtsearch.perception.embedder import Embedder
 from rtsearch.pipeline import open_pipeline
 from rtsearch.types import F32Array, U8Array
-from rtsearch.words import find_words, parse_request
+from rtsearch.words import CropVectors, find_words, parse_request
+from rtsearch.words.text_pair import CLIP
 
 LABELS = Path(__file__).with_name("words_colours.csv")
 REQUESTS = ("mug", "red mug", "person in blue", "two dogs", "person with a dog", "white car on a truck")
@@ -65,6 +73,7 @@ def main() -> None:
         "crops": len(lines),
         "colours": ranked(lines, photos),
         "find_ms": timed(args.folder, args.objects),
+        "pair": timed_pair(args.objects),
     }
     print(json.dumps(result, indent=1))
 
@@ -123,16 +132,46 @@ def _repeated(index: SearchIndex, objects: int) -> SearchIndex:
     rows = np.arange(objects) % len(index)
     table = {name: np.ascontiguousarray(column[rows]) for name, column in index._table.items()}
     table["photo"] += (np.arange(objects) // len(index) * index.library.photo_count).astype(np.int32)
-    return SearchIndex(index.library, index.projection, index._tree, table, index._paths)
+    return SearchIndex(index.library, index.projection, index._tree, table, index.paths)
 
 
 def _median_ms(index: SearchIndex, text: str) -> float:
+    names = index.library.space.class_names
+    return round(_median(lambda: find_words(index, parse_request(text, names), 48)), 1)
+
+
+def timed_pair(objects: int) -> dict[str, float]:
+    """Return the times of a pair of CLIP's size, ms."""
+    dim, rng = 512, np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        transformer(folder / "image.onnx", width=768, layers=12, pixels=224, dim=dim)
+        transformer(folder / "text.onnx", width=512, layers=12, words=49_408, tokens=77, dim=dim)
+        images = Embedder(folder / "image.onnx", 0, CLIP)
+        session = ort.InferenceSession(str(folder / "text.onnx"), providers=["CPUExecutionProvider"])
+        crops = [rng.integers(0, 256, (150, 120, 3), np.uint8) for _ in range(32)]
+        ids = np.zeros((1, 77), np.int64)
+        image_ms = _median(lambda: images.embed_crops(crops)) / len(crops)
+        text_ms = _median(lambda: session.run(None, {session.get_inputs()[0].name: ids}))
+    vectors = CropVectors.__new__(CropVectors)  # no library of this size is made for it
+    rows = rng.standard_normal((objects, dim), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    vectors._parts, vectors._starts = [rows.astype(np.float16)], np.array([0, objects])
+    vectors._axes = np.ascontiguousarray(np.eye(dim, 64, dtype=np.float32))
+    vectors._short = rows @ vectors._axes
+    compared_ms = _median(lambda: vectors.nearest(rows[0], 48))
+    figures = {"crop_ms": image_ms, "text_ms": text_ms, "compared_ms": compared_ms}
+    return {name: round(value, 1) for name, value in figures.items()}
+
+
+def _median(call: Callable[[], object]) -> float:
+    call()
     times = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
-        find_words(index, parse_request(text, index.library.space.class_names), 48)
+        call()
         times.append(1e3 * (time.perf_counter() - begun))
-    return round(statistics.median(times), 1)
+    return statistics.median(times)
 
 
 if __name__ == "__main__":
