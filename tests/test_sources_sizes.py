@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import av
 import pytest
+from av.video.stream import VideoStream
 from clips import paint
 
 SIDE = 20_000  # 400 megapixels, 1.2 GB; FFmpeg itself would take it
@@ -35,7 +37,7 @@ for path in sys.argv[1:]:
 def write(path: Path, codec: str, pix_fmt: str) -> bytes:
     """Eight pictures of 160 x 120 pixels; returns the file's bytes."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10)
+        stream = cast(VideoStream, container.add_stream(codec, rate=10))
         stream.width, stream.height, stream.pix_fmt = 160, 120, pix_fmt
         for i in range(8):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(paint(i, (160, 120)), format="bgr24")))
