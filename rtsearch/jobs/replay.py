@@ -152,7 +152,7 @@ class _RecordLookup:
         return i
 
     def _refuse_longer(self, source: Source) -> None:
-        """A record goes on no longer than its video; a header's promise is taken with a grain of salt."""
+        """Refuse a record that is clearly longer than its video, whose header may promise a bit too much."""
         if source.frames is None or source.fps is None:
             return
         lasts_s, until_s = source.frames / source.fps, float(self._recording.t_s.max())
@@ -260,8 +260,9 @@ def _distances(item: Mapping[str, Any]) -> dict[int, float]:
 
 
 def _detections(objects: Sequence[Mapping[str, Any]], labels: Mapping[str, int]) -> Detections:
-    xyxy = np.array([item["xyxy"] for item in objects], np.float32).reshape(-1, 4)
-    score = np.array([item["score"] for item in objects], np.float32)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+        xyxy = np.array([item["xyxy"] for item in objects], np.float32).reshape(-1, 4)
+        score = np.array([item["score"] for item in objects], np.float32)
     if not (np.isfinite(xyxy).all() and np.isfinite(score).all()) or len(xyxy) != len(objects):
         raise ValueError("a box or score is no number")
     if unknown := {item["label"] for item in objects} - labels.keys():
