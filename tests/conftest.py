@@ -218,9 +218,10 @@ def rtsearch() -> Callable[..., subprocess.CompletedProcess[str]]:
 def demo_run(
     rtsearch, model: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder in which ``rtsearch demo --json`` has run, and what it said."""
+    """The folder in which ``rtsearch demo --json`` has run without a network, and what it said."""
     folder = tmp_path_factory.mktemp("demo of today")
-    done = rtsearch("demo", "--json", cwd=folder)
+    without_downloads = {"XDG_CACHE_HOME": str(folder / "cache"), "RTSEARCH_ENGINES": str(model.parent)}
+    done = rtsearch("demo", "--offline", "--json", cwd=folder, env=without_downloads)
     assert done.returncode == 0, done.stderr
     return folder, done
 
