@@ -47,8 +47,8 @@ NAMES = ["person", "cat"]
 class FakeLibrary:
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         return [
-            {"photo": f"é/{row}.jpg", "xyxy": np.array([0.04, 1, 2.25, row], np.float32), "label": "dog"}
-            for row in rows
+            {"photo": f"é/{row}.jpg", "xyxy": box, "label": "dog", "folded": int(row) % 3}
+            for row, box in ((row, np.array([0.04, 1, 2.25, row], np.float32)) for row in rows)
         ]
 
 
@@ -96,6 +96,7 @@ CASES: list[tuple[int, list[list[int]], list[dict[str, Any]]]] = [
                         "xyxy": [0, 1, 2.2, 7],
                         "label": "dog",
                         "distance": 0.33333,
+                        "folded": 1,
                     }
                 ],
             },
@@ -120,7 +121,7 @@ def test_objects_as_recorded(n: int, rows: list[list[int]], wanted: list[dict[st
     assert objects == wanted
     assert [list(o) for o in objects] == [["track", "xyxy", "label", "score", "neighbours"]] * n
     near = [hit for o in objects for hit in o["neighbours"]]
-    assert [list(h) for h in near] == [["row", "photo", "xyxy", "label", "distance"]] * len(near)
+    assert [list(h) for h in near] == [["row", "photo", "xyxy", "label", "distance", "folded"]] * len(near)
 
 
 def test_neighbours_stay_with_their_object() -> None:
@@ -245,16 +246,19 @@ def recorded(path: Path, frames: int) -> list[tuple[Frame, list[dict[str, Any]]]
     written = []
     with open_record(path) as recorder:
         for i in range(frames):
-            near = [
+            near: list[dict[str, Any]] = [
                 {
                     "row": j,
                     "photo": names[j],
                     "xyxy": [0.0, 1.5, 2.0, j],
                     "label": "dog",
                     "distance": 0.25 * j,
+                    "folded": 2 * j,
                 }
                 for j in range(i % 4)
             ]
+            if near:  # of a film
+                near[-1] |= {"t_s": 12.5, "seen_s": [10.0, 13.5]}
             objects = [
                 {"track": j, "xyxy": [1.0, 2.0, 3.0, i], "label": "cat", "score": 0.5, "neighbours": near}
                 for j in range(i % 3)
@@ -279,9 +283,19 @@ def test_csv_has_a_row_per_neighbour(frames: int, tmp_path: Path) -> None:
         for i, item in enumerate(objects):
             of_object = [seen.id, seen.pts_s, i, item["track"], "cat", 0.5, *item["xyxy"]]
             wanted += [
-                [*of_object, j, n["row"], utf8(n["photo"]), n["label"], *n["xyxy"], n["distance"]]
+                [
+                    *of_object,
+                    j,
+                    n["row"],
+                    utf8(n["photo"]),
+                    n["label"],
+                    *n["xyxy"],
+                    n["distance"],
+                    n["folded"],
+                    n.get("t_s", ""),
+                ]
                 for j, n in enumerate(item["neighbours"], 1)
-            ] or [[*of_object, *[""] * 9]]
+            ] or [[*of_object, *[""] * 11]]
     assert rows == [[str(value) for value in row] for row in wanted]
 
 
@@ -299,7 +313,8 @@ def test_parquet_has_a_row_per_object(
         for i, item in enumerate(objects):
             near = item["neighbours"]
             of_object = [seen.id, seen.pts_s, i, item["track"], "cat", 0.5, *item["xyxy"]]
-            lists = [[n[key] for n in near] for key in ("row", "photo", "label", "xyxy", "distance")]
+            columns = ("row", "photo", "label", "xyxy", "distance", "folded")
+            lists = [[n[key] for n in near] for key in columns] + [[n.get("t_s") for n in near]]
             lists[1] = [utf8(photo) for photo in lists[1]]
             wanted.append(dict(zip(table.SCHEMA.names, [*of_object, *lists], strict=True)))
     assert read.to_pylist() == wanted

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtsearch import __version__
-from rtsearch.cli import analyze, config, demo, doctor, engine, find, library, model, query, replay, run
+from rtsearch.cli import analyze, config, demo, doctor, engine, find, library, model, query, replay, run, show
 from rtsearch.cli.common import answer
 from rtsearch.cli.help import Group, tidy
 
@@ -57,6 +57,7 @@ app.command("replay")(replay.replay)
 app.command("analyze")(analyze.analyze)
 app.command("query")(query.query)
 app.command("find")(find.find)
+app.command("show")(show.show)
 app.add_typer(library.app, name="library")
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")

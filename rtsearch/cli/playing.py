@@ -131,6 +131,7 @@ class Playing:
         overwrite: replace videos and records that are there already.
         style: of the video.
         split_s: length of its pieces; None for one file.
+        from_s: time of the first source at which it stands still in the beginning; None plays it.
         send: addresses of other programs.
     """
 
@@ -142,6 +143,7 @@ class Playing:
     overwrite: bool = False
     style: OutStyle = OutStyle.PICTURE
     split_s: float | None = None
+    from_s: float | None = None
     send: tuple[Address, ...] = ()
 
     def __post_init__(self) -> None:

@@ -115,8 +115,8 @@ def run(
     """Play a camera, video or stream and show what the library holds that looks like it.
 
     Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
-    down objects that do not fit, l loop, m mirror, t text, f full screen, s save the picture, c controls,
-    h help.
+    down objects that do not fit, l loop, m mirror, n narrow the search or not, t text, f full screen, s save
+    the picture, c controls, h help.
 
     [bold]Examples:[/bold]
 
@@ -175,6 +175,7 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         settings.show,
         loop=playing.loop,
         mirror=settings.live.mirror,
+        search=settings.search,
         sources=len(specs),
     )
     with (
@@ -184,6 +185,9 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         _keep_apart(library, specs, playing)
         opened = [_open(spec, index, settings, stack, several=len(specs) > 1) for spec in specs]
         require_one(opened)
+        if playing.from_s is not None:
+            opened[0].seek(playing.from_s)
+            controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls)) if not problem else None
@@ -248,6 +252,7 @@ def open_library(
         sources: that will be played; none for a single photo.
     """
     from rtsearch.library.index import open_index
+    from rtsearch.library.narrowing import narrow
     from rtsearch.pipeline import EngineWhen, open_pipeline
 
     tell_damage(library)
@@ -262,6 +267,7 @@ def open_library(
         library.require(pipeline.feature_space)
         with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
             index = open_index(library, settings, tell)
+            index = narrow(index, settings.search, distinct=settings.show.distinct)
             pipeline.warm_up()
             index.warm_up(settings.show.results)
         yield pipeline, index

@@ -7,6 +7,7 @@ rtsearch. A test compares both with this module.
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -58,6 +59,15 @@ def _shape(shape: str) -> str:
     if shape.strip() and (sides is None or not int(sides[2]) <= 4 * int(sides[1]) <= 16 * int(sides[2]) > 0):
         raise PydanticCustomError("shape", "expected width by height, such as 16:9, from 1:4 to 4:1")
     return "" if sides is None else f"{int(sides[1])}:{int(sides[2])}"
+
+
+def _moment(given: object) -> object:
+    """Return a date, or a date and a time, as ISO text; YAML reads dates by itself."""
+    text = given.isoformat() if isinstance(given, date) else str(given)
+    try:
+        return datetime.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise PydanticCustomError("moment", "expected a date, such as 2026-05-01T18:30") from None
 
 
 def _font_file(path: str) -> str:
@@ -156,15 +166,23 @@ class ProjectSettings(_Section):
 
 
 class SearchSettings(_Section):
-    """Accuracy of the search.
+    """Accuracy of the search, and the part of the library that is searched.
 
     Attributes:
         exact: search until the answer is proved to be exact.
         recall: share of the true neighbours that the approximate search finds on average.
+        classes: names of the classes that neighbours are of; empty for all.
+        folders: folders that the photos of neighbours lie in or below, relative to the folder of all photos;
+            empty for all.
+        since: date, or date and time, in ISO format; photos of neighbours were changed since; "" for all.
+            Without a zone it is local time.
     """
 
     exact: bool = False
     recall: Annotated[float, Field(ge=0.5, le=0.999)] = 0.98
+    classes: Names = ()
+    folders: Names = ()
+    since: Annotated[str, BeforeValidator(_moment)] = ""
 
 
 class AnalyzeSettings(_Section):
@@ -175,6 +193,8 @@ class AnalyzeSettings(_Section):
         commit_photos: number of photos per fragment; a crash loses at most one fragment's work.
         commit_s: seconds after which a fragment is closed even if it is not full.
         thumb_px: longer side of the stored crops, px.
+        videos: look at films, too.
+        video_fps: pictures per second of a film that are looked at, beside the first one after each cut.
         max_photo_mp: largest size of a photo, megapixels; larger ones are refused.
         exclude: patterns for names of files and folders that are skipped, or for paths where they contain a
             ``/``; a file ``.rtsearchignore`` adds patterns for its folder.
@@ -184,6 +204,8 @@ class AnalyzeSettings(_Section):
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     thumb_px: Annotated[int, Field(ge=32, le=420)] = 128
+    videos: bool = True
+    video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
     exclude: Names = (
         *("#recycle", "#snapshot", "@eaDir", "@Recycle", "@tmp", ".@__thumb", ".thumbnails", ".thumb", "._*"),
@@ -235,6 +257,7 @@ class ShowSettings(_Section):
         results: number of neighbours per object.
         fill: show further neighbours where a line of narrow crops would end before the picture does; records
             and JSON always have ``results`` neighbours.
+        distinct: show near duplicates, such as copies of one photo, once; ``results`` counts distinct ones.
         fullscreen: start in full screen.
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
@@ -247,6 +270,7 @@ class ShowSettings(_Section):
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
     results: Annotated[int, Field(ge=5, le=100)] = 16
     fill: bool = True
+    distinct: bool = True
     fullscreen: bool = False
     text: Literal["all", "names", "none"] = "all"
     font: Annotated[str, AfterValidator(_font_file)] = ""

@@ -26,6 +26,7 @@ from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
+from rtsearch.jobs.films import FilmJob, FilmPipeline, FilmTime
 from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
 from rtsearch.library.crops import encode_crop
@@ -48,6 +49,9 @@ class Progress:
         failed: photos of this run that could not be read.
         photos_per_s: over the last few hundred photos.
         left_s: until the end at that rate; None while it is not known.
+        film: path of the film that is looked at; "" while photos are.
+        film_s, films_s: of all films of this run, looked at and in all, s.
+        film_speed: seconds of film looked at per second.
     """
 
     done: int
@@ -56,6 +60,10 @@ class Progress:
     failed: int
     photos_per_s: float
     left_s: float | None
+    film: str = ""
+    film_s: float = 0.0
+    films_s: float = 0.0
+    film_speed: float = 0.0
 
 
 @dataclass(slots=True)
@@ -70,7 +78,9 @@ class AnalyzeReport:
         dropped: photos of the library that were deleted or have moved.
         missing: folder and number of its photos, where a folder has lost all that the library knows; they are
             kept.
-        analysed: photos looked at in this run.
+        analysed: photos and films looked at in this run.
+        films: films among them.
+        film_s: their length together, s; what an earlier run has looked at counts.
         objects: found in this run.
         failed: path and reason, for each photo of this run that could not be read. Where the reason lies
             outside of the file (disk, permission, a limit), the next run tries again.
@@ -93,6 +103,8 @@ class AnalyzeReport:
     dropped: int = 0
     missing: list[tuple[str, int]] = field(default_factory=list)
     analysed: int = 0
+    films: int = 0
+    film_s: float = 0.0
     objects: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     incomplete: list[tuple[str, str]] = field(default_factory=list)
@@ -151,7 +163,7 @@ def analyze(
     """
     start_s = time.monotonic()
     root = _Root(photos.resolve())
-    scan = find_photos(photos, library, settings.analyze.exclude)
+    scan = find_photos(photos, library, settings.analyze.exclude, films=settings.analyze.videos)
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
@@ -256,7 +268,7 @@ class _Run:
 
     def look_at(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
         """Look at the photos in order, store what is found, commit."""
-        todo = self._plan.todo
+        todo = [file for file in self._plan.todo if not file.is_film]
         self._committed_s = time.monotonic()
         try:
             with PhotoPipeline(
@@ -269,7 +281,8 @@ class _Run:
                         self._store(job)
                     photo_jobs.done(job)
                     self._meter.tick()
-                    progress(self._progress(len(todo)))
+                    progress(self._progress(len(self._plan.todo)))
+            self._look_at_films(progress, stop)
         except LibraryError:  # the disk refuses; another try would fail as well
             raise
         except Exception:
@@ -277,10 +290,70 @@ class _Run:
             raise
         self._writer.commit()
         self._drop_moved()
-        self._report.interrupted = self._done < len(todo)
+        self._report.interrupted = self._done < len(self._plan.todo)
         if not self._report.interrupted:
             self._writer.settle(self._plan.lost.keys() | self._unread)
         self._report.stages = self._meter.summary()
+
+    def _look_at_films(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+        """Look at the films in order; each is committed when it is done."""
+        films = [file for file in self._plan.todo if file.is_film]
+        if stop.is_set():
+            return
+        pipeline = FilmPipeline(
+            films, self._root.path, self._writer.folder, self._pipeline, self._all_settings, self._meter
+        )
+
+        def at(now: FilmTime) -> bool:
+            told = self._progress(len(self._plan.todo))
+            left_s = (now.total_s - now.done_s) / now.speed if now.speed else None
+            progress(
+                replace(
+                    told,
+                    left_s=left_s,
+                    film=now.path,
+                    film_s=now.done_s,
+                    films_s=now.total_s,
+                    film_speed=now.speed,
+                )
+            )
+            return not stop.is_set()
+
+        for job in pipeline.jobs(at):
+            self._done += 1
+            self._store_film(job)
+            self._writer.commit()
+            progress(self._progress(len(self._plan.todo)))
+
+    def _store_film(self, job: FilmJob) -> None:
+        file, film, report = job.file, job.film, self._report
+        known = self._plan.known.get(file.path)
+        if job.same and known is not None:
+            self._writer.renew(replace(known, mtime_ns=file.mtime_ns))
+            report.kept += 1
+            return
+        if job.unread:
+            self._root.expect()
+            self._unread.add(file.path)
+            report.failed.append((file.path, job.reason))
+            return
+        state = PhotoState.FAILED if film is None else PhotoState.OK if film.objects else PhotoState.EMPTY
+        wh, length_s = (film.wh, film.length_s) if film else ((0, 0), 0.0)
+        row = PhotoRow(
+            *(file.path, file.size_bytes, file.mtime_ns, *wh, state, job.reason, job.sha256, length_s)
+        )
+        self._writer.add(row, *((film.objects, film.jpegs) if film else ()))
+        report.analysed += 1
+        report.films += 1
+        report.film_s += length_s
+        report.objects += len(film.objects) if film else 0
+        report.changed += known is not None
+        if job.reason:
+            report.failed.append((file.path, job.reason))
+        elif film is not None and film.note:
+            report.incomplete.append((file.path, film.note))
+        if known is None and not job.reason:
+            self._new_hashes.add(job.sha256)
 
     def _drop_moved(self) -> None:
         """Drop lost photos whose content was found under a new path: their folder was renamed."""

@@ -23,17 +23,16 @@ from rtsearch.library.files import TMP_SUFFIX, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
 from rtsearch.library.pages import unpacked_bytes
 from rtsearch.library.schema import (
-    NO_CRC,
     OBJECT_COLUMNS,
-    PHOTO_SCHEMA,
-    PHOTO_SCHEMA_1,
+    PHOTO_SCHEMAS,
+    UNKNOWN,
     ObjectRows,
     PhotoRow,
     PhotoState,
     PhotoTable,
     is_safe_path,
     object_schema,
-    object_schema_1,
+    object_schemas,
     object_table,
     photo_table,
     to_numpy,
@@ -64,7 +63,7 @@ _OTHER_TABLE = "not the table that the manifest names"
 _MOST_RATIO = 256
 _MOST_TEXT_BYTES = 1024  # path, reason and hash of a photo, on average
 _VALUE_BYTES = 2  # of a number in a vector
-_MOST_ROW_BYTES = 128  # of the other columns of an object, which have 49
+_MOST_ROW_BYTES = 128  # of the other columns of an object, which have 77
 _USUAL_BYTES = 1 << 20  # are no danger, whatever the file is like
 
 
@@ -121,6 +120,8 @@ class FragmentWriter:
             "score": objects.score.astype(np.float32, copy=False),
             "whole": objects.whole,
             "vector": vector,
+            "times_s": objects.times_s,
+            "track": objects.track.astype(np.int32, copy=False),
             "thumb_crc32": np.array([zlib.crc32(thumb) for thumb in thumbs], np.int64),
         }
         self.add_objects(columns, lengths, b"".join(thumbs))
@@ -295,7 +296,8 @@ def _photo_columns(file: BinaryIO, n: int) -> PhotoTable:
     file.seek(0)
     with pq.ParquetFile(file) as table:
         schema, metadata = table.schema_arrow, table.metadata
-        if not (schema.equals(PHOTO_SCHEMA) or schema.equals(PHOTO_SCHEMA_1)) or metadata.num_rows != n:
+        known = any(schema.equals(known) for known in PHOTO_SCHEMAS)
+        if not known or metadata.num_rows != n:
             raise ValueError(_OTHER_TABLE)
         texts = [field.name for field in schema if pa.types.is_string(field.type)]
         file.seek(0)
@@ -308,7 +310,7 @@ def _photo_columns(file: BinaryIO, n: int) -> PhotoTable:
         raise ValueError("its texts are longer than those of photos")
     plain = {name: pa.string() if name in texts else columns[name].type for name in schema.names}
     lists = {name: columns[name].cast(plain[name]).to_pylist() for name in schema.names}
-    return PhotoTable(**{"sha256": [""] * n, **lists})
+    return PhotoTable(**{"sha256": [""] * n, "length_s": [0.0] * n, **lists})
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:
@@ -333,6 +335,11 @@ def read_objects(
         raise damaged(path, error) from None
 
 
+def _unknown(column: str, rows: int) -> NDArray[Any]:
+    """Return a column that an older format does not have."""
+    return np.repeat(np.asarray(UNKNOWN[column])[None], rows, axis=0)
+
+
 def _object_columns(
     opened: BinaryIO, fragment: Fragment, dim: int, wanted: tuple[Sequence[str], int]
 ) -> Iterator[Columns]:
@@ -342,7 +349,7 @@ def _object_columns(
     opened.seek(0)
     with pq.ParquetFile(opened, page_checksum_verification=True) as file:
         schema = file.schema_arrow
-        known = schema.equals(object_schema(dim)) or schema.equals(object_schema_1(dim))
+        known = any(schema.equals(known) for known in object_schemas(dim))
         if not known or file.metadata.num_rows != fragment.objects:
             raise ValueError(_OTHER_TABLE)
         rows = 0
@@ -351,7 +358,7 @@ def _object_columns(
             rows += len(batch)
             read = {name: to_numpy(batch.column(name)) for name in stored}
             _require_places(read, fragment)
-            yield {name: read[name] if name in read else np.full(len(batch), NO_CRC) for name in columns}
+            yield {name: read[name] if name in read else _unknown(name, len(batch)) for name in columns}
         if rows != fragment.objects:  # page headers, which no checksum covers, may lie
             raise ValueError(f"it gives {rows} rows instead of {fragment.objects}")
 

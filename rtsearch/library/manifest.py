@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 FORMAT_NAME = "rtsearch library"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
 """The three files of a fragment: LIB/<part>/<name><suffix>."""
 

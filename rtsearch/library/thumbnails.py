@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -70,10 +70,17 @@ class ThumbCache:
     Args:
         places: where they lie.
         cache_bytes: most memory for decoded pictures.
+        mark: draws on the scaled crop of a row, such as the time of a film.
     """
 
-    def __init__(self, places: ThumbPlaces, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        places: ThumbPlaces,
+        cache_bytes: int,
+        mark: Callable[[int, U8Array], None] | None = None,
+    ) -> None:
         self._places = places
+        self._mark = mark
         self._lock = threading.Lock()
         self._cache: LRUCache[tuple[int, int], U8Array] = LRUCache(
             cache_bytes, getsizeof=lambda picture: picture.nbytes
@@ -106,6 +113,8 @@ class ThumbCache:
             picture = self._decode(row)
             if height_px:
                 picture = _fitted(picture, height_px)
+                if self._mark is not None:
+                    self._mark(row, picture)
             picture.flags.writeable = False
             with self._lock:
                 if picture.nbytes <= self._cache.maxsize:

@@ -33,11 +33,13 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
 from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
 from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
+from rtsearch.render.time_marks import TimeMarks
 from rtsearch.send import OutletReport
 from rtsearch.sources import Source
 
@@ -76,7 +78,9 @@ def play(
         RtsearchError: a source, runner or recorder said what is wrong.
     """
     sources = [source] if isinstance(source, Source) else list(source)
-    controls = controls or Controls(settings.detect, settings.show, mirror=settings.live.mirror)
+    controls = controls or Controls(
+        settings.detect, settings.show, mirror=settings.live.mirror, search=settings.search
+    )
     return _Session(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
@@ -119,10 +123,19 @@ class _Session:
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
-        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+        marks = TimeMarks(index, settings.show.font)
+        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
         names = index.library.space.class_names if callable(finds) else finds.class_names
         self._shared = Shared(
-            index, settings.search, controls, self._cache, self._meter, names, len(sources), self._halt
+            index,
+            LiveIndex(index),
+            settings.search,
+            controls,
+            self._cache,
+            self._meter,
+            names,
+            len(sources),
+            self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]

@@ -173,7 +173,7 @@ class OutputSinks:
 
     def _write(self, result: LiveFrame, own: Neighbours) -> None:
         names, shown = self._shared.class_names, result.objects
-        objects = object_records(result.detections, names, own, self._shared.index)
+        objects = object_records(result.detections, names, own, result.index or self._shared.index)
         seen = len(result.detections)
         strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row, seen)
         for record in self._records:

@@ -76,6 +76,7 @@ class Stages:
     def play(self, backend: InferenceBackend) -> BackgroundIterator[LiveFrame]:
         """Start what detects and searches."""
         preload()  # else the first frames would wait for it, and be dropped
+        self._shared.live_index.of(self._shared.controls.now)
         captured = self._begin()
         seen = self._stage("detect", lambda: self._seen(captured, backend))
         return self._stage("search", lambda: self._found(seen))

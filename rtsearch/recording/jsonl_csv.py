@@ -22,6 +22,7 @@ CSV_COLUMNS = (
     *("frame", "t_s", "object", "track", "label", "score", "x1", "y1", "x2", "y2", "rank"),
     *("neighbour_row", "neighbour_photo", "neighbour_label"),
     *("neighbour_x1", "neighbour_y1", "neighbour_x2", "neighbour_y2", "neighbour_distance"),
+    *("neighbour_folded", "neighbour_t_s"),
 )
 
 
@@ -128,7 +129,7 @@ def _rows(number: int, t_s: float, objects: Sequence[dict[str, Any]]) -> Iterato
         of_object = (number, t_s, i, item["track"], item["label"], item["score"], *item["xyxy"])
         for rank, near in enumerate(item["neighbours"], 1):
             of_near = (near["row"], near["photo"], near["label"], *near["xyxy"], near["distance"])
-            yield (*of_object, rank, *of_near)
+            yield (*of_object, rank, *of_near, near["folded"], near.get("t_s", ""))
         if not item["neighbours"]:
             yield (*of_object, *[""] * (len(CSV_COLUMNS) - len(of_object)))
 

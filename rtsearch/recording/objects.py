@@ -34,9 +34,12 @@ EventKind = Literal["new", "update", "end"]
 
 
 class Hits(Protocol):
-    """Source of facts about a library's rows: one dict per row with ``photo``, ``xyxy`` and ``label``."""
+    """Source of facts about a library's rows: one dict per row; see ``SearchIndex.hits``."""
 
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
+
+
+_FURTHER = ("folded", "t_s", "seen_s")
 
 
 class Times:
@@ -103,8 +106,9 @@ def object_records(
     """Return the objects of one frame as JSON values.
 
     Each is ``{"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label",
-    "distance"}]}``, boxes in px with one decimal, labels as class names. A distance is None where it is not
-    known: replays draw crops of which their record holds the rows only.
+    "distance", "folded"}]}``, boxes in px with one decimal, labels as class names. A neighbour in a film has
+    ``t_s`` and ``seen_s``, too; see ``SearchIndex.hits``. A distance is None where it is not known: replays
+    draw crops of which their record holds the rows only.
 
     Args:
         detections: n objects.
@@ -128,6 +132,7 @@ def object_records(
                 "label": hit["label"],
                 "distance": far if math.isfinite(far) else None,
             }
+            | {key: hit[key] for key in _FURTHER if key in hit}
             for far, (row, hit, box) in zip(
                 distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
             )
