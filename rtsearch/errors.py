@@ -7,6 +7,7 @@
     ├── PhotoError(ValueError)           one picture cannot be read
     │   └── UnreadPhotoError             for a reason outside of its file: disk, permission, limit
     ├── RecordError(OSError)             a recording cannot be written or read: disk full, no record
+    ├── SendError(OSError)               signals cannot be sent to another program
     ├── ModelError
     │   ├── UnknownModelError(LookupError)     no such name in the catalogue, no such file
     │   ├── DownloadError(OSError)             no place had the file, or its hash is wrong
@@ -21,6 +22,7 @@
     │   ├── DamagedError(ValueError)           truncated or altered file, named
     │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
+    ├── ServerError(OSError)             the page cannot be served: port taken, certificate wrong
     ├── WordsError(ValueError)           a request in words that is not understood
     ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
     ├── StageError(RuntimeError)         a worker thread failed; carries the stage's name
@@ -49,6 +51,8 @@ __all__ = [
     "RecordError",
     "RtsearchError",
     "RunnerError",
+    "SendError",
+    "ServerError",
     "SourceError",
     "StageError",
     "UnknownModelError",
@@ -89,6 +93,10 @@ class UnreadPhotoError(PhotoError):
 
 class RecordError(RtsearchError, OSError):
     """A recording cannot be written or read; the message names the file."""
+
+
+class SendError(RtsearchError, OSError):
+    """Signals cannot be sent to another program; the message names its address, without secrets."""
 
 
 class ModelError(RtsearchError):
@@ -136,7 +144,16 @@ class FeatureSpaceError(LibraryError, ValueError):
 
 
 class DamagedError(LibraryError, ValueError):
-    """A file of the library is truncated or altered; the message names it."""
+    """A file of the library is truncated or altered; the message names it.
+
+    Args:
+        message: names the file and the way out.
+        reason: what is wrong with the file, where that is known apart.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
 
 
 class UnknownRowError(LibraryError, IndexError):
@@ -145,6 +162,10 @@ class UnknownRowError(LibraryError, IndexError):
 
 class LibraryBusyError(LibraryError, TimeoutError):
     """Another process is writing to the library."""
+
+
+class ServerError(RtsearchError, OSError):
+    """The page cannot be served: the port is taken, the certificate is wrong, a token is missing."""
 
 
 class DisplayError(RtsearchError, RuntimeError):

@@ -21,6 +21,7 @@ from rtsearch.errors import PhotoError, UnknownRowError, VectorError
 from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex, open_index, remembered_settings
+from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.recording import object_records
@@ -42,6 +43,9 @@ class Neighbour:
         label: name of its class, ``whole image`` for a photo as a whole.
         xyxy: box in its photo, px.
         distance: Euclidean distance of the searched vectors, without unit; 0 for equal ones.
+        folded: near duplicates of it that are left out, 0 with ``show.distinct=false``.
+        t_s: time in the film that ``photo`` is, s; None for a photo.
+        seen_s: when the object is first and last seen in the film, s; None for a photo.
     """
 
     row: int
@@ -49,6 +53,9 @@ class Neighbour:
     label: str
     xyxy: Box
     distance: float
+    folded: int = 0
+    t_s: float | None = None
+    seen_s: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +112,7 @@ class SearchableLibrary(Library, Closing):
 
         Args:
             photo: path of a file, or (H, W, 3) uint8 BGR.
-            k: neighbours per object, at least 1; fewer where the library has fewer objects.
+            k: neighbours per object, at least 1; fewer where the library has fewer distinct objects.
 
         Returns:
             the objects, most confident first; none where the network finds nothing.
@@ -132,7 +139,7 @@ class SearchableLibrary(Library, Closing):
         )
 
     def similar(self, row: int, k: int = 16) -> tuple[Neighbour, ...]:
-        """Find the objects that are most similar to an object of the library, without that object.
+        """Find the objects that are most similar to an object of the library, without it and its duplicates.
 
         Args:
             row: number of the object, from 0.
@@ -149,7 +156,9 @@ class SearchableLibrary(Library, Closing):
         search = self._settings.search
         point = self._index.points(self._known(row))
         near = self._index.near(point, k + 1, exact=search.exact, recall=search.recall)
-        others = (near.row[0] >= 0) & (near.row[0] != row)
+        leader = self._index.leaders
+        itself = leader[near.row[0]] == leader[row] if self._settings.show.distinct else near.row[0] == row
+        others = (near.row[0] >= 0) & ~itself
         rows, distances = near.row[0][others][:k], near.distance[0][others][:k]
         return tuple(
             _neighbour(row=other, distance=distance, **hit)
@@ -216,7 +225,8 @@ def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:
     pipeline = open_pipeline(settings, library=library)
     try:
         library.require(pipeline.feature_space)
-        return SearchableLibrary(library, open_index(library, settings), pipeline, settings)
+        index = narrow(open_index(library, settings), settings.search, distinct=settings.show.distinct)
+        return SearchableLibrary(library, index, pipeline, settings)
     except BaseException:
         pipeline.close()
         raise
@@ -243,5 +253,6 @@ def _box(xyxy: list[float]) -> Box:
     return left, top, right, bottom
 
 
-def _neighbour(*, xyxy: list[float], **fields: Any) -> Neighbour:
-    return Neighbour(xyxy=_box(xyxy), **fields)
+def _neighbour(*, xyxy: list[float], seen_s: list[float] | None = None, **fields: Any) -> Neighbour:
+    first_last = None if seen_s is None else (seen_s[0], seen_s[1])
+    return Neighbour(xyxy=_box(xyxy), seen_s=first_last, **fields)

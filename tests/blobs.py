@@ -27,6 +27,7 @@ from rtsearch.perception.backend import CpuBackend
 from rtsearch.types import F32Array, I32Array, U8Array
 
 DIM = 8
+COLUMNS = ("xyxy", "label", "score", "whole", "vector", "times_s", "track")
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def content(folder: Path) -> dict[str, tuple[object, ...]]:
         for i, number in enumerate(batch["photo"].tolist()):
             offset, length = int(batch["thumb_offset"][i]), int(batch["thumb_bytes"][i])
             thumb = packs[batch["pack"][i]][offset : offset + length]
-            values = [batch[c][i].tobytes() for c in ("xyxy", "label", "score", "whole", "vector")]
+            values = [batch[c][i].tobytes() for c in COLUMNS]
             objects[number].append((*values, thumb))
     return {photos.path[i]: (photos.row(i), *objects[i]) for i in range(len(photos))}
 

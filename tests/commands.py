@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 OBJECT_KEYS = ["track", "xyxy", "label", "score", "neighbours"]
-NEIGHBOUR_KEYS = ["row", "photo", "xyxy", "label", "distance"]
+NEIGHBOUR_KEYS = ["row", "photo", "xyxy", "label", "distance", "folded"]
 
 
 @dataclasses.dataclass

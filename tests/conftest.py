@@ -88,6 +88,26 @@ def clip() -> Path:
 
 
 @pytest.fixture(scope="session")
+def short_clip(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
+    """The first twelve frames of the real clip."""
+    import cv2
+
+    path = tmp_path_factory.mktemp("short") / "short clip.avi"
+    capture = cv2.VideoCapture(str(clip))
+    writer = None
+    for _ in range(12):
+        bgr = capture.read()[1]
+        if writer is None:
+            code = cv2.VideoWriter.fourcc(*"MJPG")
+            writer = cv2.VideoWriter(str(path), code, 25, (bgr.shape[1], bgr.shape[0]))
+        writer.write(bgr)
+    assert writer is not None
+    writer.release()
+    capture.release()
+    return path
+
+
+@pytest.fixture(scope="session")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip that goes on for longer than any test: 3000 frames, small ones."""
     from clips import write_clip
@@ -198,9 +218,10 @@ def rtsearch() -> Callable[..., subprocess.CompletedProcess[str]]:
 def demo_run(
     rtsearch, model: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder in which ``rtsearch demo --json`` has run, and what it said."""
+    """The folder in which ``rtsearch demo --json`` has run without a network, and what it said."""
     folder = tmp_path_factory.mktemp("demo of today")
-    done = rtsearch("demo", "--json", cwd=folder)
+    without_downloads = {"XDG_CACHE_HOME": str(folder / "cache"), "RTSEARCH_ENGINES": str(model.parent)}
+    done = rtsearch("demo", "--offline", "--json", cwd=folder, env=without_downloads)
     assert done.returncode == 0, done.stderr
     return folder, done
 

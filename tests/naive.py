@@ -216,3 +216,17 @@ def mean_of_cells_around(here, shape, reach):
         ]
         means[cell] = np.mean(near, axis=0)
     return means
+
+
+def leaders(vectors, looks, picture, whole, reach):
+    """Return the row that stands for each row: the nearest leader before it within reach, or itself."""
+    leader = np.arange(len(vectors), dtype=np.int32)
+    for row in range(len(vectors)):
+        apart = np.linalg.norm(vectors[:row] - vectors[row], axis=1)
+        for other in np.argsort(apart, kind="stable").tolist():
+            same_kind = picture[other] != picture[row] and whole[other] == whole[row]
+            alike = np.linalg.norm(vectors[other, looks] - vectors[row, looks]) <= reach
+            if alike and same_kind and leader[other] == other:
+                leader[row] = other
+                break
+    return leader

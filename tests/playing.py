@@ -19,7 +19,7 @@ from rtsearch.sources import Source
 from rtsearch.types import Frame
 
 PHOTOS = 12
-SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]"])
+SETTINGS = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]", "show.distinct=false"])
 
 
 class Given(Source):

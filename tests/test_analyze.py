@@ -197,7 +197,7 @@ def make_format_1(library: Path) -> None:
     fragments = []
     for fragment in manifest.fragments:
         path = fragment.path(library, "images")
-        pq.write_table(pq.read_table(path).drop_columns("sha256"), path)
+        pq.write_table(pq.read_table(path).drop_columns(["sha256", "length_s"]), path)
         stored = StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
         parts = fragment.files.model_copy(update={"images": stored})
         fragments.append(fragment.model_copy(update={"files": parts}))

@@ -23,7 +23,11 @@ COMMANDS = [
     ("replay",),
     ("analyze",),
     ("query",),
+    ("find",),
+    ("show",),
     ("library",),
+    ("library", "merge"),
+    ("library", "words"),
     ("library", "info"),
     ("library", "check"),
     ("library", "rebuild"),
@@ -351,6 +355,10 @@ def test_query(cli, library, photos):
     written = cv2.imread("a sheet.png")
     assert written is not None
     assert written.shape[1] == 1280
+    others = cli("query", library, photo, "--json", "--not-itself").json["objects"]
+    nearest = {near["photo"] for item in others for near in item["neighbours"]}
+    assert nearest
+    assert photo.name not in nearest
     said = cli("query", library, photo)
     assert said.code == 0
     assert re.search(

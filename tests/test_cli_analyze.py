@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_what_is_left_out_is_said(cli: Cli, folder: Path, tmp_path: Path) -> None:
     (folder / "a.jpg").write_bytes((folder / "a.jpg").read_bytes()[:-2])
-    (folder / "film.mp4").touch()
+    (folder / "drawing.svg").touch()
     (folder / "notes.txt").touch()
     (folder / "again").symlink_to("sub")
     (folder / "._a.jpg").touch()
@@ -43,7 +43,7 @@ def test_what_is_left_out_is_said(cli: Cli, folder: Path, tmp_path: Path) -> Non
         "left out out00.jpg: a link that leads out of the folder",
         "... and 6 more",
         "a.jpg lacks its last bytes; it was taken",
-        "left out: 1 .mp4 (rtsearch run LIB --source plays films), 1 other file (.txt)",
+        "left out: 1 .svg (export them as PNG), 1 other file (.txt)",
         "left out by analyze.exclude: 1 x ._*, 1 x @eaDir",
         "1 linked folder not followed: photos count under their own names",
     ]:

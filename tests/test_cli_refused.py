@@ -232,7 +232,10 @@ def test_arguments_in_the_place_of_others(cli, library, photos, clip, tmp_path):
     )
     assert f"{library} is a library" in cli("analyze", library, photos).complaint
     assert not lib.exists()
-    assert f"{photo} cannot be a folder for the demo: File exists" in cli("demo", "--out", photo).complaint
+    assert (
+        f"{photo} cannot be a folder for the demo: File exists"
+        in cli("demo", "--offline", "--out", photo).complaint
+    )
 
 
 def test_sources_in_the_place_of_the_library(cli, library, clip, tmp_path):

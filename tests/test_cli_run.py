@@ -21,24 +21,6 @@ from commands import NEIGHBOUR_KEYS, OBJECT_KEYS
 from rtsearch.library import Library
 
 
-@pytest.fixture(scope="module")
-def short_clip(tmp_path_factory, clip) -> Path:
-    """The first twelve frames of the real clip."""
-    path = tmp_path_factory.mktemp("short") / "short clip.avi"
-    capture = cv2.VideoCapture(str(clip))
-    writer = None
-    for _ in range(12):
-        bgr = capture.read()[1]
-        if writer is None:
-            code = cv2.VideoWriter.fourcc(*"MJPG")
-            writer = cv2.VideoWriter(str(path), code, 25, (bgr.shape[1], bgr.shape[0]))
-        writer.write(bgr)
-    assert writer is not None
-    writer.release()
-    capture.release()
-    return path
-
-
 def test_run_without_a_display_says_so_and_goes_on(cli, library, short_clip):
     done = cli("run", library, "--source", short_clip, "--record", "seen.jsonl", "--json")
     assert done.code == 0
@@ -81,7 +63,7 @@ def test_run(cli, library, short_clip):
         assert {"p50", "p99"} <= times.keys()
     written = [json.loads(line) for line in Path("o.jsonl").read_text(encoding="utf-8").splitlines()]
     assert written[0].pop("video")["frames"] == 12
-    assert [list(line) for line in written] == [["frame", "t_s", "objects", "shown"]] * 12
+    assert [list(line) for line in written] == [["frame", "t_s", "wh", "objects", "shown"]] * 12
     assert [line["frame"] for line in written] == list(range(12))
     objects = [item for line in written for item in line["objects"]]
     assert [list(item) for item in objects] == [OBJECT_KEYS] * len(objects)

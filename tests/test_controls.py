@@ -21,6 +21,7 @@ from rtsearch.live.capture_side import GoTo, Orders
 from rtsearch.live.compositor import Appearance, Compositor
 from rtsearch.live.controls import Scroll, Seek, Skip, Step, StepBack
 from rtsearch.live.live_frame import Latest
+from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.report import Tally
 from rtsearch.live.shared import Shared
 from rtsearch.live.view import View
@@ -42,7 +43,8 @@ def view_of(source: Source, controls: Controls | None = None) -> tuple[View, Ord
     controls = controls or Controls(settings.detect, settings.show)
     index: Any = Index()
     cache: Any = Crops(76)
-    shared = Shared(index, settings.search, controls, cache, Meter(), ("cup",), 1, threading.Event())
+    found = LiveIndex(index)
+    shared = Shared(index, found, settings.search, controls, cache, Meter(), ("cup",), 1, threading.Event())
     orders: Orders = queue.SimpleQueue()
     return View(0, source, shared, orders, Latest(), Tally()), orders
 

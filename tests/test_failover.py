@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import blobs
@@ -71,6 +72,18 @@ def test_the_second_takes_over_when_it_is_ready():
     backend.close()
     assert told == ["the GPU has taken over"]
     assert (first.closed, second.closed) == (1, 1)
+
+
+def test_threads_that_meet_a_failure_all_go_on():
+    """One of them gives the second up while the others wait for their turn; it is closed once."""
+    first, second = Named(0.25), Named(0.5, fails_at=20)
+    backend = FailoverBackend(first, second, "the GPU")
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(lambda _: who(backend), range(60)))
+    assert (seen.count(0.5), seen.count(0.25)) == (19, 41)
+    assert backend.callers == first.callers
+    assert second.closed == 1
+    backend.close()
 
 
 def test_settings_reach_whoever_sees():

@@ -396,6 +396,7 @@ def _empty(path: Path) -> None:
 
 
 FILES = ["index.json", "photo.npy", "xyxy.npy", "label.npy", "pack.npy", "thumb_bytes.npy", "paths.npy"]
+FILES += ["leader.npy", "times_s.npy", "track.npy"]
 FILES += [
     "colours.npy",
     "thumb_crc32.npy",

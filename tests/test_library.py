@@ -317,7 +317,7 @@ def make_old(folder: Path) -> None:
     for fragment in manifest.fragments:
         path = fragment.path(folder, "objects")
         with path.open("rb") as file:
-            table = pq.read_table(file).drop_columns("thumb_crc32")
+            table = pq.read_table(file).drop_columns(["thumb_crc32", "times_s", "track"])
         pq.write_table(table, path, compression="none", use_dictionary=False)
         stored = StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
         files = fragment.files.model_copy(update={"objects": stored})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from blobs import BlobPipeline, content, expected_files, files, run, write_photos
 
-from rtsearch.config import Settings
-from rtsearch.errors import DamagedError
-from rtsearch.jobs.analyze import Upkeep, analyze
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import DamagedError, LibraryError
+from rtsearch.jobs.analyze import Progress, Upkeep, analyze
 from rtsearch.library import Library, Manifest, check_library, cut_files
+from rtsearch.library import fragment as fragment_module
 from rtsearch.library.files import sha256_of
 from rtsearch.library.manifest import PARTS, FragmentFiles, StoredFile
+from rtsearch.library.pages import unpacked_bytes
 
 COUNT = 20
 
@@ -93,6 +98,34 @@ def test_check_names_the_file_and_the_photos(folder: Path, part: str, damage) ->
     assert problem.file in str(problem)
 
 
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path, sound: Path) -> None:
+    for part in PARTS:
+        path = damaged_file(folder, part)[0]
+        whole = path.read_bytes()
+        remove(path)
+        os.mkfifo(path)
+        assert [problem.file for problem in check_library(Library.open(folder))] == [f"{part}/{path.name}"]
+        path.unlink()
+        path.write_bytes(whole)
+    lock = folder / "lock"
+    lock.unlink()
+    os.mkfifo(lock)
+    with pytest.raises(LibraryError, match=r"lock is a pipe, not a file: remove it"):
+        run(sound / "photos", folder)
+
+
+def test_a_pipe_in_place_of_an_empty_pack_is_not_waited_for(tmp_path: Path) -> None:
+    """A pack without crops has no bytes, as a pipe has none."""
+    write_photos(tmp_path / "photos", 4)
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    run(tmp_path / "photos", tmp_path / "lib")
+    pack = Library.open(tmp_path / "lib").pack_paths[0]
+    pack.unlink()
+    os.mkfifo(pack)
+    assert "not a file" in check_library(Library.open(tmp_path / "lib"))[0].what
+
+
 def test_files_that_are_cut_are_seen_without_reading_them(folder: Path) -> None:
     library = Library.open(folder)
     assert cut_files(library) == []
@@ -118,6 +151,67 @@ def test_repair_looks_at_the_photos_again(sound: Path, folder: Path, part: str, 
     assert content(folder) == content(sound / "lib")
     assert check_library(Library.open(folder)) == []
     assert files(folder) == expected_files(folder)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_repair_that_is_stopped_loses_nothing(sound: Path, folder: Path, part: str) -> None:
+    """What is damaged goes when its photos have been looked at again, and no sooner."""
+    flip(damaged_file(folder, part)[0])
+    before = Manifest.read(folder).fragments
+    stop = threading.Event()
+    stop.set()
+    report = analyze(
+        sound / "photos", folder, BlobPipeline(), Settings(), upkeep=Upkeep(repair=True), stop=stop
+    )
+    assert (report.interrupted, report.analysed) == (True, 0)
+    assert Manifest.read(folder).fragments == before
+    analyze(sound / "photos", folder, BlobPipeline(), Settings(), upkeep=Upkeep(repair=True))
+    assert content(folder) == content(sound / "lib")
+
+
+def test_a_repair_that_is_stopped_half_way_goes_on(sound: Path, folder: Path) -> None:
+    names = {fragment.name for fragment in Library.open(folder).fragments}
+    for name in names:
+        flip(folder / "thumbs" / f"{name}.pack")
+    settings = load_settings(None, ["analyze.commit_photos=1"])
+    stop = threading.Event()
+    half: list[int] = []
+
+    def count(progress: Progress) -> None:
+        half.append(progress.done)
+        if progress.done == COUNT // 2:
+            stop.set()
+
+    upkeep = Upkeep(repair=True)
+    report = analyze(
+        sound / "photos", folder, BlobPipeline(), settings, upkeep=upkeep, stop=stop, progress=count
+    )
+    assert report.interrupted
+    assert set(Library.open(folder).photos().path) == set(Library.open(sound / "lib").photos().path)
+    again = analyze(sound / "photos", folder, BlobPipeline(), settings, upkeep=upkeep)
+    assert again.analysed == COUNT - len(half)
+    assert content(folder) == content(sound / "lib")
+    assert check_library(Library.open(folder)) == []
+
+
+def test_a_repair_keeps_what_it_cannot_look_at_again(tmp_path: Path) -> None:
+    """Rows of photos on a drive that is away stay, although crops beside them are damaged."""
+    photos, drive, folder = tmp_path / "photos", tmp_path / "photos" / "sub", tmp_path / "lib"
+    write_photos(photos, 12)
+    run(photos, folder, commit_photos=4)
+    before = content(folder)
+    flip(folder / "thumbs" / "000002.pack")
+    assert Library.open(folder).photos().path[4:8] == ["008.png", "010.png", "sub/001.png", "sub/003.png"]
+    drive.rename(tmp_path / "unplugged")
+    report = analyze(photos, folder, BlobPipeline(), Settings(), upkeep=Upkeep(repair=True))
+    assert (report.analysed, report.missing) == (2, [("sub/", 6)])
+    after = content(folder)
+    assert {path: row[0] for path, row in after.items()} == {path: row[0] for path, row in before.items()}
+    assert [after[path] for path in before if "sub" not in path] == [
+        before[path] for path in before if "sub" not in path
+    ]
+    report = analyze(photos, folder, BlobPipeline(), Settings(), upkeep=Upkeep(repair=True, drop=True))
+    assert (report.dropped, len(Library.open(folder).photos())) == (6, 6)
 
 
 def test_repair_of_a_sound_library_does_nothing(sound: Path, folder: Path) -> None:
@@ -182,7 +276,7 @@ def rewrite(folder: Path, part: str, **columns: object) -> None:
         i = table.schema.get_field_index(name)
         field = table.schema.field(i)
         table = table.set_column(i, field, pa.array(values, type=field.type))
-    pq.write_table(table, path)
+    pq.write_table(table, path, compression="zstd")
     stored = {p: fragment.stored(p) for p in PARTS}
     stored[part] = StoredFile(bytes=path.stat().st_size, sha256=sha256_of(path))
     fragments = (fragment.model_copy(update={"files": FragmentFiles(**stored)}), *manifest.fragments[1:])
@@ -216,6 +310,48 @@ def test_photo_paths_that_lead_outside_are_refused_on_reading(folder: Path, path
     rewrite(folder, "images", path=[path, *(f"{i}.jpg" for i in range(n - 1))])
     with pytest.raises(DamagedError, match="leads out of the photo root"):
         Library.open(folder).photos()
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"),
+    [
+        (lambda n: ["a" * 20_000_000, *map(str, range(n - 1))], "decompresses to more"),
+        (lambda n: ["a" * 1_000_000] * n, "texts are longer"),  # a dictionary has it once
+    ],
+)
+def test_a_small_table_that_would_fill_the_memory_is_refused(folder: Path, paths, words: str) -> None:
+    fragment = Library.open(folder).fragments[0]
+    rewrite(folder, "images", path=paths(fragment.photos))
+    assert fragment.path(folder, "images").stat().st_size < 20_000
+    with pytest.raises(DamagedError, match=words):
+        Library.open(folder).photos()
+
+
+def test_pages_of_objects_are_held_against_their_number(folder: Path, monkeypatch) -> None:
+    """A writer of Parquet makes no page that is larger than its rows, so the limit comes down to the page."""
+    rows = sum(len(batch["label"]) for batch in Library.open(folder).objects())
+    assert rows == Library.open(folder).object_count
+    monkeypatch.setattr(fragment_module, "_USUAL_BYTES", 0)
+    monkeypatch.setattr(fragment_module, "_MOST_ROW_BYTES", 0)
+    with pytest.raises(DamagedError, match="decompresses to more than its objects"):
+        list(Library.open(folder).objects())
+
+
+@pytest.mark.parametrize("options", [{}, {"use_dictionary": False}, {"data_page_version": "2.0"}])
+def test_pages_are_counted_as_they_are_written(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The footer counts page headers too, which are some 50 bytes."""
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": ["a" * 100_000] * 3 + ["b"], "number": np.arange(4)})
+    pq.write_table(table, path, compression="zstd", **options)
+    group = pq.read_metadata(path).row_group(0)
+    promised = sum(group.column(i).total_uncompressed_size for i in range(2))
+    with path.open("rb") as file:
+        assert promised - 300 < unpacked_bytes(file) < promised
+    whole = path.read_bytes()
+    for broken in (b"", whole[:-1], whole[:4] + b"\x1c" * 90 + whole[94:], b"PAR1\xff\xff\xff\x7fPAR1"):
+        path.write_bytes(broken)
+        with path.open("rb") as file, pytest.raises(ValueError, match=r"footer|header|pages"):
+            unpacked_bytes(file)
 
 
 def test_a_photo_in_two_fragments(folder: Path) -> None:

@@ -57,10 +57,16 @@ def test_the_whole_image_is_found_if_asked_for(library, photos):
         assert opened.search(photos / "skimage-moon.png", k=1)[0].label == "whole image"
 
 
-def test_an_object_of_the_library_is_not_its_own_neighbour(opened, index):
-    for row in (0, 17, len(opened) - 1):
+@pytest.fixture(scope="module")
+def all_rows(library):
+    with rtsearch.open_library(library, ["show.distinct=false"]) as opened:
+        yield opened
+
+
+def test_an_object_of_the_library_is_not_its_own_neighbour(all_rows, index):
+    for row in (0, 17, len(all_rows) - 1):
         exact = index.near(index.points(np.array([row], np.int32)), 8, exact=True)
-        similar = opened.similar(row, k=7)
+        similar = all_rows.similar(row, k=7)
         assert len(similar) == 7
         assert row not in {neighbour.row for neighbour in similar}
         distances = [neighbour.distance for neighbour in similar]
@@ -68,10 +74,22 @@ def test_an_object_of_the_library_is_not_its_own_neighbour(opened, index):
         assert distances[0] == pytest.approx(exact.distance[0][exact.row[0] != row][0], abs=1e-6)
 
 
-def test_there_are_no_more_neighbours_than_objects(opened, photos):
-    everything = len(opened) + 5
-    assert len(opened.similar(3, k=everything)) == len(opened) - 1
-    assert len(opened.search(photos / "skimage-coffee.png", k=everything)[0].neighbours) == len(opened)
+def test_there_are_no_more_neighbours_than_objects(all_rows, photos):
+    everything = len(all_rows) + 5
+    assert len(all_rows.similar(3, k=everything)) == len(all_rows) - 1
+    assert len(all_rows.search(photos / "skimage-coffee.png", k=everything)[0].neighbours) == len(all_rows)
+
+
+def test_near_duplicates_come_once(opened, index, photos):
+    found = opened.search(photos / "skimage-coffee.png", k=len(opened))[0].neighbours
+    assert len(found) == len(np.unique(index.leaders)) < len(opened)
+    assert sum(1 + near.folded for near in found) == len(opened)
+    rows = np.arange(len(opened), dtype=np.int32)
+    folded = np.flatnonzero(index.leaders != rows)
+    row, leader = int(folded[0]), int(index.leaders[folded[0]])
+    similar = {near.row for near in opened.similar(row, k=len(opened))}
+    assert len(similar) == len(found) - 1
+    assert leader not in similar
 
 
 def test_what_the_library_tells(opened, library):

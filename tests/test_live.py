@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from commands import NEIGHBOUR_KEYS
 from playing import PHOTOS, SETTINGS, Given, Watcher, lines, run
 
-from rtsearch.config import DetectSettings, Settings, load_settings
+from rtsearch.config import DetectSettings, SearchSettings, Settings, load_settings
 from rtsearch.live import Controls, Outputs, library_photos, play
 from rtsearch.sources import Paced, Source, open_source
 from rtsearch.types import Frame
@@ -53,7 +54,7 @@ def test_objects_of_the_library_find_themselves(blob_index, tmp_path):
         for item in line["objects"]:
             assert item.keys() == {"track", "xyxy", "label", "score", "neighbours"}
             nearest = item["neighbours"][0]
-            assert nearest.keys() == {"row", "photo", "xyxy", "label", "distance"}
+            assert list(nearest) == NEIGHBOUR_KEYS
             assert nearest["photo"] == f"{line['frame']:02d}.png"
             assert nearest["xyxy"] == item["xyxy"]
             assert nearest["label"] == item["label"]
@@ -75,6 +76,29 @@ def test_a_camera_is_a_mirror_and_a_file_is_not(blob_index, tmp_path, camera, mi
         np.testing.assert_array_equal(scene.frame.bgr, drawn[:, ::-1] if mirrored else drawn)
         for x1, y1, x2, y2 in (item["xyxy"] for item in line["objects"]):
             assert scene.frame.bgr[int(y1) : int(y2), int(x1) : int(x2)].max(2).min() > 100
+
+
+def test_the_search_is_narrowed_while_it_is_looked_at(blob_index, tmp_path, caplog):
+    def goes_on(screen):
+        shown = len(screen.scenes)
+        classes = () if shown < 10 or shown >= 30 else ("no such class",) if shown >= 20 else ("red",)
+        controls.change(search=SearchSettings(classes=classes))
+        return True
+
+    screen, controls = Watcher(goes_on), Controls(SETTINGS.detect, SETTINGS.show)
+    outputs = Outputs(screen=screen, records=(tmp_path / "o.jsonl",))
+    run(Given([PHOTOS * i for i in range(45)], every_s=0.01), blob_index, outputs, controls=controls)
+    labels = blob_index.labels
+    kinds = [set(labels[scene.neighbours.row[scene.neighbours.row >= 0]]) for scene in screen.scenes]
+    assert len(kinds) == 45
+    assert [kinds[i] == {2} for i in (5, 16, 26, 40)] == [False, True, True, False]
+    recorded = [
+        {near["label"] for item in line["objects"] for near in item["neighbours"]}
+        for line in lines(tmp_path / "o.jsonl")
+    ]
+    assert [kind == {"red"} for kind in recorded] == [kind == {2} for kind in kinds]
+    assert all(len(scene.strips) == 3 for scene in screen.scenes)
+    assert "has no class no such class" in caplog.text
 
 
 def test_a_mirror_comes_and_goes_while_it_is_looked_at(blob_index):

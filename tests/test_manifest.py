@@ -138,6 +138,7 @@ def test_any_value_in_any_place_is_used_or_refused_in_one_line(lib: Path) -> Non
         (("settings", "model", "size"), "large", "settings.model.size"),
         (("fragments", 0, "objects"), 2**31 - 1, "more objects in fragment 000001 than its file"),
         (("fragments", 0, "photos"), 2**31 - 1, "more photos than can be counted"),
+        (("fragments", 0, "photos"), 10**6, "more photos in fragment 000001 than its file"),
         (("fragments", 1, "name"), "000001", "named twice"),
         (("version",), "2", "no version"),
     ],

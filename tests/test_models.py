@@ -19,6 +19,7 @@ import nets
 import pytest
 
 from rtsearch import models
+from rtsearch._util import pip
 from rtsearch.errors import DownloadError, UnknownModelError
 from rtsearch.models import (
     CATALOGUE,
@@ -227,10 +228,10 @@ def test_pip_is_looked_for_elsewhere_when_the_environment_has_none(tmp_path, mon
     (tmp_path / "pip3").write_text("#!/bin/sh\n")
     (tmp_path / "pip3").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert fetch._pip() == [str(tmp_path / "pip3")]
+    assert pip._pip() == [str(tmp_path / "pip3")]
     (tmp_path / "pip3").unlink()
     with pytest.raises(DownloadError, match="ensurepip"):
-        fetch._pip()
+        pip._pip()
 
 
 def test_a_file_put_there_by_hand_is_used(tmp_path, catalogue, weights):

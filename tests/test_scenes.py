@@ -28,6 +28,7 @@ from rtsearch.library.thumbnails import ThumbCache, ThumbPlaces
 from rtsearch.live import Controls, Steadied
 from rtsearch.live.capture_side import CaptureSide, Orders
 from rtsearch.live.live_frame import Latest, LiveFrame
+from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.report import Tally
 from rtsearch.live.shared import Shared
 from rtsearch.live.view import View
@@ -140,7 +141,8 @@ class Bench:
         self.cache = ThumbCache(places, 1 << 22)
         index: Any = Index()
         shared = Shared(
-            index, SETTINGS.search, self.controls, self.cache, Meter(), ("cup",), 1, threading.Event()
+            *(index, LiveIndex(index), SETTINGS.search, self.controls, self.cache, Meter()),
+            *(("cup",), 1, threading.Event()),
         )
         orders: Orders = queue.SimpleQueue()
         newest, tally, film = Latest[LiveFrame](), Tally(), Film()

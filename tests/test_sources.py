@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from clips import paint, read_number, write_clip
 
-from rtsearch.config import LiveSettings
+from rtsearch.config import LiveSettings, Settings
 from rtsearch.errors import PhotoError, SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.sources import Paced, open_source
@@ -248,6 +248,26 @@ def test_a_slide_show_by_the_clock_shows_each_photo_however_late(tmp_path: Path)
         seen = [(read_number(frame.bgr), clock_s[0]) for frame in player]
     assert seen == [(0, 100), (1, 102), (2, 132), (3, 134)]
     assert player.dropped == 0
+
+
+def test_a_slide_show_leaves_out_what_is_excluded(tmp_path: Path) -> None:
+    for i, name in enumerate(
+        ("1.png", "._1.png", "@eaDir/1.png", "trip/2.png", "trip/private/3.png", "z.PNG")
+    ):
+        save_photo(tmp_path / name, i)
+    (tmp_path / "trip" / ".rtsearchignore").write_text("# not for everybody\nprivate\n")
+    with open_source(str(tmp_path), LIVE, exclude=Settings().analyze.exclude) as source:
+        assert [read_number(frame.bgr) for frame in source] == [0, 3, 5]
+    with open_source(str(tmp_path), LIVE) as source:
+        assert source.frames == 5  # .rtsearchignore holds for every reader
+
+
+def test_a_pipe_among_photos_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(tmp_path / "1.png")
+    save_photo(tmp_path / "2.png", 2)
+    with open_source(str(tmp_path), LIVE) as source:
+        assert [read_number(frame.bgr) for frame in source] == [2]
+    assert "a pipe, not a file" in caplog.text
 
 
 def test_callers_reader_is_used(tmp_path: Path) -> None:

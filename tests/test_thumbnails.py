@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtsearch.library.thumbnails import OPEN_PACKS, ThumbCache, ThumbPlaces
+from rtsearch.library.thumbnails import GREY, OPEN_PACKS, ThumbCache, ThumbPlaces
 from rtsearch.types import U8Array
 
 SIDE_PX = 24
@@ -231,3 +232,11 @@ def test_a_thumbnail_fits_its_strip(
     assert (fitted.shape[1], fitted.shape[0]) == expected_wh
     assert cache.peek(0, height_px) is fitted
     assert cache.peek(0) is None
+
+
+def test_a_pipe_in_place_of_a_pack_is_not_waited_for(tmp_path: Path) -> None:
+    places = places_in(tmp_path, [2])
+    places.packs[0].unlink()
+    os.mkfifo(places.packs[0])
+    found = ThumbCache(places, 1 << 20).get(0)
+    assert (found == GREY).all()

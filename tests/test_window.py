@@ -178,13 +178,13 @@ def screen() -> Iterator[Screen]:
 
 
 class Run:
-    """``rtsearch run`` with a window on a screen."""
+    """``rtsearch run``, or another command, with a window on a screen."""
 
-    def __init__(self, screen: Screen, folder: Path, *args: object) -> None:
-        command = [Path(sys.executable).parent / "rtsearch", "run", *args, "--json"]
+    def __init__(self, screen: Screen, folder: Path, *args: object, command: str = "run") -> None:
+        words = [Path(sys.executable).parent / "rtsearch", command, *args, "--json"]
         self.folder = folder
         self.process = subprocess.Popen(
-            [str(part) for part in command],
+            [str(part) for part in words],
             cwd=folder,
             env=screen.environment,
             stdout=subprocess.PIPE,
@@ -418,6 +418,21 @@ def test_the_clip_ends_and_so_does_the_window(screen, library, clip, tmp_path):
     assert report["frames_shown"] > 9
     assert {"draw", "show"} <= report["stage_ms"].keys()
     assert (screen.shot() == 0).all()
+
+
+@pytest.mark.window
+def test_the_demo_plays_a_camera(screen, demo_run, model, clip, tmp_path, monkeypatch):
+    """A clip in the place of the camera; the demo's library is there already."""
+    shutil.copytree(demo_run[0] / "demo-out", tmp_path / "demo-out")
+    options = ["--offline", "--set", f"live.source={clip}", "--set", "live.loop=true"]
+    monkeypatch.setitem(screen.environment, "XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(screen.environment, "RTSEARCH_ENGINES", str(model.parent))
+    with Run(screen, tmp_path, "--camera", *options, command="demo") as run:
+        screen.until(is_there, 2 * WAIT_S)
+        screen.key("q")
+        report = run.end()
+    assert report["frames_shown"] > 0
+    assert report["library_objects"] >= 40
 
 
 @pytest.mark.window

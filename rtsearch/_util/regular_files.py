@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
-__all__ = ["kind_of_file", "open_regular", "read_regular"]
+__all__ = ["kind_of_file", "open_descriptor", "open_regular", "read_regular"]
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -20,8 +20,17 @@ _KINDS = {
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading bytes.
+
+    Raises:
+        OSError: as for ``open_descriptor``.
+    """
+    return os.fdopen(open_descriptor(path), "rb")
+
+
+def open_descriptor(path: Path) -> int:
+    """Open a regular file for reading, and return its descriptor, which the caller closes.
 
     Raises:
         OSError: the file cannot be opened, or is a folder, pipe, device or socket, which ``strerror`` names.
@@ -33,7 +42,7 @@ def open_regular(path: Path) -> BinaryIO:
     except OSError:
         os.close(descriptor)
         raise
-    return os.fdopen(descriptor, "rb")
+    return descriptor
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:

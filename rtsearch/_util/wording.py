@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "one_line"]
+__all__ = ["counted", "one_line", "time_code"]
 
 
 def counted(n: int, thing: str) -> str:
     """Return a number with its noun: ``1 object`` or ``1,234 objects``."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"
+
+
+def time_code(seconds: float) -> str:
+    """Return a time in a film: ``0:07.5``, ``1:02:03.0``."""
+    tenths = round(10 * max(0.0, seconds))
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
+    return f"{clock}:{rest // 10:02d}.{rest % 10}"
 
 
 def one_line(error: object, most_chars: int = 200) -> str:

@@ -23,6 +23,7 @@ from rtsearch.cli.common import (
     tell_damage,
 )
 from rtsearch.cli.model import fetch_missing
+from rtsearch.cli.printable import printable
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
 
@@ -39,7 +40,7 @@ def analyze(
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
     lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Drop damaged fragments first, and analyse their photos again.")
+        bool, typer.Option("--repair", help="Find damaged fragments, and analyse their photos again.")
     ] = False,
     drop: Annotated[
         bool, typer.Option("--drop", help="Also drop the photos of folders that are empty or missing.")
@@ -52,7 +53,7 @@ def analyze(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Analyse every photo of a folder once and make its objects searchable.
+    """Analyse every photo and film of a folder once and make its objects searchable.
 
     The command may be stopped with Ctrl-C or killed; started again, it continues. Later runs analyse new and
     changed photos and drop deleted ones. A folder that has lost all of its photos may be a drive that is not
@@ -103,14 +104,21 @@ def analyze_folder(
 
         def show(progress: Progress) -> None:
             bar.update(task, completed=progress.done, total=progress.total, rate=progress.photos_per_s)
+            if progress.film:
+                minutes = f"{progress.film_s / 60:.1f} of {progress.films_s / 60:.1f} film minutes"
+                words = f"{Path(progress.film).name}: {minutes}, {progress.film_speed:.1f} x real time"
+                bar.update(task, description=printable(words))
 
         report = analyze(photos, lib, pipeline, settings, upkeep=upkeep or Upkeep(), progress=show)
     _tell_of_photos(report)
     library = Library.open(lib)
     tell_damage(library)
-    rate = report.analysed / report.seconds if report.seconds else 0.0
+    photos_analysed = report.analysed - report.films
+    rate = photos_analysed / report.seconds if report.seconds else 0.0
+    if report.films:
+        tell(f"{counted(report.films, 'film')} of {report.film_s / 60:.1f} minutes analysed")
     tell(
-        f"{counted(report.analysed, 'photo')} analysed in {report.seconds:.0f} s ({rate:.1f}/s), "
+        f"{counted(photos_analysed, 'photo')} analysed in {report.seconds:.0f} s ({rate:.1f}/s), "
         f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: "
         f"{counted(library.object_count, 'object')} in {lib}"
     )

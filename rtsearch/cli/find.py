@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -12,6 +13,7 @@ from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
     LibraryFolder,
+    Offline,
     Overrides,
     answer,
     counted,
@@ -20,6 +22,8 @@ from rtsearch.cli.common import (
     print_json,
     tell,
 )
+from rtsearch.cli.find_photo import AskedPhoto, Written, find_photo, iso_date
+from rtsearch.cli.model import fetch_missing
 
 if TYPE_CHECKING:
     from rtsearch.library.index import SearchIndex
@@ -29,13 +33,38 @@ __all__ = ["find"]
 
 def find(
     lib: LibraryFolder,
-    words: Annotated[list[str], typer.Argument(metavar="WORDS", help="What to find, in English.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="WORDS|PHOTO", help="What to find, in English; or a photo.")
+    ],
     results: Annotated[
-        int, typer.Option("--results", metavar="N", min=1, max=10_000, help="Most objects.")
+        int, typer.Option("--results", metavar="N", min=1, max=10_000, help="Most objects, of words.")
     ] = 48,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the objects.")
+    wanted: Annotated[
+        str, typer.Option("--class", metavar="CLASS", help="Object of the photo to look for.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option("--since", metavar="DATE", help="Only in files that were changed since then.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--until", metavar="DATE", help="Only in files that were not changed after it.")
+    ] = "",
+    inside: Annotated[
+        list[str] | None, typer.Option("--in", metavar="FOLDER", help="Only in files below this folder.")
     ] = None,
+    not_itself: Annotated[
+        bool, typer.Option("--not-itself", help="Leave out the photo itself, where the library has it.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "--sheet", metavar="SHEET.png", help="Save a picture of the objects."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="OUT.csv", help="Save the moments as a table.")
+    ] = None,
+    cut: Annotated[
+        Path | None, typer.Option("--cut", metavar="FOLDER", help="Save the moments of films as clips.")
+    ] = None,
+    offline: Offline = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="Use classes, colours and numbers, even where crops have vectors.")
     ] = False,
@@ -43,15 +72,33 @@ def find(
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Find objects of the library by words: "red mug", "two dogs", "person in blue with a bicycle".
+    """Find objects of the library by words, or every moment that shows something like the object of a photo.
 
-    The first thing is looked for; further things must be in the same photo, wherever in it. A colour puts
-    the objects first that have most of it. Where the crops have vectors of a pair of networks (library
-    words), any words do, and the crops that they describe best come first.
+    Words: "red mug", "two dogs", "person in blue with a bicycle". The first thing is looked for; further
+    things must be in the same photo, wherever in it. A colour puts the objects first that have most of it.
+    Where the crops have vectors of a pair of networks (library words), any words do, and the crops that they
+    describe best come first.
 
-    [bold]Example:[/bold] rtsearch find pictures.lib "red mug" --out mugs.jpg
+    A photo: one line per moment of a film, and per photo, with the nearest first. The limit is said: of pairs
+    of other things of that class in the library, one in a hundred lies within it.
+
+    [bold]Examples:[/bold]
+
+    rtsearch find pictures.lib "red mug" --out mugs.jpg
+
+    rtsearch find films.lib bag.jpg --class backpack --cut clips
     """
-    library, settings = library_and_settings(lib, config, override)
+    narrows = [f"search.since={json.dumps(since)}"] * bool(since)
+    narrows += [f"search.folders={json.dumps(inside)}"] * bool(inside)
+    library, settings = library_and_settings(lib, config, [*(override or ()), *narrows])
+    photo = Path(words[0])
+    if len(words) == 1 and photo.is_file():
+        fetch_missing(settings.model.name, offline=offline)
+        asked = AskedPhoto(photo, wanted, iso_date(until), itself=not not_itself)
+        find_photo(library, settings, asked, Written(out, table, cut), as_json=as_json)
+        return
+    if wanted or since or until or inside or not_itself or table or cut:
+        raise typer.BadParameter(f"{photo} is no file; --class, --in and the like go with a photo")
     keep_apart(out, library=library)
     from rtsearch.library.index import open_index
     from rtsearch.words import pair_of

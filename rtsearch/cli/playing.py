@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +15,20 @@ from rtsearch.cli.common import keep_older, tell
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
-    from rtsearch.live import Display, Outputs
+    from rtsearch.live import Display, Outputs, SceneSink
+    from rtsearch.send import Address, OutletReport
 
-__all__ = ["Clock", "OutStyle", "OutStyleOption", "Playing", "SplitOption", "length_s"]
+__all__ = [
+    "Clock",
+    "OutStyle",
+    "OutStyleOption",
+    "Playing",
+    "SendOption",
+    "SplitOption",
+    "length_s",
+    "outlet_addresses",
+    "tell_outlets",
+]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -33,6 +45,16 @@ OutStyleOption = Annotated[
     typer.Option(
         help="Of --out: the [bold]picture[/bold] with its strips, or the [bold]frame[/bold] of the source "
         "at its own size, with boxes and the numbers of tracks."
+    ),
+]
+SendOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--send",
+        metavar="URL",
+        help="Send objects to another program (osc://HOST:9000, tuio://HOST:3333, mqtt://HOST/PREFIX, "
+        "https://HOST/PATH, - for JSON lines on standard output) or the picture (v4l2:/dev/video10, "
+        "pipe:FILE); default: send.to. May be repeated.",
     ),
 ]
 SplitOption = Annotated[
@@ -52,6 +74,41 @@ def length_s(text: str | None) -> float | None:
     if seconds < 1:
         raise typer.BadParameter(f"--split {text}: expected a length from 1s on, such as 1h, 30m or 90s")
     return seconds
+
+
+def outlet_addresses(
+    given: Sequence[str] | None, settings: Settings, *, as_json: bool
+) -> tuple[Address, ...]:
+    """Return the addresses of ``--send``, else of the settings; named pipes are made.
+
+    Args:
+        given: by the options.
+        settings: of the command.
+        as_json: the report is written to standard output.
+
+    Raises:
+        SendError: an address is wrong, or given twice.
+    """
+    texts = list(given) if given else list(settings.send.to)
+    if not texts:
+        return ()
+    from rtsearch.send import parse_address, require_outlet
+
+    addresses = tuple(parse_address(text) for text in texts)
+    for address in addresses:
+        if addresses.count(address) > 1:
+            raise typer.BadParameter(f"--send {address.name} is given twice")
+        if address.scheme == "-" and as_json:
+            raise typer.BadParameter("--send - and --json both write to standard output; give one of the two")
+        require_outlet(address)
+    return addresses
+
+
+def tell_outlets(outlets: Sequence[OutletReport]) -> None:
+    """Print what was sent to each program."""
+    for outlet in outlets:
+        problem = f"; {outlet.problem}" if outlet.problem else ""
+        tell(f"sent to {outlet.name}: {outlet.sent:,}, {outlet.dropped:,} dropped{problem}")
 
 
 class Clock(StrEnum):
@@ -74,6 +131,9 @@ class Playing:
         overwrite: replace videos and records that are there already.
         style: of the video.
         split_s: length of its pieces; None for one file.
+        stays: the last picture stays at the end of the sources.
+        from_s: time of the first source at which it stands still in the beginning; None plays it.
+        send: addresses of other programs.
     """
 
     headless: bool = False
@@ -84,6 +144,9 @@ class Playing:
     overwrite: bool = False
     style: OutStyle = OutStyle.PICTURE
     split_s: float | None = None
+    stays: bool = False
+    from_s: float | None = None
+    send: tuple[Address, ...] = ()
 
     def __post_init__(self) -> None:
         if self.out is None and (self.split_s is not None or self.style is not OutStyle.PICTURE):
@@ -94,8 +157,8 @@ class Playing:
         """Files that are written, or name the pieces that are: the video and the records."""
         return [path for path in (self.out, *self.records) if path is not None]
 
-    def outputs(self, screen: Display | None, settings: Settings) -> Outputs:
-        """Return the outputs of a run, of which one is a window, if any."""
+    def outputs(self, screen: Display | None, settings: Settings, scenes: SceneSink | None = None) -> Outputs:
+        """Return the outputs of a run; a window and a page are among them, if any."""
         from rtsearch.live import Outputs
 
         return Outputs(
@@ -105,6 +168,9 @@ class Playing:
             style=self.style.value,
             split_s=self.split_s,
             crf=settings.video.crf,
+            scenes=scenes,
+            stays=self.stays,
+            send=self.send,
         )
 
     def keep_older(self) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from rtsearch._util.wording import time_code
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
@@ -31,6 +32,9 @@ def query(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the results.")
     ] = None,
+    not_itself: Annotated[
+        bool, typer.Option("--not-itself", help="Leave out the photo itself, where the library has it.")
+    ] = False,
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -47,7 +51,7 @@ def query(
         from rtsearch.jobs.query import query_photo, sheet
         from rtsearch.recording import save_picture
 
-        found = query_photo(photo, pipeline, index, settings)
+        found = query_photo(photo, pipeline, index, settings, itself=not not_itself)
         if out is not None:
             save_picture(sheet(found, settings), out)
     if as_json:
@@ -58,10 +62,15 @@ def query(
     for item in found.objects:
         near = item["neighbours"][0] if item["neighbours"] else None
         nearest = (
-            f"nearest: {near['label']} in {near['photo']} at {near['distance']:.3f}"
+            f"nearest: {near['label']} in {_place(near)} at {near['distance']:.3f}"
             if near
             else "no neighbours"
         )
         answer(f"{item['label']} {item['score']:.2f} at {[round(v) for v in item['xyxy']]}; {nearest}")
     if out is not None:
         tell(f"sheet: {out}")
+
+
+def _place(near: dict[str, Any]) -> str:
+    """Return where a neighbour is: the photo, or the film and the time in it."""
+    return str(near["photo"]) + (f" {time_code(near['t_s'])}" if "t_s" in near else "")

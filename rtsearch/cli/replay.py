@@ -22,7 +22,16 @@ from rtsearch.cli.common import (
     print_json,
     tell,
 )
-from rtsearch.cli.playing import OutStyle, OutStyleOption, Playing, SplitOption, length_s
+from rtsearch.cli.playing import (
+    OutStyle,
+    OutStyleOption,
+    Playing,
+    SendOption,
+    SplitOption,
+    length_s,
+    outlet_addresses,
+    tell_outlets,
+)
 from rtsearch.cli.run import no_window, open_window
 from rtsearch.config import Settings
 
@@ -44,6 +53,7 @@ def replay(
     ] = None,
     out_style: OutStyleOption = OutStyle.PICTURE,
     split: SplitOption = None,
+    send: SendOption = None,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window.")] = False,
     overwrite: OverwriteFlag = False,
     as_json: JsonFlag = False,
@@ -61,7 +71,12 @@ def replay(
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, video, record, library=library)
     playing = Playing(
-        headless=headless, out=out, overwrite=overwrite, style=out_style, split_s=length_s(split)
+        headless=headless,
+        out=out,
+        overwrite=overwrite,
+        style=out_style,
+        split_s=length_s(split),
+        send=outlet_addresses(send, settings, as_json=as_json),
     )
     playing.keep_older()
     report = _show(video, record, library, settings, playing)
@@ -72,6 +87,7 @@ def replay(
             f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s, {report.dropped:,} dropped, "
             f"{report.bare:,} without a record, {counted(report.objects, 'object')}"
         )
+        tell_outlets(report.outlets)
         if report.frames_shown and out is not None:
             playing.tell_written()
 
@@ -91,7 +107,8 @@ def _show(video: Path, record: Path, library: Library, settings: Settings, playi
         index = open_index(library, settings, tell)
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         screen = None if problem else stack.enter_context(open_window(controls))
-        player = Paced(source) if screen is not None and playing.out is None else source
+        watched = (screen is not None or playing.send) and playing.out is None
+        player = Paced(source) if watched else source
         bar = stack.enter_context(count_bar("frames"))
         task = bar.add_task("playing", total=source.frames, rate=0.0, visible=screen is None)
 

@@ -32,7 +32,18 @@ from rtsearch.cli.common import (
     tell_if_slow,
 )
 from rtsearch.cli.model import fetch_missing
-from rtsearch.cli.playing import Clock, OutStyle, OutStyleOption, Playing, SplitOption, length_s
+from rtsearch.cli.playing import (
+    Clock,
+    OutStyle,
+    OutStyleOption,
+    Playing,
+    SendOption,
+    SplitOption,
+    length_s,
+    outlet_addresses,
+    tell_outlets,
+)
+from rtsearch.cli.serving import Serving, TokenOption
 from rtsearch.config import Settings
 from rtsearch.errors import DisplayError, SourceError
 
@@ -79,12 +90,13 @@ def run(
             "per object (.parquet). May be repeated; of one source only.",
         ),
     ] = None,
+    send: SendOption = None,
     clock: Annotated[
         Clock | None,
         typer.Option(
             help="[bold]wall[/bold] plays a file at its own speed and drops frames that come too late, "
             "[bold]every[/bold] sees every frame, however long it takes. Default: wall where a file is only "
-            "watched in a window, else every.",
+            "watched in a window or sent, else every.",
         ),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="The same as --clock wall.")] = False,
@@ -95,6 +107,13 @@ def run(
             "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Serve the page of [bold]rtsearch serve[/bold] too, at http://127.0.0.1:8737."
+        ),
+    ] = False,
+    token: TokenOption = None,
     overwrite: OverwriteFlag = False,
     offline: Offline = False,
     as_json: JsonFlag = False,
@@ -104,8 +123,8 @@ def run(
     """Play a camera, video or stream and show what the library holds that looks like it.
 
     Keys in the window: q or Esc quit, space pause, . and , one frame on and back, left and right 5 s, up and
-    down objects that do not fit, l loop, m mirror, t text, f full screen, s save the picture, c controls,
-    h help.
+    down objects that do not fit, l loop, m mirror, n narrow the search or not, t text, f full screen, s save
+    the picture, c controls, h help.
 
     [bold]Examples:[/bold]
 
@@ -129,13 +148,17 @@ def run(
         overwrite=overwrite,
         style=out_style,
         split_s=length_s(split),
+        send=outlet_addresses(send, settings, as_json=as_json),
     )
-    fetch_missing(settings.model.name, offline=offline)
-    report = play_sources(library, source or [settings.live.source], settings, playing)
+    serving = Serving.begin(("127.0.0.1", 8737), token, (None, None)) if serve else None
+    with serving.listening if serving is not None else contextlib.nullcontext():
+        fetch_missing(settings.model.name, offline=offline)
+        report = play_sources(library, source or [settings.live.source], settings, playing, serving)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
         _tell_report(report)
+        tell_outlets(report.outlets)
         if report.frames_shown and playing.written:
             playing.tell_written()
 
@@ -152,7 +175,13 @@ def _with_source(given: list[str], sources: list[str]) -> str:
     return f"run takes the library, and sources with --source: {command}"
 
 
-def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
+def play_sources(
+    library: Library,
+    specs: Sequence[str],
+    settings: Settings,
+    playing: Playing,
+    serving: Serving | None = None,
+) -> LiveReport:
     """Open everything, play, close everything."""
     from rtsearch.live import Controls, play
     from rtsearch.sources import require_one
@@ -162,6 +191,7 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         settings.show,
         loop=playing.loop,
         mirror=settings.live.mirror,
+        search=settings.search,
         sources=len(specs),
     )
     with (
@@ -171,6 +201,9 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         _keep_apart(library, specs, playing)
         opened = [_open(spec, index, settings, stack, several=len(specs) > 1) for spec in specs]
         require_one(opened)
+        if playing.from_s is not None:
+            opened[0].seek(playing.from_s)
+            controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls)) if not problem else None
@@ -181,8 +214,11 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = playing.outputs(screen, settings)
-        return play(players, pipeline, index, settings, outputs, controls=controls, progress=show)
+        scenes, finds = None, pipeline
+        if serving is not None:
+            scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls))
+        outputs = playing.outputs(screen, settings, scenes)
+        return play(players, finds, index, settings, outputs, controls=controls, progress=show)
 
 
 def _open(
@@ -204,6 +240,7 @@ def _open(
         photos=library_photos(index) if spec == "random" else (),
         read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
         several=several,
+        exclude=settings.analyze.exclude,
     )
     stack.callback(source.close)
     return source
@@ -213,7 +250,7 @@ def _paced(source: Source, playing: Playing, *, window: bool) -> Source:
     """A file by the wall clock, if that is what its frames wait for."""
     from rtsearch.sources import Paced
 
-    watched = window and playing.out is None and not playing.records
+    watched = (window or playing.send) and playing.out is None and not playing.records
     clock = playing.clock or (Clock.WALL if watched or (window and source.slides) else Clock.EVERY)
     return Paced(source) if clock is Clock.WALL and not source.live else source
 
@@ -234,6 +271,7 @@ def open_library(
         sources: that will be played; none for a single photo.
     """
     from rtsearch.library.index import open_index
+    from rtsearch.library.narrowing import narrow
     from rtsearch.pipeline import EngineWhen, open_pipeline
 
     tell_damage(library)
@@ -248,6 +286,7 @@ def open_library(
         library.require(pipeline.feature_space)
         with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
             index = open_index(library, settings, tell)
+            index = narrow(index, settings.search, distinct=settings.show.distinct)
             pipeline.warm_up()
             index.warm_up(settings.show.results)
         yield pipeline, index
@@ -277,7 +316,7 @@ def no_window(playing: Playing, *, fullscreen: bool) -> str:
     problem = display_problem() or toolkit_problem()
     if problem and fullscreen:
         raise DisplayError(f"{problem}, and show.fullscreen asks for one; --headless runs without")
-    if problem and not playing.written:
+    if problem and not playing.written and not playing.send:
         raise DisplayError(f"{problem}, and nothing is written; give --out OUT.mp4, or --headless")
     if problem:
         tell(f"{problem}: running without a window")
@@ -288,6 +327,8 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
     """Refuse to write over a file that is played, is written twice or was written before."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
+    if len(specs) > 1 and not all(address.is_picture for address in playing.send):
+        raise typer.BadParameter("--send sends the objects of one source; run rtsearch once for each of them")
     if len(specs) > 1 and playing.style is OutStyle.FRAME:
         raise typer.BadParameter("--out-style frame is of one source; run rtsearch once for each of them")
     written = playing.written

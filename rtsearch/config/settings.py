@@ -7,6 +7,7 @@ rtsearch. A test compares both with this module.
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,9 +25,11 @@ __all__ = [
     "ModelSettings",
     "ProjectSettings",
     "SearchSettings",
+    "SendSettings",
     "Settings",
     "ShowSettings",
     "VideoSettings",
+    "WebSettings",
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -57,6 +60,15 @@ def _shape(shape: str) -> str:
     if shape.strip() and (sides is None or not int(sides[2]) <= 4 * int(sides[1]) <= 16 * int(sides[2]) > 0):
         raise PydanticCustomError("shape", "expected width by height, such as 16:9, from 1:4 to 4:1")
     return "" if sides is None else f"{int(sides[1])}:{int(sides[2])}"
+
+
+def _moment(given: object) -> object:
+    """Return a date, or a date and a time, as ISO text; YAML reads dates by itself."""
+    text = given.isoformat() if isinstance(given, date) else str(given)
+    try:
+        return datetime.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise PydanticCustomError("moment", "expected a date, such as 2026-05-01T18:30") from None
 
 
 def _font_file(path: str) -> str:
@@ -158,15 +170,23 @@ class ProjectSettings(_Section):
 
 
 class SearchSettings(_Section):
-    """Accuracy of the search.
+    """Accuracy of the search, and the part of the library that is searched.
 
     Attributes:
         exact: search until the answer is proved to be exact.
         recall: share of the true neighbours that the approximate search finds on average.
+        classes: names of the classes that neighbours are of; empty for all.
+        folders: folders that the photos of neighbours lie in or below, relative to the folder of all photos;
+            empty for all.
+        since: date, or date and time, in ISO format; photos of neighbours were changed since; "" for all.
+            Without a zone it is local time.
     """
 
     exact: bool = False
     recall: Annotated[float, Field(ge=0.5, le=0.999)] = 0.98
+    classes: Names = ()
+    folders: Names = ()
+    since: Annotated[str, BeforeValidator(_moment)] = ""
 
 
 class AnalyzeSettings(_Section):
@@ -177,6 +197,8 @@ class AnalyzeSettings(_Section):
         commit_photos: number of photos per fragment; a crash loses at most one fragment's work.
         commit_s: seconds after which a fragment is closed even if it is not full.
         thumb_px: longer side of the stored crops, px.
+        videos: look at films, too.
+        video_fps: pictures per second of a film that are looked at, beside the first one after each cut.
         max_photo_mp: largest size of a photo, megapixels; larger ones are refused.
         exclude: patterns for names of files and folders that are skipped, or for paths where they contain a
             ``/``; a file ``.rtsearchignore`` adds patterns for its folder.
@@ -186,6 +208,8 @@ class AnalyzeSettings(_Section):
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     thumb_px: Annotated[int, Field(ge=32, le=420)] = 128
+    videos: bool = True
+    video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
     exclude: Names = (
         *("#recycle", "#snapshot", "@eaDir", "@Recycle", "@tmp", ".@__thumb", ".thumbnails", ".thumb", "._*"),
@@ -237,6 +261,7 @@ class ShowSettings(_Section):
         results: number of neighbours per object.
         fill: show further neighbours where a line of narrow crops would end before the picture does; records
             and JSON always have ``results`` neighbours.
+        distinct: show near duplicates, such as copies of one photo, once; ``results`` counts distinct ones.
         fullscreen: start in full screen.
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
@@ -249,6 +274,7 @@ class ShowSettings(_Section):
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
     results: Annotated[int, Field(ge=5, le=100)] = 16
     fill: bool = True
+    distinct: bool = True
     fullscreen: bool = False
     text: Literal["all", "names", "none"] = "all"
     font: Annotated[str, AfterValidator(_font_file)] = ""
@@ -262,6 +288,40 @@ class VideoSettings(_Section):
     """
 
     crf: Annotated[int, Field(ge=0, le=51)] = 23
+
+
+class WebSettings(_Section):
+    """Page and API of ``serve``, and limits of what their clients may ask for.
+
+    Attributes:
+        public: clients without the token may look; they change nothing and learn no paths.
+        photos: the photos of the library are shown, not only their crops.
+        hosts: further names of this server, beside its addresses and the name of the machine.
+        clients: largest number of clients that look at once.
+        phones: largest number of phones that send their cameras' pictures at once.
+        upload_mb: largest photo that may be sent, MB.
+        jpeg_quality: quality of the frames that are sent.
+        attract_s: seconds without an object after which a kiosk walks through the library.
+    """
+
+    public: bool = False
+    photos: bool = False
+    hosts: Names = ()
+    clients: Annotated[int, Field(ge=1, le=1000)] = 64
+    phones: Annotated[int, Field(ge=0, le=64)] = 4
+    upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
+    jpeg_quality: Annotated[int, Field(ge=30, le=95)] = 80
+    attract_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
+
+
+class SendSettings(_Section):
+    """Other programs that get what a run sees.
+
+    Attributes:
+        to: addresses, such as ``osc://127.0.0.1:9000``, that are sent to without ``--send``.
+    """
+
+    to: Annotated[Names, Field(repr=False)] = ()  # no repr, as a URL may hold a password
 
 
 class GpuSettings(_Section):
@@ -291,4 +351,6 @@ class Settings(_Section):
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
     video: VideoSettings = VideoSettings()
+    web: WebSettings = WebSettings()
+    send: SendSettings = SendSettings()
     gpu: GpuSettings = GpuSettings()

@@ -90,7 +90,7 @@ class BackgroundBuild:
         self._offset = at + len(came)
         *lines, self._heard = (self._heard + came).split(b"\n")
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError, KeyError):
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                 said = json.loads(line)
                 self._last = said if "engines" in said else self._last
                 self.what, self.share = str(said["what"]), min(1.0, max(self.share, float(said["share"])))

@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from rtsearch._util.regular_files import open_regular
 from rtsearch.engines.compile import Built, Progress, compile_network
 from rtsearch.engines.flavour import Flavour, Gpu, targets_of
 from rtsearch.engines.network import Precision, network_for
@@ -142,7 +143,8 @@ def adopt_engine(engine: Path, model: Path, flavour: Flavour, gpu: Gpu) -> Passp
     """
     spec = ModelSpec.read(model)
     try:
-        content = engine.read_bytes()
+        with open_regular(engine) as file:
+            content = file.read()
     except OSError as error:
         raise EngineError(f"cannot read {engine}: {error.strerror or error}") from None
     if len(content) - prefix_bytes(content) < 64:

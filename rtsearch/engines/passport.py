@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from rtsearch._util.atomic import write_atomic
+from rtsearch._util.regular_files import open_regular, read_regular
 from rtsearch._util.wording import one_line
 from rtsearch.engines.compile import Tensors
 from rtsearch.engines.flavour import Flavour, FlavourName, Gpu
@@ -148,9 +149,7 @@ def read_passport(engine: Path) -> Passport:
     """
     path = passport_path(engine)
     try:
-        if path.stat().st_size > _MOST_PASSPORT_BYTES:
-            raise EngineError(f"{path} is not a passport: it has more than {_MOST_PASSPORT_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, _MOST_PASSPORT_BYTES).decode()
     except FileNotFoundError:
         raise EngineError(
             f"{engine} has no passport, so it is not run: an engine is code; if you trust it: "
@@ -206,7 +205,7 @@ def _content(engine: Path, passport: Passport) -> bytes:
     """Read the bytes of an engine and compare them with its passport."""
     wanted = passport.engine_bytes
     try:
-        with engine.open("rb") as file:
+        with open_regular(engine) as file:
             found = os.fstat(file.fileno()).st_size
             # The size is compared before any byte is read into memory.
             content = file.read() if found == wanted <= _MOST_ENGINE_BYTES else b""

@@ -41,6 +41,7 @@ _TURNS: dict[int, Callable[[U8Array], Any]] = {
     7: lambda a: cv2.flip(cv2.transpose(a), -1),
     8: lambda a: cv2.rotate(a, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+_LEAST_WHITE = 1e-9  # of a picture of floating-point numbers that is black throughout
 _PREVIEW_PX = 1000  # least longer side of a raw file's JPEG that shows its objects
 _CAMERA_RAW = next(kind for kind in KINDS if kind.name == "RAW")
 
@@ -177,14 +178,16 @@ def _whitest(picture: Image) -> float:
     if picture.mode.startswith("I"):
         return 65535.0
     if picture.mode == "F":
-        return max(cast(float, picture.getextrema()[1]), 1e-9)
+        values = np.asarray(picture)
+        return max(float(values.max(initial=0, where=np.isfinite(values))), _LEAST_WHITE)
     return 0.0
 
 
 def _of_8_bits(strip: Image, whitest: float) -> Image:
     from PIL import Image
 
-    return Image.fromarray((np.asarray(strip) * (255 / whitest)).clip(0, 255).astype(np.uint8))
+    values = np.nan_to_num(np.asarray(strip), nan=0, posinf=whitest, neginf=0)
+    return Image.fromarray((values / whitest * 255).clip(0, 255).astype(np.uint8))
 
 
 def _blend(rgba: U8Array, bgr: U8Array) -> None:

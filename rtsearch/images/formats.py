@@ -8,7 +8,16 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-__all__ = ["KINDS", "PHOTO_SUFFIXES", "START_BYTES", "Kind", "kind_of", "kind_of_suffix", "way_out"]
+__all__ = [
+    "FILM_SUFFIXES",
+    "KINDS",
+    "PHOTO_SUFFIXES",
+    "START_BYTES",
+    "Kind",
+    "kind_of",
+    "kind_of_suffix",
+    "way_out",
+]
 
 START_BYTES = 32
 """First bytes of a file that ``kind_of`` wants."""
@@ -88,13 +97,19 @@ _BRANDS = {  # of files that begin with a box "ftyp" (ISO/IEC 14496-12, 23008-12
     b"crx ": _CAMERA_RAW,
 }
 
+FILM_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "mov", "m4v", "mkv", "avi", "webm", "mpg", "mpeg", "mts", "m2ts", "ts", "3gp", "3g2", "wmv"),
+        *("flv", "f4v", "ogv", "vob", "mxf", "asf", "divx", "dv"),
+    )
+)
+"""Suffixes of file names, in lower case with their dot, that films have."""
+
 _WAYS_OUT = {
     **dict.fromkeys((".psd", ".psb", ".xcf", ".ai", ".eps", ".svg", ".exr", ".hdr"), "export them as PNG"),
     **dict.fromkeys((".ico", ".tga", ".pcx", ".qoi", ".bpg", ".jxr", ".wdp"), "convert them to PNG"),
-    **dict.fromkeys(
-        (".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv"),
-        "rtsearch run LIB --source plays films",
-    ),
+    **dict.fromkeys(FILM_SUFFIXES, "analyze.videos=true looks at films"),
 }
 
 

@@ -26,6 +26,7 @@ from rtsearch.config import DetectSettings, Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
+from rtsearch.jobs.films import FilmJob, FilmPipeline, FilmTime
 from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
 from rtsearch.library.crops import encode_crop
@@ -48,6 +49,9 @@ class Progress:
         failed: photos of this run that could not be read.
         photos_per_s: over the last few hundred photos.
         left_s: until the end at that rate; None while it is not known.
+        film: path of the film that is looked at; "" while photos are.
+        film_s, films_s: of all films of this run, looked at and in all, s.
+        film_speed: seconds of film looked at per second.
     """
 
     done: int
@@ -56,6 +60,10 @@ class Progress:
     failed: int
     photos_per_s: float
     left_s: float | None
+    film: str = ""
+    film_s: float = 0.0
+    films_s: float = 0.0
+    film_speed: float = 0.0
 
 
 @dataclass(slots=True)
@@ -63,14 +71,16 @@ class AnalyzeReport:
     """Result of an analysis.
 
     Attributes:
-        damaged: fragments that were, and are no longer part of the library.
+        damaged: damaged files that a repair has found; the photos concerned were looked at again.
         found: photos below the folder.
         kept: of them, those that were known and have the same content.
         changed: photos that were known but have another content now; they were looked at again.
         dropped: photos of the library that were deleted or have moved.
         missing: folder and number of its photos, where a folder has lost all that the library knows; they are
             kept.
-        analysed: photos looked at in this run.
+        analysed: photos and films looked at in this run.
+        films: films among them.
+        film_s: their length together, s; what an earlier run has looked at counts.
         objects: found in this run.
         failed: path and reason, for each photo of this run that could not be read. Where the reason lies
             outside of the file (disk, permission, a limit), the next run tries again.
@@ -93,6 +103,8 @@ class AnalyzeReport:
     dropped: int = 0
     missing: list[tuple[str, int]] = field(default_factory=list)
     analysed: int = 0
+    films: int = 0
+    film_s: float = 0.0
     objects: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
     incomplete: list[tuple[str, str]] = field(default_factory=list)
@@ -109,7 +121,7 @@ class Upkeep(NamedTuple):
     """Extent of an analysis: what is done to the library besides, and which photos are new to it.
 
     Attributes:
-        repair: look for damaged fragments first; their photos are looked at again.
+        repair: look for damaged fragments first; their photos are looked at again, and then take their place.
         drop: photos of folders that are empty or gone are dropped, too.
         part: of the photos that the library does not know, only this part is looked at.
     """
@@ -151,14 +163,14 @@ def analyze(
     """
     start_s = time.monotonic()
     root = _Root(photos.resolve())
-    scan = find_photos(photos, library, settings.analyze.exclude)
+    scan = find_photos(photos, library, settings.analyze.exclude, films=settings.analyze.videos)
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
     remembered = _remembered(settings)
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
-        damaged = writer.drop_damaged() if upkeep.repair else []
+        damaged = writer.doubt_damaged() if upkeep.repair else []
         plan = compare(writer, scan, photos, upkeep.drop, upkeep.part)
         report = AnalyzeReport(
             damaged=[str(problem) for problem in damaged],
@@ -250,12 +262,13 @@ class _Run:
         self._report = report
         self._done = 0
         self._new_hashes: set[str] = set()
+        self._unread: set[str] = set()
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
     def look_at(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
         """Look at the photos in order, store what is found, commit."""
-        todo = self._plan.todo
+        todo = [file for file in self._plan.todo if not file.is_film]
         self._committed_s = time.monotonic()
         try:
             with PhotoPipeline(
@@ -268,7 +281,8 @@ class _Run:
                         self._store(job)
                     photo_jobs.done(job)
                     self._meter.tick()
-                    progress(self._progress(len(todo)))
+                    progress(self._progress(len(self._plan.todo)))
+            self._look_at_films(progress, stop)
         except LibraryError:  # the disk refuses; another try would fail as well
             raise
         except Exception:
@@ -276,8 +290,70 @@ class _Run:
             raise
         self._writer.commit()
         self._drop_moved()
-        self._report.interrupted = self._done < len(todo)
+        self._report.interrupted = self._done < len(self._plan.todo)
+        if not self._report.interrupted:
+            self._writer.settle(self._plan.lost.keys() | self._unread)
         self._report.stages = self._meter.summary()
+
+    def _look_at_films(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+        """Look at the films in order; each is committed when it is done."""
+        films = [file for file in self._plan.todo if file.is_film]
+        if stop.is_set():
+            return
+        pipeline = FilmPipeline(
+            films, self._root.path, self._writer.folder, self._pipeline, self._all_settings, self._meter
+        )
+
+        def at(now: FilmTime) -> bool:
+            told = self._progress(len(self._plan.todo))
+            left_s = (now.total_s - now.done_s) / now.speed if now.speed else None
+            progress(
+                replace(
+                    told,
+                    left_s=left_s,
+                    film=now.path,
+                    film_s=now.done_s,
+                    films_s=now.total_s,
+                    film_speed=now.speed,
+                )
+            )
+            return not stop.is_set()
+
+        for job in pipeline.jobs(at):
+            self._done += 1
+            self._store_film(job)
+            self._writer.commit()
+            progress(self._progress(len(self._plan.todo)))
+
+    def _store_film(self, job: FilmJob) -> None:
+        file, film, report = job.file, job.film, self._report
+        known = self._plan.known.get(file.path)
+        if job.same and known is not None:
+            self._writer.renew(replace(known, mtime_ns=file.mtime_ns))
+            report.kept += 1
+            return
+        if job.unread:
+            self._root.expect()
+            self._unread.add(file.path)
+            report.failed.append((file.path, job.reason))
+            return
+        state = PhotoState.FAILED if film is None else PhotoState.OK if film.objects else PhotoState.EMPTY
+        wh, length_s = (film.wh, film.length_s) if film else ((0, 0), 0.0)
+        row = PhotoRow(
+            *(file.path, file.size_bytes, file.mtime_ns, *wh, state, job.reason, job.sha256, length_s)
+        )
+        self._writer.add(row, *((film.objects, film.jpegs) if film else ()))
+        report.analysed += 1
+        report.films += 1
+        report.film_s += length_s
+        report.objects += len(film.objects) if film else 0
+        report.changed += known is not None
+        if job.reason:
+            report.failed.append((file.path, job.reason))
+        elif film is not None and film.note:
+            report.incomplete.append((file.path, film.note))
+        if known is None and not job.reason:
+            self._new_hashes.add(job.sha256)
 
     def _drop_moved(self) -> None:
         """Drop lost photos whose content was found under a new path: their folder was renamed."""
@@ -295,6 +371,7 @@ class _Run:
         elif job.unread:
             self._root.expect()
             self._report.failed.append((job.file.path, job.reason))
+            self._unread.add(job.file.path)
         else:
             self._add_or_fail(job)
             self._report.changed += known is not None

@@ -58,7 +58,7 @@ class Plan:
         todo: photos to be read, those of one fragment beside each other: each commit then writes few of the
             old fragments anew.
         known: rows of those that the library holds, by path.
-        lost: hashes of photos that are kept although their folder has lost them, by path.
+        lost: hashes of photos that are kept although their folder has lost them, by path; "" where not known.
         kept: number of photos that are as the library knows them.
         dropped: number of photos that were taken out of the library.
     """
@@ -88,13 +88,14 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool, part: P
     holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
     if holds_objects:
         _expect_same_photos(writer, known, found.keys(), photos.resolve())
-    missing = missing_photos(known.path, scan)
+    missing = missing_photos([*known.path, *writer.doubted], scan)
     gone, lost = missing.deleted, missing.lost
     if drop or not holds_objects:  # without objects there is nothing to lose
         gone, lost = gone | lost, set()
     todo: list[PhotoFile] = []
     rows: dict[str, PhotoRow] = {}
-    for i, path in enumerate(known.path):
+    rows_of = {path: i for i, path in enumerate(known.path)}  # a repair that was stopped leaves some twice
+    for path, i in rows_of.items():
         photo = found.get(path)
         if photo and not _is_settled(known, i, photo):
             same_size = photo.size_bytes == known.size_bytes[i]
@@ -104,9 +105,11 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool, part: P
     dropped = writer.drop(gone)
     new = found.keys() - set(known.path)
     kept = len(found) - len(todo) - len(new)
-    todo += [photo for photo in scan.photos if photo.path in new and part.holds(photo.path)]
+    doubted = writer.doubted  # is this library's own, whatever its part
+    wanted = {path for path in new if path in doubted or part.holds(path)}
+    todo += [photo for photo in scan.photos if photo.path in wanted]
     hashes = dict(zip(known.path, known.sha256, strict=True))
-    return Plan(todo, rows, {path: hashes[path] for path in lost}, kept, dropped)
+    return Plan(todo, rows, {path: hashes.get(path, "") for path in lost}, kept, dropped)
 
 
 def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:

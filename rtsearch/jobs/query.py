@@ -13,11 +13,13 @@ from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library.index import SearchIndex
+from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline
 from rtsearch.recording import object_records
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.painter import compose
+from rtsearch.render.time_marks import TimeMarks
 from rtsearch.types import Frame, Neighbours, Scene, U8Array, class_name
 
 __all__ = ["Answer", "query_photo", "sheet"]
@@ -39,8 +41,17 @@ class Answer:
     objects: list[dict[str, Any]]
 
 
-def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> Answer:
+def query_photo(
+    photo: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings, *, itself: bool = True
+) -> Answer:
     """Find a photo's objects and the nearest of the library to each.
+
+    Args:
+        photo: the file.
+        pipeline: sees its objects.
+        index: is searched.
+        settings: sections ``analyze``, ``detect``, ``search`` and ``show``.
+        itself: objects of the photo itself count, where the library has it.
 
     Raises:
         PhotoError: it cannot be read.
@@ -51,12 +62,15 @@ def query_photo(photo: Path, pipeline: Pipeline, index: SearchIndex, settings: S
         )
     with quiet_decoders():
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
+    if not itself:
+        index = narrow(index, settings.search, distinct=settings.show.distinct, leave_out=photo)
     detections = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
     show, search = settings.show, settings.search
     canvas = _canvas(show, len(detections))
     shown = index.search(detections.vector, canvas.crops, exact=search.exact, recall=search.recall)
     neighbours = Neighbours(shown.row[:, : show.results], shown.distance[:, : show.results])
-    cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+    marks = TimeMarks(index, show.font)
+    cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
     thumbs = tuple(
         tuple(cache.get(row, canvas.thumb_height) for row in rows if row >= 0) for rows in shown.row.tolist()
     )

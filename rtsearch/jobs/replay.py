@@ -24,6 +24,7 @@ from rtsearch.live import Controls, LiveReport, Outputs, Steadied, StripReservat
 from rtsearch.live.tracker import Strips
 from rtsearch.recording import SAME_S, Recording
 from rtsearch.render.layout import Canvas, canvas_of
+from rtsearch.send import OutletReport
 from rtsearch.sources import Source
 from rtsearch.types import WHOLE_IMAGE_LABEL, WHOLE_IMAGE_NAME, Detections, F32Array, Frame, Neighbours
 
@@ -44,6 +45,7 @@ class ReplayReport:
         lines: of the record.
         fps: frames shown per second.
         objects: in all frames shown.
+        outlets: the figures of each program that signals were sent to.
     """
 
     frames_in: int
@@ -53,6 +55,7 @@ class ReplayReport:
     lines: int
     fps: float
     objects: int
+    outlets: tuple[OutletReport, ...]
 
 
 def replay(
@@ -91,6 +94,7 @@ def replay(
         lines=len(recording),
         fps=report.fps,
         objects=report.objects,
+        outlets=report.outlets,
     )
 
 
@@ -124,7 +128,7 @@ class _RecordLookup:
         i = self._line_of(frame)
         if i is None:
             self._meter.count("bare")
-            return self._steadied(_detections([], {}), [], (), 0, frame)
+            return self._steadied(_detections([], {}), [], (), [], frame)
         line = self._recording.line(i)
         try:
             return self._objects((i, line["objects"], line.get("shown")), frame, canvas_of(show))
@@ -182,7 +186,7 @@ class _RecordLookup:
         if shown is None:  # a record that was made elsewhere
             strips = self._strips.place(found.track.tolist(), canvas.most_strips, frame.at_s)
             near = [[hit["row"] for hit in item["neighbours"]] for item in objects]
-            return self._steadied(found, near, strips, len(objects), frame)
+            return self._steadied(found, near, strips, objects, frame)
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():
             raise self._recording.problem(i, "the strips shown are not those of its objects")
         every = _detections([*objects, *shown[len(objects) :]], self._labels)
@@ -191,7 +195,7 @@ class _RecordLookup:
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
             raise ValueError("a strip shows what the library does not hold")
         near = [rows[: canvas.crops] for rows in near]
-        return self._steadied(every, near, [item["strip"] for item in shown], len(objects), frame)
+        return self._steadied(every, near, [item["strip"] for item in shown], objects, frame)
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:
         height, width = frame.bgr.shape[:2]
@@ -217,24 +221,34 @@ class _RecordLookup:
         every: Detections,
         near: Sequence[Sequence[int]],
         strips: Sequence[int],
-        seen: int,
+        objects: Sequence[Mapping[str, Any]],
         frame: Frame,
     ) -> Steadied:
-        """Return the objects of a frame with their strips; those after the first ``seen`` are held."""
+        """Return the objects of a frame with their strips; those after the recorded ones are held."""
+        seen = len(objects)
         if any(type(strip) is not int or not 0 <= strip < _MOST_STRIPS for strip in strips):
             raise ValueError("there is no such strip")
         row = np.full((len(every), max(map(len, near), default=0)), -1, np.int32)
+        distance = np.full(row.shape, np.inf, np.float32)
         for i, rows in enumerate(near):
+            known = _distances(objects[i]) if i < seen else {}
             row[i, : len(rows)] = rows
+            distance[i, : len(rows)] = [known.get(one, np.inf) for one in rows]
         self._missed = {track: self._missed.get(track, 0) + 1 for track in every.track[seen:].tolist()}
         return Steadied(
             detections=every,
-            neighbours=Neighbours(row, np.full(row.shape, np.inf, np.float32)),
+            neighbours=Neighbours(row, distance),
             strips=tuple(strips),
             missed=(0,) * seen + tuple(self._missed[track] for track in every.track[seen:].tolist()),
             step=np.zeros((len(every), 4), np.float32),
             rows=self._rows.keep(every.track.tolist(), strips, frame.at_s),
         )
+
+
+def _distances(item: Mapping[str, Any]) -> dict[int, float]:
+    """Return the distances that a record holds of an object's neighbours, by row."""
+    known = {hit["row"]: hit.get("distance") for hit in item["neighbours"]}
+    return {row: float(far) for row, far in known.items() if far is not None}
 
 
 def _detections(objects: Sequence[Mapping[str, Any]], labels: Mapping[str, int]) -> Detections:

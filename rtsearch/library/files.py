@@ -6,11 +6,13 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from rtsearch._util.regular_files import kind_of_file, open_regular
 from rtsearch.errors import LibraryBusyError, LibraryError
 
 __all__ = [
@@ -28,8 +30,12 @@ TMP_SUFFIX = ".tmp"
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    """SHA-256 of a file's bytes, in hex.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe or device.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -59,8 +65,11 @@ def library_lock(folder: Path) -> Iterator[None]:
 
     Raises:
         LibraryBusyError: another process writes; the message has its pid where that is known.
+        LibraryError: the lock cannot be written, or is no file.
     """
     path = folder / LOCK_NAME
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise LibraryError(f"{path} is {kind_of_file(path.lstat().st_mode)}, not a file: remove it")
     lock = FileLock(path, timeout=0)
     try:
         lock.acquire()

@@ -8,10 +8,11 @@ import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -20,18 +21,18 @@ from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError, VectorError
 from rtsearch.library.files import TMP_SUFFIX, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
+from rtsearch.library.pages import unpacked_bytes
 from rtsearch.library.schema import (
-    NO_CRC,
     OBJECT_COLUMNS,
-    PHOTO_SCHEMA,
-    PHOTO_SCHEMA_1,
+    PHOTO_SCHEMAS,
+    UNKNOWN,
     ObjectRows,
     PhotoRow,
     PhotoState,
     PhotoTable,
     is_safe_path,
     object_schema,
-    object_schema_1,
+    object_schemas,
     object_table,
     photo_table,
     to_numpy,
@@ -56,6 +57,14 @@ Columns: TypeAlias = dict[str, NDArray[Any]]
 ROW_GROUP = 4096
 
 _UNREADABLE = (OSError, ValueError, pa.ArrowException)
+_OTHER_TABLE = "not the table that the manifest names"
+
+# A table of photos decompresses to 40 times its size at most where its paths are long and much alike.
+_MOST_RATIO = 256
+_MOST_TEXT_BYTES = 1024  # path, reason and hash of a photo, on average
+_VALUE_BYTES = 2  # of a number in a vector
+_MOST_ROW_BYTES = 128  # of the other columns of an object, which have 77
+_USUAL_BYTES = 1 << 20  # are no danger, whatever the file is like
 
 
 class FragmentWriter:
@@ -111,6 +120,8 @@ class FragmentWriter:
             "score": objects.score.astype(np.float32, copy=False),
             "whole": objects.whole,
             "vector": vector,
+            "times_s": objects.times_s,
+            "track": objects.track.astype(np.int32, copy=False),
             "thumb_crc32": np.array([zlib.crc32(thumb) for thumb in thumbs], np.int64),
         }
         self.add_objects(columns, lengths, b"".join(thumbs))
@@ -265,24 +276,47 @@ def read_photos(folder: Path, fragment: Fragment) -> PhotoTable:
     """
     path = checked_path(folder, fragment, "images")
     try:
-        with open_regular(path) as file, pq.ParquetFile(file, page_checksum_verification=True) as table:
-            schema = table.schema_arrow
-            known = schema.equals(PHOTO_SCHEMA) or schema.equals(PHOTO_SCHEMA_1)
-            if not known or table.metadata.num_rows != fragment.photos:
-                raise damaged(path, "not the table that the manifest names")
-            columns = table.read()
-            if len(columns) != fragment.photos:
-                raise damaged(path, f"it gives {len(columns)} rows instead of {fragment.photos}")
-            lists = {name: columns[name].to_pylist() for name in schema.names}
-            photos = PhotoTable(**{"sha256": [""] * len(columns), **lists})
-    except DamagedError:
-        raise
+        with open_regular(path) as file:
+            photos = _photo_columns(file, fragment.photos)
     except _UNREADABLE as error:
         raise damaged(path, error) from None
     unsafe = next((path for path in photos.path if not is_safe_path(path)), None)
     if unsafe is not None:
         raise damaged(path, f"the photo path {unsafe!r} leads out of the photo root")
     return photos
+
+
+def _photo_columns(file: BinaryIO, n: int) -> PhotoTable:
+    """Read a table of n photos; its size in memory is known before any of it is taken.
+
+    Texts are read as dictionaries: a single long one that all rows name takes its place once.
+    """
+    if unpacked_bytes(file) > os.fstat(file.fileno()).st_size * _MOST_RATIO + _USUAL_BYTES:
+        raise ValueError("it decompresses to more than a table of photos can have")
+    file.seek(0)
+    with pq.ParquetFile(file) as table:
+        schema, metadata = table.schema_arrow, table.metadata
+        known = any(schema.equals(known) for known in PHOTO_SCHEMAS)
+        if not known or metadata.num_rows != n:
+            raise ValueError(_OTHER_TABLE)
+        texts = [field.name for field in schema if pa.types.is_string(field.type)]
+        file.seek(0)
+        options = {"metadata": metadata, "page_checksum_verification": True, "read_dictionary": texts}
+        with pq.ParquetFile(file, **options) as packed:
+            columns = packed.read()
+    if len(columns) != n:
+        raise ValueError(f"it gives {len(columns)} rows instead of {n}")
+    if sum(_text_bytes(columns[name]) for name in texts) > n * _MOST_TEXT_BYTES + _USUAL_BYTES:
+        raise ValueError("its texts are longer than those of photos")
+    plain = {name: pa.string() if name in texts else columns[name].type for name in schema.names}
+    lists = {name: columns[name].cast(plain[name]).to_pylist() for name in schema.names}
+    return PhotoTable(**{"sha256": [""] * n, "length_s": [0.0] * n, **lists})
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes that a column of dictionaries takes as plain texts."""
+    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks)
+    return sum(pc.sum(each).as_py() or 0 for each in lengths)
 
 
 def read_objects(
@@ -295,23 +329,51 @@ def read_objects(
     """
     path = checked_path(folder, fragment, "objects")
     try:
-        with open_regular(path) as opened, pq.ParquetFile(opened, page_checksum_verification=True) as file:
-            schema = file.schema_arrow
-            known = schema.equals(object_schema(dim)) or schema.equals(object_schema_1(dim))
-            if not known or file.metadata.num_rows != fragment.objects:
-                raise damaged(path, "not the table that the manifest names")
-            rows = 0
-            stored = [name for name in columns if name in schema.names]
-            for batch in file.iter_batches(batch_rows, columns=stored):
-                rows += len(batch)
-                read = {name: to_numpy(batch.column(name)) for name in stored}
-                yield {name: read[name] if name in read else np.full(len(batch), NO_CRC) for name in columns}
-            if rows != fragment.objects:  # page headers, which no checksum covers, may lie
-                raise damaged(path, f"it gives {rows} rows instead of {fragment.objects}")
-    except DamagedError:
-        raise
+        with open_regular(path) as file:
+            yield from _object_columns(file, fragment, dim, (columns, batch_rows))
     except _UNREADABLE as error:
         raise damaged(path, error) from None
+
+
+def _unknown(column: str, rows: int) -> NDArray[Any]:
+    """Return a column that an older format does not have."""
+    return np.repeat(np.asarray(UNKNOWN[column])[None], rows, axis=0)
+
+
+def _object_columns(
+    opened: BinaryIO, fragment: Fragment, dim: int, wanted: tuple[Sequence[str], int]
+) -> Iterator[Columns]:
+    columns, batch_rows = wanted
+    if unpacked_bytes(opened) > fragment.objects * (dim * _VALUE_BYTES + _MOST_ROW_BYTES) + _USUAL_BYTES:
+        raise ValueError("it decompresses to more than its objects can have")
+    opened.seek(0)
+    with pq.ParquetFile(opened, page_checksum_verification=True) as file:
+        schema = file.schema_arrow
+        known = any(schema.equals(known) for known in object_schemas(dim))
+        if not known or file.metadata.num_rows != fragment.objects:
+            raise ValueError(_OTHER_TABLE)
+        rows = 0
+        stored = [name for name in columns if name in schema.names]
+        for batch in file.iter_batches(batch_rows, columns=stored):
+            rows += len(batch)
+            read = {name: to_numpy(batch.column(name)) for name in stored}
+            _require_places(read, fragment)
+            yield {name: read[name] if name in read else _unknown(name, len(batch)) for name in columns}
+        if rows != fragment.objects:  # page headers, which no checksum covers, may lie
+            raise ValueError(f"it gives {rows} rows instead of {fragment.objects}")
+
+
+def _require_places(rows: Columns, fragment: Fragment) -> None:
+    """Raise a ValueError where rows name photos or thumbnails that the fragment does not have."""
+    photo, offset, length = (rows.get(name) for name in ("photo", "thumb_offset", "thumb_bytes"))
+    if photo is not None and len(photo) and not 0 <= photo.min() <= photo.max() < fragment.photos:
+        raise ValueError("an object names a photo that is not there")
+    if offset is None or length is None or not len(offset):
+        return
+    # The sum of an offset and a length may go beyond what their type holds.
+    most = fragment.stored("thumbs").bytes - length.astype(np.int64)
+    if offset.min() < 0 or length.min() < 0 or (offset > most).any():
+        raise ValueError("a thumbnail lies outside its pack")
 
 
 def checked_path(folder: Path, fragment: Fragment, part: str) -> Path:
@@ -337,5 +399,6 @@ def damaged(path: Path, why: object) -> DamagedError:
     library = path.parent.parent
     return DamagedError(
         f"{path} is damaged ({reason}): rtsearch library check {library} says what is touched, "
-        f"rtsearch analyze --repair PHOTOS {library} looks at those photos again"
+        f"rtsearch analyze --repair PHOTOS {library} looks at those photos again",
+        reason,
     )

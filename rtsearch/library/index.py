@@ -1,6 +1,6 @@
 """Index of a library: derived from its fragments, searched, rebuilt at will.
 
-    fragments -> projection (fitted) -> searched vectors -> KD-tree
+    fragments -> projection (fitted) -> searched vectors -> KD-tree -> near duplicates
               -> one row per object: photo, box, label, place of its thumbnail
 
     LIB/index/KEY/   KEY is made of the library's stamp and of the settings that shape the index, so an index
@@ -20,10 +20,9 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from rtsearch._util.atomic import write_atomic
@@ -32,128 +31,35 @@ from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError
 from rtsearch.library import Library, library_lock
 from rtsearch.library.colours import stored_colours
+from rtsearch.library.duplicates import leaders
 from rtsearch.library.files import disk_errors
 from rtsearch.library.index_files import (
     FILES,
     TABLE,
     PhotoPaths,
     check_files,
+    check_leaders,
     empty_table,
     fragments_of,
     load_table,
     write_list,
 )
 from rtsearch.library.manifest import damaged_manifest
+from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import own_folder, remove_index
-from rtsearch.library.thumbnails import ThumbPlaces
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
-from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, Neighbours, U8Array, class_name
+from rtsearch.types import WHOLE_IMAGE_LABEL
 
 __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 6
+_FORMAT = 8
 _SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
 _SETTINGS = "settings.json"
 _MOST_SETTINGS_BYTES = 1 << 16
 Told = Callable[[str], None]
-
-
-class SearchIndex:
-    """An opened index; any number of threads may use it.
-
-    Args:
-        library: what it was built from.
-        projection: from descriptions to searched vectors.
-        tree: over the searched vectors, in row order.
-        table: the columns of ``TABLE``, n rows each.
-        paths: photos, by the number that column ``photo`` holds.
-    """
-
-    def __init__(
-        self,
-        library: Library,
-        projection: Projection,
-        tree: KDTree,
-        table: dict[str, NDArray[Any]],
-        paths: PhotoPaths,
-    ) -> None:
-        self.library = library
-        self.projection = projection
-        self._tree = tree
-        self._table = table
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._tree)
-
-    @property
-    def dim(self) -> int:
-        """Dimensions that are searched."""
-        return self.projection.dim
-
-    @property
-    def thumb_places(self) -> ThumbPlaces:
-        """Places of all crops, by row."""
-        table = self._table
-        packs = tuple(self.library.pack_paths)
-        return ThumbPlaces(
-            table["pack"], table["thumb_offset"], table["thumb_bytes"], table["thumb_crc32"], packs
-        )
-
-    def search(self, vectors: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
-        """The k nearest objects of each of (n, D) descriptions."""
-        return self.near(self.projection.apply(vectors), k, exact=exact, recall=recall)
-
-    def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
-        """The k nearest objects of each of (n, dim) points, which are projected descriptions."""
-        distance, row = self._tree.query(points, k, exact=exact, recall=recall)
-        return Neighbours(row, distance)
-
-    def points(self, rows: I32Array) -> F32Array:
-        """(n, dim) float32: where n rows lie, as ``near`` compares them."""
-        return self._tree.vectors(rows)
-
-    def photo(self, row: int) -> str:
-        """Path of the photo of an object, relative to the library's photo root."""
-        return self._paths[int(self._table["photo"][row])]
-
-    @property
-    def labels(self) -> I32Array:
-        """Class of each object, (n,) int32, -1 for a whole image."""
-        return cast(I32Array, self._table["label"])
-
-    @property
-    def photo_numbers(self) -> I32Array:
-        """Number of the photo of each object, (n,) int32."""
-        return cast(I32Array, self._table["photo"])
-
-    @property
-    def boxes(self) -> F32Array:
-        """Box of each object in its photo, (n, 4) float32 px."""
-        return cast(F32Array, self._table["xyxy"])
-
-    @property
-    def colours(self) -> U8Array:
-        """Share of each of ``COLOUR_NAMES`` in each object, (n, 11) uint8, 255 for all of it."""
-        return cast(U8Array, self._table["colours"])
-
-    def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
-        """``photo``, ``xyxy`` and ``label`` (a word) of each row."""
-        names = self.library.space.class_names
-        labels = self._table["label"][rows].tolist()
-        boxes = self._table["xyxy"][rows].tolist()
-        return [
-            {"photo": self.photo(row), "xyxy": box, "label": class_name(names, label)}
-            for row, box, label in zip(rows.tolist(), boxes, labels, strict=True)
-        ]
-
-    def warm_up(self, k: int) -> None:
-        """Load what the first query needs, so that nothing compiles on the frame path."""
-        near = self.search(np.zeros((1, len(self.projection.matrix)), np.float32), k)
-        self.points(near.row[0, :1])
 
 
 def open_index(
@@ -362,7 +268,10 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
         for name, column in table.items():
             column[at:end] = batch[name]
         at = end
-    KDTree.build(searched).save(folder)
+    tree = KDTree.build(searched)
+    tree.save(folder)
+    whole = table["label"] == WHOLE_IMAGE_LABEL
+    table["leader"] = leaders(tree, searched, projection.looks, table["photo"], whole)
     for name, column in table.items():
         np.save(folder / f"{name}.npy", column)
     PhotoPaths.save(folder, library.photos().path)
@@ -380,6 +289,7 @@ def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
             raise DamagedError(f"{folder / name}.npy has numbers that name nothing")
     if not np.isfinite(table["xyxy"]).all():
         raise DamagedError(f"{folder} has boxes that are not finite")
+    check_leaders(folder, table["leader"])
     tree = KDTree.load(folder)
     projection = Projection.load(folder, (library.dim, settings.project.dim), _blocks(library))
     if len(tree) != n or tree.dim != projection.dim:

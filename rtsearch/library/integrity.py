@@ -10,7 +10,7 @@ import numpy as np
 
 from rtsearch.errors import DamagedError
 from rtsearch.library.files import sha256_of
-from rtsearch.library.fragment import Columns, read_objects, read_photos
+from rtsearch.library.fragment import read_objects, read_photos
 from rtsearch.library.manifest import PARTS, Fragment
 from rtsearch.library.reader import BATCH_ROWS, Library
 from rtsearch.library.schema import PhotoState, PhotoTable
@@ -121,23 +121,10 @@ def _altered(folder: Path, fragment: Fragment, part: str) -> str:
 
 def _out_of_range(folder: Path, fragment: Fragment, dim: int) -> str:
     columns = ("photo", "xyxy", "score", "vector", "thumb_offset", "thumb_bytes")
-    pack_bytes = fragment.stored("thumbs").bytes
     try:
         for rows in read_objects(folder, fragment, dim, columns, BATCH_ROWS):
-            wrong = _wrong_values(rows, fragment.photos, pack_bytes)
-            if wrong:
-                return wrong
+            if not all(np.isfinite(rows[name]).all() for name in ("xyxy", "score", "vector")):
+                return "a value is NaN or infinite"
     except DamagedError as error:
-        return str(error)
-    return ""
-
-
-def _wrong_values(rows: Columns, photos: int, pack_bytes: int) -> str:
-    photo, offset, length = rows["photo"], rows["thumb_offset"], rows["thumb_bytes"]
-    if (photo < 0).any() or (photo >= photos).any():
-        return "an object names a photo that is not there"
-    if (offset < 0).any() or (length < 0).any() or (offset + length > pack_bytes).any():
-        return "a thumbnail lies outside its pack"
-    if not all(np.isfinite(rows[name]).all() for name in ("xyxy", "score", "vector")):
-        return "a value is NaN or infinite"
+        return error.reason
     return ""

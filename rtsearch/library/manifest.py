@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 FORMAT_NAME = "rtsearch library"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
 """The three files of a fragment: LIB/<part>/<name><suffix>."""
 
@@ -183,6 +183,8 @@ class Manifest(_Record):
         for fragment in self.fragments:
             if fragment.objects * self.space.dim * _VALUE_BYTES > fragment.stored("objects").bytes:
                 raise ValueError(f"more objects in fragment {fragment.name} than its file can hold")
+            if fragment.photos > fragment.stored("images").bytes:  # the least that was seen is 1.5 bytes each
+                raise ValueError(f"more photos in fragment {fragment.name} than its file can hold")
             if fragment.empty + fragment.failed > fragment.photos:
                 raise ValueError(f"counts of fragment {fragment.name} that do not fit")
         return self

@@ -13,19 +13,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 
 from rtsearch._util.regular_files import kind_of_file, open_regular
 from rtsearch.errors import SourceError
-from rtsearch.images.formats import PHOTO_SUFFIXES, START_BYTES, kind_of, kind_of_suffix
-from rtsearch.library.excluded import IGNORE_NAME, Patterns, read_patterns
+from rtsearch.images.excluded import IGNORE_NAME, Patterns, read_patterns
+from rtsearch.images.formats import FILM_SUFFIXES, PHOTO_SUFFIXES, START_BYTES, kind_of, kind_of_suffix
 from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.left_out import in_words, left_out
 
 __all__ = ["PhotoFile", "Scan", "excluded_in_words", "find_photos", "holds_photos", "links_in_words"]
 
 _GLANCE = 100  # names of each folder
+_TRANSPORT_SYNC = b"\x47"
 _REASONS = 3  # that are said where there is no photo
 
 
@@ -44,6 +45,11 @@ class PhotoFile:
     size_bytes: int
     mtime_ns: int
     known_sha256: str = ""
+
+    @property
+    def is_film(self) -> bool:
+        """It is a film by its name."""
+        return PurePosixPath(self.path).suffix.lower() in FILM_SUFFIXES
 
 
 @dataclass(slots=True)
@@ -79,13 +85,16 @@ class Scan:
         self.unread.add(path)
 
 
-def find_photos(root: Path, leave_out: Path | None = None, exclude: Sequence[str] = ()) -> Scan:
+def find_photos(
+    root: Path, leave_out: Path | None = None, exclude: Sequence[str] = (), *, films: bool = False
+) -> Scan:
     """List the photos below a folder.
 
     Args:
         root: the folder.
         leave_out: a folder inside it that is not looked into (the library).
         exclude: patterns of names that are not looked at, see ``excluded``.
+        films: list films, too.
 
     Raises:
         SourceError: the folder is missing, unreadable or the one to leave out, or there is no photo in it.
@@ -100,7 +109,7 @@ def find_photos(root: Path, leave_out: Path | None = None, exclude: Sequence[str
     left_out = None if leave_out is None else leave_out.resolve()
     if root == left_out:
         raise SourceError(f"{root} is the library itself: give another folder for it than that of the photos")
-    scan = _Walk(root, left_out).through(exclude)
+    scan = _Walk(root, left_out, films=films).through(exclude)
     if not scan.photos and (root / MANIFEST_NAME).is_file():
         raise SourceError(
             f"{root} is a library; the folder of photos goes first: rtsearch analyze PHOTOS LIB"
@@ -153,8 +162,9 @@ def holds_photos(folder: Path, depth: int = 1) -> bool:
 class _Walk:
     """One walk through the folders below a root."""
 
-    def __init__(self, root: Path, leave_out: Path | None) -> None:
+    def __init__(self, root: Path, leave_out: Path | None, *, films: bool) -> None:
         self._root = root
+        self._films = films
         self._prefix = len(os.path.join(root, ""))  # noqa: PTH118 - a Path drops the separator at the end
         self._leave_out = leave_out
         self._scan = Scan()
@@ -204,7 +214,8 @@ class _Walk:
 
     def _look_at_link(self, path: Path) -> None:
         leads_to_folder = path.is_dir()
-        if not leads_to_folder and path.suffix.lower() not in PHOTO_SUFFIXES:
+        read = PHOTO_SUFFIXES | FILM_SUFFIXES if self._films else PHOTO_SUFFIXES
+        if not leads_to_folder and path.suffix.lower() not in read:
             return
         if not _stays_inside(self._root, path):
             self._scan.refused.append((self._relative(path), "a link that leads out of the folder"))
@@ -214,7 +225,7 @@ class _Walk:
             self._look_at_file(path)
 
     def _look_at_file(self, path: Path) -> None:
-        if _is_photo(path):
+        if _is_photo(path) or (self._films and _is_film(path)):
             self._add(path)
         elif path.name != IGNORE_NAME:
             self._scan.others[path.suffix.lower()] += 1
@@ -250,6 +261,18 @@ def _is_photo(path: Path) -> bool:
     except OSError:
         return True  # whoever looks at it says why
     return kind is not None and not kind.way_out
+
+
+def _is_film(path: Path) -> bool:
+    """Tell whether a file is a film, by its name; TypeScript's files end like transport streams."""
+    suffix = path.suffix.lower()
+    if suffix != ".ts":
+        return suffix in FILM_SUFFIXES
+    try:
+        with open_regular(path) as file:
+            return file.read(1) == _TRANSPORT_SYNC
+    except OSError:
+        return True  # whoever looks at it says why
 
 
 def _stays_inside(root: Path, link: Path) -> bool:

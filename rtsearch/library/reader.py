@@ -127,8 +127,9 @@ class Library:
             columns: any of ``photo`` (n,) int32, number in ``photos()``; ``xyxy`` (n, 4) float32, photo
                 pixels; ``label`` (n,) int32; ``score`` (n,) float32; ``whole`` (n,) bool; ``vector`` (n, dim)
                 float16; ``thumb_offset`` (n,) int64 and ``thumb_bytes`` (n,) int32 in the pack;
-                ``thumb_crc32`` (n,) int64 of those bytes, -1 where none was stored; ``pack`` (n,) int32,
-                number in ``pack_paths``.
+                ``thumb_crc32`` (n,) int64 of those bytes, -1 where none was stored; ``times_s`` (n, 3)
+                float64 and ``track`` (n,) int32 in a film, see ``ObjectRows``; ``pack`` (n,) int32, number in
+                ``pack_paths``.
             batch_rows: most rows at a time.
 
         Yields:

@@ -7,7 +7,7 @@ their photo by its row in the photo table of the same fragment.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -21,14 +21,15 @@ __all__ = [
     "NO_CRC",
     "OBJECT_COLUMNS",
     "PHOTO_SCHEMA",
-    "PHOTO_SCHEMA_1",
+    "PHOTO_SCHEMAS",
+    "UNKNOWN",
     "ObjectRows",
     "PhotoRow",
     "PhotoState",
     "PhotoTable",
     "is_safe_path",
     "object_schema",
-    "object_schema_1",
+    "object_schemas",
     "object_table",
     "photo_table",
     "to_numpy",
@@ -45,7 +46,7 @@ class PhotoState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PhotoRow:
-    """One photo that was looked at.
+    """One photo or film that was looked at.
 
     Attributes:
         path: relative to the photo root, with ``/``.
@@ -54,8 +55,10 @@ class PhotoRow:
         width, height: pixels, after EXIF orientation; 0 when the photo failed.
         state: what became of it.
         reason: why it failed, else "".
-        sha256: of the file's bytes, in hex, or of the first megabyte where they are no picture; "" in
-            libraries of format 1, whose failed photos are tried again for that.
+        sha256: of the file's bytes, in hex, or of the first megabyte where they are no picture; of a film, of
+            its first and its last megabyte; "" in libraries of format 1, whose failed photos are tried again
+            for that.
+        length_s: of a film, from its first to its last picture; 0 for a photo.
     """
 
     path: str
@@ -66,11 +69,18 @@ class PhotoRow:
     state: PhotoState
     reason: str = ""
     sha256: str = ""
+    length_s: float = 0.0
+
+
+_NO_TIMES: NDArray[np.float64] = np.zeros((0, 3))  # defaults, known by their identity
+_NO_TRACKS: I32Array = np.zeros(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectRows:
-    """The objects of one photo, as they are stored.
+    """The objects of one photo or film, as they are stored.
+
+    An object of a film is a crop of a track: of all that was seen of one thing between two cuts.
 
     Attributes:
         xyxy: (n, 4) float32, pixels of the photo after EXIF orientation.
@@ -78,6 +88,9 @@ class ObjectRows:
         score: (n,) float32, 0..1.
         whole: (n,) bool, True for the row that stands for the whole image.
         vector: (n, D) float32 or float16; stored as float16.
+        times_s: (n, 3) float64, presentation times in a film: of the crop, and when the track was first and
+            last seen; NaN for photos.
+        track: (n,) int32, number of the track within its film; -1 for photos.
     """
 
     xyxy: F32Array
@@ -85,6 +98,13 @@ class ObjectRows:
     score: F32Array
     whole: NDArray[np.bool_]
     vector: NDArray[np.floating]
+    times_s: NDArray[np.float64] = field(default_factory=lambda: _NO_TIMES)
+    track: I32Array = field(default_factory=lambda: _NO_TRACKS)
+
+    def __post_init__(self) -> None:
+        if self.times_s is _NO_TIMES:
+            object.__setattr__(self, "times_s", np.full((len(self.xyxy), 3), np.nan))
+            object.__setattr__(self, "track", np.full(len(self.xyxy), -1, np.int32))
 
     def __len__(self) -> int:
         return len(self.xyxy)
@@ -102,6 +122,7 @@ class PhotoTable:
     state: list[str]
     reason: list[str]
     sha256: list[str]
+    length_s: list[float]
 
     def __len__(self) -> int:
         return len(self.path)
@@ -113,8 +134,8 @@ class PhotoTable:
 
     def extend(self, other: PhotoTable) -> None:
         """Add the photos of another table at the end."""
-        for field in fields(self):
-            getattr(self, field.name).extend(getattr(other, field.name))
+        for each in fields(self):
+            getattr(self, each.name).extend(getattr(other, each.name))
 
     def row(self, i: int) -> PhotoRow:
         """One photo as a record."""
@@ -127,6 +148,7 @@ class PhotoTable:
             PhotoState(self.state[i]),
             self.reason[i],
             self.sha256[i],
+            self.length_s[i],
         )
 
 
@@ -143,16 +165,19 @@ _PHOTO_COLUMNS_1 = (
     ("state", pa.string()),
     ("reason", pa.string()),
 )
-PHOTO_SCHEMA_1 = _schema(*_PHOTO_COLUMNS_1)
-"""The photo table of format 1, which had no hash."""
-PHOTO_SCHEMA = _schema(*_PHOTO_COLUMNS_1, ("sha256", pa.string()))
+_PHOTO_COLUMNS_2 = (*_PHOTO_COLUMNS_1, ("sha256", pa.string()))
+PHOTO_SCHEMA = _schema(*_PHOTO_COLUMNS_2, ("length_s", pa.float64()))
+PHOTO_SCHEMAS = (PHOTO_SCHEMA, _schema(*_PHOTO_COLUMNS_2), _schema(*_PHOTO_COLUMNS_1))
+"""The photo table of all formats, the newest first; format 1 had no hash, format 2 no films."""
 
 OBJECT_COLUMNS = (
     *("photo", "xyxy", "label", "score", "whole", "vector"),
-    *("thumb_offset", "thumb_bytes", "thumb_crc32"),
+    *("thumb_offset", "thumb_bytes", "thumb_crc32", "times_s", "track"),
 )
 NO_CRC = -1
 """The ``thumb_crc32`` of a library of format 1, which had none."""
+UNKNOWN = {"thumb_crc32": np.int64(NO_CRC), "times_s": np.full(3, np.nan), "track": np.int32(-1)}
+"""Values of columns that older formats do not have."""
 
 
 def _vectors(kind: pa.DataType, dim: int) -> pa.DataType:
@@ -162,12 +187,15 @@ def _vectors(kind: pa.DataType, dim: int) -> pa.DataType:
 
 def object_schema(dim: int) -> pa.Schema:
     """Columns of an object table whose vectors have ``dim`` dimensions."""
-    return object_schema_1(dim).append(pa.field("thumb_crc32", pa.int64(), nullable=False))
+    return object_schemas(dim)[0]
 
 
-def object_schema_1(dim: int) -> pa.Schema:
-    """Columns of the object table of format 1, which had no checksums of thumbnails."""
-    return _schema(
+def object_schemas(dim: int) -> tuple[pa.Schema, ...]:
+    """The object table of all formats, the newest first.
+
+    Format 1 had no checksums of thumbnails, format 2 no films.
+    """
+    columns = (
         ("photo", pa.int32()),
         ("xyxy", _vectors(pa.float32(), 4)),
         ("label", pa.int32()),
@@ -177,6 +205,9 @@ def object_schema_1(dim: int) -> pa.Schema:
         ("thumb_offset", pa.int64()),
         ("thumb_bytes", pa.int32()),
     )
+    columns_2 = (*columns, ("thumb_crc32", pa.int64()))
+    columns_3 = (*columns_2, ("times_s", _vectors(pa.float64(), 3)), ("track", pa.int32()))
+    return _schema(*columns_3), _schema(*columns_2), _schema(*columns)
 
 
 def photo_table(rows: Sequence[PhotoRow]) -> pa.Table:
@@ -190,13 +221,13 @@ def object_table(columns: dict[str, NDArray[np.generic]], dim: int) -> pa.Table:
     """Object columns (those of ``OBJECT_COLUMNS``) as a Parquet-ready table."""
     schema = object_schema(dim)
     arrays = []
-    for field in schema:
-        values = np.ascontiguousarray(columns[field.name])
-        if pa.types.is_fixed_size_list(field.type):
-            flat = pa.array(values.reshape(-1), type=field.type.value_type)
-            arrays.append(pa.FixedSizeListArray.from_arrays(flat, type=field.type))
+    for column in schema:
+        values = np.ascontiguousarray(columns[column.name])
+        if pa.types.is_fixed_size_list(column.type):
+            flat = pa.array(values.reshape(-1), type=column.type.value_type)
+            arrays.append(pa.FixedSizeListArray.from_arrays(flat, type=column.type))
         else:
-            arrays.append(pa.array(values, type=field.type))
+            arrays.append(pa.array(values, type=column.type))
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from cachetools import LRUCache
 
+from rtsearch._util.regular_files import open_descriptor
 from rtsearch.errors import PhotoError
 from rtsearch.images.headers import read_header
 from rtsearch.types import I32Array, I64Array, U8Array
@@ -69,10 +70,17 @@ class ThumbCache:
     Args:
         places: where they lie.
         cache_bytes: most memory for decoded pictures.
+        mark: draws on the scaled crop of a row, such as the time of a film.
     """
 
-    def __init__(self, places: ThumbPlaces, cache_bytes: int) -> None:
+    def __init__(
+        self,
+        places: ThumbPlaces,
+        cache_bytes: int,
+        mark: Callable[[int, U8Array], None] | None = None,
+    ) -> None:
         self._places = places
+        self._mark = mark
         self._lock = threading.Lock()
         self._cache: LRUCache[tuple[int, int], U8Array] = LRUCache(
             cache_bytes, getsizeof=lambda picture: picture.nbytes
@@ -105,6 +113,8 @@ class ThumbCache:
             picture = self._decode(row)
             if height_px:
                 picture = _fitted(picture, height_px)
+                if self._mark is not None:
+                    self._mark(row, picture)
             picture.flags.writeable = False
             with self._lock:
                 if picture.nbytes <= self._cache.maxsize:
@@ -119,6 +129,13 @@ class ThumbCache:
         for row in missing[order].tolist():
             self.get(row, height_px)
 
+    def jpeg(self, row: int) -> bytes | None:
+        """Return the thumbnail of a row as it is stored; None where it is damaged or missing."""
+        jpeg, problem = self._stored(row)
+        if problem:
+            self._warn(problem)
+        return jpeg
+
     def close(self) -> None:
         """Let go of pictures and packs."""
         with self._lock:
@@ -126,23 +143,30 @@ class ThumbCache:
             self._packs.clear()
 
     def _decode(self, row: int) -> U8Array:
+        jpeg, problem = self._stored(row)
+        if jpeg is None:
+            return self._grey(problem)
+        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            return self._grey(f"{self._places.packs[int(self._places.pack[row])]} is damaged")
+        return cast(U8Array, picture)
+
+    def _stored(self, row: int) -> tuple[bytes | None, str]:
+        """Return the JPEG of a row, or None and what is wrong."""
         places = self._places
         if not 0 <= row < len(places):
-            return self._grey(f"there is no thumbnail for row {row}: there are {len(places)} rows")
+            return None, f"there is no thumbnail for row {row}: there are {len(places)} rows"
         number = int(places.pack[row])
         if not 0 <= number < len(places.packs):
-            return self._grey(f"row {row} names thumbnail pack {number} of {len(places.packs)}")
+            return None, f"row {row} names thumbnail pack {number} of {len(places.packs)}"
         path = places.packs[number]
         try:
             jpeg = self._pack(number, path).read(int(places.offset[row]), int(places.length[row]))
         except (OSError, ValueError) as error:
-            return self._grey(f"cannot read thumbnails from {path}: {error}")
+            return None, f"cannot read thumbnails from {path}: {error}"
         # A JPEG with one wrong bit mostly decodes, to another picture. The checksum of 4 kB takes 1 us.
         sound = places.crc32[row] in (-1, zlib.crc32(jpeg)) and _is_thumb(jpeg)
-        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if sound else None
-        if picture is None:
-            return self._grey(f"{path} is damaged")
-        return cast(U8Array, picture)
+        return (jpeg, "") if sound else (None, f"{path} is damaged")
 
     def _pack(self, number: int, path: Path) -> _Pack:
         with self._lock:
@@ -151,11 +175,14 @@ class ThumbCache:
                 pack = self._packs[number] = _Pack(path)
             return pack
 
-    def _grey(self, why: str) -> U8Array:
+    def _warn(self, why: str) -> None:
         with self._lock:
             if not self._warned:
                 _log.warning("%s; it and others like it are shown grey; run rtsearch library check", why)
             self._warned = True
+
+    def _grey(self, why: str) -> U8Array:
+        self._warn(why)
         return np.full((GREY_SIDE_PX, GREY_SIDE_PX, 3), GREY, np.uint8)
 
 
@@ -181,7 +208,7 @@ class _Pack:
     """
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = open_descriptor(path)
         self._bytes = os.fstat(self._descriptor).st_size
 
     def read(self, start: int, length: int) -> bytes:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch._util.closing import Closing
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError, NotALibraryError
 from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, disk_errors, library_lock
 from rtsearch.library.fragment import (
@@ -66,6 +67,7 @@ class LibraryWriter(Closing):
         self._added: set[str] = set()
         self._renewed: dict[str, PhotoRow] = {}
         self._paths: dict[str, frozenset[str]] = {}
+        self._doubted: dict[str, set[str] | None] = {}  # photos to be looked at again, of damaged fragments
 
     @classmethod
     def open(
@@ -118,14 +120,15 @@ class LibraryWriter(Closing):
         return len(self._added) + len(self._renewed)
 
     def photos(self) -> PhotoTable:
-        """Return all committed photos.
+        """Return all committed photos but those of doubted fragments.
 
         Raises:
             DamagedError: a photo table is damaged; it is named.
         """
         table = PhotoTable.empty()
         for fragment in self.manifest.fragments:
-            table.extend(self._read(fragment))
+            if fragment.name not in self._doubted:
+                table.extend(self._read(fragment))
         return table
 
     def add(self, photo: PhotoRow, objects: ObjectRows | None = None, thumbs: Sequence[bytes] = ()) -> None:
@@ -215,23 +218,57 @@ class LibraryWriter(Closing):
                 self._replace(tuple(kept))
         return sum(map(len, paths))
 
-    def drop_damaged(self) -> list[Problem]:
-        """Take damaged fragments out, so that their photos count as never looked at.
+    def doubt_damaged(self) -> list[Problem]:
+        """Let the photos of damaged fragments count as never looked at.
+
+        Their rows stay until each of them has been added again or dropped, or ``settle`` is called.
 
         Returns:
-            What was wrong.
+            What is wrong.
         """
         problems: list[Problem] = []
-        kept = []
         for fragment in self.manifest.fragments:
-            found = check_fragment(self.folder, fragment, self.manifest.space.dim)
-            problems += found
-            if not found:
-                kept.append(fragment)
-        if problems:
-            with disk_errors(self.folder):
-                self._replace(tuple(kept))
+            if found := check_fragment(self.folder, fragment, self.manifest.space.dim):
+                problems += found
+                self._doubted[fragment.name] = self._names(fragment)
+        sound = set(self.photos().path)
+        for left in self._doubted.values():
+            if left is not None:
+                left.difference_update(sound)  # looked at again by a run that was stopped
         return problems
+
+    @property
+    def doubted(self) -> set[str]:
+        """Photos of damaged fragments that are still to be looked at again, where their names can be read."""
+        return set().union(*(left for left in self._doubted.values() if left is not None))
+
+    def settle(self, keep: Set[str]) -> None:
+        """Take what is left of damaged fragments out of the library.
+
+        Args:
+            keep: photos whose rows stay, where they can still be read. A fragment that keeps all of them
+                stays as it is, and counts as damaged.
+        """
+        if not self._doubted:
+            return
+        kept = []
+        with disk_errors(self.folder):
+            for fragment in self.manifest.fragments:
+                if fragment.name not in self._doubted:
+                    kept.append(fragment)
+                elif rest := (self._doubted[fragment.name] or set()) & keep:
+                    gone = self._paths[fragment.name] - rest
+                    with contextlib.suppress(DamagedError):
+                        kept.append(self._changed(fragment, gone, {}) if gone else fragment)
+            self._doubted = {}
+            self._replace(tuple(kept))
+
+    def _names(self, fragment: Fragment) -> set[str] | None:
+        """Paths of the photos of a fragment; None where they cannot be read."""
+        try:
+            return set(self._read(fragment).path)
+        except DamagedError:
+            return None
 
     def _read(self, fragment: Fragment) -> PhotoTable:
         photos = read_photos(self.folder, fragment)
@@ -242,6 +279,12 @@ class LibraryWriter(Closing):
         """The committed fragments without some photos and with other rows for some."""
         fragments: list[Fragment] = []
         for fragment in self.manifest.fragments:
+            if fragment.name in self._doubted:
+                left = self._doubted[fragment.name]
+                self._doubted[fragment.name] = left and left - gone
+                if left is None or left - gone:
+                    fragments.append(fragment)
+                continue
             if fragment.name not in self._paths:
                 self._read(fragment)
             paths = self._paths[fragment.name]
@@ -307,7 +350,7 @@ def _copy_rows(
 
 @contextlib.contextmanager
 def _mapped(path: Path) -> Iterator[Pack]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if path.stat().st_size == 0:  # which cannot be mapped
             yield b""
             return

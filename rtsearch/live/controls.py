@@ -11,9 +11,13 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from rtsearch.config import DetectSettings, ShowSettings
+from rtsearch.config import DetectSettings, SearchSettings, ShowSettings
+from rtsearch.library.index import SearchIndex
 
 __all__ = ["Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
+
+
+_ALL = SearchSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class ControlState:
         mirror: cameras and streams are shown, searched and recorded with left and right changed.
         first_strip: strip on top, where there are more than fit.
         sliders: that stand on the picture.
+        search: what is found: its ``classes``, ``folders`` and ``since``.
+        index: all rows of the same library in another projection, in place of the run's index.
     """
 
     detect: DetectSettings
@@ -71,13 +77,15 @@ class ControlState:
     mirror: bool = False
     first_strip: int = 0
     sliders: int = 0
+    search: SearchSettings = _ALL
+    index: SearchIndex | None = None
 
 
 class Controls:
     """Settings and commands of a run; safe to use from several threads.
 
     Args:
-        detect, show: settings at the beginning.
+        detect, show, search: settings at the beginning.
         paused, loop, mirror: see ControlState.
         sources: in the picture, each in a cell of its own.
         detects: False where objects are known already, so that thresholds do nothing.
@@ -93,12 +101,13 @@ class Controls:
         *,
         sources: int = 1,
         detects: bool = True,
+        search: SearchSettings = _ALL,
         **state: bool,
     ) -> None:
         self.sources = sources
         self.detects = detects
         self._lock = threading.Lock()
-        self._state = ControlState(detect, show, **state)
+        self._state = replace(ControlState(detect, show, search=search), **state)  # type: ignore[arg-type]
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
     @property

@@ -11,6 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from rtsearch.library.index import SearchIndex
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.types import Detections, Frame, Neighbours, U8Array
 
@@ -39,6 +40,7 @@ class LiveFrame:
         detections: objects of the frame, with track numbers once they are searched.
         objects: these and the held ones, with strips and neighbours, as they are shown.
         own: neighbours for records, where any are kept.
+        index: is searched with the vectors of the detections; None before.
         crops: of all neighbours; None where they are fetched beside the drawing.
         every: frames from the last one that was detected to this one.
         behind: detection gets so few frames done that the ones between are shown too.
@@ -53,6 +55,7 @@ class LiveFrame:
     detections: Detections = _NOTHING
     objects: Steadied = _NO_OBJECTS
     own: Neighbours | None = None
+    index: SearchIndex | None = None
     crops: Crops | None = None
     every: int = 1
     behind: bool = False

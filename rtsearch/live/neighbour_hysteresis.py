@@ -41,17 +41,22 @@ class Shown:
     """
 
     def __init__(self, dim: int) -> None:
-        self.row: I32Array = np.zeros(0, np.int32)
-        self.distance: F32Array = np.zeros(0, np.float32)
         self._pool: deque[F32Array] = deque(maxlen=POOL_FRAMES)
         self._label = -1  # of the pool
         self._doubted = False  # was it another object in the last frame?
         self.query: F32Array = np.zeros(dim, np.float32)
-        self._points: F32Array = np.zeros((0, dim), np.float32)  # of the shown rows
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the neighbours: another index is searched from now on."""
+        nowhere = np.zeros((0, len(self.query)), np.float32)
+        self.row: I32Array = np.zeros(0, np.int32)
+        self.distance: F32Array = np.zeros(0, np.float32)
+        self._points: F32Array = nowhere  # of the shown rows
         self._origin: F32Array | None = None
         self._radius = 0.0
         self._near: I32Array = np.zeros(0, np.int32)  # rows that the last search brought
-        self._near_points: F32Array = np.zeros((0, dim), np.float32)
+        self._near_points: F32Array = nowhere
         self._near_distance: F32Array = np.zeros(0, np.float32)
 
     def look(self, point: F32Array, label: int, k: int) -> F32Array | None:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from rtsearch._util.metrics import Quantiles
+from rtsearch.send import OutletReport
 
 __all__ = ["LiveReport", "SourceReport", "Tally"]
 
@@ -59,6 +60,7 @@ class LiveReport:
             included.
         latency_ms: from a frame's capture to the end of its showing.
         sources: the figures of each source.
+        outlets: the figures of each program that signals were sent to.
     """
 
     frames_in: int
@@ -73,3 +75,4 @@ class LiveReport:
     cpu_ms: dict[str, float]
     latency_ms: Quantiles
     sources: tuple[SourceReport, ...]
+    outlets: tuple[OutletReport, ...]

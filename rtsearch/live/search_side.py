@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rtsearch.config import SearchSettings
-from rtsearch.library.index import SearchIndex
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.render.layout import canvas_of
 from rtsearch.types import Neighbours
@@ -27,10 +27,11 @@ class SearchSide:
         live: frames are left out where detection takes longer than they come.
     """
 
-    def __init__(self, index: SearchIndex, search: SearchSettings, *, live: bool) -> None:
-        self._index = index
+    def __init__(self, index: LiveIndex, search: SearchSettings, *, live: bool) -> None:
+        self._live_index = index
         self._search = search
-        self._stabilizer = Stabilizer(index, search)
+        self._index = index.begun
+        self._stabilizer = Stabilizer(self._index, search)
         self._lag = _Lag() if live else None
         self._epoch = 0
 
@@ -38,10 +39,14 @@ class SearchSide:
         """Return the frame with the neighbours to be shown.
 
         Args:
-            detected: a frame whose vectors are those that are searched.
+            detected: a frame whose vectors are projected for its index.
             state: settings, laid out for the cell of the source.
             own: find the neighbours of the objects as the frame shows them too, for records.
         """
+        index = detected.index or self._live_index.of(state)
+        if index is not self._index:
+            self._index = index
+            self._stabilizer.search_in(index)
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
@@ -55,6 +60,7 @@ class SearchSide:
             detections=replace(found, track=objects.detections.track[: len(found)]),
             objects=objects,
             own=self._own(detected, state.show.results) if own else None,
+            index=index,
             every=1 if self._lag is None else self._lag.every,
             behind=self._lag is not None and self._lag.behind,
             asked=self._stabilizer.asked,

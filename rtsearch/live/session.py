@@ -33,11 +33,14 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
 from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
 from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
+from rtsearch.render.time_marks import TimeMarks
+from rtsearch.send import OutletReport
 from rtsearch.sources import Source
 
 __all__ = ["play", "scrolled", "show_again"]
@@ -65,7 +68,8 @@ def play(
         pipeline: sees the objects.
         index: is searched.
         settings: sections ``search``, ``live``, ``detect`` and ``show``.
-        outputs: what is written and shown. Records name one source's frames: several need one run each.
+        outputs: what is written, shown and sent. Records and signals are of one source: several need one run
+            each.
         controls: changed by the window while the source plays.
         progress: gets the number of frames shown so far.
 
@@ -74,7 +78,9 @@ def play(
         RtsearchError: a source, runner or recorder said what is wrong.
     """
     sources = [source] if isinstance(source, Source) else list(source)
-    controls = controls or Controls(settings.detect, settings.show, mirror=settings.live.mirror)
+    controls = controls or Controls(
+        settings.detect, settings.show, mirror=settings.live.mirror, search=settings.search
+    )
     return _Session(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
@@ -117,10 +123,19 @@ class _Session:
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
-        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
+        marks = TimeMarks(index, settings.show.font)
+        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
         names = index.library.space.class_names if callable(finds) else finds.class_names
         self._shared = Shared(
-            index, settings.search, controls, self._cache, self._meter, names, len(sources), self._halt
+            index,
+            LiveIndex(index),
+            settings.search,
+            controls,
+            self._cache,
+            self._meter,
+            names,
+            len(sources),
+            self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]
@@ -140,7 +155,7 @@ class _Session:
             finds = self._finds
             results = stages.replay(finds) if callable(finds) else stages.play(finds.backend)
             self._show(results, sinks, progress)
-        return self._report()
+        return self._report(sinks.outlets.reports())
 
     def _show(
         self, results: BackgroundIterator[LiveFrame], sinks: OutputSinks, progress: Callable[[int], None]
@@ -165,8 +180,9 @@ class _Session:
                 sinks.finish(view, result)
                 progress(sum(each.shown for each in self._views))
         # The last photo stays until the user leaves; a window that closes by itself shows nothing.
-        slides = any(view.source.slides for view in self._views)
-        while screen is not None and slides and not self._halt.is_set() and screen.pump():
+        slides = screen is not None and any(view.source.slides for view in self._views)
+        stays = self._outputs.stays or slides
+        while stays and not self._halt.is_set() and (screen is None or screen.pump()):
             self._obey()
             self._halt.wait(_PUMP_S)
             sinks.better()
@@ -203,7 +219,7 @@ class _Session:
         last = max(view.last_first for view in self._views)
         self._controls.change(first_strip=scrolled(self._controls.now.first_strip, last, strips))
 
-    def _report(self) -> LiveReport:
+    def _report(self, outlets: tuple[OutletReport, ...]) -> LiveReport:
         summary = self._meter.summary()
         stages = summary["stage_ms"]
         latency = stages.pop("latency", Quantiles(p50=0.0, p99=0.0))
@@ -228,6 +244,7 @@ class _Session:
             cpu_ms=cpu_ms | {"all": round(all_ms, 3)},
             latency_ms=latency,
             sources=sources,
+            outlets=outlets,
         )
 
 

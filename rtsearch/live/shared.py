@@ -10,6 +10,7 @@ from rtsearch.config import SearchSettings
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.controls import Controls
+from rtsearch.live.live_index import LiveIndex
 
 __all__ = ["Shared"]
 
@@ -19,7 +20,8 @@ class Shared:
     """Holds what the sources of a run have in common; each part is safe to use from several threads.
 
     Attributes:
-        index: is searched.
+        index: of the library.
+        live_index: the same, as it is searched at the moment.
         search: exactly, or with which recall.
         controls: changed by the user.
         cache: of crops.
@@ -30,6 +32,7 @@ class Shared:
     """
 
     index: SearchIndex
+    live_index: LiveIndex
     search: SearchSettings
     controls: Controls
     cache: ThumbCache

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from rtsearch._util.metrics import Meter
 from rtsearch.config import VideoSettings
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.mosaic import Mosaic
@@ -18,16 +19,18 @@ from rtsearch.live.view import View
 from rtsearch.recording import (
     Recorder,
     SplitRecorder,
+    Times,
     VideoRecorder,
     object_records,
     open_record,
     shown_records,
 )
 from rtsearch.render.boxes import boxed_frame
+from rtsearch.send import Address, Outlets, SentScene
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Neighbours, Scene, U8Array
 
-__all__ = ["Display", "OutputSinks", "Outputs", "VideoStyle"]
+__all__ = ["Display", "OutputSinks", "Outputs", "SceneSink", "VideoStyle"]
 
 _DEFAULT_FPS = 30.0
 VideoStyle = Literal["picture", "frame"]
@@ -45,6 +48,18 @@ class Display(Protocol):
         ...
 
 
+class SceneSink(Protocol):
+    """Takes scenes as they are shown, not drawn, from the main thread; it never makes it wait."""
+
+    def begin(self, views: Sequence[View], meter: Meter, /) -> None:
+        """Take over the sources of a run, and what measures it."""
+        ...
+
+    def show(self, place: int, scene: Scene, /) -> None:
+        """Take the newest scene of a source."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Outputs that are wanted; any of them may be absent.
@@ -57,6 +72,9 @@ class Outputs:
         split_s: length of the pieces that the video is written in; None for one file.
         crf: constant rate factor of the video, 0 to 51.
         records: objects and neighbours; each name's ending says how (see ``recording.open_record``).
+        scenes: gets every scene that is shown.
+        stays: the last picture stays at the end of the sources, until the user leaves.
+        send: addresses of other programs. Those that get objects get one source's.
     """
 
     screen: Display | None = None
@@ -65,16 +83,25 @@ class Outputs:
     style: VideoStyle = "picture"
     split_s: float | None = None
     crf: int = VideoSettings().crf
+    scenes: SceneSink | None = None
+    stays: bool = False
+    send: tuple[Address, ...] = ()
 
     @property
     def composes(self) -> bool:
         """The composed picture is wanted."""
-        return self.screen is not None or (self.video is not None and self.style == "picture")
+        in_video = self.video is not None and self.style == "picture"
+        return self.screen is not None or in_video or any(address.is_picture for address in self.send)
 
     @property
     def draws(self) -> bool:
         """A picture is wanted."""
-        return self.screen is not None or self.video is not None
+        return self.composes or self.video is not None
+
+    @property
+    def shows(self) -> bool:
+        """A picture or its scene is wanted."""
+        return self.draws or self.scenes is not None
 
 
 class OutputSinks:
@@ -84,6 +111,9 @@ class OutputSinks:
         views: sources that are shown.
         shared: by them.
         outputs: where they are shown.
+
+    Attributes:
+        outlets: other programs that get them.
 
     Raises:
         RecordError: a file cannot be written.
@@ -97,6 +127,10 @@ class OutputSinks:
         self._clock_s = 0.0  # of the recorded video, where several sources share it
         self._video: VideoRecorder | SplitRecorder | None = None
         self._records: list[Recorder] = []
+        if outputs.scenes is not None:
+            outputs.scenes.begin(views, shared.meter)
+        self._times = Times()
+        self._sent: SentScene | None = None  # the scene that was sent last
         leading = views[0].source  # its sound is that of the video
         with contextlib.ExitStack() as stack:
             if outputs.video is not None:
@@ -105,6 +139,7 @@ class OutputSinks:
                 stack.enter_context(self._video)
             about = _about(leading)
             self._records = [stack.enter_context(open_record(path, about)) for path in outputs.records]
+            self.outlets = stack.enter_context(Outlets(outputs.send, shared.halt.set))
             self._files = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -121,8 +156,11 @@ class OutputSinks:
 
     def finish(self, view: View, result: LiveFrame) -> None:
         """Draw, show and record one frame."""
-        draws = view.take(result) and self._outputs.draws
-        if draws:
+        is_newest = view.take(result)
+        if is_newest and self.outlets.takes_scenes:
+            with self._shared.meter.stage("send"):
+                self._send(result)
+        if is_newest and self._outputs.shows:
             with self._shared.meter.stage("draw"):
                 scene = view.scene(result)
             self._put(view, scene)
@@ -134,7 +172,8 @@ class OutputSinks:
 
     def between(self) -> None:
         """Show, while no result is there, the newest frames where detection is behind, or crops that came."""
-        if not self._outputs.draws:
+        self._send_lost()
+        if not self._outputs.shows:
             return
         for view in self._views:
             guess = view.guess()
@@ -158,17 +197,45 @@ class OutputSinks:
 
     def _write(self, result: LiveFrame, own: Neighbours) -> None:
         names, shown = self._shared.class_names, result.objects
-        objects = object_records(result.detections, names, own, self._shared.index)
+        objects = object_records(result.detections, names, own, result.index or self._shared.index)
         seen = len(result.detections)
         strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row, seen)
         for record in self._records:
             record.write(result.frame, objects, strips)
 
+    def _send(self, result: LiveFrame) -> None:
+        """Send the objects of a frame as they are shown."""
+        objects, frame = result.objects, result.frame
+        height, width = frame.bgr.shape[:2]
+        self._sent = SentScene(
+            number=frame.id,
+            t_s=self._times.of(frame),
+            at_s=frame.captured_s,
+            wh=(width, height),
+            detections=objects.detections,
+            neighbours=objects.neighbours,
+            strips=objects.strips,
+            seen=len(result.detections),
+            results=self._shared.controls.now.show.results,
+            class_names=self._shared.class_names,
+            library=self._shared.index,
+        )
+        self.outlets.put_scene(self._sent)
+
+    def _send_lost(self) -> None:
+        """Send, once, that no objects are seen where the source is lost."""
+        if self._sent is not None and self._sent.tracks and self._views[0].lost:
+            self._sent = self._sent.without_objects()
+            self.outlets.put_scene(self._sent)
+
     def _put(self, view: View, scene: Scene, warning: str = "", *, keep: bool = True) -> None:
+        if self._outputs.scenes is not None:
+            self._outputs.scenes.show(view.place, scene)
         if self._outputs.composes:
             with self._shared.meter.stage("draw"):
                 scene, picture = view.draw(scene, warning)
                 picture = self._mosaic.put(view.place, picture, self._shared.controls.now.show.window_wh)
+                self.outlets.put_picture(picture)
             if self._outputs.screen is not None:
                 with self._shared.meter.stage("show"):
                     self._outputs.screen.show(scene, picture)

@@ -137,6 +137,12 @@ class Stabilizer:
             rows=self._reservation.keep(alive, strips, frame.at_s),
         )
 
+    def search_in(self, index: Searched) -> None:
+        """Search another index from now on; objects keep their tracks and lose their neighbours."""
+        self._index = index
+        for known in self._objects.values():
+            known.shown.forget()
+
     def begin_anew(self) -> None:
         """Forget all objects: the next picture has nothing to do with the last."""
         self._tracker.reset()

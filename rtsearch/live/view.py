@@ -197,6 +197,11 @@ class View:
         self._lost_s = now_s if lost else None
         self._timer = NoteTimer()
 
+    @property
+    def lost(self) -> bool:
+        """Tell whether the source gives no pictures at the moment."""
+        return self._lost_s is not None
+
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """Return the scene with its notes, and its picture, which is valid until the next call."""
         if self._timer.is_due(scene.frame.at_s, at_once=self._paused):

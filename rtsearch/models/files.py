@@ -6,9 +6,11 @@ Importing onnx takes 0.3 s, which opening a model need not cost.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import ModelError, UnknownModelError
 
 __all__ = ["MOST_BYTES", "NOT_WHOLE", "metadata", "read_model"]
@@ -28,10 +30,11 @@ def read_model(path: Path) -> tuple[bytes, str]:
         ModelError: the file is too large for a model.
     """
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > MOST_BYTES:
-            raise ModelError(f"{path} has {size_bytes} bytes; an ONNX file holds at most {MOST_BYTES}")
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > MOST_BYTES:
+                raise ModelError(f"{path} has {size_bytes} bytes; an ONNX file holds at most {MOST_BYTES}")
+            content = file.read()
     except OSError as error:
         raise UnknownModelError(f"cannot read {path}: {error.strerror or error}") from None
     return content, hashlib.sha256(content).hexdigest()

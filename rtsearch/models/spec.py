@@ -111,7 +111,7 @@ class ModelSpec:
         """
         try:
             spec: ModelSpec = _ADAPTER.validate_python(json.loads(text))
-        except (ValueError, ValidationError) as error:
+        except (ValueError, ValidationError, RecursionError) as error:
             reason = one_line(error)
             raise ModelError(f"the model's description is damaged: {reason}") from None
         return dataclasses.replace(spec, sha256=sha256)

@@ -8,7 +8,6 @@ The switch happens between two calls, so no picture is lost.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -51,6 +50,7 @@ class FailoverBackend:
         self._tell = tell
         self._second = None if callable(second) else second
         self._stop = threading.Event()
+        self._lock = threading.Lock()  # of ``_second``
         self._turn = threading.Lock()  # the second may take one caller at a time, and is closed between calls
         self._thread: threading.Thread | None = None
         if callable(second):
@@ -60,12 +60,12 @@ class FailoverBackend:
     @property
     def batch(self) -> int | None:
         """Largest number of pictures per call of the backend in use."""
-        return (self._second or self._first).batch
+        return (self._better() or self._first).batch
 
     @property
     def callers(self) -> int:
         """Number of threads that may call the backend in use at once."""
-        return (self._second or self._first).callers
+        return (self._better() or self._first).callers
 
     def infer(
         self,
@@ -77,15 +77,15 @@ class FailoverBackend:
         pad_fully: bool = False,
     ) -> list[Detections]:
         """See ``InferenceBackend.infer``."""
-        with self._turn if self._second is not None else contextlib.nullcontext():
-            second = self._second
-            if second is not None:
-                try:
-                    return second.infer(images, settings, meter, projection, pad_fully=pad_fully)
-                except RunnerError as error:
-                    _log.warning("%s failed (%s): going on without it", self._name, error)
-                    self._second = None
-                    second.close()
+        if self._better() is not None:
+            with self._turn:
+                if second := self._better():  # no other thread has given it up meanwhile
+                    try:
+                        return second.infer(images, settings, meter, projection, pad_fully=pad_fully)
+                    except RunnerError as error:
+                        _log.warning("%s failed (%s): going on without it", self._name, error)
+                        self._use(None)
+                        second.close()
         return self._first.infer(images, settings, meter, projection, pad_fully=pad_fully)
 
     def close(self) -> None:
@@ -94,10 +94,19 @@ class FailoverBackend:
         if self._thread is not None:
             self._thread.join()
         with self._turn:
-            second, self._second = self._second, None
+            second = self._better()
+            self._use(None)
             if second is not None:
                 second.close()
         self._first.close()
+
+    def _better(self) -> InferenceBackend | None:
+        with self._lock:
+            return self._second
+
+    def _use(self, second: InferenceBackend | None) -> None:
+        with self._lock:
+            self._second = second
 
     def _work(self, prepare: Prepare) -> None:
         try:
@@ -109,5 +118,5 @@ class FailoverBackend:
                 _log.debug("traceback of the failure", exc_info=error)
             return
         if second is not None:
-            self._second = second
+            self._use(second)
             self._tell(f"{self._name} has taken over")

@@ -17,7 +17,17 @@ from rtsearch.errors import RecordError
 from rtsearch.recording.existing import left_parts, refuse_existing
 from rtsearch.recording.jsonl_csv import CSV_COLUMNS, CsvRecorder, JsonlRecorder
 from rtsearch.recording.mp4 import VideoRecorder
-from rtsearch.recording.objects import Hits, object_records, shown_records
+from rtsearch.recording.objects import (
+    EventKind,
+    Hits,
+    Times,
+    event_record,
+    json_line,
+    object_records,
+    scene_record,
+    shown_records,
+    text_bytes,
+)
 from rtsearch.recording.picture import save_picture
 from rtsearch.recording.reader import SAME_S, Recording
 from rtsearch.recording.split import SplitRecorder, piece_paths
@@ -27,19 +37,25 @@ __all__ = [
     "CSV_COLUMNS",
     "SAME_S",
     "CsvRecorder",
+    "EventKind",
     "Hits",
     "JsonlRecorder",
     "Recorder",
     "Recording",
     "SplitRecorder",
+    "Times",
     "VideoRecorder",
+    "event_record",
+    "json_line",
     "left_parts",
     "object_records",
     "open_record",
     "piece_paths",
     "refuse_existing",
     "save_picture",
+    "scene_record",
     "shown_records",
+    "text_bytes",
 ]
 
 

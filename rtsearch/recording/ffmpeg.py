@@ -22,17 +22,27 @@ from rtsearch.errors import RecordError
 from rtsearch.recording.matroska import picture_head, stream_head
 from rtsearch.types import U8Array
 
-__all__ = ["FfmpegSink", "Piece", "add_sound", "encodes_h264", "file_url", "find_ffmpeg", "sound_start_s"]
+__all__ = [
+    "FRAGMENT_US",
+    "TICKS_PER_S",
+    "FfmpegSink",
+    "Piece",
+    "add_sound",
+    "encodes_h264",
+    "file_url",
+    "find_ffmpeg",
+    "sound_start_s",
+]
 
 _END_S = 20.0
 _SHORT_S = 10.0
 _TURN_S = 0.05
 # Intervals of 23.976, 24, 25, 29.97, 30, 50, 59.94 and 60 frames per second are whole numbers of ticks.
-_TICKS_PER_S = 120_000
+TICKS_PER_S = 120_000
 MOST_PIECES = 64
-_FRAGMENT_US = 1_000_000  # the most of a video that a power cut costs
+FRAGMENT_US = 1_000_000  # the most of a video that a power cut costs
 _IN_FRAGMENTS = (
-    *("-movflags", "+empty_moov+default_base_moof", "-frag_duration", str(_FRAGMENT_US)),
+    *("-movflags", "+empty_moov+default_base_moof", "-frag_duration", str(FRAGMENT_US)),
     *("-flush_packets", "1"),
 )
 
@@ -72,7 +82,7 @@ class FfmpegSink:
     def __init__(self, ffmpeg: str, path: Path, fps: float, wh: tuple[int, int], crf: int) -> None:
         command = [ffmpeg, "-v", "error", "-y", "-f", "matroska", "-i", "-", "-an", "-c:v", "libx264"]
         command += ["-preset", "ultrafast", "-crf", str(crf), "-pix_fmt", "yuv420p", *_as_timed(ffmpeg)]
-        command += ["-enc_time_base", f"1:{_TICKS_PER_S}", *_IN_FRAGMENTS, file_url(path)]
+        command += ["-enc_time_base", f"1:{TICKS_PER_S}", *_IN_FRAGMENTS, file_url(path)]
         self._head = stream_head(wh, 1 / fps)
         self._process = _started(command, subprocess.PIPE)
 

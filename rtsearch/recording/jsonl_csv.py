@@ -6,14 +6,13 @@ import contextlib
 import csv
 import errno
 import io
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from rtsearch._util.closing import Closing
-from rtsearch.recording.objects import Times, text_bytes
+from rtsearch.recording.objects import Times, json_line, scene_record, text_bytes
 from rtsearch.recording.problems import record_error
 from rtsearch.types import Frame
 
@@ -23,6 +22,7 @@ CSV_COLUMNS = (
     *("frame", "t_s", "object", "track", "label", "score", "x1", "y1", "x2", "y2", "rank"),
     *("neighbour_row", "neighbour_photo", "neighbour_label"),
     *("neighbour_x1", "neighbour_y1", "neighbour_x2", "neighbour_y2", "neighbour_distance"),
+    *("neighbour_folded", "neighbour_t_s"),
 )
 
 
@@ -66,7 +66,7 @@ class _Lines(Closing):
 
 
 class JsonlRecorder(_Lines):
-    """Recorder of one JSON line ``{"frame", "t_s", "objects", "shown"}`` per frame.
+    """Recorder of one JSON line ``{"frame", "t_s", "wh", "objects", "shown"}`` per frame.
 
     ``t_s`` is the presentation time, or for live sources the seconds since the first recorded frame;
     ``shown`` holds the strips of the picture, from which ``replay`` draws it again.
@@ -84,11 +84,10 @@ class JsonlRecorder(_Lines):
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
         """Append the line of one frame; see ``Recorder.write``."""
-        line = {"frame": frame.id, "t_s": self._times.of(frame), "objects": objects, **self._first}
+        height, width = frame.bgr.shape[:2]
+        line = scene_record(frame.id, self._times.of(frame), (width, height), objects, shown) | self._first
         self._first = {}
-        if shown is not None:
-            line["shown"] = shown
-        self._append(json.dumps(line, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
+        self._append(json_line(line) + "\n")
 
 
 class CsvRecorder(_Lines):
@@ -130,7 +129,7 @@ def _rows(number: int, t_s: float, objects: Sequence[dict[str, Any]]) -> Iterato
         of_object = (number, t_s, i, item["track"], item["label"], item["score"], *item["xyxy"])
         for rank, near in enumerate(item["neighbours"], 1):
             of_near = (near["row"], near["photo"], near["label"], *near["xyxy"], near["distance"])
-            yield (*of_object, rank, *of_near)
+            yield (*of_object, rank, *of_near, near["folded"], near.get("t_s", ""))
         if not item["neighbours"]:
             yield (*of_object, *[""] * (len(CSV_COLUMNS) - len(of_object)))
 

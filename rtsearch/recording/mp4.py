@@ -1,10 +1,10 @@
-"""Record composed pictures as a video: H.264 with ffmpeg where it is installed, else MPEG-4 with OpenCV.
+"""Record composed pictures as an H.264 video: with ffmpeg where it is installed, else with PyAV.
 
-    picture, time -> _Clock: time in the video -> ffmpeg | OpenCV -> .part.mp4 -> add sound -> rename
+    picture, time -> _Clock: time in the video -> ffmpeg | PyAV -> .part.mp4 -> add sound -> rename
 
 A video grows under a temporary name beside its own and gets its name when it is finished; until then, and
 where no picture came, an older file of that name stays. When this process is killed, ffmpeg still finishes
-the temporary file; where ffmpeg is killed too, the file plays up to its last second.
+the temporary file; where ffmpeg is killed too, or there is none, the file plays up to its last second.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from rtsearch.recording.ffmpeg import (
     sound_start_s,
 )
 from rtsearch.recording.problems import FinishesOnExit, record_error, require_place, require_room
+from rtsearch.recording.pyav import PyavSink
 from rtsearch.recording.rewrap import rewrap
 from rtsearch.types import U8Array
 
@@ -52,13 +53,13 @@ class VideoRecorder(FinishesOnExit):
     dropped. The size is that of the first picture without an odd last row or column; later pictures are
     scaled to it. Leaving the context finishes the file also after an error, so that it can be played.
 
-    With ffmpeg the times are exact, the video plays in browsers, the sound of ``sound`` is added at the end,
-    and a frame of 1280x720 costs 7 ms of CPU, nearly all in ffmpeg's process. OpenCV's MPEG-4 has a constant
-    frame rate and no sound, and costs 7 ms in this process; OpenCV's wheels have no H.264 encoder.
+    The times are exact, and the video plays in browsers. With ffmpeg the sound of ``sound`` is added at the
+    end, and a frame of 1280x720 costs 7 ms of CPU, nearly all in ffmpeg's process; PyAV takes them in this
+    process.
 
     Args:
         path: file to write, with suffix .mp4; replaced when the video is finished, unless no picture came.
-        fps: frame rate of the source, which OpenCV's video has throughout.
+        fps: frame rate of the source, which decides how long the last picture stays.
         sound: played file whose presentation times are given to ``write``, or None.
         crf: constant rate factor of H.264, 0 to 51; less is better and larger.
 
@@ -77,7 +78,6 @@ class VideoRecorder(FinishesOnExit):
         self._sound = sound
         self._crf = crf
         self._sink: _Sink | None = None
-        self._in_fragments = False
         self._wh = (0, 0)
         self._clock = _Clock(1 / fps)
         self._written = 0  # number of pictures that were written completely
@@ -97,7 +97,12 @@ class VideoRecorder(FinishesOnExit):
         at_s = self._clock.at(t_s)
         if self._clock.shortened_s > gaps:
             log.info("%s: a gap is shortened by %.0f s", self._path, self._clock.shortened_s - gaps)
-        sink.write(self._fit(bgr), at_s)
+        try:
+            sink.write(self._fit(bgr), at_s)
+        except RecordError:
+            raise
+        except OSError as error:
+            raise record_error(self._path, error, kept=self._written > 0) from None
         self._written += 1
 
     def close(self) -> None:
@@ -148,10 +153,9 @@ class VideoRecorder(FinishesOnExit):
         if ffmpeg is None and self._sound is not None:
             log.warning("%s will have no sound: ffmpeg is not installed", self._path)
         if ffmpeg is not None and encodes_h264(ffmpeg):
-            self._in_fragments = True
             self._sink = FfmpegSink(ffmpeg, self._partial, self._fps, self._wh, self._crf)
         else:
-            self._sink = _Cv2Sink(self._partial, self._fps, self._wh)
+            self._sink = PyavSink(self._partial, self._wh, self._crf)
         return self._sink
 
     def _fit(self, bgr: U8Array) -> U8Array:
@@ -164,9 +168,8 @@ class VideoRecorder(FinishesOnExit):
 
     def _complete(self) -> None:
         """Put the fragments together and the sound beside them; a video without both plays, too."""
-        if self._in_fragments:
-            with contextlib.suppress(RecordError), self._better() as whole:
-                rewrap(self._partial, self._clock.interval_s, whole)
+        with contextlib.suppress(RecordError), self._better() as whole:
+            rewrap(self._partial, self._clock.interval_s, whole)
         ffmpeg = find_ffmpeg()
         start_s = None if self._sound is None else sound_start_s(self._sound)
         if ffmpeg is None or self._sound is None or start_s is None:
@@ -237,30 +240,3 @@ class _Sink(Protocol):
     def write(self, bgr: U8Array, t_s: float) -> None: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
-
-
-class _Cv2Sink:
-    """Encoder of MPEG-4 part 2 with OpenCV; browsers do not play it, and its frame rate is fixed."""
-
-    def __init__(self, path: Path, fps: float, wh: tuple[int, int]) -> None:
-        code = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, fps, wh)
-        if not self._writer.isOpened():
-            raise RecordError(f"{path}: OpenCV cannot write a video of {wh[0]}x{wh[1]} here")
-        self._fps = fps
-        self._slots = 0  # number of frames in the video so far
-        self._last: U8Array | None = None
-
-    def write(self, bgr: U8Array, t_s: float) -> None:
-        while self._last is not None and self._slots < round(t_s * self._fps):
-            self._writer.write(self._last)
-            self._slots += 1
-        self._writer.write(bgr)
-        self._slots += 1
-        self._last = bgr.copy()  # the caller may draw the next picture into the same array
-
-    def close(self) -> None:
-        self._writer.release()
-
-    def abort(self) -> None:
-        self._writer.release()

@@ -1,21 +1,45 @@
-"""Convert the objects of a frame, their neighbours and the time of a frame to JSON values."""
+"""Convert a frame, its objects, their neighbours and the events of tracks to JSON values.
+
+Records, signals to other programs and pages hold the same values:
+
+    scene  {"frame", "t_s", "wh", "objects": [object, ...], "shown": [strip, ...]}
+    event  {"event": "new" | "update" | "end", "time", "frame", "t_s", "wh", "object": object}
+    object {"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label", "distance"}]}
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours, class_name
 
-__all__ = ["Hits", "Times", "object_records", "shown_records", "text_bytes"]
+__all__ = [
+    "EventKind",
+    "Hits",
+    "Times",
+    "event_record",
+    "json_line",
+    "object_records",
+    "scene_record",
+    "shown_records",
+    "text_bytes",
+]
+
+EventKind = Literal["new", "update", "end"]
 
 
 class Hits(Protocol):
-    """Source of facts about a library's rows: one dict per row with ``photo``, ``xyxy`` and ``label``."""
+    """Source of facts about a library's rows: one dict per row; see ``SearchIndex.hits``."""
 
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
+
+
+_FURTHER = ("folded", "t_s", "seen_s")
 
 
 class Times:
@@ -36,13 +60,55 @@ def text_bytes(text: str) -> bytes:
     return text.encode("utf-8", errors="backslashreplace")
 
 
+def json_line(value: Mapping[str, Any]) -> str:
+    """Return a JSON value as one line of text, without its end; NaN and infinity are errors."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def scene_record(
+    number: int,
+    t_s: float,
+    wh: tuple[int, int],
+    objects: Sequence[Mapping[str, Any]],
+    shown: Sequence[Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Return a frame as a JSON value ``{"frame", "t_s", "wh", "objects", "shown"}``.
+
+    Args:
+        number: number of the frame.
+        t_s: its time, made by ``Times``, s.
+        wh: its width and height, px.
+        objects: its objects, made by ``object_records``.
+        shown: the strips of its picture, made by ``shown_records``; None leaves them out.
+    """
+    scene = {"frame": number, "t_s": t_s, "wh": list(wh), "objects": list(objects)}
+    return scene if shown is None else {**scene, "shown": list(shown)}
+
+
+def event_record(
+    kind: EventKind, time: str, scene: Mapping[str, Any], item: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the event of a track as a JSON value.
+
+    Args:
+        kind: ``new``, ``update`` or ``end``.
+        time: date and time of the day, ISO 8601.
+        scene: value of ``scene_record``: the frame of the event.
+        item: one of its objects; for ``end`` the object as it was last.
+    """
+    of_frame = {key: scene[key] for key in ("frame", "t_s", "wh")}
+    return {"event": kind, "time": time, **of_frame, "object": dict(item)}
+
+
 def object_records(
     detections: Detections, names: Sequence[str], neighbours: Neighbours, library: Hits
 ) -> list[dict[str, Any]]:
     """Return the objects of one frame as JSON values.
 
     Each is ``{"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label",
-    "distance"}]}``, boxes in px with one decimal, labels as class names.
+    "distance", "folded"}]}``, boxes in px with one decimal, labels as class names. A neighbour in a film has
+    ``t_s`` and ``seen_s``, too; see ``SearchIndex.hits``. A distance is None where it is not known: replays
+    draw crops of which their record holds the rows only.
 
     Args:
         detections: n objects.
@@ -59,7 +125,14 @@ def object_records(
     objects = []
     for i, label in enumerate(detections.label.tolist()):
         near = [
-            {"row": row, "photo": hit["photo"], "xyxy": box, "label": hit["label"], "distance": far}
+            {
+                "row": row,
+                "photo": hit["photo"],
+                "xyxy": box,
+                "label": hit["label"],
+                "distance": far if math.isfinite(far) else None,
+            }
+            | {key: hit[key] for key in _FURTHER if key in hit}
             for far, (row, hit, box) in zip(
                 distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
             )

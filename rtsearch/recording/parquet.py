@@ -43,6 +43,8 @@ SCHEMA = pa.schema(
         ("neighbour_label", pa.list_(pa.string())),
         ("neighbour_xyxy", pa.list_(_BOX)),
         ("neighbour_distance", pa.list_(pa.float32())),
+        ("neighbour_folded", pa.list_(pa.int32())),
+        ("neighbour_t_s", pa.list_(pa.float64())),
     ]
 )
 """Columns of the table; ``object`` counts the objects of a frame from 0, lists of a row have one length."""
@@ -83,6 +85,8 @@ class ParquetRecorder(FinishesOnExit):
                 [hit["label"] for hit in near],
                 [hit["xyxy"] for hit in near],
                 [hit["distance"] for hit in near],
+                [hit["folded"] for hit in near],
+                [hit.get("t_s") for hit in near],
             )
             for column, value in zip(self._columns.values(), (*of_object, *lists), strict=True):
                 column.append(value)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rtsearch._util.closing import Closing
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import RecordError
 from rtsearch.types import I64Array
 
@@ -46,7 +47,7 @@ class Recording(Closing):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = path.open("rb")
+            self._file = open_regular(path)
         except OSError as error:
             raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
         try:

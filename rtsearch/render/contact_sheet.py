@@ -20,6 +20,7 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.render.grid_sort import arrange, grid_shape
 from rtsearch.render.text import draw_text, fit_text
 from rtsearch.render.theme import BACKGROUND, TEXT
+from rtsearch.render.time_marks import TimeMarks
 from rtsearch.types import F32Array, I32Array, U8Array
 
 __all__ = ["crop_sheet", "map_picture", "neighbour_sheet"]
@@ -91,9 +92,11 @@ def crop_sheet(index: SearchIndex, rows: Sequence[int]) -> U8Array:
     lines = max(1, -(-len(rows) // columns))
     picture = np.full((lines * cell, columns * cell, 3), BACKGROUND, np.uint8)
     cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
+    marks = TimeMarks(index, "")
     for place, row in enumerate(rows):
         y, x = place // columns * cell, place % columns * cell
         picture[y : y + cell - 2, x : x + cell - 2] = _square(cache.get(row), cell - 2)
+        marks.draw(row, picture[y : y + cell - 2, x : x + cell - 2])
     return picture
 
 

@@ -99,6 +99,12 @@ class Projection:
         """Dimensions that are searched."""
         return int(self.matrix.shape[1])
 
+    @property
+    def looks(self) -> NDArray[np.bool_]:
+        """Dimensions that tell what an object looks like, not of which class it is, (dim,)."""
+        looks: NDArray[np.bool_] = np.all(self.matrix[self.class_columns] == 0, axis=0)
+        return looks
+
     def apply(self, vectors: NDArray[np.floating]) -> F32Array:
         """(n, dim) float32: the searched vectors of (n, D) descriptions.
 

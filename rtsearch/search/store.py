@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from rtsearch._util.atomic import replacing
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError, FormatError, NotALibraryError
 from rtsearch.search.arrays import SIZES, TreeArrays, shapes_of
 from rtsearch.search.calibrate import Calibration
@@ -97,7 +98,7 @@ def load_arrays(folder: Path, threads: int) -> tuple[TreeArrays, Calibration]:
     """
     path = folder / FILE_NAME
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             header, start = _read_header(path, file.read(_FIXED.size + _MOST_HEADER_BYTES), size)
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2  # noqa: F401  Where PyAV is loaded first, Qt takes its libxcb, and OpenCV's first window hangs.
@@ -54,6 +54,7 @@ def open_source(
     read: Callable[[Path], U8Array] = read_photo,
     loop: bool = False,
     several: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Source:
     """Open what ``spec`` means; see the top of this module.
 
@@ -66,6 +67,7 @@ def open_source(
         several: other sources are played beside it. A camera or stream is then not waited for, but tried
             until it is there (``require_one`` waits for any), and a camera is asked for compressed
             pictures.
+        exclude: patterns of names in a folder that are left out of its slide show.
 
     Raises:
         SourceError: it is not there, or holds no pictures.
@@ -84,7 +86,7 @@ def open_source(
         return Screen(parse_region(spec[7:]))
     path = path_of(spec)
     if path.is_dir():
-        paths = photos_under(path)
+        paths = photos_under(path, exclude)
         return Photos(spec, paths, every_s=live.random_s, read=read, frames=len(paths))
     if path.is_file() or ("%" in path.name and path.parent.is_dir()):
         return _file(path, live, read=read, loop=loop)

@@ -91,17 +91,18 @@ class LiveCapture(Source):
 
     def problem(self) -> str | None:
         """Return why there is no first picture, "" where there is one, None while it may still come."""
-        if self._received:
-            return ""
-        now_s, begun_s, limit_s = time.monotonic(), self._begun_s, self._limits.open_s
-        if self._opened_s is not None:
-            begun_s, limit_s = self._opened_s, self._limits.picture_s
-        reason = str(self._error or self._reason)
-        if self._opened_s is None and reason not in ("", NOTHING_CAME):
-            return f"{self.name} cannot be opened: {reason}; {self._hint}"
-        if self._error is None and not self._done and now_s < begun_s + limit_s:
-            return None
-        return f"{self.name} gives no picture within {limit_s:g} s; {self._hint}"
+        with self._changed:
+            if self._received:
+                return ""
+            begun_s, limit_s = self._begun_s, self._limits.open_s
+            if self._opened_s is not None:
+                begun_s, limit_s = self._opened_s, self._limits.picture_s
+            reason = str(self._error or self._reason)
+            if self._opened_s is None and reason not in ("", NOTHING_CAME):
+                return f"{self.name} cannot be opened: {reason}; {self._hint}"
+            if self._error is None and not self._done and time.monotonic() < begun_s + limit_s:
+                return None
+            return f"{self.name} gives no picture within {limit_s:g} s; {self._hint}"
 
     def _require_picture(self) -> None:
         try:
@@ -118,7 +119,8 @@ class LiveCapture(Source):
     @property
     def status(self) -> Status:
         """``reconnecting`` from a loss until the next picture."""
-        return self._status
+        with self._changed:
+            return self._status
 
     def __next__(self) -> Frame:
         with self._changed:
@@ -150,14 +152,16 @@ class LiveCapture(Source):
                     return
                 if self._patient and not self._received and not self._reason:
                     log.warning("%s gives no picture: %s; trying until it does", self.name, reason)
-                self._reason, self._status = reason, "reconnecting"
+                with self._changed:
+                    self._reason, self._status = reason, "reconnecting"
                 log.info("%s: %s, connecting again", self._thread.name, reason)
                 if time.monotonic() - begun_s > _STEADY_S:
                     self._attempts = 0
                 self._stop.wait(_WAITS_S[min(self._attempts, len(_WAITS_S) - 1)])
                 self._attempts += 1
         except Exception as error:
-            self._error = error
+            with self._changed:
+                self._error = error
         finally:
             with self._changed:
                 self._done = True
@@ -169,7 +173,8 @@ class LiveCapture(Source):
             capture = self._connect(self._limits.open_s)
         except LostError as error:
             if not self._received and not self._patient:
-                self._reason = str(error)
+                with self._changed:
+                    self._reason = str(error)
                 return ""
             return str(error)
         with self._changed:

@@ -11,6 +11,7 @@ Each photo is given once; its presentation time is its turn times the seconds th
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -18,11 +19,13 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import PhotoError, SourceError
 from rtsearch.images.decode import quiet_decoders, read_photo
+from rtsearch.images.excluded import IGNORE_NAME, Patterns, read_patterns
 from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.sources.base import Source, Status
 from rtsearch.types import Frame, U8Array
@@ -37,14 +40,40 @@ _WITNESSES = 20  # others that are tried before all photos are said to be lost; 
 _MAX_WAITING = 10_000  # paths may go on for ever
 
 
-def photos_under(folder: Path) -> list[Path]:
-    """The photos in a folder and those below it, sorted; links to folders are not followed."""
-    return sorted(
-        Path(here) / name
-        for here, _, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in PHOTO_SUFFIXES
-    )
+def photos_under(folder: Path, exclude: Sequence[str] = ()) -> list[Path]:
+    """Return the photos in a folder and those below it, sorted; links to folders are not followed.
+
+    Args:
+        folder: the folder.
+        exclude: patterns of names that are left out, as are those of files ``.rtsearchignore``; see
+            ``images.excluded``.
+    """
+    found: list[Path] = []
+    waiting: list[tuple[str, tuple[Patterns, ...]]] = [("", (Patterns.of("", exclude),))]
+    while waiting:
+        place, patterns = waiting.pop()
+        entries = _inside(folder / place)
+        if any(entry.name == IGNORE_NAME for entry in entries):
+            with contextlib.suppress(OSError):
+                patterns = (*patterns, read_patterns(folder / place / IGNORE_NAME, place))
+        for entry in entries:
+            path = place + entry.name
+            if any(each.match(path) for each in patterns):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append((f"{path}/", patterns))
+            elif Path(path).suffix.lower() in PHOTO_SUFFIXES:
+                found.append(folder / path)
+    return sorted(found)
+
+
+def _inside(folder: Path) -> list[os.DirEntry[str]]:
+    """List a folder; one that cannot be read is as good as empty."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 class Photos(Source):
@@ -83,7 +112,7 @@ class Photos(Source):
         self._next_id = 0
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._status: Status = "ok"
+        self._lost = threading.Event()
         self._alone = frames == 1  # what is wrong with it is the error, and no line besides
         self._reason = "there are no photos in it"
         self._ahead = self._find(name, wait=False)
@@ -95,7 +124,7 @@ class Photos(Source):
     @property
     def status(self) -> Status:
         """``reconnecting`` while no photo can be read."""
-        return self._status
+        return "reconnecting" if self._lost.is_set() else "ok"
 
     def __next__(self) -> Frame:
         with self._lock:
@@ -156,15 +185,15 @@ class Photos(Source):
         return any(map(_is_there, (self._waiting[0], *self._shown, *others)))
 
     def _found(self, name: str, path: Path) -> None:
-        if self._status != "ok":
+        if self._lost.is_set():
             log.warning("%s: photos can be read again", name)
-        self._status = "ok"
+        self._lost.clear()
         self._shown.append(path)
 
     def _lose(self, name: str) -> None:
-        if self._status == "ok":
+        if not self._lost.is_set():
             log.warning("%s: no photo can be read, trying again until one can: %s", name, self._reason)
-        self._status = "reconnecting"
+        self._lost.set()
 
     def _leave_out(self, path: Path) -> None:
         if path not in self._left_out and not self._alone:
@@ -174,7 +203,7 @@ class Photos(Source):
 
 def _is_there(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.read(1)
     except OSError:
         return False

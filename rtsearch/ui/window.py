@@ -50,6 +50,7 @@ class Window:
     def __init__(self, title: str, controls: Controls, save_to: Path) -> None:
         self._title = title
         self._controls = controls
+        self._narrow = controls.now.search
         self._save_to = save_to
         self._picture: U8Array | None = None
         self._pts_s: float | None = None  # presentation time of the picture
@@ -159,6 +160,7 @@ class Window:
             "scroll down": lambda: self._controls.scroll(1),
             "loop": self._toggle_loop,
             "mirror": self._toggle_mirror,
+            "narrow": self._toggle_narrow,
             "text": self._next_text,
             "full screen": self._full_screen.toggle,
             "save": self._save,
@@ -189,6 +191,16 @@ class Window:
         mirror = not self._controls.now.mirror
         self._controls.change(mirror=mirror)
         self._tell("cameras as a mirror" if mirror else "no mirror", 1.5)
+
+    def _toggle_narrow(self) -> None:
+        wide = self._narrow.model_copy(update={"classes": (), "folders": (), "since": ""})
+        if self._narrow == wide:
+            self._tell("search.classes, search.folders or search.since narrow the search", 2.5)
+            return
+        search = wide if self._controls.now.search == self._narrow else self._narrow
+        self._controls.change(search=search)
+        told = [*search.classes, *search.folders, search.since and f"since {search.since}"]
+        self._tell(", ".join(filter(None, told)) or "neighbours of all kinds", 2.5)
 
     def _tell(self, message: str, for_s: float) -> None:
         self._message, self._message_until_s = message, time.monotonic() + for_s

@@ -132,7 +132,7 @@ def _repeated(index: SearchIndex, objects: int) -> SearchIndex:
     rows = np.arange(objects) % len(index)
     table = {name: np.ascontiguousarray(column[rows]) for name, column in index._table.items()}
     table["photo"] += (np.arange(objects) // len(index) * index.library.photo_count).astype(np.int32)
-    return SearchIndex(index.library, index.projection, index._tree, table, index._paths)
+    return SearchIndex(index.library, index.projection, index._tree, table, index.paths)
 
 
 def _median_ms(index: SearchIndex, text: str) -> float:

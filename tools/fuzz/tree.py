@@ -1,14 +1,12 @@
 """Fuzz a stored tree: what the checks let pass, a search must answer without a crash.
 
-    python tools/fuzz/tree.py [--array NAME] [libFuzzer options, e.g. -max_total_time=60]
-
-Each input changes bytes of some arrays of a small tree, or of the named one only, and three queries follow.
-A row that is not there, an exception or a crash of the process ends the run; libFuzzer keeps the input.
+Each input changes bytes of some arrays of a small tree, and three queries follow. A row that is not there is
+an error, as an exception is.
 """
 
 from __future__ import annotations
 
-import sys
+import struct
 from typing import Any
 
 import numpy as np
@@ -19,44 +17,39 @@ from rtsearch.search.arrays import TreeArrays
 from rtsearch.search.calibrate import Calibration
 from rtsearch.search.stored_checks import unsound_array
 
-POINTS, DIM = 600, 20
-MOST_CHANGES = 8
+__all__ = ["Target"]
+
+_POINTS, _DIM = 600, 20
+_MOST_CHANGES = 8
+_CHANGE = struct.Struct("<BIBi")  # array, place in it, number of NUMBERS or 255 for the value, value
 # Numbers that only luck would find: NaN, infinities, the ends of int32, the kernels' own limits.
-NUMBERS = np.array([np.nan, np.inf, -np.inf, -1, 1e15, 1e37, 1e38], np.float32).view(np.int32).tolist()
-NUMBERS += [-1, -(2**31), 2**31 - 1, 0]
+_NUMBERS = np.array([np.nan, np.inf, -np.inf, -1, 1e15, 1e37, 1e38], np.float32).view(np.int32).tolist()
+_NUMBERS += [-1, -(2**31), 2**31 - 1, 0]
 
 
 class Target:
-    """One tree, of which every input changes a copy.
+    """One tree, of which every input changes a copy."""
 
-    Args:
-        only: name of the array that is changed; "" for any.
-    """
+    most_bytes = _MOST_CHANGES * _CHANGE.size
+    is_json = False
 
-    def __init__(self, only: str) -> None:
+    def __init__(self) -> None:
         rng = np.random.default_rng(0)
-        points = (rng.normal(size=(POINTS, DIM)) * np.exp(-np.arange(DIM) / 8)).astype(np.float32)
+        points = (rng.normal(size=(_POINTS, _DIM)) * np.exp(-np.arange(_DIM) / 8)).astype(np.float32)
         tree = KDTree.build(points, leaf_size=1)
         self._arrays: dict[str, NDArray[Any]] = {**tree._arrays._asdict(), **tree._calibration._asdict()}
-        self._names = [only] if only else list(self._arrays)
         self._queries = points[:3]
-        if only and only not in self._arrays:
-            sys.exit(f"a tree has no array {only}; there are: {', '.join(self._arrays)}")
+        self.seeds = [_CHANGE.pack(array, 1, array, 0) for array in range(len(self._arrays))]
 
-    def __call__(self, data: Any) -> None:
-        """Change the tree as ``data`` (an atheris.FuzzedDataProvider) says, and search it."""
-        arrays = dict(self._arrays)
-        for _ in range(data.ConsumeIntInRange(1, MOST_CHANGES)):
-            name = self._names[data.ConsumeIntInRange(0, len(self._names) - 1)]
+    def __call__(self, data: bytes) -> None:
+        arrays, names = dict(self._arrays), list(self._arrays)
+        whole = data[: len(data) // _CHANGE.size * _CHANGE.size]
+        for array, place, number, value in _CHANGE.iter_unpack(whole):
+            name = names[array % len(names)]
             arrays[name] = arrays[name].copy()
             flat = arrays[name].reshape(-1).view(np.uint8 if arrays[name].itemsize == 1 else np.int32)
-            place = data.ConsumeIntInRange(0, flat.size - 1)
-            if flat.itemsize == 1:
-                flat[place] = data.ConsumeIntInRange(0, 255)
-            elif data.ConsumeBool():
-                flat[place] = NUMBERS[data.ConsumeIntInRange(0, len(NUMBERS) - 1)]
-            else:
-                flat[place] = data.ConsumeIntInRange(-(2**31), 2**31 - 1)
+            chosen = value if number == 255 else _NUMBERS[number % len(_NUMBERS)]
+            flat[place % flat.size] = chosen & 255 if flat.itemsize == 1 else chosen
         tree = TreeArrays(**{name: arrays[name] for name in TreeArrays._fields})
         calibration = Calibration(**{name: arrays[name] for name in Calibration._fields})
         if not unsound_array(tree, calibration):
@@ -65,24 +58,5 @@ class Target:
     def _search(self, tree: KDTree) -> None:
         for k, exact in ((16, False), (16, True), (100, False)):
             row = tree.query(self._queries, k, exact=exact)[1]
-            if row.min() < -1 or row.max() >= POINTS:
+            if row.min() < -1 or row.max() >= _POINTS:
                 raise AssertionError(f"rows that are not there, at k = {k}, exact = {exact}")
-
-
-def main() -> None:
-    try:
-        import atheris
-    except ImportError:
-        sys.exit("fuzzing needs atheris, which is no dependency of rtsearch: pip install atheris")
-    arguments, only = sys.argv[:], ""
-    if "--array" in arguments:
-        at = arguments.index("--array")
-        only = arguments[at + 1] if at + 1 < len(arguments) else "--array"
-        del arguments[at : at + 2]
-    target = Target(only)
-    atheris.Setup(arguments, lambda data: target(atheris.FuzzedDataProvider(data)))
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import cast
 
@@ -78,13 +79,17 @@ def cut_clip(folder: Path) -> tuple[Path, Path]:
     return clip, query
 
 
-def gather_photos(folder: Path, clip: Path, begin: int = 0) -> int:
+def gather_photos(
+    folder: Path, clip: Path, begin: int = 0, every: int = _EVERY, left_out: Collection[str] = ()
+) -> int:
     """Copy the packages' photos and frames of the clip into a folder; what is there already stays.
 
     Args:
         folder: is made if need be.
-        clip: whose frames are taken.
+        clip: whose frames are taken; frames that an earlier call took by another choice are removed.
         begin: first frame that is.
+        every: distance between the frames.
+        left_out: names of photos that are not wanted.
 
     Returns:
         Number of photos in the folder.
@@ -100,16 +105,22 @@ def gather_photos(folder: Path, clip: Path, begin: int = 0) -> int:
         for path in sorted((Path(spec.submodule_search_locations[0]) / below).glob("*")):
             copy = folder / f"{package}-{path.name}"
             kind = kind_of_suffix(path.suffix)
-            if kind is not None and kind.name in _KINDS and not copy.exists():
+            if copy.name in left_out:
+                copy.unlink(missing_ok=True)
+            elif kind is not None and kind.name in _KINDS and not copy.exists():
                 shutil.copyfile(path, copy)
-    _save_frames(clip, folder, begin)
+    _save_frames(clip, folder, begin, every)
     return sum(1 for _ in folder.iterdir())
 
 
-def _save_frames(clip: Path, folder: Path, begin: int) -> None:
+def _save_frames(clip: Path, folder: Path, begin: int, every: int) -> None:
+    for path in folder.glob(f"{clip.stem}-*.jpg"):
+        digits = path.stem.removeprefix(f"{clip.stem}-")
+        if digits.isdecimal() and (int(digits) < begin or (int(digits) - begin) % every):
+            path.unlink()
     if (folder / _frame_name(clip, begin)).exists():
         return
-    numbered = list(enumerate(_frames(clip)[0]))[begin::_EVERY]
+    numbered = list(enumerate(_frames(clip)[0]))[begin::every]
     for number, bgr in reversed(numbered):  # the first frame last: it says that all are there
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
         write_atomic(folder / _frame_name(clip, number), jpeg.tobytes())

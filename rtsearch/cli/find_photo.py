@@ -1,0 +1,111 @@
+"""Find the moments that show something like the object of a photo, for the command ``rtsearch find``."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from rtsearch._util.wording import time_code
+from rtsearch.cli.common import answer, counted, keep_apart, print_json, tell
+from rtsearch.cli.run import open_library
+
+if TYPE_CHECKING:
+    from rtsearch.config import Settings
+    from rtsearch.jobs.moments import Found, Moment
+    from rtsearch.library import Library
+    from rtsearch.library.index import SearchIndex
+
+__all__ = ["AskedPhoto", "Written", "find_photo", "iso_date"]
+
+
+class AskedPhoto(NamedTuple):
+    """Photo whose object is looked for: of a class, up to a date, and whether the photo itself counts."""
+
+    photo: Path
+    wanted: str
+    until: str
+    itself: bool
+
+
+class Written(NamedTuple):
+    """Files that are written of the moments: a picture of the objects, a table, and a folder of clips."""
+
+    out: Path | None
+    table: Path | None
+    cut: Path | None
+
+
+def find_photo(
+    library: Library, settings: Settings, asked: AskedPhoto, written: Written, *, as_json: bool
+) -> None:
+    """Find the moments, write what is wanted of them, and print them."""
+    for path in (written.out, written.table):
+        keep_apart(path, asked.photo, library=library)
+    found, index = _find(library, settings, asked)
+    clips = _write(found, index, written)
+    _tell_found(found, asked, as_json=as_json)
+    for path in filter(None, [written.out, written.table, *clips]):
+        tell(f"written: {path}")
+
+
+def iso_date(text: str) -> str:
+    """Return the date of ``--until`` in ISO format, or ""."""
+    try:
+        return datetime.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise typer.BadParameter(f"--until {text}: expected a date, such as 2026-05-01T18:30") from None
+
+
+def _find(library: Library, settings: Settings, asked: AskedPhoto) -> tuple[Found, SearchIndex]:
+    with open_library(library, settings) as (pipeline, index):
+        from rtsearch.jobs.moments import find_moments
+        from rtsearch.library.narrowing import narrow
+
+        distinct = settings.show.distinct
+        leave_out = None if asked.itself else asked.photo
+        part = narrow(index, settings.search, distinct=distinct, leave_out=leave_out, until=asked.until)
+        return find_moments(asked.photo, pipeline, part, settings, asked.wanted), part
+
+
+def _write(found: Found, index: SearchIndex, written: Written) -> list[Path]:
+    """Write what is wanted of the moments; return the clips."""
+    from rtsearch.jobs.moments import cut_moments, write_csv
+
+    if written.out is not None:
+        from rtsearch.recording import save_picture
+        from rtsearch.render.contact_sheet import crop_sheet
+
+        save_picture(crop_sheet(index, [moment.row for moment in found.moments]), written.out)
+    if written.table is not None:
+        write_csv(found.moments, written.table)
+    return [] if written.cut is None else cut_moments(found.moments, index, written.cut)
+
+
+def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:
+    from rtsearch.jobs.moments import FALSE_HITS
+
+    if as_json:
+        facts = dataclasses.asdict(found)
+        print_json({"photo": str(asked.photo), "false_hits": FALSE_HITS, **facts})
+        return
+    box = [round(side) for side in found.xyxy]
+    others = f" (also there: {', '.join(found.others)}; choose with --class)" if found.others else ""
+    tell(f"looked for the {found.label} at {box}{others}")
+    kind = f"two of class {found.label}" if found.of_class else "two of any class"
+    tell(
+        f"{counted(len(found.moments), 'moment')} within {found.limit:.3f}: of {found.pairs:,} pairs from "
+        f"different files, {kind}, {FALSE_HITS:.0%} lie as near"
+    )
+    for moment in found.moments:
+        answer(f"{moment.distance:.3f}  {_when(moment)}  {moment.label} {moment.row}")
+
+
+def _when(moment: Moment) -> str:
+    if moment.t_s is None or moment.from_s is None or moment.to_s is None:
+        return moment.photo
+    span = f"{time_code(moment.from_s)} to {time_code(moment.to_s)}"
+    return f"{moment.photo}  {span}, best at {time_code(moment.t_s)}"

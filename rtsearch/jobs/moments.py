@@ -1,0 +1,270 @@
+"""Every moment in which something like the object of a photo is seen: in photos, and in films merged in time.
+
+    photo -> its object -> distances to all objects of the library -> limit -> tracks -> moments, by film
+
+The limit comes from the library: of pairs of objects of the same class in different files, which mostly are
+different things, a hundredth lies as near. So about one in a hundred other things of the class is a false
+hit.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch._util.atomic import write_atomic
+from rtsearch._util.metrics import Meter
+from rtsearch._util.wording import one_line
+from rtsearch.config import Settings
+from rtsearch.errors import PhotoError, RecordError
+from rtsearch.images.decode import quiet_decoders, read_photo
+from rtsearch.library.index import SearchIndex
+from rtsearch.pipeline import Pipeline
+from rtsearch.recording.ffmpeg import file_url, find_ffmpeg
+from rtsearch.types import F32Array, I32Array, class_name
+
+__all__ = ["FALSE_HITS", "Found", "Moment", "cut_moments", "find_moments", "write_csv"]
+
+FALSE_HITS = 0.01
+"""Share of unlike pairs of the library that lie within the limit."""
+_PAIRS = 20_000
+_LEAST_PAIRS = 200  # of a class, for its own limit; with fewer, pairs of all classes count
+_MERGED_S = 2.0  # moments of a film that are no farther apart are one
+_AROUND_S = 1.0  # of film before and after a moment, in clips
+_BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Time in a film, or a photo, in which something like the object is seen.
+
+    Attributes:
+        photo: path of the film or photo.
+        row: object that is the most similar.
+        label: its class.
+        distance: of that object.
+        tracks: number of tracks, or of objects of a photo, that are merged.
+        t_s: time of the object in the film; None for a photo.
+        from_s, to_s: when the tracks are first and last seen; None for a photo.
+    """
+
+    photo: str
+    row: int
+    label: str
+    distance: float
+    tracks: int
+    t_s: float | None = None
+    from_s: float | None = None
+    to_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Object that was looked for, and the moments that show something like it.
+
+    Attributes:
+        label, score, xyxy: of the object that was looked for, as in records.
+        others: classes of the photo's other objects.
+        limit: largest distance of a hit.
+        pairs: number of pairs that the limit was taken from.
+        of_class: these are of the object's class, else of all classes.
+        moments: by file, the file of the nearest first, and in each the nearest first.
+    """
+
+    label: str
+    score: float
+    xyxy: tuple[float, ...]
+    others: tuple[str, ...]
+    limit: float
+    pairs: int
+    of_class: bool
+    moments: tuple[Moment, ...]
+
+
+def find_moments(
+    photo: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings, wanted: str = ""
+) -> Found:
+    """Find the moments in which something like the main object of a photo is seen.
+
+    Args:
+        photo: the file.
+        pipeline: sees its objects.
+        index: objects that may be found; see ``narrow``.
+        settings: sections ``analyze`` and ``detect``.
+        wanted: class of the object; "" for any. Of several the largest sure one counts.
+
+    Raises:
+        PhotoError: it cannot be read, or shows no such object.
+    """
+    with quiet_decoders():
+        bgr = read_photo(photo, settings.analyze.max_photo_mp)
+    seen = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
+    names = [class_name(pipeline.class_names, label) for label in seen.label.tolist()]
+    chosen = [i for i, name in enumerate(names) if name == (wanted or name)]
+    if not chosen:
+        there = ", ".join(sorted(set(names))) or "no object"
+        raise PhotoError(f"{photo} shows no {wanted or 'object'} but {there}; try another class or photo")
+    area = np.prod(seen.xyxy[:, 2:] - seen.xyxy[:, :2], axis=1)
+    main = max(chosen, key=lambda i: float(seen.score[i]) * float(np.sqrt(area[i])))
+    point = index.projection.apply(seen.vector[main : main + 1])[0]
+    limit, pairs, of_class = _limit(index, int(seen.label[main]))
+    rows = index.findable()
+    distance = _distances(index, rows, point)
+    near = distance <= limit
+    others = tuple(sorted({name for i, name in enumerate(names) if i != main}))
+    xyxy = tuple(round(float(side), 1) for side in seen.xyxy[main])
+    moments = _moments(index, rows[near], distance[near])
+    return Found(
+        *(names[main], round(float(seen.score[main]), 4), xyxy, others),
+        *(round(limit, 5), pairs, of_class, moments),
+    )
+
+
+def _distances(index: SearchIndex, rows: I32Array, point: F32Array) -> F32Array:
+    batches = [rows[at : at + _BATCH_ROWS] for at in range(0, len(rows), _BATCH_ROWS)]
+    parts = [np.linalg.norm(index.points(batch) - point, axis=1) for batch in batches]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _limit(index: SearchIndex, label: int) -> tuple[float, int, bool]:
+    """Return the limit, the number of pairs that it comes from, and whether they are of the class."""
+    for of_class in (True, False):
+        rows = np.flatnonzero(index.labels == label) if of_class else np.arange(len(index))
+        distance = _unlike_pairs(index, rows.astype(np.int32))
+        if len(distance) >= _LEAST_PAIRS:
+            return float(np.quantile(distance, FALSE_HITS)), len(distance), of_class
+    # Next to nothing is known of such a library: what is as near as near duplicates counts.
+    return float(np.quantile(distance, FALSE_HITS)) if len(distance) else 0.0, len(distance), False
+
+
+def _unlike_pairs(index: SearchIndex, rows: I32Array) -> F32Array:
+    """Return the distances of random pairs of some rows that lie in different files."""
+    if len(rows) < 2:
+        return np.zeros(0, np.float32)
+    rng = np.random.default_rng(0)
+    a, b = rng.choice(rows, _PAIRS), rng.choice(rows, _PAIRS)
+    other = index.photo_numbers[a] != index.photo_numbers[b]
+    a, b = a[other], b[other]
+    order = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
+    distance: F32Array = np.linalg.norm(index.points(order[0]) - index.points(order[1]), axis=1)
+    return distance
+
+
+def _moments(index: SearchIndex, rows: I32Array, distance: F32Array) -> tuple[Moment, ...]:
+    photos = index.photo_numbers[rows]
+    by_file = [
+        _of_file(index, rows[photos == photo], distance[photos == photo]) for photo in np.unique(photos)
+    ]
+    by_file.sort(key=lambda moments: moments[0].distance)
+    return tuple(moment for moments in by_file for moment in moments)
+
+
+def _of_file(index: SearchIndex, rows: I32Array, distance: F32Array) -> list[Moment]:
+    """Return the moments of one film, those that touch merged; or the one moment of a photo."""
+    times_s = index.times_s[rows]
+    order = np.argsort(times_s[:, 1], kind="stable")
+    groups: list[list[int]] = []
+    until_s = -np.inf
+    for i in order.tolist():
+        if not groups or times_s[i, 1] > until_s + _MERGED_S:  # never for a photo, whose times are NaN
+            groups.append([])
+            until_s = -np.inf
+        groups[-1].append(i)
+        until_s = max(until_s, float(times_s[i, 2]))
+    moments = [_moment(index, rows[group], distance[group], times_s[group]) for group in groups]
+    return sorted(moments, key=lambda moment: moment.distance)
+
+
+def _moment(index: SearchIndex, rows: I32Array, distance: F32Array, times_s: NDArray[np.float64]) -> Moment:
+    best = int(distance.argmin())
+    hit = index.hits(rows[best : best + 1])[0]
+    moment = Moment(hit["photo"], int(rows[best]), hit["label"], round(float(distance[best]), 5), len(rows))
+    if "t_s" not in hit:
+        return moment
+    tracks = len(np.unique(index.tracks[rows]))
+    first_s, last_s = round(float(times_s[:, 1].min()), 3), round(float(times_s[:, 2].max()), 3)
+    return Moment(
+        *(moment.photo, moment.row, moment.label, moment.distance), tracks, hit["t_s"], first_s, last_s
+    )
+
+
+_COLUMNS = ("photo", "from_s", "to_s", "t_s", "row", "label", "distance", "tracks")
+
+
+def write_csv(moments: Sequence[Moment], out: Path) -> None:
+    """Write a line per moment.
+
+    Raises:
+        RecordError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(_COLUMNS)
+    for moment in moments:
+        values: list[Any] = [getattr(moment, name) for name in _COLUMNS]
+        lines.writerow(["" if value is None else value for value in values])
+    try:
+        write_atomic(out, text.getvalue().encode("utf-8", errors="backslashreplace"))
+    except OSError as error:
+        raise RecordError(f"{out} cannot be written: {error.strerror}") from None
+
+
+def cut_moments(moments: Sequence[Moment], index: SearchIndex, folder: Path) -> list[Path]:
+    """Cut the moments out of their films, without encoding them anew; clips begin at a keyframe.
+
+    Args:
+        moments: those of photos are passed over.
+        index: of the library that they are in.
+        folder: gets the clips; made where there is none.
+
+    Returns:
+        the clips.
+
+    Raises:
+        RecordError: ffmpeg is not there, or a clip cannot be written, or is there already.
+    """
+    ffmpeg = find_ffmpeg()
+    if ffmpeg is None:
+        raise RecordError("clips are cut by ffmpeg, which is not installed: apt install ffmpeg")
+    clips = []
+    for moment in moments:
+        if moment.from_s is None or moment.to_s is None:
+            continue
+        film = index.library.photo_path(moment.photo)
+        begins_s = max(0.0, moment.from_s - _AROUND_S)
+        clip = folder / f"{film.stem}-{begins_s:08.1f}s{film.suffix}"
+        if clip.exists():
+            raise RecordError(f"{clip} is there already; give another folder for the clips")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"{folder} cannot be made: {error.strerror}") from None
+        length_s = moment.to_s + _AROUND_S - begins_s
+        command = [
+            ffmpeg,
+            "-v",
+            "error",
+            "-nostdin",
+            "-seek_timestamp",
+            "1",
+            "-ss",
+            f"{begins_s:.3f}",
+            "-i",
+            file_url(film),
+        ]
+        command += ["-t", f"{length_s:.3f}", "-map", "0:v:0", "-map", "0:a?", "-c", "copy"]
+        command += ["-avoid_negative_ts", "make_zero", file_url(clip)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+        if done.returncode:
+            clip.unlink(missing_ok=True)
+            raise RecordError(f"{clip} cannot be cut: {one_line(done.stderr)}")
+        clips.append(clip)
+    return clips

@@ -1,0 +1,52 @@
+"""The picture that an object of a library was seen in, with its box."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+
+import numpy as np
+
+from rtsearch.config import Settings
+from rtsearch.images.decode import quiet_decoders, read_photo
+from rtsearch.library.index import SearchIndex
+from rtsearch.render.boxes import boxed_frame
+from rtsearch.sources import VideoFile
+from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
+
+__all__ = ["object_picture"]
+
+
+def object_picture(index: SearchIndex, row: int, settings: Settings) -> U8Array:
+    """Return the photo or the picture of a film that an object was seen in, (H, W, 3) uint8 BGR.
+
+    Args:
+        index: of the library.
+        row: number of the object.
+        settings: sections ``analyze`` and ``show``.
+
+    Raises:
+        PhotoError, SourceError: the file cannot be read.
+    """
+    hit = index.hits(np.array([row], np.int32))[0]
+    path, t_s = index.library.photo_path(hit["photo"]), float(index.times_s[row, 0])
+    if math.isnan(t_s):
+        with quiet_decoders():
+            frame = Frame(0, time.monotonic(), None, read_photo(path, settings.analyze.max_photo_mp))
+    else:
+        with contextlib.closing(VideoFile(str(path))) as film:
+            film.seek(t_s)
+            frame = next(film)
+    one = np.ones(1, np.float32)
+    seen = Detections(
+        np.array([hit["xyxy"]], np.float32),
+        one,
+        np.array([index.labels[row]], np.int32),
+        one[:, None],
+        np.zeros(1, np.int64),  # which is no track, and is not drawn
+    )
+    none = Neighbours(np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32))
+    scene = Scene(frame, seen, (hit["label"],), none, 1, ((),))
+    names = settings.show.model_copy(update={"text": "names"})  # no score is stored in an index
+    return boxed_frame(scene, names)

@@ -1,0 +1,115 @@
+"""Find the objects of a library that are nearly the same, so that a search can show one of them.
+
+    rows -> the nearest of each in the tree -> within reach by their looks? -> groups, led by their first rows
+
+Copies, re-encoded and scaled ones, frames of one moment and bursts lie within reach of each other; see
+docs/explanation/search.md for the figures. Looks alone decide, whatever ``describe.meaning`` is. Two objects
+of one picture are never the same, however alike.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.search import KDTree
+from rtsearch.types import F32Array, I32Array
+
+__all__ = ["REACH", "leaders"]
+
+REACH = 0.15
+"""Largest distance of the looks of near duplicates, as a share of the usual distance of two looks."""
+_GLANCE = 4  # rows that are looked at to see whether a row has near duplicates at all
+_NEIGHBOURS = 32  # rows that are looked at for one that has; larger groups need several rounds
+_MOST_ROUNDS = 8
+_BATCH_ROWS = 8192
+
+
+def leaders(
+    tree: KDTree,
+    searched: F32Array,
+    looks: NDArray[np.bool_],
+    picture: NDArray[np.integer],
+    whole: NDArray[np.bool_],
+) -> I32Array:
+    """Return the row that stands for each row: (n,) int32, its own number where nothing is nearly the same.
+
+    Every row is within reach of its leader, or of one that was a leader before it joined that one.
+
+    Args:
+        tree: of the rows.
+        searched: (n, d), the vectors of the tree.
+        looks: (d,), dimensions that tell what an object looks like.
+        picture: (n,), number of the picture that each object was seen in.
+        whole: (n,), rows that stand for whole images; they are never the same as an object.
+    """
+    leader = np.arange(len(searched), dtype=np.int32)
+    seen = np.ascontiguousarray(searched[:, looks]) if searched[:, looks].any() else searched
+    reach = REACH * float(np.sqrt(2 * seen.var(axis=0, dtype=np.float64).sum()))
+    objects = _Objects(tree, searched, seen, reach, picture, whole)
+    others, alike = objects.near(leader, _GLANCE, kin=False)
+    crowded = leader[(alike & (others != leader[:, None])).any(1)]
+    for _ in range(_MOST_ROUNDS):
+        if not _join(crowded, *objects.near(crowded, _NEIGHBOURS), leader):
+            break
+        leader = leader[leader]
+        crowded = crowded[leader[crowded] == crowded]
+    return leader
+
+
+class _Objects(NamedTuple):
+    """Objects that are compared; ``reach`` is a distance between rows of ``seen``, their looks."""
+
+    tree: KDTree
+    searched: F32Array
+    seen: F32Array
+    reach: float
+    picture: NDArray[np.integer]
+    whole: NDArray[np.bool_]
+
+    def near(self, rows: I32Array, k: int, *, kin: bool = True) -> tuple[I32Array, NDArray[np.bool_]]:
+        """Return the nearest of some rows to each of them, and which of these are nearly the same.
+
+        Args:
+            rows: (m,), ascending.
+            k: how many.
+            kin: only objects of different pictures can be nearly the same, and no object and a whole image.
+
+        Returns:
+            (m, k) int32, row numbers, nearest first, and (m, k) bool.
+        """
+        k = min(k, len(rows))
+        others, alike = np.zeros((len(rows), k), np.int32), np.zeros((len(rows), k), np.bool_)
+        allowed = np.zeros(len(self.searched), np.bool_)
+        allowed[rows] = True
+        for at in range(0, len(rows), _BATCH_ROWS):
+            some = rows[at : at + _BATCH_ROWS]
+            _, near = self.tree.query(self.searched[some], k, allowed=None if allowed.all() else allowed)
+            away = np.linalg.norm(self.seen[near] - self.seen[some][:, None], axis=2)
+            same = (away <= self.reach) & (near >= 0)
+            if kin:
+                same &= self.picture[near] != self.picture[some][:, None]
+                same &= self.whole[near] == self.whole[some][:, None]
+            others[at : at + _BATCH_ROWS], alike[at : at + _BATCH_ROWS] = near, same
+        return others, alike
+
+
+def _join(rows: I32Array, others: I32Array, alike: NDArray[np.bool_], leader: I32Array) -> int:
+    """Let rows join the nearest leader before them that is nearly the same; return how many have.
+
+    Args:
+        rows: (m,) ascending; each leads itself.
+        others, alike: (m, k), as ``_Objects.near`` returns them.
+        leader: of all rows; changed in place.
+    """
+    before = alike & (others < rows[:, None])
+    joined = 0
+    for at in np.flatnonzero(before.any(1)).tolist():
+        for other in others[at, before[at]].tolist():
+            if leader[other] == other:
+                leader[rows[at]] = other
+                joined += 1
+                break
+    return joined

@@ -1,0 +1,128 @@
+"""Narrow a search: some classes, folders and dates only, near duplicates once, a photo left out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.config import SearchSettings
+from rtsearch.errors import ConfigError, LibraryError
+from rtsearch.library.files import sha256_of
+from rtsearch.library.reader import Library
+from rtsearch.library.search_index import SearchIndex
+from rtsearch.types import WHOLE_IMAGE_LABEL, WHOLE_IMAGE_NAME
+
+__all__ = ["narrow"]
+
+Mask = NDArray[np.bool_]
+
+
+def narrow(
+    index: SearchIndex,
+    search: SearchSettings,
+    *,
+    distinct: bool,
+    leave_out: Path | None = None,
+    until: str = "",
+) -> SearchIndex:
+    """Return the index with searches that find what the settings want.
+
+    Args:
+        index: of all rows, or narrowed before, which does not matter.
+        search: its ``classes``, ``folders`` and ``since``.
+        distinct: near duplicates are found once.
+        leave_out: file whose objects are not found, by its content; near duplicates of them are not found
+            either where these are shown once.
+        until: date, or date and time, in ISO format; only files that were not changed after it; "" for all.
+
+    Raises:
+        ConfigError: a class or folder that there is not, or nothing is left to be found.
+        LibraryError: the file to be left out cannot be read, or the library is damaged.
+    """
+    allowed = _allowed(index, search, until)
+    if leave_out is not None:
+        others = _others_than(index, leave_out, folded=distinct)
+        allowed = others if allowed is None else allowed & others
+    return index.narrowed(allowed, distinct=distinct)
+
+
+def _allowed(index: SearchIndex, search: SearchSettings, until: str) -> Mask | None:
+    """Return the rows that the settings want, (n,) bool; None for all."""
+    wanted = []
+    if search.classes:
+        wanted.append(np.isin(index.labels, _labels(index.library, search.classes)))
+    if search.folders:
+        wanted.append(_below(index, search.folders)[index.photo_numbers])
+    if search.since:
+        wanted.append(_changed_ns(index.library)[index.photo_numbers] >= _ns(search.since))
+    if until:
+        wanted.append(_changed_ns(index.library)[index.photo_numbers] <= _ns(until))
+    if not wanted:
+        return None
+    allowed: Mask = np.logical_and.reduce(wanted)
+    if not allowed.any():
+        names = [f"search.{name}" for name in ("classes", "folders", "since") if getattr(search, name)]
+        names += ["--until"] * bool(until)
+        raise ConfigError(
+            f"{' and '.join(names)}: no object of {index.library.folder} is left to be found; ask for more"
+        )
+    return allowed
+
+
+def _labels(library: Library, classes: tuple[str, ...]) -> list[int]:
+    known = {name: label for label, name in enumerate(library.space.class_names)}
+    known[WHOLE_IMAGE_NAME] = WHOLE_IMAGE_LABEL
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"search.classes: {library.folder} has no class {', '.join(unknown)}; `rtsearch model info` "
+            "lists them"
+        )
+    return [known[name] for name in classes]
+
+
+def _below(index: SearchIndex, folders: tuple[str, ...]) -> Mask:
+    """Return the photos below some folders, (photos,) bool."""
+    found = []
+    for folder in folders:
+        below = index.paths.below(folder.strip("/").removeprefix("./"))
+        if not below.any():
+            raise ConfigError(
+                f"search.folders: no photo of {index.library.folder} lies in {folder}; folders are relative "
+                f"to {index.library.photo_root}"
+            )
+        found.append(below)
+    inside: Mask = np.logical_or.reduce(found)
+    return inside
+
+
+def _changed_ns(library: Library) -> NDArray[np.int64]:
+    """Return when each photo was changed, (photos,) int64 nanoseconds since 1970."""
+    return np.array(library.photos().mtime_ns, np.int64)
+
+
+def _ns(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp() * 1e9)
+
+
+def _others_than(index: SearchIndex, file: Path, *, folded: bool) -> Mask:
+    """Return the rows that are not of a file, (n,) bool.
+
+    Args:
+        index: of all rows.
+        file: a photo under any name.
+        folded: leave out near duplicates, too.
+    """
+    try:
+        sha256 = sha256_of(file)
+    except OSError as error:
+        raise LibraryError(f"{file} cannot be read: {error.strerror}") from None
+    same = [number for number, known in enumerate(index.library.photos().sha256) if known == sha256]
+    own: Mask = np.isin(index.photo_numbers, same)
+    if folded:
+        leader = index.leaders
+        own = np.isin(leader, leader[own])
+    return ~own

@@ -1,0 +1,191 @@
+"""An opened index: the nearest objects of descriptions, and what is known of each row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsearch.library.index_files import PhotoPaths
+from rtsearch.library.reader import Library
+from rtsearch.library.thumbnails import ThumbPlaces
+from rtsearch.search import KDTree
+from rtsearch.search.projection import Projection
+from rtsearch.types import F32Array, I32Array, Neighbours, U8Array, class_name
+
+__all__ = ["SearchIndex"]
+
+
+class _Found(NamedTuple):
+    """Rows that searches find.
+
+    Attributes:
+        tree: is searched.
+        allowed: (n,) bool, rows of the tree that may be found; None for all of them.
+        folded: (n,) int32, near duplicates that each row stands for; None where no row stands for others.
+    """
+
+    tree: KDTree
+    allowed: NDArray[np.bool_] | None = None
+    folded: I32Array | None = None
+
+
+class SearchIndex:
+    """An opened index; any number of threads may use it.
+
+    Args:
+        library: what it was built from.
+        projection: from descriptions to searched vectors.
+        tree: over the searched vectors, in row order.
+        table: the columns of ``TABLE`` and ``DERIVED``, n rows each.
+        paths: photos, by the number that column ``photo`` holds.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        projection: Projection,
+        tree: KDTree,
+        table: dict[str, NDArray[Any]],
+        paths: PhotoPaths,
+    ) -> None:
+        self.library = library
+        self.projection = projection
+        self.paths = paths
+        self._tree = tree
+        self._table = table
+        self._found = _Found(tree)
+        self._allowed: NDArray[np.bool_] | None = None  # rows that may be found; None for all
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions that are searched."""
+        return self.projection.dim
+
+    @property
+    def thumb_places(self) -> ThumbPlaces:
+        """Places of all crops, by row."""
+        table = self._table
+        packs = tuple(self.library.pack_paths)
+        return ThumbPlaces(
+            table["pack"], table["thumb_offset"], table["thumb_bytes"], table["thumb_crc32"], packs
+        )
+
+    @property
+    def labels(self) -> I32Array:
+        """Class of each object, (n,) int32, -1 for a whole image."""
+        return cast(I32Array, self._table["label"])
+
+    @property
+    def photo_numbers(self) -> I32Array:
+        """Number of the photo of each object, (n,) int32."""
+        return cast(I32Array, self._table["photo"])
+
+    @property
+    def boxes(self) -> F32Array:
+        """Box of each object in its photo, (n, 4) float32 px."""
+        return cast(F32Array, self._table["xyxy"])
+
+    @property
+    def colours(self) -> U8Array:
+        """Share of each of ``COLOUR_NAMES`` in each object, (n, 11) uint8, 255 for all of it."""
+        return cast(U8Array, self._table["colours"])
+
+    @property
+    def times_s(self) -> NDArray[np.float64]:
+        """Times in a film, (n, 3) float64: of the crop, first and last seen; NaN in photos."""
+        return self._table["times_s"]
+
+    @property
+    def tracks(self) -> I32Array:
+        """Number of the track of each object within its film, (n,) int32; -1 in photos."""
+        return cast(I32Array, self._table["track"])
+
+    @property
+    def leaders(self) -> I32Array:
+        """Object that stands for each object, (n,) int32; its own number where it has no near duplicate."""
+        return cast(I32Array, self._table["leader"])
+
+    def narrowed(self, allowed: NDArray[np.bool_] | None = None, *, distinct: bool = False) -> SearchIndex:
+        """Return the same index, whose searches find some of the rows only; all else is known of every row.
+
+        Args:
+            allowed: (n,) bool, rows that may be found; None for all.
+            distinct: of rows that are nearly the same only the first one is found.
+        """
+        view = SearchIndex(self.library, self.projection, self._tree, self._table, self.paths)
+        view._found = self._distinct(allowed) if distinct else _Found(self._tree, allowed)
+        view._allowed = allowed
+        return view
+
+    def _distinct(self, allowed: NDArray[np.bool_] | None) -> _Found:
+        leader = self.leaders
+        n = len(leader)
+        rows = np.arange(n, dtype=np.int32) if allowed is None else np.flatnonzero(allowed).astype(np.int32)
+        first = np.full(n, n, np.int32)  # by leader: its first row that is allowed
+        np.minimum.at(first, leader[rows], rows)
+        first_of = first[leader[rows]]
+        if (first_of == rows).all():
+            return _Found(self._tree, allowed)
+        folded = np.bincount(first_of, minlength=n).astype(np.int32) - 1
+        found = np.zeros(n, np.bool_)
+        found[first_of] = True
+        if allowed is None:  # marks cost a search nothing, a mask some microseconds
+            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded)
+        return _Found(self._tree, found, folded)
+
+    def findable(self) -> I32Array:
+        """Return the rows that searches find, near duplicates included, in order."""
+        allowed = self._allowed
+        return (
+            np.arange(len(self), dtype=np.int32)
+            if allowed is None
+            else np.flatnonzero(allowed).astype(np.int32)
+        )
+
+    def search(self, vectors: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """The k nearest objects of each of (n, D) descriptions."""
+        return self.near(self.projection.apply(vectors), k, exact=exact, recall=recall)
+
+    def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """The k nearest objects of each of (n, dim) points, which are projected descriptions."""
+        found = self._found
+        distance, row = found.tree.query(points, k, exact=exact, recall=recall, allowed=found.allowed)
+        return Neighbours(row, distance)
+
+    def points(self, rows: I32Array) -> F32Array:
+        """(n, dim) float32: where n rows lie, as ``near`` compares them."""
+        return self._tree.vectors(rows)
+
+    def photo(self, row: int) -> str:
+        """Path of the photo of an object, relative to the library's photo root."""
+        return self.paths[int(self._table["photo"][row])]
+
+    def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
+        """Return what is known of each row, as JSON values but for ``xyxy``.
+
+        ``photo`` (or film), ``xyxy``, ``label`` (a word) and ``folded`` (near duplicates left out); of a film
+        also ``t_s``, when the crop is seen, and ``seen_s``, when its track is first and last seen.
+        """
+        names = self.library.space.class_names
+        labels = self._table["label"][rows].tolist()
+        boxes = self._table["xyxy"][rows].tolist()
+        folded = [0] * len(rows) if self._found.folded is None else self._found.folded[rows].tolist()
+        times = self._table["times_s"][rows].round(3).tolist()
+        return [
+            {"photo": self.photo(row), "xyxy": box, "label": class_name(names, label), "folded": more}
+            | ({} if math.isnan(t_s) else {"t_s": t_s, "seen_s": seen_s})
+            for row, box, label, more, (t_s, *seen_s) in zip(
+                rows.tolist(), boxes, labels, folded, times, strict=True
+            )
+        ]
+
+    def warm_up(self, k: int) -> None:
+        """Load what the first query needs, so that nothing compiles on the frame path."""
+        near = self.search(np.zeros((1, len(self.projection.matrix)), np.float32), k)
+        self.points(near.row[0, :1])

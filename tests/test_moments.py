@@ -1,0 +1,174 @@
+"""Moments of films that show what a photo shows: found, merged, limited, written, cut, shown."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import blobs
+import cv2
+import numpy as np
+import pytest
+from clips import FFMPEG, container_times
+from test_films import barcode_film, look, write
+
+from rtsearch.config import Settings, load_settings
+from rtsearch.errors import PhotoError, RecordError
+from rtsearch.jobs.moments import FALSE_HITS, cut_moments, find_moments, write_csv
+from rtsearch.jobs.show import object_picture
+from rtsearch.library import Library
+from rtsearch.library.index import open_index
+from rtsearch.library.narrowing import narrow
+
+SETTINGS = load_settings(None, ["project.dim=6"])
+needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
+
+
+def scene(kind: int) -> np.ndarray:
+    return blobs.draw(1000 + kind, 1)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two films, ten seconds a scene, and a photo; scene 3 is in all of them, twice in the first film."""
+    folder = tmp_path_factory.mktemp("moments")
+    shows = {"sub/a.avi": [0, 3, 1, 4, 3], "b.avi": [5, 6, 3, 4]}
+    for name, kinds in shows.items():
+        write(folder / "films" / name, [scene(kinds[s // 10]) for s in range(10 * len(kinds))], 1)
+    cv2.imwrite(str(folder / "films" / "photo.png"), scene(3))
+    for other in range(20):
+        cv2.imwrite(str(folder / "films" / f"other {other:02d}.png"), blobs.draw(other, 4))
+    cv2.imwrite(str(folder / "query.png"), scene(3))
+    look(folder / "films", folder / "lib")
+    return folder
+
+
+@pytest.fixture
+def index(films):
+    return open_index(Library.open(films / "lib"), SETTINGS)
+
+
+def find(films: Path, index, **more):
+    return find_moments(films / "query.png", blobs.as_pipeline(), index, Settings(), **more)
+
+
+def test_every_moment_is_found_once_by_file_and_the_nearest_first(films, index):
+    found = find(films, index)
+    where = [(moment.photo, moment.from_s, moment.to_s) for moment in found.moments]
+    assert sorted(where, key=str) == [
+        ("b.avi", 20, 29),
+        ("photo.png", None, None),
+        ("sub/a.avi", 10, 19),
+        ("sub/a.avi", 40, 49),
+    ]
+    names = [photo for photo, *_ in where]
+    assert names.index("sub/a.avi") + 1 == len(names) - 1 - names[::-1].index("sub/a.avi")
+    nearest = {name: min(m.distance for m in found.moments if m.photo == name) for name in names}
+    assert list(dict.fromkeys(names)) == sorted(nearest, key=nearest.__getitem__)
+    assert all(moment.distance <= found.limit for moment in found.moments)
+    for moment in found.moments:
+        assert moment.t_s is None or moment.from_s <= moment.t_s <= moment.to_s
+        assert index.photo(moment.row) == moment.photo
+
+
+def test_the_limit_is_that_of_pairs_in_other_files(films, index):
+    found = find(films, index)
+    rows = np.arange(len(index), dtype=np.int32)
+    same_class = index.labels == index.labels[found.moments[0].row]
+    rows = rows[same_class] if found.of_class else rows
+    points, photos = index.points(rows), index.photo_numbers[rows]
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)[photos[:, None] != photos[None]]
+    assert found.pairs >= 200
+    assert float((apart <= found.limit).mean()) == pytest.approx(FALSE_HITS, abs=0.004)
+
+
+def test_only_some_files(films, index):
+    def photos(**more) -> set[str]:
+        wanted = narrow(index, SETTINGS.search.model_copy(update=more), distinct=True)
+        return {moment.photo for moment in find(films, wanted).moments}
+
+    assert photos() == {"photo.png", "b.avi", "sub/a.avi"}
+    assert photos(folders=("sub",)) == {"sub/a.avi"}
+    without = narrow(index, SETTINGS.search, distinct=False, leave_out=films / "films" / "photo.png")
+    assert {moment.photo for moment in find(films, without).moments} == {"b.avi", "sub/a.avi"}
+    early = narrow(index, SETTINGS.search, distinct=True, until="2990-01-01")
+    assert len(find(films, early).moments) == 4
+
+
+def test_a_photo_without_such_an_object(films, index):
+    with pytest.raises(PhotoError, match=r"query\.png shows no cat but (red|green|blue); try another class"):
+        find(films, index, wanted="cat")
+
+
+def test_a_table(films, index, tmp_path):
+    moments = find(films, index).moments
+    write_csv(moments, tmp_path / "moments.csv")
+    lines = list(csv.DictReader((tmp_path / "moments.csv").read_text(encoding="utf-8").splitlines()))
+    assert [line["photo"] for line in lines] == [moment.photo for moment in moments]
+    assert [line["from_s"] for line in lines] == [
+        "" if moment.from_s is None else str(moment.from_s) for moment in moments
+    ]
+    with pytest.raises(RecordError, match=r"moments\.csv cannot be written: No such file"):
+        write_csv(moments, tmp_path / "missing" / "moments.csv")
+
+
+@needs_ffmpeg
+def test_clips_are_cut_without_encoding(films, index, tmp_path):
+    moments = find(films, index).moments
+    clips = cut_moments(moments, index, tmp_path / "clips")
+    assert [clip.name for clip in clips if clip.stem.startswith("b-")] == ["b-000019.0s.avi"]
+    assert len(clips) == 3
+    for clip in clips:
+        assert 11 <= len(container_times(clip)) <= 13  # a second before, ten of the moment, one after
+    with pytest.raises(RecordError, match="is there already; give another folder"):
+        cut_moments(moments, index, tmp_path / "clips")
+
+
+@needs_ffmpeg
+def test_the_picture_of_an_object_is_that_of_its_time(tmp_path):
+    film = barcode_film(tmp_path / "films" / "a.mp4")
+    look(film.parent, tmp_path / "lib")
+    opened = open_index(Library.open(tmp_path / "lib"), SETTINGS)
+    for row in range(len(opened)):
+        picture = object_picture(opened, row, Settings())
+        x1, y1, x2, y2 = opened.boxes[row].astype(int)
+        inside = picture[y1 + 4 : y2 - 4, x1 + 4 : x2 - 4].astype(int)
+        assert (inside[..., 2] > 180).all()
+        assert (inside[..., :2] < 80).all()
+
+
+def test_the_picture_of_a_photo(films, index):
+    row = int(np.flatnonzero(np.isnan(index.times_s[:, 0]))[0])
+    picture = object_picture(index, row, Settings())
+    assert picture.shape == (120, 160, 3)
+    photo = cv2.imread(str(index.library.photo_path(index.photo(row))))
+    assert photo is not None
+    assert 0 < np.abs(picture.astype(int) - photo).mean() < 60
+
+
+@pytest.mark.slow
+def test_the_commands(cli, library, photos, tmp_path):
+    photo = photos / "skimage-coffee.png"
+    done = cli("find", library, photo, "--class", "cup", "--json", "--csv", "m.csv", "--sheet", "m.png")
+    found = done.json
+    assert (found["label"], found["false_hits"]) == ("cup", 0.01)
+    assert found["moments"][0]["photo"] == photo.name
+    assert len(Path("m.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(found["moments"])
+    assert cv2.imread("m.png") is not None
+    said = cli("find", library, photo, "--class", "cup")
+    assert f"{found['moments'][0]['distance']:.3f}  {photo.name}" in said.out
+    assert "looked for the cup at" in said.err
+    assert "pairs from different files" in said.err
+    itself = cli("find", library, photo, "--class", "cup", "--not-itself", "--json").json
+    assert photo.name not in {moment["photo"] for moment in itself["moments"]}
+    row = found["moments"][0]["row"]
+    assert cli("show", library, row, "--out", "s.png").code == 0
+    shown, whole = cv2.imread("s.png"), cv2.imread(str(photo))
+    assert shown is not None
+    assert whole is not None
+    assert shown.shape == whole.shape
+    assert "has no object 99999; its" in cli("show", library, 99999, "--out", "s.png").complaint
+    assert "--until noon: expected a date" in cli("find", library, photo, "--until", "noon").complaint
+    assert "is no file; --class" in cli("find", library, "red cup", "--class", "cup").complaint
+    assert json.dumps(found)

@@ -1,0 +1,173 @@
+"""Pictures in a named pipe, and in a video output device by its bytes; lines of JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from sent import person, scene, until
+
+from rtsearch.send import Outlets, parse_address, require_outlet
+from rtsearch.send.v4l2 import CameraPeer
+
+GCC = shutil.which("gcc") or shutil.which("cc") or shutil.which("g++")
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
+
+def picture(level: int, wh: tuple[int, int] = (64, 48)) -> np.ndarray:
+    bgr = np.full((wh[1], wh[0], 3), level, np.uint8)
+    bgr[: wh[1] // 2, :, 2] = 255
+    return bgr
+
+
+def outlets(text: str, ended=lambda: None) -> Outlets:
+    address = parse_address(text)
+    require_outlet(address)
+    return Outlets([address], ended)
+
+
+def test_pictures_in_a_pipe(tmp_path):
+    path = tmp_path / "raw.bgr"
+    with outlets(f"pipe:{path}") as out:
+        out.put_picture(picture(0))
+        until(lambda: out.reports()[0].problem)
+        assert out.reports()[0].problem == "nobody reads it yet"
+        with path.open("rb") as reader:  # the picture has waited for it
+            got = np.frombuffer(reader.read(picture(0).nbytes), np.uint8).reshape(48, 64, 3)
+            np.testing.assert_array_equal(got, picture(0))
+            out.close()
+            assert reader.read() == b""
+    assert (out.reports()[0].sent, out.reports()[0].dropped) == (1, 0)
+
+
+def test_a_reader_that_stalls_gets_whole_pictures(tmp_path):
+    """A picture that was begun is finished; those that come meanwhile are dropped, but for the newest."""
+    path = tmp_path / "raw.bgr"
+    wh = (640, 480)  # ten times what a pipe holds
+    levels: list[int] = []
+    with outlets(f"pipe:{path}") as out, path.open("rb") as stream:
+        for level in range(1, 6):
+            out.put_picture(picture(level, wh))
+
+        def read() -> None:
+            while data := stream.read(wh[0] * wh[1] * 3):
+                got = np.frombuffer(data, np.uint8).reshape(wh[1], wh[0], 3)
+                levels.append(int(got[-1, 0, 0]))
+                np.testing.assert_array_equal(got, picture(levels[-1], wh))
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        until(lambda: levels and levels[-1] == 5)
+        out.close()
+        thread.join()
+    report = out.reports()[0]
+    assert levels == sorted(levels)
+    assert report.sent == len(levels)
+    assert report.sent + report.dropped == 5
+
+
+def test_lines_of_json_are_those_of_records(tmp_path, capfd):
+    with outlets("-") as out:
+        out.put_scene(scene(4, [person(1), person(2)], missed=1))
+    (line,) = capfd.readouterr().out.splitlines()
+    written = json.loads(line)
+    assert list(written) == ["frame", "t_s", "wh", "objects", "shown"]
+    assert [item["track"] for item in written["objects"]] == [1]
+    assert [(item["track"], "xyxy" in item) for item in written["shown"]] == [(1, False), (2, True)]
+
+
+def test_a_reader_of_lines_that_goes_ends_the_run(monkeypatch, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = threading.Event()
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with outlets("-", ended.set) as out:
+            out.put_scene(scene(0, [person(1)]))
+            assert ended.wait(20)
+    assert out.reports()[0].problem == "whoever read standard output has gone"
+
+
+# The video output device ------------------------------------------------------------------------------------
+
+WRITE = """
+import sys, numpy as np
+from pathlib import Path
+from rtsearch.send.v4l2 import CameraPeer
+for device in sys.argv[1:]:
+    peer = CameraPeer(Path(device))
+    try:
+        peer.open()
+        for width in (8, 8, 7):
+            bgr = np.full((4, width, 3), 200, np.uint8)
+            bgr[:2, :, 2] = 255
+            peer.send(bgr)
+    except OSError as error:
+        print(error)
+    peer.close()
+"""
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory) -> Path:
+    if GCC is None:
+        pytest.skip("no C compiler is installed")
+    library = tmp_path_factory.mktemp("shim") / "v4l2_shim.so"
+    source = Path(__file__).with_name("v4l2_shim.c")
+    flags = ["-x", "c", "-shared", "-fPIC", "-O1"]
+    command = [GCC, *flags, source, "-o", library, "-ldl"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode and "linux/videodev2.h" in done.stderr:
+        pytest.skip("the kernel's headers are not installed")
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+@pytest.mark.slow
+def test_what_a_video_output_device_gets(shim, tmp_path):
+    devices = [tmp_path / name for name in ("out.video", "camera.video", "small.video")]
+    for device in devices:
+        device.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", WRITE, *map(str, devices)],
+        env={**os.environ, "LD_PRELOAD": str(shim)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    said = done.stdout.splitlines()
+    assert said[0].startswith("it is no output but a camera")
+    assert said[1].startswith("the device takes no YU12 pictures of 8x4 px (but 320x4)")
+    data = devices[0].read_bytes()
+    bgr = np.full((4, 8, 3), 200, np.uint8)
+    bgr[:2, :, 2] = 255
+    whole = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420).tobytes()
+    cut = cv2.cvtColor(bgr[:, :6].copy(), cv2.COLOR_BGR2YUV_I420).tobytes()
+
+    def written(width: int) -> bytes:
+        # enum v4l2_buf_type, then at byte 8 struct v4l2_pix_format: the fields by their names in the header
+        pix = struct.pack("=II4sIIIII", width, 4, b"YU12", 1, width, 6 * width, 8, 0)
+        return b"F" + struct.pack("=II", 2, 0) + pix.ljust(200, b"\0")
+
+    assert data == b"Q" + written(8) + (b"P" + whole) * 2 + written(6) + b"P" + cut
+
+
+@pytest.mark.parametrize(
+    ("device", "words"), [("/dev/null", "it is no video device"), ("/dev/none", "load the module")]
+)
+def test_devices_that_are_none(device, words):
+    peer = CameraPeer(Path(device))
+    with pytest.raises(OSError, match=words):
+        peer.open()
+    peer.close()
