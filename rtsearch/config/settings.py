@@ -100,11 +100,14 @@ class ModelSettings(_Section):
         name: name in ``rtsearch model list``, or path of a file made by ``rtsearch model import``.
         size: side of the square input, px; a multiple of 32. Networks with a fixed input ignore it.
         threads: number of CPU threads of the network; 0 chooses by the number of cores.
+        precision: ``float32``, ``int8`` (the file of ``rtsearch model quantize``), or ``auto``: int8 where
+            that file is there, its descriptions compare with those of float32, and it saves time here.
     """
 
     name: str = "yolo26n"
     size: Annotated[int, Field(ge=64, le=1280, multiple_of=32)] = 416
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    precision: Literal["auto", "float32", "int8"] = "auto"
 
 
 class DetectSettings(_Section):
