@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "ShowSettings",
     "VideoSettings",
+    "WebSettings",
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -286,6 +287,30 @@ class VideoSettings(_Section):
     crf: Annotated[int, Field(ge=0, le=51)] = 23
 
 
+class WebSettings(_Section):
+    """Page and API of ``serve``, and limits of what their clients may ask for.
+
+    Attributes:
+        public: clients without the token may look; they change nothing and learn no paths.
+        photos: the photos of the library are shown, not only their crops.
+        hosts: further names of this server, beside its addresses and the name of the machine.
+        clients: largest number of clients that look at once.
+        phones: largest number of phones that send their cameras' pictures at once.
+        upload_mb: largest photo that may be sent, MB.
+        jpeg_quality: quality of the frames that are sent.
+        attract_s: seconds without an object after which a kiosk walks through the library.
+    """
+
+    public: bool = False
+    photos: bool = False
+    hosts: Names = ()
+    clients: Annotated[int, Field(ge=1, le=1000)] = 64
+    phones: Annotated[int, Field(ge=0, le=64)] = 4
+    upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
+    jpeg_quality: Annotated[int, Field(ge=30, le=95)] = 80
+    attract_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
+
+
 class SendSettings(_Section):
     """Other programs that get what a run sees.
 
@@ -323,5 +348,6 @@ class Settings(_Section):
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
     video: VideoSettings = VideoSettings()
+    web: WebSettings = WebSettings()
     send: SendSettings = SendSettings()
     gpu: GpuSettings = GpuSettings()

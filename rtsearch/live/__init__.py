@@ -15,7 +15,7 @@ from rtsearch.live.controls import Controls
 from rtsearch.live.report import LiveReport, SourceReport
 from rtsearch.live.session import play, show_again
 from rtsearch.live.shuffle import library_photos
-from rtsearch.live.sinks import Display, Outputs
+from rtsearch.live.sinks import Display, Outputs, SceneSink
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.live.stages import FrameLookup
 from rtsearch.live.strips import StripReservation
@@ -26,6 +26,7 @@ __all__ = [
     "FrameLookup",
     "LiveReport",
     "Outputs",
+    "SceneSink",
     "SourceReport",
     "Steadied",
     "StripReservation",

@@ -39,11 +39,11 @@ class SearchSide:
         """Return the frame with the neighbours to be shown.
 
         Args:
-            detected: a frame whose vectors are those that are searched.
+            detected: a frame whose vectors are projected for its index.
             state: settings, laid out for the cell of the source.
             own: find the neighbours of the objects as the frame shows them too, for records.
         """
-        index = self._live_index.of(state)
+        index = detected.index or self._live_index.of(state)
         if index is not self._index:
             self._index = index
             self._stabilizer.search_in(index)

@@ -180,8 +180,9 @@ class _Session:
                 sinks.finish(view, result)
                 progress(sum(each.shown for each in self._views))
         # The last photo stays until the user leaves; a window that closes by itself shows nothing.
-        slides = any(view.source.slides for view in self._views)
-        while screen is not None and slides and not self._halt.is_set() and screen.pump():
+        slides = screen is not None and any(view.source.slides for view in self._views)
+        stays = self._outputs.stays or slides
+        while stays and not self._halt.is_set() and (screen is None or screen.pump()):
             self._obey()
             self._halt.wait(_PUMP_S)
             sinks.better()
