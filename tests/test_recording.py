@@ -327,9 +327,9 @@ def test_parquet_has_a_row_per_object(
             near = item["neighbours"]
             of_object = [seen.id, seen.pts_s, i, item["track"], "cat", 0.5, *item["xyxy"]]
             columns = ("row", "photo", "label", "xyxy", "distance", "folded")
-            lists = [[n[key] for n in near] for key in columns] + [[n.get("t_s") for n in near], None]
+            lists = [[n[key] for n in near] for key in columns] + [[n.get("t_s") for n in near]]
             lists[1] = [utf8(photo) for photo in lists[1]]
-            wanted.append(dict(zip(table.SCHEMA.names, [*of_object, *lists], strict=True)))
+            wanted.append(dict(zip(table.SCHEMA.names, [*of_object, *lists, None], strict=True)))
     assert read.to_pylist() == wanted
     assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
 
