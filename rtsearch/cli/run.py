@@ -247,7 +247,7 @@ def _open(
 
 
 def _paced(source: Source, playing: Playing, *, window: bool) -> Source:
-    """A file by the wall clock, if that is what its frames wait for."""
+    """Play a file by the wall clock, where its frames are to wait for it."""
     from rtsearch.sources import Paced
 
     watched = (window or playing.send) and playing.out is None and not playing.records

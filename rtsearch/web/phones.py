@@ -27,6 +27,7 @@ from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.images.headers import read_header
+from rtsearch.library.likeness import largest_distance
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.search_side import SearchSide
@@ -104,7 +105,8 @@ class _Phone:
     def __init__(self, site: Site, place: int) -> None:
         self._site = site
         self._place = place
-        self._search = SearchSide(LiveIndex(site.index), site.settings.search, live=False)
+        most_distance = site.settings.show.max_distance or largest_distance(site.index)
+        self._search = SearchSide(LiveIndex(site.index), site.settings.search, most_distance, live=False)
         self._meter = Meter()
         self._frame_id = 0
 
