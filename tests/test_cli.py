@@ -25,6 +25,7 @@ COMMANDS = [
     ("query",),
     ("find",),
     ("show",),
+    ("serve",),
     ("library",),
     ("library", "merge"),
     ("library", "words"),
