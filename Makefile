@@ -61,10 +61,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,demo)
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
-	$(call install,test$(comma)demo$(comma)screen$(comma)send$(comma)gpu$(comma)rtx)
+	$(call install,test$(comma)demo$(comma)screen$(comma)send$(comma)web$(comma)gpu$(comma)rtx)
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
-	$(call install,bench$(comma)demo)
+	$(call install,bench$(comma)demo$(comma)web$(comma)test)
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,docs)

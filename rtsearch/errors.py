@@ -22,6 +22,7 @@
     │   ├── DamagedError(ValueError)           truncated or altered file, named
     │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
+    ├── ServerError(OSError)             the page cannot be served: port taken, certificate wrong
     ├── WordsError(ValueError)           a request in words that is not understood
     ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
     ├── StageError(RuntimeError)         a worker thread failed; carries the stage's name
@@ -51,6 +52,7 @@ __all__ = [
     "RtsearchError",
     "RunnerError",
     "SendError",
+    "ServerError",
     "SourceError",
     "StageError",
     "UnknownModelError",
@@ -160,6 +162,10 @@ class UnknownRowError(LibraryError, IndexError):
 
 class LibraryBusyError(LibraryError, TimeoutError):
     """Another process is writing to the library."""
+
+
+class ServerError(RtsearchError, OSError):
+    """The page cannot be served: the port is taken, the certificate is wrong, a token is missing."""
 
 
 class DisplayError(RtsearchError, RuntimeError):

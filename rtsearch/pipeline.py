@@ -15,10 +15,10 @@ from rtsearch._util.closing import Closing
 from rtsearch._util.cpu import network_threads
 from rtsearch._util.metrics import Meter
 from rtsearch.config import DetectSettings, Settings
-from rtsearch.errors import RtsearchError
+from rtsearch.errors import ModelError, RtsearchError, UnknownModelError
 from rtsearch.gpu.accelerator import Accelerator, find_accelerator
 from rtsearch.library.files import sha256_of
-from rtsearch.models import ModelSpec, default_folder, resolve
+from rtsearch.models import ModelSpec, default_folder, int8_path, resolve
 from rtsearch.perception.backend import CpuBackend, InferenceBackend
 from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector, wanted_classes
@@ -102,26 +102,35 @@ def open_pipeline(
         RunnerError: the model cannot be run.
     """
     path: Path = resolve(settings.model.name, default_folder())
-    spec = ModelSpec.read(path)
+    plain = ModelSpec.read(path)
+    small = _int8(settings.model.precision, path, plain)
+    spec = small if small is not None and settings.model.precision == "int8" else plain
     if library is not None:
         _require_networks(library, spec, settings.describe.embedder)
     wanted_classes(settings.detect.classes, spec.classes)  # refuses those that it does not know
     input_wh = (settings.model.size, settings.model.size) if spec.flexible else spec.input_wh
+    if small is not None and small.same_as == plain.sha256:
+        from rtsearch.runners.precision import int8_pays
+
+        if settings.model.precision == "int8" or int8_pays(path, int8_path(path), input_wh, small.sha256):
+            spec = small
+    file = path if spec is plain else int8_path(path)
     _tell_ignored_size(settings, spec, library)
     cut_padding = cut_padding and spec.flexible and not spec.stretch
-    backend, recipe = _on_cpu(settings, path, spec, input_wh, cut_padding=cut_padding)
+    backend, recipe = _on_cpu(settings, file, spec, input_wh, cut_padding=cut_padding)
     pipeline = Pipeline(
         spec=spec,
         backend=backend,
         feature_space={
             "model": spec.name,
-            "model_sha256": spec.sha256,
+            "model_sha256": spec.fingerprint,
             "input_wh": list(input_wh),
             "letterbox": _FITS[spec.stretch],
             "describe": recipe,
         },
     )
-    accelerator = find_accelerator(settings)
+    # Engines for GPUs are built from the file in float32.
+    accelerator = find_accelerator(settings) if spec.fingerprint == plain.fingerprint else None
     if accelerator is None:
         return pipeline
     from rtsearch.engines import Order  # imported here, as loading the builders of engines takes a second
@@ -134,6 +143,32 @@ def open_pipeline(
         describe=recipe,
     )
     return replace(pipeline, backend=_on_gpu(accelerator, order, pipeline, settings, engine, tell))
+
+
+def _int8(precision: str, path: Path, plain: ModelSpec) -> ModelSpec | None:
+    """Return the specification of a network's int8 file where ``model.precision`` may use it.
+
+    Raises:
+        UnknownModelError: int8 was asked for, and there is no such file.
+        ModelError: it was made from another file.
+    """
+    small = int8_path(path)
+    if precision == "float32" or plain.same_as is not None:  # the name is that of an int8 file
+        return None
+    if not small.is_file():
+        if precision == "int8":
+            raise UnknownModelError(
+                f"model.precision is int8, and there is no {small}; run: rtsearch model quantize {path.stem}"
+            )
+        return None
+    spec = ModelSpec.read(small)
+    if spec.source_sha256 == plain.sha256 and spec.same_as is not None:
+        return spec
+    problem = f"{small} was not made from {path.name} as it is now; run: rtsearch model quantize {path.stem}"
+    if precision == "int8":
+        raise ModelError(problem)
+    _log.warning("%s", problem)
+    return None
 
 
 def _tell_ignored_size(settings: Settings, spec: ModelSpec, library: Library | None) -> None:
@@ -156,7 +191,7 @@ def _require_networks(library: Library, spec: ModelSpec, embedder: str) -> None:
     Raises:
         FeatureSpaceError: the library was made with other networks.
     """
-    recipe = library.space.recipe | {"model": spec.name, "model_sha256": spec.sha256}
+    recipe = library.space.recipe | {"model": spec.name, "model_sha256": spec.fingerprint}
     if embedder and Path(embedder).is_file():
         sha256 = sha256_of(Path(embedder))
         if sha256 != library.space.read_recipe.describe.embedder.sha256:

@@ -108,7 +108,7 @@ def test_what_is_played_is_not_searched(clip, offered, tmp_path):
     capture = cv2.VideoCapture(str(found.clip))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 15
     capture.release()
-    assert len(list(found.photos.glob("bikes-*"))) == 10
+    assert len(list(found.photos.glob("bikes-*"))) == 9
     assert gather_pictures(tmp_path / "out", told.append, packages=[offered], offline=True) == found
     assert len(told) == 1
 

@@ -63,10 +63,12 @@ class Script:
         self._since_s = time.monotonic()
 
     def show(self, scene: Any, _picture: Any) -> None:
+        self.notes.append(scene.notes)
+        if self.ids[-1:] == [scene.frame.id]:  # drawn again, while its source is lost
+            return
         self.ids.append(scene.frame.id)
         self.shapes.append(scene.frame.bgr.shape[1::-1])
         self.numbers.append(number_of(scene.frame.bgr) if self.shapes[-1] == (320, 240) else -1)
-        self.notes.append(scene.notes)
 
     def pump(self) -> bool:
         took_s = time.monotonic() - self._since_s

@@ -23,7 +23,7 @@ FLOORS = (
     {"gpu"},
     {"pipeline"},
     {"live", "library_search", "words"},
-    {"ui"},
+    {"ui", "web"},
     {"jobs"},
     {"cli"},
     {"__main__"},

@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from rtsearch import __version__
-from rtsearch.cli import analyze, config, demo, doctor, engine, find, library, model, query, replay, run, show
+from rtsearch.cli import (
+    analyze,
+    config,
+    demo,
+    doctor,
+    engine,
+    find,
+    library,
+    model,
+    query,
+    replay,
+    run,
+    serve,
+    show,
+)
 from rtsearch.cli.common import answer
 from rtsearch.cli.help import Group, tidy
 
@@ -54,6 +68,7 @@ def _root(
 # Further arguments are accepted to word a message with the right command.
 app.command("run", context_settings={"allow_extra_args": True})(run.run)
 app.command("replay")(replay.replay)
+app.command("serve")(serve.serve)
 app.command("analyze")(analyze.analyze)
 app.command("query")(query.query)
 app.command("find")(find.find)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +23,7 @@ from rtsearch.cli.common import (
     print_json,
     px,
     settings_of,
+    share_bar,
     tell,
 )
 
@@ -55,7 +58,7 @@ def list_models(as_json: JsonFlag = False) -> None:
     output.print(table)
     known = {entry.name for entry in CATALOGUE}
     for path in sorted(folder.glob("*.onnx")):
-        if path.stem not in known:
+        if path.stem not in known and not path.stem.endswith(".int8"):
             answer(f"imported: {path.stem}  ({path})")
 
 
@@ -178,6 +181,44 @@ def import_text(
     files = {"image": image, "text": text, "tokenizer": tokenizer}
     pair = import_pair(name, files, default_folder())
     tell(f"ready: {name}, {pair.dim} numbers per vector; use it with --set describe.text={name}")
+
+
+@app.command()
+def quantize(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in rtsearch model list, or a file.")],
+    photos: Annotated[
+        Path | None,
+        typer.Option("--photos", metavar="DIR", help="Photos to measure on; default: those of the demo."),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make an int8 file of a network beside it, which takes less CPU where the processor has VNNI.
+
+    It takes some minutes. Convolutions whose rounding moves boxes and descriptions stay in float32. The file
+    is used by itself where it saves 15 % on the machine; see [bold]model.precision[/bold].
+
+    [bold]Example:[/bold] rtsearch model quantize yolo26n --photos ~/Pictures
+    """
+    from rtsearch.jobs.quantize import quantize as make
+    from rtsearch.models import default_folder, resolve
+
+    path = resolve(name, default_folder())
+    with contextlib.ExitStack() as stack:
+        folder = photos or _demo_photos(stack)
+        report = make(path, folder, stack.enter_context(share_bar()))
+    if as_json:
+        print_json({**dataclasses.asdict(report), "path": str(report.path)})
+        return
+    for line in report.lines():
+        tell(line)
+
+
+def _demo_photos(stack: contextlib.ExitStack) -> Path:
+    from rtsearch.jobs.demo import demo_clip, gather_photos
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtsearch-")))
+    gather_photos(folder, demo_clip())
+    return folder
 
 
 @app.command()

@@ -15,7 +15,7 @@ from rtsearch.cli.common import keep_older, tell
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
-    from rtsearch.live import Display, Outputs
+    from rtsearch.live import Display, Outputs, SceneSink
     from rtsearch.send import Address, OutletReport
 
 __all__ = [
@@ -131,6 +131,7 @@ class Playing:
         overwrite: replace videos and records that are there already.
         style: of the video.
         split_s: length of its pieces; None for one file.
+        stays: the last picture stays at the end of the sources.
         from_s: time of the first source at which it stands still in the beginning; None plays it.
         send: addresses of other programs.
     """
@@ -143,6 +144,7 @@ class Playing:
     overwrite: bool = False
     style: OutStyle = OutStyle.PICTURE
     split_s: float | None = None
+    stays: bool = False
     from_s: float | None = None
     send: tuple[Address, ...] = ()
 
@@ -155,8 +157,8 @@ class Playing:
         """Files that are written, or name the pieces that are: the video and the records."""
         return [path for path in (self.out, *self.records) if path is not None]
 
-    def outputs(self, screen: Display | None, settings: Settings) -> Outputs:
-        """Return the outputs of a run, of which one is a window, if any."""
+    def outputs(self, screen: Display | None, settings: Settings, scenes: SceneSink | None = None) -> Outputs:
+        """Return the outputs of a run; a window and a page are among them, if any."""
         from rtsearch.live import Outputs
 
         return Outputs(
@@ -166,6 +168,8 @@ class Playing:
             style=self.style.value,
             split_s=self.split_s,
             crf=settings.video.crf,
+            scenes=scenes,
+            stays=self.stays,
             send=self.send,
         )
 

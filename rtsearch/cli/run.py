@@ -43,6 +43,7 @@ from rtsearch.cli.playing import (
     outlet_addresses,
     tell_outlets,
 )
+from rtsearch.cli.serving import Serving, TokenOption
 from rtsearch.config import Settings
 from rtsearch.errors import DisplayError, SourceError
 
@@ -106,6 +107,13 @@ def run(
             "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Serve the page of [bold]rtsearch serve[/bold] too, at http://127.0.0.1:8737."
+        ),
+    ] = False,
+    token: TokenOption = None,
     overwrite: OverwriteFlag = False,
     offline: Offline = False,
     as_json: JsonFlag = False,
@@ -142,8 +150,10 @@ def run(
         split_s=length_s(split),
         send=outlet_addresses(send, settings, as_json=as_json),
     )
-    fetch_missing(settings.model.name, offline=offline)
-    report = play_sources(library, source or [settings.live.source], settings, playing)
+    serving = Serving.begin(("127.0.0.1", 8737), token, (None, None)) if serve else None
+    with serving.listening if serving is not None else contextlib.nullcontext():
+        fetch_missing(settings.model.name, offline=offline)
+        report = play_sources(library, source or [settings.live.source], settings, playing, serving)
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
@@ -165,7 +175,13 @@ def _with_source(given: list[str], sources: list[str]) -> str:
     return f"run takes the library, and sources with --source: {command}"
 
 
-def play_sources(library: Library, specs: Sequence[str], settings: Settings, playing: Playing) -> LiveReport:
+def play_sources(
+    library: Library,
+    specs: Sequence[str],
+    settings: Settings,
+    playing: Playing,
+    serving: Serving | None = None,
+) -> LiveReport:
     """Open everything, play, close everything."""
     from rtsearch.live import Controls, play
     from rtsearch.sources import require_one
@@ -198,8 +214,11 @@ def play_sources(library: Library, specs: Sequence[str], settings: Settings, pla
         def show(shown: int) -> None:
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
-        outputs = playing.outputs(screen, settings)
-        return play(players, pipeline, index, settings, outputs, controls=controls, progress=show)
+        scenes, finds = None, pipeline
+        if serving is not None:
+            scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls))
+        outputs = playing.outputs(screen, settings, scenes)
+        return play(players, finds, index, settings, outputs, controls=controls, progress=show)
 
 
 def _open(

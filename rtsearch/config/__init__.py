@@ -22,6 +22,7 @@ from rtsearch.config.settings import (
     Settings,
     ShowSettings,
     VideoSettings,
+    WebSettings,
 )
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "Settings",
     "ShowSettings",
     "VideoSettings",
+    "WebSettings",
     "load_settings",
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "ShowSettings",
     "VideoSettings",
+    "WebSettings",
 ]
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -99,11 +100,14 @@ class ModelSettings(_Section):
         name: name in ``rtsearch model list``, or path of a file made by ``rtsearch model import``.
         size: side of the square input, px; a multiple of 32. Networks with a fixed input ignore it.
         threads: number of CPU threads of the network; 0 chooses by the number of cores.
+        precision: ``float32``, ``int8`` (the file of ``rtsearch model quantize``), or ``auto``: int8 where
+            that file is there, its descriptions compare with those of float32, and it saves time here.
     """
 
     name: str = "yolo26n"
     size: Annotated[int, Field(ge=64, le=1280, multiple_of=32)] = 416
     threads: Annotated[int, Field(ge=0, le=256)] = 0
+    precision: Literal["auto", "float32", "int8"] = "auto"
 
 
 class DetectSettings(_Section):
@@ -255,9 +259,10 @@ class ShowSettings(_Section):
             px of a picture whose shorter side is 720 px, and in proportion for other pictures.
         thumb_height: least height of a line of crops, in the same px.
         results: number of neighbours per object.
-        fill: show further neighbours where a line of narrow crops would end before the picture does; records
-            and JSON always have ``results`` neighbours.
+        fill: show as many neighbours as fill their lines; records and JSON always have ``results``.
         distinct: show near duplicates, such as copies of one photo, once; ``results`` counts distinct ones.
+        max_distance: largest distance of a neighbour that is shown; 0 takes the one from which on neighbours
+            of the library's own objects are mostly of other classes.
         fullscreen: start in full screen.
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
@@ -271,8 +276,9 @@ class ShowSettings(_Section):
     results: Annotated[int, Field(ge=5, le=100)] = 16
     fill: bool = True
     distinct: bool = True
+    max_distance: Annotated[float, Field(ge=0, le=1000)] = 0.0
     fullscreen: bool = False
-    text: Literal["all", "names", "none"] = "all"
+    text: Literal["all", "names", "none"] = "names"
     font: Annotated[str, AfterValidator(_font_file)] = ""
 
 
@@ -284,6 +290,30 @@ class VideoSettings(_Section):
     """
 
     crf: Annotated[int, Field(ge=0, le=51)] = 23
+
+
+class WebSettings(_Section):
+    """Page and API of ``serve``, and limits of what their clients may ask for.
+
+    Attributes:
+        public: clients without the token may look; they change nothing and learn no paths.
+        photos: the photos of the library are shown, not only their crops.
+        hosts: further names of this server, beside its addresses and the name of the machine.
+        clients: largest number of clients that look at once.
+        phones: largest number of phones that send their cameras' pictures at once.
+        upload_mb: largest photo that may be sent, MB.
+        jpeg_quality: quality of the frames that are sent.
+        attract_s: seconds without an object after which a kiosk walks through the library.
+    """
+
+    public: bool = False
+    photos: bool = False
+    hosts: Names = ()
+    clients: Annotated[int, Field(ge=1, le=1000)] = 64
+    phones: Annotated[int, Field(ge=0, le=64)] = 4
+    upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
+    jpeg_quality: Annotated[int, Field(ge=30, le=95)] = 80
+    attract_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
 
 
 class SendSettings(_Section):
@@ -323,5 +353,6 @@ class Settings(_Section):
     live: LiveSettings = LiveSettings()
     show: ShowSettings = ShowSettings()
     video: VideoSettings = VideoSettings()
+    web: WebSettings = WebSettings()
     send: SendSettings = SendSettings()
     gpu: GpuSettings = GpuSettings()

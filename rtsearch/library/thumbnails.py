@@ -28,7 +28,7 @@ from rtsearch.errors import PhotoError
 from rtsearch.images.headers import read_header
 from rtsearch.types import I32Array, I64Array, U8Array
 
-__all__ = ["ThumbCache", "ThumbPlaces"]
+__all__ = ["LEAST_ASPECT", "MOST_ASPECT", "ThumbCache", "ThumbPlaces"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ MAX_SIDE_PX = 512
 GREY = 96
 # In a strip, one very wide crop must not push the other neighbours out.
 MOST_ASPECT = 2.0
+LEAST_ASPECT = 1 / 3
 GREY_SIDE_PX = 64
 # Most packs held open. A large library has hundreds, and a process may open 1024 files by default.
 OPEN_PACKS = 128
@@ -129,6 +130,13 @@ class ThumbCache:
         for row in missing[order].tolist():
             self.get(row, height_px)
 
+    def jpeg(self, row: int) -> bytes | None:
+        """Return the thumbnail of a row as it is stored; None where it is damaged or missing."""
+        jpeg, problem = self._stored(row)
+        if problem:
+            self._warn(problem)
+        return jpeg
+
     def close(self) -> None:
         """Let go of pictures and packs."""
         with self._lock:
@@ -136,23 +144,30 @@ class ThumbCache:
             self._packs.clear()
 
     def _decode(self, row: int) -> U8Array:
+        jpeg, problem = self._stored(row)
+        if jpeg is None:
+            return self._grey(problem)
+        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            return self._grey(f"{self._places.packs[int(self._places.pack[row])]} is damaged")
+        return cast(U8Array, picture)
+
+    def _stored(self, row: int) -> tuple[bytes | None, str]:
+        """Return the JPEG of a row, or None and what is wrong."""
         places = self._places
         if not 0 <= row < len(places):
-            return self._grey(f"there is no thumbnail for row {row}: there are {len(places)} rows")
+            return None, f"there is no thumbnail for row {row}: there are {len(places)} rows"
         number = int(places.pack[row])
         if not 0 <= number < len(places.packs):
-            return self._grey(f"row {row} names thumbnail pack {number} of {len(places.packs)}")
+            return None, f"row {row} names thumbnail pack {number} of {len(places.packs)}"
         path = places.packs[number]
         try:
             jpeg = self._pack(number, path).read(int(places.offset[row]), int(places.length[row]))
         except (OSError, ValueError) as error:
-            return self._grey(f"cannot read thumbnails from {path}: {error}")
+            return None, f"cannot read thumbnails from {path}: {error}"
         # A JPEG with one wrong bit mostly decodes, to another picture. The checksum of 4 kB takes 1 us.
         sound = places.crc32[row] in (-1, zlib.crc32(jpeg)) and _is_thumb(jpeg)
-        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) if sound else None
-        if picture is None:
-            return self._grey(f"{path} is damaged")
-        return cast(U8Array, picture)
+        return (jpeg, "") if sound else (None, f"{path} is damaged")
 
     def _pack(self, number: int, path: Path) -> _Pack:
         with self._lock:
@@ -161,11 +176,14 @@ class ThumbCache:
                 pack = self._packs[number] = _Pack(path)
             return pack
 
-    def _grey(self, why: str) -> U8Array:
+    def _warn(self, why: str) -> None:
         with self._lock:
             if not self._warned:
                 _log.warning("%s; it and others like it are shown grey; run rtsearch library check", why)
             self._warned = True
+
+    def _grey(self, why: str) -> U8Array:
+        self._warn(why)
         return np.full((GREY_SIDE_PX, GREY_SIDE_PX, 3), GREY, np.uint8)
 
 
@@ -174,7 +192,7 @@ def _fitted(picture: U8Array, height_px: int) -> U8Array:
     height, width = picture.shape[:2]
     cut_px = max(0, width - round(height * MOST_ASPECT)) // 2
     picture = picture[:, cut_px : width - cut_px]
-    scaled_px = max(height_px // 3, round(picture.shape[1] * height_px / height))
+    scaled_px = max(round(height_px * LEAST_ASPECT), round(picture.shape[1] * height_px / height))
     shrinks = height_px < height
     size = (scaled_px, height_px)
     return cast(

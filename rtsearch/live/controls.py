@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from rtsearch.config import DetectSettings, SearchSettings, ShowSettings
+from rtsearch.library.index import SearchIndex
 
 __all__ = ["Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
 
@@ -66,6 +67,7 @@ class ControlState:
         first_strip: strip on top, where there are more than fit.
         sliders: that stand on the picture.
         search: what is found: its ``classes``, ``folders`` and ``since``.
+        index: all rows of the same library in another projection, in place of the run's index.
     """
 
     detect: DetectSettings
@@ -76,6 +78,7 @@ class ControlState:
     first_strip: int = 0
     sliders: int = 0
     search: SearchSettings = _ALL
+    index: SearchIndex | None = None
 
 
 class Controls:
@@ -104,7 +107,7 @@ class Controls:
         self.sources = sources
         self.detects = detects
         self._lock = threading.Lock()
-        self._state = ControlState(detect, show, search=search, **state)
+        self._state = replace(ControlState(detect, show, search=search), **state)  # type: ignore[arg-type]
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
     @property

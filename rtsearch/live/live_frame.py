@@ -40,7 +40,7 @@ class LiveFrame:
         detections: objects of the frame, with track numbers once they are searched.
         objects: these and the held ones, with strips and neighbours, as they are shown.
         own: neighbours for records, where any are kept.
-        index: was searched; None before.
+        index: is searched with the vectors of the detections; None before.
         crops: of all neighbours; None where they are fetched beside the drawing.
         every: frames from the last one that was detected to this one.
         behind: detection gets so few frames done that the ones between are shown too.

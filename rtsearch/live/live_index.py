@@ -38,12 +38,13 @@ class LiveIndex:
         Settings that no search can follow are told in the log, and the search stays as it was.
         """
         search, distinct = state.search, state.show.distinct
-        wanted = (search.classes, search.folders, search.since, distinct)
+        index = state.index or self._index
+        wanted = (index, search.classes, search.folders, search.since, distinct)
         with self._lock:
             if wanted != self._wanted:
                 self._wanted = wanted
                 try:
-                    self._now = narrow(self._index, search, distinct=distinct)
+                    self._now = narrow(index, search, distinct=distinct)
                 except RtsearchError as error:
                     _log.warning("%s; the search stays as it was", error)
             return self._now

@@ -21,6 +21,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.metrics import Meter, Quantiles
@@ -29,6 +30,7 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.library.index import SearchIndex
+from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
@@ -126,16 +128,18 @@ class _Session:
         marks = TimeMarks(index, settings.show.font)
         self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
         names = index.library.space.class_names if callable(finds) else finds.class_names
+        most_distance = inf if callable(finds) else settings.show.max_distance or largest_distance(index)
         self._shared = Shared(
-            index,
-            LiveIndex(index),
-            settings.search,
-            controls,
-            self._cache,
-            self._meter,
-            names,
-            len(sources),
-            self._halt,
+            index=index,
+            live_index=LiveIndex(index),
+            search=settings.search,
+            controls=controls,
+            cache=self._cache,
+            meter=self._meter,
+            class_names=names,
+            channels=len(sources),
+            most_distance=most_distance,
+            halt=self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]
@@ -180,8 +184,9 @@ class _Session:
                 sinks.finish(view, result)
                 progress(sum(each.shown for each in self._views))
         # The last photo stays until the user leaves; a window that closes by itself shows nothing.
-        slides = any(view.source.slides for view in self._views)
-        while screen is not None and slides and not self._halt.is_set() and screen.pump():
+        slides = screen is not None and any(view.source.slides for view in self._views)
+        stays = self._outputs.stays or slides
+        while stays and not self._halt.is_set() and (screen is None or screen.pump()):
             self._obey()
             self._halt.wait(_PUMP_S)
             sinks.better()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from rtsearch._util.metrics import Meter
 from rtsearch.config import VideoSettings
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.mosaic import Mosaic
@@ -29,7 +30,7 @@ from rtsearch.send import Address, Outlets, SentScene
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Neighbours, Scene, U8Array
 
-__all__ = ["Display", "OutputSinks", "Outputs", "VideoStyle"]
+__all__ = ["Display", "OutputSinks", "Outputs", "SceneSink", "VideoStyle"]
 
 _DEFAULT_FPS = 30.0
 VideoStyle = Literal["picture", "frame"]
@@ -47,6 +48,18 @@ class Display(Protocol):
         ...
 
 
+class SceneSink(Protocol):
+    """Takes scenes as they are shown, not drawn, from the main thread; it never makes it wait."""
+
+    def begin(self, views: Sequence[View], meter: Meter, /) -> None:
+        """Take over the sources of a run, and what measures it."""
+        ...
+
+    def show(self, place: int, scene: Scene, /) -> None:
+        """Take the newest scene of a source."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
     """Outputs that are wanted; any of them may be absent.
@@ -59,6 +72,8 @@ class Outputs:
         split_s: length of the pieces that the video is written in; None for one file.
         crf: constant rate factor of the video, 0 to 51.
         records: objects and neighbours; each name's ending says how (see ``recording.open_record``).
+        scenes: gets every scene that is shown.
+        stays: the last picture stays at the end of the sources, until the user leaves.
         send: addresses of other programs. Those that get objects get one source's.
     """
 
@@ -68,6 +83,8 @@ class Outputs:
     style: VideoStyle = "picture"
     split_s: float | None = None
     crf: int = VideoSettings().crf
+    scenes: SceneSink | None = None
+    stays: bool = False
     send: tuple[Address, ...] = ()
 
     @property
@@ -80,6 +97,11 @@ class Outputs:
     def draws(self) -> bool:
         """A picture is wanted."""
         return self.composes or self.video is not None
+
+    @property
+    def shows(self) -> bool:
+        """A picture or its scene is wanted."""
+        return self.draws or self.scenes is not None
 
 
 class OutputSinks:
@@ -105,6 +127,8 @@ class OutputSinks:
         self._clock_s = 0.0  # of the recorded video, where several sources share it
         self._video: VideoRecorder | SplitRecorder | None = None
         self._records: list[Recorder] = []
+        if outputs.scenes is not None:
+            outputs.scenes.begin(views, shared.meter)
         self._times = Times()
         self._sent: SentScene | None = None  # the scene that was sent last
         leading = views[0].source  # its sound is that of the video
@@ -136,7 +160,7 @@ class OutputSinks:
         if is_newest and self.outlets.takes_scenes:
             with self._shared.meter.stage("send"):
                 self._send(result)
-        if is_newest and self._outputs.draws:
+        if is_newest and self._outputs.shows:
             with self._shared.meter.stage("draw"):
                 scene = view.scene(result)
             self._put(view, scene)
@@ -149,7 +173,7 @@ class OutputSinks:
     def between(self) -> None:
         """Show, while no result is there, the newest frames where detection is behind, or crops that came."""
         self._send_lost()
-        if not self._outputs.draws:
+        if not self._outputs.shows:
             return
         for view in self._views:
             guess = view.guess()
@@ -205,6 +229,8 @@ class OutputSinks:
             self.outlets.put_scene(self._sent)
 
     def _put(self, view: View, scene: Scene, warning: str = "", *, keep: bool = True) -> None:
+        if self._outputs.scenes is not None:
+            self._outputs.scenes.show(view.place, scene)
         if self._outputs.composes:
             with self._shared.meter.stage("draw"):
                 scene, picture = view.draw(scene, warning)

@@ -130,10 +130,11 @@ class Stages:
         # There is time to see slides as the library saw its photos.
         slides = any(channel.source.slides for channel in self._channels)
         for items in self._in_turn(captured, backend):
-            pictures, settings = [item.frame.bgr for item in items], shared.controls.now.detect
-            seen = backend.infer(pictures, settings, shared.meter, shared.index.projection, pad_fully=slides)
+            pictures, now = [item.frame.bgr for item in items], shared.controls.now
+            index = shared.live_index.of(now)
+            seen = backend.infer(pictures, now.detect, shared.meter, index.projection, pad_fully=slides)
             for item, found in zip(items, seen, strict=True):
-                yield dataclasses.replace(item, detections=found)
+                yield dataclasses.replace(item, detections=found, index=index)
 
     def _in_turn(
         self, captured: list[BackgroundIterator[LiveFrame]], backend: InferenceBackend

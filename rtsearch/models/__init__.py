@@ -11,12 +11,13 @@ class_names        reads class names of files and of metadata
 onnx_import        makes a prepared model from an export
 taps               finds the maps that describe objects, by their role in the graph
 prepare            names the outputs ``boxes``, ``scores``, ``tap0``.. and stores a ModelSpec in the file
+quantize           computes the convolutions of a prepared model in int8
 store              finds and adds models in the folder of prepared models
 """
 
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Place, Progress, catalogue_entry
 from rtsearch.models.spec import ModelSpec, Tap
-from rtsearch.models.store import default_folder, import_onnx, pull, resolve
+from rtsearch.models.store import default_folder, import_onnx, int8_path, pull, resolve
 
 __all__ = [
     "CATALOGUE",
@@ -28,6 +29,7 @@ __all__ = [
     "catalogue_entry",
     "default_folder",
     "import_onnx",
+    "int8_path",
     "pull",
     "resolve",
 ]

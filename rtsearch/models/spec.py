@@ -63,6 +63,8 @@ class ModelSpec:
         batch: number of pictures per call, or None where the network takes any number.
         taps: maps that describe objects, finest first.
         stretch: pictures are stretched to the input, as in training, instead of scaled and padded.
+        same_as: None for a file in float32; for one in int8 the SHA-256 of the file in float32 that libraries
+            may take it for, or "" where its descriptions differ too much for that.
         sha256: SHA-256 of the prepared file; "" until it is read from disk.
     """
 
@@ -83,14 +85,21 @@ class ModelSpec:
     batch: int | None
     taps: tuple[Tap, ...]
     stretch: bool = False
+    same_as: str | None = None
     sha256: str = field(default="", compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file that libraries know the network by."""
+        return self.same_as or self.sha256
 
     def to_json(self) -> str:
         """Return the specification as JSON, without the hash of the file."""
         values = dataclasses.asdict(self)
         del values["sha256"]
-        if not self.stretch:  # files that were prepared before there was the choice do not have it
-            del values["stretch"]
+        for name, usual in (("stretch", False), ("same_as", None)):
+            if values[name] == usual:  # files that were prepared before there was the choice do not have it
+                del values[name]
         return json.dumps(values)
 
     @classmethod

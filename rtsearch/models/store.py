@@ -14,7 +14,7 @@ from rtsearch.errors import ModelError, UnknownModelError
 from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Progress, catalogue_entry
 from rtsearch.models.spec import ModelSpec
 
-__all__ = ["default_folder", "import_onnx", "pull", "resolve"]
+__all__ = ["default_folder", "import_onnx", "int8_path", "pull", "resolve"]
 
 
 def default_folder() -> Path:
@@ -114,6 +114,11 @@ def import_onnx(
     model, lines = prepare_onnx(path, name, names=names, size=size)
     save_model(model, target)
     return target, lines
+
+
+def int8_path(path: Path) -> Path:
+    """Return the place of the int8 file of a prepared model, beside it."""
+    return path.with_name(f"{path.stem}.int8.onnx")
 
 
 def resolve(name_or_path: str, folder: Path) -> Path:

@@ -19,7 +19,7 @@ import numpy as np
 
 from rtsearch.types import F32Array, I64Array
 
-__all__ = ["arrange", "grid_shape"]
+__all__ = ["arrange", "first_order", "grid_shape"]
 
 _WIDE = 16 / 9  # aspect ratio of screens
 _SHRINK = 0.95  # factor of the neighbourhood from round to round
@@ -57,7 +57,7 @@ def arrange(
     lines, columns = shape
     n = len(vectors)
     centred = vectors - vectors.mean(0)
-    order = _first_order(centred, shape)
+    order = first_order(centred, shape)
     here = centred[order]
     random = np.random.default_rng(seed)
     widest = max(shape) / 2
@@ -78,8 +78,13 @@ def arrange(
     return grid.reshape(shape)
 
 
-def _first_order(centred: F32Array, shape: tuple[int, int]) -> I64Array:
-    """Return vectors by cell, (n,) int64, ordered by the first main axis across and the second down."""
+def first_order(centred: F32Array, shape: tuple[int, int]) -> I64Array:
+    """Return vectors by cell, (n,) int64, ordered by the first main axis across and the second down.
+
+    Args:
+        centred: (n, d) float32 vectors, their mean zero.
+        shape: lines and columns of the grid.
+    """
     lines, columns = shape
     n = len(centred)
     _, axes = np.linalg.eigh(centred.T @ centred)

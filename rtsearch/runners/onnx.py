@@ -55,6 +55,11 @@ class OnnxRunner:
                 f"{path} takes {self._shape[3]}x{self._shape[2]} px, not {input_wh[0]}x{input_wh[1]}"
             )
 
+    @property
+    def batch(self) -> int | None:
+        """Number of pictures per call; None for any."""
+        return self._shape[0]
+
     def run(self, images: F32Array) -> dict[str, F32Array]:
         """See ``Runner.run``."""
         if self._session is None:

@@ -162,6 +162,7 @@ class Window:
             "mirror": self._toggle_mirror,
             "narrow": self._toggle_narrow,
             "text": self._next_text,
+            "figures": self._toggle_figures,
             "full screen": self._full_screen.toggle,
             "save": self._save,
             "controls": self._toggle_sliders,
@@ -211,6 +212,10 @@ class Window:
     def _next_text(self) -> None:
         text = self._controls.now.show.text
         self._change_show(text=_TEXTS[(_TEXTS.index(text) + 1) % len(_TEXTS)])
+
+    def _toggle_figures(self) -> None:
+        text = self._controls.now.show.text
+        self._change_show(text="names" if text == "all" else "all")
 
     def _toggle_sliders(self) -> None:
         self._show_sliders = not self._show_sliders

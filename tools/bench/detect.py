@@ -1,5 +1,7 @@
 """The bare network on the CPU: wall and CPU time per picture, by size, threads, spinning, batch and callers.
 
+Where the network has an int8 file (``rtsearch model quantize``), both files are timed side by side.
+
 Each setting runs in a process of its own, in turns of a second, so that all see the same neighbours on the
 machine. ``paced`` asks for a picture every 1/30 s, as a camera does; what threads burn in between counts.
 ``flat out`` asks as fast as it can, as an analysis does.
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtsearch.models import ModelSpec, default_folder, pull, resolve
+from rtsearch.models import ModelSpec, default_folder, int8_path, pull, resolve
 from rtsearch.models.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
@@ -112,11 +114,12 @@ def turn(
 
 def bench(path: Path, turns: int, seconds: float) -> list[dict[str, object]]:
     """Median of the turns for every setting, the settings in turn."""
-    compared = settings(ModelSpec.read(path))
+    files = [path, *([int8_path(path)] if int8_path(path).is_file() else [])]
+    compared = [(setting, file) for setting in settings(ModelSpec.read(path)) for file in files]
     results: list[list[dict[str, float]]] = [[] for _ in compared]
     for _ in range(turns):
-        for setting, result in zip(compared, results, strict=True):
-            command = [sys.executable, __file__, "--serve", str(path)]
+        for (setting, file), result in zip(compared, results, strict=True):
+            command = [sys.executable, __file__, "--serve", str(file)]
             answer = subprocess.run(
                 command,
                 input=f"{json.dumps(vars(setting))}\n{seconds}\n",
@@ -126,8 +129,10 @@ def bench(path: Path, turns: int, seconds: float) -> list[dict[str, object]]:
             )
             result.append(json.loads(answer.stdout.splitlines()[-1]))
     return [
-        vars(setting) | {key: round(statistics.median(one[key] for one in result), 2) for key in result[0]}
-        for setting, result in zip(compared, results, strict=True)
+        {"file": file.name}
+        | vars(setting)
+        | {key: round(statistics.median(one[key] for one in result), 2) for key in result[0]}
+        for (setting, file), result in zip(compared, results, strict=True)
     ]
 
 

@@ -3,8 +3,9 @@
 FOLDER holds the photos and their labels in ``data/``, and the script that scores the vectors:
 ``bench/retrieval_quality.py VECTORS.npz --data DATA --json``. The analysis is the product's own, with every
 default but two: whole images are objects too, and the detection threshold is 0.25. The time of describing
-comes from the pictures that hold most objects. Clips in ``data/videos/`` bring a second yardstick, see
-``same_object.py``.
+comes from the pictures that hold most objects. ``boxes`` is the mean average precision of the network
+(``coco_map.py``), and coverage the share of annotated boxes that the analysis found. Clips in
+``data/videos/`` bring a second yardstick, see ``same_object.py``.
 
     python tools/bench/quality.py FOLDER [--dims 64 32] [--keep FOLDER] [--set KEY=VALUE ...]
 
@@ -25,6 +26,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import coco_map
 import cv2
 import same_object
 
@@ -80,6 +82,8 @@ def measure(
         result[f"dim {dim}"] = json.loads(
             subprocess.run([*scorer, "--json"], stdout=subprocess.PIPE, check=True).stdout
         )
+    with open_pipeline(settings) as pipeline:
+        result["boxes"] = coco_map.mean_average_precision(pipeline, labelled / "data", overrides)
     clips = sorted((labelled / "data/videos").glob("*.mp4"))
     if clips:
         with open_pipeline(settings) as pipeline:

@@ -71,6 +71,7 @@ PACKAGES: tuple[Package, ...] = (
         about="Rooms. The package is under the MIT License, the photos under Pexels' free licence; "
         "their names give their numbers there.",
         photos=("interior_photos/images/*.jpg",),
+        left_out=("*/pexels-cup-of-couple-7303788.jpg",),  # the same table as on another photo
         papers=("*.dist-info/METADATA",),
     ),
     Package(
@@ -151,6 +152,17 @@ PACKAGES: tuple[Package, ...] = (
             for name in ("profile-cover", "team-1", "team-2", "team-3", "team-4")
         ),
         papers=("package/LICENSE.md", "package/README.md"),
+    ),
+    Package(
+        manager="npm",
+        name="@adminkit/core",
+        version="3.5.0",
+        bytes=1_403_127,
+        sha256="5236d70e25930fadefe23affbd4ae50130ac2b2345e2b0498fb2a347811c523e",
+        short="faces",
+        about="People. By the authors of AdminKit, under the MIT License, with photos of Unsplash.",
+        photos=("package/dist/img/avatars/*.jpg", "package/dist/img/photos/*.jpg"),
+        papers=("package/LICENSE",),
     ),
     Package(
         manager="npm",

@@ -1,0 +1,184 @@
+"""Compute the convolutions of a prepared model in int8, which processors with VNNI do in less time.
+
+Static quantisation with onnxruntime's own tool: only convolutions, unsigned activations, signed weights with
+a scale per channel; signed activations are slower than float32. Which convolutions stay in float32 is
+measured: each is quantised alone, and those that move boxes, scores and maps most are left out until a
+caller's comparison is content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from rtsearch._util.cpu import network_threads
+from rtsearch._util.wording import one_line
+from rtsearch.errors import ModelError
+from rtsearch.models.edit import sort
+from rtsearch.types import F32Array
+
+__all__ = ["quantized"]
+
+_LEFT_OUT = (0, 4, 8, 12, 16, 24, 32, 48)  # numbers of convolutions that stay in float32, tried in turn
+_SURE = 0.1  # candidates of less confidence in float32 are not compared
+
+
+def quantized(
+    model: onnx.ModelProto,
+    calibration: Sequence[F32Array],
+    trial: Sequence[F32Array],
+    agrees: Callable[[onnx.ModelProto], bool],
+    progress: Callable[[str, float], None],
+) -> tuple[onnx.ModelProto, list[str], bool]:
+    """Return a model whose convolutions are in int8, those that are left out, and whether it agrees.
+
+    Args:
+        model: prepared model in float32.
+        calibration: inputs (batch, 3, height, width) that the ranges of all maps are taken from.
+        trial: other inputs, which errors are measured on.
+        agrees: tells whether a model is near enough to the one in float32.
+        progress: gets the current step and its finished share.
+
+    Raises:
+        ModelError: onnxruntime cannot quantise or run the model, or it has no convolutions.
+    """
+    named = onnx.ModelProto()
+    named.CopyFrom(model)
+    for i, node in enumerate(named.graph.node):  # exporters may leave out names
+        node.name = f"{i} {node.name}"
+    names = [node.name for node in named.graph.node if node.op_type == "Conv"]
+    if not names:
+        raise ModelError("it has no convolutions in float32")
+    try:
+        with tempfile.TemporaryDirectory(prefix="rtsearch-") as folder, _quiet():
+            return _search(_Quantizer(named, Path(folder), calibration), names, trial, agrees, progress)
+    except ModelError:
+        raise
+    except Exception as error:  # exceptions of onnxruntime and its tools have no common base below Exception
+        raise ModelError(f"it cannot be quantised: {one_line(error)}") from None
+
+
+def _search(
+    quantizer: _Quantizer,
+    names: list[str],
+    trial: Sequence[F32Array],
+    agrees: Callable[[onnx.ModelProto], bool],
+    progress: Callable[[str, float], None],
+) -> tuple[onnx.ModelProto, list[str], bool]:
+    wanted = _outputs(quantizer.model, trial)
+    errors = []
+    for i, name in enumerate(names):
+        progress("measuring each convolution", i / len(names))
+        errors.append(_error(wanted, _outputs(quantizer.made([name]), trial)))
+    share = np.array(errors) / np.maximum(np.sum(errors, axis=0), 1e-30)
+    worst = [names[i] for i in np.argsort(-share.max(axis=1), kind="stable")]
+    tries = sorted({min(count, len(names) - 1) for count in _LEFT_OUT})
+    for i, count in enumerate(tries):
+        progress("comparing with float32", i / len(tries))
+        left_out = worst[:count]
+        made = quantizer.made([name for name in names if name not in left_out])
+        if agrees(made):
+            return made, left_out, True
+    return made, left_out, False
+
+
+class _Quantizer:
+    """Makes int8 models of one model and the ranges of its maps.
+
+    Args:
+        model: prepared model in float32.
+        folder: folder for files that onnxruntime's tool writes.
+        calibration: inputs that the ranges are taken from.
+    """
+
+    def __init__(self, model: onnx.ModelProto, folder: Path, calibration: Sequence[F32Array]) -> None:
+        from onnxruntime.quantization.calibrate import create_calibrator
+
+        self.model = model
+        source = folder / "float.onnx"
+        onnx.save(model, source)
+        ranges = str(folder / "ranges.onnx")
+        calibrator: Any = create_calibrator(source, ["Conv"], augmented_model_path=ranges)
+        calibrator.set_execution_providers(["CPUExecutionProvider"])
+        calibrator.collect_data(_reader(calibration))
+        self._ranges = calibrator.compute_data()
+
+    def made(self, names: list[str]) -> onnx.ModelProto:
+        """Return the model with some convolutions in int8."""
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+        copied = onnx.ModelProto()
+        copied.CopyFrom(self.model)
+        quantizer = QDQQuantizer(
+            copied,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self._ranges,
+            nodes_to_quantize=names,
+            nodes_to_exclude=[],
+            op_types_to_quantize=["Conv"],
+            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+        )
+        quantizer.quantize_model()
+        made: onnx.ModelProto = quantizer.model.model
+        sort(made.graph)
+        return made
+
+
+def _reader(inputs: Sequence[F32Array]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # a class without types
+        _left: Iterator[F32Array] = iter(inputs)
+
+        def get_next(self) -> dict[str, F32Array] | None:
+            given = next(self._left, None)
+            return None if given is None else {"images": given}
+
+    return Reader()
+
+
+def _outputs(model: onnx.ModelProto, inputs: Sequence[F32Array]) -> list[list[F32Array]]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = network_threads()
+    options.log_severity_level = 4
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return [session.run(None, {"images": given}) for given in inputs]
+
+
+def _error(wanted: list[list[F32Array]], got: list[list[F32Array]]) -> NDArray[np.float64]:
+    """Return the mean squared errors of maps, and of boxes and scores of the sure candidates."""
+    errors = np.zeros(3)
+    for (boxes, scores, *maps), (other_boxes, other_scores, *other_maps) in zip(wanted, got, strict=True):
+        sure = scores.max(axis=2) > _SURE
+        if sure.any():
+            errors[0] += np.square(boxes - other_boxes)[sure].mean()
+            errors[1] += np.square(scores - other_scores)[sure].mean()
+        for one, other in zip(maps, other_maps, strict=True):
+            errors[2] += np.square(one - other).mean() / max(float(np.square(one).mean()), 1e-30)
+    return errors
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tool's advice out of the log and its progress out of the output."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,234 @@
+"""Hand the newest scene of each source to all viewers, each at the rate that it can take.
+
+    main thread: show -> newest scene per source ─┬─> encoder thread: JSON + JPEG, once for all viewers
+    phones: put ──────────────────────────────────┘     -> event loop -> newest message per source and viewer
+
+Nobody is waited for: a scene that nobody has fetched is replaced by the next one. A viewer confirms what it
+has drawn, and gets no more than a few messages ahead of that, so that none wait in the buffers of a slow
+network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rtsearch._util.metrics import Meter
+from rtsearch.live import SourceReport
+from rtsearch.live.view import View
+from rtsearch.recording import Times
+from rtsearch.types import Scene
+from rtsearch.web.wire import frame_jpeg, message, scene_line
+
+__all__ = ["SceneHub", "Shown", "Viewer"]
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.1  # how often changed settings are looked for
+_NOT_CONFIRMED = 2  # messages on their way to a viewer that confirms them
+_JOIN_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Newest scene of a source.
+
+    Attributes:
+        scene: what is shown.
+        t_s: time of its frame, as in records, s.
+    """
+
+    scene: Scene
+    t_s: float
+
+
+class Viewer:
+    """One client of ``/ws``; belongs to the event loop.
+
+    Args:
+        confirms: the client confirms each message that it has drawn.
+    """
+
+    def __init__(self, *, confirms: bool) -> None:
+        self._room = _NOT_CONFIRMED if confirms else None
+        self._scenes: dict[int, bytes] = {}
+        self._states: list[str] = []
+        self._echo = ""
+        self._changed = asyncio.Event()
+        self.skipped = 0
+
+    def offer(self, place: int, scene: bytes) -> None:
+        """Leave the newest message about a source, in place of one that was not taken."""
+        self.skipped += place in self._scenes
+        self._scenes[place] = scene
+        self._changed.set()
+
+    def tell(self, state: str) -> None:
+        """Leave the newest state of the server."""
+        self._states = [state]
+        self._changed.set()
+
+    def echo(self, text: str) -> None:
+        """Send a text back, before anything else."""
+        self._echo = text
+        self._changed.set()
+
+    def confirm(self) -> None:
+        """Make room for one more message."""
+        if self._room is not None:
+            self._room = min(_NOT_CONFIRMED, self._room + 1)
+            self._changed.set()
+
+    async def take(self) -> bytes | str:
+        """Wait for the next message."""
+        while True:
+            if self._echo:
+                text, self._echo = self._echo, ""
+                return text
+            if self._states:
+                return self._states.pop()
+            if self._scenes and self._room != 0:
+                if self._room is not None:
+                    self._room -= 1
+                return self._scenes.pop(next(iter(self._scenes)))
+            self._changed.clear()
+            await self._changed.wait()
+
+
+class SceneHub:
+    """Scenes on their way to viewers; safe to use from several threads.
+
+    Args:
+        names: the network's class names.
+        state: gives what viewers show beside the scenes, as JSON values; it is sent when it changes.
+        quality: of the JPEGs, 1 to 100.
+    """
+
+    def __init__(self, names: Sequence[str], state: Callable[[], dict[str, Any]], quality: int) -> None:
+        self.meter = Meter()
+        self._names = names
+        self._state = state
+        self._quality = quality
+        self._changed = threading.Condition()
+        self._newest: dict[int, Shown] = {}
+        self._fresh: set[int] = set()
+        self._times: dict[int, Times] = {}
+        self._views: Sequence[View] = ()
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._viewers: set[Viewer] = set()
+        self._told = ""
+        self._thread = threading.Thread(target=self._work, name="web", daemon=True)
+        self._thread.start()
+
+    # The side of the live loop ----------------------------------------------------------------------------
+
+    def begin(self, views: Sequence[View], meter: Meter) -> None:
+        """Take over the sources of a run; see ``live.sinks.SceneSink``."""
+        self._views, self.meter = views, meter
+
+    def show(self, place: int, scene: Scene) -> None:
+        """Replace the newest scene of a source."""
+        with self._changed:
+            t_s = self._times.setdefault(place, Times()).of(scene.frame)
+            self._newest[place] = Shown(scene, t_s)
+            self._fresh.add(place)
+            self._changed.notify()
+
+    def leave(self, place: int) -> None:
+        """Forget a source that has gone."""
+        with self._changed:
+            for of_place in (self._newest, self._times):
+                of_place.pop(place, None)
+            self._fresh.discard(place)
+            self._changed.notify()
+
+    # The side of the server -------------------------------------------------------------------------------
+
+    @property
+    def views(self) -> Sequence[View]:
+        """Sources of the run; none of a library alone."""
+        return self._views
+
+    @property
+    def viewers(self) -> int:
+        """Number of clients that look."""
+        return len(self._viewers)
+
+    def newest(self) -> dict[int, Shown]:
+        """Return the newest scene of each source, by its place."""
+        with self._changed:
+            return dict(self._newest)
+
+    def reports(self) -> list[SourceReport]:
+        """Return the figures of each source."""
+        return [view.report() for view in self._views]
+
+    def join(self, viewer: Viewer) -> None:
+        """Add a viewer, which gets the newest scenes at once; called in the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._viewers.add(viewer)
+        viewer.tell(json.dumps(self._state()))
+        with self._changed:
+            self._fresh |= set(self._newest)
+            self._changed.notify()
+
+    def part(self, viewer: Viewer) -> None:
+        """Remove a viewer; called in the event loop."""
+        self._viewers.discard(viewer)
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(_JOIN_S)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or bool(self._fresh and self._viewers), _LOOK_S)
+                if self._closed:
+                    return
+                fresh, self._fresh = self._fresh, set()
+                scenes = {place: self._newest[place] for place in fresh if place in self._newest}
+            if not self._viewers:
+                continue
+            try:
+                self._tell_state()
+                for place, shown in scenes.items():
+                    self._send(place, shown)
+            except Exception:
+                _log.warning("a scene could not be sent to viewers", exc_info=True)
+
+    def _tell_state(self) -> None:
+        state = json.dumps(self._state())
+        if state != self._told:
+            self._told = state
+
+            def tell() -> None:
+                for viewer in self._viewers:
+                    viewer.tell(state)
+
+            self._call(tell)
+
+    def _send(self, place: int, shown: Shown) -> None:
+        with self.meter.stage("web"):
+            line = scene_line(shown.scene, self._names, shown.t_s)
+            data = message(place, shown.scene, line, frame_jpeg(shown.scene.frame.bgr, self._quality))
+
+        def offer() -> None:
+            for viewer in self._viewers:
+                viewer.offer(place, data)
+
+        self._call(offer)
+
+    def _call(self, work: Callable[[], object]) -> None:
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(work)

@@ -1,0 +1,155 @@
+"""Take pictures of visitors' phones as sources: each with tracks of its own, one picture in flight.
+
+    phone: JPEG -> decode -> detect + describe -> track + search -> hub, for all viewers
+      ^                                                 │
+      └──────────── objects of this picture <───────────┘
+
+A phone sends its next picture when it has the answer to the last, so a slow network or a busy server makes it
+send fewer, and none wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import time
+from typing import cast
+
+import cv2
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from rtsearch._util.metrics import Meter
+from rtsearch.errors import PhotoError
+from rtsearch.images.decode import quiet_decoders
+from rtsearch.images.headers import read_header
+from rtsearch.library.likeness import largest_distance
+from rtsearch.live.live_frame import LiveFrame
+from rtsearch.live.live_index import LiveIndex
+from rtsearch.live.search_side import SearchSide
+from rtsearch.types import Frame, Scene, U8Array, class_name
+from rtsearch.web.access import Role, needs
+from rtsearch.web.site import FIRST_PHONE, Site
+from rtsearch.web.wire import scene_line
+
+__all__ = ["Phones"]
+
+_MOST_PIXELS = 2_100_000  # 1920 x 1080 and a little; the page sends 640 x 480
+_MOST_BAD = 5  # pictures in a row that are none, before a phone is sent away
+_UNREADABLE = 1003  # close code: the server does not take such data
+
+
+class Phones:
+    """Endpoint of phones as sources.
+
+    Args:
+        site: is served.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._places: set[int] = set()
+        self._frames = 0
+
+    @property
+    def route(self) -> WebSocketRoute:
+        """Route of the endpoint."""
+        return WebSocketRoute("/ws/source", needs(Role.PHONE)(self._source))
+
+    @property
+    def connected(self) -> int:
+        """Number of phones that send pictures."""
+        return len(self._places)
+
+    @property
+    def frames(self) -> int:
+        """Number of pictures taken so far."""
+        return self._frames
+
+    async def _source(self, socket: WebSocket) -> None:
+        if len(self._places) >= self._site.settings.web.phones:
+            refusal = JSONResponse({"error": "as many phones as can be followed are here already"}, 429)
+            await socket.send_denial_response(refusal)
+            return
+        place = next(n for n in itertools.count(FIRST_PHONE) if n not in self._places)
+        self._places.add(place)
+        phone = _Phone(self._site, place)
+        bad = 0
+        try:
+            await socket.accept()
+            while bad < _MOST_BAD:
+                data = await socket.receive_bytes()
+                try:
+                    await socket.send_json(await run_in_threadpool(phone.look, data))
+                    bad, self._frames = 0, self._frames + 1
+                except PhotoError as error:
+                    bad += 1
+                    await socket.send_json({"error": f"the picture cannot be read: {error}"})
+            await socket.close(_UNREADABLE, "no pictures came")
+        except (WebSocketDisconnect, KeyError, RuntimeError):  # text came, or the phone has gone
+            pass
+        finally:
+            self._places.discard(place)
+            self._site.hub.leave(place)
+            with contextlib.suppress(RuntimeError):
+                await socket.close(_UNREADABLE)
+
+
+class _Phone:
+    """One phone; its pictures come one after the other."""
+
+    def __init__(self, site: Site, place: int) -> None:
+        self._site = site
+        self._place = place
+        most_distance = site.settings.show.max_distance or largest_distance(site.index)
+        self._search = SearchSide(LiveIndex(site.index), site.settings.search, most_distance, live=False)
+        self._meter = Meter()
+        self._frame_id = 0
+
+    def look(self, jpeg: bytes) -> dict[str, object]:
+        """Return the objects of a picture and their neighbours as JSON values, and show them to viewers.
+
+        Raises:
+            PhotoError: it is no JPEG, or too large.
+        """
+        site, now = self._site, self._site.controls.now
+        bgr = _decoded(jpeg)
+        frame = Frame(self._frame_id, time.monotonic(), None, bgr)
+        self._frame_id += 1
+        index = site.searched
+        found = site.pipeline.backend.infer([bgr], now.detect, self._meter, index.projection)[0]
+        detected = LiveFrame(self._place, 0, frame, index=index, detections=found)
+        objects = self._search.search(detected, now, own=False).objects
+        every = objects.detections
+        scene = Scene(
+            frame=frame,
+            detections=every,
+            names=tuple(class_name(site.names, label) for label in every.label.tolist()),
+            neighbours=objects.neighbours,
+            thumb_height=0,
+            thumbs=((),) * len(every),
+            strips=objects.strips,
+            held=objects.held,
+            rows=objects.rows,
+        )
+        site.hub.show(self._place, scene)
+        line = scene_line(scene, site.names, 0.0)
+        head = {"place": self._place, "library": site.fingerprint}
+        return {**head, "strips": scene.rows, "faint": [], **line}
+
+
+def _decoded(jpeg: bytes) -> U8Array:
+    header = read_header(io.BytesIO(jpeg))
+    if header.kind != "JPEG":
+        raise PhotoError(f"expected a JPEG, got {header.kind}")
+    if header.width * header.height > _MOST_PIXELS:
+        raise PhotoError(f"{header.width}x{header.height} px is too large")
+    with quiet_decoders():
+        bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise PhotoError("it is damaged")
+    return cast(U8Array, bgr)

@@ -1,0 +1,86 @@
+// Places of frame, panel and strips for a screen. The frame never moves for strips that come or go.
+
+const STEPS = [2, 3, 4, 6];         // strips that room is made for; those beyond are scrolled to
+const STAYS_MS = 5000;              // a coarser grid must be enough for so long before it is taken
+
+export function fitType(scale = 1) {
+  const least = Math.min(innerWidth, innerHeight);
+  const px = Math.min(34, Math.max(14, (least * 14) / 900)) * scale;
+  document.documentElement.style.fontSize = `${px.toFixed(2)}px`;
+  return px;
+}
+
+/** Number of strips that room is made for: more at once, fewer after a while. */
+export class Steps {
+  constructor() { this.now = 2; this.since = 0; }
+  take(needed, at, most) {
+    const steps = STEPS.filter((n) => n <= most), wanted = steps.find((n) => n >= needed) ?? steps.at(-1);
+    if (wanted >= this.now) { this.since = at; this.now = wanted; }
+    else if (at - this.since > STAYS_MS) { this.now = wanted; this.since = at; }
+    return this.now;
+  }
+}
+
+const inset = (x, y, w, h) => ({ x: Math.round(x), y: Math.round(y), w: Math.round(w), h: Math.round(h) });
+
+/** Rectangles {frames, panel, strips} and the kind of screen. */
+export function arrange(aspect, rem, { kiosk = false, sources = 1, bar = 5.6 } = {}) {
+  const W = innerWidth, H = innerHeight;
+  const narrow = W < 34 * rem, upright = H > W * 1.05;
+  const m = narrow ? rem : 1.75 * rem, gap = 1.5 * rem;
+  if (kiosk && !upright) {
+    const w = Math.round(W * 0.6);
+    return { kind: "kiosk", most: 4, fill: true, frames: inset(0, 0, w, H), strips: inset(w + m, m, W - w - 2 * m, H - 2 * m), panel: inset(0, 0, 0, 0) };
+  }
+  if (kiosk) {
+    const h = Math.round(Math.min(W / aspect, H * 0.42));
+    return { kind: "kiosk", most: 4, fill: true, frames: inset(0, 0, W, h), strips: inset(m, h + m, W - 2 * m, H - h - 2 * m), panel: inset(0, 0, 0, 0) };
+  }
+  if (upright) {
+    const h = Math.min((W - (narrow ? 0 : 2 * m)) / aspect, H * 0.42);
+    const x = narrow ? 0 : m, y = narrow ? 0 : m;
+    const panelY = y + h + (narrow ? 0.5 * rem : gap * 0.75);
+    const stripsY = panelY + bar * rem;
+    return {
+      kind: narrow ? "phone" : "upright", most: narrow ? 4 : 6,
+      frames: inset(x, y, W - 2 * x, h),
+      panel: inset(m, panelY, W - 2 * m, bar * rem),
+      strips: inset(m, stripsY, W - 2 * m, H - stripsY - m * 0.6),
+    };
+  }
+  const h = Math.round((H - 2 * m) * 0.48);
+  const w = Math.min(h * aspect * (sources > 1 ? Math.min(sources, 2) : 1), (W - 2 * m) * 0.66);
+  const frames = inset(m, m, w, Math.min(h, sources > 1 ? h : w / aspect));
+  const panel = inset(m + w + gap * 1.5, m, W - 2 * m - w - gap * 1.5, frames.h);
+  const stripsY = m + frames.h + gap;
+  return { kind: "wide", most: 4, frames, panel, strips: inset(m, stripsY, W - 2 * m, H - stripsY - m * 0.5) };
+}
+
+/** Cells of several frames within a rectangle, as large as possible. */
+export function cells(area, aspects) {
+  const n = aspects.length, gap = 4;
+  if (n === 1) return [area];
+  let best = null;
+  for (let columns = 1; columns <= n; columns++) {
+    const rows = Math.ceil(n / columns);
+    const w = (area.w - gap * (columns - 1)) / columns, h = (area.h - gap * (rows - 1)) / rows;
+    const used = Math.min(w, h * aspects[0]) * Math.min(h, w / aspects[0]);
+    if (!best || used > best.used) best = { used, columns, w, h };
+  }
+  return aspects.map((_, i) => inset(
+    area.x + (i % best.columns) * (best.w + gap), area.y + Math.floor(i / best.columns) * (best.h + gap), best.w, best.h));
+}
+
+/** Height of a strip, and height and number of its lines of crops. */
+export function stripSizes(area, count, rem, kind) {
+  const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem, line = Math.max(3, 0.22 * rem);
+  const pitch = (area.h + gap) / count;
+  const room = Math.max(24, pitch - header - gap);
+  const most = kind === "kiosk" ? 18 * rem : 11 * rem, least = kind === "phone" ? 3.4 * rem : 5.2 * rem;
+  const wanted = kind === "wide" || kind === "upright" ? 12 : 8;   // crops that are seen at once, as large as fits
+  const high = (n) => Math.min(most, (room - (n - 1) * line) / n);
+  let lines = 1;
+  while (lines < 3 && Math.floor((area.w + line) / (high(lines) + line)) * lines < wanted && high(lines + 1) > least) lines++;
+  const height = high(lines);
+  return { header, pitch, line, lines, height: Math.floor(height) };
+}

@@ -1,0 +1,296 @@
+// The library as a zoomable wall: tiles of crops from the server, at the size that the zoom asks for.
+
+import { fitType } from "./layout.js";
+import { Sheets, make } from "./sheets.js";
+import { makeTile } from "./strips.js";
+import { fetchJson, thumb } from "./wire.js";
+
+const $ = (id) => document.getElementById(id);
+const SIZES = [4, 8, 16, 32, 64, 128];
+const TILE = 512;
+const MOST_TILES = 160;     // kept as pictures
+const AT_ONCE = 6;          // requests
+
+class Wall {
+  constructor() {
+    this.canvas = $("wall");
+    this.context = this.canvas.getContext("2d", { alpha: false });
+    this.view = { x: 0, y: 0, scale: 1 };   // cell in the middle, px a cell
+    this.goal = null;
+    this.tiles = new Map();     // address: {image, used}
+    this.asked = new Set();
+    this.marks = [];
+    this.pointers = new Map();
+    this.state = {};
+    this.sheets = new Sheets($("sheet"), this);
+    this.sheets.place = () => {};
+    fitType();
+    this.listen();
+    this.begin("");
+  }
+
+  async begin(label) {
+    this.label = label;
+    const status = await new Promise((done) => {
+      const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws?confirm=1`);
+      socket.onmessage = ({ data }) => { if (typeof data === "string" && data[0] === "{") { socket.close(); done(JSON.parse(data)); } };
+      socket.onerror = () => done(null);
+    });
+    if (!status) { setTimeout(() => this.begin(label), 2000); return; }
+    this.state = status;
+    await this.load(label, true);
+    this.chips();
+  }
+
+  async load(label, fit) {
+    clearTimeout(this.timer);
+    const wall = await fetchJson(`/api/wall?label=${encodeURIComponent(label)}`);
+    if (label !== this.label) return;
+    const changed = this.wall?.key !== wall.key;
+    this.wall = wall;
+    $("count").textContent = `${wall.objects.toLocaleString("en")} objects`;
+    if (fit) { this.view = this.whole(); this.goal = null; }
+    if (changed && this.found) this.mark(this.found);
+    if (!wall.ready) this.timer = setTimeout(() => this.load(label, false), 1500);
+    document.body.dataset.ready = wall.ready;
+    this.draw();
+  }
+
+  /** The view that shows everything. */
+  whole() {
+    const { columns, rows } = this.wall, top = 60;
+    const scale = Math.min(innerWidth / columns, (innerHeight - top) / rows) * 0.97;
+    return { x: columns / 2, y: rows / 2 - top / 2 / scale, scale: Math.min(scale, 140) };
+  }
+
+  chips() {
+    const chips = Object.entries(this.wall.labels).slice(0, 60).map(([label, count]) => make("button", {
+      textContent: label, title: `${count.toLocaleString("en")} objects`,
+      onclick: () => { this.label = this.label === label ? "" : label; this.marks = []; this.found = null; this.load(this.label, true).then(() => this.chips()); } }));
+    for (const chip of chips) chip.setAttribute("aria-pressed", String(chip.textContent === this.label));
+    const at = $("labels").scrollLeft;
+    $("labels").replaceChildren(...chips);
+    $("labels").scrollLeft = at;
+  }
+
+  // Drawing ---------------------------------------------------------------------------------------------
+
+  draw() { if (!this.asksFrame) { this.asksFrame = true; requestAnimationFrame((at) => { this.asksFrame = false; this.paint(at); }); } }
+
+  paint(at) {
+    if (!this.wall) return;
+    const ratio = Math.min(devicePixelRatio || 1, 2), W = innerWidth, H = innerHeight, c = this.context;
+    if (this.canvas.width !== Math.round(W * ratio) || this.canvas.height !== Math.round(H * ratio)) {
+      this.canvas.width = Math.round(W * ratio); this.canvas.height = Math.round(H * ratio);
+    }
+    this.glide(at);
+    const { x, y, scale } = this.view;
+    c.setTransform(ratio, 0, 0, ratio, 0, 0);
+    c.fillStyle = "#0E0F0F";
+    c.fillRect(0, 0, W, H);
+    c.imageSmoothingQuality = "high";
+    const wanted = SIZES.findIndex((s) => s >= scale * ratio * 0.75);
+    const level = wanted < 0 ? SIZES.length - 1 : wanted;
+    const missing = [];
+    for (const l of [...new Set([Math.max(0, level - 2), Math.max(0, level - 1), level])]) this.level(c, l, scale, x, y, W, H, l === level ? missing : null);
+    this.fetch(missing);
+    this.paintMarks(c, scale, x, y, W, H);
+  }
+
+  level(c, l, scale, x, y, W, H, missing) {
+    const size = SIZES[l], per = TILE / size, side = per * scale;
+    const left = W / 2 - x * scale, top = H / 2 - y * scale;
+    const { columns, rows, key } = this.wall;
+    const x0 = Math.max(0, Math.floor(-left / side)), x1 = Math.min(Math.ceil(columns / per), Math.ceil((W - left) / side));
+    const y0 = Math.max(0, Math.floor(-top / side)), y1 = Math.min(Math.ceil(rows / per), Math.ceil((H - top) / side));
+    for (let ty = y0; ty < y1; ty++) for (let tx = x0; tx < x1; tx++) {
+      const address = `/wall/${key}/${size}/${tx}/${ty}.jpg`, tile = this.tiles.get(address);
+      if (tile) {
+        tile.used = performance.now();
+        c.drawImage(tile.image, left + tx * side, top + ty * side, (tile.image.width / size) * scale, (tile.image.height / size) * scale);
+      } else if (missing) {
+        missing.push([address, Math.hypot(left + (tx + 0.5) * side - W / 2, top + (ty + 0.5) * side - H / 2)]);
+      }
+    }
+  }
+
+  fetch(missing) {
+    missing.sort((a, b) => a[1] - b[1]);
+    for (const [address] of missing) {
+      if (this.asked.size >= AT_ONCE) return;
+      if (this.asked.has(address)) continue;
+      this.asked.add(address);
+      fetch(address).then((answer) => (answer.ok ? answer.blob() : Promise.reject(answer.status))).then(createImageBitmap).then((image) => {
+        this.tiles.set(address, { image, used: performance.now() });
+        this.forget();
+      }).catch(() => {}).finally(() => { this.asked.delete(address); this.draw(); });
+    }
+  }
+
+  forget() {
+    if (this.tiles.size <= MOST_TILES) return;
+    const oldest = [...this.tiles].sort((a, b) => a[1].used - b[1].used).slice(0, this.tiles.size - MOST_TILES);
+    for (const [address, { image }] of oldest) { image.close(); this.tiles.delete(address); }
+  }
+
+  paintMarks(c, scale, x, y, W, H) {
+    if (!this.marks.length) return;
+    c.fillStyle = "rgb(14 15 15 / .62)";
+    const hole = new Path2D();
+    hole.rect(0, 0, W, H);
+    const least = Math.max(scale, 9);
+    const rects = this.marks.map(([, mx, my]) => [W / 2 + (mx + 0.5 - x) * scale - least / 2, H / 2 + (my + 0.5 - y) * scale - least / 2, least, least]);
+    for (const [rx, ry, w, h] of rects) hole.rect(rx, ry, w, h);
+    c.fill(hole, "evenodd");
+    c.strokeStyle = "#FFAF50"; c.lineWidth = 1.5;
+    for (const rect of rects) c.strokeRect(...rect);
+  }
+
+  // Moving ------------------------------------------------------------------------------------------------
+
+  glide(at) {
+    const step = Math.min(50, at - (this.last ?? at));
+    this.last = at;
+    if (!this.goal) { this.last = undefined; return; }
+    const k = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1 : 1 - Math.exp(-step / 90);
+    const { view, goal } = this;
+    const ratio = Math.exp(Math.log(goal.scale / view.scale) * k);
+    view.scale *= ratio;
+    view.x += (goal.x - view.x) * k;
+    view.y += (goal.y - view.y) * k;
+    if (Math.abs(Math.log(goal.scale / view.scale)) < 0.002 && Math.hypot(goal.x - view.x, goal.y - view.y) * view.scale < 0.5) {
+      Object.assign(view, goal);
+      this.goal = null;
+    } else this.draw();
+  }
+
+  clamp(view) {
+    const least = this.whole().scale * 0.9;
+    view.scale = Math.min(260, Math.max(least, view.scale));
+    view.x = Math.min(this.wall.columns, Math.max(0, view.x));
+    view.y = Math.min(this.wall.rows, Math.max(0, view.y));
+    return view;
+  }
+
+  zoom(px, py, factor, soft) {
+    if (!this.wall) return;
+    const from = (soft && this.goal) || this.view;
+    const scale = Math.min(260, Math.max(this.whole().scale * 0.9, from.scale * factor));
+    const cx = from.x + (px - innerWidth / 2) / from.scale, cy = from.y + (py - innerHeight / 2) / from.scale;
+    const to = this.clamp({ scale, x: cx - (px - innerWidth / 2) / scale, y: cy - (py - innerHeight / 2) / scale });
+    if (soft) this.goal = to; else { this.view = to; this.goal = null; }
+    this.draw();
+  }
+
+  listen() {
+    const { canvas, pointers } = this;
+    addEventListener("resize", () => { fitType(); this.draw(); });
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(event.clientX, event.clientY, Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0022)), true);
+    }, { passive: false });
+    canvas.onpointerdown = (event) => {
+      canvas.setPointerCapture(event.pointerId);
+      pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+      this.moved = 0;
+      this.goal = null;
+    };
+    canvas.onpointermove = (event) => {
+      const before = pointers.get(event.pointerId);
+      if (!before || !this.wall) return;
+      const dx = event.clientX - before.x, dy = event.clientY - before.y;
+      const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
+      this.moved += Math.abs(dx) + Math.abs(dy);
+      if (other) {
+        const spread = (p) => Math.hypot(p.x - other.x, p.y - other.y);
+        this.zoom((event.clientX + other.x) / 2, (event.clientY + other.y) / 2, spread({ x: event.clientX, y: event.clientY }) / Math.max(1, spread(before)), false);
+      } else {
+        this.view = this.clamp({ ...this.view, x: this.view.x - dx / this.view.scale, y: this.view.y - dy / this.view.scale });
+        this.draw();
+      }
+      pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    };
+    canvas.onpointerup = canvas.onpointercancel = (event) => {
+      if (pointers.delete(event.pointerId) && event.type === "pointerup" && this.moved < 6 && !pointers.size) this.click(event.clientX, event.clientY);
+    };
+    canvas.ondblclick = (event) => this.zoom(event.clientX, event.clientY, 3, true);
+    addEventListener("keydown", (event) => {
+      const pan = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+      if (event.key === "Escape") { this.sheets.open ? this.sheets.close() : this.unmark(); }
+      else if (event.key === "+" || event.key === "-") this.zoom(innerWidth / 2, innerHeight / 2, event.key === "+" ? 1.6 : 1 / 1.6, true);
+      else if (event.key === "0") { this.goal = this.whole(); this.draw(); }
+      else if (pan) { const v = this.goal ?? this.view; this.goal = this.clamp({ ...v, x: v.x + (pan[0] * innerWidth) / 4 / v.scale, y: v.y + (pan[1] * innerHeight) / 4 / v.scale }); this.draw(); }
+      else return;
+      event.preventDefault();
+    });
+    $("pick").onclick = () => $("file").click();
+    $("file").onchange = () => { const [file] = $("file").files; if (file) this.search(file); $("file").value = ""; };
+    addEventListener("paste", (event) => { const [file] = event.clipboardData.files; if (file) this.search(file); });
+    let inside = 0;
+    const drop = (open) => $("drop").classList.toggle("open", open);
+    addEventListener("dragenter", () => drop(++inside > 0));
+    addEventListener("dragleave", () => drop(--inside > 0));
+    addEventListener("dragover", (event) => event.preventDefault());
+    addEventListener("drop", (event) => { event.preventDefault(); inside = 0; drop(false); const [file] = event.dataTransfer.files; if (file) this.search(file); });
+  }
+
+  async click(px, py) {
+    if (!this.wall) return;
+    const x = Math.floor(this.view.x + (px - innerWidth / 2) / this.view.scale), y = Math.floor(this.view.y + (py - innerHeight / 2) / this.view.scale);
+    if (x < 0 || y < 0 || x >= this.wall.columns || y >= this.wall.rows) { this.sheets.close(); return; }
+    const { row } = await fetchJson(`/api/wall/${this.wall.key}/at?x=${x}&y=${y}`);
+    if (row === null) { this.sheets.close(); return; }
+    this.sheets.show("crop", row).catch((error) => this.toast(error.message));
+    if (this.view.scale < 40) { this.goal = this.clamp({ x: x + 0.5, y: y + 0.5, scale: Math.max(72, this.view.scale) }); this.draw(); }
+  }
+
+  // What the sheets ask of their page -----------------------------------------------------------------------
+
+  changed() {}
+
+  async more(row) {
+    const { neighbours } = await fetchJson(`/api/objects/${row}/similar?k=32`);
+    this.results([[row, ...neighbours.map((n) => n.row)]]);
+  }
+
+  async search(file) {
+    this.toast("searching", true);
+    try {
+      const found = await fetchJson("/api/search?k=32", { method: "POST", body: file });
+      this.toast(found.objects.length ? "" : "nothing was found in this photo");
+      if (found.objects.length) this.results(found.objects.map((o) => o.neighbours.map((n) => n.row)));
+    } catch (error) { this.toast(error.message); }
+  }
+
+  results(lists) {
+    const rows = [...new Set(lists.flat())];
+    this.mark(rows);
+    const near = make("div", { className: "near" });
+    for (const row of rows.slice(0, 64)) {
+      const { element } = makeTile(row, thumb(this.state, row));
+      element.onclick = () => this.sheets.show("crop", row);
+      near.append(element);
+    }
+    this.sheets.results = async () => ["Most similar", near];
+    this.sheets.show("results");
+  }
+
+  async mark(rows) {
+    this.found = rows;
+    const { cells } = await fetchJson(`/api/wall/${this.wall.key}/cells?rows=${rows.slice(0, 400).join()}`);
+    this.marks = cells;
+    if (cells.length) { this.goal = this.whole(); }
+    this.draw();
+  }
+
+  unmark() { this.marks = []; this.found = null; this.draw(); }
+
+  toast(words, stays = false) {
+    clearTimeout(this.hiding);
+    if (words) $("toast").textContent = words;
+    $("toast").classList.toggle("open", Boolean(words));
+    if (words && !stays) this.hiding = setTimeout(() => $("toast").classList.remove("open"), 4000);
+  }
+}
+
+window.rtsearch = new Wall();

@@ -1,0 +1,363 @@
+// The live view and the kiosk: scenes as they come, and what one can do with them.
+
+import { Attract } from "./attract.js";
+import { Steps, arrange, cells, fitType, stripSizes } from "./layout.js";
+import { Picture } from "./picture.js";
+import { Sheets, make } from "./sheets.js";
+import { Strips } from "./strips.js";
+import { connect, control, fetchJson, patch, thumb } from "./wire.js";
+
+const $ = (id) => document.getElementById(id);
+const KIOSK = document.body.classList.contains("kiosk");
+const ICONS = {
+  pause: "M8 5v14M16 5v14", play: "M7 4.500l12 7.500-12 7.500z", back: "M17 5v14l-9-7zM6 5v14", step: "M7 5v14l9-7zM18 5v14",
+  photo: "M4 17v3h16v-3M12 16V4M7 9l5-5 5 5", phone: "M8 3h8v18H8zM11 18h2", wall: "M4 4h6v6H4zM14 4h6v6h-6zM4 14h6v6H4zM14 14h6v6h-6z",
+  controls: "M4 8h9M17 8h3M4 16h3M11 16h9M15 6v4M9 14v4", help: "M9 9a3 3 0 1 1 4.500 2.600c-1 .6-1.500 1.200-1.500 2.400M12 17.500v.1",
+};
+
+class Page {
+  constructor() {
+    this.state = { sources: [], text: "all", paused: false };
+    this.textSize = Number(localStorage.getItem("text size") || 1);
+    this.places = new Map();    // place: {picture, scene, aspect}
+    this.lit = new Set();
+    this.pins = new Map();      // key: item
+    this.steps = new Steps();
+    this.drawn = { times: [], ages: [] };
+    this.waiting = {};
+    this.strips = new Strips($("strips"), { light: (key) => this.light(key), pin: (key) => this.pin(key), open: (row) => this.open(row) });
+    this.sheets = new Sheets($("sheet"), this);
+    this.attract = KIOSK ? new Attract(this) : null;
+    this.tools();
+    addEventListener("resize", () => this.changed());
+    this.changed();
+    this.away = connect({ scene: (message) => this.scene(message), state: (state) => this.take(state), status: (up) => this.status(up) });
+  }
+
+  // Scenes ----------------------------------------------------------------------------------------------
+
+  async scene({ scene, jpeg, received }) {
+    const bitmap = await createImageBitmap(jpeg);
+    await new Promise((done) => requestAnimationFrame(done));
+    if (this.photo) { bitmap.close(); return; }
+    this.put(scene, bitmap);
+    const now = performance.now();
+    this.drawn.times.push(now);
+    this.drawn.ages.push(scene.age_ms + this.away.ms + now - received);
+    for (const list of Object.values(this.drawn)) if (list.length > 90) list.shift();
+    document.dispatchEvent(new CustomEvent("drawn", { detail: scene }));
+  }
+
+  put(scene, bitmap) {
+    let place = this.places.get(scene.place);
+    if (!place) {
+      place = { picture: new Picture($("frames")) };
+      this.listen(place.picture);
+      this.places.set(scene.place, place);
+    }
+    const aspect = scene.wh[0] / scene.wh[1];
+    const moves = place.aspect !== aspect;
+    const faint = new Set(scene.faint ?? []);
+    const seen = new Map(scene.objects.map((o) => [o.track, o]));
+    const objects = scene.shown.map((s) => ({
+      key: `${scene.place}:${s.track}`, number: s.strip + 1, name: s.label, score: s.score, strip: s.strip, rows: s.rows,
+      xyxy: s.xyxy ?? seen.get(s.track).xyxy, held: !seen.has(s.track), faint: faint.has(s.track), whole: s.track === 0,
+    }));
+    Object.assign(place, { scene, aspect, objects });
+    if (moves) this.changed();
+    place.picture.show(bitmap, objects, this.look(scene.wh));
+    this.attract?.saw(objects.length);
+    this.arrangeStrips();
+  }
+
+  look(wh) {
+    const here = [...this.places.values()].some((p) => p.objects.some((o) => this.lit.has(o.key))) || [...this.pins.keys()].some((key) => this.lit.has(key));
+    return { wh, lit: here ? this.lit : new Set(), pinned: new Set(this.pins.keys()), text: this.state.text, rem: this.rem, thumb: (row) => thumb(this.state, row) };
+  }
+
+  arrangeStrips() {
+    const items = [], pins = [...this.pins.keys()];
+    let base = pins.length;
+    for (const [, place] of [...this.places].sort((a, b) => a[0] - b[0])) {
+      const bare = place.objects.filter((o) => !this.pins.has(o.key));
+      for (const o of bare) {
+        const [x1, y1, x2, y2] = o.xyxy;
+        items.push({ ...o, slot: base + o.strip, aspect: (x2 - x1) / Math.max(1, y2 - y1) });
+      }
+      for (const o of place.objects) if (this.pins.has(o.key)) Object.assign(this.pins.get(o.key), { rows: o.rows, score: o.score });
+      base += Math.max(place.scene.strips ?? 0, ...place.objects.map((o) => o.strip + 1), 0);
+    }
+    pins.forEach((key, slot) => items.push({ ...this.pins.get(key), slot, pinned: true }));
+    const count = this.steps.take(Math.max(1, base), performance.now(), this.rects.most);
+    const sizes = stripSizes(this.rects.strips, count, this.rem, this.rects.kind);
+    this.strips.show(KIOSK ? items.filter((item) => item.slot < count) : items, sizes, this.look());
+    if (!KIOSK) this.list();
+  }
+
+  /** The names of what is seen, large. */
+  list() {
+    const counts = new Map();
+    for (const { objects } of this.places.values()) for (const o of objects) if (!o.held) counts.set(o.name, (counts.get(o.name) ?? 0) + 1);
+    const key = JSON.stringify([...counts]);
+    if (key === this.listed) return;
+    this.listed = key;
+    $("seen").replaceChildren(...[...counts].slice(0, 7).map(([name, count]) => {
+      const item = make("li", { textContent: name, onpointerenter: () => this.lightAll(name), onpointerleave: () => this.light(null) });
+      if (count > 1) item.append(make("sup", { textContent: count }));
+      return item;
+    }));
+  }
+
+  // Places ----------------------------------------------------------------------------------------------
+
+  changed() {
+    this.rem = fitType(this.textSize);
+    const aspects = [...this.places.values()].map((p) => p.aspect);
+    this.rects = arrange(aspects[0] ?? 16 / 9, this.rem, { kiosk: KIOSK, sources: Math.max(1, aspects.length), bar: $("time").hidden ? 5.2 : 7.2 });
+    const { frames, panel, strips, fill } = this.rects;
+    cells(frames, aspects.length ? aspects : [1]).forEach((area, i) => {
+      const place = [...this.places.entries()].sort((a, b) => a[0] - b[0])[i]?.[1];
+      place?.picture.place(area, fill);
+      place?.picture.again(this.look(place.scene.wh));
+    });
+    Object.assign($("panel").style, { left: `${panel.x}px`, top: `${panel.y}px`, width: `${panel.w}px`, height: `${panel.h}px` });
+    const low = this.rects.kind === "upright" || this.rects.kind === "phone";
+    this.sheets?.place(low ? { ...strips, y: panel.y, h: innerHeight - panel.y - 8 } : panel);
+    $("panel").style.visibility = this.sheets?.open ? "hidden" : "";
+    document.body.dataset.kind = this.rects.kind;
+    this.strips.place(strips);
+    if (this.places.size) this.arrangeStrips();
+  }
+
+  sizeText(size) {
+    this.textSize = Math.min(1.6, Math.max(0.7, size));
+    localStorage.setItem("text size", this.textSize);
+    this.changed();
+  }
+
+  // State -----------------------------------------------------------------------------------------------
+
+  take(state) {
+    if (this.state.library && this.state.library !== state.library) location.reload();
+    const before = this.state;
+    this.state = state;
+    $("source").textContent = this.photo?.name ?? (state.sources.map((s) => s.name.split("/").pop()).join(", ") || "rtsearch");
+    $("library").textContent = `${state.objects.toLocaleString("en")} objects, ${state.photos.toLocaleString("en")} photos`;
+    const [first] = state.sources, { hidden } = $("time");
+    $("time").hidden = Boolean(this.photo) || !first?.seekable || !first.length_s;
+    if ($("time").hidden !== hidden) this.changed();
+    if (first?.length_s) { $("seek").max = first.length_s; $("length").textContent = clock(first.length_s); }
+    if (this.buttons) { this.buttons.pause.firstChild.firstChild.setAttribute("d", ICONS[state.paused ? "play" : "pause"]); this.notice.textContent = `${state.network.name}, ${state.network.licence}`; }
+    for (const source of state.sources) this.places.get(source.place)?.picture.element.classList.toggle("lost", source.lost);
+    const here = new Set(state.sources.map((s) => s.place));
+    for (const [place, { picture }] of this.places) {
+      if (!this.photo && !here.has(place) && !(state.phones ?? []).includes(place)) { picture.remove(); this.places.delete(place); this.changed(); }
+    }
+    if (state.font && !before.font) new FontFace("wall", "url(/font)").load().then((font) => { document.fonts.add(font); this.changed(); }, () => {});
+    if (before.text !== state.text) this.changed();
+    if (!this.photo && !state.sources.length && !this.places.size) this.empty();
+    this.attract?.take(state);
+  }
+
+  empty() { $("seen").replaceChildren(make("li", { textContent: "Drop a photo", className: "soft" })); }
+
+  status(up) {
+    if (this.up === false && up) this.toast("");
+    if (!up && this.up && !KIOSK) this.toast("connection lost, trying again", true);
+    this.up = up;
+  }
+
+  numbers() {
+    const { times, ages } = this.drawn;
+    const fps = times.length > 1 ? ((times.length - 1) * 1000) / (times.at(-1) - times[0]) : 0;
+    const age = [...ages].sort((a, b) => a - b)[ages.length >> 1] ?? 0;
+    const count = [...this.places.values()].reduce((n, p) => n + p.objects.length, 0);
+    return [["frames a second", fps.toFixed(1)], ["camera to browser", `${age.toFixed(0)} ms`], ["objects", count],
+      ["library", this.state.objects.toLocaleString("en")], ["photos", this.state.photos.toLocaleString("en")], ["version", this.state.version]];
+  }
+
+  // Doing something ---------------------------------------------------------------------------------------
+
+  light(key) { this.lit = new Set(key ? [key] : []); this.relight(); }
+
+  lightAll(name) {
+    this.lit = new Set([...this.places.values()].flatMap((p) => p.objects.filter((o) => o.name === name).map((o) => o.key)));
+    this.relight();
+  }
+
+  relight() {
+    for (const { picture, scene } of this.places.values()) picture.again(this.look(scene.wh));
+    this.arrangeStrips();
+  }
+
+  listen(picture) {
+    picture.canvas.onpointermove = (event) => {
+      const key = picture.under(event)?.key ?? null;
+      picture.canvas.style.cursor = key ? "pointer" : "";
+      if (key !== ([...this.lit][0] ?? null)) this.light(key);
+    };
+    picture.canvas.onpointerleave = () => this.light(null);
+    picture.canvas.onclick = (event) => { const hit = picture.under(event); if (hit && !KIOSK) this.pin(hit.key); };
+  }
+
+  pin(key) {
+    if (!this.pins.delete(key)) {
+      const found = [...this.places.values()].flatMap((p) => p.objects).find((o) => o.key === key);
+      if (!found) return;
+      const [x1, y1, x2, y2] = found.xyxy;
+      this.pins.set(key, { ...found, aspect: (x2 - x1) / Math.max(1, y2 - y1) });
+    }
+    this.relight();
+  }
+
+  open(row) { if (!KIOSK) this.sheets.show("crop", row).catch((error) => this.toast(error.message)); }
+
+  async more(row, label) {
+    const { neighbours } = await fetchJson(`/api/objects/${row}/similar?k=${Math.max(16, this.state.results)}`);
+    this.pins.set(`like:${row}`, { key: `like:${row}`, name: `like ${label} ${row}`, rows: [row, ...neighbours.map((n) => n.row)], aspect: 1, score: 0 });
+    this.changed();
+  }
+
+  change(changes) {
+    for (const [section, keys] of Object.entries(changes)) this.waiting[section] = { ...this.waiting[section], ...keys };
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      const all = this.waiting;
+      this.waiting = {};
+      patch(all).catch((error) => this.toast(error.message));
+    }, 120);
+  }
+
+  async search(file) {
+    this.toast("searching", true);
+    try {
+      const bitmap = await createImageBitmap(file).catch(() => null);
+      const found = await fetchJson(`/api/search?name=${encodeURIComponent(file.name ?? "")}`, { method: "POST", body: file });
+      this.toast("");
+      if (!bitmap) throw new Error("the browser cannot show this kind of photo");
+      for (const { picture } of this.places.values()) picture.remove();
+      this.places.clear();
+      this.photo = { name: found.photo || "your photo" };
+      const shown = found.objects.map((o, strip) => ({ track: strip + 1, strip, label: o.label, score: o.score, rows: o.neighbours.map((n) => n.row) }));
+      const objects = found.objects.map((o, i) => ({ ...o, track: i + 1 }));
+      this.put({ place: 0, wh: found.wh, objects, shown, strips: shown.length }, bitmap);
+      this.take(this.state);
+      this.button();
+      if (!shown.length) this.toast("nothing was found in this photo");
+    } catch (error) { this.toast(error.message); }
+  }
+
+  /** Leave the photo that was searched with. */
+  leave() {
+    if (!this.photo) return;
+    this.photo = null;
+    for (const { picture } of this.places.values()) picture.remove();
+    this.places.clear();
+    this.strips.show([], { pitch: 1 }, this.look());
+    this.listed = "";
+    this.button();
+    this.take(this.state);
+  }
+
+  button() {
+    this.back?.remove();
+    if (!this.photo) return;
+    this.back = make("button", { className: "back", textContent: this.state.sources.length ? "back to the live picture" : "close", onclick: () => this.leave() });
+    const { frames } = this.rects;
+    Object.assign(this.back.style, { left: `${frames.x + 12}px`, top: `${frames.y + 12}px` });
+    $("view").append(this.back);
+  }
+
+  toast(words, stays = false) {
+    clearTimeout(this.hiding);
+    if (words) $("toast").textContent = words;
+    $("toast").classList.toggle("open", Boolean(words));
+    if (words && !stays) this.hiding = setTimeout(() => $("toast").classList.remove("open"), 4000);
+  }
+
+  do(order) { control(order).catch((error) => this.toast(error.message)); }
+
+  tools() {
+    if (KIOSK) { this.kiosk(); return; }
+    const button = (icon, title, act) => {
+      const made = make("button", { title, onclick: act });
+      made.setAttribute("aria-label", title);
+      made.innerHTML = `<svg viewBox="0 0 24 24"><path d="${ICONS[icon]}"/></svg>`;
+      return made;
+    };
+    this.buttons = {
+      pause: button("pause", "pause", () => this.do({ do: this.state.paused ? "resume" : "pause" })),
+      back: button("back", "one frame back", () => this.do({ do: "step back" })),
+      step: button("step", "one frame on", () => this.do({ do: "step" })),
+      photo: button("photo", "search with a photo", () => $("file").click()),
+      phone: button("phone", "a phone as camera", () => this.sheets.toggle("phone")),
+      wall: button("wall", "the library", () => { location.href = "/library"; }),
+      controls: button("controls", "controls", () => this.sheets.toggle("controls")),
+      help: button("help", "keys", () => this.sheets.toggle("help")),
+    };
+    this.notice = make("span", { className: "notice", title: "the network that finds objects, and its licence" });
+    $("tools").append(...Object.values(this.buttons), this.notice);
+    $("file").onchange = () => { const [file] = $("file").files; if (file) this.search(file); $("file").value = ""; };
+    $("seek").oninput = () => this.do({ do: "seek", to_s: Number($("seek").value) });
+    document.addEventListener("drawn", ({ detail }) => {
+      const [first] = this.state.sources;
+      if (detail.place !== 0 || !first?.length_s || document.activeElement === $("seek")) return;
+      const at = detail.t_s - first.begins_s;
+      $("seek").value = at;
+      $("now").textContent = clock(at);
+    });
+    $("seek").onchange = () => $("seek").blur();
+    addEventListener("keydown", (event) => this.key(event));
+    addEventListener("paste", (event) => { const [file] = event.clipboardData.files; if (file) this.search(file); });
+    let inside = 0;
+    const drop = (open) => $("drop").classList.toggle("open", open);
+    addEventListener("dragenter", () => drop(++inside > 0));
+    addEventListener("dragleave", () => drop(--inside > 0));
+    addEventListener("dragover", (event) => event.preventDefault());
+    addEventListener("drop", (event) => {
+      event.preventDefault();
+      inside = 0; drop(false);
+      const [file] = event.dataTransfer.files;
+      if (file) this.search(file);
+    });
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || (event.target.tagName === "INPUT" && event.target.type !== "range")) return;
+    const texts = ["all", "names", "none"];
+    const act = {
+      " ": () => this.do({ do: this.state.paused ? "resume" : "pause" }), ",": () => this.do({ do: "step back" }), ".": () => this.do({ do: "step" }),
+      ArrowLeft: () => this.do({ do: "skip", by_s: -5 }), ArrowRight: () => this.do({ do: "skip", by_s: 5 }),
+      l: () => this.change({ live: { loop: !this.state.loop } }), m: () => this.change({ live: { mirror: !this.state.mirror } }),
+      t: () => this.change({ show: { text: texts[(texts.indexOf(this.state.text) + 1) % 3] } }),
+      "+": () => this.sizeText(this.textSize + 0.1), "-": () => this.sizeText(this.textSize - 0.1),
+      o: () => $("file").click(), s: () => this.save(), c: () => this.sheets.toggle("controls"), n: () => this.sheets.toggle("numbers"),
+      p: () => this.sheets.toggle("phone"), h: () => this.sheets.toggle("help"),
+      f: () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen()),
+      Escape: () => (this.sheets.open ? this.sheets.close() : this.photo ? this.leave() : (this.pins.clear(), this.relight())),
+    }[event.key];
+    if (!act || (event.key.startsWith("Arrow") && event.target.type === "range")) return;
+    event.preventDefault();
+    act();
+  }
+
+  save() {
+    const [place] = this.places.values();
+    place?.picture.canvas.toBlob((blob) => {
+      const link = make("a", { href: URL.createObjectURL(blob), download: `rtsearch-${Date.now()}.png` });
+      link.click();
+      URL.revokeObjectURL(link.href);
+    });
+  }
+
+  /** Keep the screen on. */
+  kiosk() {
+    const wake = () => navigator.wakeLock?.request("screen").catch(() => {});
+    wake();
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake());
+  }
+}
+
+const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(Math.max(0, s) % 60)).padStart(2, "0")}`;
+
+window.rtsearch = new Page();

@@ -1,0 +1,114 @@
+// A phone as a source: its camera where the page is secure, else photos that it takes one by one.
+
+import { Steps, arrange, fitType, stripSizes } from "./layout.js";
+import { Picture } from "./picture.js";
+import { make } from "./sheets.js";
+import { Strips } from "./strips.js";
+import { fetchJson } from "./wire.js";
+
+const $ = (id) => document.getElementById(id);
+const SIDE = 640;           // of the pictures that are sent, px
+const LIVE = Boolean(window.isSecureContext && navigator.mediaDevices?.getUserMedia);
+
+class Phone {
+  constructor() {
+    this.strips = new Strips($("strips"), { light: () => {}, pin: () => {}, open: () => {} });
+    this.picture = new Picture($("frames"));
+    this.steps = new Steps();
+    this.frames = 0;
+    this.small = document.createElement("canvas");
+    addEventListener("resize", () => this.lay());
+    $("begin").textContent = LIVE ? "Start the camera" : "Take a photo";
+    $("begin").onclick = () => (LIVE ? this.live() : $("file").click());
+    $("file").onchange = () => { const [file] = $("file").files; if (file) this.photo(file); $("file").value = ""; };
+    this.lay();
+  }
+
+  lay() {
+    this.rem = fitType();
+    this.rects = arrange(this.aspect ?? 4 / 3, this.rem, { bar: 0.5 });
+    if (this.rects.kind === "wide") Object.assign(this.rects.frames, { w: innerWidth - 2 * this.rects.frames.x });
+    this.picture.place(this.rects.frames, false);
+    this.strips.place(this.rects.strips);
+  }
+
+  async live() {
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: false, video: { facingMode: "environment", width: { ideal: 1280 } } });
+      $("video").srcObject = stream;
+      await $("video").play();
+    } catch (error) {
+      $("words").textContent = error.name === "NotAllowedError" ? "The camera was not allowed. Allow it in the settings of the browser." : "There is no camera here.";
+      return;
+    }
+    $("start").hidden = true;
+    navigator.wakeLock?.request("screen").catch(() => {});
+    this.connect();
+  }
+
+  connect() {
+    const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/source`);
+    socket.onopen = () => { this.wait = 500; this.toast(""); this.send(socket); };
+    socket.onmessage = async ({ data }) => {
+      const scene = JSON.parse(data);
+      if (scene.error) this.toast(scene.error);
+      else this.show(scene, this.sent);
+      this.frames++;
+      await new Promise((done) => requestAnimationFrame(done));
+      this.send(socket);
+    };
+    socket.onclose = ({ code }) => {
+      this.toast(code === 1006 ? "waiting for a free place" : "connection lost, trying again", true);
+      this.wait = Math.min((this.wait ?? 500) * 1.5, 5000);
+      setTimeout(() => this.connect(), this.wait);
+    };
+  }
+
+  /** Send the picture that the camera shows now; it is drawn when its objects have come. */
+  async send(socket) {
+    const video = $("video"), scale = Math.min(1, SIDE / Math.max(video.videoWidth, video.videoHeight));
+    const width = Math.round(video.videoWidth * scale), height = Math.round(video.videoHeight * scale);
+    Object.assign(this.small, { width, height });
+    this.small.getContext("2d").drawImage(video, 0, 0, width, height);
+    const [jpeg, bitmap] = await Promise.all([new Promise((done) => this.small.toBlob(done, "image/jpeg", 0.8)), createImageBitmap(this.small)]);
+    this.sent?.close?.();
+    this.sent = bitmap;
+    if (socket.readyState === 1 && jpeg) socket.send(await jpeg.arrayBuffer());
+  }
+
+  async photo(file) {
+    this.toast("searching", true);
+    try {
+      const bitmap = await createImageBitmap(file);
+      const found = await fetchJson("/api/search", { method: "POST", body: file });
+      this.toast(found.objects.length ? "" : "nothing was found in this photo");
+      const shown = found.objects.map((o, strip) => ({ track: strip + 1, strip, label: o.label, score: o.score, rows: o.neighbours.map((n) => n.row) }));
+      $("start").hidden = true;
+      this.show({ wh: found.wh, objects: found.objects.map((o, i) => ({ ...o, track: i + 1 })), shown, strips: shown.length, faint: [], library: found.library }, bitmap);
+      this.again ??= document.body.appendChild(make("button", { className: "again", textContent: "Another photo", onclick: () => $("file").click() }));
+    } catch (error) { this.toast(error.message); }
+  }
+
+  show(scene, bitmap) {
+    this.sent = null;   // the picture gives it back
+    const aspect = scene.wh[0] / scene.wh[1];
+    if (aspect !== this.aspect) { this.aspect = aspect; this.lay(); }
+    const seen = new Map(scene.objects.map((o) => [o.track, o]));
+    const objects = scene.shown.map((s) => ({ key: String(s.track), number: s.strip + 1, name: s.label, score: s.score, strip: s.strip, slot: s.strip, rows: s.rows,
+      xyxy: s.xyxy ?? seen.get(s.track).xyxy, held: !seen.has(s.track), whole: s.track === 0 }));
+    for (const o of objects) o.aspect = (o.xyxy[2] - o.xyxy[0]) / Math.max(1, o.xyxy[3] - o.xyxy[1]);
+    const look = { wh: scene.wh, lit: new Set(), pinned: new Set(), text: "names", rem: this.rem, thumb: (row) => `/thumb/${scene.library}/${row}.jpg` };
+    this.picture.show(bitmap, objects, look);
+    const count = this.steps.take(Math.max(1, scene.strips), performance.now(), this.rects.most);
+    this.strips.show(objects, stripSizes(this.rects.strips, count, this.rem, this.rects.kind), look);
+  }
+
+  toast(words, stays = false) {
+    clearTimeout(this.hiding);
+    if (words) $("toast").textContent = words;
+    $("toast").classList.toggle("open", Boolean(words));
+    if (words && !stays) this.hiding = setTimeout(() => $("toast").classList.remove("open"), 4000);
+  }
+}
+
+window.rtsearch = new Phone();

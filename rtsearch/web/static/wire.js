@@ -1,0 +1,54 @@
+// The connection to the server: binary messages are scenes, text messages are the state.
+
+export async function fetchJson(path, options = {}) {
+  const answer = await fetch(path, options);
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(body.error || `${answer.status} ${answer.statusText}`);
+  return body;
+}
+
+export const patch = (changes) => fetchJson("/api/settings", { method: "PATCH", body: JSON.stringify(changes) });
+export const control = (order) => fetchJson("/api/control", { method: "POST", body: JSON.stringify(order) });
+export const thumb = (state, row) => `/thumb/${state.library}/${row}.jpg`;
+
+const decoder = new TextDecoder();
+
+/** Split a message into its scene and the JPEG of its frame. */
+export function unpack(buffer) {
+  const length = new DataView(buffer).getUint32(0, true);
+  const scene = JSON.parse(decoder.decode(new Uint8Array(buffer, 4, length)));
+  return { scene, jpeg: new Blob([new Uint8Array(buffer, 4 + length)], { type: "image/jpeg" }) };
+}
+
+/**
+ * Keep a connection to /ws, and open it again whenever it is lost.
+ * on.scene gets {scene, jpeg} and returns a promise; the server sends more once it is fulfilled.
+ */
+export function connect(on) {
+  let socket, wait = 250, timer;
+  const away = { ms: 0 };
+  const open = () => {
+    socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws?confirm=1`);
+    socket.binaryType = "arraybuffer";
+    const ask = () => socket.readyState === 1 && socket.send(`t${performance.now().toFixed(2)}`);
+    socket.onopen = () => { wait = 250; on.status?.(true); ask(); timer = setInterval(ask, 2000); };
+    socket.onmessage = async ({ data }) => {
+      if (typeof data !== "string") {
+        const here = socket;
+        try { await on.scene({ ...unpack(data), received: performance.now() }); } finally { if (here.readyState === 1) here.send("ok"); }
+      } else if (data[0] === "t") {
+        away.ms = (performance.now() - Number(data.slice(1))) / 2;
+      } else {
+        on.state(JSON.parse(data));
+      }
+    };
+    socket.onclose = () => {
+      clearInterval(timer);
+      on.status?.(false);
+      setTimeout(open, wait);
+      wait = Math.min(wait * 1.6, 3000);
+    };
+  };
+  open();
+  return away;
+}

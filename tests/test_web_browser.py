@@ -1,0 +1,262 @@
+"""The page in a real browser, headless Chromium: one browser and one live server for all tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import barcode
+import cv2
+import numpy as np
+import pytest
+from page import served
+
+from rtsearch.web import Access
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra test")
+CHROMIUM = shutil.which("chromium-headless-shell")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium-headless-shell"),
+]
+
+FLAGS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+    *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
+]
+SCREENS = {"desktop": (1440, 900), "upright": (1080, 1920), "4K": (3840, 2160), "phone": (390, 844)}
+TOKEN = "a secret of the tests"
+
+# The number that the canvas shows, by the bar code's squares, and where its box is drawn.
+NUMBERS = """(count) => new Promise((done) => {
+  const seen = [];
+  document.addEventListener("drawn", ({ detail }) => {
+    const { picture } = rtsearch.places.get(0), { canvas, context } = picture;
+    let number = 0;
+    for (let bit = 0; bit < 8; bit++) {
+      const x = ((40 * bit + 20) / 320) * canvas.width, y = (220 / 240) * canvas.height;
+      if (context.getImageData(x, y, 1, 1).data[0] > 45) number += 1 << bit;
+    }
+    const left = (picture.boxes[0].at[0] / picture.area.w) * 320;
+    seen.push([number, detail.frame % 256, left, document.querySelectorAll(".strip:not(.gone)").length]);
+    if (seen.length === count) done(seen);
+  });
+})"""
+
+# The wall has come to rest.
+STILL = """new Promise((done) => {
+  const look = () => (rtsearch.goal ? requestAnimationFrame(look) : done());
+  look();
+})"""
+
+
+def fake_camera(path: Path) -> Path:
+    """A film of bar codes that Chromium takes for a camera."""
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W320 H240 F10:1 Ip A1:1 C420jpeg\n")
+        for number in range(10):
+            yuv = cv2.cvtColor(barcode.picture(number), cv2.COLOR_BGR2YUV_I420)
+            file.write(b"FRAME\n" + np.ascontiguousarray(yuv).tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Any]:
+    camera = fake_camera(tmp_path_factory.mktemp("camera") / "camera.y4m")
+    with sync_api.sync_playwright() as playwright:
+        flags = [*FLAGS, f"--use-file-for-fake-video-capture={camera}"]
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def server(barcode_index):
+    with served(barcode_index, ["web.photos=true"], frames=100_000) as running:
+        yield running
+
+
+def is_problem(said: Any) -> bool:
+    """Tell whether a message of the console is one that no user has caused."""
+    return said.type == "error" and "422" not in said.text
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Opens a page of the server; at the end nothing may have gone wrong on it."""
+    contexts, problems = [], []
+
+    def opened(path: str = "/", wh: tuple[int, int] = SCREENS["desktop"], port: int = 0) -> Any:
+        context = browser.new_context(viewport={"width": wh[0], "height": wh[1]}, permissions=["camera"])
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: problems.append(said.text) if is_problem(said) else None)
+        page.goto(f"http://127.0.0.1:{port or server.port}{path}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def test_frame_boxes_and_strips_belong_together(open_page):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    seen = page.evaluate(NUMBERS, 12)
+    assert [shown for shown, *_ in seen] == [said for _, said, *_ in seen]
+    assert all(abs(left - (10 + 3 * (number % 80))) < 2 for number, _, left, _ in seen)
+    assert {strips for *_, strips in seen} == {1}
+
+
+def test_pointing_pinning_and_more_like_this(open_page):
+    page = open_page()
+    strip = page.locator(".strip").first
+    strip.hover()
+    page.locator(".strip.lit").wait_for()
+    assert page.evaluate("rtsearch.lit.size") == 1
+    page.locator(".tile").nth(1).click()
+    sheet = page.locator(".sheet.open")
+    sheet.locator(".box").wait_for()  # in the photo
+    assert sheet.get_by_text(".png").count() == 1
+    sheet.get_by_text("More like this").click()
+    page.locator(".strip.pinned", has_text="like ").wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".sheet:not(.open)").wait_for(state="attached")
+    place = page.evaluate(
+        "(() => { const { picture } = rtsearch.places.get(0), r = picture.canvas.getBoundingClientRect(), "
+        "b = picture.boxes[0].at; return [r.x + b[0] + b[2] / 2, r.y + b[1] + b[3] / 2]; })()"
+    )
+    page.mouse.click(*place)
+    page.locator(".strip.pinned").nth(1).wait_for()
+    page.keyboard.press("Escape")
+    page.locator(".strip.pinned").first.wait_for(state="detached")
+
+
+def test_each_crop_is_fetched_once(open_page):
+    page = open_page()
+    fetched: list[str] = []
+    page.on("request", lambda request: fetched.append(request.url) if "/thumb/" in request.url else None)
+    page.evaluate(NUMBERS, 60)
+    assert len(fetched) == len(set(fetched))
+
+
+def test_search_with_a_photo_and_back(open_page, tmp_path):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), barcode.picture(9))
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    page.set_input_files("#file", photo)
+    page.get_by_text("back to the live picture").wait_for()
+    assert page.locator("#source").inner_text() == "photo.png"
+    assert page.locator(".strip:not(.gone) .name").all_inner_texts() == ["red"]
+    page.keyboard.press("Escape")
+    assert page.evaluate(NUMBERS, 2)[0][0] >= 0
+    page.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"no photo"})
+    page.locator(".toast.open", has_text="cannot be read").wait_for()
+
+
+def test_controls_and_keys_change_the_server(open_page, server):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    page.keyboard.press("c")
+    slider = page.locator(".sheet.open label", has_text="threshold").locator("input")
+    with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        slider.fill("0.35")
+    assert server.site.controls.now.detect.threshold == 0.35
+    page.keyboard.press("h")
+    page.locator(".sheet.open", has_text="AGPL-3.0").wait_for()
+    page.keyboard.press("Escape")
+    for paused in (True, False):
+        with page.expect_response("**/api/control"):
+            page.keyboard.press(" ")
+        assert server.site.controls.now.paused is paused
+    server.site.change({"detect": {"threshold": 0.3}})
+
+
+@pytest.mark.parametrize("kind", SCREENS)
+def test_parts_have_their_places_on_every_screen(open_page, kind):
+    width, height = SCREENS[kind]
+    page = open_page("/", (width, height))
+    page.locator(".tile").first.wait_for()
+    page.evaluate(NUMBERS, 3)
+
+    def box(selector: str) -> tuple[float, float, float, float]:
+        at = page.locator(selector).first.bounding_box()
+        assert at is not None
+        return at["x"], at["y"], at["x"] + at["width"], at["y"] + at["height"]
+
+    frame, panel, strips, tools = box(".frame"), box("#panel"), box("#strips"), box("#tools")
+    for x1, y1, x2, y2 in (frame, panel, strips, tools):
+        assert 0 <= x1 < x2 <= width
+        assert 0 <= y1 < y2 <= height
+    assert frame[3] <= strips[1]
+    assert tools[3] <= strips[1] + 1
+    assert panel[0] >= frame[2] or panel[1] >= frame[3]
+    assert (frame[2] - frame[0]) * (frame[3] - frame[1]) > 0.12 * width * height
+    right = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.tile')].map((t) => t.getBoundingClientRect().right))"
+    )
+    assert right <= strips[2] + 1
+
+
+def test_the_kiosk_is_the_picture_alone(open_page):
+    for wh in (SCREENS["desktop"], SCREENS["upright"]):
+        page = open_page("/kiosk", wh)
+        page.locator(".tile").first.wait_for()
+        assert page.locator("#panel").is_hidden()
+        assert page.evaluate("getComputedStyle(document.body).cursor") == "none"
+        frame = page.locator(".frame").bounding_box()
+        assert (frame["x"], frame["y"]) == (0, 0)
+        assert frame["width"] == wh[0] or frame["height"] == wh[1]
+
+
+def test_a_phone_is_shown_among_the_sources(open_page):
+    page, phone = open_page(), open_page("/phone", SCREENS["phone"])
+    phone.get_by_text("Start the camera").click()
+    phone.locator(".tile").first.wait_for()
+    page.locator(".frame").nth(1).wait_for()
+    assert page.locator(".strip:not(.gone)").count() >= 2
+    phone.close()
+    page.locator(".frame").nth(1).wait_for(state="detached")
+
+
+def test_the_library_is_a_wall(open_page):
+    page = open_page("/library")
+    page.locator("#labels button").first.wait_for()
+    page.locator("body[data-ready=true]").wait_for()
+    scale = page.evaluate("rtsearch.view.scale")
+    page.mouse.move(720, 480)
+    page.mouse.wheel(0, -600)
+    page.evaluate(STILL)
+    assert page.evaluate("rtsearch.view.scale") > scale
+    page.mouse.click(720, 480)
+    page.locator(".sheet.open").get_by_text("More like this").click()
+    page.locator(".sheet.open .near .tile").first.wait_for()
+    assert page.evaluate("rtsearch.tiles.size") > 0
+    page.get_by_text("red", exact=True).first.click()
+    page.locator("#labels button[aria-pressed=true]").wait_for()
+
+
+def test_the_kiosk_walks_through_the_library_and_outlives_the_server(browser, barcode_index):
+    """The last picture stays while the server is away, and it comes back by itself."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    access = Access(TOKEN)
+    with served(barcode_index, ["web.attract_s=1"], access) as first:
+        port = first.port
+        page.goto(f"http://127.0.0.1:{port}/kiosk?token={TOKEN.replace(' ', '%20')}")
+        page.locator(".attract.open .tile").nth(4).wait_for()
+    page.locator(".attract.open .tile").nth(4).wait_for()
+    with served(barcode_index, ["web.attract_s=60"], access, frames=100_000, port=port):
+        page.locator(".attract:not(.open)").wait_for(state="attached")
+        page.locator(".strip .tile").first.wait_for()
+        assert page.evaluate(NUMBERS, 3)
+    assert page.evaluate("rtsearch.places.get(0).picture.bitmap.width") == barcode.WH[0]
+    context.close()
