@@ -20,7 +20,6 @@ __all__ = [
     "Detections",
     "F32Array",
     "Frame",
-    "GoneStrip",
     "I32Array",
     "I64Array",
     "Neighbours",
@@ -142,21 +141,6 @@ class Neighbours:
 
 
 @dataclass(frozen=True, slots=True)
-class GoneStrip:
-    """Strip of an object that has disappeared, and that no other object has taken.
-
-    Attributes:
-        strip: number of the strip, counted from the top.
-        name: class name of the object.
-        thumbs: crops of the strip, as in Scene.
-    """
-
-    strip: int
-    name: str
-    thumbs: tuple[U8Array | None, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Scene:
     """Contents of one picture: a frame, its objects and their neighbours.
 
@@ -172,12 +156,14 @@ class Scene:
         strips: number of the strip of each object, counted from the top; () numbers them in order.
         held: indices of objects that are missed in this frame, but whose strip is kept for a moment; their
             boxes are drawn thin at the expected place.
-        faint: indices of held objects that have been missed for longer; their labels are drawn faint and
-            their boxes not at all.
-        rows: number of strips that room is kept for; -1 counts up to the last strip of an object.
+        faint: indices of held objects that have been missed for longer; their boxes are not drawn.
+        rows: number of strips of the grid; -1 counts up to the last strip of an object.
         first: number of the topmost visible strip.
-        gone: strips of objects that have disappeared; they are drawn dim.
-        lost: the source gives no pictures at the moment; its last frame is drawn dark.
+        shapes: n tuples of the aspect ratio of each crop's place; () takes those of the crops.
+        grid: number of strips that the picture is laid out for, a fraction while the grid changes; -1 takes
+            ``rows``.
+        now_s: time of the picture in the clock of its source, s; transitions follow it.
+        lost_s: time for which the source has given no pictures, s.
     """
 
     frame: Frame
@@ -192,8 +178,10 @@ class Scene:
     faint: frozenset[int] = frozenset()
     rows: int = -1
     first: int = 0
-    gone: tuple[GoneStrip, ...] = ()
-    lost: bool = False
+    shapes: tuple[tuple[float, ...], ...] = ()
+    grid: float = -1.0
+    now_s: float = 0.0
+    lost_s: float = 0.0
 
     def __post_init__(self) -> None:
         n = len(self.detections)
@@ -201,7 +189,16 @@ class Scene:
             object.__setattr__(self, "strips", tuple(range(n)))
         if self.rows < 0:
             object.__setattr__(self, "rows", max(self.strips, default=-1) + 1)
-        for column in ("names", "neighbours", "thumbs", "strips"):
+        if self.grid < 0:
+            object.__setattr__(self, "grid", float(self.rows))
+        if not self.shapes:
+            shapes = tuple(tuple(map(_aspect, crops)) for crops in self.thumbs)
+            object.__setattr__(self, "shapes", shapes)
+        for column in ("names", "neighbours", "thumbs", "strips", "shapes"):
             got = len(getattr(self, column))
             if got != n:
                 raise ValueError(f"Scene.{column}: expected {n} entries, one for each object, got {got}")
+
+
+def _aspect(crop: U8Array | None) -> float:
+    return 1.0 if crop is None else crop.shape[1] / len(crop)

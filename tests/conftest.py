@@ -50,8 +50,8 @@ SLOW_FILES = frozenset(
     f"test_{name}.py"
     for name in (
         *("crash", "device", "engines_cli", "faults", "first_strip", "gpu_check", "gpu_backend", "imports"),
-        *("kernels", "live_timing", "live_transport", "overview", "points", "query", "record_sound"),
-        *("search_growing", "window"),
+        *("kernels", "live_timing", "live_transport", "package", "points", "private", "query"),
+        *("recording_sound", "search_growing", "signals_run", "sources_rtsp", "window"),
     )
 )
 SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])
@@ -59,6 +59,8 @@ SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests."""
+    missing = [name for name in SLOW_FILES if not Path(__file__).with_name(name).is_file()]
+    assert not missing, f"SLOW_FILES names files that are not there: {missing}"
     for item in items:
         if item.path.name in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")

@@ -300,7 +300,7 @@ CHANGES = [
         '  classes: ["dog", "a #1 \\"cup\\"", "größe"] # find objects',
     ),
     ("live.source=rtsp://a:b@c/d", '  source: "rtsp://a:b@c/d" # source that `run` plays'),
-    ("show.fill=false", "  fill: false            # add further neighbours"),
+    ("show.fill=false", "  fill: false            # show as many neighbours"),
 ]
 
 

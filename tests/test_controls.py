@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings
 from rtsearch.live import Controls, Steadied
 from rtsearch.live.capture_side import GoTo, Orders
-from rtsearch.live.compositor import Appearance, Compositor
+from rtsearch.live.compositor import Appearance, Compositor, crop_height
 from rtsearch.live.controls import Scroll, Seek, Skip, Step, StepBack
 from rtsearch.live.live_frame import Latest
 from rtsearch.live.live_index import LiveIndex
@@ -26,7 +27,7 @@ from rtsearch.live.report import Tally
 from rtsearch.live.shared import Shared
 from rtsearch.live.view import View
 from rtsearch.sources import Source, Status
-from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
+from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours, Scene, U8Array
 
 FRAME = Frame(0, 0.0, 0.0, np.zeros((30, 40, 3), np.uint8))
 LARGE = Settings().show.model_copy(update={"window_wh": (640, 480)})
@@ -44,7 +45,9 @@ def view_of(source: Source, controls: Controls | None = None) -> tuple[View, Ord
     index: Any = Index()
     cache: Any = Crops(76)
     found = LiveIndex(index)
-    shared = Shared(index, found, settings.search, controls, cache, Meter(), ("cup",), 1, threading.Event())
+    shared = Shared(
+        *(index, found, settings.search, controls, cache, Meter(), ("cup",), 1, np.inf, threading.Event())
+    )
     orders: Orders = queue.SimpleQueue()
     return View(0, source, shared, orders, Latest(), Tally()), orders
 
@@ -56,6 +59,9 @@ class Index:
 
     def __len__(self) -> int:
         return 7
+
+    def shapes(self, rows: I32Array) -> F32Array:
+        return np.ones(len(rows), np.float32)
 
 
 @pytest.mark.parametrize(
@@ -116,19 +122,21 @@ class Crops:
 
 
 def test_while_crops_of_a_new_height_come_those_before_serve() -> None:
-    cache: Any = Crops(76)
-    draws, first = Compositor(("cup",), cache), Appearance(LARGE)
+    larger = LARGE.model_copy(update={"thumb_height": 200})
+    before, after = (crop_height(show, FRAME, 1) for show in (LARGE, larger))
+    cache: Any = Crops(before)
+    draws, first = Compositor(("cup",), cache, shapes), Appearance(LARGE)
     draws.draw(draws.scene(FRAME, cup(rows=[3, 5]), None, LARGE), first)
-    look = Appearance(LARGE.model_copy(update={"thumb_height": 100}))
+    look = Appearance(larger)
     for _ in range(2):
         scene = draws.draw(draws.scene(FRAME, cup(rows=[3, 5]), None, look.show), look).scene
-        assert scene.thumb_height == 100
-        assert [len(crop) for crop in scene.thumbs[0] if crop is not None] == [76, 76]
+        assert scene.thumb_height == after != before
+        assert [len(crop) for crop in scene.thumbs[0] if crop is not None] == [before] * 2
         assert draws.better(look) is None
-    cache.heights.add(100)
+    cache.heights.add(after)
     better = draws.better(look)
     assert better is not None
-    assert [len(crop) for crop in better.thumbs[0] if crop is not None] == [100, 100]
+    assert [len(crop) for crop in better.thumbs[0] if crop is not None] == [after] * 2
     draws.draw(better, look)
     assert draws.better(look) is None
 
@@ -136,7 +144,7 @@ def test_while_crops_of_a_new_height_come_those_before_serve() -> None:
 def test_crops_that_come_late_complete_their_own_scene() -> None:
     """Other objects have been found meanwhile: they are of a frame that is not drawn yet."""
     cache: Any = Crops()
-    draws, look = Compositor(("cup",), cache), Appearance(LARGE)
+    draws, look = Compositor(("cup",), cache, shapes), Appearance(LARGE)
     first = draws.draw(draws.scene(FRAME, cup(rows=[3, 5]), None, LARGE), look).scene
     draws.scene(FRAME, cup(rows=[8, 9]), None, LARGE)
     cache.heights.add(first.thumb_height)
@@ -156,7 +164,7 @@ def test_no_crop_is_lost_when_those_of_a_new_height_are_not_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"first": 2}, {"show": {"text": "none"}}, {"lost": True}, {"notes": ("other",)}, {}]
+    "change", [{"first": 2}, {"show": {"text": "none"}}, {"lost_s": 0.5}, {"notes": ("other",)}, {}]
 )
 def test_a_picture_is_drawn_again_when_it_is_to_look_otherwise(change: dict[str, Any]) -> None:
     draws, look = compositor(), Appearance(LARGE)
@@ -164,12 +172,17 @@ def test_a_picture_is_drawn_again_when_it_is_to_look_otherwise(change: dict[str,
     if "show" in change:
         change = {"show": LARGE.model_copy(update=change["show"])}
     again = draws.better(replace(look, **change))
-    assert (again is not None) == bool({"first", "show", "lost"} & change.keys())
+    assert (again is not None) == bool({"first", "show", "lost_s"} & change.keys())
+
+
+def shapes(rows: I32Array) -> F32Array:
+    """Crops are squares, and each row's is a tenth wider than that of the row before."""
+    return (1 + rows / 10).astype(np.float32)
 
 
 def compositor() -> Compositor:
     cache: Any = Crops()
-    return Compositor(("cup",), cache)
+    return Compositor(("cup",), cache, shapes)
 
 
 def cup(missed: int = 0, rows: Sequence[int] = ()) -> Steadied:
@@ -203,7 +216,7 @@ def test_in_a_pause_the_notes_are_those_of_the_picture() -> None:
     assert seconds() == ["0:00", "0:01", "0:01"]
 
 
-def test_a_strip_is_faint_once_its_object_was_missed_for_more_than_five_frames() -> None:
+def test_a_box_is_faint_once_its_object_was_missed_for_more_than_five_frames() -> None:
     faint = [missed for missed in range(12) if compositor().scene(FRAME, cup(missed), None, LARGE).faint]
     assert faint == [6, 7, 8, 9, 10, 11]
 
@@ -222,32 +235,50 @@ def strips_of(rows: int, **tracks: int) -> Steadied:
     return Steadied(found, none, tuple(tracks.values()), (0,) * n, np.zeros((n, 4), np.float32), rows)
 
 
-@pytest.mark.parametrize(
-    ("then", "strips"),
-    [
-        (strips_of(0), []),
-        (strips_of(3), [0, 1, 2]),
-        (strips_of(2), [0, 1]),  # the room of the third is given up
-        (strips_of(3, a=0, c=2), [1]),
-        (strips_of(3, a=0, d=1), [2]),  # another has its strip
-        (strips_of(3, a=0, c=1), []),  # it has moved up, and b was there
-        (strips_of(4, a=0, b=1, c=2), []),  # nobody was in the fourth
-    ],
-)
-def test_an_object_that_is_gone_leaves_its_strip_for_a_while(then: Steadied, strips: list[int]) -> None:
+def test_places_of_crops_keep_their_shape_while_their_strip_lasts() -> None:
     draws = compositor()
-    first = draws.scene(FRAME, strips_of(3, a=0, b=1, c=2), None, LARGE)
-    assert not first.gone
-    for _ in range(3):
-        assert [gone.strip for gone in draws.scene(FRAME, then, None, LARGE).gone] == strips
-    assert {gone.name for gone in draws.scene(FRAME, then, None, LARGE).gone} <= {"cup"}
+
+    def shaped(*rows: int) -> list[float]:
+        return [round(shape, 1) for shape in draws.scene(FRAME, cup(rows=rows), None, LARGE).shapes[0]]
+
+    assert shaped(1, 2) == [1.1, 1.2]
+    assert shaped(7, 2, 3) == [1.1, 1.2, 1.3]
+    assert shaped(7) == [1.1]
+    assert shaped(7, 5) == [1.1, 1.5]
+    assert shaped(8, 9) == [1.8, 1.9]  # other crops altogether
+    draws.scene(FRAME, strips_of(2), None, LARGE)
+    assert shaped(7, 5) == [1.7, 1.5]
 
 
-def test_a_strip_that_was_given_up_does_not_come_back() -> None:
-    draws = compositor()
-    for objects in (strips_of(2, a=0, b=1), strips_of(2, a=0), strips_of(1, a=0), strips_of(2, a=0)):
-        scene = draws.scene(FRAME, objects, None, LARGE)
-    assert not scene.gone
+def test_a_grid_changes_by_a_glide() -> None:
+    draws, look = compositor(), Appearance(LARGE)
+
+    def grid(rows: int, at_s: float) -> float:
+        frame = replace(FRAME, pts_s=at_s)
+        return draws.draw(draws.scene(frame, strips_of(rows), None, LARGE), look).scene.grid
+
+    assert [grid(2, 0.0), grid(4, 1.0)] == [2, 2]
+    on_the_way = [grid(4, 1 + t / 10) for t in (1, 2, 3)]
+    assert on_the_way == sorted(on_the_way)
+    assert on_the_way[1] == pytest.approx(3)
+    assert 2 < on_the_way[0] < on_the_way[2] < 4
+    assert [grid(4, 1.4), grid(4, 9.0)] == [4, 4]
+    assert grid(2, 0.5) == 2  # the source has gone back
+
+
+def test_a_camera_whose_picture_stands_still_is_drawn_until_transitions_are_over() -> None:
+    draws, look = compositor(), Appearance(LARGE)
+    draws.draw(draws.scene(replace(FRAME, pts_s=1.0), strips_of(2, a=0), None, LARGE), look)
+    draws.draw(draws.scene(replace(FRAME, pts_s=1.1), strips_of(2, a=0, b=1), None, LARGE), look)
+    assert draws.better(look) is None
+    half = draws.better(look, 1.2)
+    assert half is not None
+    assert half.now_s == 1.2
+    draws.draw(half, look)
+    last = draws.better(look, 1.6)
+    assert last is not None
+    draws.draw(last, look)
+    assert draws.better(look, 1.7) is None
 
 
 class Flickering(Going):
@@ -261,8 +292,13 @@ class Flickering(Going):
 
 
 @pytest.mark.parametrize("text", ["all", "names", "none"])
-def test_a_lost_camera_is_seen_and_told(text: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever hides all text sees a dark picture; the log says when it was lost, and when it was back."""
+def test_a_lost_camera_is_seen_and_told(
+    text: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever hides all text sees the picture fade; the log says when it was lost, and when it was back."""
+    now_s = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], strftime=time.strftime)
+    monkeypatch.setattr("rtsearch.live.view.time", clock)
     show = Settings().show.model_copy(update={"text": text})
     source = Flickering([0])
     view, _ = view_of(source, Controls(Settings().detect, show))
@@ -279,14 +315,15 @@ def test_a_lost_camera_is_seen_and_told(text: str, caplog: pytest.LogCaptureFixt
     for lost in (True, True, False):
         source.lost = lost
         view.watch()
+        now_s[0] += 2.0
         pictures.append(brightest())
     if text == "all":  # the lines beside the frame are as bright as ever
         assert "connection lost, trying again" in notes[1] + notes[2]
     else:
-        assert pictures[0] == pictures[3] > 2 * pictures[1] == 2 * pictures[2]
+        assert pictures[0] == pictures[3] > 1.5 * pictures[1] == 1.5 * pictures[2]
     said = [record.getMessage() for record in caplog.records]
     assert [line.split(" ", 1)[1] for line in said] == [
         "given: connection lost, trying again",
-        "given: back after 0 s",
+        "given: back after 4 s",
     ]
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in said)

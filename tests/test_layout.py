@@ -1,56 +1,69 @@
-"""Where things stand: the frame takes what the strips leave, and nothing lies upon anything else."""
+"""Where things stand: the frame keeps its place, and nothing lies upon anything else."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import ShowSettings
-from rtsearch.render.layout import Canvas, canvas_of, lay_out
+from rtsearch.render.layout import Place, base_strips, canvas_of, lay_out
 from rtsearch.render.sliders import SLIDERS, panel_room
 
 HD = (1280, 720)
 
 
-@pytest.mark.parametrize(
-    ("wh", "header", "thumb", "strips", "tops", "frame_height"),
-    [
-        (HD, 200, 76, 0, (), 720),
-        (HD, 200, 76, 1, (566,), 564),
-        (HD, 200, 76, 2, (566, 644), 564),
-        (HD, 200, 76, 6, (254, 332, 410, 488, 566, 644), 252),
-        (HD, 200, 76, 20, (254, 332, 410, 488, 566, 644), 252),
-        (HD, 480, 76, 20, (488, 566, 644), 486),
-        (HD, 480, 420, 3, (), 720),
-        ((320, 240), 200, 76, 3, (), 180),
-        ((320, 240), 480, 76, 3, (), 180),
-        ((640, 448), 200, 60, 4, (202, 264, 326, 388), 200),
-        ((640, 447), 200, 60, 4, (263, 325, 387), 261),
-    ],
-)
-def test_the_frame_takes_what_the_strips_leave(wh, header, thumb, strips, tops, frame_height):
-    layout = lay_out(Canvas(wh, header, thumb, 16), (1280, 720), strips)
-    assert layout.strip_tops == tops
-    assert layout.frame[3] == frame_height
+def meet(a: Place, b: Place) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
 @pytest.mark.parametrize(
-    ("wh", "frame_wh", "strips", "lines"),
+    ("wh", "frame_wh", "strips"),
     [
-        (HD, (1280, 720), 0, 1),
-        (HD, (1280, 720), 1, 2),
-        (HD, (1280, 720), 2, 1),
-        (HD, (640, 480), 1, 2),
-        ((1080, 1920), (1280, 720), 3, 3),
-        ((1080, 1920), (1280, 720), 9, 1),
+        (HD, (1280, 720), 2),
+        (HD, (640, 480), 2),
+        (HD, (720, 1280), 5),  # beside it
+        ((1920, 1080), (1280, 720), 2),
+        ((3840, 2160), (1280, 720), 2),
+        ((1080, 1920), (1280, 720), 6),
+        ((1080, 1920), (720, 1280), 3),
+        ((640, 480), (640, 480), 1),
+        ((320, 240), (640, 480), 0),
     ],
 )
-def test_a_strip_has_lines_for_its_results_where_the_frame_stays_large(wh, frame_wh, strips, lines):
-    show = ShowSettings(window_wh=wh)
-    assert lay_out(canvas_of(show), frame_wh, strips).lines == lines
+def test_the_first_grid_has_large_strips(wh, frame_wh, strips):
+    assert base_strips(canvas_of(ShowSettings(window_wh=wh)), frame_wh) == strips
+
+
+@pytest.mark.parametrize(
+    ("strips", "frame_height", "line"),
+    [(0, 446, 133), (1, 446, 133), (2, 446, 133), (3, 446, 87), (4, 400, 76), (6, 240, 76), (20, 240, 76)],
+)
+def test_the_frame_keeps_its_place_while_strips_fit_below_it(strips, frame_height, line):
+    layout = lay_out(canvas_of(ShowSettings()), (1280, 720), strips)
+    x, y, width, height = layout.frame
+    assert (height, layout.line_height) == (frame_height, line)
+    assert y == 0
+    assert x == (1280 - width) // 2
+
+
+def test_an_upright_frame_stands_beside_its_strips():
+    layout = lay_out(canvas_of(ShowSettings()), (720, 1280), 5)
+    assert layout.frame == (0, 0, 405, 720)
+    assert len(layout.strips) == 5
+    assert {(x, width) for x, _, width, _ in layout.strips} == {(409, 871)}
+
+
+def test_between_two_grids_everything_is_on_its_way():
+    canvas = canvas_of(ShowSettings())
+    low, between, high = (lay_out(canvas, (1280, 720), grid) for grid in (3, 3.5, 4))
+    for a, there, b in zip(low.frame, between.frame, high.frame, strict=True):
+        assert there == pytest.approx((a + b) / 2, abs=1)
+    assert len(between.strips) == 3
+    assert high.strips[1][1] < between.strips[1][1] < low.strips[1][1]
 
 
 @pytest.mark.parametrize(
@@ -69,17 +82,6 @@ def test_there_are_crops_to_fill_a_line_with(show, crops):
     assert canvas_of(ShowSettings(**show)).crops == crops
 
 
-@pytest.mark.parametrize("strips", range(1, 12))
-def test_crops_grow_where_the_frame_is_as_wide_as_the_picture(strips):
-    canvas = canvas_of(ShowSettings(window_wh=(1080, 1920)))
-    layout = lay_out(canvas, (1280, 720), strips)
-    assert layout.header_height - layout.frame[3] - layout.notes[3] < 0.16 * 1920
-    assert canvas.thumb_height <= layout.thumb_height <= 3 * canvas.thumb_height
-    if strips == 1:
-        assert layout.thumb_height > 1.5 * canvas.thumb_height
-        assert layout.lines * (layout.strip_width - layout.label_width) >= 16 * layout.thumb_height
-
-
 @pytest.mark.parametrize(
     ("wh", "scale"),
     [((320, 240), 1), (HD, 1), ((1920, 1080), 1.5), ((1080, 1920), 1.5), ((3840, 2160), 3), ((3840, 720), 1)],
@@ -90,12 +92,12 @@ def test_settings_are_those_of_a_picture_of_720_px(wh, scale):
 
 
 @pytest.mark.parametrize(
-    ("header", "thumb", "strips"), [(200, 420, 1), (470, 411, 1), (480, 420, 1), (100, 60, 10)]
+    ("header", "thumb", "strips"), [(200, 420, 1), (470, 411, 1), (480, 420, 1), (100, 60, 9)]
 )
 def test_there_is_always_a_strip(header, thumb, strips):
     canvas = canvas_of(ShowSettings(window_wh=HD, header_height=header, thumb_height=thumb))
     assert canvas.most_strips == strips
-    assert len(lay_out(canvas, (640, 480), 12).strip_tops) == strips
+    assert len(lay_out(canvas, (640, 480), 12).strips) == strips
 
 
 @given(
@@ -110,41 +112,31 @@ def test_nothing_lies_upon_anything_else_or_outside(wh, frame_wh, sizes, strips,
     show = ShowSettings(window_wh=wh, header_height=header, thumb_height=thumb, results=results, text=text)
     canvas = canvas_of(show)
     layout = lay_out(canvas, frame_wh, strips)
-    assert len(layout.strip_tops) == min(strips, canvas.most_strips)
-    ends = [layout.header_height] + [top + layout.strip_height for top in layout.strip_tops]
-    assert all(top > end for top, end in zip(layout.strip_tops, ends, strict=False))
-    assert ends[-1] <= wh[1]
-    if ends[-1] < wh[1] and strips:  # neither the frame nor the crops can use more
-        assert layout.header_height <= max(layout.frame[3] + layout.notes[3], canvas.header_height)
-        assert layout.frame[2] == wh[0] or layout.header_height == canvas.header_height
-    assert layout.header_height >= min(canvas.header_height, wh[1])
-    assert layout.thumb_height >= canvas.thumb_height
-    assert layout.strip_height == layout.lines * (layout.thumb_height + layout.gap) - layout.gap
-    for x, y, width, height in (layout.frame, layout.notes):
+    base = base_strips(canvas, frame_wh)
+    assert len(layout.strips) == min(max(strips, base), canvas.most_strips)
+    parts = [layout.frame, *layout.strips]
+    for x, y, width, height in (*parts, layout.notes):
         assert x >= 0
         assert y >= 0
         assert width > 0
-        assert (height > 0) or text != "all"
+        assert height > 0 or text != "all" or (x, y, width, height) == layout.notes
         assert x + width <= wh[0]
-        assert y + height <= layout.header_height
-    (x, y, width, height), (left, top, *_) = layout.frame, layout.notes
-    upon = left < x + width and top < y + height
-    assert upon == (layout.notes_are == "over")
-    assert (layout.strip_width < wh[0]) == (strips > len(layout.strip_tops))
+        assert y + height <= wh[1]
+    assert not any(meet(one, other) for one, other in combinations(parts, 2))
+    assert not any(meet(layout.notes, strip) for strip in layout.strips)
+    assert meet(layout.notes, layout.frame) == (layout.notes_are == "over" and layout.notes[3] > 0)
+    assert all(height >= canvas.thumb_height for *_, height in layout.strips)
 
 
 @pytest.mark.parametrize(
     ("frame_wh", "strips", "left", "right"),
     [
-        ((1280, 720), 0, 0, 0),  # as wide as the picture
-        ((1280, 720), 2, 0, 277),  # all that is left is for the notes
-        ((1280, 720), 3, 100, 316),  # and the controls
-        ((1280, 720), 6, 212, 620),  # one beside the other, where the frame is low
-        ((300, 720), 0, 490, 490),
+        ((1280, 720), 3, 171, 316),  # notes and controls
+        ((1280, 720), 6, 233, 620),  # one beside the other, where the frame is low
     ],
 )
 def test_the_frame_stands_in_the_middle_where_notes_and_controls_have_room(frame_wh, strips, left, right):
-    layout = lay_out(canvas_of(ShowSettings()), frame_wh, strips)
+    layout = lay_out(canvas_of(ShowSettings(text="all")), frame_wh, strips)
     x, _, width, _ = layout.frame
     assert (x, 1280 - x - width) == (left, right)
 
@@ -158,7 +150,7 @@ def test_the_frame_stands_in_the_middle_where_notes_and_controls_have_room(frame
 )
 def test_no_note_is_placed_under_the_controls(wh, frame_wh, sizes, strips, sliders):
     header, thumb, results = sizes
-    show = ShowSettings(window_wh=wh, header_height=header, thumb_height=thumb, results=results)
+    show = ShowSettings(window_wh=wh, header_height=header, thumb_height=thumb, results=results, text="all")
     without = canvas_of(show)
     canvas = replace(without, controls_wh=panel_room(wh, 1, without.scale, sliders))
     layout, before = lay_out(canvas, frame_wh, strips), lay_out(without, frame_wh, strips)
@@ -174,7 +166,7 @@ def test_no_note_is_placed_under_the_controls(wh, frame_wh, sizes, strips, slide
     ("wh", "strips"), [(HD, 4), (HD, 6), ((640, 480), 4), ((640, 480), 1), ((1920, 1080), 6)]
 )
 def test_notes_keep_room_beside_or_below_the_controls(wh, strips):
-    canvas = canvas_of(ShowSettings(window_wh=wh))
+    canvas = canvas_of(ShowSettings(window_wh=wh, text="all"))
     canvas = replace(canvas, controls_wh=panel_room(wh, 1, canvas.scale))
     layout = lay_out(canvas, (1280, 720), strips)
     assert layout.notes[2] >= canvas.px(108)

@@ -45,7 +45,9 @@ def test_a_file_is_seen_frame_by_frame_in_order(blob_index, tmp_path):
     assert [line["frame"] for line in written] == list(range(60))
     assert [line["t_s"] for line in written] == [round(i / 25, 4) for i in range(60)]
     assert report.objects == sum(len(line["objects"]) for line in written) == 180
-    assert report.neighbours == sum(len(o["neighbours"]) for line in written for o in line["objects"])
+    assert {len(item["neighbours"]) for line in written for item in line["objects"]} == {5}
+    shown = [item["rows"] for line in written for item in line["shown"][: len(line["objects"])]]
+    assert report.neighbours == sum(min(5, len(rows)) for rows in shown)
 
 
 def test_objects_of_the_library_find_themselves(blob_index, tmp_path):
@@ -135,13 +137,14 @@ def test_a_record_holds_tracks_and_the_strips_that_were_shown(blob_index, tmp_pa
         assert [item["track"] for item in line["shown"]] == scene.detections.track.tolist()
         assert [item["strip"] for item in line["shown"]] == list(scene.strips)
         assert [item["label"] for item in line["shown"]] == list(scene.names)
-        assert [item["rows"] for item in line["shown"]] == scene.neighbours.row.tolist()
+        rows = [[row for row in rows if row >= 0] for rows in scene.neighbours.row.tolist()]
+        assert [item["rows"] for item in line["shown"]] == rows
     assert len({item["track"] for item in written[0]["objects"]}) == 3
     assert len(written[5]["shown"]) > len(written[5]["objects"])  # those that have just gone stay a moment
 
 
-@pytest.mark.parametrize(("fill", "shown"), [(True, 22), (False, 5)])
-def test_a_line_is_filled_with_what_no_record_counts(blob_index, tmp_path, fill, shown):
+@pytest.mark.parametrize("fill", [True, False])
+def test_a_line_is_filled_with_what_no_record_counts(blob_index, tmp_path, fill):
     settings = load_settings(None, ["show.results=5", "show.window_wh=[640, 480]", f"show.fill={fill}"])
     screen, record = Watcher(), tmp_path / "o.jsonl"
     outputs = Outputs(screen=screen, records=(record,))
@@ -149,17 +152,18 @@ def test_a_line_is_filled_with_what_no_record_counts(blob_index, tmp_path, fill,
     assert report.neighbours == 2 * 3 * 5
     for line, scene in zip(lines(record), screen.scenes, strict=True):
         assert {len(item["neighbours"]) for item in line["objects"]} == {5}
-        assert {len(item["rows"]) for item in line["shown"]} == {shown}
-        assert {len(crops) for crops in scene.thumbs} == {shown}
+        shown = [len(item["rows"]) for item in line["shown"]]
+        assert (min(shown) > 5) if fill else (shown == [5, 5, 5])
+        assert [len(crops) for crops in scene.thumbs] == shown
 
 
 @pytest.mark.parametrize("names", [("o.csv",), ("o.jsonl", "o.csv", "o.parquet")])
 def test_several_records_of_one_run_agree(blob_index, tmp_path, names):
     records = tuple(tmp_path / name for name in names)
-    report = run(Given(list(range(20))), blob_index, Outputs(records=records))
+    run(Given(list(range(20))), blob_index, Outputs(records=records))
     with (tmp_path / "o.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == report.neighbours == 20 * 3 * 5
+    assert len(rows) == 20 * 3 * 5
     if len(names) > 1:
         written, table = lines(tmp_path / "o.jsonl"), pq.read_table(tmp_path / "o.parquet").to_pylist()
         objects = [(line["frame"], line["t_s"], item) for line in written for item in line["objects"]]
@@ -350,8 +354,8 @@ def test_changed_controls_reach_the_stages(blob_index):
     source = Given(list(range(30)), before=lambda n: time.sleep(0.02))
     run(source, blob_index, Outputs(screen=screen), pipeline, controls=controls)
     first, last = screen.scenes[0], screen.scenes[-1]
-    assert (first.neighbours.row.shape[1], last.neighbours.row.shape[1]) == (22, 9)
-    assert (first.thumb_height, last.thumb_height) == (76, 90)
+    assert first.thumb_height != last.thumb_height
+    assert max(len(rows) for rows in last.thumbs) == 9
     assert (screen.pictures[0].shape, screen.pictures[-1].shape) == ((480, 640, 3), (600, 800, 3))
     assert pipeline.detector.settings is not None
     assert pipeline.detector.settings.threshold == 0.77
@@ -385,7 +389,7 @@ def test_random_photos_are_photos_of_the_library(blob_index):
 @pytest.mark.slow
 def test_photos_of_a_real_library_find_their_own_objects_first(photos, pipeline, index, tmp_path):
     """Seen one by one, live: as good as in the batches in which they were analysed."""
-    settings = Settings()
+    settings = load_settings(None, ["show.distinct=false"])  # frames of one shot stand for each other
     source = open_source(str(photos), settings.live)
     report = play(source, pipeline, index, settings, Outputs(records=(tmp_path / "o.jsonl",)))
     assert report.frames_shown == report.frames_in == len(list(photos.iterdir()))

@@ -20,10 +20,12 @@ from rtsearch.render.text import text_wh
 from rtsearch.render.theme import object_colour
 from rtsearch.types import Detections, Frame, Neighbours, Scene
 
-GROUND = (22, 22, 22)
-WINDOW = (600, 448)  # four strips leave 200 px to the frame, and one of 300 px stands on the left
+GROUND = (15, 15, 15)
+WINDOW = (600, 456)  # four strips leave 200 px to the frame, and one of 300 px stands on the left
 HEADER = 200
 THUMB = 60
+LEFT = 136  # of the crops
+TOP = 204  # of the first strip
 CANVAS = Canvas(WINDOW, HEADER, THUMB, results=16)
 FRAME = (60, 50, 40)
 
@@ -84,30 +86,29 @@ def test_a_frame_at_its_own_size_has_boxes_and_the_numbers_of_tracks():
 
 def test_a_frame_without_objects():
     picture = compose(scene(), CANVAS)
-    assert picture.shape == (448, 600, 3)
+    assert picture.shape == (456, 600, 3)
     assert (picture[:200, :300] == FRAME).all()
     assert (picture[:200, 300:] == GROUND).all()
     assert (picture[200:] == GROUND).all()
 
 
 @pytest.mark.parametrize(
-    ("frame_wh", "place"),
+    ("frame_wh", "shown_wh"),
     [
-        ((300, 200), (0, 0, 300, 200)),
-        ((1280, 720), (0, 0, 356, 200)),
-        ((30, 20), (0, 0, 300, 200)),
-        ((200, 400), (0, 0, 100, 200)),
-        ((6000, 400), (0, 0, 600, 40)),
-        ((5000, 1), (0, 0, 600, 1)),
-        ((1, 5000), (0, 0, 1, 200)),
+        ((300, 200), (300, 200)),
+        ((1280, 720), (356, 200)),
+        ((30, 20), (300, 200)),
+        ((200, 400), (228, 456)),  # beside the strips
+        ((6000, 400), (600, 40)),
+        ((5000, 1), (600, 1)),
+        ((1, 5000), (1, 456)),
     ],
 )
-def test_the_frame_is_scaled_not_squashed_and_never_cut(frame_wh, place):
-    picture = compose(scene(frame_wh=frame_wh), CANVAS)
-    seen = (picture == FRAME).all(2)
-    x, y, width, height = place
-    assert seen[y : y + height, x : x + width].all()
-    assert seen.sum() == width * height
+def test_the_frame_is_scaled_not_squashed_and_never_cut(frame_wh, shown_wh):
+    picture = compose(scene(frame_wh=frame_wh), dataclasses.replace(CANVAS, text="names"))
+    rows, columns = np.nonzero((picture == FRAME).all(2))
+    assert (columns.max() - columns.min() + 1, rows.max() - rows.min() + 1) == shown_wh
+    assert len(rows) == shown_wh[0] * shown_wh[1]
 
 
 def test_boxes_have_the_colour_of_their_strip_and_scale_with_the_frame():
@@ -118,12 +119,12 @@ def test_boxes_have_the_colour_of_their_strip_and_scale_with_the_frame():
         assert colour_at(picture, x2 - 1, (y1 + y2) // 2) == object_colour(i)
         assert colour_at(picture, (x1 + x2) // 2, y2 - 1) == object_colour(i)
         assert colour_at(picture, (x1 + x2) // 2, (y1 + y2) // 2) == FRAME
-        assert colour_at(picture, 2, 202 + i * (THUMB + 2) + 5) == object_colour(i)
+        assert colour_at(picture, 2, TOP + i * (THUMB + 4) + 5) == object_colour(i)
 
 
 def test_the_label_stands_on_its_box_in_its_colour():
     picture = compose(scene([[50, 100, 150, 180]], names=["cup"], scores=[0.87]), CANVAS)
-    width, height = text_wh("cup: 0.87", 11)
+    width, height = text_wh("cup: 0.87", 13)
     patch = picture[100 - height : 100, 50 : 50 + width + 6]
     assert (patch[0] == object_colour(0)).all()
     assert patch.min() < 60  # letters
@@ -134,10 +135,10 @@ def test_the_label_stands_on_its_box_in_its_colour():
 def test_labels_do_not_cover_each_other():
     boxes = [[0, 0, 300, 200], [4, 2, 290, 190], [8, 4, 280, 180]]
     picture = compose(scene(boxes, names=["whole image", "table", "cup"]), CANVAS)
-    height = text_wh("x", 11)[1]
+    height = text_wh("x", 13)[1]
     for i, name in enumerate(["whole image", "table", "cup"]):
         patch = (picture[:HEADER, :300] == object_colour(i)).all(2)
-        widths = [text_wh(f"{name}: 0.50", 11)[0] + 6]
+        widths = [text_wh(f"{name}: 0.50", 13)[0] + 6]
         full_rows = [y for y in range(HEADER) if patch[y, :130].sum() >= widths[0] * 0.95]
         assert full_rows, name
     assert height * 3 < HEADER
@@ -151,7 +152,7 @@ def labels_in(picture, x=40):
 
 def test_of_many_labels_in_one_place_only_some_are_shown():
     picture = compose(scene([[0, 0, 300, 200]] * 40), CANVAS)
-    assert labels_in(picture) == pytest.approx(4 * text_wh("x", 11)[1], abs=2)
+    assert labels_in(picture) == pytest.approx(4 * text_wh("x", 13)[1], abs=2)
     assert (picture[5:195, 100:295] == FRAME).all()
 
 
@@ -162,7 +163,7 @@ def test_a_label_stays_with_its_box():
     outside = (one != two).any(2)[:HEADER, :300]
     outside[62:68, 22:110] = False
     assert outside[:60].sum() == 0
-    assert outside[60:].sum() <= 120 * text_wh("x", 11)[1]
+    assert outside[60:].sum() <= 120 * text_wh("x", 13)[1]
 
 
 @pytest.mark.parametrize(("score", "line_px"), [(0.05, 1), (0.24, 1), (0.25, 2), (0.9, 2)])
@@ -170,6 +171,7 @@ def test_boxes_of_weak_objects_are_thin(score, line_px):
     canvas = Canvas((1280, 720), 300, THUMB, results=16)
     picture = compose(scene([[100, 50, 200, 150]], scores=[score], frame_wh=(640, 360), rows=4), canvas)
     x, y, width, height = lay_out(canvas, (640, 360), 4).frame
+    assert height >= 240
     row = picture[y + height * 120 // 360, x : x + width]
     assert (row == object_colour(0)).all(1).sum() in (2 * line_px, 2 * line_px + 2)  # both sides
 
@@ -178,10 +180,10 @@ def test_weak_objects_have_a_label_only_where_there_is_room():
     boxes = [[0, 50, 150, 190], [0, 52, 140, 185]]
     for score, labels in ((0.3, 2), (0.2, 1)):
         picture = compose(scene(boxes, scores=[0.9, score]), CANVAS)
-        assert labels_in(picture) // text_wh("x", 11)[1] == labels
+        assert labels_in(picture) // text_wh("x", 13)[1] == labels
     apart = [[0, 50, 90, 190], [160, 50, 250, 185]]
     picture = compose(scene(apart, scores=[0.9, 0.2]), CANVAS)
-    assert labels_in(picture) // text_wh("x", 11)[1] == labels_in(picture, 200) // text_wh("x", 11)[1] == 1
+    assert labels_in(picture) // text_wh("x", 13)[1] == labels_in(picture, 200) // text_wh("x", 13)[1] == 1
 
 
 def test_what_has_its_strip_in_backend_is_labelled_first():
@@ -189,7 +191,7 @@ def test_what_has_its_strip_in_backend_is_labelled_first():
     for first in (0, 4):
         there = dataclasses.replace(scene(boxes, rows=8), first=first)
         picture = compose(there, CANVAS)
-        height = text_wh("x", 11)[1]
+        height = text_wh("x", 13)[1]
         assert tuple(picture[20 + first - height, 3]) == object_colour(first)
 
 
@@ -240,38 +242,47 @@ def test_any_frame_in_any_window(rows, frame_w, frame_h, width, height, header):
 
 def test_crops_stand_side_by_side_in_order():
     thumbs = [[crop(40, (1, 2, 3)), crop(70, (4, 5, 6)), None, crop(30, (7, 8, 9))]]
-    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]
-    left = 110
-    for width, colour in ((40, (1, 2, 3)), (70, (4, 5, 6)), (60, (39, 68, 92)), (30, (7, 8, 9))):
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[TOP : TOP + THUMB]
+    left = LEFT
+    for width, colour in ((40, (1, 2, 3)), (70, (4, 5, 6)), (60, (34, 63, 87)), (30, (7, 8, 9))):
         assert (strip[:, left : left + width] == colour).all()
-        assert (strip[:, left + width : left + width + 2] == GROUND).all()
-        left += width + 2
+        assert (strip[:, left + width : left + width + 4] == GROUND).all()
+        left += width + 4
     assert (strip[:, left:] == GROUND).all()
 
 
-@pytest.mark.parametrize(("width", "last"), [(170, 120), (118, 130), (600, 100)])
-def test_the_last_crop_is_cut_at_the_edge_unless_little_of_it_would_be_seen(width, last):
-    """Of the third, 144 of 170 px would be; of the fifth, 8 of 118, and those before it take its place."""
-    thumbs = [[crop(width, (i, i, i)) for i in range(100, 200, 10)]]
-    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]
-    assert (strip[:, 580:] == last).all()
-    assert not (strip == 160).all(2).any()
+def test_crops_are_scaled_down_to_end_at_the_edge_and_none_is_cut():
+    widths = (90, 70, 110, 80, 150, 60, 90)
+    thumbs = [[crop(width, (i, i, i)) for i, width in zip(range(100, 240, 20), widths, strict=True)]]
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[TOP : TOP + THUMB]
+    seen = [value for value in dict.fromkeys(strip[THUMB // 2, LEFT:, 0].tolist()) if value != GROUND[0]]
+    assert seen == list(range(100, 100 + 20 * len(seen), 20))
+    assert (strip[THUMB // 2, 597:] == seen[-1]).all()
+    shown = [int((strip[THUMB // 2, :, 0] == value).sum()) for value in seen]
+    heights = [int((strip[:, :, 0] == value).any(1).sum()) for value in seen]
+    assert len(set(heights)) == 1
+    for width, wide in zip(widths, shown, strict=False):
+        assert wide == pytest.approx(width * heights[0] / THUMB, abs=1.5)
 
 
 def test_the_strip_names_its_object():
     thumbs = [(), ()]
     picture = compose(scene(boxes_for(2), names=["cup", "dining table"], thumbs=thumbs), CANVAS)
-    first, second = picture[202:262, :108], picture[264:324, :108]
-    assert (first[:, :6] == object_colour(0)).all()
-    assert (second[:, :6] == object_colour(1)).all()
-    assert first[:, 6:].max() > 200
-    assert (first[:, 6:] != second[:, 6:]).any()
+    first, second = (picture[y : y + height, :LEFT] for _, y, _, height in places(4)[:2])
+    assert (first[:, :4] == object_colour(0)).all()
+    assert (second[:, :4] == object_colour(1)).all()
+    assert first[:, 4:].max() > 200
+    assert (first[:, 4:] != second[:, 4:]).any()
+
+
+def places(strips, frame_wh=(300, 200)):
+    return lay_out(CANVAS, frame_wh, strips).strips
 
 
 @pytest.mark.parametrize("name", ["a very long name of a class that fits nowhere", "Kaffeemühle", ""])
 def test_names_of_any_kind_stay_in_their_cell(name):
     picture = compose(scene(boxes_for(1), names=[name]), CANVAS)
-    assert (picture[202:262, 108:] == GROUND).all()
+    assert (picture[TOP : TOP + THUMB, LEFT - 4 :] == GROUND).all()
 
 
 def test_letters_beyond_ascii_are_drawn_as_their_plain_ones():
@@ -292,64 +303,43 @@ def test_letters_beyond_ascii_are_drawn_as_their_plain_ones():
     ],
 )
 def test_strips_that_do_not_fit_are_counted_not_drawn(first, told):
-    seven = dataclasses.replace(scene(boxes_for(7), notes=["clip.mp4"], rows=7), first=first)
+    seven = dataclasses.replace(scene(boxes_for(7), notes=["clip.mp4"]), first=first)
     four = scene(boxes_for(4), notes=["clip.mp4", *told])
     counted, shown = compose(seven, CANVAS), compose(four, CANVAS)
     np.testing.assert_array_equal(counted[:200, 300:], shown[:200, 300:])
-    for place, top in enumerate(lay_out(CANVAS, (300, 200), 7).strip_tops):
-        assert (counted[top : top + THUMB, :6] == object_colour(first + place)).all()
+    for place, (_, top, *_) in enumerate(places(7)):
+        assert (counted[top : top + THUMB, :4] == object_colour(first + place)).all()
 
 
-def test_a_bar_tells_which_strips_are_in_sight():
-    def thumb(first, n):
-        bar = compose(dataclasses.replace(scene(boxes_for(n), rows=n), first=first), CANVAS)[202:, -5:]
-        lit = np.flatnonzero((bar == 96).all(axis=(1, 2)))
-        return lit[0] / len(bar), (lit[-1] + 1) / len(bar), len(lit) == lit[-1] - lit[0] + 1
-
-    assert thumb(0, 8) == (0, 0.5, True)
-    assert thumb(4, 8) == (0.5, 1, True)
-    assert thumb(1, 16) == (pytest.approx(1 / 16, abs=0.01), pytest.approx(5 / 16, abs=0.01), True)
-    assert not (compose(scene(boxes_for(4)), CANVAS)[202:, -5:] == 96).all(2).any()
-
-
-def test_crops_that_do_not_fit_into_a_line_stand_in_the_next():
-    thumbs = [[crop(90, (i, i, i)) for i in range(100, 200, 10)]]
-    one = scene(boxes_for(1), thumbs=thumbs, rows=1)
-    layout = lay_out(CANVAS, (300, 200), 1)
-    assert layout.lines == 2
-    strip = compose(one, CANVAS)[layout.strip_tops[0] :]
-    assert len(strip) == layout.strip_height == 2 * THUMB + 2
-    lines = [line[5, 110:, 0].tolist() for line in (strip[:THUMB], strip[THUMB + 2 :])]
-    seen = [[v for v in dict.fromkeys(line) if v != GROUND[0]] for line in lines]
-    assert seen == [list(range(start, start + 50, 10)) for start in (100, 150)]
-
-
-@pytest.mark.parametrize(("rows", "lines"), [(4, 1), (1, 2)])
-def test_further_crops_fill_the_line_and_leave_the_results_as_they_are(rows, lines):
-    """Narrow ones: the results alone would leave the last line half empty."""
-    narrow = [crop(39, (i, i, i)) for i in range(60, 100)]
-    canvas = dataclasses.replace(CANVAS, results=8 * lines)
-    layout = lay_out(canvas, (300, 200), rows)
-    assert layout.lines == lines
-    some, more = (
-        compose(scene(boxes_for(1), thumbs=[narrow[:n]], rows=rows), canvas) for n in (8 * lines, 40)
-    )
-    foot = layout.strip_tops[0] + layout.strip_height - 5
-    assert (some[foot, 110:] == GROUND).all(1).mean() > 0.3
-    assert (more[foot, 110:] == GROUND).all(1).mean() < 0.07  # gaps
-    drawn = (some != GROUND).any(2)
-    np.testing.assert_array_equal(some[drawn], more[drawn])
+def test_a_strip_continues_in_the_free_ones_below_it():
+    thumbs = [[crop(90, (i, i, i)) for i in range(100, 200, 5)]] * 2
+    told = scene(boxes_for(2), thumbs=thumbs)
+    picture = compose(dataclasses.replace(told, strips=(0, 2)), CANVAS)
+    lines = [picture[y + THUMB // 2, LEFT:, 0].tolist() for _, y, *_ in places(4)]
+    seen = [[value for value in dict.fromkeys(line) if value != GROUND[0]] for line in lines]
+    assert seen[0] == seen[2] == list(range(100, 100 + 5 * len(seen[0]), 5))
+    assert seen[1] == seen[3] == list(range(seen[0][-1] + 5, seen[0][-1] + 5 + 5 * len(seen[1]), 5))
+    assert (picture[places(4)[1][1] :][:THUMB, :132] == GROUND).all()  # one name for both lines
 
 
 def test_crops_of_another_height_are_scaled_until_the_right_ones_are_there():
     thumbs = [[np.full((THUMB // 2, 40, 3), 200, np.uint8)]]
-    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[202:262]
-    assert (strip[:, 110:190] == 200).all()
-    assert (strip[:, 190:] == GROUND).all()
+    strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[TOP : TOP + THUMB]
+    assert (strip[:, LEFT : LEFT + 80] == 200).all()
+    assert (strip[:, LEFT + 80 :] == GROUND).all()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_crop_of_another_shape_than_its_place_is_shown_whole(width):
+    told = scene(boxes_for(1), thumbs=[[crop(width, (0, 200, 0)), crop(50, (0, 0, 200))]])
+    there = compose(dataclasses.replace(told, shapes=((1.0, 50 / 60),)), CANVAS)[TOP : TOP + THUMB]
+    high = min(THUMB, THUMB * THUMB // width)
+    assert (there == (0, 200, 0)).all(2).sum() == min(width, THUMB) * high
+    assert (there[:, LEFT + 64 : LEFT + 114] == (0, 0, 200)).all()
 
 
 @pytest.mark.parametrize(
-    ("frame_wh", "where"), [((300, 200), "beside"), ((640, 100), "below"), ((600, 430), "over")]
+    ("frame_wh", "where"), [((300, 200), "beside"), ((640, 100), "below"), ((900, 430), "over")]
 )
 def test_notes_are_told_wherever_the_frame_leaves_room(frame_wh, where):
     layout = lay_out(CANVAS, frame_wh, 4 if where == "beside" else 0)
@@ -385,16 +375,6 @@ def test_notes_that_do_not_fit_are_left_out(frame_wh, count):
     assert (picture[:170, :300] == FRAME).sum() >= 170 * 280 * 3
 
 
-def test_what_is_missed_for_long_has_a_faint_label() -> None:
-    plain = scene(boxes_for(2))
-    one = compose(dataclasses.replace(plain, held=frozenset({1})), CANVAS)
-    two = compose(dataclasses.replace(plain, held=frozenset({1}), faint=frozenset({1})), CANVAS)
-    first, second = (slice(top, top + THUMB) for top in lay_out(CANVAS, (300, 200), 4).strip_tops[:2])
-    np.testing.assert_array_equal(one[first], two[first])
-    assert two[second, 6:108].max() < 120 < one[second, 6:108].max()
-    np.testing.assert_array_equal(one[second, :6], two[second, :6])
-
-
 def test_all_text_is_in_the_font_of_the_canvas():
     file = Path(cv2.__file__).parent / "qt" / "fonts" / "DejaVuSans-Bold.ttf"
     if not file.is_file():
@@ -404,8 +384,8 @@ def test_all_text_is_in_the_font_of_the_canvas():
     changed = (plain != own).any(2)
     assert changed[80:100, 50:120].any()  # the label of the box
     assert changed[150:HEADER, 300:].any()  # the notes
-    assert changed[HEADER:, :108].any()  # the label of the strip
-    assert not changed[HEADER:, 108:].any()
+    assert changed[HEADER:, :132].any()  # the label of the strip
+    assert not changed[HEADER:, 132:].any()
 
 
 def test_without_text_there_are_boxes_and_crops_only():
@@ -415,11 +395,11 @@ def test_without_text_there_are_boxes_and_crops_only():
     picture = compose(told, canvas)
     layout = lay_out(canvas, (600, 200), 1)
     assert layout.label_width == layout.colour_width
-    assert layout.frame[3] == layout.header_height == 200  # no line for notes
+    assert layout.frame[3] == 200
     colours = {object_colour(0), FRAME, GROUND, (0, 0, 200)}
     assert {tuple(map(int, pixel)) for pixel in np.unique(picture.reshape(-1, 3), axis=0)} <= colours
     assert colour_at(picture, cup[0], 120) == object_colour(0)
-    assert colour_at(picture, 3, layout.strip_tops[0] + 5) == object_colour(0)
+    assert colour_at(picture, 3, layout.strips[0][1] + 5) == object_colour(0)
 
 
 def test_with_names_only_nothing_is_told_of_the_run_or_of_scores():
@@ -431,4 +411,4 @@ def test_with_names_only_nothing_is_told_of_the_run_or_of_scores():
     np.testing.assert_array_equal(one, two)
     other = compose(scene([[50, 100, 150, 180]], names=["dog"]), canvas)
     assert (one != other)[:HEADER].any()  # the box
-    assert (one != other)[HEADER:, :108].any()  # the strip
+    assert (one != other)[HEADER:, :132].any()  # the strip

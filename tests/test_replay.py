@@ -298,6 +298,7 @@ DAMAGES = [
     (set_at(7, "xyxy", [0, 0, 5]), "line 8: it is damaged"),
     (set_at(7, "xyxy", "abcd"), "line 8: it is damaged"),
     (set_at(7, "label", "unicorn"), "the library knows no unicorn"),
+    (set_at(7, "score", 1e308), "line 8: it is damaged"),  # beyond what 32 bits hold
     (set_at(7, "track", 99), "line 8: the strips shown are not those of its objects"),
     (set_at(7, "strip", -1, "shown"), "there is no such strip"),
     (set_at(7, "strip", 10**9, "shown"), "there is no such strip"),

@@ -33,7 +33,7 @@ from rtsearch.live.report import Tally
 from rtsearch.live.shared import Shared
 from rtsearch.live.view import View
 from rtsearch.sources import Source
-from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
+from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours, Scene, U8Array
 
 SETTINGS = load_settings(None, ["show.results=5", "show.fill=false", "show.window_wh=[320, 240]"])
 ROWS, K, FPS, FRAMES = 24, 5, 25, 400
@@ -127,6 +127,9 @@ class Index:
     def __len__(self) -> int:
         return ROWS
 
+    def shapes(self, rows: I32Array) -> F32Array:
+        return np.ones(len(rows), np.float32)
+
 
 def number_of(frame: Frame) -> int:
     assert frame.pts_s is not None
@@ -142,7 +145,7 @@ class Bench:
         index: Any = Index()
         shared = Shared(
             *(index, LiveIndex(index), SETTINGS.search, self.controls, self.cache, Meter()),
-            *(("cup",), 1, threading.Event()),
+            *(("cup",), 1, np.inf, threading.Event()),
         )
         orders: Orders = queue.SimpleQueue()
         newest, tally, film = Latest[LiveFrame](), Tally(), Film()

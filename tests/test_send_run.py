@@ -41,9 +41,9 @@ def test_lines_on_standard_output_are_those_of_the_record(blob_index, tmp_path, 
         assert {**line, "objects": None} == {**own, "objects": None}
         for shown, item in zip(line["objects"], own["objects"], strict=True):
             assert {**shown, "neighbours": None} == {**item, "neighbours": None}
-            assert [near.keys() for near in shown["neighbours"]] == [
-                near.keys() for near in item["neighbours"]
-            ]
+            # No crop is on screen twice, so an object may show fewer than a record has of it.
+            assert 0 < len(shown["neighbours"]) <= len(item["neighbours"])
+            assert all(near.keys() == item["neighbours"][0].keys() for near in shown["neighbours"])
     assert "send" in report.stage_ms
 
 

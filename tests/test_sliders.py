@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,15 @@ from hypothesis import strategies as st
 
 from rtsearch.config import Settings, ShowSettings
 from rtsearch.render.layout import canvas_of, lay_out
-from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_wh, panel_xy, value_at
+from rtsearch.render.sliders import (
+    SHOW_SLIDERS,
+    SLIDERS,
+    draw_sliders,
+    panel_room,
+    panel_wh,
+    panel_xy,
+    value_at,
+)
 
 XY = (100, 20)
 PANEL_WH = panel_wh()
@@ -64,6 +74,7 @@ def test_the_panel_stands_where_no_frame_is(window_wh, sources, scale, xy):
 @pytest.mark.parametrize("strips", [3, 4, 6, 9])
 def test_the_panel_stands_beside_the_frame_that_leaves_it_room(window_wh, strips):
     canvas = canvas_of(ShowSettings(window_wh=window_wh))
+    canvas = replace(canvas, controls_wh=panel_room(window_wh, 1, canvas.scale))
     x, _, width, _ = lay_out(canvas, (1280, 720), strips).frame
     assert x > 0
     assert x + width <= panel_xy(window_wh, 1, canvas.scale)[0]

@@ -20,9 +20,9 @@ from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.sources import Source, open_source, require_one
 from rtsearch.sources import live_capture as stream
-from rtsearch.sources.capture import READ_TIMEOUT_S, Limits, LostError, Taken
+from rtsearch.sources.capture import Limits, LostError, Taken
 from rtsearch.sources.jpegs import decode_picture
-from rtsearch.sources.live_capture import LiveCapture
+from rtsearch.sources.live_capture import READ_TIMEOUT_S, LiveCapture
 from rtsearch.types import Frame
 
 LIVE = LiveSettings(open_timeout_s=8.0)

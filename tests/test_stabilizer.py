@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsearch.config import SearchSettings
-from rtsearch.live.neighbour_hysteresis import CLEARLY, DISORDER, POOL_FRAMES, Shown
-from rtsearch.live.stabilizer import Stabilizer
+from rtsearch.live.neighbour_hysteresis import CLEARLY, DISORDER, POOL_FRAMES, Candidates, Room, Shown
+from rtsearch.live.stabilizer import Stabilizer, Steadied
+from rtsearch.live.tracker import STAYS_S
 from rtsearch.types import Detections, F32Array, Frame, I32Array, Neighbours
 
 DIM, K = 6, 5
@@ -19,12 +20,35 @@ EXACT = SearchSettings(exact=True)
 BLACK = np.zeros((90, 1600, 3), np.uint8)
 
 
-class Rows:
-    """An index by brute force."""
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Room for ``crops`` of each object in a grid of ``strips``."""
 
-    def __init__(self, n: int, seed: int = 0) -> None:
+    crops: int = K
+    strips: int = 6
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.strips, self.strips
+
+    @property
+    def most_crops(self) -> int:
+        return self.crops
+
+    def room(self, grid: int, lines: int, most_distance: float) -> Room:
+        return Room(self.crops, distance=most_distance)
+
+
+HERE = Place()
+
+
+class Rows:
+    """An index by brute force; so many rows in turn are of one photo."""
+
+    def __init__(self, n: int, seed: int = 0, of_a_photo: int = 1) -> None:
         self.vectors: F32Array = np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
         self.searches = 0
+        self.of_a_photo = of_a_photo
 
     def near(self, points: F32Array, k: int, /, *, exact: bool = True, recall: float = 1) -> Neighbours:
         self.searches += len(points)
@@ -38,6 +62,19 @@ class Rows:
 
     def points(self, rows: I32Array, /) -> F32Array:
         return self.vectors[rows]
+
+    @property
+    def photo_numbers(self) -> I32Array:
+        return np.arange(len(self.vectors), dtype=np.int32) // self.of_a_photo
+
+    def shapes(self, rows: I32Array, /) -> F32Array:
+        return np.ones(len(rows), np.float32)
+
+    def candidates(self, query: F32Array, k: int) -> Candidates:
+        near = self.near(query[None], k)
+        rows = near.row[0][near.row[0] >= 0]
+        radius = float(near.distance[0, -1])
+        return Candidates(rows, self.vectors[rows], radius, self.photo_numbers[rows], self.shapes(rows))
 
 
 def found(n: int = 1, left: float = 0) -> Detections:
@@ -60,8 +97,8 @@ def walk(steps: int, step: float, seed: int) -> F32Array:
 
 def test_a_frame_without_objects() -> None:
     steady = Stabilizer(Rows(50), EXACT)
-    seen = steady.update(Frame(0, 0.0, None, BLACK), at(found(0), np.zeros((0, DIM), np.float32)), K, 6)
-    assert (len(seen.detections), seen.neighbours.row.shape, seen.strips) == (0, (0, K), ())
+    seen = steady.update(Frame(0, 0.0, None, BLACK), at(found(0), np.zeros((0, DIM), np.float32)), HERE)
+    assert (len(seen.detections), seen.neighbours.row.shape, seen.strips) == (0, (0, 0), ())
     assert (steady.asked, steady.searched) == (0, 0)
 
 
@@ -73,10 +110,8 @@ def test_what_is_shown_is_within_the_bound_of_the_true_neighbours(n: int, step: 
     for point in walk(60, step, 3):
         query = shown.look(point, 0, K)
         if query is not None:
-            near = index.near(query[None], 4 * K)
-            rows = near.row[0][near.row[0] >= 0]
-            shown.renew(rows, index.points(rows), float(near.distance[0, -1]))
-        shown.settle(K)
+            shown.renew(index.candidates(query, 4 * K))
+        shown.settle(Room(K))
         true = index.near(shown.query[None], k).distance[0]
         np.testing.assert_allclose(
             shown.distance, np.linalg.norm(index.vectors[shown.row] - shown.query, axis=1), atol=1e-5
@@ -96,18 +131,16 @@ def test_a_search_is_left_out_only_where_the_answer_is_proved(seed: int, step: f
         query = shown.look(point, 0, K)
         if query is None:  # then the true neighbours are among those of the last search
             true = set(index.near(shown.query[None], K).row[0].tolist()) - {-1}
-            assert true <= set(shown._near.tolist())
+            assert true <= set(shown._near.row.tolist())
         else:
-            near = index.near(query[None], 4 * K)
-            rows = near.row[0][near.row[0] >= 0]
-            shown.renew(rows, index.points(rows), float(near.distance[0, -1]))
-        shown.settle(K)
+            shown.renew(index.candidates(query, 4 * K))
+        shown.settle(Room(K))
 
 
 def test_few_searches_are_needed_for_an_object_that_changes_little() -> None:
     steady = Stabilizer(Rows(2000), EXACT)
     for t, point in enumerate(walk(100, 0.01, 1)):
-        steady.update(Frame(t, 0.0, None, BLACK), at(found(), point[None]), K, 6)
+        steady.update(Frame(t, 0.0, None, BLACK), at(found(), point[None]), HERE)
     assert steady.asked == 100
     assert steady.searched <= 20
 
@@ -118,7 +151,7 @@ def test_noise_changes_what_is_shown_far_less_than_the_bare_search() -> None:
     kept, bare = [], []
     for t in range(80):
         point = rng.normal(0, 0.08, (1, DIM)).astype(np.float32)
-        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), K, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), HERE)
         kept.append(seen.neighbours.row[0])
         bare.append(index.near(point, K).row[0])
     settled = POOL_FRAMES
@@ -143,7 +176,7 @@ def test_another_object_in_the_same_place_is_not_pooled_with_the_last() -> None:
     here, there = opposite(index)
     for t in range(12):
         point = here if t < 10 else there
-        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), K, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), HERE)
     assert np.sort(seen.neighbours.distance[0]) == pytest.approx(index.near(there, K).distance[0], abs=1e-5)
 
 
@@ -158,7 +191,7 @@ def test_what_a_single_frame_says_changes_nothing(label: int, far: bool) -> None
     for t in range(30):
         odd = t >= 10 and t % 2 == 0
         objects = at(of_class(label if odd else 0), other if odd else here)
-        rows.append(steady.update(Frame(t, 0.0, None, BLACK), objects, K, 6).neighbours.row[0].tolist())
+        rows.append(steady.update(Frame(t, 0.0, None, BLACK), objects, HERE).neighbours.row[0].tolist())
     assert rows[9:] == [rows[9]] * 21
 
 
@@ -170,7 +203,7 @@ def test_a_track_that_has_changed_hands_is_not_pooled_with_the_last() -> None:
     there = here + np.float32(0.3)
     for t in range(12):
         objects = at(of_class(int(t >= 10)), here if t < 10 else there)
-        seen = steady.update(Frame(t, 0.0, None, BLACK), objects, K, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), objects, HERE)
         assert steady.query_of(int(seen.detections.track[0])) == pytest.approx(
             (here if t < 11 else there)[0], abs=1e-5
         )
@@ -182,9 +215,10 @@ def test_photos_have_nothing_to_do_with_each_other() -> None:
     for t in range(6):
         point = index.vectors[t : t + 1] + np.float32(0.01)
         seen = steady.update(
-            Frame(t, 0.0, None, BLACK, f"{t}.jpg"), at(found(2), np.repeat(point, 2, 0)), K, 6
+            Frame(t, 0.0, None, BLACK, f"{t}.jpg"), at(found(2), np.repeat(point, 2, 0)), HERE
         )
-        assert seen.neighbours.row.tolist() == index.near(point, K).row.tolist() * 2
+        both = seen.neighbours.row.ravel().tolist()
+        assert both == index.near(point, 2 * K).row[0].tolist()  # none twice
         assert seen.strips == (0, 1)
         assert not seen.held
 
@@ -193,17 +227,17 @@ def test_an_object_that_is_missed_keeps_its_strip_and_neighbours() -> None:
     index = Rows(500)
     steady = Stabilizer(index, EXACT)
     for t in range(10):
-        before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2, 5 * t), index.vectors[:2]), K, 6)
+        before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2, 5 * t), index.vectors[:2]), HERE)
     only_second = Detections(
         *(getattr(found(2, 50), name)[1:] for name in ("xyxy", "score", "label", "vector"))
     )
-    seen = steady.update(Frame(10, 0.0, None, BLACK), at(only_second, index.vectors[1:2]), K, 6)
+    seen = steady.update(Frame(10, 0.0, None, BLACK), at(only_second, index.vectors[1:2]), HERE)
     assert seen.strips == (1, 0)
     assert seen.held == {1}
     assert seen.neighbours.row[::-1].tolist() == before.neighbours.row.tolist()
     assert seen.detections.xyxy[1, 0] == pytest.approx(50, abs=10)
     for t in range(11, 40):
-        seen = steady.update(Frame(t, 0.0, None, BLACK), at(only_second, index.vectors[1:2]), K, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(only_second, index.vectors[1:2]), HERE)
     assert seen.strips == (1,)
     assert not seen.held
 
@@ -212,14 +246,13 @@ def test_the_number_of_results_may_change() -> None:
     index = Rows(500)
     steady = Stabilizer(index, EXACT)
     for t, k in enumerate([5, 9, 30, 5]):
-        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), index.vectors[:1]), k, 6)
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), index.vectors[:1]), Place(k))
         assert set(seen.neighbours.row[0]) == set(index.near(index.vectors[:1], k).row[0])
     none = at(found(0), np.zeros((0, DIM), np.float32))
-    for t, k in enumerate([3, 9, 1]):  # while it is missed
-        seen = steady.update(Frame(4 + t, 0.0, None, BLACK), none, k, 6)
-        assert seen.held == {0}
-        assert seen.neighbours.row.shape == (1, k)
-        assert set(seen.neighbours.row[0, : min(k, 5)]) <= set(index.near(index.vectors[:1], 5).row[0])
+    for t, k in enumerate([3, 9, 1]):  # while it is missed, it shows what it showed
+        missed = steady.update(Frame(4 + t, 0.0, None, BLACK), none, Place(k))
+        assert missed.held == {0}
+        assert missed.neighbours.row.tolist() == seen.neighbours.row.tolist()
 
 
 def test_what_is_shown_stays_where_it_is_while_more_is_wanted() -> None:
@@ -229,7 +262,7 @@ def test_what_is_shown_stays_where_it_is_while_more_is_wanted() -> None:
     rows: list[list[int]] = []
     for t, k in enumerate([*[8] * 10, *range(9, 30), *range(29, 7, -1)]):
         point = index.vectors[:1] + rng.normal(0, 0.001, (1, DIM)).astype(np.float32)
-        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), k, 6).neighbours
+        seen = steady.update(Frame(t, 0.0, None, BLACK), at(found(), point), Place(k)).neighbours
         rows.append(seen.row[0].tolist())
         assert len(set(rows[-1])) == k
         assert seen.distance.max() <= CLEARLY * index.near(point, k).distance.max() + 1e-3
@@ -241,9 +274,9 @@ def test_after_a_cut_nothing_is_left_of_the_scene_before() -> None:
     index = Rows(500)
     steady = Stabilizer(index, EXACT)
     for t in range(10):
-        before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), K, 6)
+        before = steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), HERE)
     point = index.vectors[:1] + np.float32(0.05)
-    seen = steady.update(Frame(10, 0.0, None, BLACK + np.uint8(200)), at(found(1), point), K, 6)
+    seen = steady.update(Frame(10, 0.0, None, BLACK + np.uint8(200)), at(found(1), point), HERE)
     assert not seen.held
     assert seen.strips == (0,)
     assert seen.detections.track[0] not in before.detections.track
@@ -254,9 +287,12 @@ def test_what_is_seen_has_a_strip_before_what_is_missed() -> None:
     index = Rows(500)
     steady = Stabilizer(index, EXACT)
     for t in range(10):
-        steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), K, 2)
+        steady.update(Frame(t, 0.0, None, BLACK), at(found(2), index.vectors[:2]), Place(strips=2))
     elsewhere = at(found(1, 700), index.vectors[2:3])
-    below = [steady.update(Frame(t, 0.0, None, BLACK), elsewhere, K, 2).strips[0] == 2 for t in range(10, 20)]
+    below = [
+        steady.update(Frame(t, 0.0, None, BLACK), elsewhere, Place(strips=2)).strips[0] == 2
+        for t in range(10, 20)
+    ]
     assert below == [True] * 8 + [False] * 2  # eight frames in which they may come back
 
 
@@ -266,8 +302,8 @@ def test_what_is_missed_stays_for_half_a_second(fps: int, held: int) -> None:
     steady = Stabilizer(index, EXACT)
     none = at(found(0), np.zeros((0, DIM), np.float32))
     for t in range(30):
-        steady.update(Frame(t, 0.0, t / fps, BLACK), at(found(), index.vectors[:1]), K, 6)
-    kept = [len(steady.update(Frame(t, 0.0, t / fps, BLACK), none, K, 6).held) for t in range(30, 60)]
+        steady.update(Frame(t, 0.0, t / fps, BLACK), at(found(), index.vectors[:1]), HERE)
+    kept = [len(steady.update(Frame(t, 0.0, t / fps, BLACK), none, HERE).held) for t in range(30, 60)]
     assert kept == [1] * held + [0] * (30 - held)
 
 
@@ -280,14 +316,14 @@ def test_no_more_objects_are_shown_than_are_wanted_held_ones_included(
     steady = Stabilizer(index, EXACT)
     three = at(found(3), index.vectors[:3])
     for t in range(10):
-        before = steady.update(Frame(t, 0.0, None, BLACK), three, K, 6, most)
+        before = steady.update(Frame(t, 0.0, None, BLACK), three, HERE, most)
     columns = [getattr(three, name)[1:] for name in ("xyxy", "score", "label", "vector")]
-    steady.update(Frame(10, 0.0, None, BLACK), Detections(*columns), K, 6, most)
+    steady.update(Frame(10, 0.0, None, BLACK), Detections(*columns), HERE, most)
     elsewhere = at(found(2, 700), index.vectors[3:5])
-    seen = steady.update(Frame(11, 0.0, None, BLACK), elsewhere, K, 6, most)
+    seen = steady.update(Frame(11, 0.0, None, BLACK), elsewhere, HERE, most)
     shown = seen.detections.track.tolist()
     assert sorted(shown[2:]) == [before.detections.track[i] for i in held]
-    again = steady.update(Frame(12, 0.0, None, BLACK), three, K, 6, most)  # nothing of them was forgotten
+    again = steady.update(Frame(12, 0.0, None, BLACK), three, HERE, most)  # nothing of them was forgotten
     assert again.detections.track.tolist()[:3] == before.detections.track.tolist()[:3]
     assert again.neighbours.row.tolist()[:3] == before.neighbours.row.tolist()[:3]
 
@@ -296,6 +332,112 @@ def test_a_whole_image_is_none_of_the_objects_that_are_counted() -> None:
     index = Rows(500)
     steady = Stabilizer(index, EXACT)
     whole = dataclasses.replace(found(), label=np.array([-1], np.int32))
-    steady.update(Frame(0, 0.0, None, BLACK), at(found(1, 300), index.vectors[:1]), K, 6, 1)
-    seen = steady.update(Frame(1, 0.0, None, BLACK), at(whole, index.vectors[1:2]), K, 6, 1)
+    steady.update(Frame(0, 0.0, None, BLACK), at(found(1, 300), index.vectors[:1]), HERE, 1)
+    seen = steady.update(Frame(1, 0.0, None, BLACK), at(whole, index.vectors[1:2]), HERE, 1)
     assert seen.held == {1}
+
+
+# What is on the screen --------------------------------------------------------------------------------------
+
+
+def rows_of(seen: Steadied) -> list[list[int]]:
+    return [[row for row in rows if row >= 0] for rows in seen.neighbours.row.tolist()]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 4), st.sampled_from([0.0, 0.05, 0.5]), st.integers(1, 3))
+def test_no_crop_is_shown_twice_and_one_of_each_photo(
+    seed: int, objects: int, step: float, of_a_photo: int
+) -> None:
+    index = Rows(200, seed, of_a_photo)
+    steady = Stabilizer(index, EXACT)
+    points = walk(objects, 0.1, seed)
+    for t in range(30):
+        points = points + walk(objects, step, seed + t)
+        seen = steady.update(Frame(t, t / 30, None, BLACK), at(found(objects), points), HERE)
+        shown = rows_of(seen)
+        assert objects * of_a_photo > 4 or all(len(rows) == K for rows in shown)  # of 4 K candidates each
+        assert len({row for rows in shown for row in rows}) == sum(map(len, shown))
+        assert all(len({row // of_a_photo for row in rows}) == len(rows) for rows in shown)
+
+
+def test_crops_change_one_at_a_time_twice_a_second() -> None:
+    index, fps = Rows(2000), 30
+    steady = Stabilizer(index, EXACT)
+    before: list[list[int]] = []
+    changes = []
+    for t, point in enumerate(walk(10 * fps, 0.02, 7)):
+        points = np.stack([point, -point])
+        seen = rows_of(steady.update(Frame(t, t / fps, t / fps, BLACK), at(found(2), points), HERE))
+        if t > POOL_FRAMES:
+            changes.append(
+                sum(
+                    a != b
+                    for old, new in zip(before, seen, strict=True)
+                    for a, b in zip(old, new, strict=True)
+                )
+            )
+        before = seen
+    when = np.flatnonzero(changes)
+    assert len(when) >= 10  # the objects do change
+    assert np.diff(when).min() >= fps / 2
+    assert max(changes) <= 2  # one row gives way, or two change places
+
+
+def test_nothing_beyond_the_largest_distance_is_shown() -> None:
+    index = Rows(300)
+    nearest = index.near(index.vectors[:1], 4).distance[0]
+    limit = float(nearest[2:].mean())
+    steady = Stabilizer(index, EXACT, limit)
+    for t in range(5):
+        seen = steady.update(Frame(t, t / 30, None, BLACK), at(found(), index.vectors[:1]), HERE)
+        assert rows_of(seen) == [index.near(index.vectors[:1], 3).row[0].tolist()]
+    far = np.full((1, DIM), 50, np.float32)
+    assert rows_of(steady.update(Frame(5, 1.0, None, BLACK), at(found(1, 500), far), HERE))[0] == []
+
+
+@pytest.mark.parametrize(("away_s", "strip"), [(1.0, 1), (STAYS_S - 1, 1), (STAYS_S + 1, 0)])
+def test_an_object_that_comes_back_soon_has_its_strip_again(away_s: float, strip: int) -> None:
+    """The first of two leaves too; the second comes back elsewhere, among the strips that wait for both."""
+    index, fps = Rows(500), 10
+    steady = Stabilizer(index, EXACT)
+    none = at(found(0), np.zeros((0, DIM), np.float32))
+    for t in range(20):
+        two = steady.update(Frame(t, 0.0, t / fps, BLACK), at(found(2), index.vectors[:2]), HERE)
+    gone = 20 + round(away_s * fps) + 5  # it is missed for half a second first
+    for t in range(20, gone):
+        steady.update(Frame(t, 0.0, t / fps, BLACK), none, HERE)
+    back = steady.update(
+        Frame(gone, 0.0, gone / fps, BLACK), at(found(1, 900), index.vectors[1:2] + np.float32(0.01)), HERE
+    )
+    assert two.strips == (0, 1)
+    assert back.strips == (strip,)
+    assert back.detections.track[0] not in two.detections.track
+    assert rows_of(back)[0] == rows_of(two)[1]
+
+
+def test_another_object_takes_a_strip_that_waits_for_nobody() -> None:
+    index, fps = Rows(500), 10
+    steady = Stabilizer(index, EXACT)
+    here, there = opposite(index)
+    for t in range(20):
+        steady.update(Frame(t, 0.0, t / fps, BLACK), at(found(), here), HERE)
+    none = at(found(0), np.zeros((0, DIM), np.float32))
+    for t in range(20, 30):
+        steady.update(Frame(t, 0.0, t / fps, BLACK), none, HERE)
+    other = steady.update(Frame(30, 0.0, 3.0, BLACK), at(found(1, 900), there), HERE)
+    assert other.strips == (1,)
+
+
+def test_lines_are_filled_and_free_strips_below_too() -> None:
+    class Lines(Place):
+        def room(self, grid: int, lines: int, most_distance: float) -> Room:
+            return Room(40, line=4.0, lines=lines, distance=most_distance)
+
+    index = Rows(500)
+    steady = Stabilizer(index, EXACT)
+    for n, crops in ((1, [12]), (2, [4, 8]), (3, [4, 4, 4])):
+        seen = steady.update(
+            Frame(n, 0.0, None, BLACK), at(found(n), index.vectors[:n]), Lines(crops=40, strips=3)
+        )
+        assert [len(rows) for rows in rows_of(seen)] == crops

@@ -1,7 +1,8 @@
-"""Room for strips: there at once, given up late, laid out anew after a cut."""
+"""The grid of strips: chosen once, changed late."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,70 +10,67 @@ from hypothesis import given
 from hypothesis import strategies as st
 from playing import SETTINGS, Given, Watcher, run
 
-from rtsearch.live import Controls, Outputs, StripReservation
+from rtsearch.live import Controls, GridChoice, Outputs
 from rtsearch.live.session import scrolled
-from rtsearch.live.tracker import STAYS_S
+from rtsearch.live.strips import GROWS_AFTER_S, SHRINKS_AFTER_S
 from rtsearch.render.layout import canvas_of
 
 FPS = 25
-FRAMES = round(STAYS_S * FPS)
+GROWS, SHRINKS = round(GROWS_AFTER_S * FPS), round(SHRINKS_AFTER_S * FPS)
 
 
-def kept(needed: list[int]) -> list[int]:
-    """Room kept in frames with so many objects each, all of which go on from the frame before."""
-    rows = StripReservation()
-    return [rows.keep(range(1, n + 1), range(n), 7 + t / FPS) for t, n in enumerate(needed)]
+def kept(objects: list[int]) -> list[int]:
+    """Grids of frames with so many objects each, where two strips are the least and six the most."""
+    grid = GridChoice()
+    return [grid.keep(n, 2, 6, 7 + t / FPS) for t, n in enumerate(objects)]
 
 
 @pytest.mark.parametrize(
-    ("needed", "kept_last"),
+    ("objects", "last"),
     [
-        ([0], 0),
-        ([1], 1),
-        ([1, 3], 3),
-        ([3, 1], 3),
-        ([3] + [1] * (FRAMES - 1), 3),
-        ([3] + [1] * FRAMES, 1),
-        ([3] + [0] * FRAMES, 0),
-        ([3, 1, 2] + [1] * (FRAMES - 1), 2),
+        ([0], 2),
+        ([1], 2),
+        ([5], 5),  # a picture begins with a grid for what it shows
+        ([9], 6),
+        ([1] + [4] * GROWS, 2),
+        ([1] + [4] * (GROWS + 1), 4),
+        ([1] + [4, 5] * GROWS, 4),  # four were there all the time
+        ([1] + [4] * (GROWS - 1) + [2] + [4] * (GROWS - 1), 2),
+        ([4] + [1] * SHRINKS, 4),
+        ([4] + [1] * (SHRINKS + 1), 2),
+        ([4] + [1, 3] * SHRINKS, 3),
+        ([4] + [1] * (SHRINKS - 1) + [4] + [1] * (SHRINKS - 1), 4),
     ],
 )
-def test_room_stays_for_two_seconds(needed: list[int], kept_last: int) -> None:
-    assert kept(needed)[-1] == kept_last
+def test_the_grid_changes_only_after_a_need_of_seconds(objects: list[int], last: int) -> None:
+    assert kept(objects)[-1] == last
 
 
-@given(st.lists(st.integers(0, 9), max_size=200))
-def test_there_is_always_room_for_what_is_shown_and_it_rarely_shrinks(needed: list[int]) -> None:
-    rows = kept(needed)
-    assert all(there >= wanted for there, wanted in zip(rows, needed, strict=True))
-    shrinks = [t for t in range(1, len(rows)) if rows[t] < rows[t - 1]]
-    for t in shrinks:
-        assert max(needed[t - FRAMES + 1 : t + 1]) < rows[t - 1] == needed[t - FRAMES]
-
-
-@pytest.mark.parametrize(
-    ("after", "room"), [([], 3), ([0], 3), ([7], 1), ([0, 7], 2), ([7, 2], 3), ([1, 2, 3], 3)]
-)
-def test_when_no_object_goes_on_it_was_a_cut(after: list[int], room: int) -> None:
-    rows = StripReservation()
-    rows.keep([0, 1, 2], range(3), 0.0)
-    assert rows.keep(after, range(len(after)), 0.1) == room
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=400))
+def test_the_grid_never_changes_twice_within_five_seconds(objects: list[int]) -> None:
+    grids = kept(objects)
+    assert all(2 <= grid <= 6 for grid in grids)
+    changes = [t for t in range(1, len(grids)) if grids[t] != grids[t - 1]]
+    assert all(later - sooner >= GROWS for sooner, later in pairwise([0, *changes]))
 
 
 def test_another_photo_is_laid_out_anew() -> None:
-    rows = StripReservation()
-    rows.keep([], [], 0.0)
-    rows.keep([0, 1, 2], range(3), 0.0)
-    rows.clear()
-    assert rows.keep([0], [0], 0.0) == 1
+    grid = GridChoice()
+    assert grid.keep(5, 2, 6, 0.0) == 5
+    grid.clear()
+    assert grid.keep(3, 2, 6, 0.0) == 3
 
 
-@pytest.mark.parametrize(("at_s", "room"), [(11.9, 3), (12.0, 1), (9.9, 1)])
-def test_times_decide_not_frames(at_s: float, room: int) -> None:
-    """A source that has gone back keeps nothing for what is to come."""
-    rows = StripReservation()
-    rows.keep([1, 2, 3], range(3), 10.0)
-    assert rows.keep([1], [0], at_s) == room
+def test_another_shape_of_the_picture_is_laid_out_anew() -> None:
+    grid = GridChoice()
+    assert [grid.keep(1, base, 9, 0.0) for base in (2, 6, 2)] == [2, 6, 2]
+
+
+def test_a_source_that_has_gone_back_counts_anew() -> None:
+    grid = GridChoice()
+    grid.keep(0, 2, 6, 10.0)
+    grid.keep(4, 2, 6, 11.0)
+    assert [grid.keep(4, 2, 6, at_s) for at_s in (3.0, 7.9, 8.0)] == [2, 2, 4]
 
 
 def test_objects_that_come_and_go_leave_the_picture_as_it_is(blob_index: Any) -> None:

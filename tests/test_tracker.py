@@ -87,17 +87,46 @@ class Film:
     def __init__(self) -> None:
         self.strips, self.frames = Strips(), 0
 
-    def place(self, tracks: list[int], visible: int, missed: list[int] | None = None) -> list[int]:
+    def place(
+        self,
+        tracks: list[int],
+        visible: int,
+        missed: list[int] | None = None,
+        wishes: dict[int, int] | None = None,
+    ) -> list[int]:
         self.frames += 1
-        return self.strips.place(tracks, visible, self.frames / FPS, missed or [])
+        return self.strips.place(tracks, visible, self.frames / FPS, missed or [], wishes)
 
 
-def test_a_strip_that_falls_free_is_taken_by_the_next_new_track() -> None:
+def test_a_strip_that_falls_free_waits_for_its_object_while_others_are_free() -> None:
     strips = Film()
     assert strips.place([], 4) == []
     assert strips.place([5, 6, 7], 4) == [0, 1, 2]
     assert strips.place([7, 5], 4) == [2, 0]
-    assert strips.place([8, 7, 5], 4) == [1, 2, 0]
+    assert strips.place([8, 7, 5], 4) == [3, 2, 0]
+    assert strips.place([9, 8, 7, 5], 4) == [1, 3, 2, 0]
+
+
+def test_an_object_that_has_come_back_has_the_strip_it_wishes() -> None:
+    strips = Film()
+    assert strips.place([5, 6, 7], 4) == [0, 1, 2]
+    assert strips.place([5], 4) == [0]
+    assert strips.place([8, 5, 9], 4, wishes={9: 1}) == [3, 0, 1]
+    assert strips.place([8, 5, 9, 10], 4, wishes={10: 0}) == [3, 0, 1, 2]  # another has it
+
+
+def test_free_strips_below_one_are_those_that_wait_for_nobody() -> None:
+    strips = Film()
+    strips.place([1], 4)
+    assert [strips.strips.free_below(0, visible) for visible in (4, 1)] == [3, 0]
+    strips.place([1, 2, 3], 4)
+    assert strips.strips.free_below(0, 4) == 0
+    for t in range(STAYS + 2):
+        strips.place([1, 3], 4)
+        if t < STAYS - 1:
+            assert [strips.strips.free_below(strip, 4) for strip in (0, 2)] == [0, 1]
+    assert strips.place([1, 3], 4) == [0, 1]  # the gap is closed
+    assert strips.strips.free_below(0, 4) == 0
 
 
 def test_a_strip_out_of_sight_moves_up_when_there_is_room() -> None:
@@ -125,9 +154,9 @@ def test_a_gap_that_was_needed_meanwhile_stays_open_for_as_long_again() -> None:
     strips = Film()
     strips.place([1, 2, 3], 6)
     for tracks in ([1, 3], [1, 3, 9], [1, 3]):
-        placed = [strips.place(tracks, 6) for _ in range(STAYS)]
+        placed = [strips.place(tracks, 3) for _ in range(STAYS)]
         assert placed == [[0, 2, 1][: len(tracks)]] * STAYS
-    assert strips.place([1, 3], 6) == [0, 1]
+    assert strips.place([1, 3], 3) == [0, 1]
 
 
 @given(st.lists(st.lists(st.integers(0, 9), unique=True), min_size=1, max_size=8), st.integers(1, 6))

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from rtsearch._util.opening_hours import parse_hours
 from rtsearch._util.paths import path_of
 
 __all__ = [
@@ -84,6 +85,15 @@ def _font_file(path: str) -> str:
         problem = f"not a font that can be read ({error})" if Path(path).exists() else "no such file"
         raise PydanticCustomError("font", "{problem}", {"problem": problem}) from None
     return path
+
+
+def _hours(text: str) -> str:
+    """Return hours of the day such as ``09:00-18:30``, or ""."""
+    try:
+        parse_hours(text)
+    except ValueError as error:
+        raise PydanticCustomError("hours", "{problem}", {"problem": str(error)}) from None
+    return text.strip()
 
 
 class _Section(BaseModel):
@@ -259,12 +269,17 @@ class ShowSettings(_Section):
             px of a picture whose shorter side is 720 px, and in proportion for other pictures.
         thumb_height: least height of a line of crops, in the same px.
         results: number of neighbours per object.
-        fill: show further neighbours where a line of narrow crops would end before the picture does; records
-            and JSON always have ``results`` neighbours.
+        fill: show as many neighbours as fill their lines; records and JSON always have ``results``.
         distinct: show near duplicates, such as copies of one photo, once; ``results`` counts distinct ones.
+        max_distance: largest distance of a neighbour that is shown; 0 takes the one from which on neighbours
+            of the library's own objects are mostly of other classes.
         fullscreen: start in full screen.
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
+        keys: let keys and the mouse do something.
+        hours: hours of the day, such as ``09:00-18:30``, outside of which the window is black; "" for none.
+        privacy: what is made unrecognisable in frames before they are drawn, recorded or sent: ``persons``,
+            ``faces`` (the upper part of persons), or ``none``.
     """
 
     window_wh: Annotated[
@@ -275,9 +290,13 @@ class ShowSettings(_Section):
     results: Annotated[int, Field(ge=5, le=100)] = 16
     fill: bool = True
     distinct: bool = True
+    max_distance: Annotated[float, Field(ge=0, le=1000)] = 0.0
     fullscreen: bool = False
-    text: Literal["all", "names", "none"] = "all"
+    text: Literal["all", "names", "none"] = "names"
     font: Annotated[str, AfterValidator(_font_file)] = ""
+    keys: bool = True
+    hours: Annotated[str, AfterValidator(_hours)] = ""
+    privacy: Literal["none", "faces", "persons"] = "none"
 
 
 class VideoSettings(_Section):

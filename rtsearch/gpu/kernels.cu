@@ -11,7 +11,7 @@
 //
 // Every kernel takes the same two addresses: a Plan, which changes with the network or the buffers, and an
 // Upload, which comes with the pictures: thresholds and sizes may change from call to call though the launches
-// were recorded once. Work is laid out for the most objects there may be; what has none to do returns at once.
+// were recorded once. Launches cover the largest number of objects; threads without an object return at once.
 //
 // The same file is compiled as C++ for the tests, behind a header that stands in for what CUDA brings.
 
@@ -113,7 +113,7 @@ __device__ int objects_of(const Plan* plan, int picture) { return at<int>(plan->
 
 // ---------------------------------------------------------------------------------------------- letterbox
 
-// Bilinear in the fixed point that cv2.resize uses, so that its grey levels come out. A thread per pixel of the
+// Bilinear resize in the fixed point of cv2.resize, which gives the same grey levels. One thread per pixel of the
 // input; grid (x, y, picture).
 struct Tap2 {
     int low, high, weight;  // the pixels left and right of a place, and the share of the right one in 1/2048
@@ -158,7 +158,7 @@ extern "C" __global__ void letterbox(const Plan* plan, const Upload* upload) {
 
 // --------------------------------------------------------------------------------------------- candidates
 
-// A warp per row; block (32, 8), grid (rows / 8, picture). A row with a NaN among its scores is no candidate.
+// One warp per row; block (32, 8), grid (rows / 8, picture). Rows with a NaN among their scores are left out.
 extern "C" __global__ void candidates(const Plan* plan, const Upload* upload) {
     int row = blockIdx.x * blockDim.y + threadIdx.y, p = blockIdx.y;
     if (row >= plan->rows || p >= upload->pictures) return;
@@ -178,15 +178,15 @@ extern "C" __global__ void candidates(const Plan* plan, const Upload* upload) {
     }
     if (threadIdx.x || broken || !(best >= upload->threshold)) return;
     if (!((const u8*)upload)[upload->wanted + label]) return;
-    // Scores are positive here, so their bits are in the order of their values. Of two alike the earlier row is
-    // the greater key. No two keys are alike: the order in which threads come here decides nothing.
+    // Scores are positive here, so their bits sort like their values. Among equal scores the earlier row has
+    // the greater key. All keys differ, so the order of the threads does not matter.
     u64 key = (u64)__float_as_uint(best + 0.0f) << 32 | (ALL - (u32)row);
     int behind = atomicAdd(at<int>(plan->counts) + p, 1);
     at<u64>(plan->keys)[(u64)p * plan->rows + behind] = key;
     at<int>(plan->labels)[place] = label;
 }
 
-// A thread per candidate counts those that are better; grid (rows / 256, picture).
+// One thread per candidate counts the better candidates; grid (rows / 256, picture).
 extern "C" __global__ void rank(const Plan* plan, const Upload* upload) {
     int i = blockIdx.x * blockDim.x + threadIdx.x, p = blockIdx.y;
     if (p >= upload->pictures) return;
@@ -211,7 +211,7 @@ __device__ Box clipped(const Box& box, float x_limit, float y_limit) {
     return inside;
 }
 
-// Whether cv2.dnn.NMSBoxes would drop b for a; boxes of two classes never meet there.
+// Returns whether cv2.dnn.NMSBoxes would drop box b because of box a. It compares boxes of one class only.
 __device__ bool same_object(const Box& a, const Box& b, float limit) {
     if (fminf(a.x2, b.x2) <= fmaxf(a.x1, b.x1) || fminf(a.y2, b.y2) <= fmaxf(a.y1, b.y1)) return false;
     double aw = a.x2 - a.x1, ah = a.y2 - a.y1, bw = b.x2 - b.x1, bh = b.y2 - b.y1;
@@ -222,14 +222,14 @@ __device__ bool same_object(const Box& a, const Box& b, float limit) {
 
 __device__ float area(const Box& box) { return (box.x2 - box.x1) * (box.y2 - box.y1); }
 
-// Intersection of two boxes, as a share of their union or of box i.
+// Returns the intersection of two boxes as a share of their union or of box i.
 __device__ float overlap(const Box& i, const Box& j, bool of_union) {
     float w = fminf(i.x2, j.x2) - fmaxf(i.x1, j.x1), h = fminf(i.y2, j.y2) - fmaxf(i.y1, j.y1);
     float both = fmaxf(w, 0) * fmaxf(h, 0);
     return both / fmaxf(of_union ? area(i) + area(j) - both : area(i), 1e-9f);
 }
 
-// By falling score: what is left stays unless something that stays is against it.
+// Goes through the candidates by falling score: a candidate stays unless one that stays suppresses it.
 __device__ void settle(u64* left, u64 (*against)[WORDS], int count) {
     u64 kept[WORDS] = {0, 0, 0, 0, 0};
     for (int i = 0; i < count; i++) {
@@ -240,7 +240,7 @@ __device__ void settle(u64* left, u64 (*against)[WORDS], int count) {
     for (int w = 0; w < WORDS; w++) left[w] = kept[w];
 }
 
-// A block per picture, a thread per candidate; block 320, grid (picture).
+// One block per picture, one thread per candidate; block 320, grid (picture).
 extern "C" __global__ void choose(const Plan* plan, const Upload* upload) {
     __shared__ Box boxes[CANDIDATES];
     __shared__ float scores[CANDIDATES];
@@ -319,8 +319,8 @@ extern "C" __global__ void choose(const Plan* plan, const Upload* upload) {
 
 // -------------------------------------------------------------------------------------------- weigh, pool
 
-// Weights of the cells of every map along x and along y. A warp per map and axis; block (32, 4), grid
-// (slot, picture). In double: a box half a cell wide loses nothing.
+// Computes the weights of the cells of every map along x and y. One warp per map and axis; block (32, 4), grid
+// (slot, picture). Doubles keep boxes of half a cell exact.
 extern "C" __global__ void weigh(const Plan* plan, const Upload* upload) {
     int slot = blockIdx.x, p = blockIdx.y;
     if (p >= upload->pictures || slot >= objects_of(plan, p)) return;
@@ -371,7 +371,7 @@ __device__ float read_cell(const u16* cells, u64 place) {
     return from_half(cells[place]);
 }
 
-// This lane's part of the weighted sum over the cells of a box in one channel.
+// Returns this lane's part of the weighted sum over the cells of a box in one channel.
 template <class Cell>
 __device__ float lane_sum(const Cell* cells, const Map& map, const float* weights, const int* span) {
     int wide = span[1] - span[0], high = span[3] - span[2];
@@ -386,7 +386,7 @@ __device__ float lane_sum(const Cell* cells, const Map& map, const float* weight
     return sum;
 }
 
-// A warp per channel; block (32, 8), grid (slot, channels / 8, picture).
+// One warp per channel; block (32, 8), grid (slot, channels / 8, picture).
 extern "C" __global__ void pool(const Plan* plan, const Upload* upload) {
     int slot = blockIdx.x, channel = blockIdx.y * blockDim.y + threadIdx.y, p = blockIdx.z;
     if (p >= upload->pictures || slot >= objects_of(plan, p)) return;
@@ -420,7 +420,7 @@ extern "C" __global__ void pool(const Plan* plan, const Upload* upload) {
 #define PARTS (TILE / PAIRS)
 #define SHARES (BINS0 + BINS1 + BINS2)
 
-// Share a value out between the two bins around its place on an axis.
+// Splits a value between the two bins around its place on an axis.
 __device__ void share_out(float value, double low, double high, int bins, float weight, float* shares) {
     float step = (float)(bins / (high - low)), place = value * step + (float)(-low * step - 0.5);
     float below = floorf(place), part = place - below;
@@ -429,15 +429,15 @@ __device__ void share_out(float value, double low, double high, int bins, float 
     shares[limited((int)below + 1, 0, bins - 1)] += weight * part;
 }
 
-// The pixel under one of the evenly spread points between start and end.
+// Returns the pixel under one of the evenly spread points between start and end.
 __device__ int pixel_under(int point, float start, float end, int pixels) {
     double place = start + (double)(end - start) * ((point + 0.5) / POINTS);
     return (int)limited(floor(place), 0.0, pixels - 1.0);
 }
 
-// Histogram of the colours of a box, of unit length. A tile of points is looked up, a thread each; then every
-// thread sums a part of the points for three bins. Additions come in a fixed order: with atomic ones the vector
-// would be another one at every run.
+// Computes the colour histogram of a box, of unit length. One thread looks up each point of a tile; then every
+// thread sums a part of the points for three bins. Additions have a fixed order: with atomic
+// additions the vector would differ from run to run.
 __device__ void colour(const Picture& picture, const u8* pixels, const float* box, float* out) {
     __shared__ float logs[256], shares[TILE][SHARES], sums[PARTS][BINS0][PAIRS], roots[BINS], bell[POINTS], length;
     __shared__ int under[2][POINTS];  // columns and rows of the picture
@@ -482,7 +482,7 @@ __device__ void colour(const Picture& picture, const u8* pixels, const float* bo
     if (t < BINS) out[t] = roots[t] / length;
 }
 
-// Copy numbers scaled to unit length, zeros if NaN or infinity is among them; all threads of a block take part.
+// Copies numbers scaled to unit length, or zeros where one is NaN or infinite; all threads of a block take part.
 __device__ void scale_to_unit(const float* from, float* to, int count) {
     __shared__ double sums[TILE];
     int t = threadIdx.x;
@@ -500,7 +500,7 @@ __device__ void scale_to_unit(const float* from, float* to, int count) {
     __syncthreads();
 }
 
-// A block per object; block 256, grid (slot, picture).
+// One block per object; block 256, grid (slot, picture).
 extern "C" __global__ void describe(const Plan* plan, const Upload* upload) {
     int slot = blockIdx.x, p = blockIdx.y, t = threadIdx.x;
     if (p >= upload->pictures || slot >= objects_of(plan, p)) return;
@@ -532,7 +532,7 @@ extern "C" __global__ void describe(const Plan* plan, const Upload* upload) {
     if (plan->unit_classes) scale_to_unit(out, out, plan->classes);  // each thread reads what it has written
 }
 
-// A number of the vector is summed by 8 threads; block (32, 8), grid (dim / 32, slot, picture).
+// Eight threads sum one number of the vector; block (32, 8), grid (dim / 32, slot, picture).
 extern "C" __global__ void project(const Plan* plan, const Upload* upload) {
     __shared__ float sums[8][WARP];
     int j = blockIdx.x * WARP + threadIdx.x, part = threadIdx.y, slot = blockIdx.y, p = blockIdx.z;

@@ -233,7 +233,7 @@ class _Root:
             )
 
     def _now(self) -> int | None:
-        """The device that the folder is on; None where it is gone or empty, as the place of a mount is."""
+        """Return the device of the folder; None where it is gone or empty, as the place of a mount is."""
         try:
             with os.scandir(self.path) as entries:
                 return self.path.stat().st_dev if next(entries, None) else None

@@ -119,7 +119,7 @@ def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
 
 
 def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
-    """A library follows its photos to another folder, but is not emptied by a slip of the keyboard."""
+    """Refuse a folder of other photos: a library follows its own, but no slip of the keyboard empties it."""
     if str(root) == writer.manifest.photo_root:
         return
     there = sum(path in found for path in known.path)

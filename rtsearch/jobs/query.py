@@ -7,20 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rtsearch._util.metrics import Meter
 from rtsearch._util.wording import counted
 from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library.index import SearchIndex
+from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.live.room import StripRoom
+from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.pipeline import Pipeline
 from rtsearch.recording import object_records
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.painter import compose
 from rtsearch.render.time_marks import TimeMarks
-from rtsearch.types import Frame, Neighbours, Scene, U8Array, class_name
+from rtsearch.types import Frame, Scene, U8Array, class_name
 
 __all__ = ["Answer", "query_photo", "sheet"]
 
@@ -66,14 +71,19 @@ def query_photo(
         index = narrow(index, settings.search, distinct=settings.show.distinct, leave_out=photo)
     detections = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
     show, search = settings.show, settings.search
-    canvas = _canvas(show, len(detections))
-    shown = index.search(detections.vector, canvas.crops, exact=search.exact, recall=search.recall)
-    neighbours = Neighbours(shown.row[:, : show.results], shown.distance[:, : show.results])
+    near = index.search(detections.vector, show.results, exact=search.exact, recall=search.recall)
+    frame = Frame(0, time.monotonic(), None, bgr, str(photo))
+    room = StripRoom(_canvas(show, len(detections)), bgr.shape[1::-1])
+    points = index.projection.apply(detections.vector)
+    shown = Stabilizer(index, search, show.max_distance or largest_distance(index)).update(
+        frame, replace(detections, vector=points), room
+    )
     marks = TimeMarks(index, show.font)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
-    thumbs = tuple(
-        tuple(cache.get(row, canvas.thumb_height) for row in rows if row >= 0) for rows in shown.row.tolist()
-    )
+    height = room.canvas.thumb_height
+    rows = [[row for row in line if row >= 0] for line in shown.neighbours.row.tolist()]
+    thumbs = tuple(tuple(cache.get(row, height) for row in line) for line in rows)
+    shapes = tuple(tuple(index.shapes(np.array(line, np.int32)).tolist()) for line in rows)
     names = pipeline.class_names
     words = tuple(class_name(names, label) for label in detections.label.tolist())
     notes = (
@@ -81,9 +91,8 @@ def query_photo(
         f"{counted(len(detections), 'object')} found",
         f"{counted(len(index), 'object')} from {counted(index.library.photo_count, 'photo')} searched",
     )
-    frame = Frame(0, time.monotonic(), None, bgr, str(photo))
-    scene = Scene(frame, detections, words, shown, canvas.thumb_height, thumbs, notes)
-    return Answer(scene, object_records(detections, names, neighbours, index))
+    scene = Scene(frame, detections, words, shown.neighbours, height, thumbs, notes, shapes=shapes)
+    return Answer(scene, object_records(detections, names, near, index))
 
 
 def sheet(answer: Answer, settings: Settings) -> U8Array:

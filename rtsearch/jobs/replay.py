@@ -20,10 +20,11 @@ from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import RecordError
 from rtsearch.library.index import SearchIndex
-from rtsearch.live import Controls, LiveReport, Outputs, Steadied, StripReservation, show_again
+from rtsearch.live import Controls, GridChoice, LiveReport, Outputs, Steadied, show_again
+from rtsearch.live.room import StripRoom
 from rtsearch.live.tracker import Strips
 from rtsearch.recording import SAME_S, Recording
-from rtsearch.render.layout import Canvas, canvas_of
+from rtsearch.render.layout import canvas_of
 from rtsearch.send import OutletReport
 from rtsearch.sources import Source
 from rtsearch.types import WHOLE_IMAGE_LABEL, WHOLE_IMAGE_NAME, Detections, F32Array, Frame, Neighbours
@@ -110,7 +111,7 @@ class _RecordLookup:
             WHOLE_IMAGE_NAME: WHOLE_IMAGE_LABEL
         }
         self._strips = Strips()
-        self._rows = StripReservation()
+        self._grid = GridChoice()
         self._missed: dict[int, int] = {}  # track: frames since it was seen
         self._last_s = -math.inf
         self._jumped = False
@@ -128,10 +129,10 @@ class _RecordLookup:
         i = self._line_of(frame)
         if i is None:
             self._meter.count("bare")
-            return self._steadied(_detections([], {}), [], (), [], frame)
+            return self._steadied(_detections([], {}), [], (), [], self._grid_for(0, frame, show))
         line = self._recording.line(i)
         try:
-            return self._objects((i, line["objects"], line.get("shown")), frame, canvas_of(show))
+            return self._objects((i, line["objects"], line.get("shown")), frame, show)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._recording.problem(i, f"it is damaged ({type(error).__name__}: {error})") from None
 
@@ -151,7 +152,7 @@ class _RecordLookup:
         return i
 
     def _refuse_longer(self, source: Source) -> None:
-        """A record goes on no longer than its video; a header's promise is taken with a grain of salt."""
+        """Refuse a record that is clearly longer than its video, whose header may promise a bit too much."""
         if source.frames is None or source.fps is None:
             return
         lasts_s, until_s = source.frames / source.fps, float(self._recording.t_s.max())
@@ -176,7 +177,7 @@ class _RecordLookup:
         self,
         recorded: tuple[int, Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None],
         frame: Frame,
-        canvas: Canvas,
+        show: ShowSettings,
     ) -> Steadied:
         """Return the objects of a line: its number, its objects, and the strips shown where it has them."""
         i, objects, shown = recorded
@@ -184,9 +185,10 @@ class _RecordLookup:
         self._check_boxes(i, found.xyxy, frame)
         self._check_rows(i, objects)
         if shown is None:  # a record that was made elsewhere
-            strips = self._strips.place(found.track.tolist(), canvas.most_strips, frame.at_s)
+            grid = self._grid_for(len(found), frame, show)
+            strips = self._strips.place(found.track.tolist(), grid, frame.at_s)
             near = [[hit["row"] for hit in item["neighbours"]] for item in objects]
-            return self._steadied(found, near, strips, objects, frame)
+            return self._steadied(found, near, strips, objects, grid)
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():
             raise self._recording.problem(i, "the strips shown are not those of its objects")
         every = _detections([*objects, *shown[len(objects) :]], self._labels)
@@ -194,8 +196,14 @@ class _RecordLookup:
         near = [item["rows"] for item in shown]
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
             raise ValueError("a strip shows what the library does not hold")
-        near = [rows[: canvas.crops] for rows in near]
-        return self._steadied(every, near, [item["strip"] for item in shown], objects, frame)
+        near = [rows[: canvas_of(show).crops] for rows in near]
+        grid = self._grid_for(len(every), frame, show)
+        return self._steadied(every, near, [item["strip"] for item in shown], objects, grid)
+
+    def _grid_for(self, objects: int, frame: Frame, show: ShowSettings) -> int:
+        """Return the number of strips of the grid, as the run chose it."""
+        room = StripRoom(canvas_of(show), frame.bgr.shape[1::-1])
+        return self._grid.keep(objects, *room.grid, frame.at_s)
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:
         height, width = frame.bgr.shape[:2]
@@ -222,7 +230,7 @@ class _RecordLookup:
         near: Sequence[Sequence[int]],
         strips: Sequence[int],
         objects: Sequence[Mapping[str, Any]],
-        frame: Frame,
+        grid: int,
     ) -> Steadied:
         """Return the objects of a frame with their strips; those after the recorded ones are held."""
         seen = len(objects)
@@ -241,7 +249,7 @@ class _RecordLookup:
             strips=tuple(strips),
             missed=(0,) * seen + tuple(self._missed[track] for track in every.track[seen:].tolist()),
             step=np.zeros((len(every), 4), np.float32),
-            rows=self._rows.keep(every.track.tolist(), strips, frame.at_s),
+            rows=grid,
         )
 
 
@@ -252,8 +260,9 @@ def _distances(item: Mapping[str, Any]) -> dict[int, float]:
 
 
 def _detections(objects: Sequence[Mapping[str, Any]], labels: Mapping[str, int]) -> Detections:
-    xyxy = np.array([item["xyxy"] for item in objects], np.float32).reshape(-1, 4)
-    score = np.array([item["score"] for item in objects], np.float32)
+    with np.errstate(over="ignore"):  # what overflows becomes infinite and is refused below
+        xyxy = np.array([item["xyxy"] for item in objects], np.float32).reshape(-1, 4)
+        score = np.array([item["score"] for item in objects], np.float32)
     if not (np.isfinite(xyxy).all() and np.isfinite(score).all()) or len(xyxy) != len(objects):
         raise ValueError("a box or score is no number")
     if unknown := {item["label"] for item in objects} - labels.keys():

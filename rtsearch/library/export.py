@@ -58,7 +58,7 @@ def _write(out: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def _empty(dim: int) -> dict[str, NDArray[Any]]:
-    """A batch of no rows, which gives an empty library's columns their shapes."""
+    """Return a batch of no rows, which gives an empty library's columns their shapes."""
     return {
         "xyxy": np.zeros((0, 4), np.float32),
         "whole": np.zeros(0, bool),

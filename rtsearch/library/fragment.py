@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -21,7 +20,7 @@ from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError, VectorError
 from rtsearch.library.files import TMP_SUFFIX, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
-from rtsearch.library.pages import unpacked_bytes
+from rtsearch.library.pages import text_bytes, unpacked_bytes
 from rtsearch.library.schema import (
     OBJECT_COLUMNS,
     PHOTO_SCHEMAS,
@@ -306,17 +305,11 @@ def _photo_columns(file: BinaryIO, n: int) -> PhotoTable:
             columns = packed.read()
     if len(columns) != n:
         raise ValueError(f"it gives {len(columns)} rows instead of {n}")
-    if sum(_text_bytes(columns[name]) for name in texts) > n * _MOST_TEXT_BYTES + _USUAL_BYTES:
+    if sum(text_bytes(columns[name]) for name in texts) > n * _MOST_TEXT_BYTES + _USUAL_BYTES:
         raise ValueError("its texts are longer than those of photos")
     plain = {name: pa.string() if name in texts else columns[name].type for name in schema.names}
     lists = {name: columns[name].cast(plain[name]).to_pylist() for name in schema.names}
     return PhotoTable(**{"sha256": [""] * n, "length_s": [0.0] * n, **lists})
-
-
-def _text_bytes(column: pa.ChunkedArray) -> int:
-    """Return the bytes that a column of dictionaries takes as plain texts."""
-    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks)
-    return sum(pc.sum(each).as_py() or 0 for each in lengths)
 
 
 def read_objects(

@@ -134,7 +134,7 @@ def build_index(
 
 
 def _index_meanwhile(library: Library, settings: Settings, tell: Told) -> SearchIndex:
-    """An index to search with while another process writes to the library."""
+    """Return an index to search with while another process writes to the library."""
     busy = f"another process is writing to {library.folder}"
     for part in _indexed_parts(library, settings):
         with contextlib.suppress(RtsearchError, OSError):  # or it is damaged, or replaced at this moment

@@ -12,7 +12,10 @@ import struct
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-__all__ = ["unpacked_bytes"]
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = ["text_bytes", "unpacked_bytes"]
 
 _MOST_HEADER_BYTES = 1 << 16  # of a page; it may hold the least and the largest text of the page
 _MOST_DEPTH = 16
@@ -52,6 +55,12 @@ def unpacked_bytes(file: BinaryIO) -> int:
         if at != end:
             raise ValueError("its pages are not where its footer says")
     return total
+
+
+def text_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes that a column of dictionaries takes as plain texts."""
+    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks)
+    return sum(pc.sum(each).as_py() or 0 for each in lengths)
 
 
 def _columns(file: BinaryIO) -> Iterator[Fields]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rtsearch.library.index_files import PhotoPaths
 from rtsearch.library.reader import Library
-from rtsearch.library.thumbnails import ThumbPlaces
+from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
 from rtsearch.types import F32Array, I32Array, Neighbours, U8Array, class_name
@@ -165,6 +165,13 @@ class SearchIndex:
     def photo(self, row: int) -> str:
         """Path of the photo of an object, relative to the library's photo root."""
         return self.paths[int(self._table["photo"][row])]
+
+    def shapes(self, rows: I32Array, /) -> F32Array:
+        """(n,) float32: width by height of each row's crop, as a strip shows it."""
+        xyxy = self._table["xyxy"][rows]
+        shape = (xyxy[:, 2] - xyxy[:, 0]) / np.maximum(xyxy[:, 3] - xyxy[:, 1], 1e-3)
+        clipped: F32Array = np.clip(shape, LEAST_ASPECT, MOST_ASPECT).astype(np.float32)
+        return clipped
 
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         """Return what is known of each row, as JSON values but for ``xyxy``.

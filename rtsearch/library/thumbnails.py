@@ -28,7 +28,7 @@ from rtsearch.errors import PhotoError
 from rtsearch.images.headers import read_header
 from rtsearch.types import I32Array, I64Array, U8Array
 
-__all__ = ["ThumbCache", "ThumbPlaces"]
+__all__ = ["LEAST_ASPECT", "MOST_ASPECT", "ThumbCache", "ThumbPlaces"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ MAX_SIDE_PX = 512
 GREY = 96
 # In a strip, one very wide crop must not push the other neighbours out.
 MOST_ASPECT = 2.0
+LEAST_ASPECT = 1 / 3
 GREY_SIDE_PX = 64
 # Most packs held open. A large library has hundreds, and a process may open 1024 files by default.
 OPEN_PACKS = 128
@@ -191,7 +192,7 @@ def _fitted(picture: U8Array, height_px: int) -> U8Array:
     height, width = picture.shape[:2]
     cut_px = max(0, width - round(height * MOST_ASPECT)) // 2
     picture = picture[:, cut_px : width - cut_px]
-    scaled_px = max(height_px // 3, round(picture.shape[1] * height_px / height))
+    scaled_px = max(round(height_px * LEAST_ASPECT), round(picture.shape[1] * height_px / height))
     shrinks = height_px < height
     size = (scaled_px, height_px)
     return cast(

@@ -276,7 +276,7 @@ class LibraryWriter(Closing):
         return photos
 
     def _without(self, gone: Set[str], renewed: Mapping[str, PhotoRow]) -> list[Fragment]:
-        """The committed fragments without some photos and with other rows for some."""
+        """Return the committed fragments without some photos, and with other rows for some."""
         fragments: list[Fragment] = []
         for fragment in self.manifest.fragments:
             if fragment.name in self._doubted:

@@ -5,7 +5,7 @@ controls    what the user changes and asks for; report: the figures at the end
 channel     one source: capture_side, search_side and view, a part for each thread;
             live_frame: the record that goes through them
 stabilizer  tracks, strips and neighbours that stay; neighbour_hysteresis: the neighbours of one object;
-            strips: room for them; scene_cut: cuts of a film
+            strips: their grid; room: of a picture; scene_cut: cuts of a film
 compositor  the picture; notes: the lines in it; mosaic: several sources in one;
             loader: crops fetched meanwhile
 shuffle     what the source ``random`` shows
@@ -18,18 +18,18 @@ from rtsearch.live.shuffle import library_photos
 from rtsearch.live.sinks import Display, Outputs, SceneSink
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.live.stages import FrameLookup
-from rtsearch.live.strips import StripReservation
+from rtsearch.live.strips import GridChoice
 
 __all__ = [
     "Controls",
     "Display",
     "FrameLookup",
+    "GridChoice",
     "LiveReport",
     "Outputs",
     "SceneSink",
     "SourceReport",
     "Steadied",
-    "StripReservation",
     "library_photos",
     "play",
     "show_again",

@@ -2,7 +2,7 @@
 
     query of a frame -> another object? when two frames say so, what was before is forgotten
                      -> pooled over the last frames -> proved to have the same candidates? else searched again
-                     -> shown rows give way only to clearly nearer ones
+                     -> shown rows give way only to clearly nearer ones, one of each photo
 
 Proof: a search at ``origin`` brings the nearest M rows and the distance ``radius`` of the last. At a query
 that is ``moved`` away, every other row is at least ``radius - moved`` away (triangle inequality). While the
@@ -12,30 +12,80 @@ k-th of the M, measured anew, is no farther than that, the k nearest of all are 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rtsearch.render.justify import line_ends
 from rtsearch.types import F32Array, I32Array
 
-__all__ = ["CANDIDATES", "Shown"]
+__all__ = ["CANDIDATES", "Candidates", "Room", "Shown"]
 
 POOL_FRAMES = 8
 CANDIDATES = 4
 """Rows that a search brings, as a multiple of those that are shown: more let it stay valid for longer."""
 CLEARLY = 1.05
-"""How much farther than another row a shown one may be. So the mean distance of what is shown stays within
-5 % of that of the true neighbours, whatever the vectors."""
+"""How much farther than another row, whose crop fills its place, a shown one may be."""
 SAME = 1.5
 """How far an object may be from its last query and still be the same, in distances of its last neighbour."""
 DISORDER = 1.25
 """How much farther than the one right of it a shown row may be before the two change places."""
+_LIKE = 1.25  # how much wider or narrower than its place a crop may be to fill it
+_UNLIKE = 1.25  # how much farther than one that would leave its place half empty a shown row may be
+_PROVED = 0.6  # share of the candidates of different photos that are proved to be the nearest, at most
+_NO_ROWS: Set[int] = frozenset()
+
+
+class Candidates(NamedTuple):
+    """Rows that a search has brought.
+
+    Attributes:
+        row: (m,) int32.
+        points: (m, dim) float32, where they lie.
+        radius: distance of the last, inf where these are all rows.
+        photo: (m,) int32, number of each row's photo.
+        shape: (m,) float32, aspect ratio of each row's crop, width by height.
+    """
+
+    row: I32Array
+    points: F32Array
+    radius: float
+    photo: I32Array
+    shape: F32Array
+
+
+class Room(NamedTuple):
+    """Room for an object's crops.
+
+    Attributes:
+        most: crops at most.
+        line: width of a line and one gap, in heights of a line; 0 counts crops only.
+        gap: space between crops, in heights of a line.
+        lines: number of lines.
+        distance: largest distance of a crop.
+    """
+
+    most: int
+    line: float = 0.0
+    gap: float = 0.0
+    lines: int = 1
+    distance: float = np.inf
+
+    def holds(self, shapes: list[float]) -> int:
+        """Return how many crops of these aspect ratios there is room for."""
+        if not self.line:
+            return min(self.most, len(shapes))
+        ends = line_ends(shapes, self.line, self.gap)
+        return min(self.most, len(shapes), *ends[self.lines - 1 : self.lines])
 
 
 class Shown:
     """Neighbours that are shown for one object.
 
     Attributes:
-        row: (k,) int32, in the order in which they are shown, at most as many as the library has.
+        row: (k,) int32, in the order in which they are shown.
         distance: (k,) float32, from the pooled query.
         query: (dim,) float32, the pooled query.
     """
@@ -44,6 +94,9 @@ class Shown:
         self._pool: deque[F32Array] = deque(maxlen=POOL_FRAMES)
         self._label = -1  # of the pool
         self._doubted = False  # was it another object in the last frame?
+        self._is_new = True  # all rows change at once
+        self._is_refined = False  # rows were exchanged for those of a full pool
+        self._k = 0  # of the last search
         self.query: F32Array = np.zeros(dim, np.float32)
         self.forget()
 
@@ -53,11 +106,17 @@ class Shown:
         self.row: I32Array = np.zeros(0, np.int32)
         self.distance: F32Array = np.zeros(0, np.float32)
         self._points: F32Array = nowhere  # of the shown rows
+        self._photo: list[int] = []  # of the shown rows
+        self._shape: list[float] = []  # of their places, which keep that of their first crop
         self._origin: F32Array | None = None
-        self._radius = 0.0
-        self._near: I32Array = np.zeros(0, np.int32)  # rows that the last search brought
-        self._near_points: F32Array = nowhere
+        self._near = Candidates(self.row, nowhere, 0.0, np.zeros(0, np.int32), np.zeros(0, np.float32))
         self._near_distance: F32Array = np.zeros(0, np.float32)
+        self._ranked: NDArray[np.intp] = np.zeros(0, np.intp)  # candidates by distance, one of each photo
+
+    def is_like(self, point: F32Array, label: int) -> bool:
+        """Tell whether a (dim,) point of a class may be the object's."""
+        far = len(self.distance) > 0 and np.linalg.norm(point - self.query) > SAME * self.distance.max()
+        return not far and label == self._label
 
     def look(self, point: F32Array, label: int, k: int) -> F32Array | None:
         """Take in the object's (dim,) point and class of this frame.
@@ -66,72 +125,164 @@ class Shown:
             The query to search for ``CANDIDATES * k`` rows with, or None where the last search still serves.
         """
         self.query = self._pooled(point, label)
-        if self._origin is None:
+        if self._origin is None or k > self._k:
+            self._k = k
             return self.query
-        self._near_distance = _distances(self._near_points, self.query)
-        if len(self._near) < k:
-            return None if np.isinf(self._radius) else self.query
-        kth = float(np.partition(self._near_distance, k - 1)[k - 1])
+        self._measure()
+        if np.isinf(self._near.radius):
+            return None
+        # Where few photos have many rows, all k of different photos cannot be proved.
+        k = max(1, min(k, int(_PROVED * len(self._ranked))))
+        kth = float(self._near_distance[self._ranked[k - 1]])
         moved = float(np.linalg.norm(self.query - self._origin))
-        return None if kth <= self._radius - moved else self.query
+        return None if kth <= self._near.radius - moved else self.query
 
-    def renew(self, row: I32Array, points: F32Array, radius: float) -> None:
-        """Take in a search: (m,) rows, where they lie, how far the last is (inf where these are all)."""
-        self._origin, self._radius = self.query, radius
-        self._near, self._near_points = row, points
-        self._near_distance = _distances(points, self.query)
+    def renew(self, near: Candidates) -> None:
+        """Take in a search."""
+        self._origin, self._near = self.query, near
+        self._measure()
 
-    def settle(self, k: int) -> None:
-        """Decide what is shown."""
-        order = np.argsort(self._near_distance, kind="stable")[: 2 * k]
-        best, best_distance = self._near[order], self._near_distance[order]
-        if len(self.row) != min(k, len(self._near)):  # more or fewer are wanted; the others stay
-            added = np.flatnonzero(~np.isin(best, self.row[:k], kind="sort"))[: max(0, k - len(self.row))]
-            self.row = np.concatenate([self.row[:k], best[added]])
-            self._points = np.concatenate([self._points[:k], self._near_points[order[added]]])
+    def settle(self, room: Room, taken: Set[int] = _NO_ROWS, changes: int | None = None) -> int:
+        """Decide what is shown.
+
+        Args:
+            room: for crops.
+            taken: rows that are shown elsewhere; those that are shown here too give way at once.
+            changes: shown rows that may give way now, None for any number; once, when its pool is full, all
+                rows of an object may.
+
+        Returns:
+            Number of rows that gave way; a new object's rows do not count.
+        """
+        if self._is_new:
+            self._keep(np.zeros(0, np.intp))
+        if len(self._pool) == POOL_FRAMES and not self._is_refined:
+            changes, self._is_refined = None, True
+        free = [
+            i
+            for i in self._ranked.tolist()
+            if self._near_distance[i] <= room.distance and int(self._near.row[i]) not in taken
+        ]
         self.distance = _distances(self._points, self.query)
-        fresh = np.flatnonzero(~np.isin(best, self.row, kind="sort"))
-        for new in fresh.tolist():
+        self._give_way(taken, free)
+        changed = self._exchange(free, changes)
+        self._fill(free, room)
+        far = self.distance > CLEARLY * room.distance
+        if far.any():
+            self._keep(np.flatnonzero(~far))
+        self._is_new = False
+        return changed + self._keep_order(None if changes is None else changes - changed)
+
+    def _give_way(self, taken: Set[int], free: list[int]) -> None:
+        """Show other rows in the place of those that are shown elsewhere."""
+        lost = [place for place, row in enumerate(self.row.tolist()) if row in taken]
+        fresh = self._fresh(free) if lost else []
+        for place in lost[: len(fresh)]:
+            new = next((i for i in fresh if self._fits(i, place)), fresh[0])
+            self._put(place, new)
+            fresh.remove(new)
+        if lost:
+            self._keep(np.flatnonzero([row not in taken for row in self.row.tolist()]))
+
+    def _exchange(self, free: list[int], changes: int | None) -> int:
+        """Let shown rows give way to clearly nearer ones; return how many did."""
+        done = 0
+        fresh = self._fresh(free)
+        while fresh and len(self.row) and (changes is None or done < changes):
             worst = int(self.distance.argmax())
-            if self.distance[worst] <= CLEARLY * best_distance[new]:
+            new = next((i for i in fresh if self._is_better(i, worst)), None)
+            if new is None:
                 break
-            self.row = self.row.copy()  # what was handed out before stays as it was
-            self.row[worst], self.distance[worst] = best[new], best_distance[new]
-            self._points[worst] = self._near_points[order[new]]
-        self._keep_order()
+            self._put(worst, new)
+            fresh.remove(new)
+            done += 1
+        return done
+
+    def _is_better(self, new: int, place: int) -> bool:
+        """Tell whether a candidate is clearly nearer than the row in a place that it would fill."""
+        least = CLEARLY if self._fits(new, place) else _UNLIKE
+        return bool(self.distance[place] > least * self._near_distance[new])
+
+    def _fits(self, new: int, place: int) -> bool:
+        shape, there = float(self._near.shape[new]), self._shape[place]
+        return max(shape, there) <= _LIKE * min(shape, there)
+
+    def _fresh(self, free: list[int]) -> list[int]:
+        """Return candidates that are not shown, and of whose photos none is."""
+        shown, photos = set(self.row.tolist()), set(self._photo)
+        near = self._near
+        return [i for i in free if int(near.row[i]) not in shown and int(near.photo[i]) not in photos]
+
+    def _put(self, place: int, new: int) -> None:
+        """Show a candidate in a place; what was handed out before stays as it was."""
+        self.row, self._points = self.row.copy(), self._points.copy()
+        self.row[place], self.distance[place] = self._near.row[new], self._near_distance[new]
+        self._points[place], self._photo[place] = self._near.points[new], int(self._near.photo[new])
+
+    def _fill(self, free: list[int], room: Room) -> None:
+        """Show as many rows as there is room for; those that are shown stay."""
+        fresh = self._fresh(free)[: max(0, room.most - len(self.row))]
+        shapes = [*self._shape, *self._near.shape[fresh].tolist()]
+        count = room.holds(shapes)
+        added = fresh[: max(0, count - len(self.row))]
+        if added:
+            self.row = np.concatenate([self.row, self._near.row[added]])
+            self.distance = np.concatenate([self.distance, self._near_distance[added]])
+            self._points = np.concatenate([self._points, self._near.points[added]])
+            self._photo += self._near.photo[added].tolist()
+            self._shape = shapes[: len(self.row)]
+        elif count < len(self.row):
+            self._keep(np.arange(count))
+
+    def _keep(self, places: NDArray[np.intp]) -> None:
+        """Keep these of the shown rows, with their places."""
+        self._shape = [self._shape[i] for i in places.tolist()]
+        self._reorder(places)
+
+    def _reorder(self, places: NDArray[np.intp]) -> None:
+        self.row, self.distance, self._points = self.row[places], self.distance[places], self._points[places]
+        self._photo = [self._photo[i] for i in places.tolist()]
+
+    def _measure(self) -> None:
+        self._near_distance = _distances(self._near.points, self.query)
+        order = np.argsort(self._near_distance, kind="stable")
+        _, first = np.unique(self._near.photo[order], return_index=True)
+        self._ranked = order[np.sort(first)]
 
     def _pooled(self, point: F32Array, label: int) -> F32Array:
         """Mean of the last frames, begun anew when the object has become another one.
 
         One frame of a bird among many of a person says little; two tell that the track has changed hands.
         """
-        far = len(self.distance) > 0 and np.linalg.norm(point - self.query) > SAME * self.distance.max()
-        if self._pool and (far or label != self._label):
+        if self._pool and not self.is_like(point, label):
             if not self._doubted:
                 self._doubted = True
                 return self.query
             self._pool.clear()
+            self._is_new, self._is_refined = True, False
         self._label, self._doubted = label, False
         self._pool.append(point)
         mean: F32Array = np.mean(self._pool, axis=0, dtype=np.float32)
         return mean
 
-    def _keep_order(self) -> None:
-        """Nearest first, but for small differences; two rows change places, the others stay."""
-        while len(self.row) > 1:
+    def _keep_order(self, changes: int | None) -> int:
+        """Nearest first, but for small differences; two rows change places, the others stay.
+
+        Returns the number of exchanges, at most ``changes``.
+        """
+        done = 0
+        while len(self.row) > 1 and (changes is None or done < changes):
             nearest_after = np.minimum.accumulate(self.distance[:0:-1])[::-1]
             wrong = self.distance[:-1] > DISORDER * nearest_after
             if not wrong.any():
-                return
+                break
             left = int(wrong.argmax())
             right = left + 1 + int(self.distance[left + 1 :].argmin())
             place = np.arange(len(self.row))
             place[[left, right]] = right, left
-            self.row, self.distance, self._points = (
-                self.row[place],
-                self.distance[place],
-                self._points[place],
-            )
+            self._reorder(place)
+            done += 1
+        return done
 
 
 def _distances(points: F32Array, query: F32Array) -> F32Array:

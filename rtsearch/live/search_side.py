@@ -8,6 +8,7 @@ from rtsearch.config import SearchSettings
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.live.room import StripRoom
 from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.render.layout import canvas_of
 from rtsearch.types import Neighbours
@@ -24,14 +25,15 @@ class SearchSide:
     Args:
         index: is searched.
         search: exactly, or with which recall.
+        most_distance: largest distance of a crop that is shown.
         live: frames are left out where detection takes longer than they come.
     """
 
-    def __init__(self, index: LiveIndex, search: SearchSettings, *, live: bool) -> None:
+    def __init__(self, index: LiveIndex, search: SearchSettings, most_distance: float, *, live: bool) -> None:
         self._live_index = index
         self._search = search
         self._index = index.begun
-        self._stabilizer = Stabilizer(self._index, search)
+        self._stabilizer = Stabilizer(self._index, search, most_distance)
         self._lag = _Lag() if live else None
         self._epoch = 0
 
@@ -50,9 +52,9 @@ class SearchSide:
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
-        frame, found, canvas = detected.frame, detected.detections, canvas_of(state.show)
-        most = state.detect.max_objects
-        objects = self._stabilizer.update(frame, found, canvas.crops, canvas.most_strips, most)
+        frame, found = detected.frame, detected.detections
+        room = StripRoom(canvas_of(state.show), frame.bgr.shape[1::-1])
+        objects = self._stabilizer.update(frame, found, room, state.detect.max_objects)
         if self._lag is not None:
             self._lag = self._lag.after(detected)
         return replace(

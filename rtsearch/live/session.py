@@ -21,14 +21,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from math import inf
 
 from rtsearch._util.background import BackgroundIterator
+from rtsearch._util.heartbeat import heartbeat
 from rtsearch._util.metrics import Meter, Quantiles
 from rtsearch._util.process_exit import finish_on_c_exit
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.library.index import SearchIndex
+from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
@@ -126,20 +129,23 @@ class _Session:
         marks = TimeMarks(index, settings.show.font)
         self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
         names = index.library.space.class_names if callable(finds) else finds.class_names
+        most_distance = inf if callable(finds) else settings.show.max_distance or largest_distance(index)
         self._shared = Shared(
-            index,
-            LiveIndex(index),
-            settings.search,
-            controls,
-            self._cache,
-            self._meter,
-            names,
-            len(sources),
-            self._halt,
+            index=index,
+            live_index=LiveIndex(index),
+            search=settings.search,
+            controls=controls,
+            cache=self._cache,
+            meter=self._meter,
+            class_names=names,
+            channels=len(sources),
+            most_distance=most_distance,
+            halt=self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]
         self._cpu_s = time.process_time()
+        self._heart = heartbeat()
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
@@ -189,6 +195,8 @@ class _Session:
 
     def _obey(self) -> None:
         """Carry out what the user has asked for, and look after the sources."""
+        if self._heart is not None and not self._heart.beat():
+            self._halt.set()  # whoever watched over this process has gone, and starts another one
         for view in self._views:
             view.watch()
         for command in self._controls.commands():

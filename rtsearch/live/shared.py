@@ -28,6 +28,7 @@ class Shared:
         meter: gets the times of all stages.
         class_names: by label.
         channels: number of sources.
+        most_distance: largest distance of a crop that is shown.
         halt: set when the run ends.
     """
 
@@ -39,4 +40,5 @@ class Shared:
     meter: Meter
     class_names: tuple[str, ...]
     channels: int
+    most_distance: float
     halt: threading.Event

@@ -1,6 +1,10 @@
 """Stabilise what is shown of objects: tracks, pooled queries, neighbours kept while near, strips.
 
-detections -> tracks -> pooled query each -> one search for those whose neighbours may have changed -> strips
+detections -> tracks -> pooled query each -> one search for those whose neighbours may have changed
+           -> grid and strips -> crops for the room of each strip
+
+No crop is shown twice, and at most two a second give way to better ones. An object that comes back soon, as
+its vector tells, gets its strip and its crops again.
 """
 
 from __future__ import annotations
@@ -11,16 +15,36 @@ from typing import Protocol
 import numpy as np
 
 from rtsearch.config import SearchSettings
-from rtsearch.live.neighbour_hysteresis import CANDIDATES, Shown
+from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
 from rtsearch.live.scene_cut import SceneCutDetector
-from rtsearch.live.strips import StripReservation
-from rtsearch.live.tracker import Strips, Tracker, Tracks
+from rtsearch.live.strips import GridChoice
+from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours
 
-__all__ = ["Searched", "Stabilizer", "Steadied"]
+__all__ = ["Searched", "Stabilizer", "Steadied", "Wanted"]
 
 _HELD_S = 0.5
 """Time for which a missed object is shown, s of the source; ``tracker`` limits the number of frames."""
+_CHANGE_S = 0.5
+"""Least time from one change of a crop to the next, s of the source."""
+
+
+class Wanted(Protocol):
+    """Grid and crops that a picture has room for."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Return the least and the largest number of strips."""
+        ...
+
+    @property
+    def most_crops(self) -> int:
+        """Return the largest number of crops of an object."""
+        ...
+
+    def room(self, grid: int, lines: int, most_distance: float) -> Room:
+        """Return the room of a strip of so many lines in a grid of so many strips."""
+        ...
 
 
 class Searched(Protocol):
@@ -34,6 +58,15 @@ class Searched(Protocol):
         """Return the points of rows, (n, dim)."""
         ...
 
+    @property
+    def photo_numbers(self) -> I32Array:
+        """Return the number of each row's photo, (rows,)."""
+        ...
+
+    def shapes(self, rows: I32Array, /) -> F32Array:
+        """Return the aspect ratio of each row's crop, (n,)."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Steadied:
@@ -45,7 +78,7 @@ class Steadied:
         strips: of each.
         missed: frames since each was seen; 0 for those of the frame.
         step: (n, 4) float32, how far each box moves from frame to frame, px.
-        rows: strips that the picture keeps room for.
+        rows: strips of the grid.
     """
 
     detections: Detections
@@ -75,71 +108,86 @@ class _Object:
     seen_s: float
 
 
+@dataclass(slots=True)
+class _Lost:
+    """Object that was lost, which may come back: its neighbours, its strip, and when it was lost."""
+
+    shown: Shown
+    strip: int
+    lost_s: float
+
+
 class Stabilizer:
     """Follows the objects of one source and their neighbours.
 
     Args:
         index: is searched.
         search: how.
+        most_distance: largest distance of a crop that is shown.
 
     Attributes:
         asked: objects that neighbours were wanted for so far.
         searched: those that needed a search.
     """
 
-    def __init__(self, index: Searched, search: SearchSettings) -> None:
+    def __init__(self, index: Searched, search: SearchSettings, most_distance: float = np.inf) -> None:
         self.asked = self.searched = 0
+        self._most_distance = most_distance
         self._index = index
         self._search = search
         self._tracker = Tracker()
         self._strips = Strips()
-        self._reservation = StripReservation()
+        self._grid = GridChoice()
         self._objects: dict[int, _Object] = {}
+        self._lost: list[_Lost] = []
+        self._strip_of: dict[int, int] = {}  # by track
+        self._in_sight: set[int] = set()  # tracks
+        self._changed_s = -np.inf  # when a crop gave way to a better one
         self._picture = ""
         self._cuts = SceneCutDetector()
 
-    def update(
-        self, frame: Frame, found: Detections, results: int, visible: int, most: int | None = None
-    ) -> Steadied:
+    def update(self, frame: Frame, found: Detections, wanted: Wanted, most: int | None = None) -> Steadied:
         """Take in the next frame.
 
         Args:
             frame: a name other than the last one's begins anew, and so does a cut.
             found: n objects; their vectors say where they lie in the searched space.
-            results: neighbours wanted for each.
-            visible: strips that fit into the picture.
+            wanted: grid and crops of the picture.
             most: objects shown at most, held ones included, a whole image not counted; None for any number.
         """
         if self._cuts.is_cut(frame.bgr) or frame.name != self._picture:
             self.begin_anew()
         if frame.name != self._picture:
             self._picture = frame.name
-            self._reservation.clear()
+            self._grid.clear()
         tracks = self._tracker.update(found.xyxy, found.label == WHOLE_IMAGE_LABEL)
         found = replace(found, track=tracks.number)
-        self._look(found, frame.at_s, results)
+        wishes = self._look(found, frame.at_s, wanted.most_crops)
         held = self._held(tracks, frame)
         kept = [*found.track.tolist(), *(int(objects.track[0]) for _, objects in held)]
-        self._objects = {track: self._objects[track] for track in kept}
+        self._let_go(set(kept), frame.at_s)
         if most is not None:
             held = _freshest(held, most - int((found.label != WHOLE_IMAGE_LABEL).sum()))
         missed = [0] * len(found) + [frames for frames, _ in held]
         shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
-        near = [self._objects[track].shown for track in alive]
-        strips = tuple(self._strips.place(alive, visible, frame.at_s, missed))
+        visible = self._grid.keep(len(alive), *wanted.grid, frame.at_s)
+        strips = tuple(self._strips.place(alive, visible, frame.at_s, missed, wishes))
+        self._strip_of = dict(zip(alive, strips, strict=True))
+        self._settle(found.track.tolist(), visible, wanted, frame.at_s)
         return Steadied(
             detections=shown,
-            neighbours=_table(near, results),
+            neighbours=_table([self._objects[track].shown for track in alive]),
             strips=strips,
             missed=tuple(missed),
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
-            rows=self._reservation.keep(alive, strips, frame.at_s),
+            rows=visible,
         )
 
     def search_in(self, index: Searched) -> None:
         """Search another index from now on; objects keep their tracks and lose their neighbours."""
         self._index = index
+        self._lost.clear()
         for known in self._objects.values():
             known.shown.forget()
 
@@ -147,20 +195,33 @@ class Stabilizer:
         """Forget all objects: the next picture has nothing to do with the last."""
         self._tracker.reset()
         self._objects.clear()
+        self._lost.clear()
+        self._strip_of.clear()
+        self._strips = Strips()
 
     def query_of(self, track: int) -> F32Array:
         """(dim,) the pooled query of a track that is alive."""
         return self._objects[track].shown.query
 
-    def _look(self, found: Detections, at_s: float, results: int) -> None:
-        """Renew the neighbours of each object, with one search for all that need one."""
+    def _look(self, found: Detections, at_s: float, results: int) -> dict[int, int]:
+        """Renew the candidates of each object, with one search for all that need one.
+
+        Returns:
+            The strip that an object had, by its track, where it has come back.
+        """
         wanted: list[Shown] = []
         queries: list[F32Array] = []
+        wishes: dict[int, int] = {}
         for i, track in enumerate(found.track.tolist()):
-            known = self._objects.get(track)
-            shown = Shown(found.vector.shape[1]) if known is None else known.shown
+            known, label = self._objects.get(track), int(found.label[i])
+            if known is not None:
+                shown = known.shown
+            elif (back := self._come_back(found.vector[i], label, at_s)) is not None:
+                shown, wishes[track] = back.shown, back.strip
+            else:
+                shown = Shown(found.vector.shape[1])
             self._objects[track] = _Object(shown, _rows(found, [i]), at_s)
-            query = shown.look(found.vector[i], int(found.label[i]), results)
+            query = shown.look(found.vector[i], label, results)
             if query is not None:
                 wanted.append(shown)
                 queries.append(query)
@@ -168,12 +229,45 @@ class Stabilizer:
             exact, recall = self._search.exact, self._search.recall
             near = self._index.near(np.stack(queries), CANDIDATES * results, exact=exact, recall=recall)
             for shown, rows, distance in zip(wanted, near.row, near.distance, strict=True):
-                there = rows[rows >= 0]
-                shown.renew(there, self._index.points(there), float(distance[-1]))
-        for track in found.track.tolist():
-            self._objects[track].shown.settle(results)
+                there, index = rows[rows >= 0], self._index
+                photo, shape = index.photo_numbers[there], index.shapes(there)
+                shown.renew(Candidates(there, index.points(there), float(distance[-1]), photo, shape))
         self.asked += len(found)
         self.searched += len(wanted)
+        return wishes
+
+    def _come_back(self, point: F32Array, label: int, at_s: float) -> _Lost | None:
+        """Take out the lost object that a new one may be: of its class, and nearest to it."""
+        self._lost = [lost for lost in self._lost if 0 <= at_s - lost.lost_s <= STAYS_S]
+        like = [lost for lost in self._lost if lost.shown.is_like(point, label)]
+        if not like:
+            return None
+        back = min(like, key=lambda lost: float(np.linalg.norm(lost.shown.query - point)))
+        self._lost.remove(back)
+        return back
+
+    def _let_go(self, kept: set[int], at_s: float) -> None:
+        """Remember objects that are lost for as long as they may come back."""
+        for track in self._objects.keys() - kept:
+            shown = self._objects.pop(track).shown
+            if track in self._strip_of:
+                self._lost.append(_Lost(shown, self._strip_of[track], at_s))
+
+    def _settle(self, tracks: list[int], visible: int, wanted: Wanted, at_s: float) -> None:
+        """Decide which crops each object's strip shows; no other shows those of a strip that was in sight."""
+        before, self._in_sight = self._in_sight, {t for t, strip in self._strip_of.items() if strip < visible}
+        rows = {track: set(self._objects[track].shown.row.tolist()) for track in self._in_sight & before}
+        if at_s < self._changed_s:  # the source has gone back
+            self._changed_s = -np.inf
+        for track in sorted(tracks, key=lambda track: (track not in before, track)):
+            lines = 1 + self._strips.free_below(self._strip_of[track], visible)
+            room = wanted.room(visible, lines, self._most_distance)
+            taken = frozenset[int]().union(*(there for other, there in rows.items() if other != track))
+            due = int(at_s - self._changed_s >= _CHANGE_S)
+            if self._objects[track].shown.settle(room, taken, due):
+                self._changed_s = at_s
+            if track in self._in_sight:
+                rows[track] = set(self._objects[track].shown.row.tolist())
 
     def _held(self, tracks: Tracks, frame: Frame) -> list[tuple[int, Detections]]:
         """Return objects that are missed: for how many frames, and with boxes moved along."""
@@ -215,11 +309,10 @@ def _joined(parts: list[Detections]) -> Detections:
     )
 
 
-def _table(near: list[Shown], results: int) -> Neighbours:
-    row = np.full((len(near), results), -1, np.int32)
-    distance = np.full((len(near), results), np.inf, np.float32)
+def _table(near: list[Shown]) -> Neighbours:
+    """Return the rows of several objects, filled up with -1."""
+    row = np.full((len(near), max((len(shown.row) for shown in near), default=0)), -1, np.int32)
+    distance = np.full(row.shape, np.inf, np.float32)
     for i, shown in enumerate(near):
-        # Those of a missed object are of the time when it was seen, when more may have been wanted.
-        have = min(results, len(shown.row))
-        row[i, :have], distance[i, :have] = shown.row[:have], shown.distance[:have]
+        row[i, : len(shown.row)], distance[i, : len(shown.row)] = shown.row, shown.distance
     return Neighbours(row, distance)

@@ -1,44 +1,59 @@
-"""Room that the picture keeps for strips, so that it does not jump as objects come and go."""
+"""Choose the grid of strips, so that the picture stands still as objects come and go."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from rtsearch.live.tracker import is_over
-from rtsearch.types import WHOLE_IMAGE_TRACK
+__all__ = ["GROWS_AFTER_S", "SHRINKS_AFTER_S", "GridChoice"]
 
-__all__ = ["StripReservation"]
+GROWS_AFTER_S = 5.0
+"""Time for which more objects than strips must be there before the grid gets more strips, s."""
+SHRINKS_AFTER_S = 20.0
+"""Time for which fewer must be there before it gets fewer again, s; most who leave are followed by others."""
 
 
-class StripReservation:
-    """Keeps room for strips.
+class GridChoice:
+    """Chooses the number of strips of one source's grid.
 
-    Room is there at once for a new strip, and is given up when nothing has needed it for ``STAYS_S``.
-
-    After a cut, when no object goes on, the picture is laid out anew; a replay knows as much from its record.
+    A photo of a slide show, which stands still, gets a grid for its own objects.
     """
 
     def __init__(self) -> None:
-        self._needed: list[tuple[float, int]] = []  # when, how many strips
-        self._tracks: set[int] = set()
+        self._strips = 0  # 0: not chosen yet
+        self._base = 0
+        self._over: tuple[float, int] | None = (
+            None  # since when more strips are wanted, and the fewest of these
+        )
+        self._under: tuple[float, int] | None = None  # since when fewer are, and the most of these
 
-    def keep(self, tracks: Sequence[int], strips: Sequence[int], at_s: float) -> int:
-        """Return the number of strips to keep room for, now that a frame shows these.
+    def keep(self, objects: int, base: int, most: int, at_s: float) -> int:
+        """Return the number of strips of the grid, now that a frame shows so many objects.
 
         Args:
-            tracks: shown, those that are missed for a moment included.
-            strips: of each.
+            objects: shown, those that are missed for a moment included.
+            base: strips that the picture's shape suggests, which is also the least number.
+            most: strips that fit.
             at_s: time of the frame.
         """
-        before, self._tracks = self._tracks, set(tracks) - {WHOLE_IMAGE_TRACK}
-        if before and self._tracks and before.isdisjoint(self._tracks):
-            self._needed.clear()
-        rows = max(strips, default=-1) + 1
-        # What needed no more than what came after it does not matter.
-        self._needed = [(then_s, n) for then_s, n in self._needed if n > rows and not is_over(then_s, at_s)]
-        self._needed.append((at_s, rows))
-        return self._needed[0][1]
+        wanted = min(max(objects, base), most)
+        if not self._strips or base != self._base:
+            self._strips, self._base = wanted, base
+        self._over = _since(self._over, wanted, at_s, min) if wanted > self._strips else None
+        self._under = _since(self._under, wanted, at_s, max) if wanted < self._strips else None
+        for run, after_s in ((self._over, GROWS_AFTER_S), (self._under, SHRINKS_AFTER_S)):
+            if run is not None and round(at_s - run[0], 6) >= after_s:  # times are sums of floats
+                self._strips, self._over, self._under = run[1], None, None
+        return self._strips
 
     def clear(self) -> None:
-        """Keep nothing: another photo is shown."""
-        self._needed.clear()
+        """Choose anew: another photo is shown."""
+        self._strips = 0
+
+
+def _since(
+    run: tuple[float, int] | None, wanted: int, at_s: float, which: Callable[[int, int], int]
+) -> tuple[float, int]:
+    """Return the run of frames that want another grid; a source that has gone back begins anew."""
+    if run is None or at_s < run[0]:
+        return at_s, wanted
+    return run[0], which(run[1], wanted)

@@ -10,7 +10,7 @@ stays alive, with its box moved along.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,8 @@ __all__ = ["STAYS_S", "Strips", "Tracker", "Tracks", "is_over", "preload"]
 
 _LEAST_IOU = 0.3
 _MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outlives m misses, up to this.
-STAYS_S = 2.0
-"""Room that falls free stays free for so long, by the source's own time: most of it is needed again."""
+STAYS_S = 5.0
+"""A strip that falls free waits for its object for so long, by the source's own time."""
 _MAKES_WAY_AFTER = 8  # frames; of those that are thrown out sooner four of five are seen again within as many
 _SAME_S = 1e-6  # times are sums of floats
 
@@ -116,17 +116,24 @@ def is_over(since_s: float, at_s: float) -> bool:
 class Strips:
     """Gives each track a strip, counted from the top, that it keeps while it lives.
 
-    A strip that falls free is taken by the next new track, or by one that is out of sight below. Those out of
-    sight leave no gaps either: whoever scrolls down to them sees strips, not holes. A gap in sight that
-    nobody takes for ``STAYS_S`` is closed by the lowest strip.
+    A strip that falls free waits for its object while others in sight are free, then it is taken by the next
+    new track, or by one that is out of sight below. Those out of sight leave no gaps: whoever scrolls down to
+    them sees strips, not holes. A gap in sight that nobody takes for ``STAYS_S`` is closed by the lowest
+    strip.
     """
 
     def __init__(self) -> None:
         self._taken: dict[int, int] = {}  # track: strip
         self._free: dict[int, float] = {}  # strip above a taken one: since when it has been free
+        self._left: dict[int, float] = {}  # strip that waits for its object: since when
 
     def place(
-        self, tracks: Sequence[int], visible: int, at_s: float, missed: Sequence[int] = ()
+        self,
+        tracks: Sequence[int],
+        visible: int,
+        at_s: float,
+        missed: Sequence[int] = (),
+        wishes: Mapping[int, int] | None = None,
     ) -> list[int]:
         """Return the strip of each track; tracks that are not named any more give theirs back.
 
@@ -136,12 +143,27 @@ class Strips:
             at_s: time of the frame.
             missed: frames since each track was seen, 0 for all unless given; what is missed for long makes
                 way for what would be out of sight.
+            wishes: strips that some new tracks had before they were lost.
         """
+        wishes = wishes or {}
+        before = set(self._taken.values())
         self._taken = {track: self._taken[track] for track in tracks if track in self._taken}
+        taken = set(self._taken.values())
+        self._left |= dict.fromkeys(before - taken, at_s)
+        self._left = {
+            strip: left_s
+            for strip, left_s in self._left.items()
+            if strip not in taken and not is_over(left_s, at_s)
+        }
         new = [track for track in tracks if track not in self._taken]
         hidden = sorted((t for t in tracks if self._taken.get(t, -1) >= visible), key=self._taken.__getitem__)
+        for track in sorted(new, key=lambda track: track not in wishes):
+            if wishes.get(track, -1) in self._left:
+                self._taken[track] = wishes[track]
+                del self._left[wishes[track]]
+        new = [track for track in new if track not in self._taken]
         for track in hidden + new:
-            free = self._first_free()
+            free = self._first_free(visible)
             if track not in self._taken or free < visible:
                 self._taken[track] = free
         for track in hidden:
@@ -150,6 +172,13 @@ class Strips:
         self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
         self._close_gap(at_s)
         return [self._taken[track] for track in tracks]
+
+    def free_below(self, strip: int, visible: int) -> int:
+        """Return how many strips in sight right below one are free and wait for nobody."""
+        taken, below = {*self._taken.values(), *self._left}, strip + 1
+        while below < visible and below not in taken:
+            below += 1
+        return below - strip - 1
 
     def _bring_up(self, missed: dict[int, int], visible: int) -> None:
         """Let tracks that are seen take strips in sight of missed ones, of the longest missed first."""
@@ -168,6 +197,8 @@ class Strips:
         if due:
             self._taken[taken[lowest]] = due[0]
 
-    def _first_free(self) -> int:
+    def _first_free(self, visible: int = 0) -> int:
+        """Return a free strip: one in sight that waits for nobody, else one in sight, else the first."""
         taken = set(self._taken.values())
-        return next(strip for strip in range(len(taken) + 1) if strip not in taken)
+        free = [strip for strip in range(max(visible, len(taken) + 1)) if strip not in taken]
+        return next((strip for strip in free if strip < visible and strip not in self._left), free[0])

@@ -18,6 +18,7 @@ from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
+from rtsearch.render.boxes import LOST_S
 from rtsearch.render.layout import canvas_of
 from rtsearch.render.sliders import panel_room
 from rtsearch.sources import Source
@@ -72,7 +73,7 @@ class View:
         self._tally = tally
         self._epoch = 0
         self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
-        self._compositor = Compositor(shared.class_names, shared.cache)
+        self._compositor = Compositor(shared.class_names, shared.cache, shared.index.shapes)
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
         self._lost_s: float | None = None  # since when the source has given no pictures
@@ -168,6 +169,8 @@ class View:
         last, newest = self.last, self._newest.peek()
         if last is None or newest is None or not self.behind or self._paused:
             return None
+        if self._shared.controls.now.show.privacy != "none":
+            return None  # nobody has been looked for in it
         kin = newest.epoch == last.epoch == self._epoch and newest.mirrored == last.mirrored
         if not kin or newest.frame.id <= self._screen_id:
             return None
@@ -182,7 +185,10 @@ class View:
 
     def better(self) -> Scene | None:
         """Return what is drawn already, if it can be drawn better now."""
-        return self._compositor.better(self._look())
+        on_screen = self._on_screen
+        clockless = on_screen is not None and on_screen.frame.pts_s is None
+        now_s = time.monotonic() if clockless else None  # times of such frames are of this clock
+        return self._compositor.better(self._look(), now_s)
 
     def watch(self) -> None:
         """Tell when the source is lost and when it is back: in the log, in the notes and in the picture."""
@@ -240,7 +246,8 @@ class View:
         now = self._shared.controls.now
         show = cell_settings(now.show, self.place, self._shared.channels)
         room = panel_room(show.window_wh, self._shared.channels, canvas_of(show).scale, now.sliders)
-        return Appearance(show, now.first_strip, lost=self._lost_s is not None, controls_wh=room)
+        lost_s = 0.0 if self._lost_s is None else min(LOST_S, time.monotonic() - self._lost_s)
+        return Appearance(show, now.first_strip, lost_s=lost_s, controls_wh=room)
 
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)

@@ -1,15 +1,15 @@
 """Compute the places of frame, notes and strips in the picture.
 
-    ┌──────────────────┬───────────┐   the query frame takes the height that strips leave free,
-    │ frame, boxes     │ notes     │   at least ``header_height``;
-    │                  │           │
-    ├───┬────┬───┬─────┴┬────┬─────┤   a strip has several lines where its results do not fit into one
-    │███│    │   │      │    │     │   and the frame stays large; where the frame is already as wide as
-    ├───┼────┴┬──┴──┬───┼────┼─────┤   the picture (an upright screen), crops grow instead
-    │███│     │     │   │    │     │
-    └───┴─────┴─────┴───┴────┴─────┘   notes: beside the frame, which is centred as far as they allow, else
-                                       below it, else over its lower edge
+    ┌──────────────────────────────┐   the grid is chosen by the shapes of picture and frame alone: the frame
+    │        frame, boxes          │   keeps 62 % of the height, and the room below it is divided evenly
+    │                              │   among as many large strips as it holds
+    ├───┬────┬───┬──────────┬──────┤
+    │███│    │   │          │      │   a grid of more strips has lower ones, and takes height from the frame
+    ├───┼────┴┬──┴──┬───┬───┴──────┤   only where they would get lower than ``thumb_height``
+    │███│     │     │   │          │
+    └───┴─────┴─────┴───┴──────────┘   an upright frame in a wide picture stands to the left of its strips
 
+Notes stand beside the frame, which is centred as far as they allow, else below it, else over its lower edge.
 Sizes in the settings are for a picture whose shorter side is 720 px; larger pictures have all sizes in
 proportion, so that they look the same from a greater distance.
 """
@@ -19,29 +19,28 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from rtsearch.config import ShowSettings
 
-__all__ = ["Canvas", "Layout", "Place", "canvas_of", "lay_out"]
+__all__ = ["Canvas", "Layout", "Place", "Where", "base_strips", "canvas_of", "lay_out"]
 
 _WHOLE_PX = 720  # shorter side of the picture that sizes in the settings are for
-_GAP_PX = 2
+_GAP_PX = 4
 _LEAST_THUMB_PX = 60  # objects in lower crops are not recognised
-_LABEL_PX = 108
-_COLOUR_PX = 6
+_LABEL_PX = 132
+_COLOUR_PX = 4
 _NOTES_PX = 200  # least width of notes beside the frame
 _RIGHT_PX = 316  # kept free there before the frame is centred, for controls above the notes
 _RIGHTS_PX = 620  # the same for controls beside the notes
 _HIGH_PX = 330  # least height for controls above notes
 _LINE_PX = 26  # height of notes below or over the frame
-_BAR_PX = 5  # width of the scroll bar
-_FRAME_SHARE = 0.6  # share of the picture's height that the frame keeps before strips get a second line
-_ASPECT = 1.25  # average aspect ratio of crops
+_NOTE_PX = 108  # least width of a note
+_FRAME_SHARE = 0.62  # share of the picture's height that the frame keeps
+_BESIDE_SHARE = 0.5  # largest share of a wide picture's width that an upright frame takes
+_LARGE = 1.7  # height of the strips of the first grid, in ``thumb_height``
 _UPRIGHT = 0.4  # aspect ratio of standing people, the narrowest frequent crops
 _MOST_CROPS = 100  # largest number of crops of one object
-_MOST_GROWTH = 3.0  # largest magnification of stored crops, which would be blurred beyond
-_SOME_GROWTH = 1.5  # largest magnification where not all results are visible
 
 Place: TypeAlias = tuple[int, int, int, int]
 """x, y, width and height, px."""
@@ -80,11 +79,7 @@ class Canvas:
 
     @property
     def crops(self) -> int:
-        """Number of crops per object: the results, and as many as fill a line of narrow ones.
-
-        It depends on the settings alone: if it changed with every strip that comes or goes, the contents of
-        other strips would change too.
-        """
+        """Largest number of crops of an object: the results, and as many as fill lines of narrow ones."""
         if not self.fill:
             return self.results
         return max(self.results, min(_MOST_CROPS, math.ceil(self.wh[0] / (_UPRIGHT * self.thumb_height))))
@@ -106,34 +101,47 @@ class Layout:
     """Places in the picture, px.
 
     Attributes:
-        header_height: height of frame and notes beside it.
         frame: place of the frame.
-        notes: place of the notes.
+        notes: place of the notes; without notes it has no height.
         notes_are: ``beside`` or ``below`` the frame, or ``over`` its lower edge.
-        strip_tops: upper edge of each strip that fits.
-        strip_height: height of a strip without its gap.
-        thumb_height: height of a line of crops.
-        most_thumb_height: largest height of a line in a strip whose crops leave room.
-        lines: number of lines of a strip.
+        strips: places of the strips, from the top.
         colour_width: width of the bar in an object's colour.
         label_width: width of the labels, including the bar.
-        strip_width: width of label and crops, without the scroll bar beside them.
         gap: space between crops, lines and strips.
     """
 
-    header_height: int
     frame: Place
     notes: Place
     notes_are: Where
-    strip_tops: tuple[int, ...]
-    strip_height: int
-    thumb_height: int
-    most_thumb_height: int
-    lines: int
+    strips: tuple[Place, ...]
     colour_width: int
     label_width: int
-    strip_width: int
     gap: int
+
+    @property
+    def line_height(self) -> int:
+        """Height of a line of crops, px; 0 without strips."""
+        return self.strips[0][3] if self.strips else 0
+
+    @property
+    def line_width(self) -> int:
+        """Width of a line of crops, px; 0 without strips."""
+        return max(0, self.strips[0][2] - self.label_width - self.gap) if self.strips else 0
+
+    @property
+    def line_room(self) -> float:
+        """Sum of aspect ratios that fills a line; each crop counts its gap (see ``justify.line_ends``)."""
+        return (self.line_width + self.gap) / max(1, self.line_height)
+
+
+class _Grid(NamedTuple):
+    """Places of the strips of a grid: their corner, the size of one without its gap, and their number."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    strips: int
 
 
 @lru_cache(maxsize=64)
@@ -144,82 +152,105 @@ def canvas_of(show: ShowSettings) -> Canvas:
     room = show.window_wh[1] - header - round(_GAP_PX * scale)
     if room >= _LEAST_THUMB_PX:
         thumb = min(thumb, room)  # at least one strip must fit
-    return Canvas(
-        show.window_wh,
-        header,
-        thumb,
-        show.results,
-        scale,
-        show.text,
-        show.font,
-        show.fill,
-    )
+    return Canvas(show.window_wh, header, thumb, show.results, scale, show.text, show.font, show.fill)
+
+
+def base_strips(canvas: Canvas, frame_wh: tuple[int, int]) -> int:
+    """Return the number of strips of the grid that a picture of this shape begins with."""
+    room = canvas.wh[1] if _stands_left(canvas, frame_wh) else canvas.wh[1] - _kept(canvas, frame_wh)
+    fitting = math.floor(room / (_LARGE * canvas.thumb_height + canvas.gap))
+    return min(max(1, fitting), canvas.most_strips)
 
 
 @lru_cache(maxsize=256)
-def lay_out(canvas: Canvas, frame_wh: tuple[int, int], strips: int) -> Layout:
-    """Place a frame and as many of the strips as fit.
+def lay_out(canvas: Canvas, frame_wh: tuple[int, int], grid: float) -> Layout:
+    """Place a frame and a grid of strips.
 
     Args:
         canvas: size and settings of the picture.
         frame_wh: width and height of the query frame, px.
-        strips: number of strips that room is kept for.
+        grid: number of strips that are wanted; at least those of the first grid are placed, at most those
+            that fit. A fraction lies between the layouts of the whole numbers beside it.
     """
-    width, height = canvas.wh
-    gap, label = canvas.gap, canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX)
-    shown = min(strips, canvas.most_strips)
-    strip_width = width - (canvas.px(_BAR_PX) + gap if strips > shown else 0)
-    # A frame as wide as the picture, with its notes below, cannot use more height.
-    full = math.ceil(width * frame_wh[1] / frame_wh[0]) + (canvas.px(_LINE_PX) if canvas.text == "all" else 0)
-    thumb, lines = _lines(canvas, shown, strip_width - label, full)
-    strip_height = lines * (thumb + gap) - gap
-    header = height - shown * (strip_height + gap)
-    if shown:  # the remaining height is left below the strips, not above
-        header = min(header, max(full, canvas.header_height))
-    frame, notes, where = _header(canvas, frame_wh, header)
+    share = grid - math.floor(grid)
+    if share:
+        low, high = (lay_out(canvas, frame_wh, math.floor(grid) + more) for more in (0, 1))
+        return _between(low, high, share)
+    count = min(max(round(grid), base_strips(canvas, frame_wh)), canvas.most_strips)
+    place = _beside if _stands_left(canvas, frame_wh) else _below
+    frame, notes, where, grid_of = place(canvas, frame_wh, count)
+    pitch = grid_of.height + canvas.gap
     return Layout(
-        header_height=header,
         frame=frame,
         notes=notes,
         notes_are=where,
-        strip_tops=tuple(header + gap + i * (strip_height + gap) for i in range(shown)),
-        strip_height=strip_height,
-        thumb_height=thumb,
-        most_thumb_height=max(thumb, round(_MOST_GROWTH * canvas.thumb_height)),
-        lines=lines,
+        strips=tuple(
+            (grid_of.x, grid_of.y + i * pitch, grid_of.width, grid_of.height) for i in range(grid_of.strips)
+        ),
         colour_width=canvas.px(_COLOUR_PX),
-        label_width=label,
-        strip_width=strip_width,
-        gap=gap,
+        label_width=canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX),
+        gap=canvas.gap,
     )
 
 
-def _lines(canvas: Canvas, strips: int, width: int, full: int) -> tuple[int, int]:
-    """Return height and number of a strip's lines of crops.
+def _stands_left(canvas: Canvas, frame_wh: tuple[int, int]) -> bool:
+    """Tell whether the frame stands beside its strips: above them it would leave two thirds of the width."""
+    return canvas.wh[0] > canvas.wh[1] and frame_wh[0] < frame_wh[1]
 
-    Args:
-        canvas: size and settings of the picture.
-        strips: number of strips that are shown.
-        width: width of a line, px.
-        full: largest height that the frame can use, px.
-    """
-    height, least, gap = canvas.wh[1], canvas.thumb_height, canvas.gap
-    if not strips:
-        return least, 1
-    kept = max(canvas.header_height, min(full, round(_FRAME_SHARE * height)))
-    wanted = math.ceil(canvas.results * _ASPECT * (least + gap) / max(1, width))
-    lines = max(1, min(wanted, (height - kept) // strips // (least + gap)))
-    spare = (height - max(full, canvas.header_height)) // strips
-    if spare < lines * (least + gap):
-        return least, lines
-    room = spare // (least + gap)
-    if room < wanted:  # not all results fit, and larger crops would hide more of them
-        return min(spare // room - gap, round(_SOME_GROWTH * least)), room
-    sizes = []
-    for more in range(wanted, room + 1):  # crops grow as long as all results fit
-        seen = int(more * width / (canvas.results * _ASPECT)) - gap
-        sizes.append((max(least, min(spare // more - gap, seen, round(_MOST_GROWTH * least))), more))
-    return max(sizes)
+
+def _full(canvas: Canvas, frame_wh: tuple[int, int]) -> int:
+    """Return the largest height that a frame above its strips can use, with notes below it, px."""
+    line = canvas.px(_LINE_PX) if canvas.text == "all" else 0
+    return math.ceil(canvas.wh[0] * frame_wh[1] / frame_wh[0]) + line
+
+
+def _kept(canvas: Canvas, frame_wh: tuple[int, int]) -> int:
+    """Return the height that a frame above its strips keeps while they are large, px."""
+    wanted = min(_full(canvas, frame_wh), round(_FRAME_SHARE * canvas.wh[1]))
+    return min(canvas.wh[1], max(canvas.header_height, wanted))
+
+
+def _below(canvas: Canvas, frame_wh: tuple[int, int], count: int) -> tuple[Place, Place, Where, _Grid]:
+    """Place the frame above its strips."""
+    width, height = canvas.wh
+    if not count:
+        return *_header(canvas, frame_wh, height), _Grid(0, height, width, 0, 0)
+    # The frame has the same place in all grids whose strips fit below it.
+    line = max(canvas.thumb_height, (height - _kept(canvas, frame_wh)) // count - canvas.gap)
+    header = min(_kept(canvas, frame_wh), height - count * (line + canvas.gap))
+    return *_header(canvas, frame_wh, header), _Grid(0, header + canvas.gap, width, line, count)
+
+
+def _beside(canvas: Canvas, frame_wh: tuple[int, int], count: int) -> tuple[Place, Place, Where, _Grid]:
+    """Place an upright frame to the left of its strips."""
+    width, height = canvas.wh
+    scale = min(height / frame_wh[1], _BESIDE_SHARE * width / frame_wh[0])
+    w, h = max(1, round(frame_wh[0] * scale)), max(1, round(frame_wh[1] * scale))
+    line = canvas.px(_LINE_PX) if canvas.text == "all" else 0
+    frame = (0, (height - h) // 2, w, h)
+    x = w + canvas.gap
+    grid = _Grid(x, 0, width - x, (height + canvas.gap) // count - canvas.gap if count else 0, count)
+    line = min(line, h)
+    return frame, (0, frame[1] + h - line, w, line), "over", grid
+
+
+def _between(low: Layout, high: Layout, share: float) -> Layout:
+    """Return the layout on the way from one to another; strips that are only in the larger one stay out."""
+
+    def mix(a: Place, b: Place) -> Place:
+        x, y, width, height = (round(p + share * (q - p)) for p, q in zip(a, b, strict=True))
+        return x, y, width, height
+
+    strips = tuple(mix(a, b) for a, b in zip(low.strips, high.strips, strict=False))
+    return Layout(
+        mix(low.frame, high.frame),
+        low.notes,
+        low.notes_are,
+        strips,
+        low.colour_width,
+        low.label_width,
+        low.gap,
+    )
 
 
 def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Place, Place, Where]:
@@ -228,6 +259,8 @@ def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Pla
     scale = min(width / frame_wh[0], header / frame_wh[1])
     w, h = max(1, round(frame_wh[0] * scale)), max(1, round(frame_wh[1] * scale))
     x = (width - w) // 2
+    if not line and width - w >= canvas.controls_wh[0]:
+        x = min(x, width - w - canvas.controls_wh[0])
     if line and width - w >= canvas.px(_NOTES_PX):
         right = _RIGHT_PX if header >= canvas.px(_HIGH_PX) else _RIGHTS_PX
         x = max(0, min(x, width - w - canvas.px(right)))
@@ -235,7 +268,6 @@ def _header(canvas: Canvas, frame_wh: tuple[int, int], header: int) -> tuple[Pla
         if notes[3]:
             return (x, 0, w, h), notes, "beside"
     elif header - h >= line:
-        # Its place must not change as strips come and go.
         y = (header - h - line) // 2 if header == canvas.wh[1] else 0
         notes = _clear_of_controls((0, y + h, width, line), canvas)
         return (x, y, w, h), notes, "below"
@@ -249,5 +281,5 @@ def _clear_of_controls(notes: Place, canvas: Canvas) -> Place:
     if x + width <= left or y >= low:
         return notes
     parts = ((x, y, left - x, height), (x, low, width, y + height - low))
-    there = [part for part in parts if part[2] >= canvas.px(_LABEL_PX) and part[3] >= canvas.px(_LINE_PX)]
+    there = [part for part in parts if part[2] >= canvas.px(_NOTE_PX) and part[3] >= canvas.px(_LINE_PX)]
     return max(there, key=lambda part: part[2] * part[3], default=(x, y, width, 0))

@@ -39,7 +39,7 @@ OBJECT_COLOURS: tuple[Colour, ...] = (
 )
 """Colours of objects: even in lightness, so that none is louder than the others on a dark background."""
 
-BACKGROUND = 22
+BACKGROUND = 15
 """Grey level behind frames, strips and notes."""
 SURFACE = BACKGROUND + 12
 """Grey level of labels and of the scroll bar."""

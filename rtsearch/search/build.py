@@ -124,7 +124,7 @@ class _Builder:
         list(self.pool.map(work, edges[:-1], edges[1:]))
 
     def _gather(self, source: F32Array, order: I32Array, out: F32Array) -> F32Array:
-        """The rows of source in another order."""
+        """Return the rows of source in another order."""
         self._share(lambda a, b: kernels.gather(source, order, out, a, b), len(order))
         return out
 

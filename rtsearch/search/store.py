@@ -169,7 +169,7 @@ def _arrays(path: Path, header: _Header, data: memoryview) -> dict[str, NDArray[
 
 
 def _expected(shape: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[type, tuple[int, ...]]] | None:
-    """The type and shape of each array, from the shapes of some; None where these cannot be."""
+    """Return type and shape of each array, derived from the shapes of some; None where these cannot be."""
     try:
         (points, dim), (_, width), (a, b) = shape["vector"], shape["axes"], shape["recall"]
         sizes = [points, dim, width, shape["code"][0], shape["leaf_block"][0] - 1]

@@ -6,10 +6,7 @@ from typing import NamedTuple, Protocol
 
 from rtsearch.types import U8Array
 
-__all__ = ["NOTHING_CAME", "READ_TIMEOUT_S", "Capture", "Limits", "LostError", "Taken"]
-
-READ_TIMEOUT_S = 3.0
-"""A camera or stream that sends nothing for so long is lost, unless its pictures come slower than that."""
+__all__ = ["NOTHING_CAME", "Capture", "Limits", "LostError", "Taken"]
 
 NOTHING_CAME = "nothing came in time"
 """The reason of a LostError where a limit of time has ended the wait."""

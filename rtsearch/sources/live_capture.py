@@ -20,12 +20,15 @@ import numpy as np
 
 from rtsearch.errors import SourceError
 from rtsearch.sources.base import Source, Status
-from rtsearch.sources.capture import NOTHING_CAME, READ_TIMEOUT_S, Capture, Limits, LostError
+from rtsearch.sources.capture import NOTHING_CAME, Capture, Limits, LostError
 from rtsearch.types import Frame, U8Array
 
-__all__ = ["LiveCapture", "require_one"]
+__all__ = ["READ_TIMEOUT_S", "LiveCapture", "require_one"]
 
 log = logging.getLogger(__name__)
+
+READ_TIMEOUT_S = 3.0
+"""A camera or stream that sends nothing for so long is lost, unless its pictures come slower than that."""
 
 _FROZEN_S = 120.0  # a noise-free picture of a room at night, or a slide show, stands still as well
 _FROZEN_MAX_S = 3600.0

@@ -22,7 +22,8 @@ _PROTOCOLS = (
 )
 _PROTOCOLS += "ffrtmpcrypt,srt,mmsh,mmst,crypto,data"
 _ENVIRONMENT = "OPENCV_FFMPEG_CAPTURE_OPTIONS"  # of "key;value|key;value"; the name is known from OpenCV
-_OPTIONS = {"rtsp_transport": "tcp", "overrun_nonfatal": "1", "analyzeduration": "3000000"}
+# Pictures of a camera come whole by TCP; some cameras send by UDP only.
+_OPTIONS = {"rtsp_flags": "prefer_tcp", "overrun_nonfatal": "1", "analyzeduration": "3000000"}
 _SEGMENT_S = 30.0
 """HLS says nothing while a segment of it, often 2 to 10 s, is being recorded; see RFC 8216, 6.3.4."""
 _JUMP_S = 10.0

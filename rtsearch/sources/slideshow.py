@@ -141,7 +141,7 @@ class Photos(Source):
         self._stop.set()
 
     def _find(self, name: str, *, wait: bool) -> tuple[Path, U8Array] | None:
-        """The next photo that can be read; None at the end, and without ``wait`` where all are lost."""
+        """Return the next photo that can be read; None at the end, or once all are lost, without ``wait``."""
         bad = 0
         while not self._stop.is_set() and (path := self._turn()) is not None:
             bgr = self._try(path)
@@ -164,7 +164,7 @@ class Photos(Source):
         return None
 
     def _turn(self) -> Path | None:
-        """The photo whose turn it is; None at the end."""
+        """Return the photo whose turn it is; None at the end."""
         if not self._waiting:
             self._waiting.extend(itertools.islice(self._paths, 1))
         return self._waiting[0] if self._waiting else None

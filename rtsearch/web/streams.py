@@ -171,9 +171,7 @@ class _ComposedPicture:
                 for line in scene.neighbours.row.tolist()
             )
             painter = self._painters.setdefault(place, Painter())
-            drawn = painter.paint(
-                replace(scene, thumb_height=height, thumbs=thumbs, gone=()), canvas_of(cell)
-            )
+            drawn = painter.paint(replace(scene, thumb_height=height, thumbs=thumbs), canvas_of(cell))
             picture = self._mosaic[1].put(place, drawn, show.window_wh)
         done, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
         assert done

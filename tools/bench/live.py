@@ -41,6 +41,7 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Outputs, play
 from rtsearch.live.compositor import Appearance, Compositor, crop_height
 from rtsearch.live.controls import Controls
+from rtsearch.live.room import StripRoom
 from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.live.tracker import preload
 from rtsearch.models import default_folder, pull
@@ -218,9 +219,9 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     """Mean CPU ms of each part, for eight objects that stray a little around objects of the library."""
     settings = Settings()
     index: SearchIndex = open_index(Library.open(lib), settings)
-    canvas = canvas_of(settings.show)
+    room = StripRoom(canvas_of(settings.show), WH)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
-    compositor = Compositor(index.library.space.class_names, cache)
+    compositor = Compositor(index.library.space.class_names, cache, index.shapes)
     look = Appearance(settings.show, notes=("eight objects",))
     stabilizer = Stabilizer(index, settings.search)
     rng = np.random.default_rng(0)
@@ -235,12 +236,12 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
         found = Detections(boxes, score, np.zeros(8, np.int32), points)
         frame = Frame(t, time.monotonic(), None, bgr)
         marks = [time.thread_time()]
-        objects = stabilizer.update(frame, found, canvas.crops, canvas.most_strips)
+        objects = stabilizer.update(frame, found, room)
         marks.append(time.thread_time())
         height_px = crop_height(settings.show, frame, objects.rows)
         cache.prefetch(objects.neighbours.row.ravel().tolist(), height_px)
         marks.append(time.thread_time())
-        scene, picture, _ = compositor.draw(compositor.scene(frame, objects, None, settings.show), look)
+        scene, picture, *_ = compositor.draw(compositor.scene(frame, objects, None, settings.show), look)
         marks.append(time.thread_time())
         if window is not None:
             window.show(scene, picture)

@@ -114,14 +114,17 @@ def gather_photos(
 
 
 def _save_frames(clip: Path, folder: Path, begin: int, every: int) -> None:
+    first, stale = folder / _frame_name(clip, begin), []
     for path in folder.glob(f"{clip.stem}-*.jpg"):
         digits = path.stem.removeprefix(f"{clip.stem}-")
         if digits.isdecimal() and (int(digits) < begin or (int(digits) - begin) % every):
-            path.unlink()
-    if (folder / _frame_name(clip, begin)).exists():
+            stale.append(path)
+    if first.exists() and not stale:
         return
+    for path in (first, *stale):  # the first frame first: it says that all are there
+        path.unlink(missing_ok=True)
     numbered = list(enumerate(_frames(clip)[0]))[begin::every]
-    for number, bgr in reversed(numbered):  # the first frame last: it says that all are there
+    for number, bgr in reversed(numbered):  # the first frame last
         jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
         write_atomic(folder / _frame_name(clip, number), jpeg.tobytes())
 

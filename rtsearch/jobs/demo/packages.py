@@ -71,6 +71,7 @@ PACKAGES: tuple[Package, ...] = (
         about="Rooms. The package is under the MIT License, the photos under Pexels' free licence; "
         "their names give their numbers there.",
         photos=("interior_photos/images/*.jpg",),
+        left_out=("*/pexels-cup-of-couple-7303788.jpg",),  # the same table as on another photo
         papers=("*.dist-info/METADATA",),
     ),
     Package(
@@ -154,6 +155,17 @@ PACKAGES: tuple[Package, ...] = (
     ),
     Package(
         manager="npm",
+        name="@adminkit/core",
+        version="3.5.0",
+        bytes=1_403_127,
+        sha256="5236d70e25930fadefe23affbd4ae50130ac2b2345e2b0498fb2a347811c523e",
+        short="faces",
+        about="People. By the authors of AdminKit, under the MIT License, with photos of Unsplash.",
+        photos=("package/dist/img/avatars/*.jpg", "package/dist/img/photos/*.jpg"),
+        papers=("package/LICENSE",),
+    ),
+    Package(
+        manager="npm",
         name="startbootstrap-creative",
         version="7.0.7",
         bytes=2_385_838,
@@ -190,7 +202,8 @@ PACKAGES: tuple[Package, ...] = (
         bytes=44_196_292,
         sha256="e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
         short="nature",
-        about="Animals and tools. Each photo has a licence of its own, mostly CC BY-SA.",
+        about="Animals and tools. Each photo has a licence of its own, mostly CC BY-SA; the package's "
+        "copyright file names it and the author.",
         resources=tuple(
             f"*/rcc/{name}.rcc"
             for name in ("categorization", "erase", "explore_farm_animals", "explore_world_animals")

@@ -19,7 +19,7 @@ from rtsearch.jobs.demo.packages import PACKAGES, Package
 __all__ = ["SHOTS", "Pictures", "cache_folder", "gather_pictures"]
 
 _FEWEST_SHOTS = 3  # a film of fewer is dull; the installed clip is played instead
-_FRAMES_APART = 25  # of the installed clip, which is not played then: one of a shot or two
+_FRAMES_APART = 30  # of the installed clip, which is not played then: one of a shot or two
 _LEFT_OUT = (  # a second view of one motorcycle, and views of cells that are taken for things
     *("skimage-motorcycle_right.png", "skimage-ihc.png", "skimage-retina.jpg", "skimage-color.png"),
     *("skimage-cell.png", "skimage-microaneurysms.png"),

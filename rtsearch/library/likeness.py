@@ -1,0 +1,48 @@
+"""Find the distance from which on neighbours are no longer alike.
+
+random objects -> their neighbours of other photos, by distance -> in groups of equal size
+               -> the first group of which less than half have the object's class
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtsearch.library.index import SearchIndex
+
+__all__ = ["largest_distance"]
+
+_OBJECTS = 256
+_NEIGHBOURS = 64
+_GROUP = 256  # neighbours of which the share of the right class is taken
+_LEAST_OBJECTS = 200  # of a library that can tell
+_LEAST_NEIGHBOURS = 5  # neighbours that half of the objects keep in any case
+_ALIKE = 0.5
+
+
+def largest_distance(index: SearchIndex, seed: int = 0) -> float:
+    """Return the largest distance of neighbours that are worth showing, inf for a small library.
+
+    Where objects are compared by their looks, classes say little: half of the objects keep five neighbours.
+
+    Args:
+        index: search index of the library.
+        seed: seed of the random numbers.
+    """
+    if len(index) < _LEAST_OBJECTS:
+        return np.inf
+    chosen = np.random.default_rng(seed).choice(len(index), min(_OBJECTS, len(index)), replace=False)
+    rows = np.sort(chosen).astype(np.int32)
+    near = index.near(index.points(rows), _NEIGHBOURS)
+    there = near.row >= 0
+    others = there & (index.photo_numbers[near.row] != index.photo_numbers[rows][:, None])
+    alike = index.labels[near.row] == index.labels[rows][:, None]
+    distance, same = near.distance[others], alike[others]
+    order = np.argsort(distance, kind="stable")
+    distance, same = distance[order], same[order]
+    ordered = np.sort(np.where(others, near.distance, np.inf), axis=1)
+    least = float(np.median(ordered[:, _LEAST_NEIGHBOURS - 1]))
+    for first in range(0, len(same) - _GROUP + 1, _GROUP):
+        if same[first : first + _GROUP].mean() < _ALIKE:
+            return max(least, float(distance[first]))
+    return np.inf

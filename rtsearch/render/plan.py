@@ -1,0 +1,54 @@
+"""Define the answer of a composition: what is drawn where."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from rtsearch.render.layout import Place, Where
+from rtsearch.render.theme import Colour
+from rtsearch.types import U8Array
+
+__all__ = ["Item", "Plan"]
+
+
+class Item(NamedTuple):
+    """Crop or label in its place.
+
+    Attributes:
+        key: what it is from picture to picture, such as the third crop of the first strip.
+        place: x, y, width and height, px; no item lies upon another.
+        pixels: (h, w, 3) uint8 BGR, scaled to fit into the place; None fills the place with ``colour``.
+        colour: of a place without pixels.
+        row: object of the library that it shows; -1 for none.
+    """
+
+    key: tuple[Hashable, ...]
+    place: Place
+    pixels: U8Array | None
+    colour: Colour = (0, 0, 0)
+    row: int = -1
+
+    def same(self, other: Item) -> bool:
+        """Tell whether both look alike; comparing pixels would cost more than drawing."""
+        return (self.place, self.colour) == (other.place, other.colour) and self.pixels is other.pixels
+
+
+class Plan(NamedTuple):
+    """Places of everything in a picture.
+
+    Attributes:
+        frame: place of the query frame.
+        items: crops and labels.
+        shown: numbers of the strips in sight; boxes of other objects are drawn as corners.
+        notes: lines about the run.
+        notes_place: their place; without room it has no height.
+        notes_are: ``beside`` or ``below`` the frame, or ``over`` its lower edge.
+    """
+
+    frame: Place
+    items: tuple[Item, ...]
+    shown: range
+    notes: tuple[str, ...]
+    notes_place: Place
+    notes_are: Where
