@@ -119,7 +119,8 @@ def test_a_model_whose_scores_are_none(tmp_path):
 def test_files_that_are_no_onnx(tmp_path):
     whole = exports.ultralytics_export().SerializeToString()
     path = tmp_path / "a.onnx"
-    for content in (b"", b"text, not a network", whole[: len(whole) // 2], whole[:-1]):
+    no_utf8 = whole.replace(b"Conv_", b"Con\xed_")
+    for content in (b"", b"text, not a network", whole[: len(whole) // 2], whole[:-1], no_utf8):
         path.write_bytes(content)
         with pytest.raises(ModelError, match=r"a\.onnx is not"):
             import_onnx(path, tmp_path / "engines")
