@@ -38,6 +38,7 @@ COMMANDS = [
     ("model",),
     ("model", "list"),
     ("model", "pull"),
+    ("model", "quantize"),
     ("model", "import"),
     ("model", "info"),
     ("engine",),
