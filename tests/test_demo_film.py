@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from packages import package_of, photo, write_package
 
-from rtsearch.jobs.demo import download, film, measure, pictures
+from rtsearch.jobs.demo import collection, download, film, measure, pictures
 from rtsearch.jobs.demo.film import Shot, Window, film_of, frames_of
 from rtsearch.jobs.demo.installed import PLAYED
 from rtsearch.jobs.demo.pictures import gather_pictures
@@ -91,6 +91,7 @@ def offered(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = write_package(tmp_path / "p.tgz", {f"p/{i}.jpg": photo(i, (320, 240)) for i in range(5)})
     monkeypatch.setattr(download, "_run", lambda *_: path)
+    monkeypatch.setattr(collection, "require_tool", lambda _: None)
     monkeypatch.setattr(pictures, "SHOTS", tuple(Shot(f"some-{i}.jpg", ALL, ALL) for i in range(3)))
     return package_of(path)
 

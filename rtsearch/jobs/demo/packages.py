@@ -202,7 +202,8 @@ PACKAGES: tuple[Package, ...] = (
         bytes=44_196_292,
         sha256="e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
         short="nature",
-        about="Animals and tools. Each photo has a licence of its own, mostly CC BY-SA.",
+        about="Animals and tools. Each photo has a licence of its own, mostly CC BY-SA; the package's "
+        "copyright file names it and the author.",
         resources=tuple(
             f"*/rcc/{name}.rcc"
             for name in ("categorization", "erase", "explore_farm_animals", "explore_world_animals")
