@@ -88,6 +88,7 @@ def served(
     with PageServer(site, bind(address), address) as server, contextlib.ExitStack() as stack:
         if frames:
             camera = barcode.Moving(frames, 0.02)
+            camera.live = False  # else boxes are moved along where a loaded machine is behind
             outputs = Outputs(scenes=site.hub)
             thread = threading.Thread(
                 target=play, args=(camera, pipeline, index, settings, outputs), kwargs={"controls": controls}

@@ -25,6 +25,7 @@ COMMANDS = [
     ("query",),
     ("find",),
     ("show",),
+    ("serve",),
     ("library",),
     ("library", "merge"),
     ("library", "words"),
@@ -37,6 +38,7 @@ COMMANDS = [
     ("model",),
     ("model", "list"),
     ("model", "pull"),
+    ("model", "quantize"),
     ("model", "import"),
     ("model", "info"),
     ("engine",),
@@ -44,10 +46,17 @@ COMMANDS = [
     ("engine", "list"),
     ("engine", "info"),
     ("engine", "adopt"),
+    ("kiosk",),
+    ("kiosk", "run"),
+    ("kiosk", "status"),
+    ("kiosk", "install"),
     ("config",),
     ("demo",),
     ("doctor",),
 ]
+
+
+GROUPS = (("library",), ("model",), ("engine",), ("kiosk",))
 
 
 # Help ------------------------------------------------------------------------------------------------------
@@ -61,7 +70,7 @@ def test_help(cli, command):
     assert " ".join(("Usage: rtsearch", *command)) in done.out
     assert max(map(len, done.out.splitlines())) <= 100
     assert "<bool>" not in done.out
-    if command not in ((), ("library",), ("model",), ("engine",)):
+    if command not in ((), *GROUPS):
         assert f"rtsearch {' '.join(command)}" in done.out.partition("Example")[2]
 
 
@@ -97,14 +106,14 @@ def test_completion(cli, monkeypatch, tmp_path):
 
 def test_every_command_is_known_here(cli):
     listed = set()
-    for group in ((), ("library",), ("model",), ("engine",)):
+    for group in ((), *GROUPS):
         text = cli(*group, "--help").out.partition("Commands")[2]
         listed |= {(*group, name) for name in re.findall(r"^│ (\w+)  ", text, re.MULTILINE)}
     assert {command for command in COMMANDS if command} == listed
 
 
 def test_a_group_alone_shows_its_help(cli):
-    for group in (("library",), ("model",), ("engine",)):
+    for group in GROUPS:
         done = cli(*group)
         assert (done.code, done.err) == (2, "")
         assert "Usage: rtsearch" in done.out
@@ -187,6 +196,7 @@ def test_what_is_next_where_all_is_there(cli, model, library, monkeypatch, tmp_p
 
 WITH_SETTINGS = [
     ("run", "L"),
+    ("kiosk", "L"),
     ("analyze", "P", "L"),
     ("query", "L", "P"),
     ("library", "info", "L"),

@@ -33,7 +33,7 @@ def test_changed_files_are_read_or_refused(name: str, monkeypatch: pytest.Monkey
     change = importlib.import_module("inputs")
     monkeypatch.setattr("logging.root.manager.disable", 50)
     target = importlib.import_module("run").load(name)
-    changed = change.changed_json if target.is_json else change.changed_bytes
+    changed = target.mutate or change.changed_bytes
     seeds = list(target.seeds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of zip members that are there twice, and of Pillow

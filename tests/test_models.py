@@ -57,6 +57,7 @@ def catalogue(weights, monkeypatch):
             sha256=hashlib.sha256(weights).hexdigest(),
             input_wh=(96, 64),
             classes=3,
+            coco_map=25.0,
             places=places,
         )
         entry = dataclasses.replace(entry, **changes)
@@ -265,12 +266,46 @@ def test_an_unknown_name_is_answered_with_the_known_ones(tmp_path):
 # ---------------------------------------------------------------- names and folders
 
 
+def test_a_file_without_a_known_hash_is_taken_only_on_trust(tmp_path, catalogue, weights, monkeypatch):
+    entry = catalogue(URL_PLACE, sha256="", bytes=len(weights) - 100)  # a size that is only known about
+    site = Site(monkeypatch, weights)
+    with pytest.raises(DownloadError, match=r"SHA-256 of tiny\.pt is not known here; .*pull tiny --trust"):
+        models.pull("tiny", tmp_path)
+    assert site.asked == []
+    path = models.pull("tiny", tmp_path, trust=True)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    assert ModelSpec.read(path).source_sha256 == sha256
+    assert (tmp_path / "downloads/tiny.pt.sha256").read_text() == f"{sha256}\n"
+    assert models.pull("tiny", tmp_path) == path  # as it was seen once
+    assert len(site.asked) == 1
+
+    path.unlink()
+    (tmp_path / "downloads/tiny.pt").unlink()
+    Site(monkeypatch, weights + b"more")
+    for trust in (False, True):
+        with pytest.raises(DownloadError, match=f"bytes of another file .sha256 .*not {sha256[:12]}"):
+            models.pull("tiny", tmp_path, trust=trust)
+    Site(monkeypatch, weights)
+    assert models.pull("tiny", tmp_path) == path
+    assert entry.sha256 == ""
+
+
+def test_a_file_much_larger_than_about_is_cut_off(tmp_path, catalogue, weights, monkeypatch):
+    catalogue(URL_PLACE, sha256="", bytes=len(weights) // 2)
+    Site(monkeypatch, weights)
+    with pytest.raises(DownloadError, match="sends more than the"):
+        models.pull("tiny", tmp_path, trust=True)
+    assert not list(tmp_path.rglob("tiny*"))
+
+
 def test_the_catalogue_is_complete():
     assert CATALOGUE[0].name == "yolo26n"
     assert len({entry.name for entry in CATALOGUE}) == len(CATALOGUE)
     for entry in CATALOGUE:
-        assert re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
+        assert re.fullmatch(r"[0-9a-f]{64}|", entry.sha256)
         assert entry.places
+        assert all(place.url for place in entry.places if not entry.sha256)
+        assert 20 < entry.coco_map < 60
         for place in entry.places:
             assert place.url.startswith("https://") or re.fullmatch(r"[\w-]+==[\d.]+", place.wheel)
             assert bool(place.url) != bool(place.wheel and place.member)

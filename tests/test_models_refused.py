@@ -1,5 +1,7 @@
 """What is no detector, or not whole, is refused with what was seen in it."""
 
+import resource
+
 import exports
 import numpy as np
 import pytest
@@ -23,6 +25,26 @@ def _changed(change, end="raw"):
 
 def _first(model, kind):
     return next(node for node in model.graph.node if node.op_type == kind)
+
+
+def _hungry(model):
+    """A node that makes 32 GB of a shape of one number."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1 << 33]), "shape"))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["shape"], ["much"]))
+
+
+def _many(model):
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1 << 40
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [(_hungry, "cannot be run: .*ConstantOfShape"), (_many, "claims .* values")]
+)
+def test_a_network_that_would_fill_the_memory_is_refused(tmp_path, change, message):
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=message):
+        import_onnx(save(_changed(change), tmp_path / "a.onnx"), tmp_path, "b")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -97,7 +119,8 @@ def test_a_model_whose_scores_are_none(tmp_path):
 def test_files_that_are_no_onnx(tmp_path):
     whole = exports.ultralytics_export().SerializeToString()
     path = tmp_path / "a.onnx"
-    for content in (b"", b"text, not a network", whole[: len(whole) // 2], whole[:-1]):
+    no_utf8 = whole.replace(b"Conv_", b"Con\xed_")
+    for content in (b"", b"text, not a network", whole[: len(whole) // 2], whole[:-1], no_utf8):
         path.write_bytes(content)
         with pytest.raises(ModelError, match=r"a\.onnx is not"):
             import_onnx(path, tmp_path / "engines")

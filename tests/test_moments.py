@@ -74,13 +74,24 @@ def test_every_moment_is_found_once_by_file_and_the_nearest_first(films, index):
 
 def test_the_limit_is_that_of_pairs_in_other_files(films, index):
     found = find(films, index)
-    rows = np.arange(len(index), dtype=np.int32)
-    same_class = index.labels == index.labels[found.moments[0].row]
-    rows = rows[same_class] if found.of_class else rows
+    rows = np.flatnonzero(index.labels == index.labels[found.moments[0].row]).astype(np.int32)
     points, photos = index.points(rows), index.photo_numbers[rows]
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)[photos[:, None] != photos[None]]
     assert found.pairs >= 200
     assert float((apart <= found.limit).mean()) == pytest.approx(FALSE_HITS, abs=0.004)
+
+
+def test_what_one_film_shows_at_a_time_is_different(tmp_path):
+    """Twelve things of three colours at a time, then none for a while; those seen at a time are pairs."""
+    pictures = [blobs.draw(s // 8, 12 if s % 8 < 4 else 0) for s in range(480)]
+    write(tmp_path / "films" / "f.avi", pictures, 1)
+    cv2.imwrite(str(tmp_path / "query.png"), blobs.draw(3, 12))
+    look(tmp_path / "films", tmp_path / "lib")
+    opened = open_index(Library.open(tmp_path / "lib"), SETTINGS)
+    found = find_moments(tmp_path / "query.png", blobs.as_pipeline(), opened, Settings())
+    assert found.pairs >= 200
+    assert found.limit > 0
+    assert all(moment.distance <= found.limit for moment in found.moments)
 
 
 def test_only_some_files(films, index):
@@ -159,7 +170,7 @@ def test_the_commands(cli, library, photos, tmp_path):
     said = cli("find", library, photo, "--class", "cup")
     assert f"{found['moments'][0]['distance']:.3f}  {photo.name}" in said.out
     assert "looked for the cup at" in said.err
-    assert "pairs from different files" in said.err
+    assert "the usual limit, as the library has too few of class cup to tell" in said.err
     itself = cli("find", library, photo, "--class", "cup", "--not-itself", "--json").json
     assert photo.name not in {moment["photo"] for moment in itself["moments"]}
     row = found["moments"][0]["row"]

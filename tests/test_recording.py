@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,18 @@ def test_lines_have_the_times_of_the_file_or_of_the_run(tmp_path: Path) -> None:
             for i, pts_s in enumerate(times):
                 recorder.write(frame(i + 4, pts_s), [{"label": "é"}])
         lines = (tmp_path / "run.jsonl").read_text(encoding="utf-8").splitlines()
-        assert [json.loads(line) for line in lines] == [
+        read = [json.loads(line) for line in lines]
+        captured = [line.pop("time", None) for line in read]
+        assert [time is None for time in captured] == [pts_s is not None for pts_s in times]
+        began = datetime.fromisoformat(read[0].pop("began"))
+        assert began.tzinfo is not None
+        at = time.time() - time.monotonic() + frame(4).captured_s
+        assert began.timestamp() == pytest.approx(at, abs=1)
+        if captured[1] is not None:
+            assert (datetime.fromisoformat(captured[1]) - began).total_seconds() == pytest.approx(
+                0.125, abs=0.05
+            )
+        assert read == [
             {"frame": i + 4, "t_s": t_s, "wh": [320, 240], "objects": [{"label": "é"}]}
             for i, t_s in enumerate(wanted)
         ]
@@ -207,13 +219,13 @@ def test_full_disk_is_named(kind: Any) -> None:
 
 def test_half_a_line_is_taken_back(tmp_path: Path) -> None:
     class Nearly:
-        """A file on a disk with room for 60 bytes."""
+        """A file on a disk with room for 160 bytes."""
 
         def __init__(self, file: Any) -> None:
             self._file = file
 
         def write(self, data: bytes) -> int:
-            return int(self._file.write(data[: 60 - self._file.tell()]))
+            return int(self._file.write(data[: 160 - self._file.tell()]))
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._file, name)
@@ -293,9 +305,10 @@ def test_csv_has_a_row_per_neighbour(frames: int, tmp_path: Path) -> None:
                     n["distance"],
                     n["folded"],
                     n.get("t_s", ""),
+                    "",
                 ]
                 for j, n in enumerate(item["neighbours"], 1)
-            ] or [[*of_object, *[""] * 11]]
+            ] or [[*of_object, *[""] * 12]]
     assert rows == [[str(value) for value in row] for row in wanted]
 
 
@@ -316,7 +329,7 @@ def test_parquet_has_a_row_per_object(
             columns = ("row", "photo", "label", "xyxy", "distance", "folded")
             lists = [[n[key] for n in near] for key in columns] + [[n.get("t_s") for n in near]]
             lists[1] = [utf8(photo) for photo in lists[1]]
-            wanted.append(dict(zip(table.SCHEMA.names, [*of_object, *lists], strict=True)))
+            wanted.append(dict(zip(table.SCHEMA.names, [*of_object, *lists, None], strict=True)))
     assert read.to_pylist() == wanted
     assert [path.name for path in tmp_path.iterdir()] == ["run.parquet"]
 
@@ -368,8 +381,11 @@ def test_an_older_record_stays_until_a_frame_comes(name: str, tmp_path: Path) ->
         recorder.write(frame(7), [])
     recorded(tmp_path / f"none{path.suffix}", 0)
     empty = (tmp_path / f"none{path.suffix}").read_bytes()
-    line = b'{"frame":7,"t_s":0.0,"wh":[320,240],"objects":[]}\n' if name == "run.jsonl" else b""
-    assert path.read_bytes() == empty + line  # and nothing of the older one
+    if name == "run.jsonl":
+        line = json.loads(path.read_bytes())  # and nothing of the older one
+        assert (line["frame"], line["t_s"], line["objects"], empty) == (7, 0, [], b"")
+    else:
+        assert path.read_bytes() == empty
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([name, f"none{path.suffix}"])
 
 

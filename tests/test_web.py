@@ -243,6 +243,7 @@ def test_settings_are_changed_all_or_none(quiet):
         ({"describe": {"meaning": 2}}, "describe.meaning"),
         ({"detect": {"classes": ["unicorn"]}}, "no class unicorn"),
         ({"show": {"font": "/etc/passwd"}}, "show.font"),
+        ({"show": {"privacy": "faces"}}, "show.privacy cannot be changed"),
         ({"detect": 3}, "detect"),
     ],
 )
@@ -280,6 +281,25 @@ def test_a_phone_is_a_source_with_tracks_of_its_own(quiet):
     with quiet.watch() as viewer:
         while next_state(viewer)["phones"]:  # both have gone
             pass
+
+
+def test_nobody_is_recognised_in_the_picture_of_a_phone(barcode_index, monkeypatch):
+    monkeypatch.setattr("rtsearch.live.privacy._PERSON", "red")  # what the network takes bar codes for
+    options = ["show.privacy=persons", "detect.threshold=0"]
+    sent = barcode.picture(3)
+    with (
+        served(barcode_index, options) as server,
+        server.watch() as viewer,
+        server.watch("/ws/source") as phone,
+    ):
+        phone.send(jpeg(sent))
+        (item,) = json.loads(phone.recv(timeout=20))["objects"]
+        assert item["label"] == "red"
+        x1, y1, x2, y2 = map(int, item["xyxy"])
+        _, shown = next_scene(viewer)
+        differs = np.abs(decoded(shown).astype(int) - sent).max(2) > 60
+        assert differs[y1:y2, x1:x2].mean() > 0.2
+        assert differs[: y1 // 2].mean() < 0.01
 
 
 def test_pictures_of_a_phone_that_are_none(quiet):

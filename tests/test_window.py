@@ -86,11 +86,17 @@ def test_messages_are_never_cut_off(wh: tuple[int, int], text: str) -> None:
 class Screen:
     """A display in memory: keys, mouse, screenshots."""
 
-    def __init__(self, display: str) -> None:
+    def __init__(self, display: str, server: subprocess.Popen[bytes]) -> None:
         self.display = display
+        self._server = server
         self.shown: subprocess.Popen[str] | None = None  # the latest run on it
         self.environment = {**os.environ, "DISPLAY": display}
         self.environment.pop("WAYLAND_DISPLAY", None)
+
+    def stop(self) -> None:
+        """End the X server."""
+        self._server.terminate()
+        self._server.wait(WAIT_S)
 
     def call(self, *command: object) -> str:
         done = subprocess.run(
@@ -165,7 +171,7 @@ def open_screen(*options: object) -> Iterator[Screen]:
             number = said.readline().strip()  # Xvfb chooses a free one, and says so when it is ready
         if not number:
             pytest.skip("Xvfb does not start here")
-        yield Screen(f":{number}")
+        yield Screen(f":{number}", server)
     finally:
         server.terminate()
         server.wait(WAIT_S)

@@ -202,6 +202,7 @@ def main() -> int:
                 if "Traceback" in words:
                     problems.append(words[-500:])
                 wrong += [f"{kind}, {number.name} after {after_s:.2f} s: {problem}" for problem in problems]
+                sys.stderr.write(f"{number.name} {i + 1} of {arguments.times}, {len(wrong)} problems\n")
     sys.stdout.write(json.dumps({"ends": dict(sorted(ends.items())), "wrong": wrong}, indent=1) + "\n")
     return 1 if wrong else 0
 

@@ -15,6 +15,7 @@ from rtsearch.cli import (
     doctor,
     engine,
     find,
+    kiosk,
     library,
     model,
     query,
@@ -76,6 +77,7 @@ app.command("show")(show.show)
 app.add_typer(library.app, name="library")
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
+app.add_typer(kiosk.app, name="kiosk")
 app.command("config")(config.show_config)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)

@@ -80,7 +80,7 @@ def find(
     describe best come first.
 
     A photo: one line per moment of a film, and per photo, with the nearest first. The limit is said: of pairs
-    of other things of that class in the library, one in a hundred lies within it.
+    of different things of that class in the library, one in a hundred lies within it.
 
     [bold]Examples:[/bold]
 

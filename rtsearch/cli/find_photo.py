@@ -95,11 +95,10 @@ def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:
     box = [round(side) for side in found.xyxy]
     others = f" (also there: {', '.join(found.others)}; choose with --class)" if found.others else ""
     tell(f"looked for the {found.label} at {box}{others}")
-    kind = f"two of class {found.label}" if found.of_class else "two of any class"
-    tell(
-        f"{counted(len(found.moments), 'moment')} within {found.limit:.3f}: of {found.pairs:,} pairs from "
-        f"different files, {kind}, {FALSE_HITS:.0%} lie as near"
-    )
+    of_pairs = f"of {found.pairs:,} pairs of a different {found.label} each, {FALSE_HITS:.0%} lie as near"
+    usual = f"the usual limit, as the library has too few of class {found.label} to tell"
+    why = of_pairs if found.pairs else usual
+    tell(f"{counted(len(found.moments), 'moment')} within {found.limit:.3f}: {why}")
     for moment in found.moments:
         answer(f"{moment.distance:.3f}  {_when(moment)}  {moment.label} {moment.row}")
 

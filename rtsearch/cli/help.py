@@ -32,7 +32,8 @@ def tidy(app: Typer) -> None:
         command.cls = _Command
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            group.cls = Group
+            own = group.typer_instance.info.cls
+            group.cls = own if isinstance(own, type) and issubclass(own, Group) else Group
             tidy(group.typer_instance)
 
 

@@ -162,24 +162,50 @@ def words(lib: LibraryFolder, config: ConfigFile = None, override: Overrides = N
 @app.command()
 def export(
     lib: LibraryFolder,
-    vectors: Annotated[Path, typer.Option("--vectors", metavar="OUT.npz", help="File to write.")],
+    vectors: Annotated[
+        Path | None,
+        typer.Option("--vectors", metavar="OUT.npz", help="Write boxes and vectors."),
+    ] = None,
+    coco: Annotated[
+        Path | None, typer.Option("--coco", metavar="OUT.json", help="Write boxes in COCO's format.")
+    ] = None,
+    yolo: Annotated[
+        Path | None, typer.Option("--yolo", metavar="FOLDER", help="Write boxes as a folder of YOLO labels.")
+    ] = None,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Write path, xyxy, whole, label, score and vector (exactly as searched) of every object.
+    """Write the objects of a library for other tools.
 
-    label is an index into the array class_names; -1 stands for a whole image.
+    --vectors holds path, xyxy, whole, label, score and vector (exactly as searched) of every object; label is
+    an index into the array class_names, -1 for a whole image. --coco and --yolo hold the boxes of photos, as
+    FiftyOne and training tools read them.
 
-    [bold]Example:[/bold] rtsearch library export pictures.lib --vectors vectors.npz
+    [bold]Examples:[/bold]
+
+    rtsearch library export pictures.lib --vectors vectors.npz
+
+    rtsearch library export pictures.lib --coco boxes.json
     """
-    from rtsearch.library import export_npz
-    from rtsearch.library.index import open_index
+    if vectors is None and coco is None and yolo is None:
+        raise typer.BadParameter("nothing to write; give --vectors OUT.npz, --coco OUT.json or --yolo FOLDER")
+    from rtsearch.library.export_labels import export_coco, export_yolo
 
     library, settings = library_and_settings(lib, config, override)
-    keep_apart(vectors, library=library)
-    index = open_index(library, settings, tell)
-    rows = export_npz(library, vectors, index.projection.apply)
-    tell(f"{counted(rows, 'object')} in {vectors}")
+    for out in (vectors, coco, yolo):
+        keep_apart(out, library=library)
+    if vectors is not None:
+        from rtsearch.library import export_npz
+        from rtsearch.library.index import open_index
+
+        index = open_index(library, settings, tell)
+        rows = export_npz(library, vectors, index.projection.apply)
+        tell(f"{counted(rows, 'object')} in {vectors}")
+    for path, write in ((coco, export_coco), (yolo, export_yolo)):
+        if path is not None:
+            counts = write(library, path)
+            films = f"; {counts.of_films:,} of films are left out" if counts.of_films else ""
+            tell(f"{counted(counts.objects, 'object')} of {counted(counts.photos, 'photo')} in {path}{films}")
 
 
 @app.command("map")

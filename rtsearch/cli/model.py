@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,22 +40,34 @@ app = typer.Typer(help="List, download, import and describe networks.", no_args_
 def list_models(as_json: JsonFlag = False) -> None:
     """List the networks that can be downloaded, with their licences.
 
+    mAP is the mean average precision on COCO that their makers publish, in percent. CPU is the time of a
+    picture on this machine, as [bold]rtsearch model bench[/bold] took it.
+
     [bold]Example:[/bold] rtsearch model list
     """
+    from rtsearch.jobs.model_bench import known_times
     from rtsearch.models import CATALOGUE, default_folder
 
     folder = default_folder()
+    times = known_times(folder)
+    here = {entry.name: (folder / f"{entry.name}.onnx").is_file() for entry in CATALOGUE}
     if as_json:
-        here = {entry.name: (folder / f"{entry.name}.onnx").is_file() for entry in CATALOGUE}
-        print_json([{**dataclasses.asdict(entry), "here": here[entry.name]} for entry in CATALOGUE])
+        print_json(
+            [
+                {**dataclasses.asdict(entry), "here": here[entry.name], "cpu_ms": times.get(entry.name)}
+                for entry in CATALOGUE
+            ]
+        )
         return
     table = Table(box=None, header_style="bold")
-    for column in ("name", "licence", "size", "input", "classes", "here", "about"):
+    for column in ("name", "licence", "size", "input", "mAP", "CPU", "here", "about"):
         table.add_column(column, no_wrap=column != "about")
     for entry in CATALOGUE:
-        there = "yes" if (folder / f"{entry.name}.onnx").is_file() else "no"
-        size, wh = mb(entry.bytes), px(entry.input_wh)
-        table.add_row(entry.name, entry.licence, size, wh, str(entry.classes), there, entry.about)
+        size = mb(entry.bytes) if entry.sha256 else f"~{mb(entry.bytes)}"
+        cpu = f"{times[entry.name]:.0f} ms" if entry.name in times else ""
+        there = "yes" if here[entry.name] else "no"
+        facts = (entry.licence, size, px(entry.input_wh), f"{entry.coco_map:.1f}", cpu, there, entry.about)
+        table.add_row(entry.name, *facts)
     output.print(table)
     known = {entry.name for entry in CATALOGUE}
     for path in sorted(folder.glob("*.onnx")):
@@ -63,21 +76,55 @@ def list_models(as_json: JsonFlag = False) -> None:
 
 
 @app.command()
-def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="Name in rtsearch model list.")]) -> None:
+def bench(as_json: JsonFlag = False) -> None:
+    """Time the networks that are here: milliseconds of CPU for one picture, with one thread.
+
+    Each network runs at its own input size for two seconds; int8 files are timed too.
+
+    [bold]Example:[/bold] rtsearch model bench
+    """
+    from rtsearch.jobs.model_bench import time_all
+    from rtsearch.models import default_folder
+
+    with share_bar() as show:
+        timed = time_all(default_folder(), show)
+    if as_json:
+        print_json([dataclasses.asdict(one) for one in timed])
+        return
+    for one in timed:
+        answer(f"{one.name}: {one.cpu_ms:.1f} ms at {px(one.input_wh)}")
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in rtsearch model list.")],
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Take a file of which no SHA-256 is known, and keep its SHA-256."),
+    ] = False,
+) -> None:
     """Download a network and prepare it, unless that has been done.
+
+    Where no SHA-256 of the file is known, it asks, or wants [bold]--trust[/bold]. From then on the file must
+    have the SHA-256 that it had.
 
     [bold]Example:[/bold] rtsearch model pull yolo26n
     """
-    path = pull_model(name)
+    path = pull_model(name, trust=trust)
     tell(f"{name} is ready: {path}")
 
 
-def pull_model(name: str) -> Path:
+def pull_model(name: str, *, trust: bool = False) -> Path:
     """Pull a network with a progress bar, and print its licence."""
-    from rtsearch.models import catalogue_entry
+    from rtsearch.models import catalogue_entry, default_folder
+    from rtsearch.models.fetch import known_sha256
 
     entry = catalogue_entry(name)
-    path = _pull(entry)
+    asks = not trust and sys.stdin.isatty() and sys.stderr.isatty()
+    if asks and not known_sha256(entry, default_folder() / "downloads"):
+        tell(f"no SHA-256 of {entry.file} is known here; it would come from {entry.places[0]}")
+        trust = typer.confirm("take it, and keep its SHA-256 for the next time?", err=True)
+    path = _pull(entry, trust=trust)
     tell(f"{name}: weights under {entry.licence}, see {entry.licence_url}")
     return path
 
@@ -99,7 +146,7 @@ def fetch_missing(name: str, *, offline: bool) -> None:
         resolve(name, default_folder())
     except UnknownModelError as missing:
         entry = next((entry for entry in CATALOGUE if entry.name == name), None)
-        if entry is None or offline:
+        if entry is None or offline or not entry.sha256:
             raise
         tell(f"downloading {name}, once: {mb(entry.bytes)}, under {entry.licence}, see {entry.licence_url}")
         try:
@@ -108,7 +155,7 @@ def fetch_missing(name: str, *, offline: bool) -> None:
             raise missing from None
 
 
-def _pull(entry: CatalogueEntry) -> Path:
+def _pull(entry: CatalogueEntry, *, trust: bool = False) -> Path:
     from rtsearch.models import default_folder
     from rtsearch.models import pull as pull_into
 
@@ -118,7 +165,7 @@ def _pull(entry: CatalogueEntry) -> Path:
         def show(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total or None)
 
-        return pull_into(entry.name, default_folder(), progress=show)
+        return pull_into(entry.name, default_folder(), progress=show, trust=trust)
 
 
 @app.command("import")

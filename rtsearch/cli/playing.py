@@ -134,6 +134,7 @@ class Playing:
         stays: the last picture stays at the end of the sources.
         from_s: time of the first source at which it stands still in the beginning; None plays it.
         send: addresses of other programs.
+        patient: wait for a camera or stream that is not there, also for the only one.
     """
 
     headless: bool = False
@@ -147,6 +148,7 @@ class Playing:
     stays: bool = False
     from_s: float | None = None
     send: tuple[Address, ...] = ()
+    patient: bool = False
 
     def __post_init__(self) -> None:
         if self.out is None and (self.split_s is not None or self.style is not OutStyle.PICTURE):

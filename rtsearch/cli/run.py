@@ -100,6 +100,9 @@ def run(
         ),
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="The same as --clock wall.")] = False,
+    patient: Annotated[
+        bool, typer.Option("--patient", help="Wait for a camera or stream that is not there yet.")
+    ] = False,
     loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
     photos: Annotated[
         Path | None,
@@ -149,6 +152,7 @@ def run(
         style=out_style,
         split_s=length_s(split),
         send=outlet_addresses(send, settings, as_json=as_json),
+        patient=patient,
     )
     serving = Serving.begin(("127.0.0.1", 8737), token, (None, None)) if serve else None
     with serving.listening if serving is not None else contextlib.nullcontext():
@@ -199,8 +203,12 @@ def play_sources(
         contextlib.ExitStack() as stack,
     ):
         _keep_apart(library, specs, playing)
-        opened = [_open(spec, index, settings, stack, several=len(specs) > 1) for spec in specs]
-        require_one(opened)
+        alone = len(specs) == 1
+        opened = [
+            _open(spec, index, settings, stack, several=not alone, patient=playing.patient) for spec in specs
+        ]
+        if not playing.patient:
+            require_one(opened)
         if playing.from_s is not None:
             opened[0].seek(playing.from_s)
             controls.step()
@@ -222,7 +230,13 @@ def play_sources(
 
 
 def _open(
-    spec: str, index: SearchIndex, settings: Settings, stack: contextlib.ExitStack, *, several: bool
+    spec: str,
+    index: SearchIndex,
+    settings: Settings,
+    stack: contextlib.ExitStack,
+    *,
+    several: bool,
+    patient: bool,
 ) -> Source:
     from rtsearch.images.decode import read_photo
     from rtsearch.live import library_photos
@@ -240,6 +254,7 @@ def _open(
         photos=library_photos(index) if spec == "random" else (),
         read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
         several=several,
+        patient=patient,
         exclude=settings.analyze.exclude,
     )
     stack.callback(source.close)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
+from rtsearch._util.opening_hours import parse_hours
 from rtsearch._util.paths import path_of
 
 __all__ = [
@@ -84,6 +85,15 @@ def _font_file(path: str) -> str:
         problem = f"not a font that can be read ({error})" if Path(path).exists() else "no such file"
         raise PydanticCustomError("font", "{problem}", {"problem": problem}) from None
     return path
+
+
+def _hours(text: str) -> str:
+    """Return hours of the day such as ``09:00-18:30``, or ""."""
+    try:
+        parse_hours(text)
+    except ValueError as error:
+        raise PydanticCustomError("hours", "{problem}", {"problem": str(error)}) from None
+    return text.strip()
 
 
 class _Section(BaseModel):
@@ -266,6 +276,10 @@ class ShowSettings(_Section):
         fullscreen: start in full screen.
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
+        keys: let keys and the mouse do something.
+        hours: hours of the day, such as ``09:00-18:30``, outside of which the window is black; "" for none.
+        privacy: what is made unrecognisable in frames before they are drawn, recorded or sent: ``persons``,
+            ``faces`` (the upper part of persons), or ``none``.
     """
 
     window_wh: Annotated[
@@ -280,6 +294,9 @@ class ShowSettings(_Section):
     fullscreen: bool = False
     text: Literal["all", "names", "none"] = "names"
     font: Annotated[str, AfterValidator(_font_file)] = ""
+    keys: bool = True
+    hours: Annotated[str, AfterValidator(_hours)] = ""
+    privacy: Literal["none", "faces", "persons"] = "none"
 
 
 class VideoSettings(_Section):

@@ -2,9 +2,9 @@
 
     photo -> its object -> distances to all objects of the library -> limit -> tracks -> moments, by film
 
-The limit comes from the library: of pairs of objects of the same class in different files, which mostly are
-different things, a hundredth lies as near. So about one in a hundred other things of the class is a false
-hit.
+The limit comes from the library: of pairs of objects of the same class that are different things, a hundredth
+lies as near. Objects of different files mostly are, and tracks of a film that are seen at the same time. So
+about one in a hundred other things of the class is a false hit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ __all__ = ["FALSE_HITS", "Found", "Moment", "cut_moments", "find_moments", "writ
 FALSE_HITS = 0.01
 """Share of unlike pairs of the library that lie within the limit."""
 _PAIRS = 20_000
-_LEAST_PAIRS = 200  # of a class, for its own limit; with fewer, pairs of all classes count
+_LEAST_PAIRS = 200  # of a class, for its own limit
+_USUAL_LIMIT = 0.7  # times the usual distance of two looks, where there are fewer
+_SAMPLE = 10_000
 _MERGED_S = 2.0  # moments of a film that are no farther apart are one
 _AROUND_S = 1.0  # of film before and after a moment, in clips
 _BATCH_ROWS = 65_536
@@ -74,8 +76,7 @@ class Found:
         label, score, xyxy: of the object that was looked for, as in records.
         others: classes of the photo's other objects.
         limit: largest distance of a hit.
-        pairs: number of pairs that the limit was taken from.
-        of_class: these are of the object's class, else of all classes.
+        pairs: number of pairs that the limit was taken from; 0 where the library has too few of the class.
         moments: by file, the file of the nearest first, and in each the nearest first.
     """
 
@@ -85,7 +86,6 @@ class Found:
     others: tuple[str, ...]
     limit: float
     pairs: int
-    of_class: bool
     moments: tuple[Moment, ...]
 
 
@@ -115,7 +115,7 @@ def find_moments(
     area = np.prod(seen.xyxy[:, 2:] - seen.xyxy[:, :2], axis=1)
     main = max(chosen, key=lambda i: float(seen.score[i]) * float(np.sqrt(area[i])))
     point = index.projection.apply(seen.vector[main : main + 1])[0]
-    limit, pairs, of_class = _limit(index, int(seen.label[main]))
+    limit, pairs = _limit(index, int(seen.label[main]))
     rows = index.findable()
     distance = _distances(index, rows, point)
     near = distance <= limit
@@ -124,7 +124,7 @@ def find_moments(
     moments = _moments(index, rows[near], distance[near])
     return Found(
         *(names[main], round(float(seen.score[main]), 4), xyxy, others),
-        *(round(limit, 5), pairs, of_class, moments),
+        *(round(limit, 5), pairs, moments),
     )
 
 
@@ -134,27 +134,33 @@ def _distances(index: SearchIndex, rows: I32Array, point: F32Array) -> F32Array:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def _limit(index: SearchIndex, label: int) -> tuple[float, int, bool]:
-    """Return the limit, the number of pairs that it comes from, and whether they are of the class."""
-    for of_class in (True, False):
-        rows = np.flatnonzero(index.labels == label) if of_class else np.arange(len(index))
-        distance = _unlike_pairs(index, rows.astype(np.int32))
-        if len(distance) >= _LEAST_PAIRS:
-            return float(np.quantile(distance, FALSE_HITS)), len(distance), of_class
-    # Next to nothing is known of such a library: what is as near as near duplicates counts.
-    return float(np.quantile(distance, FALSE_HITS)) if len(distance) else 0.0, len(distance), False
+def _limit(index: SearchIndex, label: int) -> tuple[float, int]:
+    """Return the limit, and the number of pairs that it comes from; 0 where there are too few."""
+    rows = np.flatnonzero(index.labels == label).astype(np.int32)
+    distance = _unlike_pairs(index, rows)
+    if len(distance) >= _LEAST_PAIRS:
+        return float(np.quantile(distance, FALSE_HITS)), len(distance)
+    some = np.random.default_rng(0).choice(len(index), min(len(index), _SAMPLE), replace=False)
+    looks = index.points(some.astype(np.int32))[:, index.projection.looks]
+    return _USUAL_LIMIT * float(np.sqrt(2 * looks.var(axis=0, dtype=np.float64).sum())), 0
 
 
 def _unlike_pairs(index: SearchIndex, rows: I32Array) -> F32Array:
-    """Return the distances of random pairs of some rows that lie in different files."""
+    """Return the distances of pairs of some rows that show different things.
+
+    These are objects of different files, and tracks of one film that are seen at the same time.
+    """
     if len(rows) < 2:
         return np.zeros(0, np.float32)
     rng = np.random.default_rng(0)
     a, b = rng.choice(rows, _PAIRS), rng.choice(rows, _PAIRS)
-    other = index.photo_numbers[a] != index.photo_numbers[b]
-    a, b = a[other], b[other]
-    order = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
-    distance: F32Array = np.linalg.norm(index.points(order[0]) - index.points(order[1]), axis=1)
+    unlike = index.photo_numbers[a] != index.photo_numbers[b]
+    times_s, tracks = index.times_s, index.tracks
+    together = np.minimum(times_s[a, 2], times_s[b, 2]) >= np.maximum(times_s[a, 1], times_s[b, 1])
+    unlike |= together & (tracks[a] != tracks[b])  # never in photos, whose times are NaN
+    a, b = a[unlike], b[unlike]
+    pairs = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
+    distance: F32Array = np.linalg.norm(index.points(pairs[0]) - index.points(pairs[1]), axis=1)
     return distance
 
 

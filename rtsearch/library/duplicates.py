@@ -49,14 +49,29 @@ def leaders(
     seen = np.ascontiguousarray(searched[:, looks]) if searched[:, looks].any() else searched
     reach = REACH * float(np.sqrt(2 * seen.var(axis=0, dtype=np.float64).sum()))
     objects = _Objects(tree, searched, seen, reach, picture, whole)
-    others, alike = objects.near(leader, _GLANCE, kin=False)
-    crowded = leader[(alike & (others != leader[:, None])).any(1)]
+    glance = objects.near(leader, _GLANCE)
+    crowded = leader[(glance.within & (glance.others != leader[:, None])).any(1)]
+    asked, among = crowded, None
     for _ in range(_MOST_ROUNDS):
-        if not _join(crowded, *objects.near(crowded, _NEIGHBOURS), leader):
+        near = objects.near(asked, _NEIGHBOURS, among)
+        if not _join(asked, near, leader):
             break
         leader = leader[leader]
-        crowded = crowded[leader[crowded] == crowded]
+        # There may be a leader behind the rows that have filled the list.
+        asked = asked[near.within[:, -1] & (leader[asked] == asked)]
+        among = crowded[leader[crowded] == crowded]
     return leader
+
+
+class _Near(NamedTuple):
+    """Nearest rows of some rows, (m, k) each: which are within reach, and which of these are nearly the same.
+
+    Two objects of one picture are not, nor are an object and a whole image.
+    """
+
+    others: I32Array
+    within: NDArray[np.bool_]
+    alike: NDArray[np.bool_]
 
 
 class _Objects(NamedTuple):
@@ -69,42 +84,41 @@ class _Objects(NamedTuple):
     picture: NDArray[np.integer]
     whole: NDArray[np.bool_]
 
-    def near(self, rows: I32Array, k: int, *, kin: bool = True) -> tuple[I32Array, NDArray[np.bool_]]:
-        """Return the nearest of some rows to each of them, and which of these are nearly the same.
+    def near(self, rows: I32Array, k: int, among: I32Array | None = None) -> _Near:
+        """Return the nearest rows of some rows.
 
         Args:
             rows: (m,), ascending.
             k: how many.
-            kin: only objects of different pictures can be nearly the same, and no object and a whole image.
-
-        Returns:
-            (m, k) int32, row numbers, nearest first, and (m, k) bool.
+            among: rows that are looked at; None for all.
         """
-        k = min(k, len(rows))
-        others, alike = np.zeros((len(rows), k), np.int32), np.zeros((len(rows), k), np.bool_)
-        allowed = np.zeros(len(self.searched), np.bool_)
-        allowed[rows] = True
+        k = min(k, len(self.searched))
+        allowed = None
+        if among is not None:
+            allowed = np.zeros(len(self.searched), np.bool_)
+            allowed[among] = True
+        others = np.zeros((len(rows), k), np.int32)
+        within, alike = np.zeros((2, len(rows), k), np.bool_)
         for at in range(0, len(rows), _BATCH_ROWS):
-            some = rows[at : at + _BATCH_ROWS]
-            _, near = self.tree.query(self.searched[some], k, allowed=None if allowed.all() else allowed)
+            some, here = rows[at : at + _BATCH_ROWS], slice(at, at + _BATCH_ROWS)
+            _, near = self.tree.query(self.searched[some], k, allowed=allowed)
             away = np.linalg.norm(self.seen[near] - self.seen[some][:, None], axis=2)
-            same = (away <= self.reach) & (near >= 0)
-            if kin:
-                same &= self.picture[near] != self.picture[some][:, None]
-                same &= self.whole[near] == self.whole[some][:, None]
-            others[at : at + _BATCH_ROWS], alike[at : at + _BATCH_ROWS] = near, same
-        return others, alike
+            others[here], within[here] = near, (away <= self.reach) & (near >= 0)
+            alike[here] = within[here] & (self.picture[near] != self.picture[some][:, None])
+            alike[here] &= self.whole[near] == self.whole[some][:, None]
+        return _Near(others, within, alike)
 
 
-def _join(rows: I32Array, others: I32Array, alike: NDArray[np.bool_], leader: I32Array) -> int:
+def _join(rows: I32Array, near: _Near, leader: I32Array) -> int:
     """Let rows join the nearest leader before them that is nearly the same; return how many have.
 
     Args:
         rows: (m,) ascending; each leads itself.
-        others, alike: (m, k), as ``_Objects.near`` returns them.
+        near: of these rows.
         leader: of all rows; changed in place.
     """
-    before = alike & (others < rows[:, None])
+    others = near.others
+    before = near.alike & (others < rows[:, None])
     joined = 0
     for at in np.flatnonzero(before.any(1)).tolist():
         for other in others[at, before[at]].tolist():

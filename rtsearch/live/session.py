@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from math import inf
 
 from rtsearch._util.background import BackgroundIterator
+from rtsearch._util.heartbeat import heartbeat
 from rtsearch._util.metrics import Meter, Quantiles
 from rtsearch._util.process_exit import finish_on_c_exit
 from rtsearch._util.signals import stop_on_signal
@@ -144,6 +145,7 @@ class _Session:
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]
         self._cpu_s = time.process_time()
+        self._heart = heartbeat()
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
@@ -193,6 +195,8 @@ class _Session:
 
     def _obey(self) -> None:
         """Carry out what the user has asked for, and look after the sources."""
+        if self._heart is not None and not self._heart.beat():
+            self._halt.set()  # whoever watched over this process has gone, and starts another one
         for view in self._views:
             view.watch()
         for command in self._controls.commands():

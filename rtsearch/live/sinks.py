@@ -218,7 +218,7 @@ class OutputSinks:
             seen=len(result.detections),
             results=self._shared.controls.now.show.results,
             class_names=self._shared.class_names,
-            library=self._shared.index,
+            library=result.index or self._shared.index,
         )
         self.outlets.put_scene(self._sent)
 

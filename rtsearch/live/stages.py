@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator
 from typing import Protocol
 
 from rtsearch._util.background import BackgroundIterator
-from rtsearch.config import ShowSettings
+from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
 from rtsearch.live.channel import Channel
 from rtsearch.live.compositor import crop_height
@@ -26,6 +26,7 @@ from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import Crops, LiveFrame
 from rtsearch.live.loader import Loader
 from rtsearch.live.mosaic import cell_settings
+from rtsearch.live.privacy import Privacy
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs
 from rtsearch.live.stabilizer import Steadied
@@ -72,6 +73,8 @@ class Stages:
         self._live = all(channel.source.live for channel in channels)
         self._running: list[BackgroundIterator[LiveFrame]] = []
         self._loader: Loader | None = None
+        kind = shared.controls.now.show.privacy
+        self._privacy = [] if kind == "none" else [Privacy(kind, shared.class_names) for _ in channels]
 
     def play(self, backend: InferenceBackend) -> BackgroundIterator[LiveFrame]:
         """Start what detects and searches."""
@@ -132,9 +135,20 @@ class Stages:
         for items in self._in_turn(captured, backend):
             pictures, now = [item.frame.bgr for item in items], shared.controls.now
             index = shared.live_index.of(now)
-            seen = backend.infer(pictures, now.detect, shared.meter, index.projection, pad_fully=slides)
+            asked = Privacy.asked(now.detect) if self._privacy else now.detect
+            seen = backend.infer(pictures, asked, shared.meter, index.projection, pad_fully=slides)
             for item, found in zip(items, seen, strict=True):
-                yield dataclasses.replace(item, detections=found, index=index)
+                detected = dataclasses.replace(item, detections=found, index=index)
+                yield self._made_private(detected, now.detect)
+
+    def _made_private(self, item: LiveFrame, settings: DetectSettings) -> LiveFrame:
+        """Return a detected frame without recognisable people, and with the wanted objects only."""
+        if not self._privacy:
+            return item
+        private, found = self._privacy[item.place], item.detections
+        with self._shared.meter.stage("privacy"):
+            frame = private.frame(item.frame, found)
+        return dataclasses.replace(item, frame=frame, detections=private.wanted(found, settings))
 
     def _in_turn(
         self, captured: list[BackgroundIterator[LiveFrame]], backend: InferenceBackend
@@ -186,7 +200,10 @@ class Stages:
             show = self._state_of(item).show
             with self._shared.meter.stage("replay"):
                 objects = lookup(item.frame, show, jumped=item.epoch > 0)
-            found = dataclasses.replace(item, detections=objects.seen, objects=objects)
+            frame = item.frame
+            if self._privacy:
+                frame = self._privacy[item.place].frame(frame, objects.detections)
+            found = dataclasses.replace(item, frame=frame, detections=objects.seen, objects=objects)
             yield self._with_crops(found, show)
 
     def _state_of(self, item: LiveFrame) -> ControlState:

@@ -169,6 +169,8 @@ class View:
         last, newest = self.last, self._newest.peek()
         if last is None or newest is None or not self.behind or self._paused:
             return None
+        if self._shared.controls.now.show.privacy != "none":
+            return None  # nobody has been looked for in it
         kin = newest.epoch == last.epoch == self._epoch and newest.mirrored == last.mirrored
         if not kin or newest.frame.id <= self._screen_id:
             return None

@@ -9,12 +9,12 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from rtsearch._util.cpu import usable_cores
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.edit import needed, reads, rename
 from rtsearch.models.spec import METADATA_KEY, ModelSpec, Tap
 from rtsearch.models.taps import Found
+from rtsearch.models.trial import open_trial
 
 __all__ = ["RECIPE", "finish"]
 
@@ -91,11 +91,8 @@ def _try(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
     Where it takes any number of pictures or any size, two pictures and a second size are tried.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = usable_cores()
     try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_trial(model, optimised=True)
     except Exception as error:  # onnxruntime's exceptions have no common base below Exception
         raise ModelError(f"{spec.name} cannot be run: {one_line(error)}") from None
     width, height = spec.input_wh

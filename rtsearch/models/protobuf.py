@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from onnx import TensorProto, helper
 
 from rtsearch._util.atomic import write_atomic
@@ -37,7 +37,8 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
-    except DecodeError:
+        _decode_texts(model)
+    except (DecodeError, UnicodeDecodeError):
         raise ModelError(NOT_WHOLE.format(path=path)) from None
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX file with a network in it")
@@ -61,6 +62,19 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
         del tensor.external_data[:]
         digest.update(tensor.raw_data)
     return model, digest.hexdigest()
+
+
+def _decode_texts(message: Message) -> None:
+    """Read every text of a message once: those that are no UTF-8 fail only when they are read."""
+    for _, value in message.ListFields():
+        if isinstance(value, Message):
+            _decode_texts(value)
+        elif isinstance(value, Sequence) and not isinstance(value, bytes | str) and len(value):
+            if isinstance(value[0], Message):
+                for inner in value:
+                    _decode_texts(inner)
+            elif isinstance(value[0], str):
+                list(value)
 
 
 def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:

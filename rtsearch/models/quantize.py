@@ -2,8 +2,8 @@
 
 Static quantisation with onnxruntime's own tool: only convolutions, unsigned activations, signed weights with
 a scale per channel; signed activations are slower than float32. Which convolutions stay in float32 is
-measured: each is quantised alone, and those that move boxes, scores and maps most are left out until a
-caller's comparison is content.
+measured: each is quantised alone, and those that move boxes, scores and maps most for their share of the work
+are left out until a caller's comparison is content.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,11 +26,15 @@ from rtsearch._util.cpu import network_threads
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.edit import sort
+from rtsearch.models.view import GraphView
 from rtsearch.types import F32Array
 
 __all__ = ["quantized"]
 
-_LEFT_OUT = (0, 4, 8, 12, 16, 24, 32, 48)  # numbers of convolutions that stay in float32, tried in turn
+# Shares of the convolutions that stay in float32, tried in turn. YOLO26n at 416 px loses .3 points of mAP
+# with 32 of its 111, .5 with 24, and takes the same time with both.
+_LEFT_OUT = (0.29, 0.36, 0.43, 0.5)
+_LEAST_COST = 0.003  # added to the share of the work of each: converting to int8 and back takes time too
 _SURE = 0.1  # candidates of less confidence in float32 are not compared
 
 
@@ -81,8 +86,9 @@ def _search(
         progress("measuring each convolution", i / len(names))
         errors.append(_error(wanted, _outputs(quantizer.made([name]), trial)))
     share = np.array(errors) / np.maximum(np.sum(errors, axis=0), 1e-30)
-    worst = [names[i] for i in np.argsort(-share.max(axis=1), kind="stable")]
-    tries = sorted({min(count, len(names) - 1) for count in _LEFT_OUT})
+    price = share.max(axis=1) / (quantizer.work(names) + _LEAST_COST)
+    worst = [names[i] for i in np.argsort(-price, kind="stable")]
+    tries = sorted({round(part * len(names)) for part in _LEFT_OUT})
     for i, count in enumerate(tries):
         progress("comparing with float32", i / len(tries))
         left_out = worst[:count]
@@ -105,6 +111,8 @@ class _Quantizer:
         from onnxruntime.quantization.calibrate import create_calibrator
 
         self.model = model
+        height, width = calibration[0].shape[2:]
+        self._view = GraphView(model, "images", (width, height))
         source = folder / "float.onnx"
         onnx.save(model, source)
         ranges = str(folder / "ranges.onnx")
@@ -112,6 +120,15 @@ class _Quantizer:
         calibrator.set_execution_providers(["CPUExecutionProvider"])
         calibrator.collect_data(_reader(calibration))
         self._ranges = calibrator.compute_data()
+
+    def work(self, names: list[str]) -> NDArray[np.float64]:
+        """Return the shares of some convolutions in the multiplications of all of them."""
+        nodes = {node.name: node for node in self.model.graph.node}
+        sizes = {tensor.name: math.prod(tensor.dims) for tensor in self.model.graph.initializer}
+        cells = {name: math.prod(self._view.shape(nodes[name].output[0])[2:]) for name in names}
+        count = np.array([cells[name] * sizes.get(nodes[name].input[1], 0) for name in names], np.float64)
+        shares: NDArray[np.float64] = count / max(count.sum(), 1.0)
+        return shares
 
     def made(self, names: list[str]) -> onnx.ModelProto:
         """Return the model with some convolutions in int8."""

@@ -5,13 +5,14 @@ The converters are imported where they are used, as opening a model without them
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
 
 from rtsearch._util.paths import user_cache
 from rtsearch.errors import ModelError, UnknownModelError
-from rtsearch.models.catalogue import CATALOGUE, CatalogueEntry, Progress, catalogue_entry
+from rtsearch.models.catalogue import CATALOGUE, Progress, catalogue_entry
 from rtsearch.models.spec import ModelSpec
 
 __all__ = ["default_folder", "import_onnx", "int8_path", "pull", "resolve"]
@@ -36,27 +37,29 @@ def default_folder() -> Path:
     return cache / "engines"
 
 
-def pull(name: str, folder: Path, *, progress: Progress | None = None) -> Path:
+def pull(name: str, folder: Path, *, progress: Progress | None = None, trust: bool = False) -> Path:
     """Return the prepared model of a catalogue name, after downloading and converting it if needed.
 
     Args:
         name: name in the catalogue.
         folder: folder of prepared models; downloads are kept in its ``downloads/``.
         progress: gets the current step and the bytes done.
+        trust: take a file of which no hash is known, and keep its hash.
 
     Raises:
         UnknownModelError: the catalogue has no such name.
-        DownloadError: no place had the file.
+        DownloadError: no place had the file, or no hash of it is known and it is not trusted.
         CheckpointError: the file cannot be converted.
     """
     entry = catalogue_entry(name)
-    path = folder / f"{name}.onnx"
-    if _is_ready(path, entry):
-        return path
-    from rtsearch.models.fetch import fetch
+    path, downloads = folder / f"{name}.onnx", folder / "downloads"
+    from rtsearch.models.fetch import fetch, known_sha256
 
+    if _is_ready(path, known_sha256(entry, downloads)):
+        return path
     tell = progress or _silent
-    source = fetch(entry, folder / "downloads", tell)
+    source = fetch(entry, downloads, tell, trust=trust)
+    entry = dataclasses.replace(entry, sha256=known_sha256(entry, downloads))
     tell(f"preparing {path.name}", 0, 0)
     from rtsearch.models.protobuf import save_model
 
@@ -67,7 +70,7 @@ def pull(name: str, folder: Path, *, progress: Progress | None = None) -> Path:
     else:
         from rtsearch.models.onnx_import import prepare_onnx
 
-        model, _ = prepare_onnx(source, name, entry)
+        model, _ = prepare_onnx(source, name, entry, size=entry.input_wh[0])
     save_model(model, path)
     return path
 
@@ -145,8 +148,8 @@ def _silent(_what: str, _done: int, _total: int) -> None:
     pass
 
 
-def _is_ready(path: Path, entry: CatalogueEntry) -> bool:
-    """Tell whether the model exists and was made from the entry's file by the current recipe."""
+def _is_ready(path: Path, sha256: str) -> bool:
+    """Tell whether the model exists and was made from the file of a hash by the current recipe."""
     if not path.is_file():
         return False
     from rtsearch.models.prepare import RECIPE
@@ -157,4 +160,4 @@ def _is_ready(path: Path, entry: CatalogueEntry) -> bool:
     except ModelError:
         return False
     roles = tuple(tap.role for tap in spec.taps)
-    return spec.source_sha256 == entry.sha256 and spec.recipe == RECIPE and roles == ROLES
+    return spec.source_sha256 == sha256 and spec.recipe == RECIPE and roles == ROLES

@@ -7,18 +7,18 @@ the arithmetic on shapes in exports with free sides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper
 
-from rtsearch._util.cpu import usable_cores
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.edit import reads
+from rtsearch.models.trial import open_trial
 
 __all__ = ["GraphView"]
 
@@ -60,6 +60,7 @@ _TYPES = {
     "tensor(int64)": TensorProto.INT64,
 }
 _GREY = 0.45
+_MOST_VALUES = 1 << 27  # of an input; 11 pictures of 2048 x 2048 px
 
 
 class GraphView:
@@ -282,18 +283,18 @@ def _seen(model: onnx.ModelProto, feeds: dict[str, Any]) -> tuple[dict[str, tupl
 
 
 def _opened(model: onnx.ModelProto) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = usable_cores()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return open_trial(model, optimised=False)
     except Exception as error:
         raise ModelError(f"the graph contradicts itself: {one_line(error)}") from None
 
 
 def _feeds(model: onnx.ModelProto, image: str) -> dict[str, Any]:
-    """Return inputs for one run: a grey picture, and ones for everything else."""
+    """Return inputs for one run: a grey picture, and ones for everything else.
+
+    Raises:
+        ModelError: an input is larger than any picture.
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
     feeds = {}
     for entry in model.graph.input:
@@ -301,6 +302,8 @@ def _feeds(model: onnx.ModelProto, image: str) -> dict[str, Any]:
             continue
         tensor = entry.type.tensor_type
         shape = [dim.dim_value for dim in tensor.shape.dim]
+        if math.prod(shape) > _MOST_VALUES:  # before memory is taken
+            raise ModelError(f"its input {entry.name} claims {math.prod(shape):,} values; export it again")
         value = _GREY if entry.name == image else 1
         feeds[entry.name] = np.full(shape, value, helper.tensor_dtype_to_np_dtype(tensor.elem_type))
     return feeds

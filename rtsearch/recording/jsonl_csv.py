@@ -7,7 +7,7 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,7 @@ CSV_COLUMNS = (
     *("frame", "t_s", "object", "track", "label", "score", "x1", "y1", "x2", "y2", "rank"),
     *("neighbour_row", "neighbour_photo", "neighbour_label"),
     *("neighbour_x1", "neighbour_y1", "neighbour_x2", "neighbour_y2", "neighbour_distance"),
-    *("neighbour_folded", "neighbour_t_s"),
+    *("neighbour_folded", "neighbour_t_s", "time"),
 )
 
 
@@ -69,7 +69,8 @@ class JsonlRecorder(_Lines):
     """Recorder of one JSON line ``{"frame", "t_s", "wh", "objects", "shown"}`` per frame.
 
     ``t_s`` is the presentation time, or for live sources the seconds since the first recorded frame;
-    ``shown`` holds the strips of the picture, from which ``replay`` draws it again.
+    ``shown`` holds the strips of the picture, from which ``replay`` draws it again. The first line has
+    ``began``, when its frame was captured; lines of live sources have ``time``, the same of theirs.
 
     Args:
         path: file to write; an older file is replaced when the first frame comes.
@@ -78,15 +79,19 @@ class JsonlRecorder(_Lines):
 
     def __init__(self, path: Path, video: Mapping[str, Any] | None = None) -> None:
         super().__init__(path)
-        self._first = {} if video is None else {"video": dict(video)}
+        self._first: dict[str, Any] | None = {} if video is None else {"video": dict(video)}
 
     def write(
         self, frame: Frame, objects: Sequence[dict[str, Any]], shown: Sequence[dict[str, Any]] | None = None
     ) -> None:
         """Append the line of one frame; see ``Recorder.write``."""
         height, width = frame.bgr.shape[:2]
-        line = scene_record(frame.id, self._times.of(frame), (width, height), objects, shown) | self._first
-        self._first = {}
+        line = scene_record(frame.id, self._times.of(frame), (width, height), objects, shown)
+        if frame.pts_s is None:
+            line["time"] = self._times.wall(frame)
+        if self._first is not None:
+            line |= {"began": self._times.wall(frame), **self._first}
+        self._first = None
         self._append(json_line(line) + "\n")
 
 
@@ -114,9 +119,10 @@ class CsvRecorder(_Lines):
     ) -> None:
         """Append the rows of one frame, all or none; see ``Recorder.write``."""
         t_s = self._times.of(frame)
+        time = self._times.wall(frame) if frame.pts_s is None else ""
         self._begin()
         if objects:
-            self._append(_csv(_rows(frame.id, t_s, objects)))
+            self._append(_csv([*row, time] for row in _rows(frame.id, t_s, objects)))
 
     def _begin(self) -> None:
         head, self._head = self._head, ""
@@ -131,10 +137,10 @@ def _rows(number: int, t_s: float, objects: Sequence[dict[str, Any]]) -> Iterato
             of_near = (near["row"], near["photo"], near["label"], *near["xyxy"], near["distance"])
             yield (*of_object, rank, *of_near, near["folded"], near.get("t_s", ""))
         if not item["neighbours"]:
-            yield (*of_object, *[""] * (len(CSV_COLUMNS) - len(of_object)))
+            yield (*of_object, *[""] * (len(CSV_COLUMNS) - 1 - len(of_object)))
 
 
-def _csv(rows: Iterator[Sequence[Any]] | list[tuple[str, ...]]) -> str:
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -53,6 +55,11 @@ class Times:
         if self._begun_s is None:
             self._begun_s = frame.captured_s
         return round(frame.pts_s if frame.pts_s is not None else frame.captured_s - self._begun_s, 4)
+
+    def wall(self, frame: Frame) -> str:
+        """Return when a frame was captured, date and time of the day with their zone, ISO 8601."""
+        captured = datetime.fromtimestamp(time.time() - time.monotonic() + frame.captured_s, UTC)
+        return captured.astimezone().isoformat(timespec="milliseconds")
 
 
 def text_bytes(text: str) -> bytes:

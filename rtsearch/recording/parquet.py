@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("neighbour_distance", pa.list_(pa.float32())),
         ("neighbour_folded", pa.list_(pa.int32())),
         ("neighbour_t_s", pa.list_(pa.float64())),
+        ("time", pa.string()),
     ]
 )
 """Columns of the table; ``object`` counts the objects of a frame from 0, lists of a row have one length."""
@@ -75,6 +76,7 @@ class ParquetRecorder(FinishesOnExit):
     ) -> None:
         """Append the rows of one frame; see ``Recorder.write``."""
         t_s = self._times.of(frame)
+        time = self._times.wall(frame) if frame.pts_s is None else None
         self._frames += 1
         for i, item in enumerate(objects):
             near = item["neighbours"]
@@ -88,7 +90,7 @@ class ParquetRecorder(FinishesOnExit):
                 [hit["folded"] for hit in near],
                 [hit.get("t_s") for hit in near],
             )
-            for column, value in zip(self._columns.values(), (*of_object, *lists), strict=True):
+            for column, value in zip(self._columns.values(), (*of_object, *lists, time), strict=True):
                 column.append(value)
         if len(self._columns["frame"]) >= _GROUP_ROWS:
             self._flush()

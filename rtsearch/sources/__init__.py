@@ -54,6 +54,7 @@ def open_source(
     read: Callable[[Path], U8Array] = read_photo,
     loop: bool = False,
     several: bool = False,
+    patient: bool = False,
     exclude: Sequence[str] = (),
 ) -> Source:
     """Open what ``spec`` means; see the top of this module.
@@ -64,22 +65,24 @@ def open_source(
         photos: what ``random`` shows; may go on for ever.
         read: gives the picture at a path, or raises PhotoError.
         loop: play a video file over and over.
-        several: other sources are played beside it. A camera or stream is then not waited for, but tried
-            until it is there (``require_one`` waits for any), and a camera is asked for compressed
+        several: other sources are played beside it: ``patient``, and a camera is asked for compressed
             pictures.
+        patient: a camera or stream is not waited for, but tried until it is there (``require_one`` waits for
+            any).
         exclude: patterns of names in a folder that are left out of its slide show.
 
     Raises:
         SourceError: it is not there, or holds no pictures.
         MissingDependencyError: ``screen`` without mss.
     """
-    spec = spec.strip()
+    spec, patient = spec.strip(), patient or several
     if not spec:
         raise SourceError("no source given; a camera number, file, folder or URL is wanted")
     if spec.isdecimal() or spec.startswith("/dev/"):
-        return _camera(int(spec) if spec.isdecimal() else spec, live, several=several)
+        camera = int(spec) if spec.isdecimal() else spec
+        return _camera(camera, live, crowded=several, patient=patient)
     if _URL.match(spec):
-        return open_url(spec, live, loop=loop, patient=several)
+        return open_url(spec, live, loop=loop, patient=patient)
     if spec == "random":
         return Photos("random", photos, every_s=live.random_s, read=read)
     if spec == "screen" or spec.startswith("screen:"):
@@ -92,21 +95,21 @@ def open_source(
         return _file(path, live, read=read, loop=loop)
     found = [device for device, name in cameras().items() if spec and spec.lower() in name.lower()]
     if found:
-        return _camera(found[0], live, several=several)
+        return _camera(found[0], live, crowded=several, patient=patient)
     raise SourceError(_not_there(masked(spec), path))
 
 
-def _camera(camera: int | str, live: LiveSettings, *, several: bool) -> Source:
+def _camera(camera: int | str, live: LiveSettings, *, crowded: bool, patient: bool) -> Source:
     names = ", ".join(f"{device} ({name})" for device, name in cameras().items()) or "none"
     device = f"/dev/video{camera}" if isinstance(camera, int) else camera
     finder = CameraFinder(device) if sys.platform == "linux" else None
     aspect = aspect_of(live)
     return LiveCapture(
         f"camera {camera}",
-        lambda _: CameraCapture(finder.find() if finder else camera, live, crowded=several, aspect=aspect),
+        lambda _: CameraCapture(finder.find() if finder else camera, live, crowded=crowded, aspect=aspect),
         limits=Limits(live.open_timeout_s, live.picture_timeout_s),
         hint=f"cameras found: {names}; give a file, folder or URL with --source",
-        patient=several,
+        patient=patient,
     )
 
 

@@ -16,6 +16,7 @@ from typing import get_args
 import cv2
 import numpy as np
 
+from rtsearch._util.opening_hours import is_open
 from rtsearch.config import ShowSettings
 from rtsearch.live import Controls
 from rtsearch.render import theme
@@ -56,7 +57,7 @@ class Window:
         self._pts_s: float | None = None  # presentation time of the picture
         self._message, self._message_until_s = "", 0.0
         self._show_help = False
-        self._show_sliders = not controls.now.show.fullscreen
+        self._show_sliders = controls.now.show.keys and not controls.now.show.fullscreen
         self._sliders = SLIDERS if controls.detects else SHOW_SLIDERS
         self._tell_sliders()
         self._held: int | None = None
@@ -75,6 +76,7 @@ class Window:
         cv2.setMouseCallback(title, self._on_mouse)
         self._full_screen = FullScreen(title, self._screen_wh)
         self._is_drawn = False
+        self._is_dark = False  # outside of the hours of the day
         self._whole_until_s = -math.inf  # until then a picture waits for all of its crops
         if controls.now.show.fullscreen:
             self._begin_black()
@@ -94,6 +96,9 @@ class Window:
     def pump(self) -> bool:
         """Handle keys; return False once the user quits or has closed the window."""
         key = cv2.pollKey()
+        if not self._controls.now.show.keys:
+            key = -1
+        self._watch_hours()
         if self._is_drawn and not self._is_open():
             return False  # looked at before anything is drawn: imshow would open it again
         if self._is_drawn:
@@ -121,6 +126,13 @@ class Window:
         cv2.imshow(self._title, np.zeros((height, width, 3), np.uint8))
         cv2.pollKey()
         self._is_drawn, self._whole_until_s = True, math.inf
+
+    def _watch_hours(self) -> None:
+        """Paint black, or the picture again, when the hours of the day end or begin."""
+        now = time.localtime()
+        is_dark = not is_open(self._controls.now.show.hours, 60 * now.tm_hour + now.tm_min)
+        if is_dark != self._is_dark:
+            self._is_dark, self._redraw = is_dark, True
 
     def _follow_size(self) -> None:
         """Adapt the size of the next picture to the window, so that text is sharp and no bars are shown."""
@@ -235,6 +247,11 @@ class Window:
 
     def _paint(self) -> None:
         assert self._picture is not None
+        if self._is_dark:
+            if self._redraw or not self._is_drawn:
+                cv2.imshow(self._title, np.zeros_like(self._picture))
+            self._is_drawn, self._redraw = True, False
+            return
         now = self._controls.now
         over = self._show_sliders or self._show_help or self._message or now.paused
         canvas = canvas_of(now.show)
@@ -271,7 +288,7 @@ class Window:
         return canvas_of(self._controls.now.show).scale
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
-        if not self._show_sliders or event == cv2.EVENT_LBUTTONUP:
+        if not self._show_sliders or not self._controls.now.show.keys or event == cv2.EVENT_LBUTTONUP:
             self._held = None
             return
         starts = event == cv2.EVENT_LBUTTONDOWN

@@ -145,6 +145,7 @@ class LibraryLookup:
             raise RequestError(404, "the crop is damaged; run rtsearch library check")
         if height_px:
             jpeg = await run_in_threadpool(_scaled, self._site.thumbs.get(row, height_px))
+        self._site.hub.meter.count("crops")
         return Response(jpeg, media_type="image/jpeg", headers=FOR_EVER)
 
     async def _photo(self, request: Request) -> Response:

@@ -30,6 +30,7 @@ from rtsearch.images.headers import read_header
 from rtsearch.library.likeness import largest_distance
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.live.privacy import Privacy
 from rtsearch.live.search_side import SearchSide
 from rtsearch.types import Frame, Scene, U8Array, class_name
 from rtsearch.web.access import Role, needs
@@ -109,6 +110,8 @@ class _Phone:
         self._search = SearchSide(LiveIndex(site.index), site.settings.search, most_distance, live=False)
         self._meter = Meter()
         self._frame_id = 0
+        kind = site.settings.show.privacy
+        self._privacy = None if kind == "none" else Privacy(kind, tuple(site.names))
 
     def look(self, jpeg: bytes) -> dict[str, object]:
         """Return the objects of a picture and their neighbours as JSON values, and show them to viewers.
@@ -121,7 +124,11 @@ class _Phone:
         frame = Frame(self._frame_id, time.monotonic(), None, bgr)
         self._frame_id += 1
         index = site.searched
-        found = site.pipeline.backend.infer([bgr], now.detect, self._meter, index.projection)[0]
+        asked = now.detect if self._privacy is None else Privacy.asked(now.detect)
+        found = site.pipeline.backend.infer([bgr], asked, self._meter, index.projection)[0]
+        if self._privacy is not None:
+            frame = self._privacy.frame(frame, found)
+            found = self._privacy.wanted(found, now.detect)
         detected = LiveFrame(self._place, 0, frame, index=index, detections=found)
         objects = self._search.search(detected, now, own=False).objects
         every = objects.detections

@@ -136,8 +136,9 @@ class Site:
         unknown = set(settings.detect.classes) - set(self.names)
         if unknown:
             raise RequestError(422, f"detect.classes: the network has no class {', '.join(sorted(unknown))}")
-        if settings.show.font != self.controls.now.show.font:
-            raise RequestError(422, "show.font cannot be changed while the server runs; start it anew")
+        for name in ("font", "privacy"):
+            if getattr(settings.show, name) != getattr(self.controls.now.show, name):
+                raise RequestError(422, f"show.{name} cannot be changed while the server runs; start it anew")
         if settings.search != self.controls.now.search:  # what cannot be followed is refused here
             narrow(self.index, settings.search, distinct=settings.show.distinct)
         self._meaning.want(settings)

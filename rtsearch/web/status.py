@@ -63,6 +63,7 @@ class Status:
         lines += _family(
             "stage_seconds", "gauge", "Time of each stage of late; latency: capture to shown.", times
         )
+        lines += _family("crops_total", "counter", "Crops sent.", [("", summary["counts"].get("crops", 0))])
         lines += _family("viewers", "gauge", "Browsers that look.", [("", hub.viewers)])
         lines += _family(
             "mjpeg_clients", "gauge", "Clients of the composed picture.", [("", self._streams.streams)]

@@ -20,7 +20,7 @@ class Target:
     """Converts a checkpoint; an input that begins with 0 is the whole file, any other the pickle in it."""
 
     most_bytes = 1 << 16
-    is_json = False
+    mutate = None
 
     def __init__(self) -> None:
         folder = own_folder()

@@ -19,7 +19,7 @@ class Target:
     """Reads a library, exports it, takes a photo out of it and checks it; the first byte chooses the file."""
 
     most_bytes = 1 << 13
-    is_json = False
+    mutate = None
 
     def __init__(self) -> None:
         folder = own_folder()

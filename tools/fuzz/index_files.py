@@ -24,7 +24,7 @@ class Target:
     """Opens an index and asks it for everything it knows; the first byte of an input chooses the file."""
 
     most_bytes = 1 << 13
-    is_json = False
+    mutate = None
 
     def __init__(self) -> None:
         folder = own_folder()

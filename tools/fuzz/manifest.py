@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from inputs import changed_json
 from made import make_library, own_folder
 
 from rtsearch.cli.printable import printable
@@ -20,7 +21,7 @@ class Target:
     """Opens the library, and uses all that commands read of a manifest."""
 
     most_bytes = 1 << 14
-    is_json = True
+    mutate = staticmethod(changed_json)
 
     def __init__(self) -> None:
         self._folder = own_folder()

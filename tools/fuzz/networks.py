@@ -16,7 +16,7 @@ class Target:
     """Imports a network, which runs it once, and reads it as one that is imported already."""
 
     most_bytes = 1 << 16
-    is_json = False
+    mutate = None
 
     def __init__(self) -> None:
         folder = own_folder()

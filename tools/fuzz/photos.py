@@ -37,7 +37,7 @@ class Target:
     """Reads a photo as an analysis does; the first byte of an input chooses the suffix of the file."""
 
     most_bytes = 1 << 13
-    is_json = False
+    mutate = None
 
     def __init__(self) -> None:
         folder = own_folder()

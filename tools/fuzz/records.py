@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+from inputs import changed_json
 from made import make_library, own_folder
 
 from rtsearch.config import load_settings
@@ -36,7 +37,7 @@ class Target:
     """Looks every frame of a video up in a record, in order and after a jump."""
 
     most_bytes = 1 << 14
-    is_json = True
+    mutate = staticmethod(changed_json)
 
     def __init__(self) -> None:
         folder = own_folder()

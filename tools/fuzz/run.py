@@ -16,11 +16,9 @@ import resource
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
-
-import inputs
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))  # makes small networks
 
@@ -37,12 +35,12 @@ class Target(Protocol):
     Attributes:
         seeds: real inputs, from which others are made.
         most_bytes: length of the longest input.
-        is_json: inputs are JSON, of which values are changed instead of bytes.
+        mutate: makes an input from another one, of a length at most, with a seed; None changes bytes.
     """
 
     seeds: Iterable[bytes]
     most_bytes: int
-    is_json: bool
+    mutate: Callable[[bytes, int, int], bytes] | None
 
     def __call__(self, data: bytes) -> None:
         """Read an input; an input that is refused is no error."""
@@ -82,7 +80,7 @@ def main() -> None:
         replayed = any(Path(argument).is_file() for argument in sys.argv[2:])
         arguments = [sys.argv[0], *options, *sys.argv[2:], *([] if replayed else [folder])]
         limit_memory(MEMORY_BYTES)
-        atheris.Setup(arguments, target, custom_mutator=inputs.changed_json if target.is_json else None)
+        atheris.Setup(arguments, target, custom_mutator=target.mutate)
         atheris.Fuzz()
 
 

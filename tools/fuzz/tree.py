@@ -6,6 +6,7 @@ an error, as an exception is.
 
 from __future__ import annotations
 
+import random
 import struct
 from typing import Any
 
@@ -31,7 +32,6 @@ class Target:
     """One tree, of which every input changes a copy."""
 
     most_bytes = _MOST_CHANGES * _CHANGE.size
-    is_json = False
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -40,6 +40,15 @@ class Target:
         self._arrays: dict[str, NDArray[Any]] = {**tree._arrays._asdict(), **tree._calibration._asdict()}
         self._queries = points[:3]
         self.seeds = [_CHANGE.pack(array, 1, array, 0) for array in range(len(self._arrays))]
+
+    @staticmethod
+    def mutate(data: bytes, most_bytes: int, seed: int) -> bytes:
+        """Return a few changes, made anew: the search is compiled, so no input is known to be better."""
+        rng = random.Random(seed)
+        count = rng.randint(1, most_bytes // _CHANGE.size)
+        kinds = (*range(len(_NUMBERS)), 255)
+        changes = ((rng.randrange(256), rng.getrandbits(32), rng.choice(kinds)) for _ in range(count))
+        return b"".join(_CHANGE.pack(*change, rng.randint(-(2**31), 2**31 - 1)) for change in changes)
 
     def __call__(self, data: bytes) -> None:
         arrays, names = dict(self._arrays), list(self._arrays)

@@ -39,7 +39,8 @@ class Page {
   async scene({ scene, jpeg, received }) {
     const bitmap = await createImageBitmap(jpeg);
     await new Promise((done) => requestAnimationFrame(done));
-    if (this.photo) { bitmap.close(); return; }
+    const known = this.state.sources.some((s) => s.place === scene.place) || this.state.phones?.includes(scene.place);
+    if (this.photo || !known) { bitmap.close(); return; }   // a phone may have gone meanwhile
     this.put(scene, bitmap);
     const now = performance.now();
     this.drawn.times.push(now);

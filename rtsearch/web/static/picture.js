@@ -40,7 +40,8 @@ export class Picture {
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     const scale = (this.fill ? Math.max : Math.min)(w / look.wh[0], h / look.wh[1]);
     const shown = { w: look.wh[0] * scale, h: look.wh[1] * scale };
-    const x = (w - shown.w) / 2, y = (h - shown.h) / 2, c = this.context;
+    // What is cut is cut on both sides; what is smaller keeps to the upper left, where the edges of others are.
+    const x = this.fill ? (w - shown.w) / 2 : 0, y = this.fill ? (h - shown.h) / 2 : 0, c = this.context;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (!this.fill) { c.fillStyle = GROUND; c.fillRect(0, 0, w, h); }
     c.imageSmoothingQuality = "high";

@@ -1,0 +1,104 @@
+"""A kiosk on a screen in memory: it comes back, visitors' keys do nothing, and at night it is black."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sent import until
+from test_window import WAIT_S, Screen, open_screen
+
+pytestmark = [pytest.mark.window, pytest.mark.slow]
+
+LONG_S = 4 * WAIT_S
+
+
+@pytest.fixture
+def screen() -> Iterator[Screen]:
+    with open_screen() as opened:
+        yield opened
+
+
+class Kiosk:
+    """``rtsearch kiosk`` on a screen."""
+
+    def __init__(self, screen: Screen, folder: Path, *args: object) -> None:
+        self._command = [str(Path(sys.executable).parent / "rtsearch"), "kiosk"]
+        self._environment = {**screen.environment, "XDG_RUNTIME_DIR": str(folder)}
+        self._process = subprocess.Popen(
+            [*self._command, *map(str, args)],
+            cwd=folder,
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        screen.shown = self._process
+
+    def status(self) -> dict[str, Any]:
+        done = subprocess.run(
+            [*self._command, "status", "--json"],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return json.loads(done.stdout) or {}
+
+    def end(self) -> tuple[int, str]:
+        """Exit code and messages after SIGTERM."""
+        self._process.terminate()
+        _, said = self._process.communicate(timeout=LONG_S)
+        return self._process.returncode, said
+
+    def wait(self) -> int:
+        self._process.communicate(timeout=LONG_S)
+        return self._process.returncode
+
+    def __enter__(self) -> Kiosk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.terminate()
+            self._process.communicate(timeout=LONG_S)
+
+
+def test_a_kiosk_comes_back_and_heeds_no_keys(screen, library, clip, tmp_path):
+    options = ["--source", clip, "--set", "show.keys=false"]
+    with Kiosk(screen, tmp_path, library, *options) as kiosk:
+        screen.until(lambda shot: shot[:, 1400:].any(), LONG_S)  # the whole screen
+        first = kiosk.status()
+        assert (first["state"], first["starts"]) == ("playing", 1)
+        for key in ("q", "Escape", "c", "h", "space"):
+            screen.key(key)
+        before = screen.shot()
+        screen.until(lambda shot: (shot != before).any())  # neither paused nor gone
+        os.kill(first["child"], signal.SIGKILL)
+        until(lambda: kiosk.status().get("starts") == 2 and kiosk.status()["state"] == "playing", LONG_S)
+        screen.until(lambda shot: shot[:, 1400:].any(), LONG_S)
+        code, said = kiosk.end()
+    assert code == 0, said
+    assert "the run ended: signal 9; it starts again in 1 s" in said
+    assert kiosk.status()["state"] == "ended"
+    assert not screen.shot().any()
+
+
+def test_a_kiosk_at_night_and_without_a_display(screen, library, clip, tmp_path):
+    hour = time.localtime().tm_hour
+    night = f"{(hour + 2) % 24:02d}:00-{(hour + 3) % 24:02d}:00"
+    with Kiosk(screen, tmp_path, library, "--source", clip, "--set", f"show.hours={night}") as kiosk:
+        until(lambda: kiosk.status().get("state") == "playing", LONG_S)
+        windows = screen.call("xdotool", "search", "--onlyvisible", "--name", "rtsearch").split()
+        assert windows
+        assert not np.any(screen.shot())
+        screen.stop()
+        assert kiosk.wait() == 75
