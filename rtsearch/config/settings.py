@@ -289,6 +289,8 @@ class ShowSettings(_Section):
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one, and one with
             Latin, Cyrillic and Greek for letters that it lacks.
+        monitor: name or number of the monitor that the window opens on and fills, as ``xrandr
+            --listmonitors`` has them; "" for any.
         keys: let keys and the mouse do something.
         hours: hours of the day, such as ``09:00-18:30``, outside of which the window is black; "" for none.
         privacy: what is made unrecognisable in frames before they are drawn, recorded or sent: ``persons``,
@@ -309,6 +311,7 @@ class ShowSettings(_Section):
     labels: Annotated[Names, AfterValidator(_labels)] = ()
     text: Literal["all", "names", "none"] = "names"
     font: Annotated[str, AfterValidator(_font_file)] = ""
+    monitor: str = ""
     keys: bool = True
     hours: Annotated[str, AfterValidator(_hours)] = ""
     privacy: Literal["none", "faces", "persons"] = "none"
