@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-# Smaller objects are people in the background, whose blurred crops would fill the strips of persons.
-_LOOK = ("show.results=16", "show.thumb_height=100", "detect.min_px=40")
+# A large frame with four strips below. Objects of less than 40 px are people in the background, whose blurred
+# crops would fill the strips of persons.
+_LOOK = ("show.header_height=360", "show.thumb_height=84", "detect.min_px=40")
 _PLAYED = "detect.threshold=0.45"  # what is played has no doubtful objects; the library may
 
 

@@ -261,9 +261,11 @@ class LiveSettings(_Section):
 
 
 class ShowSettings(_Section):
-    """Layout of the picture: the query frame on top, one strip of neighbours per object below it.
+    """Layout of the picture.
 
     Attributes:
+        composition: ``strips`` shows the frame on top and one strip of neighbours per object below it,
+            ``wall`` the camera and large crops of at most two objects; ``auto`` is ``wall`` in full screen.
         window_wh: width and height of the picture, px; a window opens smaller on a smaller screen.
         header_height: least height of the query frame, which also gets the space that strips leave free; in
             px of a picture whose shorter side is 720 px, and in proportion for other pictures.
@@ -284,6 +286,7 @@ class ShowSettings(_Section):
             ``faces`` (the upper part of persons), or ``none``.
     """
 
+    composition: Literal["auto", "strips", "wall"] = "auto"
     window_wh: Annotated[
         tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]], BeforeValidator(_pair)
     ] = (1280, 720)
