@@ -163,6 +163,7 @@ class Scene:
         grid: number of strips that the picture is laid out for, a fraction while the grid changes; -1 takes
             ``rows``.
         now_s: time of the picture in the clock of its source, s; transitions follow it.
+        drift: crops of the library that drift through bands without an object.
         lost_s: time for which the source has given no pictures, s.
     """
 
@@ -181,6 +182,7 @@ class Scene:
     shapes: tuple[tuple[float, ...], ...] = ()
     grid: float = -1.0
     now_s: float = 0.0
+    drift: tuple[U8Array | None, ...] = ()
     lost_s: float = 0.0
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import barcode
@@ -77,13 +78,14 @@ def served(
     *,
     frames: int = 0,
     port: int = 0,
+    tls: tuple[Path, Path] | None = None,
 ) -> Iterator[Served]:
     """Serve an index; with ``frames``, a camera that gives so many bar codes, 50 a second."""
     settings = load_settings(None, [*SETTINGS, *(overrides or [])])
     pipeline = blobs.as_pipeline()
     pipeline.backend = SharedBackend(pipeline.backend)
     controls = Controls(settings.detect, settings.show, search=settings.search)
-    address = Address("127.0.0.1", port)
+    address = Address("127.0.0.1", port, *(tls or (None, None)))
     site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"))
     with PageServer(site, bind(address), address) as server, contextlib.ExitStack() as stack:
         if frames:

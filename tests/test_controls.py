@@ -46,7 +46,7 @@ def view_of(source: Source, controls: Controls | None = None) -> tuple[View, Ord
     cache: Any = Crops(76)
     found = LiveIndex(index)
     shared = Shared(
-        *(index, found, settings.search, controls, cache, Meter(), ("cup",), 1, np.inf, threading.Event())
+        *(index, found, settings.search, controls, cache, Meter(), ("cup",), 1, np.inf, (), threading.Event())
     )
     orders: Orders = queue.SimpleQueue()
     return View(0, source, shared, orders, Latest(), Tally()), orders

@@ -30,6 +30,7 @@ from rtsearch.jobs.query import query_photo
 from rtsearch.library import Library, check_library
 from rtsearch.library.film_parts import FilmParts, remove_film_parts
 from rtsearch.library.index import open_index
+from rtsearch.live import library_photos
 from rtsearch.types import Detections
 
 FPS = 25
@@ -147,6 +148,18 @@ def test_views_of_a_track_are_unlike_each_other():
     assert FilmTracks(64).finish()[0].vector.shape == (0, 0)
 
 
+def test_random_photos_are_no_films(tmp_path):
+    blob_film(tmp_path / "films" / "f.avi", 8)
+    look(tmp_path / "films", tmp_path / "lib")
+    index = open_index(Library.open(tmp_path / "lib"), load_settings(None, ["project.dim=6"]))
+    assert list(library_photos(index)) == []
+    cv2.imwrite(str(tmp_path / "films" / "photo.png"), blobs.draw(50))
+    look(tmp_path / "films", tmp_path / "lib")
+    index = open_index(Library.open(tmp_path / "lib"), load_settings(None, ["project.dim=6"]))
+    drawn = library_photos(index)
+    assert {next(drawn).name for _ in range(20)} == {"photo.png"}
+
+
 def test_films_are_left_out_where_that_is_wanted(tmp_path):
     blob_film(tmp_path / "films" / "f.avi", 4)
     (tmp_path / "films" / "code.ts").write_text("export const a = 1;")
@@ -155,7 +168,7 @@ def test_films_are_left_out_where_that_is_wanted(tmp_path):
     assert (without.found, without.films) == (1, 0)
     assert {(left.suffix, left.way_out) for left in without.left_out} == {
         (".avi", "analyze.videos=true looks at films"),
-        (".ts", "analyze.videos=true looks at films"),
+        (".ts", ""),
     }
     assert look(tmp_path / "films", tmp_path / "lib").films == 1
     assert look(tmp_path / "films", tmp_path / "lib").analysed == 0

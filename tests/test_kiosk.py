@@ -15,7 +15,7 @@ from sent import until
 from rtsearch._util.heartbeat import VARIABLE, heartbeat
 from rtsearch.errors import DisplayError, RtsearchError
 from rtsearch.jobs.kiosk import KioskLimits, StatusFile, Supervisor
-from rtsearch.jobs.kiosk_session import unit_text, write_sessions, x11_session
+from rtsearch.jobs.kiosk_session import console_script, unit_text, write_sessions, x11_session
 
 SHORT = KioskLimits(start_s=20, hang_s=0.7, stop_s=0.5, steady_s=60, first_wait_s=0.05, longest_wait_s=0.1)
 
@@ -159,7 +159,7 @@ def test_a_run_sends_heartbeats(blob_index, monkeypatch):
 def test_sessions_are_written_once_and_replace_nothing_else(tmp_path):
     command = ["/usr/bin/python3", "-m", "rtsearch", "kiosk", '/home/a b/"my" 100% $lib']
     lines = write_sessions(command, tmp_path)
-    assert len(lines) == 3
+    assert len(lines) == 4
     unit = tmp_path / ".config/systemd/user/rtsearch-kiosk.service"
     assert unit.read_text() == unit_text(command)
     assert '"/home/a b/\\"my\\" 100%% $$lib"' in unit_text(command)
@@ -193,6 +193,28 @@ def test_when_a_session_ends(tmp_path, code, starts):
         check=False,
     )
     assert done.stdout == "started\n" * starts
+    assert (tmp_path / "session.ended").exists() == (code in (0, 2))
+
+
+def test_the_console_starts_the_session_until_the_kiosk_ends(tmp_path):
+    """xinit, which tells nothing, in the place of an X server that is lost twice."""
+    session = tmp_path / "my session"
+    (tmp_path / "xinit").write_text(
+        f'#!/bin/sh\necho "$@"\n[ $(wc -l < "{tmp_path}/said") = 3 ] && touch "$1.ended"\nexit 0\n'
+    )
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    for name in ("xinit", "sleep"):
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "console").write_text(console_script(session))
+    with (tmp_path / "said").open("w") as said:
+        subprocess.run(
+            ["sh", str(tmp_path / "console"), ":0", "vt1"],
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            stdout=said,
+            timeout=60,
+            check=True,
+        )
+    assert (tmp_path / "said").read_text() == f"{session} -- :0 vt1\n" * 3
 
 
 # The command line -------------------------------------------------------------------------------------------

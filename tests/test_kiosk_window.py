@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sent import until
-from test_window import WAIT_S, Screen, open_screen
+from test_window import SCREEN_WH, WAIT_S, Run, Screen, open_screen
 
 pytestmark = [pytest.mark.window, pytest.mark.slow]
 
@@ -102,3 +103,31 @@ def test_a_kiosk_at_night_and_without_a_display(screen, library, clip, tmp_path)
         assert not np.any(screen.shot())
         screen.stop()
         assert kiosk.wait() == 75
+
+
+@pytest.mark.skipif(shutil.which("xrandr") is None, reason="xrandr is not installed")
+@pytest.mark.parametrize("manager", ["", "openbox"])
+def test_a_monitor_is_filled_and_no_other(screen, library, clip, tmp_path, manager):
+    if manager and shutil.which(manager) is None:
+        pytest.skip(f"{manager} is not installed")
+    width, height = SCREEN_WH
+    for name, x in (("left", 0), ("right", width // 2)):
+        screen.call("xrandr", "--setmonitor", name, f"{width // 2}/200x{height}/200+{x}+0", "none")
+    desktop = subprocess.Popen([manager], env=screen.environment) if manager else None
+    try:
+        if manager:
+            screen.until(lambda _: bool(screen.call("xdotool", "get_num_desktops").strip()))
+        options = ["--set", "show.fullscreen=true", "--loop", "--set"]
+        with Run(screen, tmp_path, library, "--source", clip, *options, "show.monitor=right") as run:
+            shot = screen.until(lambda shot: shot[:, -200:].any() and shot[-60:, width // 2 :].any(), LONG_S)
+            assert not shot[:, : width // 2].any()
+            screen.key("q")
+            run.end()
+    finally:
+        if desktop is not None:
+            desktop.terminate()
+            desktop.wait(WAIT_S)
+    with Run(screen, tmp_path, library, "--source", clip, *options, "show.monitor=TV") as run:
+        _, said = run.process.communicate(timeout=LONG_S)
+    assert run.process.returncode == 2
+    assert "show.monitor = 'TV': there is no such monitor, but 0 (left), 1 (right)" in said

@@ -31,7 +31,8 @@ def traces(home: Path) -> list[Path]:
     return [path for path in home.rglob("*") if any(word in path.name.lower() for word in words)]
 
 
-@pytest.mark.parametrize("command", ["query", "doctor"])
+# A query runs the network; doctor only loads what the next test loads.
+@pytest.mark.parametrize("command", ["query", pytest.param("doctor", marks=long)])
 def test_a_command_leaves_no_device_id(library: Path, photos: Path, tmp_path: Path, command: str) -> None:
     args = [library, photos / "skimage-coffee.png"] if command == "query" else []
     done = subprocess.run(

@@ -145,7 +145,7 @@ class Bench:
         index: Any = Index()
         shared = Shared(
             *(index, LiveIndex(index), SETTINGS.search, self.controls, self.cache, Meter()),
-            *(("cup",), 1, np.inf, threading.Event()),
+            *(("cup",), 1, np.inf, (), threading.Event()),
         )
         orders: Orders = queue.SimpleQueue()
         newest, tally, film = Latest[LiveFrame](), Tally(), Film()

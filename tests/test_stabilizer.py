@@ -35,6 +35,13 @@ class Place:
     def most_crops(self) -> int:
         return self.crops
 
+    @property
+    def stays_s(self) -> float:
+        return 0.0
+
+    def importance(self, found: Detections) -> F32Array:
+        return np.ones(len(found), np.float32)
+
     def room(self, grid: int, lines: int, most_distance: float) -> Room:
         return Room(self.crops, distance=most_distance)
 
@@ -441,3 +448,59 @@ def test_lines_are_filled_and_free_strips_below_too() -> None:
             Frame(n, 0.0, None, BLACK), at(found(n), index.vectors[:n]), Lines(crops=40, strips=3)
         )
         assert [len(rows) for rows in rows_of(seen)] == crops
+
+
+# A wall -----------------------------------------------------------------------------------------------------
+
+
+def sized(*sides: float, left: float = 0) -> Detections:
+    """Objects of one class, squares with these sides, beside each other."""
+    xyxy = np.array([[left + 300 * i, 0, left + 300 * i + side, side] for i, side in enumerate(sides)])
+    n = len(sides)
+    boxes = xyxy.astype(np.float32).reshape(-1, 4)
+    return Detections(boxes, np.full(n, 0.5, np.float32), np.zeros(n, np.int32), np.zeros((n, 3), np.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Bands(Place):
+    """Two bands, that stay for four seconds, for the largest objects."""
+
+    strips: int = 2
+
+    @property
+    def stays_s(self) -> float:
+        return 4.0
+
+    def importance(self, found: Detections) -> F32Array:
+        return found.xyxy[:, 2] - found.xyxy[:, 0]
+
+
+def test_a_band_stays_for_four_seconds_although_its_object_has_gone() -> None:
+    index, fps = Rows(500), 10
+    steady = Stabilizer(index, EXACT)
+    for t in range(10):
+        seen = steady.update(Frame(t, 0.0, t / fps, BLACK), at(sized(80), index.vectors[:1]), Bands())
+    none = at(sized(), np.zeros((0, DIM), np.float32))
+    for t in range(10, 60):
+        left = steady.update(Frame(t, 0.0, t / fps, BLACK), none, Bands())
+        if t < 40:
+            assert rows_of(left) == rows_of(seen)
+            assert left.strips == (0,)
+            assert left.held == {0}
+    assert left.strips == ()
+
+
+@pytest.mark.parametrize(("side", "takes_s"), [(200, 4.0), (90, None)])
+def test_a_clearly_more_important_object_takes_a_band_after_four_seconds(
+    side: float, takes_s: float | None
+) -> None:
+    index, fps = Rows(500), 10
+    steady = Stabilizer(index, EXACT)
+    taken = None
+    for t in range(80):
+        objects = at(sized(80, 70) if t < 5 else sized(80, 70, side), index.vectors[: 2 if t < 5 else 3])
+        strips = steady.update(Frame(t, 0.0, t / fps, BLACK), objects, Bands()).strips
+        assert strips[0] == 0
+        if taken is None and t >= 5 and strips[2] < 2:
+            taken = t / fps
+    assert taken == takes_s

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import shutil
+import ssl
+import subprocess
 from typing import Any
 
 import barcode
@@ -10,6 +14,8 @@ import cv2
 import pytest
 from page import next_scene, next_state, served
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from rtsearch.web import Access
 from rtsearch.web.access import Role
@@ -209,6 +215,35 @@ def test_the_qr_code_holds_no_token_of_operators(locked):
     expected = f"http://192.168.1.7:8737/phone?token={locked.site.access.phone_token}"
     assert segno.make(expected, error="m", micro=False).version
     assert drawn.body == qr_svg(expected)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_a_certificate_of_ones_own(barcode_index, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-days",
+        "2",
+    ]
+    subprocess.run([*make, "-keyout", key, "-out", cert], check=True, capture_output=True)
+    trusted = ssl.create_default_context(cafile=cert)
+    trusted.check_hostname = False
+    with served(barcode_index, access=Access(TOKEN), tls=(cert, key)) as server:
+        connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=20, context=trusted)
+        connection.request("GET", f"/?token={TOKEN.replace(' ', '%20')}")
+        assert "; Secure" in connection.getresponse().headers["set-cookie"]
+        connection.close()
+        address = f"wss://127.0.0.1:{server.port}/ws"
+        own = f"https://127.0.0.1:{server.port}"
+        with connect(address, ssl=trusted, additional_headers=bearer(), origin=Origin(own)) as viewer:
+            assert next_state(viewer)["type"] == "state"
 
 
 def test_secrets_in_names_of_sources_are_masked(barcode_index):

@@ -256,7 +256,7 @@ def strip_height(shot: np.ndarray) -> int:
 
 def help_is_shown(shot: np.ndarray) -> bool:
     """The keys of the help, in their own colour, in the middle of the window."""
-    middle = shot[250:470, 500:620].astype(int)
+    middle = shot[250:430, 500:620].astype(int)
     return int((np.abs(middle - KNOB).max(2) < 12).sum()) > 10 * len(HELP)
 
 
@@ -583,6 +583,7 @@ def test_a_full_screen_is_black_until_its_first_picture(library, photos, tmp_pat
     with open_screen("-fbdir", tmp_path) as screen:
         screen.call("xdotool", "mousemove", 40, SCREEN_WH[1] - 40)
         options = ["--set", "show.fullscreen=true", "--set", "detect.whole_image=true"]
+        options += ["--set", "show.composition=strips"]
         options += ["--set", "show.text=none"]
         with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png", *options) as run:
             shots: list[np.ndarray] = []

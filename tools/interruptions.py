@@ -1,6 +1,6 @@
 """Commands that are killed and interrupted at random moments: is anything lost, broken, or left running?
 
-    python tools/interruptions.py [--times 60] [--seed 0]
+    python tools/interruptions.py [--times 60] [--seed 0] [--signal KILL|INT] [--within SECONDS]
 
 ``analyze`` and ``run`` are started in turn and get a SIGKILL (of the process alone, as from the kernel) so
 many times, then as many a SIGINT (of their group, as from a terminal), at moments between start and end. One
@@ -173,7 +173,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--times", type=int, default=60, help="of each signal")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--signal", choices=("KILL", "INT"), help="one of them only")
+    parser.add_argument("--within", type=float, default=LONGEST_S, help="latest moment, seconds")
     arguments = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a script's background ignores it, and so do children
+    signals = (
+        [signal.Signals[f"SIG{arguments.signal}"]] if arguments.signal else [signal.SIGKILL, signal.SIGINT]
+    )
     rng = random.Random(arguments.seed)
     ends: Counter[str] = Counter()
     wrong: list[str] = []
@@ -187,11 +195,11 @@ def main() -> int:
             subprocess.run(place.command(kind), check=True, capture_output=True, timeout=LONGEST_S)
             lasts_s[kind] = time.monotonic() - begun_s
         place.held = set(Library.open(place.growing).photos().path)
-        for number in (signal.SIGKILL, signal.SIGINT):
+        for number in signals:
             for i in range(arguments.times):
                 kind = ("analyze", "run")[i % 2]
                 process = start(place.command(kind))
-                after_s = rng.uniform(0, lasts_s[kind])
+                after_s = rng.uniform(0, min(lasts_s[kind], arguments.within))
                 code, words = stop(process, number, after_s)
                 ends[f"{kind} {number.name}: {code}"] += 1
                 problems = (

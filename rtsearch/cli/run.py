@@ -242,12 +242,8 @@ def _open(
     from rtsearch.live import library_photos
     from rtsearch.sources import open_source
 
-    if spec == "random" and not any(path.exists() for path in islice(library_photos(index), _LOOKED_FOR)):
-        library = index.library
-        raise SourceError(
-            f"the photos of {library.folder} are not in {library.photo_root}; where have they moved? "
-            "--photos FOLDER"
-        )
+    if spec == "random":
+        _expect_photos(index.library, list(islice(library_photos(index), _LOOKED_FOR)))
     source = open_source(
         spec,
         settings.live,
@@ -259,6 +255,20 @@ def _open(
     )
     stack.callback(source.close)
     return source
+
+
+def _expect_photos(library: Library, some: list[Path]) -> None:
+    """Refuse a library of films only, or one whose photos have moved; ``some`` of its photos tell."""
+    if not some:
+        raise SourceError(
+            f"{library.folder} holds objects of films only, and random shows photos; play a film: "
+            "--source FILM"
+        )
+    if not any(path.exists() for path in some):
+        raise SourceError(
+            f"the photos of {library.folder} are not in {library.photo_root}; where have they moved? "
+            "--photos FOLDER"
+        )
 
 
 def _paced(source: Source, playing: Playing, *, window: bool) -> Source:

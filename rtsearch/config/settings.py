@@ -261,9 +261,11 @@ class LiveSettings(_Section):
 
 
 class ShowSettings(_Section):
-    """Layout of the picture: the query frame on top, one strip of neighbours per object below it.
+    """Layout of the picture.
 
     Attributes:
+        composition: ``strips`` shows the frame on top and one strip of neighbours per object below it,
+            ``wall`` the camera and large crops of at most two objects; ``auto`` is ``wall`` in full screen.
         window_wh: width and height of the picture, px; a window opens smaller on a smaller screen.
         header_height: least height of the query frame, which also gets the space that strips leave free; in
             px of a picture whose shorter side is 720 px, and in proportion for other pictures.
@@ -276,12 +278,15 @@ class ShowSettings(_Section):
         fullscreen: start in full screen.
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
+        monitor: name or number of the monitor that the window opens on and fills, as ``xrandr
+            --listmonitors`` has them; "" for any.
         keys: let keys and the mouse do something.
         hours: hours of the day, such as ``09:00-18:30``, outside of which the window is black; "" for none.
         privacy: what is made unrecognisable in frames before they are drawn, recorded or sent: ``persons``,
             ``faces`` (the upper part of persons), or ``none``.
     """
 
+    composition: Literal["auto", "strips", "wall"] = "auto"
     window_wh: Annotated[
         tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]], BeforeValidator(_pair)
     ] = (1280, 720)
@@ -294,6 +299,7 @@ class ShowSettings(_Section):
     fullscreen: bool = False
     text: Literal["all", "names", "none"] = "names"
     font: Annotated[str, AfterValidator(_font_file)] = ""
+    monitor: str = ""
     keys: bool = True
     hours: Annotated[str, AfterValidator(_hours)] = ""
     privacy: Literal["none", "faces", "persons"] = "none"

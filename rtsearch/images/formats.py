@@ -109,7 +109,8 @@ FILM_SUFFIXES = frozenset(
 _WAYS_OUT = {
     **dict.fromkeys((".psd", ".psb", ".xcf", ".ai", ".eps", ".svg", ".exr", ".hdr"), "export them as PNG"),
     **dict.fromkeys((".ico", ".tga", ".pcx", ".qoi", ".bpg", ".jxr", ".wdp"), "convert them to PNG"),
-    **dict.fromkeys(FILM_SUFFIXES, "analyze.videos=true looks at films"),
+    # Most files that end in .ts are programs.
+    **dict.fromkeys(FILM_SUFFIXES - {".ts"}, "analyze.videos=true looks at films"),
 }
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from rtsearch._util.atomic import write_atomic
 from rtsearch.errors import RtsearchError
 
-__all__ = ["unit_text", "write_sessions", "x11_session"]
+__all__ = ["console_script", "unit_text", "write_sessions", "x11_session"]
 
 _MARK = "Written by rtsearch kiosk install"
-_ENDS = "case $? in 0|2) exit;; esac  # it was told to end, or cannot begin"
+_ENDS = 'case $? in 0|2) touch "$0.ended"; exit;; esac  # it was told to end, or cannot begin'
 
 
 def write_sessions(command: Sequence[str], home: Path) -> list[str]:
@@ -32,11 +32,14 @@ def write_sessions(command: Sequence[str], home: Path) -> list[str]:
     x11 = home / ".local/share/rtsearch/kiosk-x11"
     wayland = home / ".local/share/rtsearch/kiosk-wayland"
     _write(unit, unit_text(command), 0o644)
+    console = x11.with_name("kiosk-console")
     _write(x11, x11_session(command), 0o755)
+    _write(console, console_script(x11), 0o755)
     _write(wayland, _wayland_session(command), 0o755)
     return [
         f"{unit}: on a desktop that logs in by itself: systemctl --user enable --now rtsearch-kiosk",
-        f"{x11}: without a desktop, from a text console: xinit {shlex.quote(str(x11))} -- :0",
+        f"{console}: without a desktop, from a text console: {shlex.quote(str(console))} :0",
+        f"{x11}: the session that it starts, with openbox",
         f"{wayland}: the same with Wayland: cage -- {shlex.quote(str(wayland))}",
     ]
 
@@ -75,6 +78,22 @@ while :; do
     {_ENDS}
     xset q >/dev/null 2>&1 || exit 1  # the X server has gone; whoever has started it starts it again
     sleep 2
+done
+"""
+
+
+def console_script(session: Path) -> str:
+    """Return the script that starts an X server with a session, again and again until the kiosk is ended.
+
+    ``xinit`` does not tell how its session ended, nor that the X server was lost.
+    """
+    quoted, ended = shlex.quote(str(session)), shlex.quote(f"{session}.ended")
+    return f"""#!/bin/sh
+# {_MARK}. Its arguments are those of the X server, such as :0 vt1 -nocursor.
+rm -f {ended}
+until [ -e {ended} ]; do
+    xinit {quoted} -- "$@"
+    [ -e {ended} ] || sleep 2
 done
 """
 

@@ -104,5 +104,5 @@ def _canvas(show: ShowSettings, strips: int) -> Canvas:
     """Return the canvas of a sheet: as wide as the window would be, as high as all strips need."""
     scale = canvas_of(show).scale
     header, thumb = round(_SHEET_HEADER_PX * scale), round(show.thumb_height * scale)
-    canvas = replace(canvas_of(show), header_height=header, thumb_height=thumb)
+    canvas = replace(canvas_of(show), header_height=header, thumb_height=thumb, composition="strips")
     return replace(canvas, wh=(show.window_wh[0], header + strips * (thumb + canvas.gap)))

@@ -21,7 +21,7 @@ from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import RecordError
 from rtsearch.library.index import SearchIndex
 from rtsearch.live import Controls, GridChoice, LiveReport, Outputs, Steadied, show_again
-from rtsearch.live.room import StripRoom
+from rtsearch.live.room import room_of
 from rtsearch.live.tracker import Strips
 from rtsearch.recording import SAME_S, Recording
 from rtsearch.render.layout import canvas_of
@@ -202,7 +202,7 @@ class _RecordLookup:
 
     def _grid_for(self, objects: int, frame: Frame, show: ShowSettings) -> int:
         """Return the number of strips of the grid, as the run chose it."""
-        room = StripRoom(canvas_of(show), frame.bgr.shape[1::-1])
+        room = room_of(canvas_of(show), frame.bgr.shape[1::-1])
         return self._grid.keep(objects, *room.grid, frame.at_s)
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:

@@ -63,11 +63,17 @@ class Compositor:
         class_names: by label.
         cache: crops that are there, or come later.
         shapes: gives the aspect ratio of each row's crop.
+        drift: rows that drift through bands without an object.
     """
 
     def __init__(
-        self, class_names: tuple[str, ...], cache: ThumbCache, shapes: Callable[[I32Array], F32Array]
+        self,
+        class_names: tuple[str, ...],
+        cache: ThumbCache,
+        shapes: Callable[[I32Array], F32Array],
+        drift: tuple[int, ...] = (),
     ) -> None:
+        self._drift = drift
         self._names = class_names
         self._cache = cache
         self._shapes = shapes
@@ -101,6 +107,7 @@ class Compositor:
             rows=objects.rows,
             shapes=self._shaped(objects),
             now_s=frame.at_s,
+            drift=tuple(self._cache.peek(row, height) for row in self._drift) if height == 0 else (),
         )
 
     def draw(self, scene: Scene, look: Appearance) -> Drawn:
@@ -211,5 +218,7 @@ def moved(objects: Steadied, updates: float, frame: Frame) -> Steadied:
 
 
 def crop_height(show: ShowSettings, frame: Frame, rows: int) -> int:
-    """Return the height of the crops in a picture that keeps room for so many strips, px."""
+    """Return the height of the crops in a picture that keeps room for so many strips, px; 0 as stored."""
+    if canvas_of(show).composition == "wall":
+        return 0
     return lay_out(canvas_of(show), frame.bgr.shape[1::-1], rows).line_height

@@ -8,7 +8,7 @@ from rtsearch.config import SearchSettings
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
-from rtsearch.live.room import StripRoom
+from rtsearch.live.room import room_of
 from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.render.layout import canvas_of
 from rtsearch.types import Neighbours
@@ -53,7 +53,7 @@ class SearchSide:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
         frame, found = detected.frame, detected.detections
-        room = StripRoom(canvas_of(state.show), frame.bgr.shape[1::-1])
+        room = room_of(canvas_of(state.show), frame.bgr.shape[1::-1])
         objects = self._stabilizer.update(frame, found, room, state.detect.max_objects)
         if self._lag is not None:
             self._lag = self._lag.after(detected)

@@ -23,6 +23,8 @@ import time
 from collections.abc import Callable, Sequence
 from math import inf
 
+import numpy as np
+
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.heartbeat import heartbeat
 from rtsearch._util.metrics import Meter, Quantiles
@@ -51,6 +53,7 @@ __all__ = ["play", "scrolled", "show_again"]
 _log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
+_DRIFTING = 72  # crops that drift through bands without an object
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 
 
@@ -106,6 +109,12 @@ def show_again(
     return _Session([source], lookup, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
+def _some_rows(count: int) -> tuple[int, ...]:
+    """Return random rows of a library, the same ones every time."""
+    rows = np.random.default_rng(0).permutation(count)[:_DRIFTING]
+    return tuple(rows.tolist())
+
+
 def _finish_without_display(sinks: OutputSinks) -> None:
     _log.error("the display has gone; what was recorded is finished")
     sinks.close()
@@ -140,6 +149,7 @@ class _Session:
             class_names=names,
             channels=len(sources),
             most_distance=most_distance,
+            drift=_some_rows(len(index)),
             halt=self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]

@@ -29,6 +29,7 @@ class Shared:
         class_names: by label.
         channels: number of sources.
         most_distance: largest distance of a crop that is shown.
+        drift: rows that drift through bands of a wall without an object.
         halt: set when the run ends.
     """
 
@@ -41,4 +42,5 @@ class Shared:
     class_names: tuple[str, ...]
     channels: int
     most_distance: float
+    drift: tuple[int, ...]
     halt: threading.Event

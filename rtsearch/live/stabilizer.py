@@ -25,6 +25,9 @@ __all__ = ["Searched", "Stabilizer", "Steadied", "Wanted"]
 
 _HELD_S = 0.5
 """Time for which a missed object is shown, s of the source; ``tracker`` limits the number of frames."""
+_LEFT = 1000  # frames that an object counts as missed that keeps its strip although it is lost
+_OUTRANKED = 2000  # the same of one that makes way for a more important one
+_CLEARLY_MORE = 1.5  # how much more important an object is that takes another's strip
 _CHANGE_S = 0.5
 """Least time from one change of a crop to the next, s of the source."""
 
@@ -40,6 +43,15 @@ class Wanted(Protocol):
     @property
     def most_crops(self) -> int:
         """Return the largest number of crops of an object."""
+        ...
+
+    @property
+    def stays_s(self) -> float:
+        """Return the least time for which an object keeps its strip, s."""
+        ...
+
+    def importance(self, found: Detections) -> F32Array:
+        """Return the importance of n objects, (n,); a clearly more important one takes another's strip."""
         ...
 
     def room(self, grid: int, lines: int, most_distance: float) -> Room:
@@ -142,6 +154,7 @@ class Stabilizer:
         self._lost: list[_Lost] = []
         self._strip_of: dict[int, int] = {}  # by track
         self._in_sight: set[int] = set()  # tracks
+        self._since_s: dict[int, float] = {}  # by track in sight: since when
         self._changed_s = -np.inf  # when a crop gave way to a better one
         self._picture = ""
         self._cuts = SceneCutDetector()
@@ -165,6 +178,10 @@ class Stabilizer:
         wishes = self._look(found, frame.at_s, wanted.most_crops)
         held = self._held(tracks, frame)
         kept = [*found.track.tolist(), *(int(objects.track[0]) for _, objects in held)]
+        for track in self._in_sight - set(kept):
+            if track in self._objects and 0 <= frame.at_s - self._since_s[track] < wanted.stays_s:
+                held.append((_LEFT, self._objects[track].seen))
+                kept.append(track)
         self._let_go(set(kept), frame.at_s)
         if most is not None:
             held = _freshest(held, most - int((found.label != WHOLE_IMAGE_LABEL).sum()))
@@ -172,8 +189,16 @@ class Stabilizer:
         shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
         visible = self._grid.keep(len(alive), *wanted.grid, frame.at_s)
-        strips = tuple(self._strips.place(alive, visible, frame.at_s, missed, wishes))
-        self._strip_of = dict(zip(alive, strips, strict=True))
+        importance = wanted.importance(shown)
+        order = np.argsort(-importance, kind="stable").tolist()
+        ranked = [alive[i] for i in order]
+        since = [missed[i] for i in order]
+        outranked = self._outranked(ranked, importance[order], wanted.stays_s, frame.at_s)
+        if outranked is not None:
+            since[outranked] = _OUTRANKED
+        placed = self._strips.place(ranked, visible, frame.at_s, since, wishes)
+        self._strip_of = dict(zip(ranked, placed, strict=True))
+        strips = tuple(self._strip_of[track] for track in alive)
         self._settle(found.track.tolist(), visible, wanted, frame.at_s)
         return Steadied(
             detections=shown,
@@ -197,6 +222,7 @@ class Stabilizer:
         self._objects.clear()
         self._lost.clear()
         self._strip_of.clear()
+        self._in_sight.clear()
         self._strips = Strips()
 
     def query_of(self, track: int) -> F32Array:
@@ -246,6 +272,18 @@ class Stabilizer:
         self._lost.remove(back)
         return back
 
+    def _outranked(self, ranked: list[int], importance: F32Array, stays_s: float, at_s: float) -> int | None:
+        """Return the least important object in sight if it is to make way for one out of sight."""
+        hidden = [i for i, track in enumerate(ranked) if track not in self._in_sight]
+        due = [
+            i
+            for i, track in enumerate(ranked)
+            if track in self._in_sight and at_s - self._since_s[track] >= stays_s
+        ]
+        if not hidden or not due or importance[hidden[0]] <= _CLEARLY_MORE * importance[due[-1]]:
+            return None
+        return due[-1]
+
     def _let_go(self, kept: set[int], at_s: float) -> None:
         """Remember objects that are lost for as long as they may come back."""
         for track in self._objects.keys() - kept:
@@ -256,6 +294,7 @@ class Stabilizer:
     def _settle(self, tracks: list[int], visible: int, wanted: Wanted, at_s: float) -> None:
         """Decide which crops each object's strip shows; no other shows those of a strip that was in sight."""
         before, self._in_sight = self._in_sight, {t for t, strip in self._strip_of.items() if strip < visible}
+        self._since_s = {track: self._since_s.get(track, at_s) for track in self._in_sight}
         rows = {track: set(self._objects[track].shown.row.tolist()) for track in self._in_sight & before}
         if at_s < self._changed_s:  # the source has gone back
             self._changed_s = -np.inf

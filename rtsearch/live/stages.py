@@ -220,11 +220,12 @@ class Stages:
         rows = found.objects.neighbours.row
         if not self._outputs.draws:
             return ((),) * len(rows)
+        wanted = rows.ravel().tolist() + ([] if height_px else list(self._shared.drift))
         if self._loader is not None:
-            self._loader.want(found.place, rows.ravel().tolist(), height_px)
+            self._loader.want(found.place, wanted, height_px)
             return None
         with self._shared.meter.stage("thumbs"):
-            self._shared.cache.prefetch(rows.ravel().tolist(), height_px)
+            self._shared.cache.prefetch(wanted, height_px)
             return tuple(
                 tuple(self._shared.cache.get(row, height_px) for row in line if row >= 0)
                 for line in rows.tolist()

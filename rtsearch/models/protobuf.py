@@ -37,9 +37,10 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
-        _decode_texts(model)
-    except (DecodeError, UnicodeDecodeError):
+    except DecodeError:
         raise ModelError(NOT_WHOLE.format(path=path)) from None
+    if _has_bytes_for_texts(model):
+        raise ModelError(NOT_WHOLE.format(path=path))
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX file with a network in it")
     outside = []
@@ -64,17 +65,15 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
     return model, digest.hexdigest()
 
 
-def _decode_texts(message: Message) -> None:
-    """Read every text of a message once: those that are no UTF-8 fail only when they are read."""
-    for _, value in message.ListFields():
-        if isinstance(value, Message):
-            _decode_texts(value)
-        elif isinstance(value, Sequence) and not isinstance(value, bytes | str) and len(value):
-            if isinstance(value[0], Message):
-                for inner in value:
-                    _decode_texts(inner)
-            elif isinstance(value[0], str):
-                list(value)
+def _has_bytes_for_texts(message: Message) -> bool:
+    """Tell whether a text of a message is no UTF-8; protobuf gives bytes for it, which no reader expects."""
+    for field, value in message.ListFields():
+        values = value if isinstance(value, Sequence) and not isinstance(value, bytes | str) else [value]
+        if field.type == field.TYPE_STRING and any(isinstance(text, bytes) for text in values):
+            return True
+        if field.type == field.TYPE_MESSAGE and any(map(_has_bytes_for_texts, values)):
+            return True
+    return False
 
 
 def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:

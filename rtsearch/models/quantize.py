@@ -127,7 +127,7 @@ class _Quantizer:
         sizes = {tensor.name: math.prod(tensor.dims) for tensor in self.model.graph.initializer}
         cells = {name: math.prod(self._view.shape(nodes[name].output[0])[2:]) for name in names}
         count = np.array([cells[name] * sizes.get(nodes[name].input[1], 0) for name in names], np.float64)
-        shares: NDArray[np.float64] = count / max(count.sum(), 1.0)
+        shares: NDArray[np.float64] = count / max(float(count.sum()), 1.0)
         return shares
 
     def made(self, names: list[str]) -> onnx.ModelProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeAlias, cast
 
@@ -12,7 +13,7 @@ from rtsearch.config import ShowSettings
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.plan import Plan
 from rtsearch.render.text import draw_text, text_wh
-from rtsearch.render.theme import TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
+from rtsearch.render.theme import ACCENT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
 from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
 
 __all__ = ["LOST_S", "boxed_frame", "draw_boxes", "draw_corners", "frame_picture", "score_text"]
@@ -39,8 +40,13 @@ def boxed_frame(scene: Scene, show: ShowSettings) -> U8Array:
 
 def frame_picture(scene: Scene, plan: Plan, canvas: Canvas) -> U8Array:
     """Return the frame of a scene in the size of its place, with boxes; that of a lost source fades."""
+    if plan.bands:
+        scene = _filling(scene, plan.frame[2:])
     view = _scaled(scene.frame.bgr, plan.frame[2:])
-    draw_boxes(view, scene, canvas, plan.shown)
+    if plan.bands:
+        _draw_joined(view, scene, plan, canvas)
+    else:
+        draw_boxes(view, scene, canvas, plan.shown)
     share = min(1.0, scene.lost_s / LOST_S)
     return _faded(view, share) if share > 0 else view
 
@@ -51,6 +57,37 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
         half = (bgr.shape[1] // 2, bgr.shape[0] // 2)
         bgr = cast(U8Array, cv2.resize(bgr[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA))
     return cast(U8Array, cv2.resize(bgr, wh, interpolation=cv2.INTER_LINEAR))
+
+
+def _filling(scene: Scene, wh: tuple[int, int]) -> Scene:
+    """Return a scene whose frame is cut to the shape of its place, with boxes moved along."""
+    height, width = scene.frame.bgr.shape[:2]
+    kept_w, kept_h = min(width, round(height * wh[0] / wh[1])), min(height, round(width * wh[1] / wh[0]))
+    x, y = (width - kept_w) // 2, (height - kept_h) // 2
+    moved = scene.detections.xyxy - np.array([x, y, x, y], np.float32)
+    xyxy = np.clip(moved, 0, np.array([kept_w, kept_h] * 2, np.float32)).astype(np.float32)
+    return replace(
+        scene,
+        frame=replace(scene.frame, bgr=scene.frame.bgr[y : y + kept_h, x : x + kept_w]),
+        detections=replace(scene.detections, xyxy=xyxy),
+    )
+
+
+def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> None:
+    """Draw corners around the objects that have a band, and a thin line from each to its band."""
+    height, width = view.shape[:2]
+    scale = np.array([width / scene.frame.bgr.shape[1], height / scene.frame.bgr.shape[0]] * 2, np.float32)
+    boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
+    for i, strip in enumerate(scene.strips):
+        x1, y1, x2, y2 = boxes[i]
+        if strip not in plan.shown or i in scene.faint or _is_out(boxes[i]):
+            continue
+        draw_corners(view, boxes[i], ACCENT, canvas.px(2))
+        x, y, wide, high = plan.bands[strip]
+        begin, end = (x2, (y1 + y2) // 2), (width, y + high // 2)
+        if x < width:  # below the camera, where the bands' lines end apart
+            begin, end = ((x1 + x2) // 2, y2), (x + wide * (1 + 2 * strip) // (2 * len(plan.bands)), height)
+        cv2.line(view, begin, end, ACCENT, canvas.px(1), cv2.LINE_AA)
 
 
 def _faded(view: U8Array, share: float) -> U8Array:

@@ -61,6 +61,7 @@ class Canvas:
         font: font file of all text, or "" for the built-in font.
         fill: add further crops where a line ends before the picture does.
         controls_wh: width and height of the controls at the upper right, px; notes are placed beside them.
+        composition: ``strips`` or ``wall``.
     """
 
     wh: tuple[int, int]
@@ -72,6 +73,7 @@ class Canvas:
     font: str = ""
     fill: bool = True
     controls_wh: tuple[int, int] = (0, 0)
+    composition: Literal["strips", "wall"] = "strips"
 
     def px(self, size: int) -> int:
         """Convert a size for a picture 720 px high to this one, px."""
@@ -152,7 +154,20 @@ def canvas_of(show: ShowSettings) -> Canvas:
     room = show.window_wh[1] - header - round(_GAP_PX * scale)
     if room >= _LEAST_THUMB_PX:
         thumb = min(thumb, room)  # at least one strip must fit
-    return Canvas(show.window_wh, header, thumb, show.results, scale, show.text, show.font, show.fill)
+    composition: Literal["strips", "wall"] = "wall" if show.fullscreen else "strips"
+    if show.composition != "auto":
+        composition = show.composition
+    return Canvas(
+        show.window_wh,
+        header,
+        thumb,
+        show.results,
+        scale,
+        show.text,
+        show.font,
+        show.fill,
+        composition=composition,
+    )
 
 
 def base_strips(canvas: Canvas, frame_wh: tuple[int, int]) -> int:

@@ -8,6 +8,7 @@ Transitions follow ``Scene.now_s``, the clock of the source, so that a file is d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import cast
@@ -17,18 +18,22 @@ import numpy as np
 
 from rtsearch.render import theme
 from rtsearch.render.boxes import frame_picture
+from rtsearch.render.drift import DriftPicture
 from rtsearch.render.layout import Canvas, Place
 from rtsearch.render.notes import draw_notes
 from rtsearch.render.plan import Item, Plan
 from rtsearch.render.strips import compose_strips
+from rtsearch.render.wall import compose_wall
 from rtsearch.types import Scene, U8Array
 
 __all__ = ["Painter", "compose", "eased"]
 
-_FADE_S = 0.25  # time in which a crop or a label comes, goes or changes
 _SLIDE_PX = 16  # way that a new one moves meanwhile
 _JUMP_S = 4.0  # a picture later than this after the last one, or before it, has nothing to cross over from
+_OFF_THE_TOP = 0.3  # share of a cut at the top
 _FITTED = 1024  # most crops that are kept in the size of their place
+_DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free
+_COMPOSITIONS = {"strips": compose_strips, "wall": compose_wall}
 _FULL = 0.96  # share of a side of its place that a crop is stretched from to fill it
 
 
@@ -72,23 +77,28 @@ class Painter:
         self._going: list[_Fade] = []
         self._coming: dict[Hashable, _Fade] = {}
         self._fitted: dict[tuple[int, int, int], tuple[U8Array, U8Array]] = {}
+        self._belts: dict[Place, tuple[float, DriftPicture]] = {}  # since when a place has had one
 
     def paint(self, scene: Scene, canvas: Canvas) -> U8Array:
         """Draw a scene and return its picture, valid until the next call."""
-        plan = compose_strips(scene, canvas)
+        plan = _COMPOSITIONS[canvas.composition](scene, canvas)
         before = self.plan if self._follows(scene, canvas) else None
         self.plan, self._canvas = plan, canvas
+        new_belts = {belt.place for belt in plan.belts} - self._belts.keys() if before else set()
         if before is None:
+            self._belts.clear()
             self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), theme.BACKGROUND, np.uint8)
             self._draw_all(plan)
         elif _moves(before, plan):
-            for place in (before.frame, before.notes_place, *(item.place for item in before.items)):
+            drawn = (*(item.place for item in before.items), *(belt.place for belt in before.belts))
+            for place in (before.frame, before.notes_place, *drawn):
                 _room(self._picture, place)[:] = theme.BACKGROUND
             before = None
             self._draw_all(plan)
         else:
-            self._begin_fades(before, plan, scene.now_s, canvas)
-            self._draw_fades(scene.now_s, canvas)
+            self._begin_fades(before, plan, scene.now_s)
+            self._draw_fades(scene.now_s, plan.fade_s, canvas)
+        self._draw_belts(plan, scene.now_s, new_belts)
         _room(self._picture, plan.frame)[:] = frame_picture(scene, plan, canvas)
         if before is None or plan.notes != before.notes or plan.notes_are == "over":
             draw_notes(self._picture, plan, canvas)
@@ -107,25 +117,23 @@ class Painter:
         for item in plan.items:
             _room(self._picture, item.place)[:] = self._drawn(item)
 
-    def _begin_fades(self, before: Plan, plan: Plan, now_s: float, canvas: Canvas) -> None:
+    def _begin_fades(self, before: Plan, plan: Plan, now_s: float) -> None:
         old, new = ({item.key: item for item in each.items} for each in (before, plan))
         changed = [item for key, item in new.items() if key not in old or not item.same(old[key])]
         # All pixels of before are kept before any are drawn over.
-        self._going += [
-            _Fade(None, item.place, _room(self._picture, item.place).copy(), now_s)
-            for key, item in old.items()
-            if key not in new
-        ]
+        gone = [item.place for key, item in old.items() if key not in new]
+        gone += [belt.place for belt in before.belts if all(belt.place != b.place for b in plan.belts)]
+        self._going += [_Fade(None, place, _room(self._picture, place).copy(), now_s) for place in gone]
         for item in changed:
             pixels = _room(self._picture, item.place).copy()
             self._coming[item.key] = _Fade(item, item.place, pixels, now_s, slides=item.key not in old)
         for key in old.keys() - new.keys():
             self._coming.pop(key, None)
 
-    def _draw_fades(self, now_s: float, canvas: Canvas) -> None:
+    def _draw_fades(self, now_s: float, fade_s: float, canvas: Canvas) -> None:
         """Draw what goes, then what comes, which may lie upon it and never ends sooner."""
         for fade in (*self._going, *self._coming.values()):
-            share = eased(min(1.0, (now_s - fade.since_s) / _FADE_S))
+            share = eased(min(1.0, (now_s - fade.since_s) / fade_s))
             room = _room(self._picture, fade.place)
             if fade.item is None:
                 after = np.full_like(fade.before, theme.BACKGROUND)
@@ -136,8 +144,21 @@ class Painter:
                     moved[:, way:] = after[:, : max(0, after.shape[1] - way)]
                     after = moved
             room[:] = cv2.addWeighted(fade.before, 1 - share, after, share, 0)
-        self._going = [fade for fade in self._going if now_s - fade.since_s < _FADE_S]
-        self._coming = {key: fade for key, fade in self._coming.items() if now_s - fade.since_s < _FADE_S}
+        self._going = [fade for fade in self._going if now_s - fade.since_s < fade_s]
+        self._coming = {key: fade for key, fade in self._coming.items() if now_s - fade.since_s < fade_s}
+
+    def _draw_belts(self, plan: Plan, now_s: float, new: set[Place]) -> None:
+        """Draw the crops that drift by; in a place that has fallen free they come up after what goes."""
+        free = {belt.place for belt in plan.belts}
+        self._belts = {place: known for place, known in self._belts.items() if place in free}
+        for belt in plan.belts:
+            if belt.place not in self._belts:
+                since_s = now_s + plan.fade_s if belt.place in new else -math.inf
+                self._belts[belt.place] = since_s, DriftPicture(belt.place[2:])
+            since_s, drift = self._belts[belt.place]
+            share = eased(min(1.0, max(0.0, (now_s - since_s) / _DRIFTS_IN_S)))
+            if share:
+                _room(self._picture, belt.place)[:] = drift.window(belt, share)
 
     def _drawn(self, item: Item) -> U8Array:
         """Return an item in the size of its place; scaled crops are kept while there are not too many."""
@@ -148,7 +169,8 @@ class Painter:
         if key not in self._fitted:
             if len(self._fitted) >= _FITTED:
                 self._fitted.clear()
-            self._fitted[key] = (item.pixels, _fitted(item.pixels, (width, height)))
+            fit = _covering if item.covers else _fitted
+            self._fitted[key] = (item.pixels, fit(item.pixels, (width, height)))
         return self._fitted[key][1]
 
 
@@ -162,6 +184,17 @@ def _moves(before: Plan, plan: Plan) -> bool:
 def _room(picture: U8Array, place: Place) -> U8Array:
     x, y, width, height = place
     return picture[y : y + height, x : x + width]
+
+
+def _covering(pixels: U8Array, wh: tuple[int, int]) -> U8Array:
+    """Return a crop scaled to cover a place; what juts out is cut, less of it at the top, where heads are."""
+    height, width = pixels.shape[:2]
+    kept_w = min(width, max(1, round(height * wh[0] / wh[1])))
+    kept_h = min(height, max(1, round(width * wh[1] / wh[0])))
+    x, y = (width - kept_w) // 2, round(_OFF_THE_TOP * (height - kept_h))
+    cut = pixels[y : y + kept_h, x : x + kept_w]
+    method = cv2.INTER_AREA if wh[1] < kept_h else cv2.INTER_CUBIC
+    return cast(U8Array, cv2.resize(cut, wh, interpolation=method))
 
 
 def _fitted(pixels: U8Array, wh: tuple[int, int]) -> U8Array:

@@ -9,7 +9,7 @@ from rtsearch.render.layout import Place, Where
 from rtsearch.render.theme import Colour
 from rtsearch.types import U8Array
 
-__all__ = ["Item", "Plan"]
+__all__ = ["Belt", "Item", "Plan"]
 
 
 class Item(NamedTuple):
@@ -21,6 +21,7 @@ class Item(NamedTuple):
         pixels: (h, w, 3) uint8 BGR, scaled to fit into the place; None fills the place with ``colour``.
         colour: of a place without pixels.
         row: object of the library that it shows; -1 for none.
+        covers: the pixels are cut to the shape of the place instead.
     """
 
     key: tuple[Hashable, ...]
@@ -28,10 +29,25 @@ class Item(NamedTuple):
     pixels: U8Array | None
     colour: Colour = (0, 0, 0)
     row: int = -1
+    covers: bool = False
 
     def same(self, other: Item) -> bool:
         """Tell whether both look alike; comparing pixels would cost more than drawing."""
         return (self.place, self.colour) == (other.place, other.colour) and self.pixels is other.pixels
+
+
+class Belt(NamedTuple):
+    """Crops that drift through a place, px.
+
+    Attributes:
+        place: x, y, width and height.
+        way: how far they have come.
+        crops: (h, w, 3) uint8 BGR each, or None for one that is not loaded.
+    """
+
+    place: Place
+    way: int
+    crops: tuple[U8Array | None, ...]
 
 
 class Plan(NamedTuple):
@@ -44,6 +60,10 @@ class Plan(NamedTuple):
         notes: lines about the run.
         notes_place: their place; without room it has no height.
         notes_are: ``beside`` or ``below`` the frame, or ``over`` its lower edge.
+        belts: crops that drift by.
+        bands: places of the strips in sight, which lines join with their objects; the frame then fills its
+            place.
+        fade_s: time in which items come, go and change.
     """
 
     frame: Place
@@ -52,3 +72,6 @@ class Plan(NamedTuple):
     notes: tuple[str, ...]
     notes_place: Place
     notes_are: Where
+    belts: tuple[Belt, ...] = ()
+    bands: tuple[Place, ...] = ()
+    fade_s: float = 0.25

@@ -10,7 +10,10 @@ __all__ = [
     "ACCENT",
     "BACKGROUND",
     "EDGE",
+    "FIELD",
     "GRID_BACKGROUND",
+    "GROUND",
+    "INK",
     "OBJECT_COLOURS",
     "SURFACE",
     "TEXT",
@@ -45,6 +48,13 @@ SURFACE = BACKGROUND + 12
 """Grey level of labels and of the scroll bar."""
 GRID_BACKGROUND = 8
 """Grey level between the pictures of several sources: darker than the background of each."""
+
+GROUND: Colour = (15, 15, 14)
+"""Ground of a wall."""
+INK: Colour = (225, 230, 232)
+"""Text on a wall."""
+FIELD: Colour = (34, 34, 33)
+"""Place of a crop on a wall that is not loaded yet."""
 
 TEXT: Colour = (232, 232, 232)
 TEXT_FAINT: Colour = (150, 150, 150)

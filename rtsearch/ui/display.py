@@ -10,11 +10,13 @@ import socket
 import sys
 from pathlib import Path
 
-from rtsearch.ui.x11 import refusal
+from rtsearch.errors import DisplayError
+from rtsearch.ui.x11 import Monitor, monitors, refusal
 
 __all__ = [
     "LEAST_WH",
     "OPENCV_ANEW",
+    "chosen_monitor",
     "display_problem",
     "fit_screen",
     "headless_opencv",
@@ -107,6 +109,22 @@ def _answers(display: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def chosen_monitor(wanted: str) -> Monitor | None:
+    """Return the monitor of a name or number; None for "".
+
+    Raises:
+        DisplayError: there is no such monitor.
+    """
+    if not wanted:
+        return None
+    there = monitors()
+    for number, monitor in enumerate(there):
+        if wanted in (str(number), monitor.name):
+            return monitor
+    names = ", ".join(f"{number} ({monitor.name})" for number, monitor in enumerate(there)) or "none known"
+    raise DisplayError(f"show.monitor = {wanted!r}: there is no such monitor, but {names}")
 
 
 def fit_screen(window_wh: tuple[int, int], screen_wh: tuple[int, int]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 
 from rtsearch._util.closing import Closing
-from rtsearch.ui.x11 import Pointer, has_window_manager
+from rtsearch.ui.x11 import Monitor, Pointer, has_window_manager
 
 __all__ = ["FullScreen"]
 
@@ -23,15 +23,17 @@ class FullScreen(Closing):
     Args:
         title: of the window.
         screen_wh: size of the X screen, px; None where there is none.
+        monitor: is filled; None leaves the choice to the desktop, or fills the whole screen without one.
 
     Attributes:
         on: the window fills the screen.
     """
 
-    def __init__(self, title: str, screen_wh: tuple[int, int] | None) -> None:
+    def __init__(self, title: str, screen_wh: tuple[int, int] | None, monitor: Monitor | None = None) -> None:
         self.on = False
         self._title = title
         self._screen_wh = screen_wh
+        self._monitor = monitor
         self._before: Sequence[int] | None = None  # of a window that no window manager has
         self._pointer = Pointer()
         self._pointer_xy: tuple[int, int] | None = None
@@ -43,6 +45,8 @@ class FullScreen(Closing):
         if self._screen_wh is not None and not has_window_manager():
             self._resize()
             return
+        if self.on and self._monitor is not None:
+            cv2.moveWindow(self._title, self._monitor.x, self._monitor.y)  # window managers fill this one
         mode = cv2.WINDOW_FULLSCREEN if self.on else cv2.WINDOW_NORMAL
         cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, mode)
 
@@ -62,6 +66,7 @@ class FullScreen(Closing):
         assert self._screen_wh is not None
         if self.on:
             self._before = cv2.getWindowImageRect(self._title)
-        x, y, width, height = (0, 0, *self._screen_wh) if self.on else self._before or (0, 0, 1280, 720)
+        whole = (0, 0, *self._screen_wh) if self._monitor is None else self._monitor[1:]
+        x, y, width, height = whole if self.on else self._before or (0, 0, 1280, 720)
         cv2.moveWindow(self._title, x, y)
         cv2.resizeWindow(self._title, width, height)

@@ -24,7 +24,7 @@ from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
-from rtsearch.ui.display import LEAST_WH, fit_screen, inside_screen, prepare_windows
+from rtsearch.ui.display import LEAST_WH, chosen_monitor, fit_screen, inside_screen, prepare_windows
 from rtsearch.ui.full_screen import FullScreen
 from rtsearch.ui.keys import ACTIONS, HELP, SKIP_S
 from rtsearch.ui.x11 import screen_wh
@@ -66,15 +66,19 @@ class Window:
         # The picture is laid out again for every size of the window, so its aspect ratio is free.
         flags = cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL
         self._screen_wh = screen_wh()
+        monitor = chosen_monitor(controls.now.show.monitor)
         # The first picture sets this to the time by which the desktop has placed the window.
         self._settles_until_s = math.inf
         if self._screen_wh is not None:
-            fitting = fit_screen(controls.now.show.window_wh, self._screen_wh)
+            room_wh = self._screen_wh if monitor is None else (monitor.width, monitor.height)
+            fitting = fit_screen(controls.now.show.window_wh, room_wh)
             self._change_show(window_wh=fitting)
         cv2.namedWindow(title, flags)
         cv2.resizeWindow(title, *controls.now.show.window_wh)
         cv2.setMouseCallback(title, self._on_mouse)
-        self._full_screen = FullScreen(title, self._screen_wh)
+        if monitor is not None:
+            cv2.moveWindow(title, monitor.x, monitor.y)
+        self._full_screen = FullScreen(title, self._screen_wh, monitor)
         self._is_drawn = False
         self._is_dark = False  # outside of the hours of the day
         self._whole_until_s = -math.inf  # until then a picture waits for all of its crops

@@ -7,11 +7,11 @@ import ctypes
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from rtsearch._util.closing import Closing
 
-__all__ = ["Pointer", "has_window_manager", "refusal", "screen_wh"]
+__all__ = ["Monitor", "Pointer", "has_window_manager", "monitors", "refusal", "screen_wh"]
 
 _ANSWERS_S = 10.0
 _OPENS = (
@@ -40,6 +40,51 @@ def screen_wh() -> tuple[int, int] | None:
     """Return width and height of the X screen, all monitors together, px; None where there is none."""
     with _opened() as (x11, display):
         return None if display is None else (x11.XDisplayWidth(display, 0), x11.XDisplayHeight(display, 0))
+
+
+class Monitor(NamedTuple):
+    """Monitor, and its part of the X screen, px."""
+
+    name: str
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class _MonitorInfo(ctypes.Structure):
+    """``XRRMonitorInfo`` of X11/extensions/Xrandr.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_ulong),
+        *((field, ctypes.c_int) for field in ("primary", "automatic", "outputs_count")),
+        *((field, ctypes.c_int) for field in ("x", "y", "width", "height", "width_mm", "height_mm")),
+        ("outputs", ctypes.c_void_p),
+    )
+
+
+def monitors() -> list[Monitor]:
+    """Return the monitors of the X screen in the server's order; none where there is no X or no XRandR."""
+    try:
+        xrandr = ctypes.CDLL("libXrandr.so.2")
+    except OSError:
+        return []
+    xrandr.XRRGetMonitors.restype = ctypes.POINTER(_MonitorInfo)
+    with _opened() as (x11, display):
+        if display is None:
+            return []
+        x11.XGetAtomName.restype = ctypes.c_void_p
+        count, root = ctypes.c_int(), ctypes.c_ulong(x11.XDefaultRootWindow(display))
+        found = xrandr.XRRGetMonitors(display, root, True, ctypes.byref(count))
+        listed = []
+        for info in found[: max(0, count.value)] if found else ():
+            name = x11.XGetAtomName(display, ctypes.c_ulong(info.name))
+            text = ctypes.string_at(name).decode(errors="replace") if name else ""
+            x11.XFree(ctypes.c_void_p(name))
+            listed.append(Monitor(text, info.x, info.y, info.width, info.height))
+        if found:
+            xrandr.XRRFreeMonitors(found)
+        return listed
 
 
 def has_window_manager() -> bool:

@@ -36,7 +36,7 @@ from rtsearch.library.index import SearchIndex, open_index
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.compositor import Appearance, Compositor, crop_height
-from rtsearch.live.room import StripRoom
+from rtsearch.live.room import room_of
 from rtsearch.live.stabilizer import Stabilizer, Steadied
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.render import theme
@@ -141,7 +141,7 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
         for frame in source:
             found = pipeline.backend.infer([frame.bgr], settings.detect, meter, index.projection)[0]
             begun_s = time.thread_time()
-            seen = steady.update(frame, found, StripRoom(canvas, frame.bgr.shape[1::-1]))
+            seen = steady.update(frame, found, room_of(canvas, frame.bgr.shape[1::-1]))
             search_ms.append((time.thread_time() - begun_s) * 1e3)
             rows = seen.neighbours.row.ravel().tolist()
             cache.prefetch(rows, crop_height(settings.show, frame, seen.rows))

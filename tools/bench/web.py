@@ -50,11 +50,11 @@ CHROMIUM = shutil.which("chromium-headless-shell")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync")
 TARGETS = {"cpu_ms_1": 4, "cpu_ms_10": 8, "sent_to_drawn_p50": 80, "sent_to_drawn_p99": 200, "first_ms": 1000}
 
-# What is drawn, noted by the page itself: number of the frame, and when it was drawn, s since 1970.
+# What is drawn, noted by the page itself: number of the frame, when it was drawn and captured, s since 1970.
 NOTE = """() => {
   window.drawn = [];
   document.addEventListener("drawn", ({ detail }) => {
-    window.drawn.push([detail.frame, (performance.timeOrigin + performance.now()) / 1000]);
+    window.drawn.push([detail.frame, (performance.timeOrigin + performance.now()) / 1000, detail.at]);
   });
 }"""
 
@@ -158,14 +158,16 @@ def browser(index: SearchIndex, pipeline: Pipeline, seconds: float) -> dict[str,
             report = play(opened, pipeline, index, settings, Outputs(scenes=stamped), controls=site.controls)
             assert child.stdout is not None
             told = json.loads(child.stdout.read())
-    ages = [
-        (at - stamped.sent_s[number]) * 1e3 for number, at in told.pop("drawn") if number in stamped.sent_s
+    drawn = [
+        (at, stamped.sent_s[n], captured) for n, at, captured in told.pop("drawn") if n in stamped.sent_s
     ]
+    ages = [(at - sent) * 1e3 for at, sent, _ in drawn]
     sixth = max(1, len(ages) // 6)
     return {
         "fps": report.fps,
         "drawn": len(ages),
         "sent_to_drawn_ms": quantiles(ages),
+        "captured_to_drawn_ms": quantiles([(at - captured) * 1e3 for at, _, captured in drawn]),
         "growth": round(statistics.median(ages[-sixth:]) / statistics.median(ages[:sixth]), 3),
         **told,
         "crops_sent": site.hub.meter.summary()["counts"].get("crops", 0),

@@ -1,0 +1,70 @@
+"""Draw crops of a library that drift slowly through a band."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import numpy as np
+
+from rtsearch.render import theme
+from rtsearch.render.plan import Belt
+from rtsearch.types import U8Array
+
+__all__ = ["DriftPicture"]
+
+_LINES = 3
+_GAP_PX = 4
+_LIGHT = 0.55  # brightness of the crops, which stand back behind those of objects
+
+
+class DriftPicture:
+    """Lines of crops, drawn once and shown through a window that moves along them.
+
+    Args:
+        wh: width and height of the window, px.
+    """
+
+    def __init__(self, wh: tuple[int, int]) -> None:
+        self._wh = wh
+        self._crops: tuple[int, ...] = ()
+        self._picture: U8Array = np.zeros((wh[1], 0, 3), np.uint8)
+
+    def window(self, belt: Belt, share: float) -> U8Array:
+        """Return what is seen now, (h, w, 3) uint8 BGR; ``share`` of it, the rest ground, 0..1."""
+        there = tuple(map(id, belt.crops))
+        if there != self._crops:
+            self._crops, self._picture = there, self._drawn(belt)
+        width, length = self._wh[0], self._picture.shape[1]
+        columns = np.arange(belt.way, belt.way + width) % length
+        seen = self._picture.take(columns, axis=1)
+        return cast(U8Array, cv2.convertScaleAbs(seen, alpha=share, beta=theme.BACKGROUND * (1 - share)))
+
+    def _drawn(self, belt: Belt) -> U8Array:
+        """Return all lines, at least as wide as the window."""
+        width, height = self._wh
+        high = (height + _GAP_PX) // _LINES - _GAP_PX
+        lines: list[U8Array] = []
+        for line in range(_LINES):
+            crops = [crop for crop in belt.crops[line::_LINES] if crop is not None]
+            lines.append(_line(crops, high, width))
+        longest = max(line.shape[1] for line in lines)
+        picture = np.full((height, longest, 3), theme.BACKGROUND, np.uint8)
+        for i, pixels in enumerate(lines):
+            repeated = pixels[:, np.arange(longest) % pixels.shape[1]]
+            picture[i * (high + _GAP_PX) :][:high] = repeated
+        return cast(U8Array, cv2.convertScaleAbs(picture, alpha=_LIGHT, beta=theme.BACKGROUND * (1 - _LIGHT)))
+
+
+def _line(crops: list[U8Array], height: int, width: int) -> U8Array:
+    """Return crops side by side, as often as they are needed to fill a width."""
+    if not crops:
+        return np.full((height, width, 3), theme.BACKGROUND, np.uint8)
+    gap = np.full((height, _GAP_PX, 3), theme.BACKGROUND, np.uint8)
+    parts: list[U8Array] = []
+    for crop in crops:
+        wide = max(1, round(crop.shape[1] * height / len(crop)))
+        method = cv2.INTER_AREA if height < len(crop) else cv2.INTER_CUBIC
+        parts += [cast(U8Array, cv2.resize(crop, (wide, height), interpolation=method)), gap]
+    line = np.concatenate(parts, axis=1)
+    return np.tile(line, (1, -(-width // line.shape[1]), 1))

@@ -1,0 +1,152 @@
+"""Compose a wall: the camera, and large crops of at most two objects, for people who stand metres away.
+
+    16:9 ┌─────────────────┬──────────┐   9:16 ┌──────────┐   a band: ┌──────────────┐
+         │                 │  band    │        │  camera  │           │ word         │
+         │  camera, filled ├──────────┤        ├──────────┤           │┌────┐┌──┐┌──┐│
+         │                 │  band    │        │  band    │           ││    ││  ││  ││
+         └─────────────────┴──────────┘        ├──────────┤           │└────┘└──┘└──┘│
+                                               │  band    │           │ small crops  │
+                                               └──────────┘           └──────────────┘
+
+The places depend on the size of the picture alone, so nothing moves. A band without an object shows the
+library, which drifts slowly by.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from rtsearch.render import theme
+from rtsearch.render.layout import Canvas, Place
+from rtsearch.render.plan import Belt, Item, Plan
+from rtsearch.render.text import draw_text, fit_text, text_wh
+from rtsearch.types import Scene, U8Array
+
+__all__ = ["BANDS", "CROPS", "compose_wall", "wall_places"]
+
+BANDS = 2
+"""Number of bands."""
+CROPS = 30
+"""Largest number of crops of a band."""
+_CAMERA_WIDTH = 0.62  # share of a wide picture
+_CAMERA_HEIGHT = 0.34  # share of an upright one
+_WORD = 0.09  # sizes in a band, as shares of its height: the word,
+_FIRST = 0.65  # the first crop,
+_HERO = 0.46  # those beside it,
+_SMALL = 0.2  # and those below them
+_DRIFT_PX_S = 14
+_FADE_S = 0.4
+
+
+class WallPlaces(NamedTuple):
+    """Places of the camera and of the bands."""
+
+    camera: Place
+    bands: tuple[Place, ...]
+
+
+@lru_cache(maxsize=64)
+def wall_places(wh: tuple[int, int], gap: int) -> WallPlaces:
+    """Return the places in a picture of a size, px."""
+    width, height = wh
+    if width > height:
+        x = round(_CAMERA_WIDTH * width)
+        high = (height - 3 * gap) // 2
+        bands = tuple((x + gap, gap + i * (high + gap), width - x - 2 * gap, high) for i in range(BANDS))
+        return WallPlaces((0, 0, x, height), bands)
+    y = round(_CAMERA_HEIGHT * height)
+    high = (height - y - 3 * gap) // 2
+    bands = tuple((gap, y + gap + i * (high + gap), width - 2 * gap, high) for i in range(BANDS))
+    return WallPlaces((0, 0, width, y), bands)
+
+
+def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
+    """Return what is drawn where: the camera, the bands of the first two strips, and the library."""
+    gap = canvas.px(10)
+    places = wall_places(canvas.wh, gap)
+    items: list[Item] = []
+    free = dict(enumerate(places.bands))
+    for i, strip in enumerate(scene.strips):
+        if strip in free:
+            items += _band(scene, i, free.pop(strip), canvas)
+    way = int(scene.now_s * canvas.px(_DRIFT_PX_S))
+    belts = tuple(
+        Belt(place, way + band * place[2], scene.drift[band :: len(places.bands)])
+        for band, place in free.items()
+    )
+    nothing = (0, 0, 0, 0)
+    return Plan(places.camera, tuple(items), range(BANDS), (), nothing, "over", belts, places.bands, _FADE_S)
+
+
+def _band(scene: Scene, i: int, band: Place, canvas: Canvas) -> list[Item]:
+    """Return the word and the crops of one object."""
+    x, y, width, height = band
+    strip, gap = scene.strips[i], canvas.px(6)
+    word_px = round(_WORD * height) if canvas.text != "none" else 0
+    items = []
+    if word_px:
+        high = round(1.5 * word_px)
+        items.append(
+            Item(
+                (strip, "word"),
+                (x, y, width, high),
+                _word(scene.names[i], word_px, (width, high), canvas.font),
+            )
+        )
+        y, height = y + high, height - high
+    rows = [row for row in scene.neighbours.row[i].tolist() if row >= 0]
+    for k, place in enumerate(_crop_places(scene.shapes[i], (x, y, width, height), band[3], gap)):
+        row = rows[k] if k < len(rows) else -1
+        items.append(Item((strip, k), place, scene.thumbs[i][k], theme.FIELD, row, covers=True))
+    return items
+
+
+def _crop_places(shapes: Sequence[float], room: Place, band_height: int, gap: int) -> list[Place]:
+    """Return places of crops: a large first one, two or three beside it, small ones in lines below."""
+    if not shapes:
+        return []
+    x, y, width, height = room
+    first, hero = round(_FIRST * band_height), round(_HERO * band_height)
+    wide = min(round(shapes[0] * first), round(0.5 * width))
+    places = [(x, y, wide, first)]
+    right, left = x + wide + gap, width - wide - gap
+    lines = [(right, y, left, hero), (right, y + hero + gap, left, first - hero - gap)]
+    rest, top = height - first - gap, y + first + gap
+    count = max(1, round(rest / (_SMALL * band_height)))
+    small = (rest + gap) // count - gap
+    lines += [(x, top + k * (small + gap), width, small) for k in range(count)]
+    for line in lines:
+        places += _flush(shapes[len(places) :], line, gap)
+    return places
+
+
+def _flush(shapes: Sequence[float], line: Place, gap: int) -> list[Place]:
+    """Return places of the crops whose widths nearly fill a line, widened or narrowed until they do."""
+    x, y, width, height = line
+    ends = list(itertools.accumulate(shape * height + gap for shape in shapes))
+    count = min(range(len(ends)), key=lambda k: abs(ends[k] - gap - width), default=-1) + 1
+    if not count or height < 2:
+        return []
+    stretch = (width - gap * (count - 1)) / (ends[count - 1] - gap * count)
+    if stretch > 1.5:  # too few are left
+        stretch = 1.0
+    places, at = [], float(x)
+    for shape in shapes[:count]:
+        wide = shape * height * stretch
+        places.append((round(at), y, max(1, round(at + wide) - round(at)), height))
+        at += wide + gap
+    return places
+
+
+@lru_cache(maxsize=64)
+def _word(name: str, size_px: int, wh: tuple[int, int], font: str) -> U8Array:
+    """Return the picture of a word."""
+    cell = np.full((wh[1], wh[0], 3), theme.GROUND, np.uint8)
+    text = fit_text(name, size_px, wh[0], font)
+    draw_text(cell, text, (0, (wh[1] - text_wh(text, size_px, font)[1]) // 2), size_px, theme.INK, font)
+    return cell

@@ -1,0 +1,175 @@
+"""A wall: the camera, two bands of large crops, and the library where there is no object."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtsearch.config import ShowSettings
+from rtsearch.live.room import WallRoom
+from rtsearch.render.layout import Canvas, Place, canvas_of
+from rtsearch.render.painter import Painter, compose
+from rtsearch.render.plan import Plan
+from rtsearch.render.theme import INK
+from rtsearch.render.wall import CROPS, compose_wall, wall_places
+from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
+
+WIDE, UPRIGHT = (1280, 720), (1080, 1920)
+RNG = np.random.default_rng(0)
+LIBRARY: tuple[U8Array, ...] = tuple(
+    RNG.integers(60, 255, (90, 60 + i, 3), dtype=np.uint8) for i in range(24)
+)
+
+
+def scene(
+    strips: tuple[int, ...],
+    crops: int = CROPS,
+    shape: float = 0.8,
+    frame_wh: tuple[int, int] = (640, 360),
+    now_s: float = 0.0,
+) -> Scene:
+    """Objects in these bands, each with crops of one colour."""
+    n, (width, height) = len(strips), frame_wh
+    box = np.array([0.4 * width, 0.4 * height, 0.6 * width, 0.7 * height], np.float32)
+    found = Detections(
+        np.tile(box, (n, 1)), np.full(n, 0.5, np.float32), np.zeros(n, np.int32), np.zeros((n, 0), np.float32)
+    )
+    rows = np.arange(n * crops, dtype=np.int32).reshape(n, crops)
+    crop = np.full((100, round(100 * shape), 3), (0, 200, 0), np.uint8)
+    frame = Frame(0, 0.0, None, np.full((height, width, 3), (60, 50, 40), np.uint8))
+    near = Neighbours(rows, np.ones(rows.shape, np.float32))
+    return Scene(
+        *(frame, found, ("cup",) * n, near, 0, ((crop,) * crops,) * n),
+        strips=strips,
+        rows=2,
+        drift=LIBRARY,
+        now_s=now_s,
+    )
+
+
+def canvas(wh: tuple[int, int]) -> Canvas:
+    return canvas_of(ShowSettings(window_wh=wh, composition="wall"))
+
+
+def meet(a: Place, b: Place) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
+
+
+def places_of(plan: Plan) -> list[Place]:
+    return [plan.frame, *(item.place for item in plan.items), *(belt.place for belt in plan.belts)]
+
+
+@given(
+    st.sampled_from([(320, 240), (640, 480), WIDE, UPRIGHT, (3840, 2160), (2000, 500), (500, 2000)]),
+    st.sampled_from([(), (0,), (1,), (0, 1), (1, 0), (0, 1, 2, 3)]),
+    st.integers(0, CROPS),
+    st.floats(1 / 3, 2),
+)
+def test_nothing_lies_upon_anything_else_or_outside(
+    wh: tuple[int, int], strips: tuple[int, ...], crops: int, shape: float
+) -> None:
+    plan = compose_wall(scene(strips, crops, shape), canvas(wh))
+    for x, y, width, height in places_of(plan):
+        assert x >= 0
+        assert y >= 0
+        assert width > 0
+        assert height > 0
+        assert x + width <= wh[0] + 1  # widths are rounded
+        assert y + height <= wh[1]
+    touching = [(a, b) for a, b in combinations(places_of(plan), 2) if meet(a, b)]
+    assert not touching
+
+
+@pytest.mark.parametrize("shape", [0.4, 0.8, 1.5])
+def test_crops_can_be_seen_from_afar(shape: float) -> None:
+    plan = compose_wall(scene((0, 1), shape=shape), canvas(WIDE))
+    for strip in (0, 1):
+        heights = [item.place[3] for item in plan.items if item.key[0] == strip and item.row >= 0]
+        heroes = sorted(height for height in heights if height >= 0.22 * 720)
+        assert 2 <= len(heroes) <= 6
+        assert heights[0] == heroes[-1] > 1.3 * heroes[0]  # twice as large
+        assert len(heights) >= 7
+
+
+@pytest.mark.parametrize("wh", [WIDE, UPRIGHT])
+def test_the_camera_never_moves(wh: tuple[int, int]) -> None:
+    frames = {compose_wall(scene(strips), canvas(wh)).frame for strips in ((), (0,), (0, 1), (1, 0, 2))}
+    assert frames == {wall_places(wh, canvas(wh).px(10)).camera}
+
+
+@pytest.mark.parametrize("frame_wh", [(640, 360), (360, 640), (640, 480)])
+def test_the_camera_is_filled_and_the_screen_is_not_black(frame_wh: tuple[int, int]) -> None:
+    picture = compose(scene((0, 1), frame_wh=frame_wh), canvas(WIDE))
+    x, y, width, height = compose_wall(scene(()), canvas(WIDE)).frame
+    assert (picture[y : y + height, x : x + width].max(2) >= 60).all()
+    assert (picture.max(2) <= 16).mean() < 0.15
+    assert (picture == INK).all(2).any()  # the word
+    empty = compose(scene((), frame_wh=frame_wh), canvas(WIDE))
+    assert (empty.max(2) <= 16).mean() < 0.1
+
+
+def test_corners_and_a_line_join_an_object_and_its_band() -> None:
+    picture = compose(scene((0,)), canvas(WIDE))
+    width = compose_wall(scene(()), canvas(WIDE)).frame[2]
+    lit = np.asarray(picture[:, :width, 2] > 120)  # the frame is dark
+    columns = np.flatnonzero(lit.any(0))
+    assert (columns >= round(0.62 * width)).sum() > 0.34 * width  # from the object to the edge
+    assert not lit[:, : round(0.3 * width)].any()
+    held = dataclasses.replace(scene((0,)), held=frozenset({0}), faint=frozenset({0}))
+    assert not (compose(held, canvas(WIDE))[:, :width, 2] > 120).any()
+
+
+def test_the_library_drifts_slowly_through_a_free_band() -> None:
+    painter, size = Painter(), canvas(WIDE)
+    place = compose_wall(scene((0,)), size).belts[0].place
+    x, y, width, height = place
+    first, second = (
+        painter.paint(scene((0,), now_s=now_s), size)[y : y + height, x : x + width].copy()
+        for now_s in (0.0, 0.5)
+    )
+    np.testing.assert_array_equal(first[:, 7:], second[:, :-7])  # 14 px a second
+    assert (first.max(2) > 30).mean() > 0.8
+
+
+def test_an_object_takes_the_place_of_the_library_softly_and_wholly() -> None:
+    painter, size = Painter(), canvas(WIDE)
+    painter.paint(scene((0,), now_s=0.0), size)
+    few = scene((0, 1), crops=3)
+    at_once = painter.paint(dataclasses.replace(few, now_s=0.1), size).copy()
+    half = painter.paint(dataclasses.replace(few, now_s=0.3), size).copy()
+    last = painter.paint(dataclasses.replace(few, now_s=0.5), size).copy()
+    band = wall_places(WIDE, size.px(10)).bands[1]
+    area = np.s_[band[1] : band[1] + band[3], band[0] : band[0] + band[2]]
+    np.testing.assert_array_equal(last[area], compose(few, size)[area])
+    assert (at_once[area] != half[area]).any()
+    assert (half[area] != last[area]).any()
+
+
+def test_full_screen_is_a_wall_unless_it_is_said_otherwise() -> None:
+    said = [
+        canvas_of(ShowSettings.model_validate({"fullscreen": full, "composition": composition})).composition
+        for full, composition in ((False, "auto"), (True, "auto"), (True, "strips"), (False, "wall"))
+    ]
+    assert said == ["strips", "wall", "strips", "wall"]
+
+
+def test_sure_large_central_and_whole_objects_come_first() -> None:
+    boxes = np.array(
+        [
+            [300, 100, 340, 140],  # small
+            [250, 100, 390, 260],  # large, in the middle
+            [0, 100, 140, 260],  # as large, cut by the edge
+            [250, 100, 390, 260],  # as the second, but doubtful
+        ],
+        np.float32,
+    )
+    score = np.array([0.9, 0.9, 0.9, 0.3], np.float32)
+    found = Detections(boxes, score, np.zeros(4, np.int32), np.zeros((4, 0), np.float32))
+    importance = WallRoom((640, 360)).importance(found)
+    assert importance.argmax() == 1
+    assert importance[1] > 1.5 * importance[[0, 2, 3]].max()
