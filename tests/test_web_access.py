@@ -15,6 +15,7 @@ import pytest
 from page import next_scene, next_state, served
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from rtsearch.web import Access
 from rtsearch.web.access import Role
@@ -241,7 +242,7 @@ def test_a_certificate_of_ones_own(barcode_index, tmp_path):
         connection.close()
         address = f"wss://127.0.0.1:{server.port}/ws"
         own = f"https://127.0.0.1:{server.port}"
-        with connect(address, ssl=trusted, additional_headers=bearer(), origin=own) as viewer:
+        with connect(address, ssl=trusted, additional_headers=bearer(), origin=Origin(own)) as viewer:
             assert next_state(viewer)["type"] == "state"
 
 
