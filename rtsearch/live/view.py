@@ -29,6 +29,7 @@ __all__ = ["View"]
 _log = logging.getLogger(__name__)
 
 _DEFAULT_FPS = 25.0
+_SETTLES_S = 1.0  # time after which all transitions of a picture are over
 
 
 class View:
@@ -188,6 +189,8 @@ class View:
         on_screen = self._on_screen
         clockless = on_screen is not None and on_screen.frame.pts_s is None
         now_s = time.monotonic() if clockless else None  # times of such frames are of this clock
+        if self._paused and on_screen is not None:  # what is looked at is not half there
+            now_s = on_screen.frame.at_s + _SETTLES_S
         return self._compositor.better(self._look(), now_s)
 
     def watch(self) -> None:
