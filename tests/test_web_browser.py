@@ -31,7 +31,8 @@ SCREENS = {"desktop": (1440, 900), "upright": (1080, 1920), "4K": (3840, 2160), 
 TOKEN = "a secret of the tests"
 
 # The number that the canvas shows, by the bar code's squares, and where its box is drawn.
-NUMBERS = """(count) => new Promise((done) => {
+NUMBERS = """(count) => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error("no pictures came")), 20000);
   const seen = [];
   document.addEventListener("drawn", ({ detail }) => {
     const { picture } = rtsearch.places.get(0), { canvas, context } = picture;
@@ -100,6 +101,7 @@ def open_page(browser, server):
         return page
 
     yield opened
+    server.site.controls.change(paused=False)
     for context in contexts:
         context.close()
     assert problems == []
