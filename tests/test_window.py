@@ -230,7 +230,7 @@ def knob_x(shot: np.ndarray, row: int) -> Any:
     inside = columns[
         (columns >= PANEL_XY[0]) & (columns < PANEL_XY[0] + PANEL_WH[0])
     ]  # boxes have its colour too
-    return int(inside.mean().round()) if len(inside) else None
+    return int(inside.mean().round()) if len(inside) > 3 else None  # a knob is wider than a line
 
 
 def knob_place(row: int, value: float) -> tuple[int, int]:
