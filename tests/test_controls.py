@@ -250,6 +250,12 @@ def test_places_of_crops_keep_their_shape_while_their_strip_lasts() -> None:
     assert shaped(7, 5) == [1.7, 1.5]
 
 
+def test_words_are_shown_instead_of_names() -> None:
+    for labels, word in (((), "cup"), (("dog=Hund", "cup = Tasse"), "Tasse"), (("cup=",), "")):
+        show = LARGE.model_copy(update={"labels": labels})
+        assert compositor().scene(FRAME, cup(), None, show).names == (word,)
+
+
 def test_a_grid_changes_by_a_glide() -> None:
     draws, look = compositor(), Appearance(LARGE)
 

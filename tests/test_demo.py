@@ -124,9 +124,10 @@ def test_the_demo_twice(demo_run, cli, monkeypatch):
     lines = [json.loads(line) for line in (out / "live.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["frame"] for line in lines] == list(range(PLAYED))
     assert first["objects"] == sum(len(line["objects"]) for line in lines)
-    assert first["neighbours"] == 16 * first["objects"] >= 16 * PLAYED
+    assert first["neighbours"] > first["objects"] >= PLAYED
+    assert first["strips"] >= PLAYED
     assert 0 < first["same_class_of_first_5"] <= 1
-    assert 1 <= first["photos_of_first_8"] <= 8
+    assert 1 / 8 <= first["photos_of_first_8"] <= 1
     assert first["library_classes"] >= 5
     assert f"over {first['library_objects']} objects of {first['library_classes']} classes" in done.stderr
     capture = cv2.VideoCapture(str(out / "live.mp4"))

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from packages import package_of, photo, write_package
 
-from rtsearch.jobs.demo import collection, download, film, measure, pictures
+from rtsearch.jobs.demo import NeighbourFigures, collection, download, film, measure, pictures
 from rtsearch.jobs.demo.film import Shot, Window, film_of, frames_of
 from rtsearch.jobs.demo.installed import PLAYED
 from rtsearch.jobs.demo.pictures import gather_pictures
+from rtsearch.library import Library
+from rtsearch.models.coco import COCO_CLASSES
 
 ALL = Window(0.5, 0.5, 1.0)
 
@@ -139,23 +141,26 @@ def test_where_the_photos_are_kept(tmp_path, monkeypatch):
 # Figures ---------------------------------------------------------------------------------------------------
 
 
-def line(label: str, near: list[tuple[str, str]]) -> str:
-    found = {"label": label, "neighbours": [{"label": of, "photo": name} for of, name in near]}
-    return json.dumps({"frame": 0, "objects": [found]})
+def test_figures_of_a_record(library, tmp_path):
+    batches = list(Library.open(library).objects(["photo", "label"]))
+    photo, label = (np.concatenate([batch[name] for batch in batches]) for name in ("photo", "label"))
+    persons = np.flatnonzero(label == COCO_CLASSES.index("person")).tolist()
+    others = np.flatnonzero(label != COCO_CLASSES.index("person")).tolist()
+    alike = np.flatnonzero(photo == np.bincount(photo).argmax()).tolist()
+    own = [int(np.flatnonzero(photo == number)[0]) for number in np.unique(photo)]
+    assert min(len(persons), len(others), len(own)) >= 8
+    assert len(alike) >= 2
 
+    def figures(*strips: list[int]) -> NeighbourFigures:
+        shown = [{"label": "person", "rows": rows} for rows in strips]
+        lines = [{"video": {}}, {"frame": 0, "shown": shown[:1]}, {"frame": 1, "shown": shown[1:]}]
+        (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+        return measure(tmp_path / "r.jsonl", Library.open(library), COCO_CLASSES)
 
-def test_figures_of_a_record(tmp_path):
-    (tmp_path / "r.jsonl").write_text("")
-    assert measure(tmp_path / "r.jsonl").objects == 0
-    cups = [("cup", f"{i}.jpg") for i in range(8)]
-    mixed = [("cup", "a.jpg"), ("dog", "a.jpg"), ("dog", "b.jpg"), ("dog", "b.jpg"), ("dog", "c.jpg")]
-    later = [("dog", "c.jpg")] * 3 + [("cup", "z.jpg")] * 8
-    text = "\n".join([json.dumps({"video": {}}), line("cup", cups), line("cup", mixed + later)])
-    (tmp_path / "r.jsonl").write_text(text)
-    figures = measure(tmp_path / "r.jsonl")
-    assert figures.objects == 2
-    assert figures.same_class_of_first_5 == pytest.approx((1 + 0.2) / 2)
-    assert figures.photos_of_first_8 == pytest.approx((8 + 3) / 2)
-    assert figures.with_6_photos == 0.5
-    assert "60% are of the object's class" in str(figures)
-    assert "5.5 photos, of six or more for 50% of 2 objects" in str(figures)
+    assert figures([]).strips == 0
+    assert figures(persons[:8], others[:8]).same_class_of_first_5 == pytest.approx(0.5)
+    assert figures([*persons[:3], *others[:2], *persons[3:8]]).same_class_of_first_5 == pytest.approx(0.6)
+    assert figures(own[:9]).photos_of_first_8 == 1
+    assert figures(alike[:2], []).photos_of_first_8 == 0.5
+    text = str(figures([*alike[:2], *[row for row in own if photo[row] != photo[alike[0]]][:6]]))
+    assert "of the first eight 88% of a photo of their own, in 1 strip" in text

@@ -285,10 +285,10 @@ def test_names_of_any_kind_stay_in_their_cell(name):
     assert (picture[TOP : TOP + THUMB, LEFT - 4 :] == GROUND).all()
 
 
-def test_letters_beyond_ascii_are_drawn_as_their_plain_ones():
-    plain = compose(scene(boxes_for(1), names=["Kaffeemuhle"], notes=["fete"]), CANVAS)
-    accented = compose(scene(boxes_for(1), names=["Kaffeemühle"], notes=["fête"]), CANVAS)
-    np.testing.assert_array_equal(plain, accented)
+def test_letters_beyond_ascii_are_drawn_as_they_are():
+    plain = compose(scene(boxes_for(1), names=["Kaffeemuhle"]), CANVAS)
+    accented = compose(scene(boxes_for(1), names=["Kaffeemühle"]), CANVAS)
+    assert (plain[TOP : TOP + THUMB, :LEFT] != accented[TOP : TOP + THUMB, :LEFT]).any()
 
 
 # Notes -----------------------------------------------------------------------------------------------------

@@ -205,9 +205,11 @@ def main() -> int:
                 problems = (
                     list(place.problems(kind)) if wait_for_group(process.pid) else ["processes are left"]
                 )
-                if code is None or (number == signal.SIGINT and code not in (DONE, *INTERRUPTED)):
+                # Before the first line of rtsearch is run, Python itself ends by a traceback.
+                begun = f"{os.sep}rtsearch{os.sep}" in words or "Traceback" not in words
+                if code is None or (begun and number == signal.SIGINT and code not in (DONE, *INTERRUPTED)):
                     problems.append(f"ended with {code}: {words[-300:]}")
-                if "Traceback" in words:
+                if begun and "Traceback" in words:
                     problems.append(words[-500:])
                 wrong += [f"{kind}, {number.name} after {after_s:.2f} s: {problem}" for problem in problems]
                 sys.stderr.write(f"{number.name} {i + 1} of {arguments.times}, {len(wrong)} problems\n")

@@ -93,10 +93,10 @@ def _play(library: Library, pictures: Pictures, settings: Settings, out: Path, *
     with open_library(library, settings) as (pipeline, index):
         answer = query_photo(pictures.query, pipeline, index, settings)
         save_picture(sheet(answer, settings), out / "sheet.png")
-        objects = len(index)
+        objects, names = len(index), tuple(pipeline.class_names)
     playing = Playing(out=out / "live.mp4", records=(out / "live.jsonl",), overwrite=True)
     report = play_sources(library, [str(pictures.clip)], settings, playing)
-    figures = measure(out / "live.jsonl")
+    figures = measure(out / "live.jsonl", library, names)
     classes = len({label for batch in library.objects(["label"]) for label in batch["label"].tolist()})
     summary = {
         "library_objects": objects,

@@ -72,6 +72,14 @@ def _moment(given: object) -> object:
         raise PydanticCustomError("moment", "expected a date, such as 2026-05-01T18:30") from None
 
 
+def _labels(pairs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return pairs of a class and its word; each is ``class=word``."""
+    for pair in pairs:
+        if not pair.partition("=")[0].strip() or "=" not in pair:
+            raise PydanticCustomError("labels", "expected class=word, such as cup=Tasse; cup= hides the word")
+    return pairs
+
+
 def _font_file(path: str) -> str:
     """Return the path of a readable font, or ""; a font of the system may be given by its file name."""
     if not path:
@@ -276,8 +284,11 @@ class ShowSettings(_Section):
         max_distance: largest distance of a neighbour that is shown; 0 takes the one from which on neighbours
             of the library's own objects are mostly of other classes.
         fullscreen: start in full screen.
+        labels: words that are shown instead of the names of classes, ``class=word`` each; ``class=`` hides
+            the word. Records keep the names.
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
-        font: TrueType or OpenType file for all text in the picture; "" for the built-in one.
+        font: TrueType or OpenType file for all text in the picture; "" for the built-in one, and one with
+            Latin, Cyrillic and Greek for letters that it lacks.
         monitor: name or number of the monitor that the window opens on and fills, as ``xrandr
             --listmonitors`` has them; "" for any.
         keys: let keys and the mouse do something.
@@ -297,12 +308,18 @@ class ShowSettings(_Section):
     distinct: bool = True
     max_distance: Annotated[float, Field(ge=0, le=1000)] = 0.0
     fullscreen: bool = False
+    labels: Annotated[Names, AfterValidator(_labels)] = ()
     text: Literal["all", "names", "none"] = "names"
     font: Annotated[str, AfterValidator(_font_file)] = ""
     monitor: str = ""
     keys: bool = True
     hours: Annotated[str, AfterValidator(_hours)] = ""
     privacy: Literal["none", "faces", "persons"] = "none"
+
+    def word(self, name: str) -> str:
+        """Return what is shown instead of the name of a class."""
+        words = (pair.partition("=") for pair in self.labels)
+        return next((word.strip() for shown, _, word in words if shown.strip() == name), name)
 
 
 class VideoSettings(_Section):

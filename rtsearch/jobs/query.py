@@ -85,7 +85,7 @@ def query_photo(
     thumbs = tuple(tuple(cache.get(row, height) for row in line) for line in rows)
     shapes = tuple(tuple(index.shapes(np.array(line, np.int32)).tolist()) for line in rows)
     names = pipeline.class_names
-    words = tuple(class_name(names, label) for label in detections.label.tolist())
+    words = tuple(show.word(class_name(names, label)) for label in detections.label.tolist())
     notes = (
         photo.name,
         f"{counted(len(detections), 'object')} found",

@@ -97,7 +97,7 @@ class Compositor:
         return Scene(
             frame=frame,
             detections=found,
-            names=tuple(class_name(self._names, label) for label in found.label.tolist()),
+            names=tuple(show.word(class_name(self._names, label)) for label in found.label.tolist()),
             neighbours=objects.neighbours,
             thumb_height=height,
             thumbs=self._cached(objects.neighbours, height) if crops is None else crops,

@@ -138,7 +138,7 @@ def draw_boxes(view: U8Array, scene: Scene, canvas: Canvas, shown: range, *, num
         return
     size_px, taken = canvas.px(13 if small else 17), list[_Rectangle]()
     for i in seen:  # the most confident have their label where it belongs; others make way, or do without
-        if scene.strips[i] not in shown:
+        if scene.strips[i] not in shown or not scene.names[i]:
             continue
         score = score_text(scene, i, canvas)
         text = f"{scene.names[i]}: {score}" if score else scene.names[i]

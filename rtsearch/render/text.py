@@ -2,16 +2,21 @@
 
 OpenCV's own stroke fonts look thin on a dark picture. Texts change rarely, so their masks are cached, and
 drawing one costs a small blend. A font is the path of its file, or "" for the font of Pillow, which has ASCII
-and a few signs. Letters that a font lacks lose their accents, or become ``?``. Lines have the same height in
-all fonts, so that the layout does not depend on the font.
+and a few signs; lines with other letters have a font that OpenCV or the system brings. Letters that a font
+lacks lose their accents, or become ``?``. Lines have the same height in all fonts, so that the layout does
+not depend on the font.
 """
 
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
 import unicodedata
 from functools import lru_cache
+from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -71,6 +76,24 @@ def _font(size_px: int, path: str) -> ImageFont.FreeTypeFont:
     return font.font_variant(size=size_px * sum(plain.getmetrics()) / max(1, sum(font.getmetrics())))
 
 
+@lru_cache(maxsize=1)
+def _many_letters() -> str:
+    """Return a font file with Latin, Cyrillic and Greek letters, or "" where there is none."""
+    carried = Path(cv2.__file__).parent / "qt" / "fonts" / "DejaVuSans.ttf"
+    if carried.is_file():
+        return str(carried)
+    command = shutil.which("fc-match")
+    if command is None:
+        return ""
+    asked = [command, "-f", "%{file}", "sans:lang=ru:lang=el"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=True).stdout
+        ImageFont.truetype(said, 16)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+    return said
+
+
 def _drawable(text: str, path: str) -> str:
     """Return the text in letters that the font has."""
     if text.isascii() and text.isprintable():
@@ -97,7 +120,7 @@ def _has_glyph(char: str, path: str) -> bool:
     try:
         font = _font(16, path)
         shape, box = font.getmask(char), font.getmask("\U0010fffe")
-    except OSError:  # a damaged font may fail at a single letter
+    except (OSError, RuntimeError):  # a damaged font may fail at a single letter
         return False
     return bool(shape.size != box.size or bytes(shape) != bytes(box))
 
@@ -125,6 +148,8 @@ def _drawn(text: str, size_px: int, path: str) -> np.ndarray[tuple[int, int], np
     Raises:
         OSError: the font is damaged at one of the letters.
     """
+    if not path and any(_is_seen(char) and not _has_glyph(char, path) for char in text):
+        path = _many_letters()
     text, font = _drawable(text, path), _font(size_px, path)
     height = sum(_font(size_px, "").getmetrics())
     width = max(1, int(np.ceil(font.getlength(text))))

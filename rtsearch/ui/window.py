@@ -320,7 +320,7 @@ def _has_crops(scene: Scene) -> bool:
 def _draw_help(picture: U8Array, canvas: Canvas) -> None:
     """Draw the help in the middle, reduced to the size of the picture."""
     margin = canvas.px(16)
-    line_px = min(canvas.px(28), (picture.shape[0] - 2 * margin) // len(HELP))
+    line_px = min(canvas.px(28), (picture.shape[0] - 2 * margin - 2) // len(HELP))  # within the picture
     size = min(canvas.px(17), round(0.7 * line_px)) + 1
     columns = [picture.shape[1], 0]
     while size > 1 and sum(columns) + 4 * margin > picture.shape[1]:

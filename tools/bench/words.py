@@ -35,7 +35,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from transformer import transformer
 
 from rtsearch.config import Settings
@@ -148,6 +147,8 @@ def timed_pair(objects: int) -> dict[str, float]:
         transformer(folder / "image.onnx", width=768, layers=12, pixels=224, dim=dim)
         transformer(folder / "text.onnx", width=512, layers=12, words=49_408, tokens=77, dim=dim)
         images = Embedder(folder / "image.onnx", 0, CLIP)
+        import onnxruntime as ort  # after rtsearch, which switches its telemetry off
+
         session = ort.InferenceSession(str(folder / "text.onnx"), providers=["CPUExecutionProvider"])
         crops = [rng.integers(0, 256, (150, 120, 3), np.uint8) for _ in range(32)]
         ids = np.zeros((1, 77), np.int64)

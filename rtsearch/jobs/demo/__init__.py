@@ -7,7 +7,7 @@ collection  keeps the photos in the user's cache, and copies them beside their c
 film        makes a clip of slow moves over photos that the library does not hold
 installed   photos and a clip of Python packages that are installed anyway, for where there is no network
 pictures    puts all of it into one folder
-figures     measures the neighbours of a recorded run
+figures     measures the crops that a recorded run has shown
 """
 
 from rtsearch.jobs.demo.figures import NeighbourFigures, measure

@@ -1,4 +1,4 @@
-"""Measure a recorded run: whether neighbours are of the object's class, and of how many photos they are."""
+"""Measure a recorded run: whether shown crops are of their object's class, and of different photos."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from rtsearch._util.wording import counted
+from rtsearch.library import Library
 
 __all__ = ["NeighbourFigures", "measure"]
 
@@ -15,43 +18,50 @@ _FIRST, _STRIP = 5, 8
 
 @dataclass(frozen=True, slots=True)
 class NeighbourFigures:
-    """Averages over all objects of all frames.
+    """Averages over all strips of all frames that show a crop.
 
     Attributes:
-        objects: number of objects that the averages are of.
-        same_class_of_first_5: share of the first five neighbours with the class of the object, 0 to 1.
-        photos_of_first_8: number of photos that the first eight neighbours are of.
-        with_6_photos: share of the objects whose first eight neighbours are of at least six photos, 0 to 1.
+        strips: number of strips that the averages are of.
+        same_class_of_first_5: share of the first five crops with the class of the object, 0 to 1.
+        photos_of_first_8: number of photos that the first eight crops are of, by the number of these crops,
+            0 to 1.
     """
 
-    objects: int
+    strips: int
     same_class_of_first_5: float
     photos_of_first_8: float
-    with_6_photos: float
 
     def __str__(self) -> str:
         return (
-            f"of the first five neighbours {self.same_class_of_first_5:.0%} are of the object's class; the "
-            f"first eight are of {self.photos_of_first_8:.1f} photos, of six or more for "
-            f"{self.with_6_photos:.0%} of {counted(self.objects, 'object')}"
+            f"of the first five crops {self.same_class_of_first_5:.0%} are of the object's class, and of the "
+            f"first eight {self.photos_of_first_8:.0%} of a photo of their own, "
+            f"in {counted(self.strips, 'strip')}"
         )
 
 
-def measure(record: Path) -> NeighbourFigures:
-    """Return the figures of a record of JSON lines, which names at least eight neighbours of each object.
+def measure(record: Path, library: Library, names: tuple[str, ...]) -> NeighbourFigures:
+    """Return the figures of a record of JSON lines.
+
+    Args:
+        record: the record.
+        library: library that was searched.
+        names: class names, by their number in the library.
 
     Raises:
         OSError: it cannot be read.
         ValueError: it is no record.
     """
+    batches = list(library.objects(["photo", "label"]))
+    photo = np.concatenate([batch["photo"] for batch in batches])
+    label = np.concatenate([batch["label"] for batch in batches])
     same: list[float] = []
-    photos: list[int] = []
+    photos: list[float] = []
     with record.open(encoding="utf-8") as lines:
         for line in lines:
-            for found in json.loads(line).get("objects", ()):
-                near = found["neighbours"]
-                labels = [each["label"] == found["label"] for each in near[:_FIRST]]
-                same.append(sum(labels) / max(1, len(labels)))
-                photos.append(len({each["photo"] for each in near[:_STRIP]}))
+            for strip in json.loads(line).get("shown", ()):
+                if rows := strip["rows"]:
+                    first = [names[label[row]] == strip["label"] for row in rows[:_FIRST]]
+                    same.append(sum(first) / len(first))
+                    photos.append(len(set(photo[rows[:_STRIP]].tolist())) / len(rows[:_STRIP]))
     n = max(1, len(same))
-    return NeighbourFigures(len(same), sum(same) / n, sum(photos) / n, sum(p >= 6 for p in photos) / n)
+    return NeighbourFigures(len(same), sum(same) / n, sum(photos) / n)
