@@ -47,6 +47,14 @@ NUMBERS = """(count) => new Promise((done, fail) => {
   });
 })"""
 
+# A click in the middle of the box, which moves on with the next frame.
+CLICK_BOX = """(() => {
+  const { picture: { canvas, boxes: [{ at: [x, y, w, h] }] } } = rtsearch.places.get(0);
+  const { left, top } = canvas.getBoundingClientRect();
+  const at = { clientX: left + x + w / 2, clientY: top + y + h / 2, bubbles: true };
+  canvas.dispatchEvent(new MouseEvent("click", at));
+})()"""
+
 # The wall has come to rest.
 STILL = """new Promise((done) => {
   const look = () => (rtsearch.goal ? requestAnimationFrame(look) : done());
@@ -130,11 +138,7 @@ def test_pointing_pinning_and_more_like_this(open_page):
     page.locator(".strip.pinned", has_text="like ").wait_for()
     page.keyboard.press("Escape")
     page.locator(".sheet:not(.open)").wait_for(state="attached")
-    place = page.evaluate(
-        "(() => { const { picture } = rtsearch.places.get(0), r = picture.canvas.getBoundingClientRect(), "
-        "b = picture.boxes[0].at; return [r.x + b[0] + b[2] / 2, r.y + b[1] + b[3] / 2]; })()"
-    )
-    page.mouse.click(*place)
+    page.evaluate(CLICK_BOX)
     page.locator(".strip.pinned").nth(1).wait_for()
     page.keyboard.press("Escape")
     page.locator(".strip.pinned").first.wait_for(state="detached")
