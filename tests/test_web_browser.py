@@ -31,7 +31,8 @@ SCREENS = {"desktop": (1440, 900), "upright": (1080, 1920), "4K": (3840, 2160), 
 TOKEN = "a secret of the tests"
 
 # The number that the canvas shows, by the bar code's squares, and where its box is drawn.
-NUMBERS = """(count) => new Promise((done) => {
+NUMBERS = """(count) => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error("no pictures came")), 20000);
   const seen = [];
   document.addEventListener("drawn", ({ detail }) => {
     const { picture } = rtsearch.places.get(0), { canvas, context } = picture;
@@ -45,6 +46,14 @@ NUMBERS = """(count) => new Promise((done) => {
     if (seen.length === count) done(seen);
   });
 })"""
+
+# A click in the middle of the box, which moves on with the next frame.
+CLICK_BOX = """(() => {
+  const { picture: { canvas, boxes: [{ at: [x, y, w, h] }] } } = rtsearch.places.get(0);
+  const { left, top } = canvas.getBoundingClientRect();
+  const at = { clientX: left + x + w / 2, clientY: top + y + h / 2, bubbles: true };
+  canvas.dispatchEvent(new MouseEvent("click", at));
+})()"""
 
 # The wall has come to rest.
 STILL = """new Promise((done) => {
@@ -100,6 +109,7 @@ def open_page(browser, server):
         return page
 
     yield opened
+    server.site.controls.change(paused=False)
     for context in contexts:
         context.close()
     assert problems == []
@@ -128,11 +138,7 @@ def test_pointing_pinning_and_more_like_this(open_page):
     page.locator(".strip.pinned", has_text="like ").wait_for()
     page.keyboard.press("Escape")
     page.locator(".sheet:not(.open)").wait_for(state="attached")
-    place = page.evaluate(
-        "(() => { const { picture } = rtsearch.places.get(0), r = picture.canvas.getBoundingClientRect(), "
-        "b = picture.boxes[0].at; return [r.x + b[0] + b[2] / 2, r.y + b[1] + b[3] / 2]; })()"
-    )
-    page.mouse.click(*place)
+    page.evaluate(CLICK_BOX)
     page.locator(".strip.pinned").nth(1).wait_for()
     page.keyboard.press("Escape")
     page.locator(".strip.pinned").first.wait_for(state="detached")

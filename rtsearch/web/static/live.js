@@ -276,6 +276,13 @@ class Page {
     if (words && !stays) this.hiding = setTimeout(() => $("toast").classList.remove("open"), 4000);
   }
 
+  /** Pause or go on; what the server says of it comes a moment later. */
+  pause() {
+    const paused = !this.state.paused;
+    this.take({ ...this.state, paused });
+    this.do({ do: paused ? "pause" : "resume" });
+  }
+
   do(order) { control(order).catch((error) => this.toast(error.message)); }
 
   tools() {
@@ -287,7 +294,7 @@ class Page {
       return made;
     };
     this.buttons = {
-      pause: button("pause", "pause", () => this.do({ do: this.state.paused ? "resume" : "pause" })),
+      pause: button("pause", "pause", () => this.pause()),
       back: button("back", "one frame back", () => this.do({ do: "step back" })),
       step: button("step", "one frame on", () => this.do({ do: "step" })),
       photo: button("photo", "search with a photo", () => $("file").click()),
@@ -327,7 +334,7 @@ class Page {
     if (event.ctrlKey || event.metaKey || event.altKey || (event.target.tagName === "INPUT" && event.target.type !== "range")) return;
     const texts = ["all", "names", "none"];
     const act = {
-      " ": () => this.do({ do: this.state.paused ? "resume" : "pause" }), ",": () => this.do({ do: "step back" }), ".": () => this.do({ do: "step" }),
+      " ": () => this.pause(), ",": () => this.do({ do: "step back" }), ".": () => this.do({ do: "step" }),
       ArrowLeft: () => this.do({ do: "skip", by_s: -5 }), ArrowRight: () => this.do({ do: "skip", by_s: 5 }),
       l: () => this.change({ live: { loop: !this.state.loop } }), m: () => this.change({ live: { mirror: !this.state.mirror } }),
       t: () => this.change({ show: { text: texts[(texts.indexOf(this.state.text) + 1) % 3] } }),
