@@ -63,7 +63,8 @@ def test_run(cli, library, short_clip):
         assert {"p50", "p99"} <= times.keys()
     written = [json.loads(line) for line in Path("o.jsonl").read_text(encoding="utf-8").splitlines()]
     assert written[0].pop("video")["frames"] == 12
-    assert [list(line) for line in written] == [["frame", "t_s", "wh", "objects", "shown"]] * 12
+    assert list(written[0]) == ["frame", "t_s", "wh", "objects", "shown", "began"]
+    assert [list(line) for line in written[1:]] == [["frame", "t_s", "wh", "objects", "shown"]] * 11
     assert [line["frame"] for line in written] == list(range(12))
     objects = [item for line in written for item in line["objects"]]
     assert [list(item) for item in objects] == [OBJECT_KEYS] * len(objects)

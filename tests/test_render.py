@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtsearch.config import Settings
@@ -229,6 +229,7 @@ def test_no_label_covers_another(places):
     st.integers(240, 600),
     st.integers(100, 480),
 )
+@example([[0.0, 0.0, 0.0, 0.0]], 1, 2, 320, 240, 100)  # a label was wider than the room beside the frame
 def test_any_frame_in_any_window(rows, frame_w, frame_h, width, height, header):
     boxes = [[x1, y1, x2, y2] for x1, x2, y1, y2 in rows]
     canvas = Canvas((width, height), header, THUMB, 16, scale=1 + header % 3 / 2)

@@ -195,6 +195,7 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], grid: float) -> Layout:
     place = _beside if _stands_left(canvas, frame_wh) else _below
     frame, notes, where, grid_of = place(canvas, frame_wh, count)
     pitch = grid_of.height + canvas.gap
+    label = canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX)
     return Layout(
         frame=frame,
         notes=notes,
@@ -203,7 +204,7 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], grid: float) -> Layout:
             (grid_of.x, grid_of.y + i * pitch, grid_of.width, grid_of.height) for i in range(grid_of.strips)
         ),
         colour_width=canvas.px(_COLOUR_PX),
-        label_width=canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX),
+        label_width=min(label, grid_of.width // 2),  # beside an upright frame in a small picture
         gap=canvas.gap,
     )
 

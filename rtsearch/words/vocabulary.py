@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 
-__all__ = ["Vocabulary"]
+__all__ = ["Vocabulary", "number"]
 
 _SYNONYMS = {
     "person": "people, human, man, men, woman, women, child, children, kid, boy, girl, baby, lady, guy, "
