@@ -62,7 +62,7 @@ class Place:
 
     def command(self, name: str) -> list[str]:
         """Return a command line; what an earlier one has written is taken away where it has to be."""
-        rtsearch = [sys.executable, "-m", "rtsearch"]
+        rtsearch = [sys.executable, "-P", "-m", "rtsearch"]
         if name == "analyze":
             if self.growing.exists() and len(self.held) == PHOTOS:
                 shutil.rmtree(self.growing)
@@ -187,7 +187,7 @@ def main() -> int:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="rtsearch-interruptions-") as name:
         place = Place(Path(name))
-        analyse = [sys.executable, "-m", "rtsearch", "analyze", str(place.photos), str(place.library)]
+        analyse = [sys.executable, "-P", "-m", "rtsearch", "analyze", str(place.photos), str(place.library)]
         subprocess.run(analyse, check=True, capture_output=True)
         lasts_s = {}
         for kind in ("analyze", "run"):

@@ -101,7 +101,7 @@ def _child(
     overrides: list[str] | None,
 ) -> list[str]:
     """Return the command of the run."""
-    command = [sys.executable, "-m", "rtsearch", "run", str(lib), "--patient", "--loop"]
+    command = [sys.executable, "-P", "-m", "rtsearch", "run", str(lib), "--patient", "--loop"]
     command += ["--set", "show.fullscreen=true"]
     for option, values in (("--source", sources), ("--send", send), ("--set", overrides)):
         for value in values or ():
@@ -153,6 +153,6 @@ def install(
     from rtsearch.jobs.kiosk_session import write_sessions
 
     library, _ = library_and_settings(lib, config, None)
-    command = [sys.executable, "-m", "rtsearch", "kiosk", str(library.folder.resolve()), "--config"]
+    command = [sys.executable, "-P", "-m", "rtsearch", "kiosk", str(library.folder.resolve()), "--config"]
     for line in write_sessions([*command, str(config.resolve())], Path.home()):
         answer(line)
