@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -71,6 +72,7 @@ class DatagramPeer:
     """
 
     longest_wait_s = 1.0
+    known_after = 2  # a refusal comes with the next datagram
 
     def __init__(self, host: str, port: int) -> None:
         self._to = host, port
@@ -98,5 +100,10 @@ class DatagramPeer:
         for datagram in datagrams:
             try:
                 self._socket.send(datagram)
+                refused = self._socket.getsockopt(
+                    socket.SOL_SOCKET, socket.SO_ERROR
+                )  # at once on this machine
             except ConnectionRefusedError:
-                raise ConnectionRefusedError("nobody listens there") from None
+                refused = errno.ECONNREFUSED
+            if refused:
+                raise ConnectionRefusedError("nobody listens there")

@@ -16,6 +16,7 @@ class LinesPeer:
     """Standard output, which gets the lines that a record has."""
 
     longest_wait_s = 1.0
+    known_after = 1
 
     def open(self) -> None:
         """Take the descriptor of standard output."""

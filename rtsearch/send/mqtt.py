@@ -55,6 +55,7 @@ class MqttPeer:
     """
 
     longest_wait_s = 30.0
+    known_after = 1
 
     def __init__(self, address: Address) -> None:
         self._address = address

@@ -39,9 +39,11 @@ class Peer(Protocol[T_contra]):
 
     Attributes:
         longest_wait_s: longest time between two tries to open it.
+        known_after: number of sends without an error after which it is known that they arrive.
     """
 
     longest_wait_s: float
+    known_after: int
 
     def open(self) -> None:
         """Connect.
@@ -159,6 +161,7 @@ class Outlet(Closing, Generic[T]):
     def _send_all(self) -> None:
         """Send until the outlet is closed."""
         self._peer.open()
+        before = self._sent
         while (newest := self._take()) is not None:
             try:
                 self._peer.send(newest)
@@ -168,8 +171,9 @@ class Outlet(Closing, Generic[T]):
                 raise
             with self._changed:
                 self._sent += 1
-                problem, self._problem = self._problem, ""
-            if problem:
+                works = bool(self._problem) and self._sent - before >= self._peer.known_after
+                self._problem = "" if works else self._problem
+            if works:
                 _log.warning("%s: works again", self.name)
         self._peer.finish()
 

@@ -50,6 +50,7 @@ class PipePeer:
     """
 
     longest_wait_s = 1.0
+    known_after = 1
 
     def __init__(self, path: Path, closing: threading.Event) -> None:
         self._path = path

@@ -57,6 +57,7 @@ class CameraPeer:
     """
 
     longest_wait_s = 10.0
+    known_after = 1
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -52,6 +52,7 @@ class WebhookPeer:
     """
 
     longest_wait_s = 30.0
+    known_after = 1
 
     def __init__(self, address: Address, closing: threading.Event) -> None:
         self._address = address
