@@ -80,6 +80,13 @@ def test_the_command_answers_in_words_and_json(rtsearch, library, tmp_path):
     assert [item["label"] for item in answer["objects"]] == ["car"] * 3
 
 
+def test_nothing_that_is_found_is_no_picture(rtsearch, library, tmp_path):
+    done = rtsearch("find", library, "toaster", "--out", tmp_path / "none.png")
+    assert done.returncode == 0, done.stderr
+    assert "nothing was found, so" in done.stderr
+    assert not (tmp_path / "none.png").exists()
+
+
 def test_the_command_names_words_that_it_does_not_know(rtsearch, library):
     done = rtsearch("find", library, "striped umbrela")
     assert done.returncode == 2

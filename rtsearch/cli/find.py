@@ -111,7 +111,7 @@ def find(
         parse_request(text, library.space.class_names)  # before the index is built, which may take minutes
     index = open_index(library, settings, tell)
     answered = _by_classes(index, text, results) if pair is None else _by_vectors(index, text, results, pair)
-    if out is not None:
+    if out is not None and answered.objects:
         from rtsearch.recording import save_picture
         from rtsearch.render.contact_sheet import crop_sheet
 
@@ -124,7 +124,7 @@ def find(
         box = [round(v) for v in item["xyxy"]]
         answer(f"{item['label']} {item['row']} in {item['photo']} at {box}{answered.why(item)}")
     if out is not None:
-        tell(f"sheet: {out}")
+        tell(f"sheet: {out}" if answered.objects else f"nothing was found, so {out} is not written")
 
 
 class _Answer(NamedTuple):
