@@ -58,6 +58,14 @@ def test_objects_as_they_are_recorded(ask, photos):
     json.dumps(answer.objects)
 
 
+def test_every_strip_of_a_sheet_begins_with_the_nearest(ask, photos):
+    """Of two alike objects the second shows the crops of the first again, unlike on a screen."""
+    answer = next(a for a in map(ask, sorted(photos.glob("bikes-*"))) if len(a.objects) > 2)
+    shown = answer.scene.neighbours.distance
+    nearest = [item["neighbours"][0]["distance"] for item in answer.objects]
+    assert shown[:, 0] == pytest.approx(nearest, abs=1e-3)
+
+
 def test_the_sheet_has_further_neighbours_where_a_line_is_not_full(ask, photos):
     photo, few = photos / "skimage-astronaut.png", "show.results=5"
     filled, plain = ask(photo, few), ask(photo, few, "show.fill=false")

@@ -75,9 +75,9 @@ def query_photo(
     frame = Frame(0, time.monotonic(), None, bgr, str(photo))
     room = StripRoom(_canvas(show, len(detections)), bgr.shape[1::-1])
     points = index.projection.apply(detections.vector)
-    shown = Stabilizer(index, search, show.max_distance or largest_distance(index)).update(
-        frame, replace(detections, vector=points), room
-    )
+    most_distance = show.max_distance or largest_distance(index)
+    stabilizer = Stabilizer(index, search, most_distance, repeats=True)  # a sheet answers for each object
+    shown = stabilizer.update(frame, replace(detections, vector=points), room)
     marks = TimeMarks(index, show.font)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
     height = room.canvas.thumb_height

@@ -136,13 +136,22 @@ class Stabilizer:
         index: is searched.
         search: how.
         most_distance: largest distance of a crop that is shown.
+        repeats: a crop may be in several strips, as each object's nearest are its own.
 
     Attributes:
         asked: objects that neighbours were wanted for so far.
         searched: those that needed a search.
     """
 
-    def __init__(self, index: Searched, search: SearchSettings, most_distance: float = np.inf) -> None:
+    def __init__(
+        self,
+        index: Searched,
+        search: SearchSettings,
+        most_distance: float = np.inf,
+        *,
+        repeats: bool = False,
+    ) -> None:
+        self._repeats = repeats
         self.asked = self.searched = 0
         self._most_distance = most_distance
         self._index = index
@@ -305,7 +314,7 @@ class Stabilizer:
             due = int(at_s - self._changed_s >= _CHANGE_S)
             if self._objects[track].shown.settle(room, taken, due):
                 self._changed_s = at_s
-            if track in self._in_sight:
+            if track in self._in_sight and not self._repeats:
                 rows[track] = set(self._objects[track].shown.row.tolist())
 
     def _held(self, tracks: Tracks, frame: Frame) -> list[tuple[int, Detections]]:
