@@ -115,7 +115,7 @@ def credits(shown: Iterable[str]) -> str:
     lines = [
         "# Credits of the pictures",
         "",
-        "[sheet.jpg](../sheet.jpg) and [live.webp](../live.webp) are pictures of the demo. The photos",
+        "[sheet.jpg](../sheet.jpg), [live.webp](../live.webp) and [page.jpg](../page.jpg) are pictures of the demo. The photos",
         "in them are those of the packages below; the demo downloads them, and none is part of this project.",
     ]
     about = {package.short: f"{package}: {package.about}" for package in PACKAGES} | OTHERS
