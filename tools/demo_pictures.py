@@ -115,8 +115,8 @@ def credits(shown: Iterable[str]) -> str:
     lines = [
         "# Credits of the pictures",
         "",
-        "[sheet.jpg](../sheet.jpg), [live.webp](../live.webp) and [page.jpg](../page.jpg) are pictures of the demo.",
-        "The photos in them are of the packages below; the demo downloads them, and none is part of this project.",
+        "[sheet.jpg](../sheet.jpg), [live.webp](../live.webp) and [page.jpg](../page.jpg) show the demo,",
+        "with photos of the packages below; the demo downloads them, and none is part of this project.",
     ]
     about = {package.short: f"{package}: {package.about}" for package in PACKAGES} | OTHERS
     for short, text in about.items():
