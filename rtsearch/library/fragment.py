@@ -189,24 +189,14 @@ def with_photos(folder: Path, fragment: Fragment, name: str, photos: Sequence[Ph
 
     Files of objects and crops become hard links where the disk has them, else copies.
     """
-    tmps = {part: _tmp(folder, name, part) for part in PARTS}
-    try:
+    with _published(folder, name) as tmps:
         _write_photos(photos, tmps["images"])
         for part in ("objects", "thumbs"):
             _link(checked_path(folder, fragment, part), tmps[part])
-        renewed = fragment.model_copy(
-            update={
-                "name": name,
-                "files": fragment.files.model_copy(update={"images": _stored(tmps["images"])}),
-            }
-        )
-        for part, tmp in tmps.items():
-            publish(tmp, renewed.path(folder, part))
-    except BaseException:
-        for tmp in tmps.values():
-            tmp.unlink(missing_ok=True)
-        raise
-    return renewed
+        images = _stored(tmps["images"])
+    return fragment.model_copy(
+        update={"name": name, "files": fragment.files.model_copy(update={"images": images})}
+    )
 
 
 def adopted(folder: Path, fragment: Fragment, name: str, source: Path) -> Fragment:
@@ -214,18 +204,24 @@ def adopted(folder: Path, fragment: Fragment, name: str, source: Path) -> Fragme
 
     Its files become hard links where the disk has them, else copies.
     """
-    tmps = {part: _tmp(folder, name, part) for part in PARTS}
-    renamed = fragment.model_copy(update={"name": name})
-    try:
+    with _published(folder, name) as tmps:
         for part, tmp in tmps.items():
             _link(checked_path(source, fragment, part), tmp)
+    return fragment.model_copy(update={"name": name})
+
+
+@contextlib.contextmanager
+def _published(folder: Path, name: str) -> Iterator[dict[str, Path]]:
+    """Yield temporary files for the parts of a fragment, which get their names when the block ends well."""
+    tmps = {part: _tmp(folder, name, part) for part in PARTS}
+    try:
+        yield tmps
         for part, tmp in tmps.items():
-            publish(tmp, renamed.path(folder, part))
+            publish(tmp, folder / part / (name + PARTS[part]))
     except BaseException:
         for tmp in tmps.values():
             tmp.unlink(missing_ok=True)
         raise
-    return renamed
 
 
 def _tmp(folder: Path, name: str, part: str) -> Path:

@@ -27,11 +27,11 @@ POOL_FRAMES = 8
 CANDIDATES = 4
 """Rows that a search brings, as a multiple of those that are shown: more let it stay valid for longer."""
 CLEARLY = 1.05
-"""How much farther than another row, whose crop fills its place, a shown one may be."""
+"""Largest distance of a shown row, as a multiple of that of another row whose crop fills its place."""
 SAME = 1.5
-"""How far an object may be from its last query and still be the same, in distances of its last neighbour."""
+"""Largest move of an object that is still the same, as a multiple of the distance of its last neighbour."""
 DISORDER = 1.25
-"""How much farther than the one right of it a shown row may be before the two change places."""
+"""Ratio of the distances of two rows side by side from which on they change places."""
 _LIKE = 1.25  # how much wider or narrower than its place a crop may be to fill it
 _UNLIKE = 1.25  # how much farther than one that would leave its place half empty a shown row may be
 _PROVED = 0.6  # share of the candidates of different photos that are proved to be the nearest, at most

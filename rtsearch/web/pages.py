@@ -26,7 +26,7 @@ _KINDS = {
     "json": "application/json",
     "svg": "image/svg+xml",
 }
-_PAGES = {"/": "live", "/kiosk": "kiosk", "/library": "library", "/phone": "phone"}
+_PAGES = {"/": "live", "/kiosk": "live", "/library": "library", "/phone": "phone"}
 _FRESH = {"cache-control": "no-cache"}
 
 

@@ -8,7 +8,8 @@ import { Strips } from "./strips.js";
 import { connect, control, fetchJson, patch, thumb } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
-const KIOSK = document.body.classList.contains("kiosk");
+const KIOSK = location.pathname === "/kiosk";
+document.body.classList.toggle("kiosk", KIOSK);
 const ICONS = {
   pause: "M8 5v14M16 5v14", play: "M7 4.500l12 7.500-12 7.500z", back: "M17 5v14l-9-7zM6 5v14", step: "M7 5v14l9-7zM18 5v14",
   photo: "M4 17v3h16v-3M12 16V4M7 9l5-5 5 5", phone: "M8 3h8v18H8zM11 18h2", wall: "M4 4h6v6H4zM14 4h6v6h-6zM4 14h6v6H4zM14 14h6v6h-6z",
