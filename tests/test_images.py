@@ -236,10 +236,6 @@ def test_orientation(tmp_path: Path, orientation: int, order: str) -> None:
         assert np.abs(bgr.astype(int) - expected)[2::4, 2::4].max() <= 60, name
 
 
-def damaged_middle(data: bytes) -> bytes:
-    return data[: len(data) // 2] + bytes(200) + data[len(data) // 2 + 200 :]
-
-
 def png_header(width: int, height: int) -> bytes:
     """A PNG file up to where its pixels would be; nobody checks the checksum before that."""
     fields = struct.pack(">IIBB", width, height, 8, 2) + bytes(3)

@@ -1,15 +1,17 @@
-"""Download wheels with pip, so that pip's own mirrors, proxies and settings are used."""
+"""Download files with the tools of package managers, so that their mirrors, proxies and settings are used."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import DownloadError
 
-__all__ = ["download_wheel"]
+__all__ = ["download_wheel", "run_download"]
 
 
 def download_wheel(requirement: str, folder: Path, limit_s: float) -> Path:
@@ -27,15 +29,40 @@ def download_wheel(requirement: str, folder: Path, limit_s: float) -> Path:
     options += ["--dest", str(folder)]
     # Only wheels are taken, as a source package would run its own set-up code.
     command = [*_pip(), "download", *options, "--only-binary", ":all:", requirement]
+    return run_download(command, folder, limit_s, "*.whl", tool="pip")
+
+
+def run_download(command: Sequence[str], folder: Path, limit_s: float, pattern: str, tool: str = "") -> Path:
+    """Run a tool that downloads one file into an empty folder, and return the file.
+
+    Args:
+        command: the tool with its arguments.
+        folder: current folder of the tool.
+        limit_s: time after which it is stopped, s.
+        pattern: names that the file may have.
+        tool: name for messages; "" takes the first word of the command.
+
+    Raises:
+        DownloadError: the tool has failed or has not finished in time.
+    """
+    tool = tool or command[0]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=limit_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except subprocess.TimeoutExpired:
-        raise DownloadError(f"pip did not finish within {limit_s:.0f} s") from None
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise DownloadError(f"pip: {lines[-1] if lines else 'brought no wheel'}")
-    return wheels[0]
+        raise DownloadError(f"{tool} did not finish within {limit_s:.0f} s") from None
+    files = list(folder.glob(pattern))
+    if done.returncode or len(files) != 1:
+        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        raise DownloadError(f"{tool}: {one_line(said[-1] if said else 'brought no file')}")
+    return files[0]
 
 
 def _pip() -> list[str]:

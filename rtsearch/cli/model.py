@@ -122,7 +122,8 @@ def pull_model(name: str, *, trust: bool = False) -> Path:
     entry = catalogue_entry(name)
     asks = not trust and sys.stdin.isatty() and sys.stderr.isatty()
     if asks and not known_sha256(entry, default_folder() / "downloads"):
-        tell(f"no SHA-256 of {entry.file} is known here; it would come from {entry.places[0]}")
+        size = f"about {mb(entry.bytes)}"
+        tell(f"no SHA-256 of {entry.file} ({size}) is known here; it would come from {entry.places[0]}")
         trust = typer.confirm("take it, and keep its SHA-256 for the next time?", err=True)
     path = _pull(entry, trust=trust)
     tell(f"{name}: weights under {entry.licence}, see {entry.licence_url}")

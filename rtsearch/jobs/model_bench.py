@@ -15,6 +15,7 @@ from rtsearch._util.atomic import write_atomic
 from rtsearch.errors import ModelError, RunnerError
 from rtsearch.models import ModelSpec
 from rtsearch.runners.onnx import OnnxRunner
+from rtsearch.runners.precision import cpu_ms
 
 __all__ = ["TimedModel", "known_times", "time_all"]
 
@@ -90,8 +91,6 @@ def _time(path: Path, seconds: float) -> TimedModel:
     times_ms: list[float] = []
     end_s = time.monotonic() + seconds
     while len(times_ms) < _FEWEST or time.monotonic() < end_s:
-        start_s = time.thread_time()  # of this thread, which does all the work
-        runner.run(pictures)
-        times_ms.append((time.thread_time() - start_s) * 1000 / len(pictures))
+        times_ms.append(cpu_ms(runner, pictures) / len(pictures))
     runner.close()
     return TimedModel(path.stem, spec.input_wh, round(statistics.median(times_ms), 2), path.stat().st_size)

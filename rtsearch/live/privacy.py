@@ -116,11 +116,12 @@ def pixelate(bgr: U8Array, box: F32Array) -> None:
 
     Args:
         bgr: (H, W, 3) uint8, is changed.
-        box: x1, y1, x2, y2, px; may lie outside of the picture in part.
+        box: x1, y1, x2, y2, px; may lie outside of the picture.
     """
     height, width = bgr.shape[:2]
-    left, top = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
-    part = bgr[top : min(height, int(np.ceil(box[3]))), left : min(width, int(np.ceil(box[2])))]
+    limits = np.array([width, height, width, height])
+    left, top, right, bottom = np.clip([*np.floor(box[:2]), *np.ceil(box[2:])], 0, limits).astype(int)
+    part = bgr[top:bottom, left:right]
     if not part.size:
         return
     square = max(_LEAST_SQUARE_PX, min(part.shape[:2]) // _SQUARES)

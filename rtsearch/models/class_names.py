@@ -23,7 +23,7 @@ def read_names(path: Path) -> tuple[str, ...]:
         ModelError: the file cannot be read, or has no names.
     """
     try:
-        text = read_regular(path, _MOST_BYTES).decode()
+        text = read_regular(path, _MOST_BYTES).decode("utf-8-sig")  # editors of Windows put a mark first
     except OSError as error:
         raise ModelError(f"cannot read class names from {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:

