@@ -118,6 +118,16 @@ class Detections:
     def __len__(self) -> int:
         return len(self.xyxy)
 
+    def rows(self, places: Sequence[int] | NDArray[np.intp] | slice) -> Detections:
+        """Return some of the objects."""
+        return Detections(
+            self.xyxy[places],
+            self.score[places],
+            self.label[places],
+            self.vector[places],
+            self.track[places],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:

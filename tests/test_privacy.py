@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import blobs
 import numpy as np
@@ -76,6 +77,22 @@ def test_somebody_who_is_missed_stays_hidden_for_a_second():
     for at_s, hidden in ((10.4, True), (10.99, True), (11.01, False)):
         before = frame(at_s)
         assert (private.frame(before, found()) is not before) == hidden
+
+
+def test_a_second_is_one_of_the_film():
+    """However fast its frames are read."""
+    private = Privacy("persons", NAMES)
+    private.frame(replace(frame(10.0), pts_s=3.0), found((100, 50, 150, 200)))
+    for pts_s, hidden in ((3.9, True), (4.1, False)):
+        before = replace(frame(10.001), pts_s=pts_s)
+        assert (private.frame(before, found()) is not before) == hidden
+
+
+def test_nobody_of_one_photo_is_hidden_in_the_next():
+    private = Privacy("persons", NAMES)
+    private.frame(replace(frame(10.0), name="a.jpg"), found((100, 50, 150, 200)))
+    before = replace(frame(10.1), name="b.jpg")
+    assert private.frame(before, found()) is before
 
 
 def test_somebody_who_moves_leaves_no_trail():

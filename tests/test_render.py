@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rtsearch.config import Settings
 from rtsearch.render import boxes as boxes_module
 from rtsearch.render.boxes import boxed_frame
-from rtsearch.render.layout import Canvas, lay_out
+from rtsearch.render.layout import COLOUR_PX, Canvas, lay_out
 from rtsearch.render.painter import compose
 from rtsearch.render.text import text_wh
 from rtsearch.render.theme import object_colour
@@ -395,7 +395,7 @@ def test_without_text_there_are_boxes_and_crops_only():
     canvas = dataclasses.replace(CANVAS, text="none")
     picture = compose(told, canvas)
     layout = lay_out(canvas, (600, 200), 1)
-    assert layout.label_width == layout.colour_width
+    assert layout.label_width == canvas.px(COLOUR_PX)
     assert layout.frame[3] == 200
     colours = {object_colour(0), FRAME, GROUND, (0, 0, 200)}
     assert {tuple(map(int, pixel)) for pixel in np.unique(picture.reshape(-1, 3), axis=0)} <= colours

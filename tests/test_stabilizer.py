@@ -504,3 +504,13 @@ def test_a_clearly_more_important_object_takes_a_band_after_four_seconds(
         if taken is None and t >= 5 and strips[2] < 2:
             taken = t / fps
     assert taken == takes_s
+
+
+def test_another_index_begins_with_its_own_points():
+    """A pooled query must not mix the points of two projections."""
+    shown = Shown(DIM)
+    for _ in range(3):
+        shown.look(np.ones(DIM, np.float32), 0, 5)
+    shown.forget()
+    query = shown.look(np.full(DIM, 7, np.float32), 0, 5)
+    np.testing.assert_array_equal(query, np.full(DIM, 7, np.float32))

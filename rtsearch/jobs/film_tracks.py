@@ -17,6 +17,7 @@ import numpy as np
 
 from rtsearch.library import ObjectRows
 from rtsearch.library.crops import encode_crop
+from rtsearch.perception.detector import iou
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, U8Array
 
 __all__ = ["FilmTracks"]
@@ -161,7 +162,7 @@ class FilmTracks:
 def _worth(last: _Seen, one: _Seen, expected: F32Array) -> float:
     """Return how likely two objects are the same, 0 for not at all."""
     likeness = _cosine(last.vector, one.vector)
-    overlap = max(_iou(expected, one.xyxy), _iou(last.xyxy, one.xyxy))
+    overlap = float(iou(one.xyxy, np.stack([expected, last.xyxy])).max())
     if overlap >= _LEAST_IOU:
         return 1 + overlap + likeness
     apart = np.abs((last.xyxy[:2] + last.xyxy[2:] - one.xyxy[:2] - one.xyxy[2:]) / 2)
@@ -208,10 +209,3 @@ def _quality(bgr: U8Array, xyxy: F32Array, score: float) -> float:
 
 def _cosine(a: F32Array, b: F32Array) -> float:
     return float(a @ b) / max(math.sqrt(float(a @ a) * float(b @ b)), 1e-9)
-
-
-def _iou(a: F32Array, b: F32Array) -> float:
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    common = float(max(sides[0], 0) * max(sides[1], 0))
-    areas = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]))
-    return common / max(areas - common, 1e-9)

@@ -237,8 +237,8 @@ class Supervisor:
                 os.close(writer)
             assert child.stderr is not None
             talker = threading.Thread(target=self._listen, args=(child.stderr,), name="child", daemon=True)
-            talker.start()
             self._said = ""
+            talker.start()
             self._change(state="starting", child=child.pid, starts=self._status.starts + 1)
             hangs = self._watch(child, beats, stop)
             talker.join(_LOOK_S)  # a process of its own may keep the pipe open

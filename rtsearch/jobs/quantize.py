@@ -28,7 +28,7 @@ from rtsearch.models.quantize import quantized
 from rtsearch.models.spec import METADATA_KEY
 from rtsearch.models.store import int8_path
 from rtsearch.perception.descriptor import Describer
-from rtsearch.perception.detector import Detector, Found, letterbox
+from rtsearch.perception.detector import Detector, Found, iou, letterbox
 from rtsearch.runners.onnx import OnnxRunner
 from rtsearch.types import F32Array, U8Array
 
@@ -178,7 +178,7 @@ def _nearness(before: list[tuple[Found, F32Array]], after: list[tuple[Found, F32
     ious, cosines = [], []
     for (found, vectors), (other, others) in zip(before, after, strict=True):
         for i in np.flatnonzero(found.score >= _SURE):
-            overlap = _iou(found.xyxy[i], other.xyxy)
+            overlap = iou(found.xyxy[i], other.xyxy)
             j = int(overlap.argmax()) if len(overlap) else -1
             ious.append(float(overlap[j]) if j >= 0 else 0.0)
             if j >= 0:
@@ -192,11 +192,3 @@ def _nearness(before: list[tuple[Found, F32Array]], after: list[tuple[Found, F32
         "iou": float(np.quantile(ious, low)),
         "cosine": float(np.quantile(cosines, low)),
     }
-
-
-def _iou(box: F32Array, boxes: F32Array) -> F32Array:
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    both = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    share: F32Array = shared / np.maximum(both - shared, 1e-9)
-    return share

@@ -137,7 +137,7 @@ class Compositor:
         if now_s is not None and now_s > scene.now_s and (self._painter.restless or self._glide.goes_on):
             scene, changed = replace(scene, now_s=now_s), True
         height = scene.thumb_height
-        if all(crop is not None and len(crop) == height for crops in scene.thumbs for crop in crops):
+        if all(crop is not None and height in (0, len(crop)) for crops in scene.thumbs for crop in crops):
             return scene if changed else None
         crops = self._cached(scene.neighbours, height, scene.thumbs)
         came = any(

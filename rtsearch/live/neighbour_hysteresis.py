@@ -94,8 +94,6 @@ class Shown:
         self._pool: deque[F32Array] = deque(maxlen=POOL_FRAMES)
         self._label = -1  # of the pool
         self._doubted = False  # was it another object in the last frame?
-        self._is_new = True  # all rows change at once
-        self._is_refined = False  # rows were exchanged for those of a full pool
         self._k = 0  # of the last search
         self.query: F32Array = np.zeros(dim, np.float32)
         self.forget()
@@ -103,6 +101,9 @@ class Shown:
     def forget(self) -> None:
         """Forget the neighbours: another index is searched from now on."""
         nowhere = np.zeros((0, len(self.query)), np.float32)
+        self._pool.clear()  # of points in the other index
+        self._is_new = True  # all rows change at once
+        self._is_refined = False  # rows were exchanged for those of a full pool
         self.row: I32Array = np.zeros(0, np.int32)
         self.distance: F32Array = np.zeros(0, np.float32)
         self._points: F32Array = nowhere  # of the shown rows

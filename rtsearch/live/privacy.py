@@ -13,11 +13,10 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings
 from rtsearch.errors import ConfigError
-from rtsearch.perception.detector import drop_overlapping, wanted_classes
+from rtsearch.perception.detector import drop_overlapping, iou, wanted_classes
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, U8Array
 
 __all__ = ["Privacy", "pixelate"]
@@ -49,6 +48,7 @@ class Privacy:
         self._faces = kind == "faces"
         self._names = class_names
         self._label = class_names.index(_PERSON)
+        self._name = ""  # of the last frame
         self._last: list[tuple[float, F32Array]] = []  # time and box of persons seen lately
 
     @staticmethod
@@ -74,7 +74,7 @@ class Privacy:
             good &= wanted_classes(settings.classes, self._names)[found.label]
         rows = np.flatnonzero(good & ~whole)
         rows = rows[drop_overlapping(found.xyxy[rows], settings)][: settings.max_objects]
-        return _rows(found, np.concatenate([np.flatnonzero(whole), rows]))
+        return found.rows(np.concatenate([np.flatnonzero(whole), rows]))
 
     def frame(self, frame: Frame, found: Detections) -> Frame:
         """Return a frame in which the persons are pixelated, and those that were there a moment ago.
@@ -83,13 +83,15 @@ class Privacy:
             frame: is not changed.
             found: its objects, found with ``asked``, or as they were recorded.
         """
-        now = list(found.xyxy[found.label == self._label])
+        if frame.name != self._name:  # another photo, in which nobody of the last stands
+            self._name, self._last = frame.name, []
+        now = found.xyxy[found.label == self._label]
         missed = [
             (at_s, box)
             for at_s, box in self._last
-            if 0 <= frame.captured_s - at_s <= _STAYS_S and not any(_overlap(box, one) > _SAME for one in now)
+            if 0 <= frame.at_s - at_s <= _STAYS_S and not (iou(box, now) > _SAME).any()
         ]
-        self._last = [*((frame.captured_s, box) for box in now), *missed]
+        self._last = [*((frame.at_s, box) for box in now), *missed]
         if not self._last:
             return frame
         bgr = frame.bgr.copy()
@@ -128,17 +130,3 @@ def pixelate(bgr: U8Array, box: F32Array) -> None:
     few = (max(1, part.shape[1] // square), max(1, part.shape[0] // square))
     small = cv2.resize(part, few, interpolation=cv2.INTER_AREA)
     part[:] = cv2.resize(small, part.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-
-
-def _overlap(one: F32Array, other: F32Array) -> float:
-    """Return the intersection over union of two boxes."""
-    inner = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    both = float(inner.clip(0).prod())
-    area = float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod()) - both
-    return both / area if area > 0 else 0.0
-
-
-def _rows(found: Detections, rows: NDArray[np.intp]) -> Detections:
-    return Detections(
-        found.xyxy[rows], found.score[rows], found.label[rows], found.vector[rows], found.track[rows]
-    )

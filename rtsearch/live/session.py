@@ -109,10 +109,11 @@ def show_again(
     return _Session([source], lookup, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
-def _some_rows(count: int) -> tuple[int, ...]:
-    """Return random rows of a library, the same ones every time."""
-    rows = np.random.default_rng(0).permutation(count)[:_DRIFTING]
-    return tuple(rows.tolist())
+def _some_rows(index: SearchIndex) -> tuple[int, ...]:
+    """Return random rows that searches find, the same ones every time."""
+    rows = index.findable()
+    chosen = np.random.default_rng(0).choice(rows, min(_DRIFTING, len(rows)), replace=False)
+    return tuple(chosen.tolist())
 
 
 def _finish_without_display(sinks: OutputSinks) -> None:
@@ -149,7 +150,7 @@ class _Session:
             class_names=names,
             channels=len(sources),
             most_distance=most_distance,
-            drift=_some_rows(len(index)),
+            drift=_some_rows(index),
             halt=self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]

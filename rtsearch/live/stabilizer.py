@@ -108,7 +108,7 @@ class Steadied:
     @property
     def seen(self) -> Detections:
         """Return the objects of the frame itself."""
-        return _rows(self.detections, [i for i, frames in enumerate(self.missed) if not frames])
+        return self.detections.rows([i for i, frames in enumerate(self.missed) if not frames])
 
 
 @dataclass(slots=True)
@@ -255,7 +255,7 @@ class Stabilizer:
                 shown, wishes[track] = back.shown, back.strip
             else:
                 shown = Shown(found.vector.shape[1])
-            self._objects[track] = _Object(shown, _rows(found, [i]), at_s)
+            self._objects[track] = _Object(shown, found.rows([i]), at_s)
             query = shown.look(found.vector[i], label, results)
             if query is not None:
                 wanted.append(shown)
@@ -334,16 +334,6 @@ def _freshest(held: list[tuple[int, Detections]], room: int) -> list[tuple[int, 
     """Return those that were missed for the fewest frames, at most ``room``, in their order."""
     first = sorted(range(len(held)), key=lambda i: held[i][0])[: max(0, room)]
     return [held[i] for i in sorted(first)]
-
-
-def _rows(found: Detections, places: list[int]) -> Detections:
-    return Detections(
-        found.xyxy[places],
-        found.score[places],
-        found.label[places],
-        found.vector[places],
-        found.track[places],
-    )
 
 
 def _joined(parts: list[Detections]) -> Detections:

@@ -32,7 +32,7 @@ from rtsearch.models.spec import ModelSpec
 from rtsearch.runners import Runner
 from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, U8Array
 
-__all__ = ["Detector", "Found", "drop_overlapping", "fit", "letterbox", "wanted_classes"]
+__all__ = ["Detector", "Found", "drop_overlapping", "fit", "iou", "letterbox", "wanted_classes"]
 
 _CANDIDATES = 300  # boxes that enter suppression, as in exports of YOLO
 _LOGIT_LIMIT = 1e-6  # float32 scores saturate; a logit beyond +-13.8 would only be rounding noise
@@ -277,6 +277,15 @@ def drop_overlapping(xyxy: F32Array, settings: DetectSettings) -> NDArray[np.int
     for i in range(len(xyxy)):
         kept[i] = not (too_much[i] & kept).any()
     return np.flatnonzero(kept)
+
+
+def iou(box: F32Array, boxes: F32Array) -> F32Array:
+    """Return the intersection over union of a (4,) box with each of (n, 4) boxes, (n,) float32."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    share: F32Array = common / np.maximum(areas - common, 1e-9)
+    return share
 
 
 def _overlap(xyxy: F32Array, *, of_union: bool) -> F32Array:

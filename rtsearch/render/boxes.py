@@ -24,7 +24,7 @@ _WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
 _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 _CORNER = 0.2  # length of a corner's sides, as a share of the box's shorter side
-LOST_SCALE = 16  # factor by which it is blurred
+_LOST_SCALE = 16  # factor by which it is blurred
 _LOST_LIGHT = 0.6  # brightness that is left of it
 
 _Rectangle: TypeAlias = tuple[int, int, int, int]
@@ -93,7 +93,7 @@ def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> Non
 def _faded(view: U8Array, share: float) -> U8Array:
     """Return a picture on its way to a grey, blurred and darker one; ``share`` 1 is the end."""
     height, width = view.shape[:2]
-    small = (max(1, width // LOST_SCALE), max(1, height // LOST_SCALE))
+    small = (max(1, width // _LOST_SCALE), max(1, height // _LOST_SCALE))
     grey = cv2.cvtColor(cv2.resize(view, small, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
     grey = cv2.resize(cv2.GaussianBlur(grey, (3, 3), 0), (width, height), interpolation=cv2.INTER_CUBIC)
     after = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)

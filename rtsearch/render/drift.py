@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import cast
 
 import cv2
@@ -27,17 +28,19 @@ class DriftPicture:
 
     def __init__(self, wh: tuple[int, int]) -> None:
         self._wh = wh
-        self._crops: tuple[int, ...] = ()
+        self._crops: tuple[U8Array | None, ...] = ()
         self._picture: U8Array = np.zeros((wh[1], 0, 3), np.uint8)
 
     def window(self, belt: Belt, share: float) -> U8Array:
         """Return what is seen now, (h, w, 3) uint8 BGR; ``share`` of it, the rest ground, 0..1."""
-        there = tuple(map(id, belt.crops))
-        if there != self._crops:
-            self._crops, self._picture = there, self._drawn(belt)
+        same = len(belt.crops) == len(self._crops) and all(map(operator.is_, belt.crops, self._crops))
+        if not same or not self._picture.shape[1]:
+            self._crops, self._picture = belt.crops, self._drawn(belt)
         width, length = self._wh[0], self._picture.shape[1]
-        columns = np.arange(belt.way, belt.way + width) % length
-        seen = self._picture.take(columns, axis=1)
+        at = belt.way % length
+        seen = np.concatenate(
+            [self._picture[:, at : at + width], self._picture[:, : max(0, at + width - length)]], axis=1
+        )
         return cast(U8Array, cv2.convertScaleAbs(seen, alpha=share, beta=theme.BACKGROUND * (1 - share)))
 
     def _drawn(self, belt: Belt) -> U8Array:

@@ -23,13 +23,14 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from rtsearch.config import ShowSettings
 
-__all__ = ["Canvas", "Layout", "Place", "Where", "base_strips", "canvas_of", "lay_out"]
+__all__ = ["COLOUR_PX", "Canvas", "Layout", "Place", "Where", "base_strips", "canvas_of", "lay_out"]
 
 _WHOLE_PX = 720  # shorter side of the picture that sizes in the settings are for
 _GAP_PX = 4
 _LEAST_THUMB_PX = 60  # objects in lower crops are not recognised
 _LABEL_PX = 132
-_COLOUR_PX = 4
+COLOUR_PX = 4
+"""Width of the bar in an object's colour, px of a picture whose shorter side is 720 px."""
 _NOTES_PX = 200  # least width of notes beside the frame
 _RIGHT_PX = 316  # kept free there before the frame is centred, for controls above the notes
 _RIGHTS_PX = 620  # the same for controls beside the notes
@@ -107,7 +108,6 @@ class Layout:
         notes: place of the notes; without notes it has no height.
         notes_are: ``beside`` or ``below`` the frame, or ``over`` its lower edge.
         strips: places of the strips, from the top.
-        colour_width: width of the bar in an object's colour.
         label_width: width of the labels, including the bar.
         gap: space between crops, lines and strips.
     """
@@ -116,7 +116,6 @@ class Layout:
     notes: Place
     notes_are: Where
     strips: tuple[Place, ...]
-    colour_width: int
     label_width: int
     gap: int
 
@@ -195,7 +194,7 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], grid: float) -> Layout:
     place = _beside if _stands_left(canvas, frame_wh) else _below
     frame, notes, where, grid_of = place(canvas, frame_wh, count)
     pitch = grid_of.height + canvas.gap
-    label = canvas.px(_COLOUR_PX if canvas.text == "none" else _LABEL_PX)
+    label = canvas.px(COLOUR_PX if canvas.text == "none" else _LABEL_PX)
     return Layout(
         frame=frame,
         notes=notes,
@@ -203,7 +202,6 @@ def lay_out(canvas: Canvas, frame_wh: tuple[int, int], grid: float) -> Layout:
         strips=tuple(
             (grid_of.x, grid_of.y + i * pitch, grid_of.width, grid_of.height) for i in range(grid_of.strips)
         ),
-        colour_width=canvas.px(_COLOUR_PX),
         label_width=min(label, grid_of.width // 2),  # beside an upright frame in a small picture
         gap=canvas.gap,
     )
@@ -263,7 +261,6 @@ def _between(low: Layout, high: Layout, share: float) -> Layout:
         low.notes,
         low.notes_are,
         strips,
-        low.colour_width,
         low.label_width,
         low.gap,
     )

@@ -15,7 +15,7 @@ from rtsearch._util.wording import counted
 from rtsearch.render import theme
 from rtsearch.render.boxes import score_text
 from rtsearch.render.justify import line_places
-from rtsearch.render.layout import Canvas, Layout, Place, lay_out
+from rtsearch.render.layout import COLOUR_PX, Canvas, Layout, Place, lay_out
 from rtsearch.render.plan import Item, Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.render.theme import Colour, object_colour
@@ -62,7 +62,7 @@ def _strip(scene: Scene, i: int, places: tuple[Place, ...], layout: Layout, canv
     left = x + layout.label_width + layout.gap
     room = (left, y, layout.line_width, places[-1][1] + places[-1][3] - y)
     field = _mixed(colour)
-    rows = scene.neighbours.row[i].tolist() if len(scene.neighbours.row[i]) else []
+    rows = scene.neighbours.row[i].tolist()
     for k, place in enumerate(line_places(scene.shapes[i], room, height, layout.gap)):
         row = rows[k] if k < len(rows) else -1
         items.append(Item((strip, k), place, scene.thumbs[i][k], field, row))
@@ -90,7 +90,7 @@ def _label(label: _Label, canvas: Canvas) -> U8Array:
     """Return the picture of a strip's label: its colour, and its name as large as it fits."""
     width, height = label.wh
     cell = np.full((height, width, 3), theme.BACKGROUND, np.uint8)
-    cell[:, : canvas.px(4)] = label.colour
+    cell[:, : canvas.px(COLOUR_PX)] = label.colour
     if canvas.text == "none":
         return cell
     left, (size, least) = canvas.px(16), map(canvas.px, _NAME_PX)

@@ -12,13 +12,10 @@ __all__ = [
     "EDGE",
     "FIELD",
     "GRID_BACKGROUND",
-    "GROUND",
     "INK",
     "OBJECT_COLOURS",
-    "SURFACE",
     "TEXT",
     "TEXT_FAINT",
-    "TEXT_FAINTER",
     "TEXT_ON_COLOUR",
     "TRACK",
     "Colour",
@@ -44,13 +41,9 @@ OBJECT_COLOURS: tuple[Colour, ...] = (
 
 BACKGROUND = 15
 """Grey level behind frames, strips and notes."""
-SURFACE = BACKGROUND + 12
-"""Grey level of labels and of the scroll bar."""
 GRID_BACKGROUND = 8
 """Grey level between the pictures of several sources: darker than the background of each."""
 
-GROUND: Colour = (15, 15, 14)
-"""Ground of a wall."""
 INK: Colour = (225, 230, 232)
 """Text on a wall."""
 FIELD: Colour = (34, 34, 33)
@@ -58,7 +51,6 @@ FIELD: Colour = (34, 34, 33)
 
 TEXT: Colour = (232, 232, 232)
 TEXT_FAINT: Colour = (150, 150, 150)
-TEXT_FAINTER: Colour = (96, 96, 96)
 TEXT_ON_COLOUR: Colour = (16, 16, 16)
 ACCENT: Colour = (80, 175, 255)
 """Colour of keys in the help, and of the part of a slider that is set."""

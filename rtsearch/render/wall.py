@@ -146,7 +146,7 @@ def _flush(shapes: Sequence[float], line: Place, gap: int) -> list[Place]:
 @lru_cache(maxsize=64)
 def _word(name: str, size_px: int, wh: tuple[int, int], font: str) -> U8Array:
     """Return the picture of a word."""
-    cell = np.full((wh[1], wh[0], 3), theme.GROUND, np.uint8)
+    cell = np.full((wh[1], wh[0], 3), theme.BACKGROUND, np.uint8)
     text = fit_text(name, size_px, wh[0], font)
     draw_text(cell, text, (0, (wh[1] - text_wh(text, size_px, font)[1]) // 2), size_px, theme.INK, font)
     return cell
