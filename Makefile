@@ -2,7 +2,7 @@
 # make test   installs what is missing, then format, lint, types and tests
 # make test-fast  the same without the slow tests, for daily work
 # make coverage   the same as make test, with the share of lines that the tests run
-# make bench  installs the peers too, then prints the figures of the README, one JSON object per line
+# make bench  installs the peers too, then times analysis, a large library, the live loop and the search
 # make docs   installs what is missing, then builds the documentation into site/
 # make soak   the live loop before a failing camera for SOAK_MINUTES (30), then all tests, the long ones too
 # make clean  removes what the others made; downloaded models in engines/ stay

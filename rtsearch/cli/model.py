@@ -40,8 +40,9 @@ app = typer.Typer(help="List, download, import and describe networks.", no_args_
 def list_models(as_json: JsonFlag = False) -> None:
     """List the networks that can be downloaded, with their licences.
 
-    mAP is the mean average precision on COCO that their makers publish, in percent. CPU is the time of a
-    picture on this machine, as [bold]rtsearch model bench[/bold] took it.
+    mAP is the mean average precision on COCO that their makers publish, in percent, at 640 px (the two
+    smallest YOLOX: 416). CPU is the time of a picture on this machine, as [bold]rtsearch model bench[/bold]
+    took it. A size after ~ is an estimate.
 
     [bold]Example:[/bold] rtsearch model list
     """

@@ -43,7 +43,7 @@ from rtsearch.cli.playing import (
     outlet_addresses,
     tell_outlets,
 )
-from rtsearch.cli.serving import Serving, TokenOption
+from rtsearch.cli.serving import PORT, Serving, TokenOption
 from rtsearch.config import Settings
 from rtsearch.errors import DisplayError, SourceError
 
@@ -113,7 +113,7 @@ def run(
     serve: Annotated[
         bool,
         typer.Option(
-            "--serve", help="Serve the page of [bold]rtsearch serve[/bold] too, at http://127.0.0.1:8737."
+            "--serve", help=f"Serve the page of [bold]rtsearch serve[/bold] too, at http://127.0.0.1:{PORT}."
         ),
     ] = False,
     token: TokenOption = None,
@@ -154,7 +154,7 @@ def run(
         send=outlet_addresses(send, settings, as_json=as_json),
         patient=patient,
     )
-    serving = Serving.begin(("127.0.0.1", 8737), token, (None, None)) if serve else None
+    serving = Serving.begin(("127.0.0.1", PORT), token, (None, None)) if serve else None
     with serving.listening if serving is not None else contextlib.nullcontext():
         fetch_missing(settings.model.name, offline=offline)
         report = play_sources(library, source or [settings.live.source], settings, playing, serving)

@@ -20,7 +20,7 @@ from rtsearch.cli.common import (
 from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.playing import Clock, Playing
 from rtsearch.cli.run import open_library, play_sources
-from rtsearch.cli.serving import HostOption, PortOption, Serving, TokenOption
+from rtsearch.cli.serving import PORT, HostOption, PortOption, Serving, TokenOption
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def serve(
         ),
     ] = None,
     host: HostOption = "127.0.0.1",
-    port: PortOption = 8737,
+    port: PortOption = PORT,
     token: TokenOption = None,
     cert: Annotated[
         Path | None, typer.Option("--cert", metavar="CERT.pem", help="Certificate, for https.")

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from rtsearch.pipeline import Pipeline
     from rtsearch.web import Address
 
-__all__ = ["HostOption", "PortOption", "Serving", "TokenOption"]
+__all__ = ["PORT", "HostOption", "PortOption", "Serving", "TokenOption"]
+
+PORT = 8737
 
 HostOption = Annotated[
     str,

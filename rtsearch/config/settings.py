@@ -275,8 +275,8 @@ class ShowSettings(_Section):
         composition: ``strips`` shows the frame on top and one strip of neighbours per object below it,
             ``wall`` the camera and large crops of at most two objects; ``auto`` is ``wall`` in full screen.
         window_wh: width and height of the picture, px; a window opens smaller on a smaller screen.
-        header_height: least height of the query frame, which also gets the space that strips leave free; in
-            px of a picture whose shorter side is 720 px, and in proportion for other pictures.
+        header_height: least height of the query frame, which takes 62 % of the height where it can; in px
+            of a picture whose shorter side is 720 px, and in proportion for other pictures.
         thumb_height: least height of a line of crops, in the same px.
         results: number of neighbours per object.
         fill: show as many neighbours as fill their lines; records and JSON always have ``results``.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import subprocess
@@ -191,6 +192,7 @@ class Supervisor:
         self._limits = limits
         self._status = KioskStatus("starting", str(library), os.getpid(), since=_now())
         self._said = ""  # last line of the child
+        self._playing_s = math.inf  # time of its first heartbeat
 
     def run(self, stop: threading.Event) -> None:
         """Keep the command running until it ends in order, or ``stop`` is set.
@@ -203,14 +205,13 @@ class Supervisor:
         with self._file.held():
             try:
                 while not stop.is_set():
-                    begun_s = time.monotonic()
                     why = self._play(stop)
                     if not why or stop.is_set():
                         return
                     problem = self._display()
                     if problem:
                         raise DisplayError(f"{problem}; the kiosk ends")
-                    if time.monotonic() - begun_s > self._limits.steady_s:
+                    if time.monotonic() - self._playing_s > self._limits.steady_s:
                         wait_s = self._limits.first_wait_s
                     self._tell(f"the run ended: {why}; it starts again in {wait_s:.0f} s")
                     self._change(state="waiting", child=None, last_end=f"{_now()} {why}")
@@ -237,7 +238,7 @@ class Supervisor:
                 os.close(writer)
             assert child.stderr is not None
             talker = threading.Thread(target=self._listen, args=(child.stderr,), name="child", daemon=True)
-            self._said = ""
+            self._said, self._playing_s = "", math.inf
             talker.start()
             self._change(state="starting", child=child.pid, starts=self._status.starts + 1)
             hangs = self._watch(child, beats, stop)
@@ -265,6 +266,7 @@ class Supervisor:
             ready = select.select([beats], [], [], _LOOK_S)[0]
             if ready and beats.read(4096):
                 last_s, limit_s = now_s, self._limits.hang_s
+                self._playing_s = min(self._playing_s, now_s)
                 if self._status.state != "playing" or now_s - written_s > _STATUS_S:
                     written_s = now_s
                     self._change(state="playing", last_beat=_now())

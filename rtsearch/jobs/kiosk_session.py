@@ -12,7 +12,7 @@ from rtsearch.errors import RtsearchError
 __all__ = ["console_script", "unit_text", "write_sessions", "x11_session"]
 
 _MARK = "Written by rtsearch kiosk install"
-_ENDS = 'case $? in 0|2) touch "$0.ended"; exit;; esac  # it was told to end, or cannot begin'
+_ENDS = "case $? in 0|2) {}exit;; esac  # it was told to end, or cannot begin"
 
 
 def write_sessions(command: Sequence[str], home: Path) -> list[str]:
@@ -75,7 +75,7 @@ xset s off s noblank -dpms  # the screen stays on
 openbox &
 while :; do
     {shlex.join(command)}
-    {_ENDS}
+    {_ENDS.format('touch "$0.ended"; ')}
     xset q >/dev/null 2>&1 || exit 1  # the X server has gone; whoever has started it starts it again
     sleep 2
 done
@@ -103,7 +103,7 @@ def _wayland_session(command: Sequence[str]) -> str:
 # {_MARK}. The windows are those of X11, so the compositor needs Xwayland.
 while :; do
     {shlex.join(command)}
-    {_ENDS}
+    {_ENDS.format("")}
     sleep 2
 done
 """

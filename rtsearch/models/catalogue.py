@@ -49,7 +49,7 @@ class CatalogueEntry:
         file: name of the published file.
         bytes: size of the file; about, where there is no hash.
         sha256: SHA-256 of the file, the same for all places; "" where none is known.
-        input_wh: width and height of the input that the network was trained for, px.
+        input_wh: width and height of the input that the network is used at, px.
         classes: number of classes.
         coco_map: mean average precision on COCO (IoU .50 to .95) that its makers publish, in percent.
         places: places of the file, in the order in which they are tried.

@@ -4,7 +4,8 @@ Records, signals to other programs and pages hold the same values:
 
     scene  {"frame", "t_s", "wh", "objects": [object, ...], "shown": [strip, ...]}
     event  {"event": "new" | "update" | "end", "time", "frame", "t_s", "wh", "object": object}
-    object {"track", "xyxy", "label", "score", "neighbours": [{"row", "photo", "xyxy", "label", "distance"}]}
+    object {"track", "xyxy", "label", "score", "neighbours": [neighbour, ...]}
+    neighbour {"row", "photo", "xyxy", "label", "folded", "distance"}, of a film with "t_s", "seen_s"
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The figures of the README, one JSON object per line: analysis, a large library, the live loop, the search.
+"""Time analysis, a large library, the live loop and the search, one JSON object per line.
 
     python tools/bench/all.py
 
