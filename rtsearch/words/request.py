@@ -42,13 +42,11 @@ class Part:
     """One kind of object of a request.
 
     Attributes:
-        noun: as it was written, for messages.
         labels: classes that it may be of.
         colour: name of its colour, one of ``COLOUR_NAMES``, or None.
         count: number of them in the photo, or None for any.
     """
 
-    noun: str
     labels: tuple[int, ...]
     colour: str | None = None
     count: int | None = None
@@ -123,7 +121,7 @@ class _Parts:
             self._take_colour(COLOUR_WORDS[word], alone=not self._begins_thing(words[1:]))
             return 1
         if length:
-            self._parts.append(Part(" ".join(words[:length]), labels, self._colour, self._count))
+            self._parts.append(Part(labels, self._colour, self._count))
             self._colour, self._count, self._worn = None, None, False
             return length
         self._take_small(word)
