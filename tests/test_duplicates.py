@@ -188,6 +188,15 @@ def test_narrowing_is_exact_and_can_be_taken_back(copied):
     np.testing.assert_array_equal(all_again.near(points, 4).row, index.near(points, 4).row)
 
 
+def test_the_same_settings_narrow_once(copied):
+    """A run opens its index narrowed, and asks for the same again at its first frame."""
+    index, search = index_of(copied), settings("search.classes=blue").search
+    once = narrow(index, search, distinct=True)
+    assert narrow(once, search, distinct=True) is once
+    assert narrow(once, search, distinct=False) is not once
+    assert narrow(index, search, distinct=True) is not index
+
+
 def test_an_index_with_other_leaders_is_built_again(copied, tmp_path, caplog):
     shutil.copytree(copied / "lib", tmp_path / "lib")
     before = open_index(Library.open(tmp_path / "lib"), settings()).leaders.copy()

@@ -31,7 +31,7 @@ def narrow(
     """Return the index with searches that find what the settings want.
 
     Args:
-        index: of all rows, or narrowed before, which does not matter.
+        index: of all rows, or narrowed before; returned as it is if by the same settings.
         search: its ``classes``, ``folders`` and ``since``.
         distinct: near duplicates are found once.
         leave_out: file whose objects are not found, by its content; near duplicates of them are not found
@@ -42,11 +42,16 @@ def narrow(
         ConfigError: a class or folder that there is not, or nothing is left to be found.
         LibraryError: the file to be left out cannot be read, or the library is damaged.
     """
+    by = (search.classes, search.folders, search.since, until, distinct, leave_out)
+    if index.narrowed_by == by:
+        return index
     allowed = _allowed(index, search, until)
     if leave_out is not None:
         others = _others_than(index, leave_out, folded=distinct)
         allowed = others if allowed is None else allowed & others
-    return index.narrowed(allowed, distinct=distinct)
+    narrowed = index.narrowed(allowed, distinct=distinct)
+    narrowed.narrowed_by = by
+    return narrowed
 
 
 def _allowed(index: SearchIndex, search: SearchSettings, until: str) -> Mask | None:

@@ -41,6 +41,10 @@ class SearchIndex:
         tree: over the searched vectors, in row order.
         table: the columns of ``TABLE`` and ``DERIVED``, n rows each.
         paths: photos, by the number that column ``photo`` holds.
+
+    Attributes:
+        library, projection, paths: as given.
+        narrowed_by: settings that ``narrowing.narrow`` has made it by; None for all rows.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class SearchIndex:
         self._table = table
         self._found = _Found(tree)
         self._allowed: NDArray[np.bool_] | None = None  # rows that may be found; None for all
+        self.narrowed_by: tuple[object, ...] | None = None
 
     def __len__(self) -> int:
         return len(self._tree)
