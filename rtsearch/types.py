@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ __all__ = [
     "I32Array",
     "I64Array",
     "Neighbours",
+    "Outline",
     "Scene",
     "U8Array",
     "class_name",
@@ -150,6 +151,18 @@ class Neighbours:
         return len(self.row)
 
 
+class Outline(NamedTuple):
+    """Part of a frame.
+
+    Attributes:
+        corners: x and y of each, as shares of the frame's width and height.
+        counts: objects in it count; else they do not.
+    """
+
+    corners: tuple[tuple[float, float], ...]
+    counts: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Contents of one picture: a frame, its objects and their neighbours.
@@ -175,6 +188,7 @@ class Scene:
         now_s: time of the picture in the clock of its source, s; transitions follow it.
         drift: crops of the library that drift through bands without an object.
         lost_s: time for which the source has given no pictures, s.
+        outlines: parts of the frame in which objects count, or do not.
     """
 
     frame: Frame
@@ -194,6 +208,7 @@ class Scene:
     now_s: float = 0.0
     drift: tuple[U8Array | None, ...] = ()
     lost_s: float = 0.0
+    outlines: tuple[Outline, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.detections)

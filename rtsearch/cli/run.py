@@ -187,7 +187,7 @@ def play_sources(
     serving: Serving | None = None,
 ) -> LiveReport:
     """Open everything, play, close everything."""
-    from rtsearch.live import Controls, play
+    from rtsearch.live import Areas, Controls, play
     from rtsearch.sources import require_one
 
     controls = Controls(
@@ -196,6 +196,7 @@ def play_sources(
         loop=playing.loop,
         mirror=settings.live.mirror,
         search=settings.search,
+        areas=Areas.of(settings.live),
         sources=len(specs),
     )
     with (

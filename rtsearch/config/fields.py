@@ -10,10 +10,23 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from rtsearch._util.areas import parse_area
 from rtsearch._util.opening_hours import parse_hours
 from rtsearch._util.paths import path_of
 
-__all__ = ["Aspect", "FontFile", "Height", "Hours", "LabelPairs", "Moment", "Names", "Share", "Width", "pair"]
+__all__ = [
+    "AreaTexts",
+    "Aspect",
+    "FontFile",
+    "Height",
+    "Hours",
+    "LabelPairs",
+    "Moment",
+    "Names",
+    "Share",
+    "Width",
+    "pair",
+]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=16, le=7680)]
@@ -86,6 +99,22 @@ def _hours(text: str) -> str:
     return text.strip()
 
 
+def _areas(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return texts of areas, each with single spaces."""
+    try:
+        for text in texts:
+            parse_area(text)
+    except ValueError as error:
+        raise PydanticCustomError("areas", "{problem}", {"problem": str(error)}) from None
+    return tuple(" ".join(text.split()) for text in texts)
+
+
+AreaTexts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda given: given.split(";") if isinstance(given, str) else given),
+    AfterValidator(_areas),
+]
+"""Parts of pictures as a list, or as text with semicolons between them."""
 Moment = Annotated[str, BeforeValidator(_moment)]
 """A date, or a date and a time, in ISO's form; ""."""
 Aspect = Annotated[str, AfterValidator(_shape)]

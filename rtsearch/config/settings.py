@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rtsearch.config.fields import (
+    AreaTexts,
     Aspect,
     FontFile,
     Height,
@@ -184,6 +185,10 @@ class LiveSettings(_Section):
             pixels.
         mirror: flip cameras and streams horizontally, as people in front of a camera expect; files, photos
             and the screen are never flipped.
+        regions: parts of the pictures in which objects count, each as corners ``x,y x,y x,y`` in shares of
+            width and height, after the number of the source (from 1) where it is of one only; none for
+            everywhere. The middle of its box decides where an object is.
+        masks: parts in which they do not count, such as a monitor, a mirror or a poster in view.
         open_timeout_s: time limit for the answer of a camera or stream.
         picture_timeout_s: time limit for its first picture, and for every picture of a slow one.
         snapshot_s: interval between requests to a web address that gives a single picture.
@@ -197,6 +202,8 @@ class LiveSettings(_Section):
     camera_fps: Annotated[float, Field(ge=0, le=240)] = 0.0
     aspect: Aspect = ""
     mirror: bool = False
+    regions: AreaTexts = ()
+    masks: AreaTexts = ()
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     snapshot_s: Annotated[float, Field(ge=0.1, le=3600)] = 1.0

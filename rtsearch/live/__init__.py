@@ -11,6 +11,7 @@ compositor  the picture; notes: the lines in it; mosaic: several sources in one;
 shuffle     what the source ``random`` shows
 """
 
+from rtsearch.live.areas import Areas
 from rtsearch.live.controls import Controls
 from rtsearch.live.report import LiveReport, SourceReport
 from rtsearch.live.session import play, show_again
@@ -21,6 +22,7 @@ from rtsearch.live.stages import FrameLookup
 from rtsearch.live.strips import GridChoice
 
 __all__ = [
+    "Areas",
     "Controls",
     "Display",
     "FrameLookup",

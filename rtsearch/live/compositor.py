@@ -16,7 +16,7 @@ from rtsearch.live.stabilizer import Steadied
 from rtsearch.render.layout import canvas_of, lay_out
 from rtsearch.render.painter import Painter, eased
 from rtsearch.render.plan import Plan
-from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Scene, U8Array, class_name
+from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Outline, Scene, U8Array, class_name
 
 __all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "moved"]
 
@@ -35,6 +35,7 @@ class Appearance:
         notes: lines beside the frame.
         lost_s: time for which the source has given no pictures, s.
         controls_wh: room at the upper right that controls stand on, px.
+        outlines: parts of the frame in which objects count, or do not.
     """
 
     show: ShowSettings
@@ -42,6 +43,7 @@ class Appearance:
     notes: tuple[str, ...] = ()
     lost_s: float = 0.0
     controls_wh: tuple[int, int] = (0, 0)
+    outlines: tuple[Outline, ...] = ()
 
 
 class Drawn(NamedTuple):
@@ -116,7 +118,9 @@ class Compositor:
         last_first = max(0, max(scene.strips, default=-1) + 1 - scene.rows)
         first = min(look.first, last_first)
         grid = self._glide.at(scene, canvas.wh)
-        scene = replace(scene, notes=look.notes, first=first, grid=grid, lost_s=look.lost_s)
+        scene = replace(
+            scene, notes=look.notes, first=first, grid=grid, lost_s=look.lost_s, outlines=look.outlines
+        )
         self._drawn = scene, look
         picture = self._painter.paint(scene, canvas)
         return Drawn(scene, picture, last_first, self._painter.plan)

@@ -13,11 +13,13 @@ from typing import Any, TypeAlias
 
 from rtsearch.config import DetectSettings, SearchSettings, ShowSettings
 from rtsearch.library.index import SearchIndex
+from rtsearch.live.areas import Areas
 
 __all__ = ["Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
 
 
 _ALL = SearchSettings()
+_EVERYWHERE = Areas()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ControlState:
         sliders: that stand on the picture.
         search: what is found: its ``classes``, ``folders`` and ``since``.
         index: all rows of the same library in another projection, in place of the run's index.
+        areas: parts of the pictures in which objects count, or do not.
     """
 
     detect: DetectSettings
@@ -79,6 +82,7 @@ class ControlState:
     sliders: int = 0
     search: SearchSettings = _ALL
     index: SearchIndex | None = None
+    areas: Areas = _EVERYWHERE
 
 
 class Controls:
@@ -86,7 +90,7 @@ class Controls:
 
     Args:
         detect, show, search: settings at the beginning.
-        paused, loop, mirror: see ControlState.
+        paused, loop, mirror, areas: see ControlState.
         sources: in the picture, each in a cell of its own.
         detects: False where objects are known already, so that thresholds do nothing.
 
@@ -102,12 +106,12 @@ class Controls:
         sources: int = 1,
         detects: bool = True,
         search: SearchSettings = _ALL,
-        **state: bool,
+        **state: Any,
     ) -> None:
         self.sources = sources
         self.detects = detects
         self._lock = threading.Lock()
-        self._state = replace(ControlState(detect, show, search=search), **state)  # type: ignore[arg-type]
+        self._state = replace(ControlState(detect, show, search=search), **state)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
     @property

@@ -35,6 +35,7 @@ from rtsearch.images.decode import quiet_decoders
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.live.areas import Areas
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
 from rtsearch.live.live_frame import LiveFrame
@@ -85,7 +86,11 @@ def play(
     """
     sources = [source] if isinstance(source, Source) else list(source)
     controls = controls or Controls(
-        settings.detect, settings.show, mirror=settings.live.mirror, search=settings.search
+        settings.detect,
+        settings.show,
+        mirror=settings.live.mirror,
+        search=settings.search,
+        areas=Areas.of(settings.live),
     )
     return _Session(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 

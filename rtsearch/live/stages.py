@@ -20,6 +20,7 @@ from typing import Protocol
 from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
+from rtsearch.live.areas import counting
 from rtsearch.live.channel import Channel
 from rtsearch.live.compositor import crop_height
 from rtsearch.live.controls import ControlState
@@ -139,7 +140,7 @@ class Stages:
             seen = backend.infer(pictures, asked, shared.meter, index.projection, pad_fully=slides)
             for item, found in zip(items, seen, strict=True):
                 detected = dataclasses.replace(item, detections=found, index=index)
-                yield self._made_private(detected, now.detect)
+                yield _counting(self._made_private(detected, now.detect), now)
 
     def _made_private(self, item: LiveFrame, settings: DetectSettings) -> LiveFrame:
         """Return a detected frame without recognisable people, and with the wanted objects only."""
@@ -230,6 +231,13 @@ class Stages:
                 tuple(self._shared.cache.get(row, height_px) for row in line if row >= 0)
                 for line in rows.tolist()
             )
+
+
+def _counting(item: LiveFrame, now: ControlState) -> LiveFrame:
+    """Return a detected frame with those of its objects that count."""
+    outlines = now.areas.outlines(item.place, mirrored=item.mirrored)
+    height, width = item.frame.bgr.shape[:2]
+    return dataclasses.replace(item, detections=counting(item.detections, outlines, (width, height)))
 
 
 def _named(name: str, items: Callable[[], Generator[LiveFrame]]) -> Generator[LiveFrame]:

@@ -250,7 +250,9 @@ class View:
         show = cell_settings(now.show, self.place, self._shared.channels)
         room = panel_room(show.window_wh, self._shared.channels, canvas_of(show).scale, now.sliders)
         lost_s = 0.0 if self._lost_s is None else min(LOST_S, time.monotonic() - self._lost_s)
-        return Appearance(show, now.first_strip, lost_s=lost_s, controls_wh=room)
+        mirrored = now.mirror and self.source.camera
+        outlines = now.areas.outlines(self.place, mirrored=mirrored)
+        return Appearance(show, now.first_strip, lost_s=lost_s, controls_wh=room, outlines=outlines)
 
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)

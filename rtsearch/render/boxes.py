@@ -13,7 +13,7 @@ from rtsearch.config import ShowSettings
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.plan import Plan
 from rtsearch.render.text import draw_text, text_wh
-from rtsearch.render.theme import ACCENT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
+from rtsearch.render.theme import ACCENT, BACKGROUND, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
 from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
 
 __all__ = ["LOST_S", "boxed_frame", "draw_boxes", "draw_corners", "frame_picture", "score_text"]
@@ -24,6 +24,7 @@ _WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
 _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 _CORNER = 0.2  # length of a corner's sides, as a share of the box's shorter side
+_MASKED = 0.5  # darkness of a part in which objects do not count
 _LOST_SCALE = 16  # factor by which it is blurred
 _LOST_LIGHT = 0.6  # brightness that is left of it
 
@@ -46,6 +47,7 @@ def frame_picture(scene: Scene, plan: Plan, canvas: Canvas) -> U8Array:
     if plan.bands:
         _draw_joined(view, scene, plan, canvas)
     else:
+        _draw_outlines(view, scene, canvas)
         draw_boxes(view, scene, canvas, plan.shown)
     share = min(1.0, scene.lost_s / LOST_S)
     return _faded(view, share) if share > 0 else view
@@ -88,6 +90,22 @@ def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> Non
         if x < width:  # below the camera, where the bands' lines end apart
             begin, end = ((x1 + x2) // 2, y2), (x + wide * (1 + 2 * strip) // (2 * len(plan.bands)), height)
         cv2.line(view, begin, end, ACCENT, canvas.px(1), cv2.LINE_AA)
+
+
+def _draw_outlines(view: U8Array, scene: Scene, canvas: Canvas) -> None:
+    """Draw the parts in which objects count as faint lines, and darken those in which they do not."""
+    wh = np.array(view.shape[1::-1], np.float32)
+    corners = [
+        np.rint(np.array(outline.corners, np.float32) * wh).astype(np.int32) for outline in scene.outlines
+    ]
+    hidden = [points for points, outline in zip(corners, scene.outlines, strict=True) if not outline.counts]
+    if hidden:
+        clear = view.copy()
+        cv2.fillPoly(view, hidden, BACKGROUND)
+        cv2.addWeighted(clear, 1 - _MASKED, view, _MASKED, 0, dst=view)
+    cv2.polylines(
+        view, corners, isClosed=True, color=TEXT_FAINT, thickness=canvas.px(1), lineType=cv2.LINE_AA
+    )
 
 
 def _faded(view: U8Array, share: float) -> U8Array:
