@@ -189,6 +189,7 @@ class Scene:
         drift: crops of the library that drift through bands without an object.
         lost_s: time for which the source has given no pictures, s.
         outlines: parts of the frame in which objects count, or do not.
+        dims: all of the frame but its objects is dim.
     """
 
     frame: Frame
@@ -209,6 +210,7 @@ class Scene:
     drift: tuple[U8Array | None, ...] = ()
     lost_s: float = 0.0
     outlines: tuple[Outline, ...] = ()
+    dims: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.detections)

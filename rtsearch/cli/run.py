@@ -34,14 +34,17 @@ from rtsearch.cli.common import (
 from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.playing import (
     Clock,
+    FindOption,
     OutStyle,
     OutStyleOption,
     Playing,
     SendOption,
     SplitOption,
+    chooser_of,
     length_s,
     outlet_addresses,
     tell_outlets,
+    with_find,
 )
 from rtsearch.cli.serving import PORT, Serving, TokenOption
 from rtsearch.config import Settings
@@ -104,6 +107,7 @@ def run(
         bool, typer.Option("--patient", help="Wait for a camera or stream that is not there yet.")
     ] = False,
     loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
+    find: FindOption = None,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -135,11 +139,13 @@ def run(
 
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
 
+    rtsearch run pictures.lib --find "red cup"
+
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
     if ctx.args:  # a second name in the place of the library's
         ctx.fail(_with_source([str(lib), *ctx.args], source or []))
-    library, settings = library_and_settings(lib, config, override, photos)
+    library, settings = library_and_settings(lib, config, with_find(override, find), photos)
     if realtime and clock is Clock.EVERY:
         raise typer.BadParameter("--realtime is --clock wall; give one of the two")
     playing = Playing(
@@ -198,6 +204,7 @@ def play_sources(
         search=settings.search,
         areas=Areas.of(settings.live),
         sources=len(specs),
+        chooser=chooser_of(settings, library.space.class_names),
     )
     with (
         open_library(library, settings, sources=len(specs)) as (pipeline, index),

@@ -189,6 +189,7 @@ class LiveSettings(_Section):
             width and height, after the number of the source (from 1) where it is of one only; none for
             everywhere. The middle of its box decides where an object is.
         masks: parts in which they do not count, such as a monitor, a mirror or a poster in view.
+        find: words such as "red cup": the objects that they describe are lit, shown and recorded, no others.
         open_timeout_s: time limit for the answer of a camera or stream.
         picture_timeout_s: time limit for its first picture, and for every picture of a slow one.
         snapshot_s: interval between requests to a web address that gives a single picture.
@@ -204,6 +205,7 @@ class LiveSettings(_Section):
     mirror: bool = False
     regions: AreaTexts = ()
     masks: AreaTexts = ()
+    find: str = ""
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     snapshot_s: Annotated[float, Field(ge=0.1, le=3600)] = 1.0

@@ -12,7 +12,7 @@ shuffle     what the source ``random`` shows
 """
 
 from rtsearch.live.areas import Areas
-from rtsearch.live.controls import Controls
+from rtsearch.live.controls import Chooser, Controls
 from rtsearch.live.report import LiveReport, SourceReport
 from rtsearch.live.session import play, show_again
 from rtsearch.live.shuffle import library_photos
@@ -23,6 +23,7 @@ from rtsearch.live.strips import GridChoice
 
 __all__ = [
     "Areas",
+    "Chooser",
     "Controls",
     "Display",
     "FrameLookup",

@@ -36,6 +36,7 @@ class Appearance:
         lost_s: time for which the source has given no pictures, s.
         controls_wh: room at the upper right that controls stand on, px.
         outlines: parts of the frame in which objects count, or do not.
+        dims: all but the objects is dim.
     """
 
     show: ShowSettings
@@ -44,6 +45,7 @@ class Appearance:
     lost_s: float = 0.0
     controls_wh: tuple[int, int] = (0, 0)
     outlines: tuple[Outline, ...] = ()
+    dims: bool = False
 
 
 class Drawn(NamedTuple):
@@ -119,7 +121,13 @@ class Compositor:
         first = min(look.first, last_first)
         grid = self._glide.at(scene, canvas.wh)
         scene = replace(
-            scene, notes=look.notes, first=first, grid=grid, lost_s=look.lost_s, outlines=look.outlines
+            scene,
+            notes=look.notes,
+            first=first,
+            grid=grid,
+            lost_s=look.lost_s,
+            outlines=look.outlines,
+            dims=look.dims,
         )
         self._drawn = scene, look
         picture = self._painter.paint(scene, canvas)

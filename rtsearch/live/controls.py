@@ -9,17 +9,29 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings, SearchSettings, ShowSettings
 from rtsearch.library.index import SearchIndex
 from rtsearch.live.areas import Areas
+from rtsearch.types import Detections, U8Array
 
-__all__ = ["Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
+__all__ = ["Chooser", "Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
 
 
 _ALL = SearchSettings()
 _EVERYWHERE = Areas()
+
+
+class Chooser(Protocol):
+    """Chooses objects of frames; safe to use from several threads."""
+
+    def matching(self, bgr: U8Array, found: Detections) -> NDArray[np.bool_]:
+        """Return (n,) bool: which of the n objects of a frame are shown and recorded."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,7 @@ class ControlState:
         search: what is found: its ``classes``, ``folders`` and ``since``.
         index: all rows of the same library in another projection, in place of the run's index.
         areas: parts of the pictures in which objects count, or do not.
+        chooser: chooses the objects that are lit in the picture, shown and recorded; None takes all.
     """
 
     detect: DetectSettings
@@ -83,6 +96,7 @@ class ControlState:
     search: SearchSettings = _ALL
     index: SearchIndex | None = None
     areas: Areas = _EVERYWHERE
+    chooser: Chooser | None = None
 
 
 class Controls:
@@ -90,7 +104,7 @@ class Controls:
 
     Args:
         detect, show, search: settings at the beginning.
-        paused, loop, mirror, areas: see ControlState.
+        paused, loop, mirror, areas, chooser: see ControlState.
         sources: in the picture, each in a cell of its own.
         detects: False where objects are known already, so that thresholds do nothing.
 

@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Generator
 from typing import Protocol
 
+import numpy as np
+
 from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
@@ -234,10 +236,13 @@ class Stages:
 
 
 def _counting(item: LiveFrame, now: ControlState) -> LiveFrame:
-    """Return a detected frame with those of its objects that count."""
+    """Return a detected frame with those of its objects that count, and that are looked for."""
+    bgr = item.frame.bgr
     outlines = now.areas.outlines(item.place, mirrored=item.mirrored)
-    height, width = item.frame.bgr.shape[:2]
-    return dataclasses.replace(item, detections=counting(item.detections, outlines, (width, height)))
+    found = counting(item.detections, outlines, (bgr.shape[1], bgr.shape[0]))
+    if now.chooser is not None:
+        found = found.rows(np.flatnonzero(now.chooser.matching(bgr, found)))
+    return dataclasses.replace(item, detections=found)
 
 
 def _named(name: str, items: Callable[[], Generator[LiveFrame]]) -> Generator[LiveFrame]:

@@ -252,7 +252,14 @@ class View:
         lost_s = 0.0 if self._lost_s is None else min(LOST_S, time.monotonic() - self._lost_s)
         mirrored = now.mirror and self.source.camera
         outlines = now.areas.outlines(self.place, mirrored=mirrored)
-        return Appearance(show, now.first_strip, lost_s=lost_s, controls_wh=room, outlines=outlines)
+        return Appearance(
+            show,
+            now.first_strip,
+            lost_s=lost_s,
+            controls_wh=room,
+            outlines=outlines,
+            dims=now.chooser is not None,
+        )
 
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)

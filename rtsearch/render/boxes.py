@@ -24,6 +24,7 @@ _WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
 _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 _CORNER = 0.2  # length of a corner's sides, as a share of the box's shorter side
+_DIM = 0.35  # brightness of a frame around the objects that are looked for
 _MASKED = 0.5  # darkness of a part in which objects do not count
 _LOST_SCALE = 16  # factor by which it is blurred
 _LOST_LIGHT = 0.6  # brightness that is left of it
@@ -44,6 +45,8 @@ def frame_picture(scene: Scene, plan: Plan, canvas: Canvas) -> U8Array:
     if plan.bands:
         scene = _filling(scene, plan.frame[2:])
     view = _scaled(scene.frame.bgr, plan.frame[2:])
+    if scene.dims:
+        view = _dimmed(view, scene)
     if plan.bands:
         _draw_joined(view, scene, plan, canvas)
     else:
@@ -90,6 +93,18 @@ def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> Non
         if x < width:  # below the camera, where the bands' lines end apart
             begin, end = ((x1 + x2) // 2, y2), (x + wide * (1 + 2 * strip) // (2 * len(plan.bands)), height)
         cv2.line(view, begin, end, ACCENT, canvas.px(1), cv2.LINE_AA)
+
+
+def _dimmed(view: U8Array, scene: Scene) -> U8Array:
+    """Return a frame that is dim but for the objects in it."""
+    height, width = view.shape[:2]
+    scale = np.array([width / scene.frame.bgr.shape[1], height / scene.frame.bgr.shape[0]] * 2, np.float32)
+    dim = cast(U8Array, cv2.convertScaleAbs(view, alpha=_DIM))
+    for i, (x1, y1, x2, y2) in enumerate(np.rint(scene.detections.xyxy * scale).astype(int).tolist()):
+        if i not in scene.faint:
+            lit = np.s_[max(0, y1) : y2, max(0, x1) : x2]
+            dim[lit] = view[lit]
+    return dim
 
 
 def _draw_outlines(view: U8Array, scene: Scene, canvas: Canvas) -> None:

@@ -21,7 +21,7 @@ __all__ = ["WordHit", "find_words"]
 _LOOKED_AT = 96  # most crops whose colours are measured; 0.4 ms each with reading
 # Of objects with a share of .1, .2 and .4, people would name the colour of 40, 47 and 61 %.
 _LEAST_SHARE = 0.1
-_HAS_COLOUR = 0.2  # share from which an object counts as having a colour
+HAS_COLOUR = 0.2  # share from which an object counts as having a colour
 _CACHE_BYTES = 32 << 20
 
 Chosen = NDArray[np.bool_]
@@ -84,7 +84,7 @@ def _have_colour(index: SearchIndex, colour: str | None) -> Chosen:
     """Return which objects have a share of a colour that one sees; all where none is asked for."""
     if colour is None:
         return np.ones(len(index.labels), bool)
-    return index.colours[:, COLOUR_NAMES.index(colour)] >= 255 * _HAS_COLOUR
+    return index.colours[:, COLOUR_NAMES.index(colour)] >= 255 * HAS_COLOUR
 
 
 def _photos_in_turn(index: SearchIndex, rows: I32Array) -> I32Array:
