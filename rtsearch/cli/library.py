@@ -15,6 +15,7 @@ from rtsearch.cli.common import (
     Overrides,
     answer,
     answer_facts,
+    count_bar,
     counted,
     keep_apart,
     library_and_settings,
@@ -25,13 +26,18 @@ from rtsearch.cli.common import (
     share_bar,
     tell,
 )
+from rtsearch.cli.printable import printable
 
 if TYPE_CHECKING:
     from rtsearch.library.index import SearchIndex
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Describe, check, rebuild, merge, export and draw a library.", no_args_is_help=True)
+_LINES = 20  # about photos that cannot be read
+
+app = typer.Typer(
+    help="Describe, check, rebuild, merge, import, export and draw a library.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -138,6 +144,46 @@ def merge(
         return
     for part, count in report.added.items():
         tell(f"{part}: {counted(count, 'photo')} taken over")
+    tell(f"{lib}: {counted(report.objects, 'object')} from {counted(report.photos, 'photo')}")
+
+
+@app.command("import")
+def import_(
+    vectors: Annotated[Path, typer.Argument(metavar="VECTORS", help="File of its saved vectors.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder that its paths begin at.")],
+    lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Make a library of the vectors that ReverseObjectSearchFast (openFrameworks, 2017) saved.
+
+    Its objects are compared with each other: by library map and sheet, and from Python. Cameras need a
+    library of the same photos by rtsearch analyze.
+
+    [bold]Example:[/bold] rtsearch library import vectors.dat photos/ old.lib
+    """
+    from rtsearch.jobs.import_dlib import import_dlib
+    from rtsearch.library.index import open_index
+
+    settings = settings_of(config, override)
+    with count_bar("photos") as bar:
+        task = bar.add_task("importing", total=None, rate=0.0)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, rate=bar.tasks[task].speed or 0.0)
+
+        report = import_dlib(vectors, photos, lib, settings, progress)
+    if report.objects:
+        library, settings = library_and_settings(lib, config, override)
+        open_index(library, settings, tell, remember=True)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    for name, reason in report.failed[:_LINES]:
+        tell(f"{printable(name)}: {reason}")
+    if report.left_out:
+        tell(f"left out: {counted(report.left_out, 'object')} without a usable box or vector")
     tell(f"{lib}: {counted(report.objects, 'object')} from {counted(report.photos, 'photo')}")
 
 
