@@ -27,6 +27,7 @@ COMMANDS = [
     ("show",),
     ("serve",),
     ("library",),
+    ("library", "import"),
     ("library", "merge"),
     ("library", "words"),
     ("library", "info"),
