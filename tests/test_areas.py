@@ -41,7 +41,7 @@ def test_what_is_written_is_read_again(area: Area) -> None:
 def test_other_texts_are_no_areas(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_area(text)
-    with pytest.raises(ConfigError, match=r"live\.masks: expected"):
+    with pytest.raises(ConfigError, match=r"live\.masks = .*: expected"):
         load_settings(None, [f"live.masks=['{text}']"])
 
 

@@ -7,20 +7,22 @@ import subprocess
 from pathlib import Path
 
 import blobs
+import cv2
 import numpy as np
 import pytest
 from dlib_writer import integer, saved
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rtsearch
-from rtsearch.config import Settings
+from rtsearch.config import load_settings
 from rtsearch.errors import FeatureSpaceError, FormatError, SourceError
 from rtsearch.jobs.import_dlib import import_dlib
+from rtsearch.library import Library
 from rtsearch.library.dlib_stream import read_dlib
+from rtsearch.library.index import open_index
 
 HEADER = Path("/usr/include/dlib/serialize.h")
-SETTINGS = Settings()
+SETTINGS = load_settings(None, ["show.distinct=false"])
 N, DIM = 30, 12
 
 
@@ -35,7 +37,9 @@ def objects(n: int = N, dim: int = DIM) -> tuple[np.ndarray, np.ndarray, np.ndar
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("old") / "photos"
-    blobs.write_photos(folder, 10)
+    folder.mkdir()
+    for i in range(10):
+        assert cv2.imwrite(str(folder / f"{i:02d}.png"), blobs.draw(i))
     return folder
 
 
@@ -140,14 +144,14 @@ def test_a_library_is_made_and_searched(tmp_path: Path, photos: Path) -> None:
     path.write_bytes(saved(vectors, xywh, scores, names))
     report = import_dlib(path, photos, lib, SETTINGS)
     assert (report.objects, report.photos, report.dim, report.failed) == (N, 10, DIM, [])
-    with rtsearch.open_library(lib) as library:
-        order = [int(name[1:3]) for name in names]
-        stored = sorted(range(N), key=lambda row: order[row])
-        for place in range(0, N, 7):
-            near = library.similar(row=place, k=3)
-            distances = np.linalg.norm(vectors - vectors[stored[place]], axis=1)
-            wanted = [i for i in np.argsort(distances) if i != stored[place]][:3]
-            assert [stored.index(i) for i in wanted] == [each.row for each in near]
+    index = open_index(Library.open(lib), SETTINGS)
+    order = [int(name[1:3]) for name in names]
+    stored = sorted(range(N), key=lambda row: order[row])
+    points = index.points(np.arange(N, dtype=np.int32))
+    near = index.near(points, 4, exact=True)
+    for place in range(N):
+        distances = np.linalg.norm(vectors - vectors[stored[place]], axis=1)
+        assert [stored[row] for row in near.row[place]] == np.argsort(distances)[:4].tolist()
 
 
 def test_an_import_goes_on_and_tries_again_what_failed(tmp_path: Path, photos: Path) -> None:

@@ -158,7 +158,7 @@ def import_(
 ) -> None:
     """Make a library of the vectors that ReverseObjectSearchFast (openFrameworks, 2017) saved.
 
-    Its objects are compared with each other: by library map and sheet, and from Python. Cameras need a
+    Its objects are compared with each other: by library map and sheet. Cameras need a
     library of the same photos by rtsearch analyze.
 
     [bold]Example:[/bold] rtsearch library import vectors.dat photos/ old.lib
