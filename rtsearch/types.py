@@ -170,6 +170,8 @@ class Scene:
         rows: number of strips of the grid; -1 counts up to the last strip of an object.
         first: number of the topmost visible strip.
         shapes: n tuples of the aspect ratio of each crop's place; () takes those of the crops.
+        order: n tuples of the numbers of the crops in the order of a wall's places, the largest place first; ()
+            keeps the order of the neighbours.
         grid: number of strips that the picture is laid out for, a fraction while the grid changes; -1 takes
             ``rows``.
         now_s: time of the picture in the clock of its source, s; transitions follow it.
@@ -190,6 +192,7 @@ class Scene:
     rows: int = -1
     first: int = 0
     shapes: tuple[tuple[float, ...], ...] = ()
+    order: tuple[tuple[int, ...], ...] = ()
     grid: float = -1.0
     now_s: float = 0.0
     drift: tuple[U8Array | None, ...] = ()
@@ -206,7 +209,9 @@ class Scene:
         if not self.shapes:
             shapes = tuple(tuple(map(_aspect, crops)) for crops in self.thumbs)
             object.__setattr__(self, "shapes", shapes)
-        for column in ("names", "neighbours", "thumbs", "strips", "shapes"):
+        if not self.order:
+            object.__setattr__(self, "order", tuple(tuple(range(len(shapes))) for shapes in self.shapes))
+        for column in ("names", "neighbours", "thumbs", "strips", "shapes", "order"):
             got = len(getattr(self, column))
             if got != n:
                 raise ValueError(f"Scene.{column}: expected {n} entries, one for each object, got {got}")

@@ -214,6 +214,8 @@ class AnalyzeSettings(_Section):
         workers: number of threads that decode photos; 0 chooses by the number of cores.
         commit_photos: number of photos per fragment; a crash loses at most one fragment's work.
         commit_s: seconds after which a fragment is closed even if it is not full.
+        min_px: shortest side of the box of an object that is stored, px of the photo; ``detect.min_px`` counts
+            where it is larger.
         thumb_px: longer side of the stored crops, px.
         videos: look at films, too.
         video_fps: pictures per second of a film that are looked at, beside the first one after each cut.
@@ -225,7 +227,8 @@ class AnalyzeSettings(_Section):
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    thumb_px: Annotated[int, Field(ge=32, le=420)] = 128
+    min_px: Annotated[int, Field(ge=0, le=4320)] = 40
+    thumb_px: Annotated[int, Field(ge=32, le=640)] = 320
     videos: bool = True
     video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0

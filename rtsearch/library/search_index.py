@@ -178,6 +178,11 @@ class SearchIndex:
         clipped: F32Array = np.clip(shape, LEAST_ASPECT, MOST_ASPECT).astype(np.float32)
         return clipped
 
+    def heights(self, rows: I32Array, /) -> F32Array:
+        """(n,) float32: height of each row's box in its photo, px."""
+        xyxy = self._table["xyxy"][rows]
+        return cast(F32Array, xyxy[:, 3] - xyxy[:, 1])
+
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         """Return what is known of each row, as JSON values but for ``xyxy``.
 

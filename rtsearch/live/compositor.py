@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from rtsearch.config import ShowSettings
+from rtsearch.library.crops import MOST_ENLARGED
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.live_frame import Crops
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.render.layout import canvas_of, lay_out
 from rtsearch.render.painter import Painter, eased
 from rtsearch.render.plan import Plan
+from rtsearch.render.wall import HEROES, hero_px
 from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Scene, U8Array, class_name
 
 __all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "moved"]
@@ -56,13 +57,25 @@ class Drawn(NamedTuple):
     plan: Plan
 
 
+class Shapes(Protocol):
+    """Part of an index that is needed here."""
+
+    def shapes(self, rows: I32Array, /) -> F32Array:
+        """Return the aspect ratio of each row's crop, (n,)."""
+        ...
+
+    def heights(self, rows: I32Array, /) -> F32Array:
+        """Return the height of each row's box in its photo, (n,) px."""
+        ...
+
+
 class Compositor:
     """Puts scenes together and draws them; belongs to the main thread.
 
     Args:
         class_names: by label.
         cache: crops that are there, or come later.
-        shapes: gives the aspect ratio of each row's crop.
+        index: gives the aspect ratio of each row's crop, and its height in its photo.
         drift: rows that drift through bands without an object.
     """
 
@@ -70,18 +83,18 @@ class Compositor:
         self,
         class_names: tuple[str, ...],
         cache: ThumbCache,
-        shapes: Callable[[I32Array], F32Array],
+        index: Shapes,
         drift: tuple[int, ...] = (),
     ) -> None:
         self._drift = drift
         self._names = class_names
         self._cache = cache
-        self._shapes = shapes
+        self._index = index
         self._painter = Painter()
         self._glide = _Glide()
         self._drawn: tuple[Scene, Appearance] | None = None
         self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
-        self._places: dict[int, tuple[I32Array, tuple[float, ...]]] = {}  # by track: rows, shapes of places
+        self._places: dict[int, _Places] = {}  # by track
 
     def scene(self, frame: Frame, objects: Steadied, crops: Crops | None, show: ShowSettings) -> Scene:
         """Return what is shown of a frame.
@@ -93,7 +106,7 @@ class Compositor:
             show: the layout.
         """
         height = crop_height(show, frame, objects.rows)
-        found = objects.detections
+        found, places = objects.detections, self._placed(objects, _least_px(show))
         return Scene(
             frame=frame,
             detections=found,
@@ -105,7 +118,8 @@ class Compositor:
             held=objects.held,
             faint=frozenset(i for i, frames in enumerate(objects.missed) if frames > _FAINT_AFTER),
             rows=objects.rows,
-            shapes=self._shaped(objects),
+            shapes=tuple(each.shapes for each in places),
+            order=tuple(each.order for each in places),
             now_s=frame.at_s,
             drift=tuple(self._cache.peek(row, height) for row in self._drift) if height == 0 else (),
         )
@@ -166,8 +180,8 @@ class Compositor:
         self._crops = {row: before.get(row) if crop is None else crop for row, crop in crops.items()}
         return tuple(tuple(self._crops[row] for row in line) for line in rows)
 
-    def _shaped(self, objects: Steadied) -> tuple[tuple[float, ...], ...]:
-        """Return the shapes of the crops' places.
+    def _placed(self, objects: Steadied, least_px: float) -> list[_Places]:
+        """Return the shapes of the crops' places, and which crops the largest of them are for.
 
         Each keeps that of its first crop while most crops of the object stay, so that none of them moves, and
         while all crops nearly fill their places.
@@ -175,13 +189,25 @@ class Compositor:
         before, self._places = self._places, {}
         for track, line in zip(objects.detections.track.tolist(), objects.neighbours.row, strict=True):
             rows = line[line >= 0]
-            then_rows, then = before.get(track, (rows[:0], ()))
-            both, shapes = min(len(rows), len(then_rows)), self._shapes(rows).tolist()
-            stay = 2 * int((rows[:both] == then_rows[:both]).sum()) >= max(1, both)
-            fit = all(1 / _LIKE < a / b < _LIKE for a, b in zip(shapes, then, strict=False))
-            kept = then[:both] if stay and fit else ()
-            self._places[track] = rows, (*kept, *shapes[len(kept) :])
-        return tuple(self._places[track][1] for track in objects.detections.track.tolist())
+            then = before.get(track, _Places(rows[:0], (), ()))
+            both, shapes = min(len(rows), len(then.rows)), self._index.shapes(rows).tolist()
+            stay = 2 * int((rows[:both] == then.rows[:both]).sum()) >= max(1, both)
+            fit = all(1 / _LIKE < a / b < _LIKE for a, b in zip(shapes, then.shapes, strict=False))
+            if stay and fit:
+                kept, order = then.shapes[:both], tuple(k for k in then.order if k < both)
+                order += tuple(range(both, len(rows)))
+            else:
+                kept, order = (), _large_first(self._index.heights(rows), least_px)
+            self._places[track] = _Places(rows, (*kept, *shapes[len(kept) :]), order)
+        return [self._places[track] for track in objects.detections.track.tolist()]
+
+
+class _Places(NamedTuple):
+    """Rows of an object's crops, the shapes of their places, and their order in a wall's places."""
+
+    rows: I32Array
+    shapes: tuple[float, ...]
+    order: tuple[int, ...]
 
 
 class _Glide:
@@ -215,6 +241,18 @@ def moved(objects: Steadied, updates: float, frame: Frame) -> Steadied:
     limits = np.array([width, height, width, height], np.float32)
     xyxy = np.clip(objects.detections.xyxy + np.float32(updates) * objects.step, 0, limits)
     return replace(objects, detections=replace(objects.detections, xyxy=xyxy.astype(np.float32)))
+
+
+def _least_px(show: ShowSettings) -> float:
+    """Return the height in its photo that a crop needs for a large place of a wall, px; 0 where there is none."""
+    canvas = canvas_of(show)
+    return hero_px(canvas) / MOST_ENLARGED if canvas.composition == "wall" else 0.0
+
+
+def _large_first(heights: F32Array, least_px: float) -> tuple[int, ...]:
+    """Return an order of crops in which the nearest that are high enough take the large places."""
+    large = np.flatnonzero(heights >= least_px)[:HEROES].tolist()
+    return (*large, *(k for k in range(len(heights)) if k not in large))
 
 
 def crop_height(show: ShowSettings, frame: Frame, rows: int) -> int:

@@ -74,7 +74,7 @@ class View:
         self._tally = tally
         self._epoch = 0
         self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
-        self._compositor = Compositor(shared.class_names, shared.cache, shared.index.shapes, shared.drift)
+        self._compositor = Compositor(shared.class_names, shared.cache, shared.index, shared.drift)
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
         self._lost_s: float | None = None  # since when the source has given no pictures

@@ -8,6 +8,7 @@ from typing import cast
 import cv2
 import numpy as np
 
+from rtsearch.library.crops import scaled
 from rtsearch.render import theme
 from rtsearch.render.plan import Belt
 from rtsearch.types import U8Array
@@ -67,7 +68,6 @@ def _line(crops: list[U8Array], height: int, width: int) -> U8Array:
     parts: list[U8Array] = []
     for crop in crops:
         wide = max(1, round(crop.shape[1] * height / len(crop)))
-        method = cv2.INTER_AREA if height < len(crop) else cv2.INTER_CUBIC
-        parts += [cast(U8Array, cv2.resize(crop, (wide, height), interpolation=method)), gap]
+        parts += [scaled(crop, (wide, height)), gap]
     line = np.concatenate(parts, axis=1)
     return np.tile(line, (1, -(-width // line.shape[1]), 1))

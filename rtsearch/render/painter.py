@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import cast
 
 import cv2
 import numpy as np
 
+from rtsearch.library.crops import scaled
 from rtsearch.render import theme
 from rtsearch.render.boxes import frame_picture
 from rtsearch.render.drift import DriftPicture
@@ -192,9 +192,7 @@ def _covering(pixels: U8Array, wh: tuple[int, int]) -> U8Array:
     kept_w = min(width, max(1, round(height * wh[0] / wh[1])))
     kept_h = min(height, max(1, round(width * wh[1] / wh[0])))
     x, y = (width - kept_w) // 2, round(_OFF_THE_TOP * (height - kept_h))
-    cut = pixels[y : y + kept_h, x : x + kept_w]
-    method = cv2.INTER_AREA if wh[1] < kept_h else cv2.INTER_CUBIC
-    return cast(U8Array, cv2.resize(cut, wh, interpolation=method))
+    return scaled(pixels[y : y + kept_h, x : x + kept_w], wh)
 
 
 def _fitted(pixels: U8Array, wh: tuple[int, int]) -> U8Array:
@@ -206,11 +204,10 @@ def _fitted(pixels: U8Array, wh: tuple[int, int]) -> U8Array:
     size = [max(1, round(width * scale)), max(1, round(height * scale))]
     # A crop whose shape differs by rounding fills its place.
     size = [side if side < _FULL * whole else whole for side, whole in zip(size, wh, strict=True)]
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    scaled = cast(U8Array, cv2.resize(pixels, size, interpolation=method))
+    inner = scaled(pixels, (size[0], size[1]))
     if (size[0], size[1]) == wh:
-        return scaled
+        return inner
     place = np.full((wh[1], wh[0], 3), theme.BACKGROUND, np.uint8)
     x, y = (wh[0] - size[0]) // 2, (wh[1] - size[1]) // 2
-    place[y : y + size[1], x : x + size[0]] = scaled
+    place[y : y + size[1], x : x + size[0]] = inner
     return place

@@ -27,18 +27,21 @@ from rtsearch.render.plan import Belt, Item, Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
 
-__all__ = ["BANDS", "CROPS", "compose_wall", "wall_places"]
+__all__ = ["BANDS", "CROPS", "HEROES", "compose_wall", "hero_px", "wall_places"]
 
 BANDS = 2
 """Number of bands."""
 CROPS = 30
 """Largest number of crops of a band."""
+HEROES = 5
+"""Largest number of these that are large."""
 _CAMERA_WIDTH = 0.62  # share of a wide picture
 _CAMERA_HEIGHT = 0.34  # share of an upright one
 _WORD = 0.09  # sizes in a band, as shares of its height: the word,
-_FIRST = 0.65  # the first crop,
-_HERO = 0.46  # those beside it,
+_HERO = 0.46  # the crops beside the first,
 _SMALL = 0.2  # and those below them
+_LEAST_HERO = 0.225  # of the picture's height: what is lower is no sight from afar
+_FIRST = 1.41  # height of the first crop, in heights of those beside it: twice as large
 _DRIFT_PX_S = 14
 _FADE_S = 0.4
 
@@ -83,6 +86,12 @@ def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
     return Plan(places.camera, tuple(items), range(BANDS), (), nothing, "over", belts, places.bands, _FADE_S)
 
 
+def hero_px(canvas: Canvas) -> int:
+    """Return the height of the large crops but for the first, px."""
+    band = wall_places(canvas.wh, canvas.px(10)).bands[0]
+    return round(max(_HERO * band[3], _LEAST_HERO * canvas.wh[1]))
+
+
 def _band(scene: Scene, i: int, band: Place, canvas: Canvas) -> list[Item]:
     """Return the word and the crops of one object."""
     x, y, width, height = band
@@ -99,25 +108,28 @@ def _band(scene: Scene, i: int, band: Place, canvas: Canvas) -> list[Item]:
             )
         )
         y, height = y + high, height - high
-    rows = [row for row in scene.neighbours.row[i].tolist() if row >= 0]
-    for k, place in enumerate(_crop_places(scene.shapes[i], (x, y, width, height), band[3], gap)):
+    rows, order = scene.neighbours.row[i].tolist(), scene.order[i]
+    shapes = [scene.shapes[i][k] for k in order]
+    places = _crop_places(shapes, (x, y, width, height), hero_px(canvas), gap)
+    for at, (k, place) in enumerate(zip(order, places, strict=False)):
         row = rows[k] if k < len(rows) else -1
-        items.append(Item((strip, k), place, scene.thumbs[i][k], theme.FIELD, row, covers=True))
+        items.append(Item((strip, at), place, scene.thumbs[i][k], theme.FIELD, row, covers=True))
     return items
 
 
-def _crop_places(shapes: Sequence[float], room: Place, band_height: int, gap: int) -> list[Place]:
-    """Return places of crops: a large first one, two or three beside it, small ones in lines below."""
+def _crop_places(shapes: Sequence[float], room: Place, hero: int, gap: int) -> list[Place]:
+    """Return places of crops: a large first one, some of a height beside it, small ones in lines below."""
     if not shapes:
         return []
     x, y, width, height = room
-    first, hero = round(_FIRST * band_height), round(_HERO * band_height)
+    hero = max(1, min(hero, height))
+    first = min(round(_FIRST * hero), height)
     wide = min(round(shapes[0] * first), round(0.5 * width))
     places = [(x, y, wide, first)]
     right, left = x + wide + gap, width - wide - gap
     lines = [(right, y, left, hero), (right, y + hero + gap, left, first - hero - gap)]
     rest, top = height - first - gap, y + first + gap
-    count = max(1, round(rest / (_SMALL * band_height)))
+    count = max(1, round(rest / (_SMALL / _HERO * hero)))
     small = (rest + gap) // count - gap
     lines += [(x, top + k * (small + gap), width, small) for k in range(count)]
     for line in lines:
