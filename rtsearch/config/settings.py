@@ -95,6 +95,18 @@ def _font_file(path: str) -> str:
     return path
 
 
+def _theme(text: str) -> str:
+    """Return ``dark``, ``light``, or three colours with a blank between them, each as ``#rrggbb``."""
+    words = text.replace(",", " ").lower().split()
+    if words not in (["dark"], ["light"]) and (
+        len(words) != 3 or not all(re.fullmatch("#?[0-9a-f]{6}", word) for word in words)
+    ):
+        raise PydanticCustomError(
+            "theme", "expected dark, light, or ground, ink and accent, such as '#0e0f0f #e8e6e1 #ffaf50'"
+        )
+    return " ".join(words)
+
+
 def _hours(text: str) -> str:
     """Return hours of the day such as ``09:00-18:30``, or ""."""
     try:
@@ -292,6 +304,8 @@ class ShowSettings(_Section):
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one, and one with
             Latin, Cyrillic and Greek for letters that it lacks.
+        theme: colours of the picture: ``dark``, ``light``, or the colours of ground, text and corners, such as
+            ``#0e0f0f #e8e6e1 #ffaf50``.
         monitor: name or number of the monitor that the window opens on and fills, as ``xrandr
             --listmonitors`` has them; "" for any.
         keys: let keys and the mouse do something.
@@ -314,6 +328,7 @@ class ShowSettings(_Section):
     labels: Annotated[Names, AfterValidator(_labels)] = ()
     text: Literal["all", "names", "none"] = "names"
     font: Annotated[str, AfterValidator(_font_file)] = ""
+    theme: Annotated[str, AfterValidator(_theme)] = "dark"
     monitor: str = ""
     keys: bool = True
     hours: Annotated[str, AfterValidator(_hours)] = ""

@@ -9,12 +9,13 @@ import numpy as np
 
 from rtsearch.types import F32Array, U8Array
 
-__all__ = ["MOST_ENLARGED", "encode_crop", "scaled"]
+__all__ = ["MOST_ENLARGED", "covering", "encode_crop", "scaled"]
 
 JPEG_QUALITY = 85
 MOST_ENLARGED = 1.5
 """Largest factor by which a crop is enlarged on the screen; beyond it is fog."""
 _MARGIN = 0.08  # of a box's sides, around it: what is cut at its very edge is hard to recognise
+_OFF_THE_TOP = 0.3  # share of a cut at the top
 _BLURRED_PX = 5  # side of the picture that the ground of a small crop is enlarged from
 _BLURRED_LIGHT = 0.4  # brightness of that ground
 
@@ -55,6 +56,15 @@ def scaled(picture: U8Array, wh: tuple[int, int]) -> U8Array:
     inner = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
     place[y : y + height, x : x + width] = inner
     return place
+
+
+def covering(picture: U8Array, wh: tuple[int, int]) -> U8Array:
+    """Return a crop scaled to cover a place; what juts out is cut, less of it at the top, where heads are."""
+    height, width = picture.shape[:2]
+    kept_w = min(width, max(1, round(height * wh[0] / wh[1])))
+    kept_h = min(height, max(1, round(width * wh[1] / wh[0])))
+    x, y = (width - kept_w) // 2, round(_OFF_THE_TOP * (height - kept_h))
+    return scaled(picture[y : y + kept_h, x : x + kept_w], wh)
 
 
 def _with_margin(xyxy: F32Array, wh: tuple[int, ...]) -> list[int]:

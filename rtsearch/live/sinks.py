@@ -26,6 +26,7 @@ from rtsearch.recording import (
     shown_records,
 )
 from rtsearch.render.boxes import boxed_frame
+from rtsearch.render.theme import theme_of
 from rtsearch.send import Address, Outlets, SentScene
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Neighbours, Scene, U8Array
@@ -123,7 +124,7 @@ class OutputSinks:
         self._views = views
         self._shared = shared
         self._outputs = outputs
-        self._mosaic = Mosaic(len(views))
+        self._mosaic = Mosaic(len(views), theme_of(shared.controls.now.show.theme).gap)
         self._clock_s = 0.0  # of the recorded video, where several sources share it
         self._video: VideoRecorder | SplitRecorder | None = None
         self._records: list[Recorder] = []

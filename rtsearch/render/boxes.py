@@ -13,7 +13,7 @@ from rtsearch.config import ShowSettings
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.plan import Plan
 from rtsearch.render.text import draw_text, text_wh
-from rtsearch.render.theme import ACCENT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
+from rtsearch.render.theme import TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
 from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
 
 __all__ = ["LOST_S", "boxed_frame", "draw_boxes", "draw_corners", "frame_picture", "score_text"]
@@ -82,12 +82,12 @@ def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> Non
         x1, y1, x2, y2 = boxes[i]
         if strip not in plan.shown or i in scene.faint or _is_out(boxes[i]):
             continue
-        draw_corners(view, boxes[i], ACCENT, canvas.px(2))
+        draw_corners(view, boxes[i], canvas.theme.accent, canvas.px(2))
         x, y, wide, high = plan.bands[strip]
         begin, end = (x2, (y1 + y2) // 2), (width, y + high // 2)
         if x < width:  # below the camera, where the bands' lines end apart
             begin, end = ((x1 + x2) // 2, y2), (x + wide * (1 + 2 * strip) // (2 * len(plan.bands)), height)
-        cv2.line(view, begin, end, ACCENT, canvas.px(1), cv2.LINE_AA)
+        cv2.line(view, begin, end, canvas.theme.accent, canvas.px(1), cv2.LINE_AA)
 
 
 def _faded(view: U8Array, share: float) -> U8Array:

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from rtsearch.library.crops import scaled
-from rtsearch.render import theme
+from rtsearch.library.crops import covering, scaled
 from rtsearch.render.boxes import frame_picture
 from rtsearch.render.drift import DriftPicture
 from rtsearch.render.layout import Canvas, Place
 from rtsearch.render.notes import draw_notes
 from rtsearch.render.plan import Item, Plan
 from rtsearch.render.strips import compose_strips
+from rtsearch.render.theme import DARK, Colour, toward
 from rtsearch.render.wall import compose_wall
 from rtsearch.types import Scene, U8Array
 
@@ -30,7 +30,6 @@ __all__ = ["Painter", "compose", "eased"]
 
 _SLIDE_PX = 16  # way that a new one moves meanwhile
 _JUMP_S = 4.0  # a picture later than this after the last one, or before it, has nothing to cross over from
-_OFF_THE_TOP = 0.3  # share of a cut at the top
 _FITTED = 1024  # most crops that are kept in the size of their place
 _DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free
 _COMPOSITIONS = {"strips": compose_strips, "wall": compose_wall}
@@ -73,6 +72,7 @@ class Painter:
         self.plan = Plan((0, 0, 0, 0), (), range(0), (), (0, 0, 0, 0), "over")
         self._picture: U8Array = np.zeros((0, 0, 3), np.uint8)
         self._canvas: Canvas | None = None
+        self._ground: Colour = DARK.ground
         self._last: tuple[str, float] = ("", 0.0)  # name and time of the last picture
         self._going: list[_Fade] = []
         self._coming: dict[Hashable, _Fade] = {}
@@ -83,22 +83,22 @@ class Painter:
         """Draw a scene and return its picture, valid until the next call."""
         plan = _COMPOSITIONS[canvas.composition](scene, canvas)
         before = self.plan if self._follows(scene, canvas) else None
-        self.plan, self._canvas = plan, canvas
+        self.plan, self._canvas, self._ground = plan, canvas, canvas.theme.ground
         new_belts = {belt.place for belt in plan.belts} - self._belts.keys() if before else set()
         if before is None:
             self._belts.clear()
-            self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), theme.BACKGROUND, np.uint8)
+            self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), canvas.theme.ground, np.uint8)
             self._draw_all(plan)
         elif _moves(before, plan):
             drawn = (*(item.place for item in before.items), *(belt.place for belt in before.belts))
             for place in (before.frame, before.notes_place, *drawn):
-                _room(self._picture, place)[:] = theme.BACKGROUND
+                _room(self._picture, place)[:] = canvas.theme.ground
             before = None
             self._draw_all(plan)
         else:
             self._begin_fades(before, plan, scene.now_s)
             self._draw_fades(scene.now_s, plan.fade_s, canvas)
-        self._draw_belts(plan, scene.now_s, new_belts)
+        self._draw_belts(plan, scene.now_s, new_belts, canvas)
         _room(self._picture, plan.frame)[:] = frame_picture(scene, plan, canvas)
         if before is None or plan.notes != before.notes or plan.notes_are == "over":
             draw_notes(self._picture, plan, canvas)
@@ -136,25 +136,25 @@ class Painter:
             share = eased(min(1.0, (now_s - fade.since_s) / fade_s))
             room = _room(self._picture, fade.place)
             if fade.item is None:
-                after = np.full_like(fade.before, theme.BACKGROUND)
-            else:
-                after = self._drawn(fade.item)
-                if fade.slides and (way := round((1 - share) * canvas.px(_SLIDE_PX))):
-                    moved = fade.before.copy()
-                    moved[:, way:] = after[:, : max(0, after.shape[1] - way)]
-                    after = moved
+                room[:] = toward(fade.before, canvas.theme.ground, share)
+                continue
+            after = self._drawn(fade.item)
+            if fade.slides and (way := round((1 - share) * canvas.px(_SLIDE_PX))):
+                moved = fade.before.copy()
+                moved[:, way:] = after[:, : max(0, after.shape[1] - way)]
+                after = moved
             room[:] = cv2.addWeighted(fade.before, 1 - share, after, share, 0)
         self._going = [fade for fade in self._going if now_s - fade.since_s < fade_s]
         self._coming = {key: fade for key, fade in self._coming.items() if now_s - fade.since_s < fade_s}
 
-    def _draw_belts(self, plan: Plan, now_s: float, new: set[Place]) -> None:
+    def _draw_belts(self, plan: Plan, now_s: float, new: set[Place], canvas: Canvas) -> None:
         """Draw the crops that drift by; in a place that has fallen free they come up after what goes."""
         free = {belt.place for belt in plan.belts}
         self._belts = {place: known for place, known in self._belts.items() if place in free}
         for belt in plan.belts:
             if belt.place not in self._belts:
                 since_s = now_s + plan.fade_s if belt.place in new else -math.inf
-                self._belts[belt.place] = since_s, DriftPicture(belt.place[2:])
+                self._belts[belt.place] = since_s, DriftPicture(belt.place[2:], canvas.theme.ground)
             since_s, drift = self._belts[belt.place]
             share = eased(min(1.0, max(0.0, (now_s - since_s) / _DRIFTS_IN_S)))
             if share:
@@ -169,8 +169,9 @@ class Painter:
         if key not in self._fitted:
             if len(self._fitted) >= _FITTED:
                 self._fitted.clear()
-            fit = _covering if item.covers else _fitted
-            self._fitted[key] = (item.pixels, fit(item.pixels, (width, height)))
+            wh = (width, height)
+            fit = covering(item.pixels, wh) if item.covers else _fitted(item.pixels, wh, self._ground)
+            self._fitted[key] = (item.pixels, fit)
         return self._fitted[key][1]
 
 
@@ -186,16 +187,7 @@ def _room(picture: U8Array, place: Place) -> U8Array:
     return picture[y : y + height, x : x + width]
 
 
-def _covering(pixels: U8Array, wh: tuple[int, int]) -> U8Array:
-    """Return a crop scaled to cover a place; what juts out is cut, less of it at the top, where heads are."""
-    height, width = pixels.shape[:2]
-    kept_w = min(width, max(1, round(height * wh[0] / wh[1])))
-    kept_h = min(height, max(1, round(width * wh[1] / wh[0])))
-    x, y = (width - kept_w) // 2, round(_OFF_THE_TOP * (height - kept_h))
-    return scaled(pixels[y : y + kept_h, x : x + kept_w], wh)
-
-
-def _fitted(pixels: U8Array, wh: tuple[int, int]) -> U8Array:
+def _fitted(pixels: U8Array, wh: tuple[int, int], ground: Colour) -> U8Array:
     """Return a crop scaled to fit into a place, in its middle; nothing of it is cut."""
     height, width = pixels.shape[:2]
     if (width, height) == wh:
@@ -207,7 +199,7 @@ def _fitted(pixels: U8Array, wh: tuple[int, int]) -> U8Array:
     inner = scaled(pixels, (size[0], size[1]))
     if (size[0], size[1]) == wh:
         return inner
-    place = np.full((wh[1], wh[0], 3), theme.BACKGROUND, np.uint8)
+    place = np.full((wh[1], wh[0], 3), ground, np.uint8)
     x, y = (wh[0] - size[0]) // 2, (wh[1] - size[1]) // 2
     place[y : y + size[1], x : x + size[0]] = inner
     return place
