@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ __all__ = [
     "I64Array",
     "Neighbours",
     "Scene",
+    "Stop",
     "U8Array",
     "class_name",
 ]
@@ -150,6 +151,24 @@ class Neighbours:
         return len(self.row)
 
 
+class Stop(NamedTuple):
+    """Object of the library and those like it, shown while nothing is seen.
+
+    Attributes:
+        number: of the stop on a walk, from 0.
+        name: class name of the object.
+        rows: the object, then those like it.
+        crops: of each, (h, w, 3) uint8 BGR, or None where it is not loaded yet.
+        shapes: aspect ratio of the place of each.
+    """
+
+    number: int
+    name: str
+    rows: tuple[int, ...]
+    crops: tuple[U8Array | None, ...]
+    shapes: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Contents of one picture: a frame, its objects and their neighbours.
@@ -176,6 +195,8 @@ class Scene:
             ``rows``.
         now_s: time of the picture in the clock of its source, s; transitions follow it.
         drift: crops of the library that drift through bands without an object.
+        about: words about the library, above these.
+        walk: the stop of a walk through the library in each band; () while something is seen.
         lost_s: time for which the source has given no pictures, s.
     """
 
@@ -196,6 +217,8 @@ class Scene:
     grid: float = -1.0
     now_s: float = 0.0
     drift: tuple[U8Array | None, ...] = ()
+    about: str = ""
+    walk: tuple[Stop, ...] = ()
     lost_s: float = 0.0
 
     def __post_init__(self) -> None:

@@ -309,6 +309,8 @@ class ShowSettings(_Section):
         monitor: name or number of the monitor that the window opens on and fills, as ``xrandr
             --listmonitors`` has them; "" for any.
         keys: let keys and the mouse do something.
+        attract_s: seconds without an object after which a wall, and the page as a kiosk, walk through the library;
+            0 for never.
         hours: hours of the day, such as ``09:00-18:30``, outside of which the window is black; "" for none.
         privacy: what is made unrecognisable in frames before they are drawn, recorded or sent: ``persons``,
             ``faces`` (the upper part of persons), or ``none``.
@@ -331,6 +333,7 @@ class ShowSettings(_Section):
     theme: Annotated[str, AfterValidator(_theme)] = "dark"
     monitor: str = ""
     keys: bool = True
+    attract_s: Annotated[float, Field(ge=0, le=3600)] = 20.0
     hours: Annotated[str, AfterValidator(_hours)] = ""
     privacy: Literal["none", "faces", "persons"] = "none"
 
@@ -361,7 +364,6 @@ class WebSettings(_Section):
         phones: largest number of phones that send their cameras' pictures at once.
         upload_mb: largest photo that may be sent, MB.
         jpeg_quality: quality of the frames that are sent.
-        attract_s: seconds without an object after which a kiosk walks through the library.
     """
 
     public: bool = False
@@ -371,7 +373,6 @@ class WebSettings(_Section):
     phones: Annotated[int, Field(ge=0, le=64)] = 4
     upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
     jpeg_quality: Annotated[int, Field(ge=30, le=95)] = 80
-    attract_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
 
 
 class SendSettings(_Section):

@@ -13,16 +13,19 @@ from rtsearch.library.crops import MOST_ENLARGED
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.live_frame import Crops
 from rtsearch.live.stabilizer import Steadied
+from rtsearch.live.walk import Walked
+from rtsearch.render.drift import line_px
 from rtsearch.render.layout import canvas_of, lay_out
 from rtsearch.render.painter import Painter, eased
 from rtsearch.render.plan import Plan
-from rtsearch.render.wall import HEROES, hero_px
-from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Scene, U8Array, class_name
+from rtsearch.render.wall import HEROES, hero_px, wall_places
+from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Scene, Stop, U8Array, class_name
 
-__all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "moved"]
+__all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "drift_height", "moved"]
 
 _FAINT_AFTER = 5  # frames; 93 % of misses are no longer, and a box that flickers draws the eye
 _LIKE = 1.6  # how much wider or narrower than its place a crop may be before its line is laid out anew
+_NO_WALK = Walked()
 _GLIDE_S = 0.4  # time in which one grid of strips becomes another
 
 
@@ -57,7 +60,7 @@ class Drawn(NamedTuple):
     plan: Plan
 
 
-class Shapes(Protocol):
+class Shown(Protocol):
     """Part of an index that is needed here."""
 
     def shapes(self, rows: I32Array, /) -> F32Array:
@@ -66,6 +69,11 @@ class Shapes(Protocol):
 
     def heights(self, rows: I32Array, /) -> F32Array:
         """Return the height of each row's box in its photo, (n,) px."""
+        ...
+
+    @property
+    def labels(self) -> I32Array:
+        """Return the class of each row."""
         ...
 
 
@@ -77,16 +85,19 @@ class Compositor:
         cache: crops that are there, or come later.
         index: gives the aspect ratio of each row's crop, and its height in its photo.
         drift: rows that drift through bands without an object.
+        photos: number of photos of the library.
     """
 
     def __init__(
         self,
         class_names: tuple[str, ...],
         cache: ThumbCache,
-        index: Shapes,
+        index: Shown,
         drift: tuple[int, ...] = (),
+        photos: int = 0,
     ) -> None:
         self._drift = drift
+        self._photos = photos
         self._names = class_names
         self._cache = cache
         self._index = index
@@ -96,7 +107,14 @@ class Compositor:
         self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
         self._places: dict[int, _Places] = {}  # by track
 
-    def scene(self, frame: Frame, objects: Steadied, crops: Crops | None, show: ShowSettings) -> Scene:
+    def scene(
+        self,
+        frame: Frame,
+        objects: Steadied,
+        crops: Crops | None,
+        show: ShowSettings,
+        walk: Walked = _NO_WALK,
+    ) -> Scene:
         """Return what is shown of a frame.
 
         Args:
@@ -104,9 +122,11 @@ class Compositor:
             objects: found in it, or moved to it.
             crops: of all neighbours; None takes those that the cache holds by now.
             show: the layout.
+            walk: through the library, while nothing is seen.
         """
         height = crop_height(show, frame, objects.rows)
-        found, places = objects.detections, self._placed(objects, _least_px(show))
+        least_px, drift_px = _least_px(show), drift_height(show)
+        found, places = objects.detections, self._placed(objects, least_px)
         return Scene(
             frame=frame,
             detections=found,
@@ -121,7 +141,9 @@ class Compositor:
             shapes=tuple(each.shapes for each in places),
             order=tuple(each.order for each in places),
             now_s=frame.at_s,
-            drift=tuple(self._cache.peek(row, height) for row in self._drift) if height == 0 else (),
+            drift=tuple(self._cache.peek(row, drift_px) for row in self._drift) if drift_px else (),
+            about=self._about(show),
+            walk=self._stops(walk, show, least_px),
         )
 
     def draw(self, scene: Scene, look: Appearance) -> Drawn:
@@ -179,6 +201,22 @@ class Compositor:
         crops = {row: self._cache.peek(row, height_px) for line in rows for row in line}
         self._crops = {row: before.get(row) if crop is None else crop for row, crop in crops.items()}
         return tuple(tuple(self._crops[row] for row in line) for line in rows)
+
+    def _about(self, show: ShowSettings) -> str:
+        """Return the words about the library; ``show.labels`` may translate or hide them."""
+        library = show.word("library")
+        return f"{library}: {self._photos:,} {show.word('photos')}".strip() if library else ""
+
+    def _stops(self, walk: Walked, show: ShowSettings, least_px: float) -> tuple[Stop, ...]:
+        """Return the stops of a walk, of those like each object the high ones first."""
+        stops = []
+        for number, stop in enumerate(walk.stops, walk.first):
+            like = np.array(stop[1:], np.int32)
+            rows = np.array([stop[0], *like[list(_large_first(self._index.heights(like), least_px))]], np.int32)
+            name = show.word(class_name(self._names, int(self._index.labels[stop[0]])))
+            crops = tuple(self._cache.peek(row) for row in rows.tolist())
+            stops.append(Stop(number, name, tuple(rows.tolist()), crops, tuple(self._index.shapes(rows))))
+        return tuple(stops)
 
     def _placed(self, objects: Steadied, least_px: float) -> list[_Places]:
         """Return the shapes of the crops' places, and which crops the largest of them are for.
@@ -253,6 +291,12 @@ def _large_first(heights: F32Array, least_px: float) -> tuple[int, ...]:
     """Return an order of crops in which the nearest that are high enough take the large places."""
     large = np.flatnonzero(heights >= least_px)[:HEROES].tolist()
     return (*large, *(k for k in range(len(heights)) if k not in large))
+
+
+def drift_height(show: ShowSettings) -> int:
+    """Return the height of the crops that drift through bands of a wall, px; 0 where there are none."""
+    canvas = canvas_of(show)
+    return line_px(wall_places(canvas.wh, canvas.px(10)).bands[0][3]) if canvas.composition == "wall" else 0
 
 
 def crop_height(show: ShowSettings, frame: Frame, rows: int) -> int:

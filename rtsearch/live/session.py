@@ -53,7 +53,7 @@ __all__ = ["play", "scrolled", "show_again"]
 _log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
-_DRIFTING = 72  # crops that drift through bands without an object
+_DRIFTING = 160  # crops that drift through bands without an object
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import queue
 import time
@@ -21,7 +22,7 @@ from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
 from rtsearch.live.channel import Channel
-from rtsearch.live.compositor import crop_height
+from rtsearch.live.compositor import crop_height, drift_height
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import Crops, LiveFrame
 from rtsearch.live.loader import Loader
@@ -212,20 +213,23 @@ class Stages:
         return dataclasses.replace(now, show=cell_settings(now.show, item.place, len(self._channels)))
 
     def _with_crops(self, found: LiveFrame, show: ShowSettings) -> LiveFrame:
-        crops = self._crops(found, crop_height(show, found.frame, found.objects.rows))
+        crops = self._crops(found, crop_height(show, found.frame, found.objects.rows), drift_height(show))
         return dataclasses.replace(found, crops=crops)
 
-    def _crops(self, found: LiveFrame, height_px: int) -> Crops | None:
+    def _crops(self, found: LiveFrame, height_px: int, drift_px: int) -> Crops | None:
         """Return every crop for a file, which waits; for a live source they are only asked for."""
         rows = found.objects.neighbours.row
         if not self._outputs.draws:
             return ((),) * len(rows)
-        wanted = rows.ravel().tolist() + ([] if height_px else list(self._shared.drift))
+        wanted = [*rows.ravel().tolist(), *itertools.chain(*found.walk.stops), *found.walk.coming]
+        drift = self._shared.drift if drift_px else ()
         if self._loader is not None:
-            self._loader.want(found.place, wanted, height_px)
+            self._loader.want((found.place, "crops"), wanted, height_px)
+            self._loader.want((found.place, "drift"), drift, drift_px)
             return None
         with self._shared.meter.stage("thumbs"):
             self._shared.cache.prefetch(wanted, height_px)
+            self._shared.cache.prefetch(drift, drift_px)
             return tuple(
                 tuple(self._shared.cache.get(row, height_px) for row in line if row >= 0)
                 for line in rows.tolist()

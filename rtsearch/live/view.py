@@ -74,7 +74,13 @@ class View:
         self._tally = tally
         self._epoch = 0
         self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
-        self._compositor = Compositor(shared.class_names, shared.cache, shared.index, shared.drift)
+        self._compositor = Compositor(
+            shared.class_names,
+            shared.cache,
+            shared.index,
+            shared.drift,
+            shared.index.library.photo_count,
+        )
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
         self._lost_s: float | None = None  # since when the source has given no pictures
@@ -158,7 +164,8 @@ class View:
 
     def scene(self, result: LiveFrame) -> Scene:
         """Return what is to be drawn of a result."""
-        return self._compositor.scene(result.frame, result.objects, result.crops, self._look().show)
+        show = self._look().show
+        return self._compositor.scene(result.frame, result.objects, result.crops, show, result.walk)
 
     def guess(self) -> tuple[Scene, str] | None:
         """Return the newest frame, not detected, with the last objects moved along, and a warning.
@@ -180,7 +187,7 @@ class View:
         updates = (newest.frame.id - last.frame.id) / max(1, last.every)
         late_ms = (newest.frame.captured_s - last.frame.captured_s) * 1e3
         objects = moved(last.objects, updates, newest.frame)
-        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show)
+        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show, last.walk)
         why = "the stream is damaged" if newest.frame.torn else f"detection is {late_ms:.0f} ms behind"
         return scene, f"{why}: boxes moved along"
 

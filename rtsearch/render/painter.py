@@ -31,6 +31,7 @@ __all__ = ["Painter", "compose", "eased"]
 _SLIDE_PX = 16  # way that a new one moves meanwhile
 _JUMP_S = 4.0  # a picture later than this after the last one, or before it, has nothing to cross over from
 _FITTED = 1024  # most crops that are kept in the size of their place
+_WAKES_S = 0.25  # time in which a walk through the library makes way for what is seen
 _DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free
 _COMPOSITIONS = {"strips": compose_strips, "wall": compose_wall}
 _FULL = 0.96  # share of a side of its place that a crop is stretched from to fill it
@@ -54,7 +55,12 @@ class _Fade:
     place: Place
     before: U8Array
     since_s: float
+    lasts_s: float
     slides: bool = False
+
+    def is_over(self, now_s: float) -> bool:
+        """Tell whether it has ended."""
+        return now_s - self.since_s >= self.lasts_s
 
 
 class Painter:
@@ -97,7 +103,7 @@ class Painter:
             self._draw_all(plan)
         else:
             self._begin_fades(before, plan, scene.now_s)
-            self._draw_fades(scene.now_s, plan.fade_s, canvas)
+            self._draw_fades(scene.now_s, canvas)
         self._draw_belts(plan, scene.now_s, new_belts, canvas)
         _room(self._picture, plan.frame)[:] = frame_picture(scene, plan, canvas)
         if before is None or plan.notes != before.notes or plan.notes_are == "over":
@@ -119,21 +125,23 @@ class Painter:
 
     def _begin_fades(self, before: Plan, plan: Plan, now_s: float) -> None:
         old, new = ({item.key: item for item in each.items} for each in (before, plan))
+        lasts_s = min(plan.fade_s, _WAKES_S) if before.walks and not plan.walks else plan.fade_s
         changed = [item for key, item in new.items() if key not in old or not item.same(old[key])]
         # All pixels of before are kept before any are drawn over.
         gone = [item.place for key, item in old.items() if key not in new]
         gone += [belt.place for belt in before.belts if all(belt.place != b.place for b in plan.belts)]
-        self._going += [_Fade(None, place, _room(self._picture, place).copy(), now_s) for place in gone]
+        self._going += [_Fade(None, place, _room(self._picture, place).copy(), now_s, lasts_s) for place in gone]
         for item in changed:
             pixels = _room(self._picture, item.place).copy()
-            self._coming[item.key] = _Fade(item, item.place, pixels, now_s, slides=item.key not in old)
+            slides = item.key not in old
+            self._coming[item.key] = _Fade(item, item.place, pixels, now_s, lasts_s, slides)
         for key in old.keys() - new.keys():
             self._coming.pop(key, None)
 
-    def _draw_fades(self, now_s: float, fade_s: float, canvas: Canvas) -> None:
+    def _draw_fades(self, now_s: float, canvas: Canvas) -> None:
         """Draw what goes, then what comes, which may lie upon it and never ends sooner."""
         for fade in (*self._going, *self._coming.values()):
-            share = eased(min(1.0, (now_s - fade.since_s) / fade_s))
+            share = eased(min(1.0, (now_s - fade.since_s) / fade.lasts_s))
             room = _room(self._picture, fade.place)
             if fade.item is None:
                 room[:] = toward(fade.before, canvas.theme.ground, share)
@@ -144,8 +152,8 @@ class Painter:
                 moved[:, way:] = after[:, : max(0, after.shape[1] - way)]
                 after = moved
             room[:] = cv2.addWeighted(fade.before, 1 - share, after, share, 0)
-        self._going = [fade for fade in self._going if now_s - fade.since_s < fade_s]
-        self._coming = {key: fade for key, fade in self._coming.items() if now_s - fade.since_s < fade_s}
+        self._going = [fade for fade in self._going if not fade.is_over(now_s)]
+        self._coming = {key: fade for key, fade in self._coming.items() if not fade.is_over(now_s)}
 
     def _draw_belts(self, plan: Plan, now_s: float, new: set[Place], canvas: Canvas) -> None:
         """Draw the crops that drift by; in a place that has fallen free they come up after what goes."""

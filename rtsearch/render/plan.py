@@ -64,6 +64,7 @@ class Plan(NamedTuple):
         bands: places of the strips in sight, which lines join with their objects; the frame then fills its
             place.
         fade_s: time in which items come, go and change.
+        walks: the bands show a walk through the library, which makes way at once.
     """
 
     frame: Place
@@ -75,3 +76,4 @@ class Plan(NamedTuple):
     belts: tuple[Belt, ...] = ()
     bands: tuple[Place, ...] = ()
     fade_s: float = 0.25
+    walks: bool = False

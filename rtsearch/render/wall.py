@@ -9,22 +9,22 @@
                                                └──────────┘           └──────────────┘
 
 The places depend on the size of the picture alone, so nothing moves. A band without an object shows the
-library, which drifts slowly by.
+library: small crops that drift slowly by, or, after a while without any object, a walk through it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from rtsearch.render import theme
 from rtsearch.render.layout import Canvas, Place
 from rtsearch.render.plan import Belt, Item, Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
+from rtsearch.render.theme import Colour
 from rtsearch.types import Scene, U8Array
 
 __all__ = ["BANDS", "CROPS", "HEROES", "compose_wall", "hero_px", "wall_places"]
@@ -42,6 +42,7 @@ _HERO = 0.46  # the crops beside the first,
 _SMALL = 0.2  # and those below them
 _LEAST_HERO = 0.225  # of the picture's height: what is lower is no sight from afar
 _FIRST = 1.41  # height of the first crop, in heights of those beside it: twice as large
+_CAPTION = 0.45  # size of the words about the library, in sizes of a word
 _DRIFT_PX_S = 14
 _FADE_S = 0.4
 
@@ -51,6 +52,16 @@ class WallPlaces(NamedTuple):
 
     camera: Place
     bands: tuple[Place, ...]
+
+
+class _Content(NamedTuple):
+    """Word and crops of a band, with keys that begin with ``key``; the first crop is for the largest place."""
+
+    key: Hashable
+    word: str
+    rows: Sequence[int]
+    crops: Sequence[U8Array | None]
+    shapes: Sequence[float]
 
 
 @lru_cache(maxsize=64)
@@ -68,53 +79,80 @@ def wall_places(wh: tuple[int, int], gap: int) -> WallPlaces:
     return WallPlaces((0, 0, width, y), bands)
 
 
-def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
-    """Return what is drawn where: the camera, the bands of the first two strips, and the library."""
-    gap = canvas.px(10)
-    places = wall_places(canvas.wh, gap)
-    items: list[Item] = []
-    free = dict(enumerate(places.bands))
-    for i, strip in enumerate(scene.strips):
-        if strip in free:
-            items += _band(scene, i, free.pop(strip), canvas)
-    way = int(scene.now_s * canvas.px(_DRIFT_PX_S))
-    belts = tuple(
-        Belt(place, way + band * place[2], scene.drift[band :: len(places.bands)])
-        for band, place in free.items()
-    )
-    nothing = (0, 0, 0, 0)
-    return Plan(places.camera, tuple(items), range(BANDS), (), nothing, "over", belts, places.bands, _FADE_S)
-
-
 def hero_px(canvas: Canvas) -> int:
     """Return the height of the large crops but for the first, px."""
     band = wall_places(canvas.wh, canvas.px(10)).bands[0]
     return round(max(_HERO * band[3], _LEAST_HERO * canvas.wh[1]))
 
 
-def _band(scene: Scene, i: int, band: Place, canvas: Canvas) -> list[Item]:
-    """Return the word and the crops of one object."""
-    x, y, width, height = band
-    strip, gap = scene.strips[i], canvas.px(6)
-    word_px = round(_WORD * height) if canvas.text != "none" else 0
-    items = []
-    if word_px:
-        high = round(1.5 * word_px)
-        items.append(
-            Item(
-                (strip, "word"),
-                (x, y, width, high),
-                _word(scene.names[i], word_px, (width, high), canvas.font),
-            )
-        )
-        y, height = y + high, height - high
+def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
+    """Return what is drawn where: the camera, the bands of the first two strips, and the library."""
+    places = wall_places(canvas.wh, canvas.px(10))
+    free = dict(enumerate(places.bands))
+    items: list[Item] = []
+    belts: list[Belt] = []
+    for i, strip in enumerate(scene.strips):
+        if strip in free:
+            items += _band(_object(scene, i), free.pop(strip), canvas)
+    walks = bool(scene.walk) and len(free) == BANDS
+    for stop in scene.walk if walks else ():
+        items += _band(_Content(("walk", stop.number), *stop[1:]), free.pop(stop.number % BANDS), canvas)
+    for band, place in free.items():
+        words, belt = _drifting(scene, band, place, canvas)
+        items += words
+        belts.append(belt)
+    nothing = (0, 0, 0, 0)
+    shown = range(BANDS)
+    return Plan(
+        *(places.camera, tuple(items), shown, (), nothing, "over", tuple(belts), places.bands),
+        fade_s=_FADE_S,
+        walks=walks,
+    )
+
+
+def _object(scene: Scene, i: int) -> _Content:
+    """Return the word and the crops of an object."""
     rows, order = scene.neighbours.row[i].tolist(), scene.order[i]
-    shapes = [scene.shapes[i][k] for k in order]
-    places = _crop_places(shapes, (x, y, width, height), hero_px(canvas), gap)
-    for at, (k, place) in enumerate(zip(order, places, strict=False)):
-        row = rows[k] if k < len(rows) else -1
-        items.append(Item((strip, at), place, scene.thumbs[i][k], theme.FIELD, row, covers=True))
+    return _Content(
+        scene.strips[i],
+        scene.names[i],
+        [rows[k] if k < len(rows) else -1 for k in order],
+        [scene.thumbs[i][k] for k in order],
+        [scene.shapes[i][k] for k in order],
+    )
+
+
+def _drifting(scene: Scene, band: int, place: Place, canvas: Canvas) -> tuple[list[Item], Belt]:
+    """Return the words about the library, and its crops, which drift by below them."""
+    x, y, width, height = place
+    head = _head_px(height, canvas) if scene.about else 0
+    words = []
+    if head:
+        size = round(_CAPTION * _WORD * height)
+        pixels = _words(scene.about, size, (width, head), canvas, canvas.theme.faint)
+        words.append(Item(("library", band), (x, y, width, head), pixels))
+    way = int(scene.now_s * canvas.px(_DRIFT_PX_S)) + band * width
+    return words, Belt((x, y + head, width, height - head), way, scene.drift[band::BANDS])
+
+
+def _band(content: _Content, band: Place, canvas: Canvas) -> list[Item]:
+    """Return the word and the crops of a band."""
+    x, y, width, height = band
+    head, items = _head_px(height, canvas), []
+    if head:
+        pixels = _words(content.word, round(_WORD * height), (width, head), canvas, canvas.theme.ink)
+        items.append(Item((content.key, "word"), (x, y, width, head), pixels))
+    room = (x, y + head, width, height - head)
+    places = _crop_places(content.shapes, room, hero_px(canvas), canvas.px(6))
+    crops = zip(places, content.crops, content.rows, strict=False)
+    for at, (place, crop, row) in enumerate(crops):
+        items.append(Item((content.key, at), place, crop, canvas.theme.field, row, covers=True))
     return items
+
+
+def _head_px(band_height: int, canvas: Canvas) -> int:
+    """Return the height of the line of a band's word, px; 0 where there are no words."""
+    return 0 if canvas.text == "none" else round(1.5 * round(_WORD * band_height))
 
 
 def _crop_places(shapes: Sequence[float], room: Place, hero: int, gap: int) -> list[Place]:
@@ -156,9 +194,10 @@ def _flush(shapes: Sequence[float], line: Place, gap: int) -> list[Place]:
 
 
 @lru_cache(maxsize=64)
-def _word(name: str, size_px: int, wh: tuple[int, int], font: str) -> U8Array:
-    """Return the picture of a word."""
-    cell = np.full((wh[1], wh[0], 3), theme.BACKGROUND, np.uint8)
-    text = fit_text(name, size_px, wh[0], font)
-    draw_text(cell, text, (0, (wh[1] - text_wh(text, size_px, font)[1]) // 2), size_px, theme.INK, font)
+def _words(text: str, size_px: int, wh: tuple[int, int], canvas: Canvas, colour: Colour) -> U8Array:
+    """Return the picture of a line of words."""
+    cell = np.full((wh[1], wh[0], 3), canvas.theme.ground, np.uint8)
+    text = fit_text(text, size_px, wh[0], canvas.font)
+    y = (wh[1] - text_wh(text, size_px, canvas.font)[1]) // 2
+    draw_text(cell, text, (0, y), size_px, colour, canvas.font)
     return cell
