@@ -62,7 +62,10 @@ def cell_settings(show: ShowSettings, place: int, count: int) -> ShowSettings:
         return show
     width, height = cells(show.window_wh, count)[place][2:]
     header = min(show.header_height, int(height * _HEADER_SHARE))
-    return show.model_copy(update={"window_wh": (width, height), "header_height": header})
+    changes: dict[str, object] = {"window_wh": (width, height), "header_height": header}
+    if place:  # the first cell signs for all
+        changes |= {"caption": "", "logo": ""}
+    return show.model_copy(update=changes)
 
 
 class Mosaic:

@@ -36,7 +36,7 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.channel import open_channel
-from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
+from rtsearch.live.controls import Controls, Inspection, Scroll, Seek, Skip, Step, StepBack, Transport
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.report import LiveReport
@@ -157,13 +157,16 @@ class _Session:
         self._views = [channel.view for channel in self._channels]
         self._cpu_s = time.process_time()
         self._heart = heartbeat()
+        self._max_photo_mp = settings.analyze.max_photo_mp
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
         stages = Stages(self._channels, self._shared, self._outputs)
         with contextlib.ExitStack() as stack:
             stack.enter_context(stop_on_signal(self._halt, finish=True))  # until all is in order again
-            sinks = stack.enter_context(OutputSinks(self._views, self._shared, self._outputs))
+            sinks = stack.enter_context(
+                OutputSinks(self._views, self._shared, self._outputs, self._max_photo_mp)
+            )
             stack.callback(self._cache.close)
             stack.callback(stages.stop)
             if self._outputs.screen is not None:
@@ -182,7 +185,7 @@ class _Session:
         while not results.ended:
             if screen is not None and not screen.pump():
                 return
-            self._obey()
+            self._obey(sinks)
             if self._controls.now.paused and not any(view.steps for view in self._views):
                 self._halt.wait(_PUMP_S)
                 sinks.better()
@@ -200,20 +203,24 @@ class _Session:
         slides = screen is not None and any(view.source.slides for view in self._views)
         stays = self._outputs.stays or slides
         while stays and not self._halt.is_set() and (screen is None or screen.pump()):
-            self._obey()
+            self._obey(sinks)
             self._halt.wait(_PUMP_S)
             sinks.better()
 
-    def _obey(self) -> None:
+    def _obey(self, sinks: OutputSinks) -> None:
         """Carry out what the user has asked for, and look after the sources."""
         if self._heart is not None and not self._heart.beat():
             self._halt.set()  # whoever watched over this process has gone, and starts another one
         for view in self._views:
             view.watch()
         for command in self._controls.commands():
-            self._carry_out(command)
+            if isinstance(command, Inspection):
+                sinks.inspect(command)
+            else:
+                self._carry_out(command)
+        sinks.look()
 
-    def _carry_out(self, command: Command) -> None:
+    def _carry_out(self, command: Transport) -> None:
         match command:
             case Scroll(strips):
                 self._scroll(strips)

@@ -20,6 +20,7 @@ from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
 from rtsearch.render.boxes import LOST_S
 from rtsearch.render.layout import canvas_of
+from rtsearch.render.plan import Item
 from rtsearch.render.sliders import panel_room
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Scene, U8Array
@@ -50,6 +51,7 @@ class View:
         last: the result taken last, or None.
         shown: results taken so far.
         neighbours: of the objects in these.
+        items: crops and labels of the picture drawn last.
         last_first: highest strip that may stand on top of the picture drawn last.
     """
 
@@ -68,6 +70,7 @@ class View:
         self.steps = 0
         self.last: LiveFrame | None = None
         self.shown = self.neighbours = self.last_first = 0
+        self.items: tuple[Item, ...] = ()
         self._shared = shared
         self._orders = orders
         self._newest = newest
@@ -224,7 +227,7 @@ class View:
             self._notes = self._lines(scene.frame)
         look = self._look()
         drawn = self._compositor.draw(scene, replace(look, notes=(*self._notes, *filter(None, [warning]))))
-        self.last_first = drawn.last_first
+        self.last_first, self.items = drawn.last_first, drawn.plan.items
         return drawn.scene, drawn.picture
 
     def report(self) -> SourceReport:

@@ -65,6 +65,8 @@ class Canvas:
         controls_wh: width and height of the controls at the upper right, px; notes are placed beside them.
         composition: ``strips`` or ``wall``.
         theme: colours.
+        caption: line of text over the lower left of the frame; "" for none.
+        logo: file of a picture over its lower right; "" for none.
     """
 
     wh: tuple[int, int]
@@ -78,6 +80,8 @@ class Canvas:
     controls_wh: tuple[int, int] = (0, 0)
     composition: Literal["strips", "wall"] = "strips"
     theme: Theme = DARK
+    caption: str = ""
+    logo: str = ""
 
     def px(self, size: int) -> int:
         """Convert a size for a picture 720 px high to this one, px."""
@@ -170,6 +174,8 @@ def canvas_of(show: ShowSettings) -> Canvas:
         show.fill,
         composition=composition,
         theme=theme_of(show.theme),
+        caption=show.caption,
+        logo=show.logo,
     )
 
 

@@ -21,6 +21,7 @@ from rtsearch.render.drift import DriftPicture
 from rtsearch.render.layout import Canvas, Place
 from rtsearch.render.notes import draw_notes
 from rtsearch.render.plan import Item, Plan
+from rtsearch.render.signature import sign
 from rtsearch.render.strips import compose_strips
 from rtsearch.render.theme import DARK, Colour, toward
 from rtsearch.render.wall import compose_wall
@@ -105,7 +106,9 @@ class Painter:
             self._begin_fades(before, plan, scene.now_s)
             self._draw_fades(scene.now_s, canvas)
         self._draw_belts(plan, scene.now_s, new_belts, canvas)
-        _room(self._picture, plan.frame)[:] = frame_picture(scene, plan, canvas)
+        view = frame_picture(scene, plan, canvas)
+        sign(view[: len(view) - _covered_px(plan)], canvas)
+        _room(self._picture, plan.frame)[:] = view
         if before is None or plan.notes != before.notes or plan.notes_are == "over":
             draw_notes(self._picture, plan, canvas)
         self.restless = bool(self._going or self._coming)
@@ -188,6 +191,11 @@ def _moves(before: Plan, plan: Plan) -> bool:
     places = {item.key: item.place for item in before.items}
     moved = any(places.get(item.key, item.place) != item.place for item in plan.items)
     return moved or (before.frame, before.notes_place) != (plan.frame, plan.notes_place)
+
+
+def _covered_px(plan: Plan) -> int:
+    """Return the height of the lower edge of the frame that notes stand on, px."""
+    return plan.notes_place[3] if plan.notes and plan.notes_are == "over" else 0
 
 
 def _room(picture: U8Array, place: Place) -> U8Array:

@@ -31,6 +31,11 @@ class Item(NamedTuple):
     row: int = -1
     covers: bool = False
 
+    def moved(self, x: int, y: int) -> Item:
+        """Return the same item farther to the right and below, px."""
+        left, top, width, height = self.place
+        return self._replace(place=(left + x, top + y, width, height))
+
     def same(self, other: Item) -> bool:
         """Tell whether both look alike; comparing pixels would cost more than drawing."""
         return (self.place, self.colour) == (other.place, other.colour) and self.pixels is other.pixels
