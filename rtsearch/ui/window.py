@@ -83,6 +83,7 @@ class Window:
         self._is_dark = False  # outside of the hours of the day
         self._whole_until_s = -math.inf  # until then a picture waits for all of its crops
         self._card = WaitingCard(time.monotonic())
+        self._watch_hours()
         self._begin()
 
     def show(self, scene: Scene, picture: U8Array) -> None:
@@ -145,6 +146,7 @@ class Window:
         is_dark = not is_open(self._controls.now.show.hours, 60 * now.tm_hour + now.tm_min)
         if is_dark != self._is_dark:
             self._is_dark, self._redraw = is_dark, True
+            self._card = WaitingCard(time.monotonic())
 
     def _follow_size(self) -> None:
         """Adapt the size of the next picture to the window, so that text is sharp and no bars are shown."""
