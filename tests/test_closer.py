@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from blobs import draw
-from playing import SETTINGS, Given, Watcher, run
+from playing import SETTINGS, Given, Watcher, lines, run
 
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.library.index import SearchIndex
@@ -22,6 +20,7 @@ from rtsearch.live.object_frame import object_frame
 from rtsearch.render.closer import Caption, alike_picture, photo_picture, row_at
 from rtsearch.render.layout import canvas_of
 from rtsearch.render.plan import Item
+from rtsearch.render.strips import compose_strips
 from rtsearch.types import U8Array
 
 SHOW = ShowSettings(window_wh=(800, 600), text="names")
@@ -165,44 +164,42 @@ def test_another_size_of_the_window_is_drawn_anew(inspector: Inspector, blob_ind
 # In a run --------------------------------------------------------------------------------------------------
 
 
-def clicks(controls: Controls, steps: list[Callable[[Watcher], bool]]) -> Callable[[Watcher], bool]:
-    """Let each step happen when the one before says that it is done."""
-
-    def goes_on(watcher: Watcher) -> bool:
-        if steps and steps[0](watcher):
-            steps.pop(0)
-        return bool(steps)
-
-    return goes_on
-
-
 def test_the_run_goes_on_behind_a_photo_and_is_recorded(blob_index: SearchIndex, tmp_path: Path) -> None:
     controls = Controls(SETTINGS.detect, SETTINGS.show)
-    at: dict[str, int] = {}
+    canvas = canvas_of(SETTINGS.show)
+    photo: list[U8Array] = []
 
     def click(watcher: Watcher) -> bool:
-        scene = watcher.scenes[-1] if watcher.scenes else None
-        if scene is None or not scene.thumbs or not scene.thumbs[0]:
+        """Click on a crop, once there is one."""
+        plan = compose_strips(watcher.scenes[-1], canvas) if watcher.scenes else None
+        item = next((item for item in plan.items if item.row >= 0), None) if plan else None
+        if item is None:
             return False
-        width, height = SETTINGS.show.window_wh
-        for y in range(height // 2, height, 20):  # the strips are in the lower half
-            controls.click((width // 3, y))
-            controls.back()
-        controls.click((width // 3, height - 30))
-        controls.click((width // 3, height * 2 // 3))
+        x, y, width, height = item.place
+        controls.click((x + width // 2, y + height // 2))
+        bgr, box = object_frame(blob_index, item.row, 100.0).bgr, blob_index.boxes[item.row]
+        photo.append(photo_picture(bgr, box, CAPTION, canvas).picture[: -canvas.px(34)])
         return True
 
-    def photo(watcher: Watcher) -> bool:
-        if controls.now.looks:
-            at["shown"] = len(watcher.pictures)
-        return controls.now.looks
-
-    def back(_: Watcher) -> bool:
+    def is_shown(watcher: Watcher) -> bool:
+        if not np.array_equal(watcher.pictures[-1][: len(photo[0])], photo[0]):
+            return False
+        assert controls.now.looks
         controls.back()
         return True
 
-    watcher = Watcher(clicks(controls, [click, photo, back]))
-    source = Given([0, 1, 2] * 400, every_s=0.005)
-    report = run(source, blob_index, Outputs(watcher), controls=controls)
-    assert report.frames_shown >= 1
-    assert draw(0).shape == (120, 160, 3)
+    def is_gone(watcher: Watcher) -> bool:
+        return not np.array_equal(watcher.pictures[-1][: len(photo[0])], photo[0])
+
+    steps = [click, is_shown, is_gone]
+
+    def goes_on(watcher: Watcher) -> bool:
+        if steps[0](watcher):
+            steps.pop(0)
+        return bool(steps)
+
+    source, out = Given(list(range(3000)), every_s=0.002), tmp_path / "seen.jsonl"
+    report = run(source, blob_index, Outputs(Watcher(goes_on), records=(out,)), controls=controls)
+    assert steps == []
+    assert not controls.now.looks
+    assert len([line for line in lines(out) if "objects" in line]) == report.frames_shown
