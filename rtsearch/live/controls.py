@@ -99,6 +99,7 @@ class ControlState:
         mirror: cameras and streams are shown, searched and recorded with left and right changed.
         first_strip: strip on top, where there are more than fit.
         sliders: that stand on the picture.
+        load: step at which the picture is made cheaper, see ``load_steps``.
         looks: something is looked at more closely, in place of the live picture.
         search: what is found: its ``classes``, ``folders`` and ``since``.
         index: all rows of the same library in another projection, in place of the run's index.
@@ -111,6 +112,7 @@ class ControlState:
     mirror: bool = False
     first_strip: int = 0
     sliders: int = 0
+    load: int = 0
     looks: bool = False
     search: SearchSettings = _ALL
     index: SearchIndex | None = None

@@ -39,6 +39,7 @@ from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Controls, Inspection, Scroll, Seek, Skip, Step, StepBack, Transport
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.live.load_steps import LoadSteps
 from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
@@ -157,6 +158,7 @@ class _Session:
         self._views = [channel.view for channel in self._channels]
         self._cpu_s = time.process_time()
         self._heart = heartbeat()
+        self._load = LoadSteps() if self._heart is not None else None
         self._max_photo_mp = settings.analyze.max_photo_mp
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
@@ -213,12 +215,24 @@ class _Session:
             self._halt.set()  # whoever watched over this process has gone, and starts another one
         for view in self._views:
             view.watch()
+        self._watch_load()
         for command in self._controls.commands():
             if isinstance(command, Inspection):
                 sinks.inspect(command)
             else:
                 self._carry_out(command)
         sinks.look()
+
+    def _watch_load(self) -> None:
+        """Let the picture of a kiosk get simpler where the machine does not keep up."""
+        now = self._controls.now
+        if self._load is None or now.paused:
+            return
+        frames = sum(channel.tally.counts()[0] for channel in self._channels)
+        drawn = sum(view.drawn for view in self._views)
+        step = self._load.update(time.monotonic(), frames, drawn, time.thread_time())
+        if step != now.load:
+            self._controls.change(load=step)
 
     def _carry_out(self, command: Transport) -> None:
         match command:

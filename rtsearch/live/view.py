@@ -14,6 +14,7 @@ from dataclasses import replace
 from rtsearch.live.capture_side import GoTo, NextAfter, Orders
 from rtsearch.live.compositor import Appearance, Compositor, moved
 from rtsearch.live.live_frame import Latest, LiveFrame
+from rtsearch.live.load_steps import lightened
 from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
@@ -221,6 +222,11 @@ class View:
         """Tell whether the source gives no pictures at the moment."""
         return self._lost_s is not None
 
+    @property
+    def drawn(self) -> int:
+        """Number of frames that were drawn so far, with objects of their own or with guessed ones."""
+        return self.shown + self._moved
+
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """Return the scene with its notes, and its picture, which is valid until the next call."""
         if self._timer.is_due(scene.frame.at_s, at_once=self._paused):
@@ -257,7 +263,7 @@ class View:
 
     def _look(self) -> Appearance:
         now = self._shared.controls.now
-        show = cell_settings(now.show, self.place, self._shared.channels)
+        show = lightened(cell_settings(now.show, self.place, self._shared.channels), now.load)
         room = panel_room(show.window_wh, self._shared.channels, canvas_of(show).scale, now.sliders)
         lost_s = 0.0 if self._lost_s is None else min(LOST_S, time.monotonic() - self._lost_s)
         return Appearance(show, now.first_strip, lost_s=lost_s, controls_wh=room)

@@ -19,6 +19,7 @@ import numpy as np
 from rtsearch._util.opening_hours import is_open
 from rtsearch.config import ShowSettings
 from rtsearch.live import Controls
+from rtsearch.live.load_steps import reduced
 from rtsearch.render import theme
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_holds, panel_xy, value_at
@@ -151,9 +152,11 @@ class Window:
     def _follow_size(self) -> None:
         """Adapt the size of the next picture to the window, so that text is sharp and no bars are shown."""
         width, height = cv2.getWindowImageRect(self._title)[2:]
-        large = width >= LEAST_WH[0] and height >= LEAST_WH[1]
-        if large and (width, height) != self._controls.now.show.window_wh:
-            self._change_show(window_wh=(width, height))
+        now = self._controls.now
+        wh = reduced((width, height), now.load)
+        large = wh[0] >= LEAST_WH[0] and wh[1] >= LEAST_WH[1]
+        if large and wh != now.show.window_wh:
+            self._change_show(window_wh=wh)
 
     def _bring_inside(self) -> None:
         """Move a window that has just opened so that all of it is on the screen."""
