@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from rtsearch.config.kinds import (
+from rtsearch.config.fields import (
+    Aspect,
+    FontFile,
     Height,
+    Hours,
+    LabelPairs,
+    LogoFile,
+    Moment,
     Names,
     Share,
+    Theme,
     Width,
-    font_file,
-    hours_of_day,
-    label_words,
-    logo_file,
-    moment,
     pair,
-    shape,
-    theme_colours,
 )
 
 __all__ = [
@@ -142,7 +142,7 @@ class SearchSettings(_Section):
     recall: Annotated[float, Field(ge=0.5, le=0.999)] = 0.98
     classes: Names = ()
     folders: Names = ()
-    since: Annotated[str, BeforeValidator(moment)] = ""
+    since: Moment = ""
 
 
 class AnalyzeSettings(_Section):
@@ -152,8 +152,8 @@ class AnalyzeSettings(_Section):
         workers: number of threads that decode photos; 0 chooses by the number of cores.
         commit_photos: number of photos per fragment; a crash loses at most one fragment's work.
         commit_s: seconds after which a fragment is closed even if it is not full.
-        min_px: shortest side of the box of an object that is stored, px of the photo; ``detect.min_px`` counts
-            where it is larger.
+        min_px: shortest side of the box of an object that is stored, px of the photo; ``detect.min_px``
+            counts where it is larger.
         thumb_px: longer side of the stored crops, px.
         videos: look at films, too.
         video_fps: pictures per second of a film that are looked at, beside the first one after each cut.
@@ -200,7 +200,7 @@ class LiveSettings(_Section):
     loop: bool = False
     camera_wh: Annotated[tuple[Width, Height], BeforeValidator(pair)] = (640, 480)
     camera_fps: Annotated[float, Field(ge=0, le=240)] = 0.0
-    aspect: Annotated[str, AfterValidator(shape)] = ""
+    aspect: Aspect = ""
     mirror: bool = False
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
@@ -230,15 +230,15 @@ class ShowSettings(_Section):
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one, and one with
             Latin, Cyrillic and Greek for letters that it lacks.
-        theme: colours of the picture: ``dark``, ``light``, or the colours of ground, text and corners, such as
+        theme: colours of the picture: ``dark``, ``light``, or those of ground, text and corners, such as
             ``#0e0f0f #e8e6e1 #ffaf50``.
         caption: line of text over the lower left of the frame, such as the title of a work; "" for none.
         logo: PNG, with or without alpha, over the lower right of the frame; "" for none.
         monitor: name or number of the monitor that the window opens on and fills, as ``xrandr
             --listmonitors`` has them; "" for any.
         keys: let keys and the mouse do something.
-        attract_s: seconds without an object after which a wall, and the page as a kiosk, walk through the library;
-            0 for never.
+        attract_s: seconds without an object after which a wall, and the page as a kiosk, walk through the
+            library; 0 for never.
         hours: hours of the day, such as ``09:00-18:30``, outside of which the window is black; "" for none.
         privacy: what is made unrecognisable in frames before they are drawn, recorded or sent: ``persons``,
             ``faces`` (the upper part of persons), or ``none``.
@@ -255,16 +255,16 @@ class ShowSettings(_Section):
     distinct: bool = True
     max_distance: Annotated[float, Field(ge=0, le=1000)] = 0.0
     fullscreen: bool = False
-    labels: Annotated[Names, AfterValidator(label_words)] = ()
+    labels: LabelPairs = ()
     text: Literal["all", "names", "none"] = "names"
-    font: Annotated[str, AfterValidator(font_file)] = ""
-    theme: Annotated[str, AfterValidator(theme_colours)] = "dark"
+    font: FontFile = ""
+    theme: Theme = "dark"
     caption: Annotated[str, Field(max_length=200)] = ""
-    logo: Annotated[str, AfterValidator(logo_file)] = ""
+    logo: LogoFile = ""
     monitor: str = ""
     keys: bool = True
     attract_s: Annotated[float, Field(ge=0, le=3600)] = 20.0
-    hours: Annotated[str, AfterValidator(hours_of_day)] = ""
+    hours: Hours = ""
     privacy: Literal["none", "faces", "persons"] = "none"
 
     def word(self, name: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rtsearch._util.regular_files import read_regular
-from rtsearch.config.kinds import MOST_LOGO_BYTES
+from rtsearch.config.fields import MOST_LOGO_BYTES
 from rtsearch.render.layout import Canvas
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.render.theme import TEXT, toward

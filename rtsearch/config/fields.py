@@ -1,4 +1,4 @@
-"""Kinds of values that settings have, each with the check of what is given."""
+"""Types and texts that settings are made of, with the checks that each needs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from rtsearch._util.opening_hours import parse_hours
@@ -18,18 +18,18 @@ from rtsearch._util.regular_files import read_regular
 
 __all__ = [
     "MOST_LOGO_BYTES",
+    "Aspect",
+    "FontFile",
     "Height",
+    "Hours",
+    "LabelPairs",
+    "LogoFile",
+    "Moment",
     "Names",
     "Share",
+    "Theme",
     "Width",
-    "font_file",
-    "hours_of_day",
-    "label_words",
-    "logo_file",
-    "moment",
     "pair",
-    "shape",
-    "theme_colours",
 ]
 
 MOST_LOGO_BYTES = 8 << 20
@@ -44,10 +44,10 @@ Height = Annotated[int, Field(ge=16, le=4320)]
 
 def pair(given: object) -> object:
     """Accept two numbers as a list, as ``1280x720``, or with a comma or a space between them."""
-    pair = re.split(r"\s*[xX,\s]\s*", given.strip()) if isinstance(given, str) else given
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or "" in pair:
+    sides = re.split(r"\s*[xX,\s]\s*", given.strip()) if isinstance(given, str) else given
+    if not isinstance(sides, list | tuple) or len(sides) != 2 or "" in sides:
         raise PydanticCustomError("pair", "expected width and height, such as 1280x720")
-    return pair
+    return sides
 
 
 Names = Annotated[
@@ -59,7 +59,7 @@ Names = Annotated[
 """Names as a list, or as text with commas between them."""
 
 
-def shape(shape: str) -> str:
+def _shape(shape: str) -> str:
     """Return an aspect ratio between 1:4 and 4:1 in the form ``16:9``, or ""."""
     sides = re.fullmatch(r"(\d{1,5})[:/x](\d{1,5})", shape.strip())
     if shape.strip() and (sides is None or not int(sides[2]) <= 4 * int(sides[1]) <= 16 * int(sides[2]) > 0):
@@ -67,7 +67,7 @@ def shape(shape: str) -> str:
     return "" if sides is None else f"{int(sides[1])}:{int(sides[2])}"
 
 
-def moment(given: object) -> object:
+def _moment(given: object) -> object:
     """Return a date, or a date and a time, as ISO text; YAML reads dates by itself."""
     text = given.isoformat() if isinstance(given, date) else str(given)
     try:
@@ -76,7 +76,7 @@ def moment(given: object) -> object:
         raise PydanticCustomError("moment", "expected a date, such as 2026-05-01T18:30") from None
 
 
-def label_words(pairs: tuple[str, ...]) -> tuple[str, ...]:
+def _labels(pairs: tuple[str, ...]) -> tuple[str, ...]:
     """Return pairs of a class and its word; each is ``class=word``."""
     for pair in pairs:
         if not pair.partition("=")[0].strip() or "=" not in pair:
@@ -84,7 +84,7 @@ def label_words(pairs: tuple[str, ...]) -> tuple[str, ...]:
     return pairs
 
 
-def font_file(path: str) -> str:
+def _font_file(path: str) -> str:
     """Return the path of a readable font, or ""; a font of the system may be given by its file name."""
     if not path:
         return path
@@ -99,7 +99,7 @@ def font_file(path: str) -> str:
     return path
 
 
-def logo_file(path: str) -> str:
+def _logo_file(path: str) -> str:
     """Return the path of a PNG of a moderate size, or ""."""
     if not path:
         return path
@@ -118,22 +118,37 @@ def logo_file(path: str) -> str:
     return path
 
 
-def theme_colours(text: str) -> str:
+def _theme(text: str) -> str:
     """Return ``dark``, ``light``, or three colours with a blank between them, each as ``#rrggbb``."""
     words = text.replace(",", " ").lower().split()
-    if words not in (["dark"], ["light"]) and (
-        len(words) != 3 or not all(re.fullmatch("#?[0-9a-f]{6}", word) for word in words)
-    ):
+    colours = len(words) == 3 and all(re.fullmatch("#?[0-9a-f]{6}", word) for word in words)
+    if words not in (["dark"], ["light"]) and not colours:
         raise PydanticCustomError(
             "theme", "expected dark, light, or ground, ink and accent, such as '#0e0f0f #e8e6e1 #ffaf50'"
         )
     return " ".join(words)
 
 
-def hours_of_day(text: str) -> str:
+def _hours(text: str) -> str:
     """Return hours of the day such as ``09:00-18:30``, or ""."""
     try:
         parse_hours(text)
     except ValueError as error:
         raise PydanticCustomError("hours", "{problem}", {"problem": str(error)}) from None
     return text.strip()
+
+
+Moment = Annotated[str, BeforeValidator(_moment)]
+"""A date, or a date and a time, in ISO's form; ""."""
+Aspect = Annotated[str, AfterValidator(_shape)]
+"""An aspect ratio such as 16:9; ""."""
+LabelPairs = Annotated[Names, AfterValidator(_labels)]
+"""Classes with words of one's own, ``class=word`` each."""
+FontFile = Annotated[str, AfterValidator(_font_file)]
+"""Path of a font; ""."""
+LogoFile = Annotated[str, AfterValidator(_logo_file)]
+"""Path of a PNG; ""."""
+Theme = Annotated[str, AfterValidator(_theme)]
+"""Name of a theme, or three colours."""
+Hours = Annotated[str, AfterValidator(_hours)]
+"""Hours of the day such as 09:00-18:30; ""."""
