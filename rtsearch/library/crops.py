@@ -25,7 +25,7 @@ def encode_crop(bgr: U8Array, xyxy: F32Array, thumb_px: int) -> bytes:
 
     Args:
         bgr: (H, W, 3) uint8.
-        xyxy: (4,) float32, pixels of ``bgr``; whole pixels that the box touches belong to the crop. The crop has
+        xyxy: (4,) float32, pixels of ``bgr``; whole pixels that the box touches belong to the crop, which has
             the box's shape: at an edge of the photo the margin lies on the other side, or is left out.
         thumb_px: longest side of the result, px.
     """

@@ -199,7 +199,7 @@ def _fitted(picture: U8Array, height_px: int) -> U8Array:
 
 
 def _reduced(jpeg: bytes, height_px: int) -> int:
-    """Return how a JPEG is decoded to fill a height: at a half or a quarter of its size where that is enough."""
+    """Return how a JPEG is decoded to fill a height: a half or a quarter of it where that will do."""
     most = read_header(io.BytesIO(jpeg)).height // height_px if height_px else 1
     return cv2.IMREAD_COLOR if most < 2 else _HALF if most < 4 else _QUARTER
 

@@ -212,7 +212,8 @@ class Compositor:
         stops = []
         for number, stop in enumerate(walk.stops, walk.first):
             like = np.array(stop[1:], np.int32)
-            rows = np.array([stop[0], *like[list(_large_first(self._index.heights(like), least_px))]], np.int32)
+            order = list(_large_first(self._index.heights(like), least_px))
+            rows = np.array([stop[0], *like[order]], np.int32)
             name = show.word(class_name(self._names, int(self._index.labels[stop[0]])))
             crops = tuple(self._cache.peek(row) for row in rows.tolist())
             stops.append(Stop(number, name, tuple(rows.tolist()), crops, tuple(self._index.shapes(rows))))
@@ -282,7 +283,7 @@ def moved(objects: Steadied, updates: float, frame: Frame) -> Steadied:
 
 
 def _least_px(show: ShowSettings) -> float:
-    """Return the height in its photo that a crop needs for a large place of a wall, px; 0 where there is none."""
+    """Return the height in its photo that a crop needs for a large place of a wall, px; 0 without one."""
     canvas = canvas_of(show)
     return hero_px(canvas) / MOST_ENLARGED if canvas.composition == "wall" else 0.0
 

@@ -1,7 +1,7 @@
 """Look at a crop more closely: its photo, and the objects that are like it, in place of the live picture.
 
-click on a crop -> Look(row) -> a thread reads the photo and draws it -> picture, shown until the user goes back
-Enter           -> Look(row, alike=True) -> the same with the crops of its neighbours, each of which may be clicked
+click on a crop -> Look(row) -> a thread reads the photo and draws it -> picture, until the user goes back
+Enter           -> Look(row, alike=True) -> the same with the crops of its neighbours, which may be clicked
 
 The run goes on behind; the live picture stays on the screen until the other one is there.
 """

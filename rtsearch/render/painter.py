@@ -133,7 +133,9 @@ class Painter:
         # All pixels of before are kept before any are drawn over.
         gone = [item.place for key, item in old.items() if key not in new]
         gone += [belt.place for belt in before.belts if all(belt.place != b.place for b in plan.belts)]
-        self._going += [_Fade(None, place, _room(self._picture, place).copy(), now_s, lasts_s) for place in gone]
+        for place in gone:
+            pixels = _room(self._picture, place).copy()
+            self._going.append(_Fade(None, place, pixels, now_s, lasts_s))
         for item in changed:
             pixels = _room(self._picture, item.place).copy()
             slides = item.key not in old

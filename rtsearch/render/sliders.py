@@ -126,7 +126,7 @@ def draw_sliders(
 
 
 def panel_holds(xy: tuple[int, int], mouse_xy: tuple[int, int], scale: float, sliders: int) -> bool:
-    """Tell whether the mouse is on the panel of a number of sliders, whose top left corner is at ``xy``, px."""
+    """Tell whether the mouse is on a panel of so many sliders, whose top left corner is at ``xy``, px."""
     width, height = panel_wh(sliders, scale)
     return 0 <= mouse_xy[0] - xy[0] < width and 0 <= mouse_xy[1] - xy[1] < height
 

@@ -95,7 +95,7 @@ _LIGHT = Theme(ground=(232, 238, 240), ink=(26, 26, 26), accent=(0, 91, 194))
 
 
 def theme_of(text: str) -> Theme:
-    """Return the theme of a name, or of three colours such as ``#0e0f0f #e8e6e1 #ffaf50``; see ``ShowSettings``."""
+    """Return the theme of a name, or of three colours: ``#0e0f0f #e8e6e1 #ffaf50``; see ``ShowSettings``."""
     if text in ("dark", "light"):
         return DARK if text == "dark" else _LIGHT
     ground, ink, accent = (_colour(word) for word in text.split())

@@ -55,7 +55,7 @@ class WallPlaces(NamedTuple):
 
 
 class _Content(NamedTuple):
-    """Word and crops of a band, with keys that begin with ``key``; the first crop is for the largest place."""
+    """Word and crops of a band, the first crop for the largest place; ``key`` begins the keys of both."""
 
     key: Hashable
     word: str
