@@ -8,12 +8,14 @@ Transitions follow ``Scene.now_s``, the clock of the source, so that a file is d
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from cachetools import LRUCache
 
 from rtsearch.library.crops import covering, scaled
 from rtsearch.render.boxes import frame_picture
@@ -31,7 +33,7 @@ __all__ = ["Painter", "compose", "eased"]
 
 _SLIDE_PX = 16  # way that a new one moves meanwhile
 _JUMP_S = 4.0  # a picture later than this after the last one, or before it, has nothing to cross over from
-_FITTED = 1024  # most crops that are kept in the size of their place
+_FITTED_BYTES = 96 << 20  # of crops that are kept in the size of their place, and as they are stored
 _WAKES_S = 0.25  # time in which a walk through the library makes way for what is seen
 _DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free
 _COMPOSITIONS = {"strips": compose_strips, "wall": compose_wall}
@@ -83,7 +85,9 @@ class Painter:
         self._last: tuple[str, float] = ("", 0.0)  # name and time of the last picture
         self._going: list[_Fade] = []
         self._coming: dict[Hashable, _Fade] = {}
-        self._fitted: dict[tuple[int, int, int], tuple[U8Array, U8Array]] = {}
+        self._fitted: LRUCache[tuple[int, int, int], tuple[U8Array, U8Array]] = LRUCache(
+            _FITTED_BYTES, getsizeof=lambda pair: pair[0].nbytes + pair[1].nbytes
+        )
         self._belts: dict[Place, tuple[float, DriftPicture]] = {}  # since when a place has had one
 
     def paint(self, scene: Scene, canvas: Canvas) -> U8Array:
@@ -174,18 +178,19 @@ class Painter:
                 _room(self._picture, belt.place)[:] = drift.window(belt, share)
 
     def _drawn(self, item: Item) -> U8Array:
-        """Return an item in the size of its place; scaled crops are kept while there are not too many."""
+        """Return an item in the size of its place; the crops that were scaled last are kept."""
         width, height = item.place[2:]
         if item.pixels is None:
             return np.full((height, width, 3), item.colour, np.uint8)
         key = (id(item.pixels), width, height)
-        if key not in self._fitted:
-            if len(self._fitted) >= _FITTED:
-                self._fitted.clear()
-            wh = (width, height)
-            fit = covering(item.pixels, wh) if item.covers else _fitted(item.pixels, wh, self._ground)
+        known = self._fitted.get(key)
+        if known is not None:
+            return known[1]
+        wh = (width, height)
+        fit = covering(item.pixels, wh) if item.covers else _fitted(item.pixels, wh, self._ground)
+        with contextlib.suppress(ValueError):  # it is larger than all that is kept
             self._fitted[key] = (item.pixels, fit)
-        return self._fitted[key][1]
+        return fit
 
 
 def _moves(before: Plan, plan: Plan) -> bool:
