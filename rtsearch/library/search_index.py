@@ -179,9 +179,10 @@ class SearchIndex:
         return clipped
 
     def heights(self, rows: I32Array, /) -> F32Array:
-        """(n,) float32: height of each row's box in its photo, px."""
-        xyxy = self._table["xyxy"][rows]
-        return cast(F32Array, xyxy[:, 3] - xyxy[:, 1])
+        """(n,) float32: height of each row's box in its photo, px; 0 for a row that the library does not have."""
+        ours = rows < len(self)
+        xyxy = self._table["xyxy"][np.where(ours, rows, 0)]
+        return np.where(ours, xyxy[:, 3] - xyxy[:, 1], np.float32(0)).astype(np.float32)
 
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         """Return what is known of each row, as JSON values but for ``xyxy``.

@@ -219,12 +219,13 @@ class OutputSinks:
             self._show_again(self._inspector.picture)
 
     def _items(self) -> list[Item]:
-        """Return the crops of the live picture."""
+        """Return the crops of the library in the live picture."""
         window_wh = self._shared.controls.now.show.window_wh
         return [
             item.moved(x, y)
             for view, (x, y, *_) in zip(self._views, cells(window_wh, len(self._views)), strict=True)
             for item in view.items
+            if item.row < len(self._shared.index)
         ]
 
     def _show_again(self, picture: U8Array | None) -> None:

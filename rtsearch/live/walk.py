@@ -97,7 +97,8 @@ def alike(
     """
     point = index.points(np.array([row], np.int32))
     near = index.near(point, _PER_PHOTO * most, exact=search.exact, recall=search.recall)
-    rows = near.row[0][(near.row[0] >= 0) & (near.distance[0] <= most_distance)]
+    ours = (near.row[0] >= 0) & (near.row[0] < len(index))
+    rows = near.row[0][ours & (near.distance[0] <= most_distance)]
     photos = np.concatenate([index.photo_numbers[[row]], index.photo_numbers[rows]])
     _, first = np.unique(photos, return_index=True)
     return tuple(rows[np.sort(first)[1:] - 1].tolist())[:most]

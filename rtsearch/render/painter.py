@@ -34,6 +34,7 @@ __all__ = ["Painter", "compose", "eased"]
 _SLIDE_PX = 16  # way that a new one moves meanwhile
 _JUMP_S = 4.0  # a picture later than this after the last one, or before it, has nothing to cross over from
 _FITTED_BYTES = 96 << 20  # of crops that are kept in the size of their place, and as they are stored
+_GONE = 0.9  # share of its way to the ground after which a thing is gone: encoders leave the faintest rest as it is
 _WAKES_S = 0.25  # time in which a walk through the library makes way for what is seen
 _DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free
 _COMPOSITIONS = {"strips": compose_strips, "wall": compose_wall}
@@ -153,7 +154,7 @@ class Painter:
             share = eased(min(1.0, (now_s - fade.since_s) / fade.lasts_s))
             room = _room(self._picture, fade.place)
             if fade.item is None:
-                room[:] = toward(fade.before, canvas.theme.ground, share)
+                room[:] = toward(fade.before, canvas.theme.ground, 1.0 if share > _GONE else share)
                 continue
             after = self._drawn(fade.item)
             if fade.slides and (way := round((1 - share) * canvas.px(_SLIDE_PX))):
