@@ -189,8 +189,8 @@ class Scene:
         rows: number of strips of the grid; -1 counts up to the last strip of an object.
         first: number of the topmost visible strip.
         shapes: n tuples of the aspect ratio of each crop's place; () takes those of the crops.
-        order: n tuples of the numbers of the crops in the order of a wall's places, the largest first; () keeps
-            the order of the neighbours.
+        order: n tuples of the numbers of the crops in the order of a wall's places, the largest first; ()
+            keeps the order of the neighbours.
         grid: number of strips that the picture is laid out for, a fraction while the grid changes; -1 takes
             ``rows``.
         now_s: time of the picture in the clock of its source, s; transitions follow it.

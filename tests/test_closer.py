@@ -66,7 +66,8 @@ def test_those_that_are_alike_fill_lines_and_can_be_clicked() -> None:
     ends = [a.place[0] + a.place[2] for a, b in pairwise(closer.items) if b.place[0] == 0]
     assert all(abs(end - 800) <= 1 for end in ends)
     x, y, width, height = closer.items[0].place
-    assert accents(closer.picture) == (x, y, x + width, y + height)
+    corners = np.array(accents(closer.picture))
+    assert np.abs(corners - (x, y, x + width, y + height)).max() <= 2
     assert row_at(closer.items, (400, 590)) == -1
 
 
@@ -96,7 +97,7 @@ def test_a_click_shows_the_photo_and_another_goes_back(inspector: Inspector, blo
     assert inspector.picture is None  # the live one stays until the photo is there
     picture = come(inspector, blob_index)
     photo = object_frame(blob_index, 3, 100.0).bgr
-    x1, y1, x2, y2 = blob_index.boxes[3]
+    x1, _, x2, _ = blob_index.boxes[3]
     scaled_up = photo_picture(photo, blob_index.boxes[3], Caption("", ""), CANVAS).picture
     np.testing.assert_array_equal(picture[:566], scaled_up[:566])
     assert accents(picture[:566])[2] - accents(picture[:566])[0] >= (x2 - x1)
@@ -121,7 +122,7 @@ def test_more_like_this_and_on(inspector: Inspector, blob_index: SearchIndex) ->
     assert 3 not in others
     photos = blob_index.photo_numbers[[item.row for item in items]].tolist()
     assert len(set(photos)) == len(photos) == 12
-    x, y, width, height = items[1].place
+    x, y, *_ = items[1].place
     inspector.click((x + 5, y + 5), HERE)
     second = come(inspector, blob_index).copy()
     assert inspector._items[0].row == items[1].row

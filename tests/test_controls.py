@@ -190,7 +190,8 @@ def test_crops_that_are_high_enough_take_the_large_places_of_a_wall() -> None:
     assert first.order == ((1, 3, 0, 2),)
     then = draws.scene(FRAME, cup(rows=[few, many, 0, many + 1, many + 2]), None, wall)
     assert then.order == ((1, 3, 0, 2, 4),)  # what is shown stays in its place
-    assert draws.scene(FRAME, cup(rows=[few, many]), None, LARGE).order == ((0, 1),)
+    strips = Compositor(("cup",), cache, Index())
+    assert strips.scene(FRAME, cup(rows=[few, many]), None, LARGE).order == ((0, 1),)
 
 
 def compositor() -> Compositor:
@@ -327,7 +328,7 @@ def test_a_lost_camera_is_seen_and_told(
         scene = view.better() or compositor().scene(bright, strips_of(0), None, show)
         drawn, picture = view.draw(scene)
         notes.append(drawn.notes)
-        return int(picture.max(axis=(0, 1)).min())
+        return int(np.percentile(picture, 90))  # of the frame, not of letters
 
     notes: list[tuple[str, ...]] = []
     pictures = [brightest()]

@@ -65,12 +65,17 @@ def test_a_caption_can_be_read_on_any_frame() -> None:
     [
         (None, "No such file or directory"),
         (b"GIF89a", "expected a PNG of at most 4096 px a side"),
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 8 + b"\0\0\xff\xff\0\0\0\1", "expected a PNG of at most 4096 px a side"),
+        (
+            b"\x89PNG\r\n\x1a\n" + b"\0" * 8 + b"\0\0\xff\xff\0\0\0\1",
+            "expected a PNG of at most 4096 px a side",
+        ),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 8 + b"\0\0\0\1\0\0\0\1", ""),
         (b"x" * ((8 << 20) + 1), "it has more than 8,388,608 bytes"),
     ],
 )
-def test_a_logo_that_cannot_be_read_is_said_in_one_line(tmp_path: Path, content: bytes | None, says: str) -> None:
+def test_a_logo_that_cannot_be_read_is_said_in_one_line(
+    tmp_path: Path, content: bytes | None, says: str
+) -> None:
     path = tmp_path / "logo.png"
     if content is not None:
         path.write_bytes(content)
@@ -84,7 +89,7 @@ def test_a_logo_that_cannot_be_read_is_said_in_one_line(tmp_path: Path, content:
 def test_a_damaged_logo_is_refused(tmp_path: Path) -> None:
     path = logo_in(tmp_path)
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ConfigError, match="show.logo"):
+    with pytest.raises(ConfigError, match=r"show\.logo"):
         load_settings(None, [f"show.logo={path}"])
 
 
@@ -100,7 +105,7 @@ def test_a_logo_that_goes_bad_meanwhile_is_left_out(tmp_path: Path, caplog: pyte
 # Themes ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("given", ["#0E0F0F #E8E6E1 #FFAF50", "0e0f0f,e8e6e1,ffaf50"])
+@pytest.mark.parametrize("given", ['"#0E0F0F #E8E6E1 #FFAF50"', "0e0f0f,e8e6e1,ffaf50"])
 def test_a_theme_is_a_name_or_three_colours(given: str) -> None:
     settings = load_settings(None, [f"show.theme={given}"])
     assert theme_of(settings.show.theme) == DARK == theme_of("dark")
@@ -108,7 +113,7 @@ def test_a_theme_is_a_name_or_three_colours(given: str) -> None:
     assert min(light.ground) > 200 > 60 > max(light.ink)
 
 
-@pytest.mark.parametrize("given", ["pink", "#fff #000 #f00", "#0e0f0f #e8e6e1", "dark light dark"])
+@pytest.mark.parametrize("given", ["pink", '"#fff #000 #f00"', '"#0e0f0f #e8e6e1"', "dark light dark"])
 def test_no_theme(given: str) -> None:
     with pytest.raises(ConfigError, match=r"show\.theme.*expected dark, light, or ground, ink and accent"):
         load_settings(None, [f"show.theme={given}"])

@@ -26,7 +26,10 @@ def test_black_comes_first_and_nothing_flashes(theme: str) -> None:
     drawn = cards(theme)
     assert not drawn[0.0].any()
     assert min(t_s for t_s, card in drawn.items() if card.any()) >= 1.0
-    jumps = [np.abs(b.astype(int) - a).max() for a, b in zip(drawn.values(), list(drawn.values())[1:], strict=False)]
+    jumps = [
+        np.abs(b.astype(int) - a).max()
+        for a, b in zip(drawn.values(), list(drawn.values())[1:], strict=False)
+    ]
     assert max(jumps) <= 40
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from rtsearch.config import SearchSettings
@@ -34,7 +36,7 @@ def test_a_stop_is_like_the_one_before_but_now_and_then(blob_index: SearchIndex)
     walk = Walk(SEARCH, 1e3)
     walk.at(0.0, blob_index, 1.0, seen=False)
     seen = [walk.at(1.0 + i * STOP_S, blob_index, 1.0, seen=False).stops[-1] for i in range(12)]
-    for number, (before, stop) in enumerate(zip(seen, seen[1:], strict=False), 1):
+    for number, (before, stop) in enumerate(pairwise(seen), 1):
         assert stop[0] != before[0]
         if number % 4:
             assert stop[0] in before[1:9]

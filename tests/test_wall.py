@@ -154,7 +154,8 @@ def test_an_object_takes_the_place_of_the_library_softly_and_wholly() -> None:
 def stops(first: int, count: int) -> tuple[Stop, ...]:
     crop = np.full((100, 80, 3), (200, 0, 0), np.uint8)
     return tuple(
-        Stop(number, "cup", tuple(range(20)), (crop,) * 20, (0.8,) * 20) for number in range(first, first + count)
+        Stop(number, "cup", tuple(range(20)), (crop,) * 20, (0.8,) * 20)
+        for number in range(first, first + count)
     )
 
 
@@ -164,7 +165,9 @@ def test_a_band_of_the_library_says_so_in_small_letters() -> None:
     plan = compose_wall(said, size)
     (words,) = (item for item in plan.items if item.key == ("library", 1))
     word = next(item for item in plan.items if item.key == (0, "word"))
-    inks = [np.flatnonzero((item.pixels.max(2) > 60).any(1)) for item in (words, word) if item.pixels is not None]
+    inks = [
+        np.flatnonzero((item.pixels.max(2) > 60).any(1)) for item in (words, word) if item.pixels is not None
+    ]
     heights = [np.ptp(rows) for rows in inks]
     assert 0 < heights[0] < 0.65 * heights[1]
     assert plan.belts[0].place[1] == words.place[1] + words.place[3]
@@ -209,7 +212,8 @@ def test_a_walk_has_gone_softly_within_300_ms() -> None:
     painter.paint(dataclasses.replace(scene((), now_s=0.0), walk=stops(1, 2)), size)
     someone = scene((0, 1))
     pictures = {
-        now_s: painter.paint(dataclasses.replace(someone, now_s=now_s), size).copy() for now_s in (0.1, 0.2, 0.3, 0.4)
+        now_s: painter.paint(dataclasses.replace(someone, now_s=now_s), size).copy()
+        for now_s in (0.1, 0.2, 0.3, 0.4)
     }
     band = wall_places(WIDE, size.px(10)).bands[0]
     area = np.s_[band[1] : band[1] + band[3], band[0] : band[0] + band[2]]

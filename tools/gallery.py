@@ -22,7 +22,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-
 SCREENS = ((1280, 720), (1080, 1920), (3840, 2160))
 COMPOSITIONS = ("wall", "strips")
 MOST_PX = 1280
@@ -45,7 +44,9 @@ class Shot(NamedTuple):
 
 def main() -> None:
     """Play all, and write the gallery."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("library", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("gallery"), help="folder that gets the pictures")
@@ -80,7 +81,13 @@ def shots(clips: list[Path]) -> Iterator[Shot]:
 
 def play(library: Path, shot: Shot, film: Path, seconds: float, settings: list[str]) -> None:
     """Play a shot into a film, without losses that the eye sees."""
-    command = [str(Path(sys.executable).parent / "rtsearch"), "run", str(library), "--headless", "--overwrite"]
+    command = [
+        str(Path(sys.executable).parent / "rtsearch"),
+        "run",
+        str(library),
+        "--headless",
+        "--overwrite",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for i, clip in enumerate(shot.clips):
             command += ["--source", str(beginning(clip, seconds, Path(folder) / f"{i}{clip.suffix}"))]

@@ -179,7 +179,7 @@ class SearchIndex:
         return clipped
 
     def heights(self, rows: I32Array, /) -> F32Array:
-        """(n,) float32: height of each row's box in its photo, px; 0 for a row that the library does not have."""
+        """(n,) float32: height of each row's box in its photo, px; 0 for a row that is not the library's."""
         ours = rows < len(self)
         xyxy = self._table["xyxy"][np.where(ours, rows, 0)]
         return np.where(ours, xyxy[:, 3] - xyxy[:, 1], np.float32(0)).astype(np.float32)

@@ -43,7 +43,7 @@ class _Question(NamedTuple):
     """Picture that is wanted."""
 
     look: _Look
-    index: SearchIndex
+    searched: SearchIndex
     show: ShowSettings
     canvas: Canvas
 

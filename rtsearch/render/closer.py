@@ -74,9 +74,7 @@ def lost_picture(crop: U8Array, caption: Caption, canvas: Canvas) -> Closer:
     return photo_picture(crop, whole, caption, canvas)
 
 
-def alike_picture(
-    rows: Sequence[int], crops: Sequence[U8Array], caption: Caption, canvas: Canvas
-) -> Closer:
+def alike_picture(rows: Sequence[int], crops: Sequence[U8Array], caption: Caption, canvas: Canvas) -> Closer:
     """Draw an object, with corners, and those like it, in lines that end flush."""
     picture, (x, y, width, height) = _ground(canvas), _room(canvas)
     gap = canvas.gap

@@ -12,12 +12,13 @@ import contextlib
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
 from cachetools import LRUCache
 
-from rtsearch.library.crops import covering, scaled
+from rtsearch.library.crops import covering
 from rtsearch.render.boxes import frame_picture
 from rtsearch.render.drift import DriftPicture
 from rtsearch.render.layout import Canvas, Place
@@ -34,7 +35,9 @@ __all__ = ["Painter", "compose", "eased"]
 _SLIDE_PX = 16  # way that a new one moves meanwhile
 _JUMP_S = 4.0  # a picture later than this after the last one, or before it, has nothing to cross over from
 _FITTED_BYTES = 96 << 20  # of crops that are kept in the size of their place, and as they are stored
-_GONE = 0.9  # share of its way to the ground after which a thing is gone: encoders leave the faintest rest as it is
+_GONE = (
+    0.9  # share of its way to the ground after which a thing is gone: encoders leave the last rest as it is
+)
 _WAKES_S = 0.25  # time in which a walk through the library makes way for what is seen
 _DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free
 _COMPOSITIONS = {"strips": compose_strips, "wall": compose_wall}
@@ -220,7 +223,9 @@ def _fitted(pixels: U8Array, wh: tuple[int, int], ground: Colour) -> U8Array:
     size = [max(1, round(width * scale)), max(1, round(height * scale))]
     # A crop whose shape differs by rounding fills its place.
     size = [side if side < _FULL * whole else whole for side, whole in zip(size, wh, strict=True)]
-    inner = scaled(pixels, (size[0], size[1]))
+    # The cache has seen to it that none is enlarged too much; those of another height serve for a moment.
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    inner = cast(U8Array, cv2.resize(pixels, size, interpolation=method))
     if (size[0], size[1]) == wh:
         return inner
     place = np.full((wh[1], wh[0], 3), ground, np.uint8)

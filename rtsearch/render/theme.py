@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import cv2
 
@@ -115,8 +115,11 @@ def mixed(one: Colour, other: Colour, share: float) -> Colour:
 
 def toward(pixels: U8Array, colour: Colour, share: float) -> U8Array:
     """Return (h, w, 3) pixels on their way to one colour; ``share`` 1 is the end."""
+    if not pixels.size:
+        return pixels
     rest = cv2.convertScaleAbs(pixels, alpha=1 - share)
-    return cast(U8Array, cv2.add(rest, (*(share * level for level in colour), 0)))
+    added: Any = (*(share * level for level in colour), 0)  # the type stub knows no scalars
+    return cast(U8Array, cv2.add(rest, added))
 
 
 def object_colour(strip: int) -> Colour:

@@ -46,7 +46,9 @@ class WaitingCard:
         size = canvas.px(_TEXT_PX)
         text = fit_text(WAITING, size, round(0.9 * canvas.wh[0]), canvas.font)
         width, height = text_wh(text, size, canvas.font)
-        draw_text(card, text, ((canvas.wh[0] - width) // 2, (canvas.wh[1] - height) // 2), size, ink, canvas.font)
+        draw_text(
+            card, text, ((canvas.wh[0] - width) // 2, (canvas.wh[1] - height) // 2), size, ink, canvas.font
+        )
         return card
 
 
