@@ -130,6 +130,8 @@ class Index:
     def shapes(self, rows: I32Array) -> F32Array:
         return np.ones(len(rows), np.float32)
 
+    heights = shapes
+
 
 def number_of(frame: Frame) -> int:
     assert frame.pts_s is not None

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
-from rtsearch.config import DetectSettings, Settings
+from rtsearch.config import AnalyzeSettings, DetectSettings, Settings
 from rtsearch.errors import LibraryError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze_report import AnalyzeReport, Progress
@@ -85,6 +85,7 @@ def analyze(
         RunnerError: the network failed; the photos before are committed.
     """
     start_s = time.monotonic()
+    settings = _without_small_objects(settings)
     root = _Root(photos.resolve())
     scan = find_photos(photos, library, settings.analyze.exclude, films=settings.analyze.videos)
     space = FeatureSpace(
@@ -113,6 +114,13 @@ def analyze(
     return report
 
 
+def _without_small_objects(settings: Settings) -> Settings:
+    """Return settings that find no objects whose crops would be too small for a library."""
+    detect = settings.detect
+    least_px = max(detect.min_px, settings.analyze.min_px)
+    return settings.model_copy(update={"detect": detect.model_copy(update={"min_px": least_px})})
+
+
 def _remembered(settings: Settings) -> dict[str, Any]:
     """Return the settings that a library remembers; files are named by absolute paths."""
     remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
@@ -125,8 +133,9 @@ def _remembered(settings: Settings) -> dict[str, Any]:
 
 def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> None:
     then = writer.manifest.settings
-    # A setting that the build which made the library did not know was as by default, but for the overlap.
-    defaults = Settings(detect=DetectSettings(overlap="covered", max_overlap=0.5)).model_dump(mode="json")
+    # A setting that the build which made the library did not know was as by default, but for these.
+    overlap = DetectSettings(overlap="covered", max_overlap=0.5)
+    defaults = Settings(detect=overlap, analyze=AnalyzeSettings(thumb_px=128)).model_dump(mode="json")
     for section, key in [*(("detect", key) for key in now["detect"]), ("analyze", "thumb_px")]:
         before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
         if before != after:

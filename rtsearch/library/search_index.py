@@ -178,6 +178,12 @@ class SearchIndex:
         clipped: F32Array = np.clip(shape, LEAST_ASPECT, MOST_ASPECT).astype(np.float32)
         return clipped
 
+    def heights(self, rows: I32Array, /) -> F32Array:
+        """(n,) float32: height of each row's box in its photo, px; 0 for a row that is not the library's."""
+        ours = rows < len(self)
+        xyxy = self._table["xyxy"][np.where(ours, rows, 0)]
+        return np.where(ours, xyxy[:, 3] - xyxy[:, 1], np.float32(0)).astype(np.float32)
+
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         """Return what is known of each row, as JSON values but for ``xyxy``.
 

@@ -19,7 +19,22 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.live.areas import Areas
 from rtsearch.types import Detections, U8Array
 
-__all__ = ["Chooser", "Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
+__all__ = [
+    "Back",
+    "Chooser",
+    "Click",
+    "Command",
+    "ControlState",
+    "Controls",
+    "Inspection",
+    "More",
+    "Scroll",
+    "Seek",
+    "Skip",
+    "Step",
+    "StepBack",
+    "Transport",
+]
 
 
 _ALL = SearchSettings()
@@ -65,7 +80,26 @@ class Scroll:
     strips: int
 
 
-Command: TypeAlias = Step | StepBack | Seek | Skip | Scroll
+@dataclass(frozen=True, slots=True)
+class Click:
+    """Look more closely at what is at a place of the picture, px, or go back from there."""
+
+    xy: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """Show objects that are like the one that is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Go back from what is looked at."""
+
+
+Transport: TypeAlias = Step | StepBack | Seek | Skip | Scroll
+Inspection: TypeAlias = Click | More | Back
+Command: TypeAlias = Transport | Inspection
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +114,8 @@ class ControlState:
         mirror: cameras and streams are shown, searched and recorded with left and right changed.
         first_strip: strip on top, where there are more than fit.
         sliders: that stand on the picture.
+        load: step at which the picture is made cheaper, see ``load_steps``.
+        looks: something is looked at more closely, in place of the live picture.
         search: what is found: its ``classes``, ``folders`` and ``since``.
         index: all rows of the same library in another projection, in place of the run's index.
         areas: parts of the pictures in which objects count, or do not.
@@ -93,6 +129,8 @@ class ControlState:
     mirror: bool = False
     first_strip: int = 0
     sliders: int = 0
+    load: int = 0
+    looks: bool = False
     search: SearchSettings = _ALL
     index: SearchIndex | None = None
     areas: Areas = _EVERYWHERE
@@ -163,6 +201,18 @@ class Controls:
     def skip(self, by_s: float) -> None:
         """Go on so many seconds further; in a pause, show the picture there."""
         self._commands.put(Skip(by_s))
+
+    def click(self, xy: tuple[int, int]) -> None:
+        """Look more closely at what is at a place of the picture, px, or go back from there."""
+        self._commands.put(Click(xy))
+
+    def more(self) -> None:
+        """Show objects that are like the one that is looked at."""
+        self._commands.put(More())
+
+    def back(self) -> None:
+        """Go back from what is looked at."""
+        self._commands.put(Back())
 
     def scroll(self, strips: int) -> None:
         """Show strips further down, or further up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable, Sequence
 
 from rtsearch._util.metrics import Meter
 from rtsearch.errors import StageError
@@ -14,7 +15,7 @@ _JOIN_S = 2.0  # a disk may stall; the thread is a daemon and holds nothing that
 
 
 class Loader:
-    """Brings into the cache what each channel asked for last; what it asked for before that is forgotten.
+    """Brings into the cache what each of several has asked for last.
 
     Args:
         cache: is filled, in the order in which crops lie on the disk.
@@ -25,14 +26,14 @@ class Loader:
         self._cache = cache
         self._meter = meter
         self._changed = threading.Condition()
-        self._wanted: dict[int, tuple[list[int], int]] = {}
+        self._wanted: dict[Hashable, tuple[Sequence[int], int]] = {}
         self._closed = False
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="thumbs", daemon=True)
         self._thread.start()
 
-    def want(self, channel: int, rows: list[int], height_px: int) -> None:
-        """Ask for crops for a channel.
+    def want(self, who: Hashable, rows: Sequence[int], height_px: int) -> None:
+        """Ask for crops; what the same one asked for before is forgotten.
 
         Raises:
             StageError: the thread has failed.
@@ -40,7 +41,7 @@ class Loader:
         with self._changed:
             if self._error is not None:
                 raise StageError("thumbs", self._error) from self._error
-            self._wanted[channel] = rows, height_px
+            self._wanted[who] = rows, height_px
             self._changed.notify()
 
     def close(self) -> None:

@@ -37,9 +37,10 @@ from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.areas import Areas
 from rtsearch.live.channel import open_channel
-from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
+from rtsearch.live.controls import Controls, Inspection, Scroll, Seek, Skip, Step, StepBack, Transport
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.live.load_steps import LoadSteps
 from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
@@ -54,7 +55,7 @@ __all__ = ["play", "scrolled", "show_again"]
 _log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
-_DRIFTING = 72  # crops that drift through bands without an object
+_DRIFTING = 160  # crops that drift through bands without an object
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 
 
@@ -162,13 +163,17 @@ class _Session:
         self._views = [channel.view for channel in self._channels]
         self._cpu_s = time.process_time()
         self._heart = heartbeat()
+        self._load = LoadSteps() if self._heart is not None else None
+        self._max_photo_mp = settings.analyze.max_photo_mp
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
         stages = Stages(self._channels, self._shared, self._outputs)
         with contextlib.ExitStack() as stack:
             stack.enter_context(stop_on_signal(self._halt, finish=True))  # until all is in order again
-            sinks = stack.enter_context(OutputSinks(self._views, self._shared, self._outputs))
+            sinks = stack.enter_context(
+                OutputSinks(self._views, self._shared, self._outputs, self._max_photo_mp)
+            )
             stack.callback(self._cache.close)
             stack.callback(stages.stop)
             if self._outputs.screen is not None:
@@ -187,7 +192,7 @@ class _Session:
         while not results.ended:
             if screen is not None and not screen.pump():
                 return
-            self._obey()
+            self._obey(sinks)
             if self._controls.now.paused and not any(view.steps for view in self._views):
                 self._halt.wait(_PUMP_S)
                 sinks.better()
@@ -205,20 +210,36 @@ class _Session:
         slides = screen is not None and any(view.source.slides for view in self._views)
         stays = self._outputs.stays or slides
         while stays and not self._halt.is_set() and (screen is None or screen.pump()):
-            self._obey()
+            self._obey(sinks)
             self._halt.wait(_PUMP_S)
             sinks.better()
 
-    def _obey(self) -> None:
+    def _obey(self, sinks: OutputSinks) -> None:
         """Carry out what the user has asked for, and look after the sources."""
         if self._heart is not None and not self._heart.beat():
             self._halt.set()  # whoever watched over this process has gone, and starts another one
         for view in self._views:
             view.watch()
+        self._watch_load()
         for command in self._controls.commands():
-            self._carry_out(command)
+            if isinstance(command, Inspection):
+                sinks.inspect(command)
+            else:
+                self._carry_out(command)
+        sinks.look()
 
-    def _carry_out(self, command: Command) -> None:
+    def _watch_load(self) -> None:
+        """Let the picture of a kiosk get simpler where the machine does not keep up."""
+        now = self._controls.now
+        if self._load is None or now.paused:
+            return
+        frames = sum(channel.tally.counts()[0] for channel in self._channels)
+        drawn = sum(view.drawn for view in self._views)
+        step = self._load.update(time.monotonic(), frames, drawn, time.thread_time())
+        if step != now.load:
+            self._controls.change(load=step)
+
+    def _carry_out(self, command: Transport) -> None:
         match command:
             case Scroll(strips):
                 self._scroll(strips)

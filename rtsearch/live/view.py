@@ -14,12 +14,14 @@ from dataclasses import replace
 from rtsearch.live.capture_side import GoTo, NextAfter, Orders
 from rtsearch.live.compositor import Appearance, Compositor, moved
 from rtsearch.live.live_frame import Latest, LiveFrame
+from rtsearch.live.load_steps import lightened
 from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
 from rtsearch.render.boxes import LOST_S
 from rtsearch.render.layout import canvas_of
+from rtsearch.render.plan import Item
 from rtsearch.render.sliders import panel_room
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Scene, U8Array
@@ -50,6 +52,7 @@ class View:
         last: the result taken last, or None.
         shown: results taken so far.
         neighbours: of the objects in these.
+        items: crops and labels of the picture drawn last.
         last_first: highest strip that may stand on top of the picture drawn last.
     """
 
@@ -68,13 +71,20 @@ class View:
         self.steps = 0
         self.last: LiveFrame | None = None
         self.shown = self.neighbours = self.last_first = 0
+        self.items: tuple[Item, ...] = ()
         self._shared = shared
         self._orders = orders
         self._newest = newest
         self._tally = tally
         self._epoch = 0
         self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
-        self._compositor = Compositor(shared.class_names, shared.cache, shared.index.shapes, shared.drift)
+        self._compositor = Compositor(
+            shared.class_names,
+            shared.cache,
+            shared.index,
+            shared.drift,
+            shared.index.library.photo_count,
+        )
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
         self._lost_s: float | None = None  # since when the source has given no pictures
@@ -158,7 +168,8 @@ class View:
 
     def scene(self, result: LiveFrame) -> Scene:
         """Return what is to be drawn of a result."""
-        return self._compositor.scene(result.frame, result.objects, result.crops, self._look().show)
+        show = self._look().show
+        return self._compositor.scene(result.frame, result.objects, result.crops, show, result.walk)
 
     def guess(self) -> tuple[Scene, str] | None:
         """Return the newest frame, not detected, with the last objects moved along, and a warning.
@@ -180,7 +191,7 @@ class View:
         updates = (newest.frame.id - last.frame.id) / max(1, last.every)
         late_ms = (newest.frame.captured_s - last.frame.captured_s) * 1e3
         objects = moved(last.objects, updates, newest.frame)
-        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show)
+        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show, last.walk)
         why = "the stream is damaged" if newest.frame.torn else f"detection is {late_ms:.0f} ms behind"
         return scene, f"{why}: boxes moved along"
 
@@ -211,13 +222,18 @@ class View:
         """Tell whether the source gives no pictures at the moment."""
         return self._lost_s is not None
 
+    @property
+    def drawn(self) -> int:
+        """Number of frames that were drawn so far, with objects of their own or with guessed ones."""
+        return self.shown + self._moved
+
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """Return the scene with its notes, and its picture, which is valid until the next call."""
         if self._timer.is_due(scene.frame.at_s, at_once=self._paused):
             self._notes = self._lines(scene.frame)
         look = self._look()
         drawn = self._compositor.draw(scene, replace(look, notes=(*self._notes, *filter(None, [warning]))))
-        self.last_first = drawn.last_first
+        self.last_first, self.items = drawn.last_first, drawn.plan.items
         return drawn.scene, drawn.picture
 
     def report(self) -> SourceReport:
@@ -247,7 +263,7 @@ class View:
 
     def _look(self) -> Appearance:
         now = self._shared.controls.now
-        show = cell_settings(now.show, self.place, self._shared.channels)
+        show = lightened(cell_settings(now.show, self.place, self._shared.channels), now.load)
         room = panel_room(show.window_wh, self._shared.channels, canvas_of(show).scale, now.sliders)
         lost_s = 0.0 if self._lost_s is None else min(LOST_S, time.monotonic() - self._lost_s)
         mirrored = now.mirror and self.source.camera

@@ -12,11 +12,11 @@ import numpy as np
 from rtsearch.config import ShowSettings
 from rtsearch.render.layout import Canvas, canvas_of
 from rtsearch.render.plan import Plan
-from rtsearch.render.text import draw_text, text_wh
-from rtsearch.render.theme import ACCENT, BACKGROUND, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
+from rtsearch.render.text import draw_text, fit_text, text_wh
+from rtsearch.render.theme import TEXT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
 from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
 
-__all__ = ["LOST_S", "boxed_frame", "draw_boxes", "draw_corners", "frame_picture", "score_text"]
+__all__ = ["LOST_S", "WAITING", "boxed_frame", "draw_boxes", "draw_corners", "frame_picture", "score_text"]
 
 LOST_S = 2.0
 """Time in which the picture of a lost source fades, s."""
@@ -26,6 +26,9 @@ _LARGE_PX = 240  # a frame from this height on has larger labels and thicker box
 _CORNER = 0.2  # length of a corner's sides, as a share of the box's shorter side
 _DIM = 0.35  # brightness of a frame around the objects that are looked for
 _MASKED = 0.5  # darkness of a part in which objects do not count
+WAITING = "Waiting for the picture"
+"""Sentence while a source gives none."""
+_WAITING_PX = 22
 _LOST_SCALE = 16  # factor by which it is blurred
 _LOST_LIGHT = 0.6  # brightness that is left of it
 
@@ -53,7 +56,12 @@ def frame_picture(scene: Scene, plan: Plan, canvas: Canvas) -> U8Array:
         _draw_outlines(view, scene, canvas)
         draw_boxes(view, scene, canvas, plan.shown)
     share = min(1.0, scene.lost_s / LOST_S)
-    return _faded(view, share) if share > 0 else view
+    if share <= 0:
+        return view
+    view = _faded(view, share)
+    if canvas.text != "none":
+        _write_waiting(view, share, canvas)
+    return view
 
 
 def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
@@ -87,12 +95,12 @@ def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> Non
         x1, y1, x2, y2 = boxes[i]
         if strip not in plan.shown or i in scene.faint or _is_out(boxes[i]):
             continue
-        draw_corners(view, boxes[i], ACCENT, canvas.px(2))
+        draw_corners(view, boxes[i], canvas.theme.accent, canvas.px(2))
         x, y, wide, high = plan.bands[strip]
         begin, end = (x2, (y1 + y2) // 2), (width, y + high // 2)
         if x < width:  # below the camera, where the bands' lines end apart
             begin, end = ((x1 + x2) // 2, y2), (x + wide * (1 + 2 * strip) // (2 * len(plan.bands)), height)
-        cv2.line(view, begin, end, ACCENT, canvas.px(1), cv2.LINE_AA)
+        cv2.line(view, begin, end, canvas.theme.accent, canvas.px(1), cv2.LINE_AA)
 
 
 def _dimmed(view: U8Array, scene: Scene) -> U8Array:
@@ -116,7 +124,7 @@ def _draw_outlines(view: U8Array, scene: Scene, canvas: Canvas) -> None:
     hidden = [points for points, outline in zip(corners, scene.outlines, strict=True) if not outline.counts]
     if hidden:
         clear = view.copy()
-        cv2.fillPoly(view, hidden, BACKGROUND)
+        cv2.fillPoly(view, hidden, canvas.theme.ground)
         cv2.addWeighted(clear, 1 - _MASKED, view, _MASKED, 0, dst=view)
     cv2.polylines(
         view, corners, isClosed=True, color=TEXT_FAINT, thickness=canvas.px(1), lineType=cv2.LINE_AA
@@ -131,6 +139,18 @@ def _faded(view: U8Array, share: float) -> U8Array:
     grey = cv2.resize(cv2.GaussianBlur(grey, (3, 3), 0), (width, height), interpolation=cv2.INTER_CUBIC)
     after = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     return cast(U8Array, cv2.addWeighted(view, 1 - share, after, share * _LOST_LIGHT, 0))
+
+
+def _write_waiting(view: U8Array, share: float, canvas: Canvas) -> None:
+    """Write into the middle of a lost picture that the next one is waited for."""
+    size = canvas.px(_WAITING_PX)
+    text = fit_text(WAITING, size, round(0.9 * view.shape[1]), canvas.font)
+    width, height = text_wh(text, size, canvas.font)
+    x, y = (view.shape[1] - width) // 2, (view.shape[0] - height) // 2
+    room = view[max(0, y) : y + height, x : x + width]
+    written = room.copy()
+    draw_text(written, text, (0, 0), size, TEXT, canvas.font)
+    room[:] = cv2.addWeighted(room, 1 - share, written, share, 0)
 
 
 def score_text(scene: Scene, i: int, canvas: Canvas) -> str:

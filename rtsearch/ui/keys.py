@@ -9,11 +9,13 @@ SKIP_S = 5.0
 
 # X keysyms, which OpenCV's Qt windows pass on.
 _LEFT, _UP, _RIGHT, _DOWN = 0xFF51, 0xFF52, 0xFF53, 0xFF54
-_ESCAPE = 27
+_ESCAPE, _ENTER, _KEYPAD_ENTER = 27, 13, 0xFF8D
 
 ACTIONS = {
     ord("q"): "quit",
-    _ESCAPE: "quit",
+    _ESCAPE: "back",
+    _ENTER: "more",
+    _KEYPAD_ENTER: "more",
     ord(" "): "pause",
     ord(","): "step back",
     ord("."): "step",
@@ -35,6 +37,7 @@ ACTIONS = {
 
 HELP = (
     ("q, Esc", "quit"),
+    ("click, Enter", "photo of a crop, more like it"),
     ("space", "pause"),
     ("comma, dot", "one frame back, forward"),
     ("left, right", "5 seconds back, forward"),

@@ -173,7 +173,7 @@ class Site:
             "results": now.show.results,
             "text": now.show.text,
             "font": bool(self.settings.show.font),
-            "attract_s": self.settings.web.attract_s,
+            "attract_s": self.settings.show.attract_s,
             "phones": [place for place in self.hub.newest() if place >= FIRST_PHONE],
             "meaning": self._meaning.wanted,
             "opening": self._meaning.opening,
