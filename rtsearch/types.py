@@ -158,10 +158,12 @@ class Outline(NamedTuple):
     Attributes:
         corners: x and y of each, as shares of the frame's width and height.
         counts: objects in it count; else they do not.
+        is_open: its corners are still being set, and it does nothing yet.
     """
 
     corners: tuple[tuple[float, float], ...]
     counts: bool
+    is_open: bool = False
 
 
 class Stop(NamedTuple):

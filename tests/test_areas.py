@@ -14,9 +14,10 @@ from playing import Given, Watcher
 from rtsearch._util.areas import Area, parse_area, written_area
 from rtsearch.config import load_settings
 from rtsearch.errors import ConfigError
-from rtsearch.live import Areas, Outputs, play
+from rtsearch.live import Areas, Controls, Outputs, play
 from rtsearch.live.areas import counting
-from rtsearch.render.boxes import boxed_frame
+from rtsearch.render.boxes import boxed_frame, share_of
+from rtsearch.render.plan import Plan
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections
 
 LEFT = "0,0 0.5,0 0.5,1 0,1"
@@ -110,3 +111,52 @@ def test_a_mask_is_darkened_and_outlined(blob_index) -> None:
     framed = picture("live.regions=0,0 1,0 1,1 0,1")
     assert masked.max(2).sum() < plain.max(2).sum()
     assert (framed != plain).any()
+
+
+def test_corners_become_areas_and_are_taken_back() -> None:
+    areas = Areas().with_corner(0, (0, 0)).with_corner(0, (1, 0))
+    assert areas.finished(counts=False) is areas  # two are too few
+    assert [outline.is_open for outline in areas.outlines(0, mirrored=False)] == [True]
+    assert kept(areas, objects((10, 50), (90, 50))) == [10, 90]
+    masked = areas.with_corner(0, (0, 1)).finished(counts=False)
+    assert masked.masks == (Area(0, ((0, 0), (1, 0), (0, 1))),)
+    assert masked.pending is None
+    assert areas.with_corner(2, (0.5, 0.5)).pending == Area(2, ((0.5, 0.5),))  # in another source
+    both = masked.with_corner(0, (0, 0)).with_corner(0, (1, 0)).with_corner(0, (1, 1)).finished(counts=True)
+    assert both.settings() == {"live.regions": ["0,0 1,0 1,1"], "live.masks": ["0,0 1,0 0,1"]}
+    assert areas.taken_back().taken_back() == Areas()
+    assert both.taken_back() == Areas(both.regions)
+    assert both.taken_back().taken_back() == Areas()
+
+
+def test_places_of_a_picture_are_shares_of_the_frame() -> None:
+    beside = Plan((100, 0, 400, 300), (), range(1), (), (0, 0, 0, 0), "over")
+    assert share_of((100, 0), beside, (160, 120)) == (0, 0)
+    assert share_of((300, 150), beside, (160, 120)) == (0.5, 0.5)
+    assert share_of((99, 150), beside, (160, 120)) is None
+    assert share_of((300, 300), beside, (160, 120)) is None
+    # On a wall the frame fills its place: of 160 x 120 px the middle 80 are seen.
+    wall = Plan((0, 0, 200, 300), (), range(1), (), (0, 0, 0, 0), "over", bands=((200, 0, 100, 150),))
+    assert share_of((0, 0), wall, (160, 120)) == (0.25, 0)
+    assert share_of((100, 150), wall, (160, 120)) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("composition", ["strips", "wall"])
+def test_clicks_in_set_up_mode_set_corners(blob_index, composition: str) -> None:
+    chosen = load_settings(None, [*LIVE, f"show.composition={composition}"])
+    controls = Controls(chosen.detect, chosen.show, sets_up=True)
+    screen = Watcher()
+
+    def click(_number: int) -> None:
+        if screen.pictures and controls.now.areas.pending is None:
+            for x in range(0, 640, 40):
+                controls.corner((x, 5))
+
+    source = Given([0] * 40, before=click, every_s=0.02)
+    play(source, as_pipeline(None), blob_index, chosen, Outputs(screen=screen), controls=controls)
+    pending = controls.now.areas.pending
+    assert pending is not None
+    shares = [x for x, _ in pending.corners]
+    assert shares == sorted(shares)
+    assert all(0 <= x < 1 and 0 <= y < 0.1 for x, y in pending.corners)
+    assert screen.scenes[-1].outlines[-1].is_open

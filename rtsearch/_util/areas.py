@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Area", "parse_area", "written_area"]
+__all__ = ["LEAST_CORNERS", "Area", "parse_area", "written_area"]
 
 _CORNER = re.compile(r"(\d*\.?\d+),(\d*\.?\d+)")
+LEAST_CORNERS = 3
 _MOST_CORNERS = 64
 
 
@@ -33,7 +34,7 @@ def parse_area(text: str) -> Area:
     words = text.split()
     source = int(words.pop(0)) if words and re.fullmatch(r"[1-9]\d{0,2}", words[0]) else 0
     found = [_CORNER.fullmatch(word) for word in words]
-    if not 3 <= len(found) <= _MOST_CORNERS or None in found:
+    if not LEAST_CORNERS <= len(found) <= _MOST_CORNERS or None in found:
         raise ValueError(
             "expected at least three corners of a part of the picture, such as 0.6,0.1 0.9,0.1 0.9,0.4"
         )

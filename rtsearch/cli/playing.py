@@ -166,6 +166,7 @@ class Playing:
         stays: the last picture stays at the end of the sources.
         from_s: time of the first source at which it stands still in the beginning; None plays it.
         send: addresses of other programs.
+        settings_file: gets the parts of the picture that the user sets in the window.
         patient: wait for a camera or stream that is not there, also for the only one.
     """
 
@@ -181,6 +182,7 @@ class Playing:
     from_s: float | None = None
     send: tuple[Address, ...] = ()
     patient: bool = False
+    settings_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.out is None and (self.split_s is not None or self.style is not OutStyle.PICTURE):

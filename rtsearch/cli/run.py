@@ -159,6 +159,7 @@ def run(
         split_s=length_s(split),
         send=outlet_addresses(send, settings, as_json=as_json),
         patient=patient,
+        settings_file=config,
     )
     serving = Serving.begin(("127.0.0.1", PORT), token, (None, None)) if serve else None
     with serving.listening if serving is not None else contextlib.nullcontext():
@@ -222,7 +223,7 @@ def play_sources(
             controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         players = [_paced(source, playing, window=not problem) for source in opened]
-        screen = stack.enter_context(open_window(controls)) if not problem else None
+        screen = stack.enter_context(open_window(controls, playing.settings_file)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
         total = None if any(source.frames is None for source in opened) else _sum_of_frames(opened)
         task = bar.add_task("playing", total=total, rate=0.0, visible=screen is None)
@@ -373,10 +374,11 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
 
 
 @contextlib.contextmanager
-def open_window(controls: Controls) -> Iterator[Display]:
+def open_window(controls: Controls, settings_file: Path | None = None) -> Iterator[Display]:
+    """Open a window; parts of the picture that count are saved to a settings file, or to one of its own."""
     from rtsearch.ui.window import Window
 
-    window = Window("rtsearch", controls, Path.cwd())
+    window = Window("rtsearch", controls, Path.cwd(), settings_file)
     try:
         yield window
     finally:

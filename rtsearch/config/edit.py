@@ -1,8 +1,9 @@
-"""Change one setting in a settings file, and leave its comments and all else as they are."""
+"""Change settings in a settings file, and leave its comments and all else as they are."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,33 @@ from rtsearch._util.atomic import write_atomic
 from rtsearch.config.load import read_text, values_in
 from rtsearch.errors import ConfigError
 
-__all__ = ["save_setting"]
+__all__ = ["save_settings"]
 
 
-def save_setting(path: Path, name: str, value: Any) -> None:
-    """Write one setting into a settings file, which is made if need be; atomic.
+def save_settings(path: Path, values: Mapping[str, Any]) -> None:
+    """Write settings into a settings file, which is made if need be; all or none, atomic.
 
     Args:
         path: YAML file.
-        name: such as ``live.masks``.
-        value: of JSON's kinds.
+        values: by name, such as ``live.masks``; of JSON's kinds.
 
     Raises:
         ConfigError: the file cannot be read or written, or is laid out in an unusual way.
     """
     text = read_text(path) if path.exists() else ""
     wanted = values_in(text, path)
-    section, _, key = name.partition(".")
-    edited = _edited(text, section, key, json.dumps(value, ensure_ascii=False))
-    wanted[section] = {**wanted.get(section, {}), key: value}
+    edited = text
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        edited = _edited(edited, section, key, json.dumps(value, ensure_ascii=False))
+        wanted[section] = {**wanted.get(section, {}), key: value}
     try:
         is_right = values_in(edited, path) == wanted
     except ConfigError:
         is_right = False
     if not is_right:
-        raise ConfigError(f"{path} is laid out in an unusual way; write {name} = {value} into it by hand")
+        lines = "; ".join(f"{name} = {value}" for name, value in values.items())
+        raise ConfigError(f"{path} is laid out in an unusual way; write into it by hand: {lines}")
     try:
         write_atomic(path, edited.encode())
     except OSError as error:
@@ -45,7 +48,10 @@ def save_setting(path: Path, name: str, value: Any) -> None:
 
 def _edited(text: str, section: str, key: str, value: str) -> str:
     """Return the text with another value of a key, or with a further line for it."""
-    sections = _fields(yaml.compose(text))
+    try:
+        sections = _fields(yaml.compose(text))
+    except yaml.YAMLError:  # after an edit that did not fit
+        return text
     if section not in sections:
         return f"{text.rstrip()}\n\n{section}:\n  {key}: {value}\n".lstrip()
     keys = _fields(sections[section][1])

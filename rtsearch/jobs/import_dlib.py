@@ -178,5 +178,6 @@ def _inside(objects: ObjectRows, wh: Sequence[int]) -> ObjectRows:
     """Return the objects that lie in a picture of a width and a height, px, cut to it."""
     xyxy = np.clip(objects.xyxy, 0, np.array([*wh, *wh], np.float32))
     rows = np.flatnonzero((xyxy[:, 2:] > xyxy[:, :2]).all(axis=1))
-    columns = (objects.label, objects.score, objects.whole, objects.vector)
-    return ObjectRows(xyxy[rows], *(column[rows] for column in columns))
+    return ObjectRows(
+        xyxy[rows], objects.label[rows], objects.score[rows], objects.whole[rows], objects.vector[rows]
+    )

@@ -29,7 +29,7 @@ def read_floats(data: NDArray[np.uint8], at: int, out: NDArray[np.float64]) -> i
         The place after the last one; -1 where the bytes are no floats or end too early.
     """
     for i in range(len(out)):
-        mantissa = exponent = 0
+        mantissa = exponent = np.int64(0)
         for part in range(2):
             if at >= len(data):
                 return -1
@@ -37,7 +37,7 @@ def read_floats(data: NDArray[np.uint8], at: int, out: NDArray[np.float64]) -> i
             length = head & 0x0F
             if head & 0x70 or length < 1 or length > 8 or at + 1 + length > len(data):
                 return -1
-            value = 0
+            value = np.int64(0)
             for place in range(length):
                 value |= np.int64(data[at + 1 + place]) << (8 * place)
             value = -value if head & 0x80 else value

@@ -26,6 +26,7 @@ __all__ = [
     "Command",
     "ControlState",
     "Controls",
+    "Corner",
     "Inspection",
     "More",
     "Scroll",
@@ -97,9 +98,16 @@ class Back:
     """Go back from what is looked at."""
 
 
+@dataclass(frozen=True, slots=True)
+class Corner:
+    """Set a corner of a part of the frame at a place of the picture, px."""
+
+    xy: tuple[int, int]
+
+
 Transport: TypeAlias = Step | StepBack | Seek | Skip | Scroll
 Inspection: TypeAlias = Click | More | Back
-Command: TypeAlias = Transport | Inspection
+Command: TypeAlias = Transport | Inspection | Corner
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +127,7 @@ class ControlState:
         search: what is found: its ``classes``, ``folders`` and ``since``.
         index: all rows of the same library in another projection, in place of the run's index.
         areas: parts of the pictures in which objects count, or do not.
+        sets_up: corners of such parts are being set, in place of looking at crops.
         chooser: chooses the objects that are lit in the picture, shown and recorded; None takes all.
     """
 
@@ -134,6 +143,7 @@ class ControlState:
     search: SearchSettings = _ALL
     index: SearchIndex | None = None
     areas: Areas = _EVERYWHERE
+    sets_up: bool = False
     chooser: Chooser | None = None
 
 
@@ -205,6 +215,10 @@ class Controls:
     def click(self, xy: tuple[int, int]) -> None:
         """Look more closely at what is at a place of the picture, px, or go back from there."""
         self._commands.put(Click(xy))
+
+    def corner(self, xy: tuple[int, int]) -> None:
+        """Set a corner of a part of the frame at a place of the picture, px."""
+        self._commands.put(Corner(xy))
 
     def more(self) -> None:
         """Show objects that are like the one that is looked at."""

@@ -37,10 +37,11 @@ from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.areas import Areas
 from rtsearch.live.channel import open_channel
-from rtsearch.live.controls import Controls, Inspection, Scroll, Seek, Skip, Step, StepBack, Transport
+from rtsearch.live.controls import Controls, Corner, Inspection, Scroll, Seek, Skip, Step, StepBack, Transport
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.load_steps import LoadSteps
+from rtsearch.live.mosaic import cells
 from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
@@ -224,9 +225,21 @@ class _Session:
         for command in self._controls.commands():
             if isinstance(command, Inspection):
                 sinks.inspect(command)
+            elif isinstance(command, Corner):
+                self._set_corner(command.xy)
             else:
                 self._carry_out(command)
         sinks.look()
+
+    def _set_corner(self, xy: tuple[int, int]) -> None:
+        """Set a corner of a part of the frame at a place of the picture, if it is in a frame."""
+        now, count = self._controls.now, len(self._views)
+        for view, (x, y, *_) in zip(self._views, cells(now.show.window_wh, count), strict=True):
+            share = view.share_of((xy[0] - x, xy[1] - y))
+            if share is not None:
+                source = view.place + 1 if count > 1 else 0
+                self._controls.change(areas=now.areas.with_corner(source, share))
+                return
 
     def _watch_load(self) -> None:
         """Let the picture of a kiosk get simpler where the machine does not keep up."""

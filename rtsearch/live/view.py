@@ -19,9 +19,9 @@ from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
-from rtsearch.render.boxes import LOST_S
+from rtsearch.render.boxes import LOST_S, share_of
 from rtsearch.render.layout import canvas_of
-from rtsearch.render.plan import Item
+from rtsearch.render.plan import Item, Plan
 from rtsearch.render.sliders import panel_room
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Scene, U8Array
@@ -72,6 +72,7 @@ class View:
         self.last: LiveFrame | None = None
         self.shown = self.neighbours = self.last_first = 0
         self.items: tuple[Item, ...] = ()
+        self._plan: Plan | None = None
         self._shared = shared
         self._orders = orders
         self._newest = newest
@@ -233,8 +234,16 @@ class View:
             self._notes = self._lines(scene.frame)
         look = self._look()
         drawn = self._compositor.draw(scene, replace(look, notes=(*self._notes, *filter(None, [warning]))))
-        self.last_first, self.items = drawn.last_first, drawn.plan.items
+        self.last_first, self.items, self._plan = drawn.last_first, drawn.plan.items, drawn.plan
         return drawn.scene, drawn.picture
+
+    def share_of(self, xy: tuple[int, int]) -> tuple[float, float] | None:
+        """Return a place of its picture, px, in shares of its frame as the camera sees it; None beside it."""
+        if self._plan is None or self._on_screen is None:
+            return None
+        height, width = self._on_screen.frame.bgr.shape[:2]
+        share = share_of(xy, self._plan, (width, height))
+        return (1 - share[0], share[1]) if share is not None and self._mirrored else share
 
     def report(self) -> SourceReport:
         """Return its figures."""
@@ -258,6 +267,10 @@ class View:
         return -1 if self._on_screen is None else self._on_screen.frame.id
 
     @property
+    def _mirrored(self) -> bool:
+        return self._shared.controls.now.mirror and self.source.camera
+
+    @property
     def _paused(self) -> bool:
         return self._shared.controls.now.paused
 
@@ -266,8 +279,9 @@ class View:
         show = lightened(cell_settings(now.show, self.place, self._shared.channels), now.load)
         room = panel_room(show.window_wh, self._shared.channels, canvas_of(show).scale, now.sliders)
         lost_s = 0.0 if self._lost_s is None else min(LOST_S, time.monotonic() - self._lost_s)
-        mirrored = now.mirror and self.source.camera
-        outlines = now.areas.outlines(self.place, mirrored=mirrored)
+        # On a wall they are seen only while they are set.
+        drawn = now.sets_up or canvas_of(show).composition != "wall"
+        outlines = now.areas.outlines(self.place, mirrored=self._mirrored) if drawn else ()
         return Appearance(
             show,
             now.first_strip,

@@ -10,13 +10,22 @@ import cv2
 import numpy as np
 
 from rtsearch.config import ShowSettings
-from rtsearch.render.layout import Canvas, canvas_of
+from rtsearch.render.layout import Canvas, Place, canvas_of
 from rtsearch.render.plan import Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.render.theme import TEXT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
-from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
+from rtsearch.types import WHOLE_IMAGE_LABEL, Frame, Outline, Scene, U8Array
 
-__all__ = ["LOST_S", "WAITING", "boxed_frame", "draw_boxes", "draw_corners", "frame_picture", "score_text"]
+__all__ = [
+    "LOST_S",
+    "WAITING",
+    "boxed_frame",
+    "draw_boxes",
+    "draw_corners",
+    "frame_picture",
+    "score_text",
+    "share_of",
+]
 
 LOST_S = 2.0
 """Time in which the picture of a lost source fades, s."""
@@ -50,10 +59,10 @@ def frame_picture(scene: Scene, plan: Plan, canvas: Canvas) -> U8Array:
     view = _scaled(scene.frame.bgr, plan.frame[2:])
     if scene.dims:
         view = _dimmed(view, scene)
+    _draw_outlines(view, scene, canvas)
     if plan.bands:
         _draw_joined(view, scene, plan, canvas)
     else:
-        _draw_outlines(view, scene, canvas)
         draw_boxes(view, scene, canvas, plan.shown)
     share = min(1.0, scene.lost_s / LOST_S)
     if share <= 0:
@@ -74,16 +83,39 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
 
 def _filling(scene: Scene, wh: tuple[int, int]) -> Scene:
     """Return a scene whose frame is cut to the shape of its place, with boxes moved along."""
-    height, width = scene.frame.bgr.shape[:2]
-    kept_w, kept_h = min(width, round(height * wh[0] / wh[1])), min(height, round(width * wh[1] / wh[0]))
-    x, y = (width - kept_w) // 2, (height - kept_h) // 2
+    x, y, kept_w, kept_h = _kept((scene.frame.bgr.shape[1], scene.frame.bgr.shape[0]), wh)
     moved = scene.detections.xyxy - np.array([x, y, x, y], np.float32)
     xyxy = np.clip(moved, 0, np.array([kept_w, kept_h] * 2, np.float32)).astype(np.float32)
     return replace(
         scene,
         frame=replace(scene.frame, bgr=scene.frame.bgr[y : y + kept_h, x : x + kept_w]),
         detections=replace(scene.detections, xyxy=xyxy),
+        outlines=tuple(_cut(outline, scene.frame, (x, y, kept_w, kept_h)) for outline in scene.outlines),
     )
+
+
+def _kept(frame_wh: tuple[int, int], wh: tuple[int, int]) -> Place:
+    """Return the part of a frame that fills a place of a width and a height: x, y, width, height, px."""
+    width, height = frame_wh
+    kept_w, kept_h = min(width, round(height * wh[0] / wh[1])), min(height, round(width * wh[1] / wh[0]))
+    return (width - kept_w) // 2, (height - kept_h) // 2, kept_w, kept_h
+
+
+def _cut(outline: Outline, frame: Frame, kept: Place) -> Outline:
+    """Return an outline in shares of a part of the frame."""
+    (height, width), (x, y, kept_w, kept_h) = frame.bgr.shape[:2], kept
+    corners = (((at_x * width - x) / kept_w, (at_y * height - y) / kept_h) for at_x, at_y in outline.corners)
+    return outline._replace(corners=tuple(corners))
+
+
+def share_of(xy: tuple[int, int], plan: Plan, frame_wh: tuple[int, int]) -> tuple[float, float] | None:
+    """Return a place of a picture, px, in shares of the frame's width and height; None beside the frame."""
+    left, top, width, height = plan.frame
+    at_x, at_y = xy[0] - left, xy[1] - top
+    if not (0 <= at_x < width and 0 <= at_y < height):
+        return None
+    x, y, kept_w, kept_h = _kept(frame_wh, (width, height)) if plan.bands else (0, 0, *frame_wh)
+    return (x + at_x / width * kept_w) / frame_wh[0], (y + at_y / height * kept_h) / frame_wh[1]
 
 
 def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> None:
@@ -117,18 +149,17 @@ def _dimmed(view: U8Array, scene: Scene) -> U8Array:
 
 def _draw_outlines(view: U8Array, scene: Scene, canvas: Canvas) -> None:
     """Draw the parts in which objects count as faint lines, and darken those in which they do not."""
-    wh = np.array(view.shape[1::-1], np.float32)
-    corners = [
-        np.rint(np.array(outline.corners, np.float32) * wh).astype(np.int32) for outline in scene.outlines
-    ]
-    hidden = [points for points, outline in zip(corners, scene.outlines, strict=True) if not outline.counts]
-    if hidden:
-        clear = view.copy()
-        cv2.fillPoly(view, hidden, canvas.theme.ground)
-        cv2.addWeighted(clear, 1 - _MASKED, view, _MASKED, 0, dst=view)
-    cv2.polylines(
-        view, corners, isClosed=True, color=TEXT_FAINT, thickness=canvas.px(1), lineType=cv2.LINE_AA
-    )
+    wh, line = np.array(view.shape[1::-1], np.float32), canvas.px(1)
+    for outline in scene.outlines:
+        points = np.rint(np.array(outline.corners, np.float32) * wh).astype(np.int32)
+        if not outline.counts:
+            clear = view.copy()
+            cv2.fillPoly(view, [points], canvas.theme.ground)
+            cv2.addWeighted(clear, 1 - _MASKED, view, _MASKED, 0, dst=view)
+        colour = canvas.theme.accent if outline.is_open else TEXT_FAINT
+        cv2.polylines(view, [points], not outline.is_open, colour, line, cv2.LINE_AA)
+        for point in points.tolist() if outline.is_open else []:
+            cv2.circle(view, point, canvas.px(4), colour, -1, cv2.LINE_AA)
 
 
 def _faded(view: U8Array, share: float) -> U8Array:

@@ -27,7 +27,8 @@ from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
 from rtsearch.ui.display import LEAST_WH, chosen_monitor, fit_screen, inside_screen, prepare_windows
 from rtsearch.ui.full_screen import FullScreen
-from rtsearch.ui.keys import ACTIONS, HELP, SKIP_S
+from rtsearch.ui.keys import ACTIONS, HELP, SET_UP_ACTIONS, SET_UP_HINT, SKIP_S
+from rtsearch.ui.set_up import SetUp
 from rtsearch.ui.waiting_card import WaitingCard
 from rtsearch.ui.x11 import screen_wh
 
@@ -48,10 +49,14 @@ class Window:
         title: title of the window.
         controls: controls that keys and sliders change.
         save_to: folder for saved pictures.
+        settings_file: gets the parts of the picture that count; None for a file in the current folder.
     """
 
-    def __init__(self, title: str, controls: Controls, save_to: Path) -> None:
+    def __init__(
+        self, title: str, controls: Controls, save_to: Path, settings_file: Path | None = None
+    ) -> None:
         self._title = title
+        self._set_up = SetUp(controls, settings_file, self._tell)
         self._controls = controls
         self._narrow = controls.now.search
         self._save_to = save_to
@@ -196,10 +201,15 @@ class Window:
             "figures": self._toggle_figures,
             "full screen": self._full_screen.toggle,
             "save": self._save,
+            "set up": self._set_up.toggle,
+            "mask": lambda: self._set_up.finish(counts=False),
+            "region": lambda: self._set_up.finish(counts=True),
+            "take back": self._set_up.take_back,
+            "save parts": self._set_up.save,
             "controls": self._toggle_sliders,
             "help": self._toggle_help,
         }
-        action = ACTIONS.get(key)
+        action = (SET_UP_ACTIONS if self._controls.now.sets_up else ACTIONS).get(key)
         if action == "quit" or (action == "back" and not self._controls.now.looks):
             return False
         if action is not None:
@@ -272,7 +282,7 @@ class Window:
             self._redraw = False
             return
         now = self._controls.now
-        over = self._show_sliders or self._show_help or self._message or now.paused
+        over = self._show_sliders or self._show_help or self._message or now.paused or now.sets_up
         canvas = canvas_of(now.show)
         # Copied only if needed: it has 25 MB on a large screen.
         picture = self._picture.copy() if over else self._picture
@@ -281,7 +291,8 @@ class Window:
         if self._show_help:
             _draw_help(picture, canvas)
         where = "" if self._pts_s is None else f"    {self._pts_s:.2f} s"
-        if banner := self._message or (f"paused{where}" if now.paused else ""):
+        state = SET_UP_HINT if now.sets_up else f"paused{where}" if now.paused else ""
+        if banner := self._message or state:
             _draw_banner(self._beside_panel(picture), banner, canvas)
         cv2.imshow(self._title, picture)
         self._redraw = False
@@ -312,7 +323,7 @@ class Window:
             return
         starts = event == cv2.EVENT_LBUTTONDOWN
         if starts and not self._on_panel((x, y)):
-            self._controls.click((x, y))
+            (self._controls.corner if self._controls.now.sets_up else self._controls.click)((x, y))
             return
         drags = (
             event == cv2.EVENT_MOUSEMOVE and bool(flags & cv2.EVENT_FLAG_LBUTTON) and self._held is not None
