@@ -291,6 +291,7 @@ def rewrite(folder: Path, part: str, **columns: object) -> None:
         ("thumb_offset", 10**12, "outside its pack"),
         ("thumb_bytes", -5, "outside its pack"),
         ("score", float("nan"), "NaN"),
+        ("times_s", float("inf"), "the time of an object"),
     ],
 )
 def test_values_out_of_range(folder: Path, column: str, value: float, words: str) -> None:
