@@ -94,6 +94,38 @@ def test_what_one_film_shows_at_a_time_is_different(tmp_path):
     assert all(moment.distance <= found.limit for moment in found.moments)
 
 
+def of_colour(seed: int, channel: int) -> np.ndarray:
+    """A picture of twelve rectangles of one colour."""
+    bgr = blobs.draw(seed, 12)
+    brightest = bgr.max(2)
+    bgr[:] = bgr.min(2)[:, :, None]
+    bgr[:, :, channel] = brightest
+    return bgr
+
+
+def test_a_class_that_few_files_show_has_the_limit_of_all(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for seed in range(43):
+        channel = 0 if seed >= 40 else 1 + seed % 2
+        cv2.imwrite(str(photos / f"{seed}.png"), of_colour(seed, channel))
+    cv2.imwrite(str(tmp_path / "blue.png"), of_colour(40, 0))
+    cv2.imwrite(str(tmp_path / "red.png"), of_colour(1, 2))
+    look(photos, tmp_path / "lib")
+    opened = open_index(Library.open(tmp_path / "lib"), SETTINGS)
+    points, labels, files = opened.points(np.arange(len(opened))), opened.labels, opened.photo_numbers
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    for name, of_all in (("blue", True), ("red", False)):
+        photo = tmp_path / f"{name}.png"
+        found = find_moments(photo, blobs.as_pipeline(), opened, Settings())
+        assert (found.label, found.of_all_classes) == (name, of_all)
+        pairs = (labels[:, None] == labels[None]) & (files[:, None] != files[None])
+        if not of_all:
+            pairs &= labels[:, None] == 2
+        assert found.pairs >= 200
+        assert float((apart[pairs] <= found.limit).mean()) == pytest.approx(FALSE_HITS, abs=0.004)
+
+
 def test_only_some_files(films, index):
     def photos(**more) -> set[str]:
         wanted = narrow(index, SETTINGS.search.model_copy(update=more), distinct=True)
@@ -105,6 +137,26 @@ def test_only_some_files(films, index):
     assert {moment.photo for moment in find(films, without).moments} == {"b.avi", "sub/a.avi"}
     early = narrow(index, SETTINGS.search, distinct=True, until="2990-01-01")
     assert len(find(films, early).moments) == 4
+
+
+class WholeDetector(blobs.BlobDetector):
+    """Finds the whole image, too, and is sure of it."""
+
+    def _one(self, image):
+        found = super()._one(image)
+        height, width = image.shape[:2]
+        box, one = np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
+        return blobs.BlobsFound(
+            *(np.concatenate([box, found.xyxy]), np.concatenate([one, found.score])),
+            *(np.concatenate([-one, found.label]).astype(np.int32), np.concatenate([one > 0, found.whole])),
+        )
+
+
+def test_a_thing_comes_before_the_whole_image(films, index):
+    pipeline = blobs.as_pipeline(blobs.BlobPipeline(detector=WholeDetector()))
+    found = find_moments(films / "query.png", pipeline, index, Settings())
+    assert found.label in ("red", "green", "blue")
+    assert found.others == ("whole image",)
 
 
 def test_a_photo_without_such_an_object(films, index):
@@ -134,6 +186,23 @@ def test_clips_are_cut_without_encoding(films, index, tmp_path):
         assert 11 <= len(container_times(clip)) <= 13  # a second before, ten of the moment, one after
     with pytest.raises(RecordError, match="is there already; give another folder"):
         cut_moments(moments, index, tmp_path / "clips")
+
+
+@needs_ffmpeg
+def test_clips_of_films_with_like_names(tmp_path):
+    """a/b.avi, a_b.avi and a/b.mkv show the same thing at the same time."""
+    films = [tmp_path / "films" / name for name in ("a/b.avi", "a_b.avi", "A_B.avi", "a/b.mkv")]
+    for film in films:
+        write(film, [scene(3)] * 8, 1)
+    for other in range(30):
+        cv2.imwrite(str(tmp_path / "films" / f"{other}.png"), blobs.draw(other, 4))
+    cv2.imwrite(str(tmp_path / "query.png"), scene(3))
+    look(tmp_path / "films", tmp_path / "lib")
+    opened = open_index(Library.open(tmp_path / "lib"), SETTINGS)
+    found = find_moments(tmp_path / "query.png", blobs.as_pipeline(), opened, Settings())
+    clips = cut_moments(found.moments, opened, tmp_path / "clips")
+    assert len({clip.name.casefold() for clip in clips}) == len(films)
+    assert all(container_times(clip) for clip in clips)
 
 
 @needs_ffmpeg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -95,12 +96,29 @@ def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:
     box = [round(side) for side in found.xyxy]
     others = f" (also there: {', '.join(found.others)}; choose with --class)" if found.others else ""
     tell(f"looked for the {found.label} at {box}{others}")
-    of_pairs = f"of {found.pairs:,} pairs of a different {found.label} each, {FALSE_HITS:.0%} lie as near"
-    usual = f"the usual limit, as the library has too few of class {found.label} to tell"
-    why = of_pairs if found.pairs else usual
-    tell(f"{counted(len(found.moments), 'moment')} within {found.limit:.3f}: {why}")
+    tell(f"{_counts(found.moments)} within {found.limit:.3f}: {_why(found)}")
     for moment in found.moments:
         answer(f"{moment.distance:.3f}  {_when(moment)}  {moment.label} {moment.row}")
+
+
+def _why(found: Found) -> str:
+    """Return where the limit comes from."""
+    from rtsearch.jobs.moments import FALSE_HITS
+
+    few = f", as the library has too few of class {found.label} to tell"
+    if not found.pairs:
+        return f"the usual limit{few}"
+    different = "things of one class" if found.of_all_classes else f"things of class {found.label}"
+    why = f"of {found.pairs:,} pairs of different {different}, {FALSE_HITS:.0%} lie as near"
+    return why + few * found.of_all_classes
+
+
+def _counts(moments: Sequence[Moment]) -> str:
+    """Return how many moments of films, and how many photos, there are."""
+    in_films = sum(moment.t_s is not None for moment in moments)
+    in_photos = len(moments) - in_films
+    counts = [counted(in_films, "moment")] * bool(in_films) + [counted(in_photos, "photo")] * bool(in_photos)
+    return " and ".join(counts) or "nothing"
 
 
 def _when(moment: Moment) -> str:
