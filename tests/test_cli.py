@@ -28,6 +28,7 @@ COMMANDS = [
     ("serve",),
     ("library",),
     ("library", "merge"),
+    ("library", "import"),
     ("library", "words"),
     ("library", "info"),
     ("library", "check"),
