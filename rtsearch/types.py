@@ -175,6 +175,7 @@ class Scene:
         now_s: time of the picture in the clock of its source, s; transitions follow it.
         drift: crops of the library that drift through bands without an object.
         lost_s: time for which the source has given no pictures, s.
+        library: state of the library that the rows of the neighbours are of; "" where nobody asks.
     """
 
     frame: Frame
@@ -194,6 +195,7 @@ class Scene:
     now_s: float = 0.0
     drift: tuple[U8Array | None, ...] = ()
     lost_s: float = 0.0
+    library: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.detections)

@@ -139,7 +139,9 @@ def test_numbers_that_lead_nowhere_are_not_believed(lib):
         assert opened(lib).hits(np.arange(n, dtype=np.int32))[0]["photo"] == "000.png"
 
 
-@pytest.mark.parametrize("name", ["photo", "xyxy", "label", "pack", "paths", "paths_end", "projection"])
+@pytest.mark.parametrize(
+    "name", ["photo", "xyxy", "times_s", "label", "pack", "paths", "paths_end", "projection"]
+)
 def test_a_made_up_array_is_built_again(lib, name, caplog):
     (folder,) = (lib / "index").glob("*/")
     path = folder / f"{name}.npy"

@@ -73,13 +73,21 @@ class Compositor:
         shapes: Callable[[I32Array], F32Array],
         drift: tuple[int, ...] = (),
     ) -> None:
-        self._drift = drift
         self._names = class_names
-        self._cache = cache
-        self._shapes = shapes
         self._painter = Painter()
         self._glide = _Glide()
         self._drawn: tuple[Scene, Appearance] | None = None
+        self.turn_to(cache, shapes, drift)
+
+    def turn_to(
+        self, cache: ThumbCache, shapes: Callable[[I32Array], F32Array], drift: tuple[int, ...] = ()
+    ) -> None:
+        """Take the rows of scenes from here on for those of another library.
+
+        Args:
+            cache, shapes, drift: as at the beginning.
+        """
+        self._cache, self._shapes, self._drift = cache, shapes, drift
         self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
         self._places: dict[int, tuple[I32Array, tuple[float, ...]]] = {}  # by track: rows, shapes of places
 

@@ -67,7 +67,7 @@ class ControlState:
         first_strip: strip on top, where there are more than fit.
         sliders: that stand on the picture.
         search: what is found: its ``classes``, ``folders`` and ``since``.
-        index: all rows of the same library in another projection, in place of the run's index.
+        index: searched in place of the run's: in another projection, or of a newer state of the library.
     """
 
     detect: DetectSettings
