@@ -15,6 +15,7 @@ from test_films import barcode_film, look, write
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError, RecordError
+from rtsearch.jobs import moments as moments_module
 from rtsearch.jobs.moments import FALSE_HITS, cut_moments, find_moments, write_csv
 from rtsearch.jobs.show import object_picture
 from rtsearch.library import Library
@@ -94,36 +95,16 @@ def test_what_one_film_shows_at_a_time_is_different(tmp_path):
     assert all(moment.distance <= found.limit for moment in found.moments)
 
 
-def of_colour(seed: int, channel: int) -> np.ndarray:
-    """A picture of twelve rectangles of one colour."""
-    bgr = blobs.draw(seed, 12)
-    brightest = bgr.max(2)
-    bgr[:] = bgr.min(2)[:, :, None]
-    bgr[:, :, channel] = brightest
-    return bgr
-
-
-def test_a_class_that_few_files_show_has_the_limit_of_all(tmp_path):
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    for seed in range(43):
-        channel = 0 if seed >= 40 else 1 + seed % 2
-        cv2.imwrite(str(photos / f"{seed}.png"), of_colour(seed, channel))
-    cv2.imwrite(str(tmp_path / "blue.png"), of_colour(40, 0))
-    cv2.imwrite(str(tmp_path / "red.png"), of_colour(1, 2))
-    look(photos, tmp_path / "lib")
-    opened = open_index(Library.open(tmp_path / "lib"), SETTINGS)
-    points, labels, files = opened.points(np.arange(len(opened))), opened.labels, opened.photo_numbers
-    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
-    for name, of_all in (("blue", True), ("red", False)):
-        photo = tmp_path / f"{name}.png"
-        found = find_moments(photo, blobs.as_pipeline(), opened, Settings())
-        assert (found.label, found.of_all_classes) == (name, of_all)
-        pairs = (labels[:, None] == labels[None]) & (files[:, None] != files[None])
-        if not of_all:
-            pairs &= labels[:, None] == 2
-        assert found.pairs >= 200
-        assert float((apart[pairs] <= found.limit).mean()) == pytest.approx(FALSE_HITS, abs=0.004)
+def test_the_nearest_are_named_where_nothing_lies_within_the_limit(films, index, monkeypatch):
+    every = find(films, index)
+    assert every.beyond == ()
+    monkeypatch.setattr(moments_module, "_limit", lambda *_: (every.moments[0].distance / 2 - 1e-3, 200))
+    found = find(films, index)
+    assert found.moments == ()
+    assert 1 <= len(found.beyond) <= 5
+    distances = [moment.distance for moment in found.beyond]
+    assert distances == sorted(distances)
+    assert found.beyond[0] in every.moments
 
 
 def test_only_some_files(films, index):

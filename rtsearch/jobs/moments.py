@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +38,13 @@ __all__ = ["FALSE_HITS", "Found", "Moment", "cut_moments", "find_moments", "writ
 FALSE_HITS = 0.01
 """Share of unlike pairs of the library that lie within the limit."""
 _PAIRS = 20_000
-_LEAST_PAIRS = 200  # for a limit
-_LEAST_FILES = 20  # photos and films of a class, for its own limit: a film shows few things, many times
+_LEAST_PAIRS = 200  # of a class, for its own limit
 _USUAL_LIMIT = 0.7  # times the usual distance of two looks, where there are fewer
 _SAMPLE = 10_000
 _MERGED_S = 2.0  # moments of a film that are no farther apart are one
 _AROUND_S = 1.0  # of film before and after a moment, in clips
 _BATCH_ROWS = 65_536
+_BEYOND = 5  # objects that are named where none lies within the limit
 _MOST_NAME = 50  # characters of a film's path in the name of a clip; file systems take 255 bytes
 
 
@@ -81,8 +81,8 @@ class Found:
         others: classes of the photo's other objects.
         limit: largest distance of a hit.
         pairs: number of pairs that the limit was taken from; 0 where the library has too few.
-        of_all_classes: these pairs are of all classes, as the library has too few of this one.
         moments: by file, the file of the nearest first, and in each the nearest first.
+        beyond: where no moment lies within the limit, the nearest ones that lie farther, the nearest first.
     """
 
     label: str
@@ -91,8 +91,8 @@ class Found:
     others: tuple[str, ...]
     limit: float
     pairs: int
-    of_all_classes: bool
     moments: tuple[Moment, ...]
+    beyond: tuple[Moment, ...]
 
 
 def find_moments(
@@ -120,16 +120,17 @@ def find_moments(
         raise PhotoError(f"{photo} shows no {wanted or 'object'} but {there}; try another class or photo")
     main = _main(seen, chosen)
     point = index.projection.apply(seen.vector[main : main + 1])[0]
-    limit = _limit(index, int(seen.label[main]))
+    limit, pairs = _limit(index, int(seen.label[main]))
     rows = index.findable()
     distance = _distances(index, rows, point)
-    near = distance <= limit.distance
+    near = distance <= limit
     others = tuple(sorted({name for i, name in enumerate(names) if i != main}))
     xyxy = tuple(round(float(side), 1) for side in seen.xyxy[main])
     moments = _moments(index, rows[near], distance[near])
+    beyond = () if moments else _nearest(index, rows, distance)
     return Found(
         *(names[main], round(float(seen.score[main]), 4), xyxy, others),
-        *(round(limit.distance, 5), limit.pairs, limit.of_all, moments),
+        *(round(limit, 5), pairs, moments, beyond),
     )
 
 
@@ -146,35 +147,31 @@ def _distances(index: SearchIndex, rows: I32Array, point: F32Array) -> F32Array:
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-class _Limit(NamedTuple):
-    """Largest distance of a hit, and of the pairs that it comes from, how many and whether of all classes."""
-
-    distance: float
-    pairs: int
-    of_all: bool
+def _nearest(index: SearchIndex, rows: I32Array, distance: F32Array) -> tuple[Moment, ...]:
+    nearest = np.argsort(distance, kind="stable")[:_BEYOND]
+    return tuple(sorted(_moments(index, rows[nearest], distance[nearest]), key=lambda each: each.distance))
 
 
-def _limit(index: SearchIndex, label: int) -> _Limit:
-    """Return the limit of a class: its own, that of all, or the usual one, as there are examples."""
-    of_class = np.flatnonzero(index.labels == label).astype(np.int32)
-    for rows, of_all in ((of_class, False), (np.arange(len(index), dtype=np.int32), True)):
-        distance = _unlike_pairs(index, rows)
-        enough = of_all or len(np.unique(index.photo_numbers[rows])) >= _LEAST_FILES
-        if enough and len(distance) >= _LEAST_PAIRS:
-            return _Limit(float(np.quantile(distance, FALSE_HITS)), len(distance), of_all)
+def _limit(index: SearchIndex, label: int) -> tuple[float, int]:
+    """Return the limit, and the number of pairs that it comes from; 0 where there are too few."""
+    rows = np.flatnonzero(index.labels == label).astype(np.int32)
+    distance = _unlike_pairs(index, rows)
+    if len(distance) >= _LEAST_PAIRS:
+        return float(np.quantile(distance, FALSE_HITS)), len(distance)
     some = np.random.default_rng(0).choice(len(index), min(len(index), _SAMPLE), replace=False)
     seen = looks_of(index.points(some.astype(np.int32)), index.projection.looks)
-    return _Limit(_USUAL_LIMIT * usual_distance(seen), 0, True)
+    return _USUAL_LIMIT * usual_distance(seen), 0
 
 
 def _unlike_pairs(index: SearchIndex, rows: I32Array) -> F32Array:
-    """Return the distances of pairs of some rows, each pair of one class, that show different things.
+    """Return the distances of pairs of some rows that show different things.
 
     These are objects of different files, and tracks of one film that are seen at the same time.
     """
     if len(rows) < 2:
         return np.zeros(0, np.float32)
-    a, b = _pairs_of_a_class(index.labels, rows)
+    rng = np.random.default_rng(0)
+    a, b = rng.choice(rows, _PAIRS), rng.choice(rows, _PAIRS)
     unlike = index.photo_numbers[a] != index.photo_numbers[b]
     times_s, tracks = index.times_s, index.tracks
     together = np.minimum(times_s[a, 2], times_s[b, 2]) >= np.maximum(times_s[a, 1], times_s[b, 1])
@@ -183,16 +180,6 @@ def _unlike_pairs(index: SearchIndex, rows: I32Array) -> F32Array:
     pairs = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
     distance: F32Array = np.linalg.norm(index.points(pairs[0]) - index.points(pairs[1]), axis=1)
     return distance
-
-
-def _pairs_of_a_class(labels: I32Array, rows: I32Array) -> tuple[I32Array, I32Array]:
-    """Return random pairs of some rows, both of one class: (_PAIRS,) int32 each."""
-    rows = rows[np.argsort(labels[rows], kind="stable")]
-    rng = np.random.default_rng(0)
-    a = rng.integers(0, len(rows), _PAIRS)
-    ordered = labels[rows]
-    first, last = np.searchsorted(ordered, ordered[a]), np.searchsorted(ordered, ordered[a], side="right")
-    return rows[a], rows[rng.integers(first, last)]
 
 
 def _moments(index: SearchIndex, rows: I32Array, distance: F32Array) -> tuple[Moment, ...]:
