@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from blobs import BlobPipeline, content, expected_files, files
-from clips import FFMPEG
+from clips import FFMPEG, needs_ffmpeg
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.jobs import film_frames, films
@@ -36,7 +36,6 @@ from rtsearch.live import library_photos
 from rtsearch.types import Detections
 
 FPS = 25
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
 
 def write(path: Path, pictures, fps: float) -> Path:
