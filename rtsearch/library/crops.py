@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-import cv2
 import numpy as np
 
+from rtsearch.images.encode import encode_jpeg, shrunk
 from rtsearch.types import F32Array, U8Array
 
 __all__ = ["encode_crop"]
@@ -26,9 +24,4 @@ def encode_crop(bgr: U8Array, xyxy: F32Array, thumb_px: int) -> bytes:
     x1, y1 = (min(max(int(low), 0), side - 1) for low, side in zip(xyxy[:2], (width, height), strict=True))
     x2, y2 = np.ceil(xyxy[2:]).astype(int).tolist()
     crop = bgr[y1 : max(min(y2, height), y1 + 1), x1 : max(min(x2, width), x1 + 1)]
-    scale = thumb_px / max(crop.shape[:2])
-    if scale < 1:
-        size_wh = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-        crop = cast(U8Array, cv2.resize(crop, size_wh, interpolation=cv2.INTER_AREA))
-    _, jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return bytes(jpeg.tobytes())
+    return encode_jpeg(shrunk(crop, thumb_px), JPEG_QUALITY)

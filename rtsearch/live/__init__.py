@@ -8,7 +8,7 @@ stabilizer  tracks, strips and neighbours that stay; neighbour_hysteresis: the n
             strips: their grid; room: of a picture; scene_cut: cuts of a film
 compositor  the picture; notes: the lines in it; mosaic: several sources in one;
             loader: crops fetched meanwhile
-shuffle     what the source ``random`` shows
+shuffle     what the source ``random`` shows; original: the picture that an object of the library is from
 """
 
 from rtsearch.live.controls import Controls
