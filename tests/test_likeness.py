@@ -20,6 +20,7 @@ class Classes:
         centres = np.repeat(rng.standard_normal((classes, 8)) * apart, of_each, 0)
         self.vectors = (centres + rng.standard_normal(centres.shape)).astype(np.float32)
         self.labels = np.repeat(np.arange(classes, dtype=np.int32), of_each)
+        self.alike_within: float | None = None
         self.photo_numbers = np.tile(np.arange(of_each, dtype=np.int32), classes)
 
     def __len__(self) -> int:

@@ -20,18 +20,26 @@ _LEAST_NEIGHBOURS = 5  # neighbours that half of the objects keep in any case
 _ALIKE = 0.5
 
 
-def largest_distance(index: SearchIndex, seed: int = 0) -> float:
+def largest_distance(index: SearchIndex, asked: float = 0.0) -> float:
     """Return the largest distance of neighbours that are worth showing, inf for a small library.
 
     Where objects are compared by their looks, classes say little: half of the objects keep five neighbours.
 
     Args:
-        index: search index of the library.
-        seed: seed of the random numbers.
+        index: search index of the library; it keeps what was measured.
+        asked: ``show.max_distance``; 0 measures it.
     """
+    if asked:
+        return asked
+    if index.alike_within is None:
+        index.alike_within = _measured(index)
+    return index.alike_within
+
+
+def _measured(index: SearchIndex) -> float:
     if len(index) < _LEAST_OBJECTS:
         return np.inf
-    chosen = np.random.default_rng(seed).choice(len(index), min(_OBJECTS, len(index)), replace=False)
+    chosen = np.random.default_rng(0).choice(len(index), min(_OBJECTS, len(index)), replace=False)
     rows = np.sort(chosen).astype(np.int32)
     near = index.near(index.points(rows), _NEIGHBOURS)
     there = near.row >= 0

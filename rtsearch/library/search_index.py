@@ -25,11 +25,13 @@ class _Found(NamedTuple):
         tree: is searched.
         allowed: (n,) bool, rows of the tree that may be found; None for all of them.
         folded: (n,) int32, near duplicates that each row stands for; None where no row stands for others.
+        distinct: of near duplicates only one is found.
     """
 
     tree: KDTree
     allowed: NDArray[np.bool_] | None = None
     folded: I32Array | None = None
+    distinct: bool = False
 
 
 class SearchIndex:
@@ -45,6 +47,7 @@ class SearchIndex:
     Attributes:
         library, projection, paths: as given.
         narrowed_by: settings that ``narrowing.narrow`` has made it by; None for all rows.
+        alike_within: largest distance of neighbours that are alike, once ``likeness`` has measured it.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class SearchIndex:
         self._found = _Found(tree)
         self._allowed: NDArray[np.bool_] | None = None  # rows that may be found; None for all
         self.narrowed_by: tuple[object, ...] | None = None
+        self.alike_within: float | None = None
 
     def __len__(self) -> int:
         return len(self._tree)
@@ -136,13 +140,13 @@ class SearchIndex:
         np.minimum.at(first, leader[rows], rows)
         first_of = first[leader[rows]]
         if (first_of == rows).all():
-            return _Found(self._tree, allowed)
+            return _Found(self._tree, allowed, distinct=True)
         folded = np.bincount(first_of, minlength=n).astype(np.int32) - 1
         found = np.zeros(n, np.bool_)
         found[first_of] = True
         if allowed is None:  # marks cost a search nothing, a mask some microseconds
-            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded)
-        return _Found(self._tree, found, folded)
+            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, distinct=True)
+        return _Found(self._tree, found, folded, distinct=True)
 
     def findable(self) -> I32Array:
         """Return the rows that searches find, near duplicates included, in order."""
@@ -162,6 +166,17 @@ class SearchIndex:
         found = self._found
         distance, row = found.tree.query(points, k, exact=exact, recall=recall, allowed=found.allowed)
         return Neighbours(row, distance)
+
+    def others(self, row: int, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """Return the k objects nearest to a row, (1, k) or fewer: without itself.
+
+        Where near duplicates are found once, those of the row are left out, too.
+        """
+        near = self.near(self.points(np.array([row], np.int32)), k + 1, exact=exact, recall=recall)
+        found, leader = near.row[0], self.leaders
+        itself = leader[found] == leader[row] if self._found.distinct else found == row
+        others = np.flatnonzero((found >= 0) & ~itself)[:k]
+        return Neighbours(near.row[:, others], near.distance[:, others])
 
     def points(self, rows: I32Array) -> F32Array:
         """(n, dim) float32: where n rows lie, as ``near`` compares them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rtsearch.config import SearchSettings
+from rtsearch.library.likeness import largest_distance
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
@@ -25,15 +26,14 @@ class SearchSide:
     Args:
         index: is searched.
         search: exactly, or with which recall.
-        most_distance: largest distance of a crop that is shown.
         live: frames are left out where detection takes longer than they come.
     """
 
-    def __init__(self, index: LiveIndex, search: SearchSettings, most_distance: float, *, live: bool) -> None:
+    def __init__(self, index: LiveIndex, search: SearchSettings, *, live: bool) -> None:
         self._live_index = index
         self._search = search
         self._index = index.begun
-        self._stabilizer = Stabilizer(self._index, search, most_distance)
+        self._stabilizer = Stabilizer(self._index, search)
         self._lag = _Lag() if live else None
         self._epoch = 0
 
@@ -52,6 +52,7 @@ class SearchSide:
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
+        self._stabilizer.most_distance = largest_distance(index, state.show.max_distance)
         frame, found = detected.frame, detected.detections
         room = room_of(canvas_of(state.show), frame.bgr.shape[1::-1])
         objects = self._stabilizer.update(frame, found, room, state.detect.max_objects)

@@ -21,7 +21,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from math import inf
 
 import numpy as np
 
@@ -33,7 +32,6 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.library.index import SearchIndex
-from rtsearch.library.likeness import largest_distance
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
@@ -139,7 +137,6 @@ class _Session:
         marks = TimeMarks(index, settings.show.font)
         self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
         names = index.library.space.class_names if callable(finds) else finds.class_names
-        most_distance = inf if callable(finds) else settings.show.max_distance or largest_distance(index)
         self._shared = Shared(
             index=index,
             live_index=LiveIndex(index),
@@ -149,7 +146,6 @@ class _Session:
             meter=self._meter,
             class_names=names,
             channels=len(sources),
-            most_distance=most_distance,
             drift=_some_rows(index),
             halt=self._halt,
         )

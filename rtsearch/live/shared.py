@@ -28,7 +28,6 @@ class Shared:
         meter: gets the times of all stages.
         class_names: by label.
         channels: number of sources.
-        most_distance: largest distance of a crop that is shown.
         drift: rows that drift through bands of a wall without an object.
         halt: set when the run ends.
     """
@@ -41,6 +40,5 @@ class Shared:
     meter: Meter
     class_names: tuple[str, ...]
     channels: int
-    most_distance: float
     drift: tuple[int, ...]
     halt: threading.Event

@@ -20,6 +20,7 @@ from typing import Protocol
 from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
+from rtsearch.library.likeness import largest_distance
 from rtsearch.live.channel import Channel
 from rtsearch.live.compositor import crop_height
 from rtsearch.live.controls import ControlState
@@ -79,7 +80,8 @@ class Stages:
     def play(self, backend: InferenceBackend) -> BackgroundIterator[LiveFrame]:
         """Start what detects and searches."""
         preload()  # else the first frames would wait for it, and be dropped
-        self._shared.live_index.of(self._shared.controls.now)
+        now = self._shared.controls.now
+        largest_distance(self._shared.live_index.of(now), now.show.max_distance)  # is measured here, once
         captured = self._begin()
         seen = self._stage("detect", lambda: self._seen(captured, backend))
         return self._stage("search", lambda: self._found(seen))

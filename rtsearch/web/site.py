@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import re
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,21 +15,22 @@ from pydantic import ValidationError
 from rtsearch import __version__
 from rtsearch._util.masking import masked
 from rtsearch.config import Settings
-from rtsearch.errors import RtsearchError
-from rtsearch.library.index import SearchIndex, open_index
+from rtsearch.errors import SendError
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.pipeline import Pipeline
-from rtsearch.types import class_name
+from rtsearch.send import parse_address
+from rtsearch.types import WHOLE_IMAGE_NAME, class_name
 from rtsearch.web.access import Access
 from rtsearch.web.hub import SceneHub
+from rtsearch.web.meaning import Meaning
 from rtsearch.web.problems import RequestError
 
 __all__ = ["FIRST_PHONE", "Site"]
-
-_log = logging.getLogger(__name__)
 
 FIRST_PHONE = 1000
 """Number of the first phone among the places; those before it are sources of the run."""
@@ -49,7 +52,7 @@ class Site:
     Attributes:
         settings: of the start; those that may change are read from ``now``.
         pipeline: its backend takes turns (see ``turns``).
-        index: of the start; see ``searched``.
+        index: of the start; see ``index_now`` and ``searched``.
         controls: of the live picture.
         access: rules for clients.
         network: name and licence of the network.
@@ -64,14 +67,15 @@ class Site:
     hub: SceneHub = field(init=False)
     thumbs: ThumbCache = field(init=False)
     fingerprint: str = field(init=False)
-    _meaning: _Meaning = field(init=False)
-    _live_index: LiveIndex = field(init=False)
+    live_index: LiveIndex = field(init=False)
+    _meaning: Meaning = field(init=False)
+    _changing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.thumbs = ThumbCache(self.index.thumb_places, self.settings.live.cache_mb << 20)
         self.fingerprint = self.index.library.stamp[:16]
-        self._live_index = LiveIndex(self.index)
-        self._meaning = _Meaning(self)
+        self.live_index = LiveIndex(self.index)
+        self._meaning = Meaning(self.settings, self.index, self.controls)
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
 
     @property
@@ -80,9 +84,19 @@ class Site:
         return self.pipeline.class_names
 
     @property
+    def index_now(self) -> SearchIndex:
+        """Index in force, which places all objects; see ``searched``."""
+        return self.controls.now.index or self.index
+
+    @property
     def searched(self) -> SearchIndex:
-        """Index that is searched now."""
-        return self._live_index.of(self.controls.now)
+        """Index in force, narrowed to what is to be found; narrowing takes a moment, so ask in a thread."""
+        return self.live_index.of(self.controls.now)
+
+    @property
+    def most_distance(self) -> float:
+        """Largest distance of a neighbour that is shown, inf for any; ask in a thread."""
+        return largest_distance(self.searched, self.controls.now.show.max_distance)
 
     @property
     def now(self) -> Settings:
@@ -102,11 +116,11 @@ class Site:
         """Return the settings in force as JSON values, without secrets."""
         values = self.now.model_dump(mode="json")
         values["live"]["source"] = masked(values["live"]["source"])
-        values["send"]["to"] = [masked(address).partition("#")[0] for address in values["send"]["to"]]
+        values["send"]["to"] = [_outlet_name(address) for address in values["send"]["to"]]
         return values
 
     def change(self, changes: dict[str, Any]) -> None:
-        """Put other settings in force, all or none.
+        """Put other settings in force, all or none; one change after the other.
 
         Args:
             changes: by section and key.
@@ -114,6 +128,21 @@ class Site:
         Raises:
             RequestError: 422, with the errors of pydantic; or a setting cannot be changed while it runs.
         """
+        with self._changing:
+            settings = self._changed(changes)
+            if settings.search != self.controls.now.search:  # what cannot be followed is refused here
+                narrow(self.index, settings.search, distinct=settings.show.distinct)
+            self._meaning.want(settings)
+            self.controls.change(
+                detect=settings.detect,
+                show=settings.show,
+                search=settings.search,
+                loop=settings.live.loop,
+                mirror=settings.live.mirror,
+            )
+
+    def _changed(self, changes: dict[str, Any]) -> Settings:
+        """Return the settings in force with some changes."""
         fixed = [
             f"{section}.{key}"
             for section, keys in changes.items()
@@ -139,23 +168,21 @@ class Site:
         for name in ("font", "privacy"):
             if getattr(settings.show, name) != getattr(self.controls.now.show, name):
                 raise RequestError(422, f"show.{name} cannot be changed while the server runs; start it anew")
-        if settings.search != self.controls.now.search:  # what cannot be followed is refused here
-            narrow(self.index, settings.search, distinct=settings.show.distinct)
-        self._meaning.want(settings)
-        live = settings.live
-        self.controls.change(
-            detect=settings.detect,
-            show=settings.show,
-            search=settings.search,
-            loop=live.loop,
-            mirror=live.mirror,
-        )
+        return settings
 
+    @cached_property
     def class_counts(self) -> dict[str, int]:
-        """Return the number of objects of each class that there are any of, the most frequent first."""
+        """Number of objects of each class that there are any of, the most frequent first."""
         label, count = np.unique(self.index.labels, return_counts=True)
         pairs = sorted(zip(count.tolist(), label.tolist(), strict=True), reverse=True)
         return {class_name(self.index.library.space.class_names, label): count for count, label in pairs}
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Words that are shown instead of the names of classes, by name; "" hides one."""
+        show = self.controls.now.show
+        every = (*self.names, WHOLE_IMAGE_NAME) if show.labels else ()
+        return {name: word for name in every if (word := show.word(name)) != name}
 
     def state(self) -> dict[str, Any]:
         """Return what viewers show beside the scenes."""
@@ -172,6 +199,7 @@ class Site:
             "mirror": now.mirror,
             "results": now.show.results,
             "text": now.show.text,
+            "words": self.words,
             "font": bool(self.settings.show.font),
             "attract_s": self.settings.web.attract_s,
             "phones": [place for place in self.hub.newest() if place >= FIRST_PHONE],
@@ -181,7 +209,7 @@ class Site:
             "sources": [
                 {
                     "place": view.place,
-                    "name": view.source.name,
+                    "name": _source_name(view.source.name),
                     "lost": view.source.status != "ok" and not view.source.slides,
                     "seekable": view.source.seekable,
                     "camera": view.source.camera,
@@ -205,53 +233,21 @@ def _may_change(section: str, key: str) -> bool:
     return keys is True or (isinstance(keys, set) and key in keys)
 
 
+def _source_name(name: str) -> str:
+    """Return the name of a source without the folders of this machine, or the host of its address."""
+    _, is_address, address = name.partition("://")
+    if is_address:
+        return re.split(r"[/?#]", address, maxsplit=1)[0].rpartition("@")[2] or "stream"
+    return PurePath(name).name or name
+
+
+def _outlet_name(text: str) -> str:
+    """Return the address of an outlet without its secrets."""
+    try:
+        return parse_address(text).name
+    except SendError:
+        return f"{text.partition(':')[0][:20]}:***"
+
+
 def _length_s(frames: int | None, fps: float | None) -> float | None:
     return None if not frames or not fps else round(frames / fps, 3)
-
-
-class _Meaning:
-    """Opens the index of another ``describe.meaning`` in a thread, and puts it in force when it is there."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._lock = threading.Lock()
-        self._settings = site.settings
-        self._opened: dict[float, SearchIndex] = {site.settings.describe.meaning: site.index}
-        self.opening = False
-
-    @property
-    def wanted(self) -> float:
-        """Value that was asked for last."""
-        return self._settings.describe.meaning
-
-    def want(self, settings: Settings) -> None:
-        """Search with these settings as soon as their index is open; frames go on meanwhile."""
-        with self._lock:
-            if settings.describe.meaning == self.wanted:
-                return
-            self._settings = settings
-            if not self.opening:
-                self.opening = True
-                threading.Thread(target=self._open, name="index", daemon=True).start()
-
-    def _open(self) -> None:
-        while True:
-            settings = self._settings
-            try:
-                index = self._index(settings)
-            except RtsearchError as error:
-                _log.warning("describe.meaning=%g: %s", settings.describe.meaning, error)
-                index = self._site.controls.now.index or self._site.index
-            with self._lock:
-                if settings is self._settings:
-                    self._site.controls.change(index=index)
-                    self.opening = False
-                    return
-
-    def _index(self, settings: Settings) -> SearchIndex:
-        meaning = settings.describe.meaning
-        if meaning not in self._opened:
-            opened = open_index(self._site.index.library, settings)
-            opened.warm_up(settings.show.results)
-            self._opened[meaning] = opened
-        return self._opened[meaning]
