@@ -11,13 +11,32 @@ export function fitType(scale = 1) {
 }
 
 /** Number of strips that room is made for: more at once, fewer after a while. */
-export class Steps {
+class Steps {
   constructor() { this.now = 1; this.since = 0; }
   take(needed, at, most) {
     const steps = STEPS.filter((n) => n <= most), wanted = steps.find((n) => n >= needed) ?? steps.at(-1);
     if (wanted >= this.now) { this.since = at; this.now = wanted; }
     else if (at - this.since > STAYS_MS) { this.now = wanted; this.since = at; }
     return this.now;
+  }
+}
+
+/** Places of strips: each keeps its own while there is room, a new one takes the first that is free. */
+export class Slots {
+  constructor() { this.steps = new Steps(); this.of = new Map(); }
+
+  /** Give each key a place behind those that are pinned; return for how many strips room is made. */
+  take(keys, pinned, most) {
+    const rows = this.steps.take(Math.max(1, pinned + keys.length), performance.now(), most);
+    const kept = new Map(keys.map((key) => [key, this.of.get(key)]).filter(([, slot]) => slot + pinned < rows));
+    const taken = new Set(kept.values());
+    for (const key of keys) if (!kept.has(key)) {
+      let slot = 0;
+      while (taken.has(slot)) slot++;
+      taken.add(slot); kept.set(key, slot);
+    }
+    this.of = kept;
+    return rows;
   }
 }
 

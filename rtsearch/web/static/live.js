@@ -1,7 +1,7 @@
 // The live view and the kiosk: scenes as they come, and what one can do with them.
 
 import { Attract } from "./attract.js";
-import { Steps, arrange, cells, fitType, stripSizes } from "./layout.js";
+import { Slots, arrange, cells, fitType, stripSizes } from "./layout.js";
 import { Picture } from "./picture.js";
 import { $, clock, make, onPhoto, toast } from "./page.js";
 import { Sheets } from "./sheets.js";
@@ -23,7 +23,7 @@ class Page {
     this.places = new Map();    // place: {picture, scene, aspect}
     this.lit = new Set();
     this.pins = new Map();      // key: item
-    this.steps = new Steps();
+    this.slots = new Slots();
     this.drawn = { times: [], ages: [] };
     this.waiting = {};
     this.strips = new Strips($("strips"), { light: (key) => this.light(key), pin: (key) => this.pin(key), open: (row) => this.open(row) });
@@ -62,6 +62,7 @@ class Page {
     const objects = objectsOf(scene, this.state.words, `${scene.place}:`);
     Object.assign(place, { scene, aspect, objects });
     if (moves) this.changed();
+    this.number();
     place.picture.show(bitmap, objects, this.look(scene.wh));
     this.attract?.saw(objects.length);
     this.arrangeStrips();
@@ -72,18 +73,24 @@ class Page {
     return { wh, lit: here ? this.lit : new Set(), pinned: new Set(this.pins.keys()), text: this.state.text, rem: this.rem, thumb: (row) => thumb(this.state, row) };
   }
 
-  arrangeStrips() {
-    const items = [], pins = [...this.pins.keys()];
-    let base = pins.length;
-    for (const [, place] of [...this.places].sort((a, b) => a[0] - b[0])) {
-      for (const o of place.objects) if (!this.pins.has(o.key)) items.push({ ...o, slot: base + o.strip });
-      for (const o of place.objects) if (this.pins.has(o.key)) Object.assign(this.pins.get(o.key), { rows: o.rows, score: o.score });
-      base += Math.max(place.scene.strips ?? 0, ...place.objects.map((o) => o.strip + 1), 0);
+  /** Number objects by the places of their strips. */
+  number() {
+    const all = [...this.places].sort((a, b) => a[0] - b[0]).flatMap(([, place]) => [...place.objects].sort((a, b) => a.strip - b.strip));
+    const pins = [...this.pins.keys()], bare = all.filter((o) => !this.pins.has(o.key));
+    this.rows = this.slots.take(bare.map((o) => o.key), pins.length, this.rects.most);
+    for (const o of all) {
+      const pin = pins.indexOf(o.key);
+      o.slot = pin < 0 ? pins.length + this.slots.of.get(o.key) : pin;
+      o.number = o.slot + 1;
+      if (pin >= 0) this.pins.set(o.key, { ...o, name: this.pins.get(o.key).name });
     }
-    pins.forEach((key, slot) => items.push({ ...this.pins.get(key), slot, pinned: true }));
-    const count = this.steps.take(Math.max(1, base), performance.now(), this.rects.most);
-    const sizes = stripSizes(this.rects.strips, count, this.rem, this.rects.kind);
-    this.strips.show(KIOSK ? items.filter((item) => item.slot < count) : items, sizes, this.look());
+    return bare;
+  }
+
+  arrangeStrips() {
+    const items = [...this.number(), ...[...this.pins.values()].map((pin, slot) => ({ ...pin, slot, number: slot + 1, pinned: true }))];
+    const sizes = stripSizes(this.rects.strips, this.rows, this.rem, this.rects.kind);
+    this.strips.show(KIOSK ? items.filter((item) => item.slot < this.rows) : items, sizes, this.look());
     if (!KIOSK) this.list();
   }
 
@@ -233,7 +240,7 @@ class Page {
       this.put({ place: 0, ...found }, bitmap);
       this.take(this.state);
       this.button();
-      if (!found.strips) toast("nothing was found in this photo");
+      if (!found.shown.length) toast("nothing was found in this photo");
     } catch (error) { toast(error.message); }
   }
 

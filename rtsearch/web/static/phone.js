@@ -1,6 +1,6 @@
 // A phone as a source: its camera where the page is secure, else photos that it takes one by one.
 
-import { Steps, arrange, fitType, stripSizes } from "./layout.js";
+import { Slots, arrange, fitType, stripSizes } from "./layout.js";
 import { Picture } from "./picture.js";
 import { $, make, onPhoto, toast } from "./page.js";
 import { Strips } from "./strips.js";
@@ -13,7 +13,7 @@ class Phone {
   constructor() {
     this.strips = new Strips($("strips"), { light: () => {}, pin: () => {}, open: () => {} });
     this.picture = new Picture($("frames"));
-    this.steps = new Steps();
+    this.slots = new Slots();
     this.frames = 0;
     this.small = document.createElement("canvas");
     addEventListener("resize", () => this.lay());
@@ -86,7 +86,7 @@ class Phone {
     try {
       const bitmap = await createImageBitmap(file);
       const found = await searchPhoto(file);
-      toast(found.strips ? "" : "nothing was found in this photo");
+      toast(found.shown.length ? "" : "nothing was found in this photo");
       $("start").hidden = true;
       this.show(found, bitmap);
       this.again ??= document.body.appendChild(make("button", { className: "again", textContent: "Another photo", onclick: () => $("file").click() }));
@@ -99,8 +99,9 @@ class Phone {
     if (aspect !== this.aspect) { this.aspect = aspect; this.lay(); }
     const objects = objectsOf(scene, scene.words);
     const look = { wh: scene.wh, lit: new Set(), pinned: new Set(), text: "names", rem: this.rem, thumb: (row) => `/thumb/${scene.library}/${row}.jpg` };
+    const count = this.slots.take(objects.sort((a, b) => a.strip - b.strip).map((o) => o.key), 0, this.rects.most);
+    for (const o of objects) Object.assign(o, { slot: this.slots.of.get(o.key), number: this.slots.of.get(o.key) + 1 });
     this.picture.show(bitmap, objects, look);
-    const count = this.steps.take(Math.max(1, scene.strips), performance.now(), this.rects.most);
     this.strips.show(objects, stripSizes(this.rects.strips, count, this.rem, this.rects.kind), look);
   }
 }

@@ -62,9 +62,8 @@ export class Picture {
       c.globalAlpha = lit && !look.lit.has(one.key) ? 0.3 : one.held ? 0.55 : 1;
       c.lineJoin = "miter";
       corners(c, x, y, w, h, on(one) ? Math.max(w, h) : Math.min(1.3 * rem, w / 3, h / 3));
-      c.shadowColor = "rgb(0 0 0 / .7)"; c.shadowBlur = 4;
+      c.strokeStyle = "rgb(14 15 15 / .5)"; c.lineWidth = 5; c.stroke();   // seen on white, too
       c.strokeStyle = on(one) ? ACCENT : INK; c.lineWidth = 2; c.stroke();
-      c.shadowBlur = 0;
       const label = places.get(one.key);
       if (!label) continue;
       c.fillStyle = on(one) ? ACCENT : "rgb(14 15 15 / .78)";

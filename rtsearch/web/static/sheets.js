@@ -138,7 +138,8 @@ export class Sheets {
     const [width, height] = answer.headers.get("x-photo-size").split("x").map(Number);
     const address = URL.createObjectURL(await answer.blob());
     image.onload = () => URL.revokeObjectURL(address);
-    image.style.width = "";
+    image.style.width = "100%";
+    holder.style.width = `min(100%, calc(var(--photo-h) * ${(width / height).toFixed(4)}))`;
     image.src = address;
     const [x1, y1, x2, y2] = facts.xyxy;
     const box = make("div", { className: "box" });

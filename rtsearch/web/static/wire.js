@@ -16,7 +16,7 @@ export const word = (words, name) => words?.[name] ?? name;
 export function objectsOf(scene, words, prefix = "") {
   const seen = new Map(scene.objects.map((o) => [o.track, o])), faint = new Set(scene.faint);
   return scene.shown.map(({ track, strip, label, score, rows, xyxy = seen.get(track).xyxy }) => ({
-    key: `${prefix}${track}`, number: strip + 1, name: word(words, label), score, strip, slot: strip, rows, xyxy,
+    key: `${prefix}${track}`, name: word(words, label), score, strip, rows, xyxy,
     aspect: (xyxy[2] - xyxy[0]) / Math.max(1, xyxy[3] - xyxy[1]), held: !seen.has(track), faint: faint.has(track), whole: track === 0,
   }));
 }
@@ -26,7 +26,7 @@ export async function searchPhoto(file, query = "") {
   const { max_distance: most, objects, ...found } = await fetchJson(`/api/search${query}`, { method: "POST", body: file });
   const near = ({ neighbours }) => neighbours.filter(({ distance }) => most === null || distance <= most).map(({ row }) => row);
   return {
-    ...found, strips: objects.length, faint: [], objects: objects.map((o, i) => ({ ...o, track: i + 1 })),
+    ...found, faint: [], objects: objects.map((o, i) => ({ ...o, track: i + 1 })),
     shown: objects.map((o, strip) => ({ track: strip + 1, strip, label: o.label, score: o.score, rows: near(o) })),
   };
 }
