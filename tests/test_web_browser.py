@@ -227,7 +227,8 @@ def test_a_crop_of_a_film_shows_its_moment(browser, tmp_path):
         page.evaluate("rtsearch.sheets.show('crop', 0)")
         page.locator(".sheet.open .box").wait_for()
         words = page.locator(".sheet.open .facts").inner_text()
-        page.wait_for_function("document.querySelector('.sheet.open img').naturalWidth === 160")
+        page.evaluate("document.querySelector('.sheet.open img').decode()")
+        assert page.evaluate("document.querySelector('.sheet.open img').naturalWidth") == 160  # the film's
     context.close()
     t_s = float(index.times_s[0, 0])
     assert f"at 0:{int(t_s):02d}, seen 0:" in words

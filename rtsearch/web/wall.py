@@ -44,6 +44,7 @@ SIZES_PX = (4, 8, 16, 32, 64, 128)
 
 _TILE_PX = 512
 _DIMENSIONS = 8  # of the vectors that are arranged: ten times as fast as 64, and hardly another picture
+_SAMPLE = 10_000  # vectors that their main dimensions are taken from, about
 _SMALL_PX = 8  # crops of this size are kept for all objects, 192 bytes each
 _GROUND = 15
 _TILE_CACHE_BYTES = 48 << 20
@@ -55,6 +56,12 @@ _YIELDS_S = 0.01  # of each round, in which the live picture has Python's lock
 _TILE_QUALITY = 82
 _PATIENCE_S = 0.15  # that a tile of small crops takes; one that is not whole by then is asked for again
 _STEPS = (16, 8, 4, 2, 1)
+_FLAGS = (  # how crops are decoded for cells of at most so many px
+    (_SMALL_PX, cv2.IMREAD_REDUCED_COLOR_8),
+    (24, cv2.IMREAD_REDUCED_COLOR_4),
+    (48, cv2.IMREAD_REDUCED_COLOR_2),
+    (max(SIZES_PX), cv2.IMREAD_COLOR),
+)
 _FOR_NOW = {"cache-control": "no-store"}
 
 
@@ -231,7 +238,7 @@ class _SmallCrops:
         if size > _SMALL_PX:
             return encode_jpeg(self._large(cells, size), _TILE_QUALITY), True
         whole = self._get(cells, time.monotonic() + _PATIENCE_S)
-        return encode_jpeg(self._small(cells if whole else self._coarse(cells), size), _TILE_QUALITY), whole
+        return encode_jpeg(self._small(cells, size), _TILE_QUALITY), whole
 
     def _get(self, cells: I32Array, until_s: float) -> bool:
         """Get small crops in ever finer grids until the time is over; tell whether all are there."""
@@ -253,9 +260,13 @@ class _SmallCrops:
         return np.where((cells >= 0) & self._have[shown], shown, -1)
 
     def _small(self, cells: I32Array, size: int) -> U8Array:
+        """Return the picture of some cells; a crop that is not there yet is the colour of one like it."""
         lines, columns = cells.shape
-        crops = self._kept[cells]
-        crops[cells < 0] = _GROUND
+        shown = self._coarse(cells)
+        crops = self._kept[shown]
+        others = shown != cells
+        crops[others] = crops[others].mean((1, 2), keepdims=True)
+        crops[shown < 0] = _GROUND
         picture = crops.swapaxes(1, 2).reshape(lines * _SMALL_PX, columns * _SMALL_PX, 3)
         if size == _SMALL_PX:
             return picture
@@ -275,8 +286,7 @@ class _SmallCrops:
 
     def _decoded(self, row: int, size: int) -> U8Array:
         jpeg = self._thumbs.jpeg(row)
-        flag = cv2.IMREAD_COLOR if size > 48 else cv2.IMREAD_REDUCED_COLOR_2
-        flag = cv2.IMREAD_REDUCED_COLOR_4 if size <= 24 else flag
+        flag = next(flag for most, flag in _FLAGS if size <= most)
         picture = None if jpeg is None else cv2.imdecode(np.frombuffer(jpeg, np.uint8), flag)
         if picture is None:
             return np.full((size, size, 3), 2 * _GROUND, np.uint8)
@@ -294,9 +304,10 @@ def _resized(picture: U8Array, size: int) -> U8Array:
 
 def _reduced(points: F32Array) -> F32Array:
     """Return (n, d) vectors in their main dimensions, (n, at most 8) float32."""
-    centred = points - points.mean(0)
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    reduced: F32Array = np.ascontiguousarray(centred @ axes[:, -_DIMENSIONS:], np.float32)
+    middle = points.mean(0)
+    some = points[:: 1 + len(points) // _SAMPLE] - middle
+    _, axes = np.linalg.eigh(some.T @ some)
+    reduced: F32Array = np.ascontiguousarray((points - middle) @ axes[:, -_DIMENSIONS:], np.float32)
     return reduced
 
 
