@@ -8,6 +8,7 @@ import { fetchJson, searchPhoto, thumb, word } from "./wire.js";
 
 const SIZES = [4, 8, 16, 32, 64, 128];
 const TILE = 512;
+const BAR = 60;             // height of the bar on top, px
 const MOST_TILES = 128;     // kept as pictures, 1 MB each
 const AT_ONCE = 6;          // requests
 
@@ -55,9 +56,9 @@ class Wall {
 
   /** The view that shows everything. */
   whole() {
-    const { columns, rows } = this.wall, top = 60;
-    const scale = Math.min(innerWidth / columns, (innerHeight - top) / rows) * 0.97;
-    return { x: columns / 2, y: rows / 2 - top / 2 / scale, scale: Math.min(scale, 140) };
+    const { columns, rows } = this.wall;
+    const scale = Math.min(140, Math.min(innerWidth / columns, (innerHeight - BAR) / rows) * 0.97);
+    return { x: columns / 2, y: rows / 2 - BAR / 2 / scale, scale };
   }
 
   chips() {
@@ -191,9 +192,16 @@ class Wall {
   clamp(view) {
     const least = this.whole().scale * 0.9;
     view.scale = Math.min(260, Math.max(least, view.scale));
-    view.x = Math.min(this.wall.columns, Math.max(0, view.x));
-    view.y = Math.min(this.wall.rows, Math.max(0, view.y));
+    view.x = this.held(view.x, this.wall.columns, innerWidth / view.scale, 0);
+    view.y = this.held(view.y, this.wall.rows, (innerHeight - BAR) / view.scale, BAR / view.scale);
     return view;
+  }
+
+  /** Middle of the view, all in cells, that keeps the wall in sight; one that is smaller than the room below a bar stays in its middle. */
+  held(at, cells, room, bar) {
+    const most = Math.max(cells / 2, cells - 0.35 * room), least = Math.min(cells / 2, 0.35 * room);
+    const middle = cells <= room ? cells / 2 : Math.min(most, Math.max(least, at + bar / 2));
+    return middle - bar / 2;
   }
 
   zoom(px, py, factor, soft) {
