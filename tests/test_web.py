@@ -187,7 +187,7 @@ def test_an_index_that_cannot_be_opened_leaves_the_search_as_it_was(barcode_inde
         while server.site.state()["opening"]:
             time.sleep(0.01)
         assert server.site.state()["meaning"] == 0.25
-        assert server.site.index_now is not barcode_index
+        assert server.site.index is not barcode_index
 
 
 def broken(*_: object) -> None:
@@ -202,7 +202,7 @@ def test_few_indexes_are_kept_open(barcode_index):
             while server.site.state()["opening"]:
                 time.sleep(0.01)
             assert server.site.state()["meaning"] == step / 10
-            seen.append(weakref.ref(server.site.index_now))
+            seen.append(weakref.ref(server.site.index))
         gc.collect()
         assert sum(one() is not None for one in seen) <= 4 + 1  # and that of the start
 

@@ -82,7 +82,7 @@ def test_the_composed_picture_tells_the_times_of_films(films):
 
     with served(films) as server:
         row = rows_of(films, ".avi")[0]
-        marked = _ComposedPicture(server.site)._crops.get(row, 96)
+        marked = _ComposedPicture(server.site)._crops.of(films).get(row, 96)
         plain = server.site.thumbs.get(row, 96)
     assert marked.shape == plain.shape
     assert (marked != plain).any(2)[-20:].any()  # at the lower edge
@@ -156,7 +156,7 @@ def test_the_wall_is_that_of_the_index_that_is_searched(films, monkeypatch):
         goes_on.set()
         while server.site.state()["opening"]:
             time.sleep(0.01)
-        walls = server.site.index_now, films
+        walls = server.site.index, films
         assert walls[0] is not walls[1]
         after = final_wall(server)["key"]
     assert before != after

@@ -6,7 +6,7 @@ import numpy as np
 
 from rtsearch.config import Settings
 from rtsearch.library.index import SearchIndex
-from rtsearch.live.original import original_frame
+from rtsearch.live.object_frame import object_frame
 from rtsearch.render.boxes import boxed_frame
 from rtsearch.types import Detections, Neighbours, Scene, U8Array
 
@@ -25,7 +25,7 @@ def object_picture(index: SearchIndex, row: int, settings: Settings) -> U8Array:
         PhotoError, SourceError: the file cannot be read.
     """
     hit = index.hits(np.array([row], np.int32))[0]
-    frame = original_frame(index, row, settings.analyze.max_photo_mp)
+    frame = object_frame(index, row, settings.analyze.max_photo_mp)
     one = np.ones(1, np.float32)
     seen = Detections(
         np.array([hit["xyxy"]], np.float32),

@@ -22,7 +22,8 @@ from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError, SourceError
 from rtsearch.images.decode import decode_photo, header_of, quiet_decoders
 from rtsearch.images.encode import encode_jpeg, shrunk
-from rtsearch.live.original import original_frame
+from rtsearch.library.index import SearchIndex
+from rtsearch.live.object_frame import object_frame
 from rtsearch.recording import object_records
 from rtsearch.types import U8Array
 from rtsearch.web.access import Role, needs
@@ -66,16 +67,9 @@ class LibraryLookup:
             Route("/photo/{row:whole}.jpg", needs(Role.OPERATOR)(self._photo)),
         ]
 
-    def _row(self, request: Request) -> int:
-        row: int = request.path_params["row"]
-        count = len(self._site.index)
-        if row >= count:
-            raise RequestError(404, f"the library has no object {row}; its {count:,} are numbered from 0")
-        return row
-
-    def _facts(self, request: Request, rows: list[int]) -> list[dict[str, Any]]:
+    def _facts(self, request: Request, index: SearchIndex, rows: list[int]) -> list[dict[str, Any]]:
         """Return what is known of rows; without paths for those who may only look."""
-        hits = self._site.index.hits(np.array(rows, np.int32))
+        hits = index.hits(np.array(rows, np.int32))
         shows = request.scope["role"] >= Role.OPERATOR
         return [
             {"row": row, **hit, "photo": hit["photo"] if shows else ""}
@@ -83,21 +77,24 @@ class LibraryLookup:
         ]
 
     async def _object(self, request: Request) -> Response:
-        facts = await run_in_threadpool(self._facts, request, [self._row(request)])
+        index = self._site.index
+        facts = await run_in_threadpool(self._facts, request, index, [_row(request, index)])
         shows = self._site.settings.web.photos and request.scope["role"] >= Role.OPERATOR
         return JSONResponse({**facts[0], "has_photo": shows})
 
     async def _similar(self, request: Request) -> Response:
-        row, k = self._row(request), _count(request, 16)
+        k = _count(request, 16)
 
         def look() -> list[dict[str, Any]]:
-            search = self._site.settings.search
-            near = self._site.searched.others(row, k, exact=search.exact, recall=search.recall)
-            facts = self._facts(request, near.row[0].tolist())
+            index, search = self._site.searched, self._site.settings.search
+            row = _row(request, index)
+            near = index.others(row, k, exact=search.exact, recall=search.recall)
+            facts = self._facts(request, index, near.row[0].tolist())
             distances = near.distance[0].tolist()
             return [{**fact, "distance": round(far, 5)} for fact, far in zip(facts, distances, strict=True)]
 
-        return JSONResponse({"row": row, "neighbours": await run_in_threadpool(look)})
+        neighbours = await run_in_threadpool(look)
+        return JSONResponse({"row": request.path_params["row"], "neighbours": neighbours})
 
     async def _search(self, request: Request) -> Response:
         self._rate.take(request)
@@ -113,7 +110,7 @@ class LibraryLookup:
         name = request.query_params.get("name", "")[:200]
         site = self._site
         return JSONResponse(
-            {"photo": name, "library": site.fingerprint, "words": site.words, **found},
+            {"photo": name, "words": site.words, **found},
         )
 
     def _find(self, data: bytes, k: int) -> dict[str, Any]:
@@ -125,21 +122,23 @@ class LibraryLookup:
         seen = infer([bgr], site.controls.now.detect, Meter(), index.projection, pad_fully=True)[0]
         near = index.near(seen.vector, k, exact=search.exact, recall=search.recall)
         return {
+            "library": index.library.state,
             "wh": [bgr.shape[1], bgr.shape[0]],
             "max_distance": round(most, 5) if math.isfinite(most) else None,
             "objects": object_records(seen, site.names, near, index),
         }
 
     async def _thumb(self, request: Request) -> Response:
-        row = self._row(request)
-        if request.path_params["fingerprint"] != self._site.fingerprint:
+        served = self._site.library_of(request.path_params["fingerprint"])
+        if served is None:
             raise RequestError(404, "that is a crop of another state of the library; load the page again")
+        row, thumbs = _row(request, served.index), served.thumbs
         stored = "h" not in request.query_params
         height_px = 0 if stored else whole_number(request, "h", 16, _MOST_CROP_PX)
 
         def crop() -> bytes | None:
-            jpeg = self._site.thumbs.jpeg(row)
-            return jpeg if jpeg is None or stored else encode_jpeg(self._site.thumbs.get(row, height_px))
+            jpeg = thumbs.jpeg(row)
+            return jpeg if jpeg is None or stored else encode_jpeg(thumbs.get(row, height_px))
 
         jpeg = await run_in_threadpool(crop)
         if jpeg is None:
@@ -148,12 +147,13 @@ class LibraryLookup:
         return Response(jpeg, media_type="image/jpeg", headers=FOR_EVER)
 
     async def _photo(self, request: Request) -> Response:
-        row, site = self._row(request), self._site
+        site, index = self._site, self._site.index
+        row = _row(request, index)
         if not site.settings.web.photos:
             raise RequestError(404, "photos are not shown here; web.photos=true shows them")
 
         def read() -> tuple[bytes, str]:
-            bgr = original_frame(site.index, row, site.settings.analyze.max_photo_mp).bgr
+            bgr = object_frame(index, row, site.settings.analyze.max_photo_mp).bgr
             return encode_jpeg(shrunk(bgr, _PHOTO_SIDE_PX)), f"{bgr.shape[1]}x{bgr.shape[0]}"
 
         with _a_turn(self._photos, "read"):
@@ -163,6 +163,13 @@ class LibraryLookup:
                 problem = "the photo or film cannot be read; it may have moved: --photos FOLDER"
                 raise RequestError(404, problem) from None
         return Response(jpeg, media_type="image/jpeg", headers={"x-photo-size": size})
+
+
+def _row(request: Request, index: SearchIndex) -> int:
+    row: int = request.path_params["row"]
+    if row >= len(index):
+        raise RequestError(404, f"the library has no object {row}; its {len(index):,} are numbered from 0")
+    return row
 
 
 def _count(request: Request, default: int) -> int:

@@ -9,6 +9,7 @@ from cachetools import LRUCache
 
 from rtsearch.config import Settings
 from rtsearch.errors import RtsearchError
+from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex, open_index
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
@@ -18,7 +19,7 @@ __all__ = ["Meaning"]
 
 _log = logging.getLogger(__name__)
 
-_MOST_OPENED = 4  # indexes that are kept open, beside that of the start
+_MOST_OPENED = 4  # indexes that are kept open
 
 
 class Meaning:
@@ -31,11 +32,12 @@ class Meaning:
     """
 
     def __init__(self, settings: Settings, index: SearchIndex, controls: Controls) -> None:
-        self._first = index
+        self._library = index.library
         self._controls = controls
         self._lock = threading.Lock()
-        self._begun = self._wanted = self._in_force = settings
+        self._wanted = self._in_force = settings
         self._opened: LRUCache[float, SearchIndex] = LRUCache(_MOST_OPENED)
+        self._opened[settings.describe.meaning] = index
         self._opening = False
 
     @property
@@ -58,12 +60,21 @@ class Meaning:
                 threading.Thread(target=self._open, name="index", daemon=True).start()
                 self._opening = True
 
+    def turn_to(self, index: SearchIndex) -> None:
+        """Search a newer state of the library, whose index has the meaning that is wanted."""
+        with self._lock:
+            self._library = index.library
+            self._opened.clear()
+            if not self._opening:
+                self._opened[self.wanted] = index
+            self._controls.change(index=index)
+
     def _open(self) -> None:
         while True:
-            settings = self._wanted
-            index = self._index_or_none(settings)
+            settings, library = self._wanted, self._library
+            index = self._index_or_none(settings, library)
             with self._lock:
-                if settings is not self._wanted:
+                if settings is not self._wanted or library is not self._library:
                     continue
                 if index is None:
                     self._wanted = self._in_force
@@ -73,24 +84,26 @@ class Meaning:
                 self._opening = False
                 return
 
-    def _index_or_none(self, settings: Settings) -> SearchIndex | None:
+    def _index_or_none(self, settings: Settings, library: Library) -> SearchIndex | None:
         try:
-            return self._index(settings)
+            return self._index(settings, library)
         except Exception as error:
             unexpected = not isinstance(error, RtsearchError)
             what = "describe.meaning=%g: %s; the search stays as it was"
             _log.warning(what, settings.describe.meaning, error, exc_info=unexpected)
             return None
 
-    def _index(self, settings: Settings) -> SearchIndex:
+    def _index(self, settings: Settings, library: Library) -> SearchIndex:
         meaning = settings.describe.meaning
-        if meaning == self._begun.describe.meaning:
-            return self._first
-        if meaning not in self._opened:
-            now = self._controls.now
-            opened = open_index(self._first.library, settings)
-            opened = narrow(opened, now.search, distinct=now.show.distinct)
-            opened.warm_up(now.show.results)
-            largest_distance(opened, now.show.max_distance)  # no frame shall wait for it
-            self._opened[meaning] = opened
-        return self._opened[meaning]
+        with self._lock:
+            kept = self._opened.get(meaning)
+        if kept is not None and kept.library is library:
+            return kept
+        now = self._controls.now
+        opened = narrow(open_index(library, settings), now.search, distinct=now.show.distinct)
+        opened.warm_up(now.show.results)
+        largest_distance(opened, now.show.max_distance)  # no frame shall wait for it
+        with self._lock:
+            if library is self._library:
+                self._opened[meaning] = opened
+        return opened

@@ -138,10 +138,11 @@ class _Phone:
             strips=objects.strips,
             held=objects.held,
             rows=objects.rows,
+            library=index.library.state,
         )
         site.hub.show(self._place, scene)
         line = scene_line(scene, site.names, 0.0)
-        head = {"place": self._place, "library": site.fingerprint, "words": site.words}
+        head = {"place": self._place, "library": scene.library, "words": site.words}
         return {**head, "strips": scene.rows, "faint": [], **line}
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from rtsearch import __version__
@@ -20,17 +20,20 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
-from rtsearch.live import Controls
+from rtsearch.live import Controls, LibraryWatch
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.pipeline import Pipeline
 from rtsearch.send import parse_address
-from rtsearch.types import WHOLE_IMAGE_NAME, class_name
+from rtsearch.types import WHOLE_IMAGE_NAME
 from rtsearch.web.access import Access
 from rtsearch.web.hub import SceneHub
 from rtsearch.web.meaning import Meaning
 from rtsearch.web.problems import RequestError
+from rtsearch.web.served import ServedLibraries, ServedLibrary
 
 __all__ = ["FIRST_PHONE", "Site"]
+
+_log = logging.getLogger(__name__)
 
 FIRST_PHONE = 1000
 """Number of the first phone among the places; those before it are sources of the run."""
@@ -52,30 +55,32 @@ class Site:
     Attributes:
         settings: of the start; those that may change are read from ``now``.
         pipeline: its backend takes turns (see ``turns``).
-        index: of the start; see ``index_now`` and ``searched``.
+        begun: index of the start; see ``index`` and ``searched``.
         controls: of the live picture.
         access: rules for clients.
         network: name and licence of the network.
+        tell: gets a line when the library has changed.
     """
 
     settings: Settings
     pipeline: Pipeline
-    index: SearchIndex
+    begun: SearchIndex
     controls: Controls
     access: Access
     network: tuple[str, str]
+    tell: Callable[[str], None] = _log.info
     hub: SceneHub = field(init=False)
-    thumbs: ThumbCache = field(init=False)
-    fingerprint: str = field(init=False)
     live_index: LiveIndex = field(init=False)
+    _served: ServedLibraries = field(init=False)
+    _watch: LibraryWatch = field(init=False)
     _meaning: Meaning = field(init=False)
     _changing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.thumbs = ThumbCache(self.index.thumb_places, self.settings.live.cache_mb << 20)
-        self.fingerprint = self.index.library.stamp[:16]
-        self.live_index = LiveIndex(self.index)
-        self._meaning = Meaning(self.settings, self.index, self.controls)
+        self._served = ServedLibraries(self.settings.live.cache_mb << 20)
+        self.live_index = LiveIndex(self.begun)
+        self._meaning = Meaning(self.settings, self.begun, self.controls)
+        self._watch = LibraryWatch(self.begun, lambda: self.now, self._meaning.turn_to, self.tell)
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
 
     @property
@@ -84,9 +89,30 @@ class Site:
         return self.pipeline.class_names
 
     @property
-    def index_now(self) -> SearchIndex:
-        """Index in force, which places all objects; see ``searched``."""
-        return self.controls.now.index or self.index
+    def index(self) -> SearchIndex:
+        """Index in force, which knows every object; see ``searched``."""
+        index = self.controls.now.index
+        return self.begun if index is None else index
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the library's state that is in force."""
+        return self.index.library.state
+
+    @property
+    def thumbs(self) -> ThumbCache:
+        """Crops of the library's state that is in force."""
+        return self._served.now(self.index).thumbs
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of objects of each class that there are any of, the most frequent first."""
+        return self._served.now(self.index).class_counts
+
+    def library_of(self, fingerprint: str) -> ServedLibrary | None:
+        """Return the state of the library of this name, if it is in force or was before."""
+        self._served.now(self.index)
+        return self._served.named(fingerprint)
 
     @property
     def searched(self) -> SearchIndex:
@@ -170,13 +196,6 @@ class Site:
                 raise RequestError(422, f"show.{name} cannot be changed while the server runs; start it anew")
         return settings
 
-    @cached_property
-    def class_counts(self) -> dict[str, int]:
-        """Number of objects of each class that there are any of, the most frequent first."""
-        label, count = np.unique(self.index.labels, return_counts=True)
-        pairs = sorted(zip(count.tolist(), label.tolist(), strict=True), reverse=True)
-        return {class_name(self.index.library.space.class_names, label): count for count, label in pairs}
-
     @property
     def words(self) -> dict[str, str]:
         """Words that are shown instead of the names of classes, by name; "" hides one."""
@@ -186,13 +205,13 @@ class Site:
 
     def state(self) -> dict[str, Any]:
         """Return what viewers show beside the scenes."""
-        now = self.controls.now
-        library = self.index.library
+        now, index = self.controls.now, self.index
+        library = index.library
         return {
             "type": "state",
             "version": __version__,
-            "library": self.fingerprint,
-            "objects": len(self.index),
+            "library": library.state,
+            "objects": len(index),
             "photos": library.photo_count,
             "paused": now.paused,
             "loop": now.loop,
@@ -201,7 +220,7 @@ class Site:
             "text": now.show.text,
             "words": self.words,
             "font": bool(self.settings.show.font),
-            "attract_s": self.settings.web.attract_s,
+            "attract_s": self.settings.show.attract_s,
             "phones": [place for place in self.hub.newest() if place >= FIRST_PHONE],
             "meaning": self._meaning.wanted,
             "opening": self._meaning.opening,
@@ -224,8 +243,9 @@ class Site:
 
     def close(self) -> None:
         """End the threads and let go of files."""
+        self._watch.close()
         self.hub.close()
-        self.thumbs.close()
+        self._served.close()
 
 
 def _may_change(section: str, key: str) -> bool:

@@ -16,12 +16,11 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rtsearch.images.encode import encode_jpeg
-from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.compositor import crop_height
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.mosaic import Mosaic, cell_settings
 from rtsearch.render.layout import canvas_of
 from rtsearch.render.painter import Painter
-from rtsearch.render.time_marks import TimeMarks
 from rtsearch.types import Scene
 from rtsearch.web.access import Role, needs
 from rtsearch.web.hub import Viewer
@@ -100,9 +99,9 @@ class LiveStreams:
             )
         shown = newest[place]
         shows = request.scope["role"] >= Role.OPERATOR
-        line = await run_in_threadpool(
-            scene_line, shown.scene, self._site.names, shown.t_s, self._site.index if shows else None
-        )
+        served = self._site.library_of(shown.scene.library) if shows else None
+        library = None if served is None else served.index
+        line = await run_in_threadpool(scene_line, shown.scene, self._site.names, shown.t_s, library)
         return JSONResponse({"v": VERSION, "place": place, **line})
 
     async def _mjpeg(self, request: Request) -> Response:
@@ -144,8 +143,7 @@ class _ComposedPicture:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
-        marks = TimeMarks(site.index, site.settings.show.font)
-        self._crops = ThumbCache(site.index.thumb_places, site.settings.live.cache_mb << 20, marks.draw)
+        self._crops = LibraryCrops(site.settings.live.cache_mb << 20, site.settings.show.font)
         self._painters: dict[int, Painter] = {}
         self._drawn: list[Scene] = []
         self._mosaic: tuple[int, Mosaic] = (0, Mosaic(1))
@@ -171,8 +169,10 @@ class _ComposedPicture:
         for place, scene in enumerate(scenes):
             cell = cell_settings(show, place, len(scenes))
             height = crop_height(cell, scene.frame, scene.rows)
+            served = self._site.library_of(scene.library)  # None: it is long gone, and so are its crops
+            crops = None if served is None else self._crops.of(served.index)
             thumbs = tuple(
-                tuple(self._crops.get(row, height) for row in line if row >= 0)
+                tuple(None if crops is None else crops.get(row, height) for row in line if row >= 0)
                 for line in scene.neighbours.row.tolist()
             )
             painter = self._painters.setdefault(place, Painter())

@@ -33,6 +33,7 @@ from rtsearch.types import WHOLE_IMAGE_LABEL, WHOLE_IMAGE_NAME, F32Array, I32Arr
 from rtsearch.web.access import Role, needs
 from rtsearch.web.lookup import FOR_EVER
 from rtsearch.web.problems import RequestError, whole_number, whole_numbers
+from rtsearch.web.served import ServedLibrary
 from rtsearch.web.site import Site
 
 __all__ = ["SIZES_PX", "LibraryWall"]
@@ -49,6 +50,7 @@ _SMALL_PX = 8  # crops of this size are kept for all objects, 192 bytes each
 _GROUND = 15
 _TILE_CACHE_BYTES = 48 << 20
 _MOST_WALLS = 16
+_STATES = 2  # of a library that grows, whose small crops are kept
 _MOST_CELLS = 500  # that are asked for at once
 _MOST_COORDINATE = 999_999_999
 _AT_ONCE = 2  # tiles that are made at the same time
@@ -81,11 +83,13 @@ class _Wall:
         key: names it in addresses, by what it shows.
         grid: (lines, columns) int32, row of each cell, -1 for none.
         ready: it is final.
+        served: state of the library that the rows are of.
     """
 
     key: str
     grid: I32Array
     ready: bool
+    served: ServedLibrary
 
 
 class LibraryWall:
@@ -103,7 +107,7 @@ class LibraryWall:
         self._walls: LRUCache[_Which, _Wall] = LRUCache(_MOST_WALLS)
         self._by_key: LRUCache[str, _Wall] = LRUCache(2 * _MOST_WALLS)
         self._tiles: LRUCache[tuple[str, int, int, int], bytes] = LRUCache(_TILE_CACHE_BYTES, getsizeof=len)
-        self._crops = _SmallCrops(site.thumbs, len(site.index))
+        self._crops: LRUCache[str, _SmallCrops] = LRUCache(_STATES)
         self._turns: anyio.CapacityLimiter | None = None
 
     @property
@@ -117,35 +121,43 @@ class LibraryWall:
         ]
 
     async def _wall(self, request: Request) -> Response:
-        label, site = request.query_params.get("label", ""), self._site
-        wall, counts = await anyio.to_thread.run_sync(lambda: (self._arranged(label), site.class_counts))
+        label = request.query_params.get("label", "")
+
+        def look() -> tuple[_Wall, dict[str, int]]:
+            arranged = self._arranged(label)
+            return arranged, arranged.served.class_counts
+
+        wall, counts = await anyio.to_thread.run_sync(look)
         lines, columns = wall.grid.shape
         return JSONResponse(
             {
                 "key": wall.key,
-                "library": site.fingerprint,
+                "library": wall.served.index.library.state,
                 "columns": columns,
                 "rows": lines,
                 "objects": int((wall.grid >= 0).sum()),
                 "labels": counts,
-                "words": site.words,
+                "words": self._site.words,
                 "ready": wall.ready,
             }
         )
 
     def _arranged(self, label: str) -> _Wall:
         """Return the arrangement of a class, a quick one while the final one is made."""
-        which = _Which(self._site.index_now, label)
+        which = _Which(self._site.index, label)
         with self._first_look:
             with self._lock:
                 wall = self._walls.get(which)
             return wall or self._begin(which)
 
     def _begin(self, which: _Which) -> _Wall:
+        served = self._site.library_of(which.index.library.state)
+        if served is None:
+            raise RequestError(404, "the library has changed; load the page again")
         rows = _rows(which)
         points = _reduced(which.index.points(rows))
         shape = grid_shape(len(rows))
-        wall = self._keep(which, _grid(rows, first_order(points, shape), shape), ready=False)
+        wall = self._keep(which, _grid(rows, first_order(points, shape), shape), served, ready=False)
         args = which, rows, points, wall
         threading.Thread(target=self._arrange, args=args, name="wall", daemon=True).start()
         return wall
@@ -160,11 +172,11 @@ class LibraryWall:
                 final = np.where(grid >= 0, rows[grid], -1).astype(np.int32)
             except Exception:
                 _log.warning("the wall stays in its first order", exc_info=True)
-        self._keep(which, final, ready=True)
+        self._keep(which, final, quick.served, ready=True)
 
-    def _keep(self, which: _Which, grid: I32Array, *, ready: bool) -> _Wall:
+    def _keep(self, which: _Which, grid: I32Array, served: ServedLibrary, *, ready: bool) -> _Wall:
         shown = hashlib.sha256(grid.tobytes()).hexdigest()[:16]
-        wall = _Wall(f"{self._site.fingerprint}-{shown}", grid, ready)
+        wall = _Wall(f"{served.index.library.state}-{shown}", grid, ready, served)
         with self._lock:
             self._walls[which] = self._by_key[wall.key] = wall
         return wall
@@ -175,6 +187,13 @@ class LibraryWall:
         if wall is None:
             raise RequestError(404, "there is no such arrangement any more; load the page again")
         return wall
+
+    def _crops_of(self, served: ServedLibrary) -> _SmallCrops:
+        state = served.index.library.state
+        with self._lock:
+            if state not in self._crops:
+                self._crops[state] = _SmallCrops(served.thumbs, len(served.index))
+            return self._crops[state]
 
     async def _at(self, request: Request) -> Response:
         wall = self._known(request)
@@ -203,7 +222,8 @@ class LibraryWall:
             return Response(kept, media_type="image/jpeg", headers=FOR_EVER)
         self._turns = self._turns or anyio.CapacityLimiter(_AT_ONCE)
         cells = wall.grid[y * per_side : (y + 1) * per_side, x * per_side : (x + 1) * per_side]
-        jpeg, whole = await anyio.to_thread.run_sync(self._crops.tile, cells, size, limiter=self._turns)
+        crops = self._crops_of(wall.served)
+        jpeg, whole = await anyio.to_thread.run_sync(crops.tile, cells, size, limiter=self._turns)
         if whole:
             with self._lock, contextlib.suppress(ValueError):  # larger than the cache
                 self._tiles[place] = jpeg

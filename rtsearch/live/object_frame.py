@@ -1,4 +1,4 @@
-"""The picture that an object of a library was seen in: its photo, or its film at that moment."""
+"""Read the picture that an object of a library was seen in."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.sources import VideoFile
 from rtsearch.types import Frame
 
-__all__ = ["original_frame"]
+__all__ = ["object_frame"]
 
 
-def original_frame(index: SearchIndex, row: int, max_mp: float) -> Frame:
-    """Return the picture that an object was seen in; the object's box is in pixels of it.
+def object_frame(index: SearchIndex, row: int, max_photo_mp: float) -> Frame:
+    """Return the photo or the picture of a film that an object was seen in.
 
     Args:
         index: of the library.
         row: number of the object.
-        max_mp: larger photos are refused, millions of pixels.
+        max_photo_mp: largest size of a photo, megapixels.
 
     Raises:
         PhotoError, SourceError: the file cannot be read.
@@ -29,10 +29,10 @@ def original_frame(index: SearchIndex, row: int, max_mp: float) -> Frame:
     path, t_s = index.library.photo_path(index.photo(row)), float(index.times_s[row, 0])
     if math.isnan(t_s):
         with quiet_decoders():
-            return Frame(0, time.monotonic(), None, read_photo(path, max_mp))
+            return Frame(0, time.monotonic(), None, read_photo(path, max_photo_mp))
     with contextlib.closing(VideoFile(str(path))) as film:
         film.seek(t_s)
         frame = next(film, None)
     if frame is None:
-        raise SourceError(f"{path} ends before {t_s:.1f} s; analyse it anew")
+        raise SourceError(f"{path} has no picture at {t_s:.1f} s any more")
     return frame
