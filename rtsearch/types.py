@@ -175,6 +175,8 @@ class Scene:
         now_s: time of the picture in the clock of its source, s; transitions follow it.
         drift: crops of the library that drift through bands without an object.
         lost_s: time for which the source has given no pictures, s.
+        remembers: what is seen is kept, which the picture says.
+        each: strips of an object, which have one colour.
     """
 
     frame: Frame
@@ -194,6 +196,8 @@ class Scene:
     now_s: float = 0.0
     drift: tuple[U8Array | None, ...] = ()
     lost_s: float = 0.0
+    remembers: bool = False
+    each: int = 1
 
     def __post_init__(self) -> None:
         n = len(self.detections)

@@ -135,6 +135,7 @@ class Playing:
         from_s: time of the first source at which it stands still in the beginning; None plays it.
         send: addresses of other programs.
         patient: wait for a camera or stream that is not there, also for the only one.
+        remember: folder of the memory that gets what is seen; None remembers nothing.
     """
 
     headless: bool = False
@@ -149,6 +150,7 @@ class Playing:
     from_s: float | None = None
     send: tuple[Address, ...] = ()
     patient: bool = False
+    remember: Path | None = None
 
     def __post_init__(self) -> None:
         if self.out is None and (self.split_s is not None or self.style is not OutStyle.PICTURE):

@@ -94,10 +94,12 @@ class Compositor:
         """
         height = crop_height(show, frame, objects.rows)
         found = objects.detections
+        names = (show.word(class_name(self._names, label)) for label in found.label.tolist())
+        words = objects.words or ("",) * len(found)
         return Scene(
             frame=frame,
             detections=found,
-            names=tuple(show.word(class_name(self._names, label)) for label in found.label.tolist()),
+            names=tuple(word or name for word, name in zip(words, names, strict=True)),
             neighbours=objects.neighbours,
             thumb_height=height,
             thumbs=self._cached(objects.neighbours, height) if crops is None else crops,
@@ -105,6 +107,7 @@ class Compositor:
             held=objects.held,
             faint=frozenset(i for i, frames in enumerate(objects.missed) if frames > _FAINT_AFTER),
             rows=objects.rows,
+            each=objects.each,
             shapes=self._shaped(objects),
             now_s=frame.at_s,
             drift=tuple(self._cache.peek(row, height) for row in self._drift) if height == 0 else (),

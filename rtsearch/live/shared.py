@@ -11,6 +11,7 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.controls import Controls
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.memory.live_memory import LiveMemory
 
 __all__ = ["Shared"]
 
@@ -31,6 +32,7 @@ class Shared:
         most_distance: largest distance of a crop that is shown.
         drift: rows that drift through bands of a wall without an object.
         halt: set when the run ends.
+        memory: keeps what is seen, and is searched beside the library; None where nothing is remembered.
     """
 
     index: SearchIndex
@@ -44,3 +46,4 @@ class Shared:
     most_distance: float
     drift: tuple[int, ...]
     halt: threading.Event
+    memory: LiveMemory | None = None

@@ -13,11 +13,12 @@ from dataclasses import replace
 
 from rtsearch.live.capture_side import GoTo, NextAfter, Orders
 from rtsearch.live.compositor import Appearance, Compositor, moved
-from rtsearch.live.live_frame import Latest, LiveFrame
+from rtsearch.live.live_frame import Crops, Latest, LiveFrame
 from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
+from rtsearch.live.stabilizer import Steadied
 from rtsearch.render.boxes import LOST_S
 from rtsearch.render.layout import canvas_of
 from rtsearch.render.sliders import panel_room
@@ -158,7 +159,12 @@ class View:
 
     def scene(self, result: LiveFrame) -> Scene:
         """Return what is to be drawn of a result."""
-        return self._compositor.scene(result.frame, result.objects, result.crops, self._look().show)
+        return self._scene(result.frame, result.objects, result.crops)
+
+    def _scene(self, frame: Frame, objects: Steadied, crops: Crops | None) -> Scene:
+        scene = self._compositor.scene(frame, objects, crops, self._look().show)
+        memory = self._shared.memory
+        return replace(scene, remembers=memory is not None and memory.remembers)
 
     def guess(self) -> tuple[Scene, str] | None:
         """Return the newest frame, not detected, with the last objects moved along, and a warning.
@@ -180,7 +186,7 @@ class View:
         updates = (newest.frame.id - last.frame.id) / max(1, last.every)
         late_ms = (newest.frame.captured_s - last.frame.captured_s) * 1e3
         objects = moved(last.objects, updates, newest.frame)
-        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show)
+        scene = self._scene(newest.frame, objects, last.crops)
         why = "the stream is damaged" if newest.frame.torn else f"detection is {late_ms:.0f} ms behind"
         return scene, f"{why}: boxes moved along"
 
@@ -255,6 +261,6 @@ class View:
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)
         if self.place == 0:
-            lines += run_lines(self._shared.index, self._shared.meter)
+            lines += run_lines(self._shared.index, self._shared.meter, self._shared.memory)
         _, dropped = self._tally.counts()
         return (*lines, *([f"frames dropped: {dropped:,}"] if dropped else []))

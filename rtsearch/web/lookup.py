@@ -21,6 +21,7 @@ from starlette.routing import Route
 from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import decode_photo, photo_header, quiet_decoders, read_photo
+from rtsearch.memory.recall import FIRST_ROW
 from rtsearch.recording import object_records
 from rtsearch.types import U8Array
 from rtsearch.web.access import Role, needs
@@ -31,6 +32,8 @@ __all__ = ["FOR_EVER", "LibraryLookup"]
 
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 """Headers of what never changes under its address."""
+
+_NEVER = {"cache-control": "no-store"}  # what is remembered may be forgotten, and its rows are a run's own
 
 _MOST_NEIGHBOURS = 200
 _MOST_WAITING = 4  # searches by photo that run or wait
@@ -66,7 +69,8 @@ class LibraryLookup:
 
     def _row(self, request: Request) -> int:
         row = int(request.path_params["row"])
-        if not 0 <= row < len(self._site.index):
+        remembered = self._site.memory is not None and row in self._site.memory.recall
+        if not remembered and not 0 <= row < len(self._site.index):
             raise RequestError(
                 404, f"the library has no object {row}; its {len(self._site.index):,} are numbered from 0"
             )
@@ -74,7 +78,7 @@ class LibraryLookup:
 
     def _facts(self, request: Request, rows: list[int]) -> list[dict[str, Any]]:
         """Return what is known of rows; without paths for those who may only look."""
-        hits = self._site.index.hits(np.array(rows, np.int32))
+        hits = self._site.known.hits(np.array(rows, np.int32))
         shows = request.scope["role"] >= Role.OPERATOR
         return [
             {"row": row, **hit, "photo": hit["photo"] if shows else ""}
@@ -85,7 +89,7 @@ class LibraryLookup:
         row = self._row(request)
         facts = self._facts(request, [row])[0]
         shows = self._site.settings.web.photos and request.scope["role"] >= Role.OPERATOR
-        return JSONResponse({**facts, "has_photo": shows})
+        return JSONResponse({**facts, "has_photo": shows and row < FIRST_ROW})
 
     async def _similar(self, request: Request) -> Response:
         row, k = self._row(request), _count(request, 16)
@@ -146,11 +150,12 @@ class LibraryLookup:
         if height_px:
             jpeg = await run_in_threadpool(_scaled, self._site.thumbs.get(row, height_px))
         self._site.hub.meter.count("crops")
-        return Response(jpeg, media_type="image/jpeg", headers=FOR_EVER)
+        headers = FOR_EVER if row < FIRST_ROW else _NEVER
+        return Response(jpeg, media_type="image/jpeg", headers=headers)
 
     async def _photo(self, request: Request) -> Response:
         row, site = self._row(request), self._site
-        if not site.settings.web.photos:
+        if row >= FIRST_ROW or not site.settings.web.photos:
             raise RequestError(404, "photos are not shown here; web.photos=true shows them")
         if not self._photos.acquire(blocking=False):
             raise RequestError(429, "too many photos are being read; try again in a moment")

@@ -19,6 +19,7 @@ from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.pipeline import Pipeline
 from rtsearch.types import class_name
 from rtsearch.web.access import Access
@@ -53,6 +54,8 @@ class Site:
         controls: of the live picture.
         access: rules for clients.
         network: name and licence of the network.
+        memory: of the run, if it remembers.
+        known: tells what is known of rows, those of the memory among them.
     """
 
     settings: Settings
@@ -61,6 +64,8 @@ class Site:
     controls: Controls
     access: Access
     network: tuple[str, str]
+    memory: LiveMemory | None = None
+    known: SearchIndex = field(init=False)
     hub: SceneHub = field(init=False)
     thumbs: ThumbCache = field(init=False)
     fingerprint: str = field(init=False)
@@ -68,9 +73,12 @@ class Site:
     _live_index: LiveIndex = field(init=False)
 
     def __post_init__(self) -> None:
-        self.thumbs = ThumbCache(self.index.thumb_places, self.settings.live.cache_mb << 20)
+        beside = None if self.memory is None else self.memory.recall.jpeg
+        places, most = self.index.thumb_places, self.settings.live.cache_mb << 20
+        self.thumbs = ThumbCache(places, most, beside=beside)
         self.fingerprint = self.index.library.stamp[:16]
-        self._live_index = LiveIndex(self.index)
+        self._live_index = LiveIndex(self.index, self.memory)
+        self.known = self._live_index.begun
         self._meaning = _Meaning(self)
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
 
@@ -139,7 +147,9 @@ class Site:
         for name in ("font", "privacy"):
             if getattr(settings.show, name) != getattr(self.controls.now.show, name):
                 raise RequestError(422, f"show.{name} cannot be changed while the server runs; start it anew")
-        if settings.search != self.controls.now.search:  # what cannot be followed is refused here
+        if (
+            len(self.index) and settings.search != self.controls.now.search
+        ):  # what cannot be followed is refused here
             narrow(self.index, settings.search, distinct=settings.show.distinct)
         self._meaning.want(settings)
         live = settings.live
@@ -166,6 +176,7 @@ class Site:
             "version": __version__,
             "library": self.fingerprint,
             "objects": len(self.index),
+            "remembers": self.memory is not None and self.memory.remembers,
             "photos": library.photo_count,
             "paused": now.paused,
             "loop": now.loop,
