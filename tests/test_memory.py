@@ -26,15 +26,15 @@ from memories import (
 
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ConfigError
-from rtsearch.memory.block import Block
+from rtsearch.memory.block import Block, joined, write_block
 from rtsearch.memory.entry import name_of, path_in, source_of, with_path
 from rtsearch.memory.folder import MemoryFolder, hour_of
 from rtsearch.memory.hour_names import HourNames
 from rtsearch.memory.hours import names_in, read_hour
-from rtsearch.memory.learning import FITS
+from rtsearch.memory.learning import FITS, Learner
 from rtsearch.memory.open_rows import OpenRows
 from rtsearch.memory.opening import open_recollection, read_rest
-from rtsearch.memory.recall import FIRST_ROW, Narrowing
+from rtsearch.memory.recall import FIRST_ROW, Narrowing, Recollection
 
 
 def stored(folder):
@@ -220,7 +220,7 @@ def test_rows_that_are_gone_are_no_error(tmp_path):
         index = memory.beside(memory.empty_index(), SearchSettings())
         rows = np.array([FIRST_ROW + 5], np.int32)
         assert index.points(rows).tolist() == [[0.0] * 4]
-        assert index.shapes(rows).tolist() == [pytest.approx(1 / 3)]
+        assert index.shapes(rows).tolist() == [1.0]
         assert index.hits(rows)[0]["photo"] == ""
         assert index.time_mark(FIRST_ROW + 5) == ""
         assert memory.recall.jpeg(FIRST_ROW + 5) is None
@@ -288,19 +288,30 @@ def test_hours_are_closed_and_joined_by_days(tmp_path):
 
 
 def test_rows_keep_their_numbers_when_their_hour_is_closed(tmp_path):
-    old_hours(tmp_path / "m", 2)
+    """Two open parts of an hour become its block, and that one part of a larger one."""
+    old_hours(tmp_path / "m", 2, each=6)
     memory = MemoryFolder.open(tmp_path / "m")
-    with opened(tmp_path / "m") as live:
-        until(lambda: len(blocks_of(live)) >= 1 and live.recall.findable == 10)
-        recall = live.recall
-        hour = memory.hour_names()[0]
-        opened_rows = OpenRows.of(hour, read_hour(memory, hour), recall.projection, 0)
-        recall.put(opened_rows, opened_rows.room)
-        rows = recall.near(opened_rows.points(np.arange(5, dtype=np.int32)), 3, exact=True).row
-        before = recall.hits(rows.ravel())
-        block = blocks_of(live)[0]
-        recall.take_over(block, [opened_rows, *[part for part in recall.parts if part is block]])
-        assert recall.hits(rows.ravel()) == before or len(block) != 5
+    hours = [read_hour(memory, name) for name in memory.hour_names()]
+    projection = Learner(memory, memories.settings()).projection
+    recall = Recollection(memory, projection)
+    parts = [OpenRows(name, projection, 0) for name in (memory.hour_names()[0],) * 2]
+    for number in range(6):
+        parts[number // 4].add(entry(number, NS))
+    for part in parts:
+        recall.put(part, 1000)
+    points = projection.apply(hours[0].vectors)
+    rows = recall.near(points, 1, exact=True).row[:, 0]
+    assert rows.tolist() == [FIRST_ROW + i for i in (0, 1, 2, 3, 1000, 1001)]
+    blocks = [write_block(memory, projection, projection.apply(hour.vectors), hour.rows) for hour in hours]
+    recall.take_over(blocks[0], parts)
+    recall.put(blocks[1])
+    assert recall.near(points, 1, exact=True).row[:, 0].tolist() == rows.tolist()
+    both = write_block(memory, projection, *joined(blocks))
+    recall.take_over(both, blocks)
+    assert recall.near(points, 1, exact=True).row[:, 0].tolist() == rows.tolist()
+    assert [hit["photo"].split("-")[-1] for hit in recall.hits(rows)] == ["0", "1", "2", "3", "4", "5"]
+    assert [recall.jpeg(row) for row in rows.tolist()] == [entry(i, NS).jpeg for i in range(6)]
+    assert np.allclose(recall.points(rows), points, atol=1e-3)
 
 
 def test_a_block_that_is_damaged_is_made_again(tmp_path):

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -193,29 +194,23 @@ def test_a_full_disk_ends_remembering_and_nothing_else(tmp_path, monkeypatch, ca
 
 def test_a_disk_that_stalls_drops_and_counts(tmp_path, monkeypatch):
     monkeypatch.setattr("rtsearch.memory.keeper._WAITING", 2)
-    stalls, goes_on = time.monotonic, []
-    real = os.fsync
+    monkeypatch.setattr("rtsearch.memory.keeper.FLUSH_S", 0)
+    waits, goes_on, real = threading.Event(), threading.Event(), os.fsync
 
     def stalled(descriptor):
-        while not goes_on:
-            time.sleep(0.01)
+        waits.set()
+        goes_on.wait(60)
         real(descriptor)
 
     with opened(tmp_path / "m") as memory:
         monkeypatch.setattr(os, "fsync", stalled)
-        begin_s = stalls()
-        for i in range(40):
+        watch(memory, found((1, CUP, 0)), 1)
+        assert waits.wait(60)
+        for i in range(1, 21):  # none of these waits for the disk
             watch(memory, found((i + 1, CUP, i)), 1, begin_s=10 * i)
-            if i == 5:  # until the thread waits for the disk
-                until(memory._keeper._queue.empty)
-                memory._keeper._waits_since_s = -1e9
-                time.sleep(0.5)
-        report = memory.report()
-        assert report.dropped > 0
-        assert report.entries + report.dropped == 40
-        assert stalls() - begin_s < 60  # nothing waited for the disk
-        goes_on.append(True)
-    assert len(stored(tmp_path / "m")) == report.entries
+        assert (memory.report().entries, memory.report().dropped) == (3, 18)
+        goes_on.set()
+    assert len(stored(tmp_path / "m")) == 3
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -42,7 +43,8 @@ RememberOption = Annotated[
 ]
 
 
-class Searched(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Searched:
     """Everything that a run looks with, and looks in; ``memory`` is None where nothing is remembered."""
 
     pipeline: Pipeline
@@ -85,17 +87,18 @@ def open_searched(
     """Open a library, or none, and the memory of a run beside it."""
     if remember is None:
         assert library is not None
-        with open_library(library, settings, sources=sources) as (pipeline, index):
-            yield Searched(pipeline, index, None)
+        with open_library(library, settings, sources=sources) as opened:
+            yield Searched(*opened, None)
         return
     from rtsearch.library import FeatureSpace
     from rtsearch.memory.live_memory import LiveMemory
 
     with contextlib.ExitStack() as stack:
+        index: SearchIndex | None = None
         if library is not None:
             pipeline, index = stack.enter_context(open_library(library, settings, sources=sources))
         else:
-            pipeline, index = stack.enter_context(_open_network(settings, sources)), None
+            pipeline = stack.enter_context(_open_network(settings, sources))
             pipeline.warm_up()
         recipe, names = dict(pipeline.feature_space), pipeline.class_names
         space = FeatureSpace(recipe=recipe, class_names=names, dim=pipeline.backend.dim)
@@ -103,7 +106,6 @@ def open_searched(
         memory = stack.enter_context(LiveMemory.open(remember, space, projection, settings))
         if index is None:
             index = memory.empty_index()
-            index.warm_up(settings.show.results)
         yield Searched(pipeline, index, memory)
 
 

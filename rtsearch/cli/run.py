@@ -207,9 +207,10 @@ def play_sources(
         sources=len(specs),
     )
     with (
-        open_searched(library, settings, playing.remember, sources=len(specs)) as (pipeline, index, memory),
+        open_searched(library, settings, playing.remember, sources=len(specs)) as searched,
         contextlib.ExitStack() as stack,
     ):
+        pipeline, index, memory = searched.pipeline, searched.index, searched.memory
         _keep_apart(library, specs, playing)
         alone = len(specs) == 1
         opened = [

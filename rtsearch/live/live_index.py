@@ -44,10 +44,10 @@ class LiveIndex:
         """
         search, distinct = state.search, state.show.distinct
         index = state.index or self._index
-        projection = None if self.memory is None else self.memory.recall.projection
+        fits = 0 if self.memory is None else self.memory.recall.fits
         strips = canvas_of(state.show).composition == "strips"  # a wall has no room for more
         apart = strips and self.memory is not None and self.memory.apart
-        wanted = (index, search.classes, search.folders, search.since, distinct, projection, apart)
+        wanted = (index, search.classes, search.folders, search.since, distinct, fits, apart)
         with self._lock:
             if wanted != self._wanted:
                 self._wanted = wanted

@@ -40,7 +40,7 @@ class SearchSide:
         self._index = index.begun
         self._findable, self._renewed_s = 0, -inf  # entries of the memory that the last searches could find
         self._stabilizer = Stabilizer(self._index, search, most_distance)
-        self._before = SeenBefore(search)
+        self._before = SeenBefore(search, most_distance)
         self._lag = _Lag() if live else None
         self._epoch = 0
 

@@ -62,10 +62,12 @@ class SeenBefore:
 
     Args:
         search: how to search.
+        most_distance: largest distance of a crop that is shown.
     """
 
-    def __init__(self, search: SearchSettings) -> None:
+    def __init__(self, search: SearchSettings, most_distance: float) -> None:
         self._search = search
+        self._most_distance = most_distance
         self._shown: dict[int, Shown] = {}  # by track
         self._index: MixedIndex | None = None
 
@@ -91,8 +93,9 @@ class SeenBefore:
             track: self._shown.get(track) or Shown(found.vector.shape[1]) for track in dict.fromkeys(tracks)
         }
         self._look(objects, index, room.most_crops)
+        strip = room.room(2 * objects.rows, 1, self._most_distance)
         for track in tracks:
-            self._shown[track].settle(room.room(2 * objects.rows, 1, np.inf), changes=1)
+            self._shown[track].settle(strip, changes=1)
         some = [i for i, track in enumerate(tracks) if len(self._shown[track].row)]
         return _doubled(objects, some, [self._shown[tracks[i]] for i in some], index)
 

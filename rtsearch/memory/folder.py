@@ -19,8 +19,8 @@ from typing import Any
 
 from rtsearch.errors import FormatError, LibraryError, NotALibraryError
 from rtsearch.library import FeatureSpace, Library, Manifest
-from rtsearch.library.files import MANIFEST_NAME, disk_errors
-from rtsearch.library.sweep import own_folder
+from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, disk_errors
+from rtsearch.library.sweep import final_name, own_folder
 
 __all__ = ["FORMAT", "MemoryFolder", "end_of", "hour_of"]
 
@@ -99,7 +99,9 @@ class MemoryFolder:
                 raise NotALibraryError(f"{path} is no folder; choose another place for the memory")
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             _require_private(path)
-            if others := {entry.name for entry in path.iterdir()} - {"lock"}:
+            # A kill while the first manifest was written leaves these two.
+            entries = (entry for entry in path.iterdir() if final_name(entry) != MANIFEST_NAME)
+            if others := {entry.name for entry in entries} - {LOCK_NAME}:
                 raise NotALibraryError(
                     f"{path} is no memory and holds other files ({min(others)}); choose another or an empty "
                     "folder"

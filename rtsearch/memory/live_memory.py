@@ -20,20 +20,23 @@ from rtsearch._util.closing import Closing
 from rtsearch.config import SearchSettings, Settings
 from rtsearch.errors import ConfigError, LibraryBusyError
 from rtsearch.library import FeatureSpace, library_lock
+from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.index_files import PhotoPaths, empty_table
 from rtsearch.library.search_index import SearchIndex
+from rtsearch.library.sweep import remove_temporaries
 from rtsearch.memory.block import fingerprint_of, remove_block
 from rtsearch.memory.entry import Entry, source_of
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.gatherer import Gatherer
 from rtsearch.memory.hour_names import HourNames
-from rtsearch.memory.hours import sweep_hours
+from rtsearch.memory.hours import sweep_hours, write_hour
 from rtsearch.memory.keeper import Keeper
 from rtsearch.memory.learning import Learner, load_projection, save_projection
 from rtsearch.memory.mixed_index import MixedIndex
 from rtsearch.memory.opening import current_hours, open_recollection, read_rest
 from rtsearch.memory.recall import Narrowing, Recollection
-from rtsearch.search import KDTree
+from rtsearch.search import GrowingTree, KDTree
+from rtsearch.search.projection import FILE_NAME as PROJECTION_NAME
 from rtsearch.search.projection import Projection
 from rtsearch.types import Detections, Frame
 
@@ -107,6 +110,8 @@ class LiveMemory(Closing):
         memory = MemoryFolder.make(folder, space, settings.model_dump(mode="json"))
         with ExitStack() as stack:
             _lock(memory, stack)
+            for name in (MANIFEST_NAME, PROJECTION_NAME):
+                remove_temporaries(memory.path, name)
             sweep_hours(memory)
             learner: Learner | None = None
             if projection is None:
@@ -118,7 +123,10 @@ class LiveMemory(Closing):
             for name in found.useless:
                 remove_block(memory.index / name)
             now = current_hours(found.uncovered)
+            for name in now:
+                write_hour(memory, name).close()  # which removes what a kill has left
             read_rest(found, now, settings.memory.blind_s)
+            _warm_up(projection.dim, settings.show.results)
             names = HourNames(set(memory.hour_names()) - set(now))
             keeper = Keeper(memory, found.recall, settings.memory, names, found.uncovered, learner)
             return cls(found.recall, keeper, names, settings, stack.pop_all())
@@ -217,6 +225,15 @@ def remembered_classes(wanted: tuple[str, ...], names: tuple[str, ...]) -> NDArr
         )
     kept = wanted or tuple(name for name in names if name != _PERSON)
     return np.isin(np.array(names), np.array(kept))
+
+
+def _warm_up(dim: int, k: int) -> None:
+    """Load what the first entries need, so that nothing compiles on the frame path."""
+    some = np.random.default_rng(0).standard_normal((64, dim)).astype(np.float32)
+    tree = GrowingTree(KDTree.build(some, threads=1))
+    tree.add(some[:1])
+    tree.query(some[:1], k)
+    tree.query(some[:1], k, allowed=np.ones(65, np.bool_))
 
 
 def _lock(memory: MemoryFolder, stack: ExitStack) -> None:

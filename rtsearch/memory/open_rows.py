@@ -26,6 +26,7 @@ ROOM = 1 << 16
 """Entries that one of these has room for; pages that nothing was written to take no memory."""
 
 _NS = 1e9
+_CLOCKS_S = 60.0  # by which clocks are set all the time
 
 
 class OpenRows:
@@ -63,7 +64,8 @@ class OpenRows:
         n = len(hour.rows)
         opened = cls(name, projection, blind_s, max(ROOM, 2 * n))
         age_s = (time.time_ns() - hour.rows.columns["seen_ns"][:, 1]) / _NS
-        wait_s = np.where(age_s < 0, 0.0, np.clip(blind_s - age_s, 0, blind_s))  # a clock was set back
+        # What seems to be seen in the time to come was seen before a clock was set back.
+        wait_s = np.where(age_s < -_CLOCKS_S, 0.0, np.clip(blind_s - age_s, 0, blind_s))
         opened._fill(hour.rows, hour.vectors, time.monotonic() + wait_s)
         return opened
 

@@ -92,11 +92,13 @@ class Recollection:
 
     Attributes:
         memory, projection: as given; ``replace`` gives another projection.
+        fits: how often that has happened.
     """
 
     def __init__(self, memory: MemoryFolder, projection: Projection) -> None:
         self.memory = memory
         self.projection = projection
+        self.fits = 0
         self._placed: tuple[_Placed, ...] = ()
         self._next = FIRST_ROW
         self._lock = threading.Lock()
@@ -173,11 +175,11 @@ class Recollection:
         """Search with another projection: other blocks, and the same open entries. Rows get other numbers."""
         with self._lock:
             opened = [part.reprojected(projection) for part in self.parts if isinstance(part, OpenRows)]
-            self._placed = ()
-            for part in (*blocks, *opened):
-                room = part.room if isinstance(part, OpenRows) else 0
-                self._placed = (*self._placed, self._numbered(part, room))
+            numbered = [self._numbered(block, 0) for block in blocks]
+            numbered += [self._numbered(part, part.room) for part in opened]
+            self._placed = tuple(numbered)
             self.projection = projection
+            self.fits += 1
 
     @property
     def findable(self) -> int:
