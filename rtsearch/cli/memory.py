@@ -63,9 +63,9 @@ def forget(
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Forget entries for ever: their crops and vectors are removed from the disk. Ends where a run remembers.
+    """Forget entries for ever: their crops and vectors are removed from the disk.
 
-    Of several options an entry must meet all.
+    Of several options an entry must meet all. While a run remembers, nothing is forgotten.
 
     [bold]Examples:[/bold]
 

@@ -1,4 +1,4 @@
-"""Define what is kept of a track, and how an hour's library holds it.
+"""Define an entry, which a memory keeps of a track, and the way in which an hour's library holds it.
 
 photo     SOURCE/LAST-VISIT: one per entry; its date is when the object was last seen, by the wall clock
 object    box and crop, pooled vector, times in the source
@@ -32,7 +32,7 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is kept of a track, or of a minute of it.
+    """Content of a memory for a track, or for a minute of it.
 
     Attributes:
         source: name of its source, fit for a path.

@@ -5,7 +5,7 @@
 Entries have synthetic vectors in the feature space of the default network, and crops of objects that it finds
 in the demo's clip. Each step is a process of its own; prints one JSON object:
 
-    fill_s           hours are written, then closed: fragments joined, blocks built
+    hour_s           one hour is written and becomes a block
     bytes_per_entry  all files of the memory
     start_s          opening the memory, until it has answered for the first time
     search_ms        one object's 16 nearest among library and memory: p50, p99; ``wide`` its 64 nearest, as a
@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,10 +39,10 @@ from rtsearch.library.crops import encode_crop
 from rtsearch.library.index_files import PhotoPaths, empty_table
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.live import Outputs, play
-from rtsearch.memory.block import Block
+from rtsearch.memory.block import remove_block, write_block
 from rtsearch.memory.entry import Entry, with_path
 from rtsearch.memory.folder import MemoryFolder, hour_of
-from rtsearch.memory.hours import write_hour
+from rtsearch.memory.hours import Rows, read_hour, write_hour
 from rtsearch.memory.learning import load_projection, save_projection
 from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.models import default_folder, pull
@@ -53,8 +55,8 @@ HOUR_NS = 3600 * 1_000_000_000
 SETTINGS = load_settings(None, ["memory.keep_days=30", "memory.keep_gb=1000", "memory.blind_s=0"])
 SAMPLE = 20_000
 QUERIES = 2000
+SCENES = Scenes(0)
 PATH = [(i * 5.0, 100.0 + i, 120.0, 300.0 + i, 400.0) for i in range(12)]
-READY_WITHIN_S = 3600.0
 
 
 def space_of(pipeline: Pipeline) -> FeatureSpace:
@@ -66,8 +68,7 @@ def space_of(pipeline: Pipeline) -> FeatureSpace:
 def vectors(n: int, dim: int, seed: int) -> np.ndarray:
     """(n, dim) float16 descriptions that cluster as real ones do."""
     rng = np.random.default_rng(seed)
-    scenes = Scenes(0)
-    features = scenes.features(scenes.latents(n, rng), rng)
+    features = SCENES.features(SCENES.latents(n, rng), rng)
     missing = max(0, dim - features.shape[1])
     noise = np.abs(rng.standard_normal((n, missing), np.float32)) * 0.1
     return np.concatenate([features[:, :dim], noise], axis=1).astype(np.float16)
@@ -84,51 +85,59 @@ def crops(pipeline: Pipeline) -> list[bytes]:
 
 
 def fill(folder: Path, entries: int, hours: int) -> dict[str, Any]:
-    """Write the hours of a memory, its projection among them."""
+    """Write a memory: one hour as a run does, the others as copies; blocks of days with new vectors."""
     with open_pipeline(Settings()) as pipeline:
         space, jpegs = space_of(pipeline), crops(pipeline)
     memory = MemoryFolder.make(folder, space, SETTINGS.model_dump(mode="json"))
     blocks = memory.description_blocks
     projection = Projection.fit([vectors(SAMPLE, space.dim, 1)], SETTINGS.project, blocks)
     save_projection(memory, projection)
-    each, begin_ns = entries // hours, (time.time_ns() // HOUR_NS - hours) * HOUR_NS
-    for h in range(hours):
-        described, at_ns = vectors(each, space.dim, 100 + h), begin_ns + h * HOUR_NS
-        with write_hour(memory, hour_of(at_ns)) as writer:
-            for i in range(each):
-                last_ns = at_ns + HOUR_NS * i // each
-                number = h * each + i
-                one = Entry(
-                    source=f"camera-{i % 8}",
-                    visit=number,
-                    label=i % len(space.class_names),
-                    score=0.7,
-                    xyxy=np.array([100, 120, 300, 400], np.float32),
-                    vector=described[i].astype(np.float32),
-                    jpeg=jpegs[number % len(jpegs)],
-                    wh=(1280, 720),
-                    times_s=(1.0, 0.0, 8.0),
-                    seen_ns=(last_ns - 8_000_000_000, last_ns),
-                )
-                writer.add(one.photo(), one.objects(), [one.jpeg])
-            writer.commit()
-        sys.stderr.write(f"hour {h + 1} of {hours}\n")
-    return {"crop_bytes": round(statistics.mean(map(len, jpegs)))}
+    begin_ns = (time.time_ns() // HOUR_NS // 24 * 24 - hours) * HOUR_NS
+    names = [hour_of(begin_ns + h * HOUR_NS) for h in range(hours)]
+    start = time.perf_counter()
+    write_one(memory, names[0], begin_ns, [jpegs[i % len(jpegs)] for i in range(entries // hours)])
+    hour = read_hour(memory, names[0])
+    write_block(memory, projection, projection.apply(hour.vectors), hour.rows)
+    hour_s = time.perf_counter() - start
+    remove_block(next(memory.index.iterdir()))
+    for name in names[1:]:
+        shutil.copytree(memory.hour(names[0]), memory.hour(name), copy_function=os.link)
+    for day in range(0, hours, 24):
+        write_day(memory, projection, hour.rows, names[day : day + 24], day)
+    return {"crop_bytes": round(statistics.mean(map(len, jpegs))), "hour_s": round(hour_s, 2)}
 
 
-def close(folder: Path, entries: int) -> dict[str, Any]:
-    """Let a run close all hours."""
-    memory = MemoryFolder.open(folder)
-    projection = load_projection(memory)
-    until_s = time.monotonic() + READY_WITHIN_S
-    with LiveMemory.open(folder, memory.space, projection, SETTINGS) as live:
-        while live.recall.findable < entries or any(memory.index.glob(".building-*")):
-            if time.monotonic() > until_s:
-                sys.exit("the hours were not closed in time")
-            time.sleep(0.5)
-        time.sleep(2)
-        parts = [part for part in live.recall.parts if isinstance(part, Block)]
-    return {"blocks": len(parts)}
+def write_one(memory: MemoryFolder, name: str, at_ns: int, jpegs: list[bytes]) -> None:
+    described = vectors(len(jpegs), memory.space.dim, 7)
+    with write_hour(memory, name) as writer:
+        for i, jpeg in enumerate(jpegs):
+            last_ns = at_ns + HOUR_NS * i // len(jpegs)
+            one = Entry(
+                source=f"camera-{i % 8}",
+                visit=i,
+                label=i % len(memory.space.class_names),
+                score=0.7,
+                xyxy=np.array([100, 120, 300, 400], np.float32),
+                vector=described[i].astype(np.float32),
+                jpeg=jpeg,
+                wh=(1280, 720),
+                times_s=(1.0, 0.0, 8.0),
+                seen_ns=(last_ns - 8_000_000_000, last_ns),
+            )
+            writer.add(one.photo(), one.objects(), [one.jpeg])
+        writer.commit()
+
+
+def write_day(memory: MemoryFolder, projection: Projection, rows: Rows, names: list[str], seed: int) -> None:
+    """Write the block of a day whose hours are copies of one."""
+    parts = [
+        projection.apply(vectors(len(rows), memory.space.dim, 100 + seed + h)) for h in range(len(names))
+    ]
+    columns = {name: np.concatenate([column] * len(names)) for name, column in rows.columns.items()}
+    columns["pack"] = np.repeat(np.arange(len(names), dtype=np.int32), len(rows))
+    packs = tuple(rows.packs[0]._replace(hour=name) for name in names)
+    write_block(memory, projection, np.concatenate(parts), Rows(packs, rows.sources, columns))
+    sys.stderr.write(f"{names[-1]}\n")
 
 
 def library_index(folder: Path, projection: Projection, n: int, live: LiveMemory) -> SearchIndex:
@@ -215,7 +224,7 @@ def frame_rate(folder: Path, library: int, rounds: int) -> dict[str, Any]:
     }
 
 
-STEPS = {"fill": fill, "close": close, "search": search, "frame_rate": frame_rate}
+STEPS = {"fill": fill, "search": search, "frame_rate": frame_rate}
 
 
 def in_process(step: str, *arguments: object) -> dict[str, Any]:
@@ -234,11 +243,8 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     entries = args.entries // args.hours * args.hours
     place = folder / "memory"
     result: dict[str, Any] = {"entries": entries, "hours": args.hours, "library": args.library}
-    start = time.perf_counter()
     if not (place / "manifest.json").exists():
         result |= in_process("fill", place, entries, args.hours)
-    result |= in_process("close", place, entries)
-    result["fill_s"] = round(time.perf_counter() - start, 1)
     result["bytes_per_entry"] = round(bytes_in(place) / entries)
     in_process("search", place, args.library)  # the library's tree is built, and kernels are compiled
     result |= in_process("search", place, args.library)
