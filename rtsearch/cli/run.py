@@ -36,14 +36,17 @@ from rtsearch.cli.opening import (
 )
 from rtsearch.cli.playing import (
     Clock,
+    FindOption,
     OutStyle,
     OutStyleOption,
     Playing,
     SendOption,
     SplitOption,
+    chooser_of,
     length_s,
     outlet_addresses,
     tell_outlets,
+    with_find,
 )
 from rtsearch.cli.serving import PORT, Serving, TokenOption
 from rtsearch.config import Settings
@@ -106,6 +109,7 @@ def run(
         bool, typer.Option("--patient", help="Wait for a camera or stream that is not there yet.")
     ] = False,
     loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
+    find: FindOption = None,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -138,13 +142,14 @@ def run(
 
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
 
+    rtsearch run pictures.lib --find "red cup"
     rtsearch run pictures.lib --remember seen.memory
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
     if ctx.args:  # a second name in the place of the library's
         ctx.fail(_with_source([str(lib), *ctx.args], source or []))
-    library, settings = library_if_any(lib, remember, config, override, photos)
+    library, settings = library_if_any(lib, remember, config, with_find(override, find), photos)
     if realtime and clock is Clock.EVERY:
         raise typer.BadParameter("--realtime is --clock wall; give one of the two")
     playing = Playing(
@@ -159,6 +164,7 @@ def run(
         send=outlet_addresses(send, settings, as_json=as_json),
         patient=patient,
         remember=remember,
+        settings_file=config,
     )
     serving = Serving.begin(("127.0.0.1", PORT), token, (None, None)) if serve else None
     with serving.listening if serving is not None else contextlib.nullcontext():
@@ -195,7 +201,7 @@ def play_sources(
     serving: Serving | None = None,
 ) -> LiveReport:
     """Open everything, play, close everything."""
-    from rtsearch.live import Controls, play
+    from rtsearch.live import Areas, Controls, follow_library, play
     from rtsearch.sources import require_one
 
     controls = Controls(
@@ -204,13 +210,17 @@ def play_sources(
         loop=playing.loop,
         mirror=settings.live.mirror,
         search=settings.search,
+        areas=Areas.of(settings.live),
         sources=len(specs),
+        chooser=chooser_of(settings, library.space.class_names) if library is not None else None,
     )
     with (
         open_searched(library, settings, playing.remember, sources=len(specs)) as searched,
         contextlib.ExitStack() as stack,
     ):
         pipeline, index, memory = searched.pipeline, searched.index, searched.memory
+        if library is None:
+            controls.change(chooser=chooser_of(settings, pipeline.class_names))
         _keep_apart(library, specs, playing)
         alone = len(specs) == 1
         opened = [
@@ -223,7 +233,7 @@ def play_sources(
             controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         players = [_paced(source, playing, window=not problem) for source in opened]
-        screen = stack.enter_context(open_window(controls)) if not problem else None
+        screen = stack.enter_context(open_window(controls, playing.settings_file)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
         total = None if any(source.frames is None for source in opened) else _sum_of_frames(opened)
         task = bar.add_task("playing", total=total, rate=0.0, visible=screen is None)
@@ -232,8 +242,10 @@ def play_sources(
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
         scenes, finds = None, pipeline
-        if serving is not None:
+        if serving is not None:  # the page watches the library
             scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls, memory))
+        elif library is not None:
+            stack.enter_context(follow_library(index, settings, controls, tell))
         outputs = playing.outputs(screen, settings, scenes)
         return play(players, finds, index, settings, outputs, controls=controls, progress=show, memory=memory)
 
@@ -334,10 +346,11 @@ def _keep_apart(library: Library | None, specs: Sequence[str], playing: Playing)
 
 
 @contextlib.contextmanager
-def open_window(controls: Controls) -> Iterator[Display]:
+def open_window(controls: Controls, settings_file: Path | None = None) -> Iterator[Display]:
+    """Open a window; parts of the picture that count are saved to a settings file, or to one of its own."""
     from rtsearch.ui.window import Window
 
-    window = Window("rtsearch", controls, Path.cwd())
+    window = Window("rtsearch", controls, Path.cwd(), settings_file)
     try:
         yield window
     finally:

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from rtsearch.config import SearchSettings
+from rtsearch.library.likeness import largest_distance
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
-from rtsearch.live.room import room_of
+from rtsearch.live.room import PictureRoom, WallRoom, room_of
 from rtsearch.live.seen_before import HalfOfTheStrips, SeenBefore
 from rtsearch.live.stabilizer import Stabilizer, Steadied, Wanted
+from rtsearch.live.walk import Walk, Walked
 from rtsearch.memory.mixed_index import MixedIndex
 from rtsearch.render.layout import canvas_of
 from rtsearch.types import Detections, Frame, Neighbours
@@ -30,17 +32,17 @@ class SearchSide:
     Args:
         index: is searched.
         search: exactly, or with which recall.
-        most_distance: largest distance of a crop that is shown.
         live: frames are left out where detection takes longer than they come.
     """
 
-    def __init__(self, index: LiveIndex, search: SearchSettings, most_distance: float, *, live: bool) -> None:
+    def __init__(self, index: LiveIndex, search: SearchSettings, *, live: bool) -> None:
         self._live_index = index
         self._search = search
         self._index = index.begun
         self._findable, self._renewed_s = 0, -inf  # entries of the memory that the last searches could find
-        self._stabilizer = Stabilizer(self._index, search, most_distance)
-        self._before = SeenBefore(search, most_distance)
+        self._stabilizer = Stabilizer(self._index, search)
+        self._before = SeenBefore(search)
+        self._walk = Walk(search)
         self._lag = _Lag() if live else None
         self._epoch = 0
 
@@ -54,12 +56,17 @@ class SearchSide:
         """
         index = self._live_index.of(state) if detected.index is None else detected.index
         if index is not self._index:
+            if index.library is not self._index.library:
+                self._walk = Walk(self._search)
             self._index = index
             self._stabilizer.search_in(index)
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
         self._look_again()
+        most_distance = largest_distance(index, state.show.max_distance)
+        self._stabilizer.most_distance = self._walk.most_distance = most_distance
+        self._before.most_distance = most_distance
         frame, found = detected.frame, detected.detections
         room = room_of(canvas_of(state.show), frame.bgr.shape[1::-1])
         objects = self._update(frame, found, room, state)
@@ -71,6 +78,7 @@ class SearchSide:
             objects=objects,
             own=self._own(detected, state.show.results) if own else None,
             index=index,
+            walk=self._walked(frame, room, state.show.attract_s, seen=len(objects.detections) > 0),
             every=1 if self._lag is None else self._lag.every,
             behind=self._lag is not None and self._lag.behind,
             asked=self._stabilizer.asked,
@@ -95,6 +103,11 @@ class SearchSide:
             self._findable, self._renewed_s = findable, time.monotonic()
             self._stabilizer.search_again()
             self._before.search_again()
+
+    def _walked(self, frame: Frame, room: PictureRoom, after_s: float, *, seen: bool) -> Walked:
+        """Return the walk through the library that a wall shows while nothing is seen."""
+        after_s = after_s if isinstance(room, WallRoom) else 0.0
+        return self._walk.at(frame.at_s, self._index, after_s, seen=seen)
 
     def _own(self, detected: LiveFrame, results: int) -> Neighbours:
         exact, recall = self._search.exact, self._search.recall

@@ -62,12 +62,14 @@ class SeenBefore:
 
     Args:
         search: how to search.
+
+    Attributes:
         most_distance: largest distance of a crop that is shown.
     """
 
-    def __init__(self, search: SearchSettings, most_distance: float) -> None:
+    def __init__(self, search: SearchSettings) -> None:
+        self.most_distance = np.inf
         self._search = search
-        self._most_distance = most_distance
         self._shown: dict[int, Shown] = {}  # by track
         self._index: MixedIndex | None = None
 
@@ -93,7 +95,7 @@ class SeenBefore:
             track: self._shown.get(track) or Shown(found.vector.shape[1]) for track in dict.fromkeys(tracks)
         }
         self._look(objects, index, room.most_crops)
-        strip = room.room(2 * objects.rows, 1, self._most_distance)
+        strip = room.room(2 * objects.rows, 1, self.most_distance)
         for track in tracks:
             self._shown[track].settle(strip, changes=1)
         some = [i for i, track in enumerate(tracks) if len(self._shown[track].row)]

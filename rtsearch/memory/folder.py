@@ -47,11 +47,16 @@ class MemoryFolder:
     Args:
         path: the folder.
         manifest: as it stands on the disk.
+
+    Attributes:
+        path, manifest: as given.
+        library: the memory as a library that holds nothing.
     """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
         self.manifest = manifest
+        self.library = Library(path, manifest)
 
     @classmethod
     def open(cls, path: Path) -> MemoryFolder:
@@ -123,11 +128,6 @@ class MemoryFolder:
     def description_blocks(self) -> list[dict[str, Any]]:
         """Blocks of a description, as a projection is fitted with."""
         return [block.model_dump() for block in self.space.read_recipe.describe.blocks]
-
-    @property
-    def library(self) -> Library:
-        """The memory as a library that holds nothing."""
-        return Library(self.path, self.manifest)
 
     @property
     def hours(self) -> Path:

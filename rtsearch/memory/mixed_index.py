@@ -32,6 +32,7 @@ class MixedIndex(SearchIndex):
         self, base: SearchIndex, recall: Recollection, narrowing: Narrowing | None, *, apart: bool = False
     ) -> None:
         vars(self).update(vars(base))
+        self._whole = base.whole
         self._recall = recall
         self._narrowing = narrowing
         self.apart = apart

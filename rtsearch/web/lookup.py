@@ -21,6 +21,7 @@ from starlette.routing import Route
 from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import decode_photo, photo_header, quiet_decoders, read_photo
+from rtsearch.library.index import SearchIndex
 from rtsearch.memory.recall import FIRST_ROW
 from rtsearch.recording import object_records
 from rtsearch.types import U8Array
@@ -67,14 +68,12 @@ class LibraryLookup:
             Route("/photo/{row:int}.jpg", needs(Role.OPERATOR)(self._photo)),
         ]
 
-    def _row(self, request: Request) -> int:
-        row = int(request.path_params["row"])
-        remembered = self._site.memory is not None and row in self._site.memory.recall
-        if not remembered and not 0 <= row < len(self._site.index):
-            raise RequestError(
-                404, f"the library has no object {row}; its {len(self._site.index):,} are numbered from 0"
-            )
-        return row
+    def _row(self, request: Request, index: SearchIndex | None = None) -> int:
+        """Return the row that is asked for, of the index in force or of another state of the library."""
+        memory, row = self._site.memory, int(request.path_params["row"])
+        if memory is not None and row in memory.recall:
+            return row
+        return _row(request, self._site.index if index is None else index)
 
     def _facts(self, request: Request, rows: list[int]) -> list[dict[str, Any]]:
         """Return what is known of rows; without paths for those who may only look."""
@@ -140,15 +139,16 @@ class LibraryLookup:
         return [bgr.shape[1], bgr.shape[0]], object_records(seen, site.names, near, index)
 
     async def _thumb(self, request: Request) -> Response:
-        row = self._row(request)
-        if request.path_params["fingerprint"] != self._site.fingerprint:
+        served = self._site.library_of(request.path_params["fingerprint"])
+        if served is None:
             raise RequestError(404, "that is a crop of another state of the library; load the page again")
+        row = self._row(request, served.index)
         height_px = _number(request, "h", 0, 16, _MOST_CROP_PX)
-        jpeg = self._site.thumbs.jpeg(row)
+        jpeg = served.thumbs.jpeg(row)
         if jpeg is None:
             raise RequestError(404, "the crop is damaged; run rtsearch library check")
         if height_px:
-            jpeg = await run_in_threadpool(_scaled, self._site.thumbs.get(row, height_px))
+            jpeg = await run_in_threadpool(_scaled, served.thumbs.get(row, height_px))
         self._site.hub.meter.count("crops")
         headers = FOR_EVER if row < FIRST_ROW else _NEVER
         return Response(jpeg, media_type="image/jpeg", headers=headers)
@@ -176,6 +176,13 @@ class LibraryLookup:
         finally:
             self._photos.release()
         return Response(jpeg, media_type="image/jpeg", headers={"x-photo-size": f"{width}x{height}"})
+
+
+def _row(request: Request, index: SearchIndex) -> int:
+    row = int(request.path_params["row"])
+    if not 0 <= row < len(index):
+        raise RequestError(404, f"the library has no object {row}; its {len(index):,} are numbered from 0")
+    return row
 
 
 def _count(request: Request, default: int) -> int:
