@@ -202,7 +202,7 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
     The first search on a machine compiles the kernels, which takes half a minute.
 
     Args:
-        folder: the library.
+        folder: the library, or its address, such as ``s3://bucket/pictures.lib``.
         overrides: settings as ``--set`` takes them, for example ``["detect.threshold=0.4"]``.
 
     Returns:
@@ -212,12 +212,13 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
         NotALibraryError: missing, empty or foreign folder.
         LibraryError: the library is damaged, of a newer version or without objects.
         FeatureSpaceError: the library was made by another network than the one that is there now.
+        StorageError: object storage cannot be reached, or refuses.
         ConfigError: an override is unknown or out of range.
         UnknownModelError: the network is not there; the message says how to get it.
         ModelError: the file is not a prepared model.
         RunnerError: the network cannot be run.
     """
-    return _opened(Library.open(Path(folder)), overrides)
+    return _opened(Library.open(library_folder(folder)), overrides)
 
 
 def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from rtsearch._util.atomic import write_atomic
 from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
-from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError
+from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError, StorageError
 from rtsearch.library import Library, library_lock
 from rtsearch.library.colours import stored_colours
 from rtsearch.library.duplicates import leaders
@@ -45,10 +45,13 @@ from rtsearch.library.index_files import (
     write_list,
 )
 from rtsearch.library.manifest import damaged_manifest
+from rtsearch.library.remote import remote_of
+from rtsearch.library.remote_index import fetch_index, put_index
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
+from rtsearch.storage import CACHE
 from rtsearch.types import WHOLE_IMAGE_LABEL
 
 __all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
@@ -80,23 +83,38 @@ def open_index(
         LibraryBusyError: another process writes to the library, which holds no objects yet, or whose settings
             are to be remembered.
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
+        StorageError: object storage cannot be reached, or the index is larger than its cache may be.
     """
-    folder = _folder(library, settings)
-    if folder.is_dir():
-        try:
-            index = _load(library, settings, folder)
-        except (RtsearchError, OSError) as error:
-            _log.warning("the index is built again: %s", error)
-        else:
-            if remember:
-                _remember(library, settings)
-            return index
+    index = _there(library, settings)
+    if index is not None:
+        if remember:
+            _remember(library, settings)
+        return index
     try:
         return build_index(library, settings, tell, remember=remember)
     except LibraryBusyError:
         if remember or not library.object_count:
             raise
         return _index_meanwhile(library, settings, tell)
+
+
+def _there(library: Library, settings: Settings) -> SearchIndex | None:
+    """Return the index if it is there and whole; one on object storage is fetched."""
+    folder = _folder(library, settings)
+    remote = remote_of(library.folder)
+    if folder.is_dir():
+        try:
+            return _load(library, settings, folder)
+        except (RtsearchError, OSError) as error:
+            again = "built" if remote is None else "fetched"
+            _log.warning("the index is %s again: %s", again, error)
+    CACHE.limit_bytes = settings.storage.cache_mb << 20
+    if remote is not None and library.object_count and fetch_index(remote, folder):
+        try:
+            return _load(library, settings, folder)
+        except (RtsearchError, OSError) as error:
+            _log.warning("the index is built again: %s", error)
+    return None
 
 
 def build_index(
@@ -130,7 +148,19 @@ def build_index(
         for other in final.parent.iterdir():
             if other not in (final, own):
                 remove_index(other, FILES)
+    _share(library, final)
     return _load(library, settings, final)
+
+
+def _share(library: Library, folder: Path) -> None:
+    """Put an index that was built on the object storage of its library, if somebody may write there."""
+    remote = remote_of(library.folder)
+    if remote is None:
+        return
+    try:
+        put_index(remote, folder)
+    except StorageError as error:  # whoever may only read has built it for this machine
+        _log.warning("the index stays on this machine: %s", error)
 
 
 def _index_meanwhile(library: Library, settings: Settings, tell: Told) -> SearchIndex:
@@ -240,6 +270,8 @@ def _remember(library: Library, settings: Settings) -> None:
     with contextlib.suppress(OSError):
         if read_regular(path, _MOST_SETTINGS_BYTES) == text:
             return
+    if (remote := remote_of(library.folder)) is not None:
+        remote.put_settings(text)
     with disk_errors(library.folder):
         write_atomic(path, text)
 
@@ -280,6 +312,8 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
 
 def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
     check_files(folder)
+    if remote_of(library.folder) is not None:
+        os.utime(folder)  # the cache keeps what was used last
     n = library.object_count
     table, paths = load_table(folder, n), PhotoPaths.load(folder, library.photo_count)
     counts = {"photo": len(paths), "label": len(library.space.class_names), "pack": len(library.fragments)}
