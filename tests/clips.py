@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 import rtsearch.sources  # noqa: F401  silences FFmpeg before the first writer is opened
 from rtsearch.types import U8Array
@@ -22,6 +23,7 @@ from rtsearch.types import U8Array
 BITS = 16
 WH = (320, 240)
 FFMPEG = shutil.which("ffmpeg")
+needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
 
 
 def paint(number: int, wh: tuple[int, int] = WH) -> U8Array:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from clips import needs_ffmpeg
 from commands import Done
 
 from rtsearch.config import Settings
@@ -58,12 +59,13 @@ SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests."""
+    """Mark the slow tests, and let their files begin: a long one at the end would keep a process waiting."""
     missing = [name for name in SLOW_FILES if not Path(__file__).with_name(name).is_file()]
     assert not missing, f"SLOW_FILES names files that are not there: {missing}"
     for item in items:
         if item.path.name in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+    items.sort(key=lambda item: item.path.name not in SLOW_FILES)
 
 
 @pytest.fixture
@@ -287,3 +289,12 @@ def barcode_index(tmp_path_factory: pytest.TempPathFactory):
     opened = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
     opened.warm_up(5)
     return opened
+
+
+@pytest.fixture(params=[pytest.param("ffmpeg", marks=needs_ffmpeg), "pyav"])
+def _video_writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded videos are written by ffmpeg, then by PyAV."""
+    from rtsearch.recording import mp4
+
+    if request.param == "pyav":
+        monkeypatch.setattr(mp4, "find_ffmpeg", lambda: None)

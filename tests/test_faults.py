@@ -26,7 +26,7 @@ import blobs
 import pyarrow.parquet as pq
 import pytest
 from barcode import number_of, picture
-from clips import FFMPEG, write_clip
+from clips import needs_ffmpeg, write_clip
 from playing import SETTINGS, Given, Watcher, lines, run
 from servers import FfmpegPusher, MjpegServer
 from test_live_stops import press_ctrl_c
@@ -42,7 +42,6 @@ from rtsearch.sources import live_capture as stream
 
 ENDS_WITHIN_S = 5.0
 long = pytest.mark.skipif("RTSEARCH_LONG" not in os.environ, reason="takes long: make soak")
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
 threads_end = pytest.mark.usefixtures("no_thread_is_left")
 
 

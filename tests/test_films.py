@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 from blobs import BlobPipeline, content, expected_files, files
-from clips import FFMPEG
+from clips import FFMPEG, needs_ffmpeg
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.jobs import film_frames, films
@@ -34,7 +34,6 @@ from rtsearch.live import library_photos
 from rtsearch.types import Detections
 
 FPS = 25
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
 
 def write(path: Path, pictures, fps: float) -> Path:

@@ -10,7 +10,7 @@ import blobs
 import cv2
 import numpy as np
 import pytest
-from clips import FFMPEG, container_times
+from clips import container_times, needs_ffmpeg
 from test_films import barcode_film, look, write
 
 from rtsearch.config import Settings, load_settings
@@ -22,7 +22,6 @@ from rtsearch.library.index import open_index
 from rtsearch.library.narrowing import narrow
 
 SETTINGS = load_settings(None, ["project.dim=6"])
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
 
 
 def scene(kind: int) -> np.ndarray:

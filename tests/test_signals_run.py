@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from clips import FFMPEG, write_clip
+from clips import needs_ffmpeg, write_clip
 
 from rtsearch._util.signals import hurry, stop_on_signal
 from rtsearch.errors import RecordError
@@ -24,7 +24,6 @@ from rtsearch.recording.ffmpeg import Piece, add_sound
 from rtsearch.sources.video import VideoFile
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
 
 
 class Recorded:

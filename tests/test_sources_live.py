@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import FFMPEG, paint, read_number, write_clip
+from clips import needs_ffmpeg, paint, read_number, write_clip
 from playing import three_chances
 from servers import FfmpegPusher, MjpegServer
 
@@ -26,7 +26,6 @@ from rtsearch.sources.live_capture import READ_TIMEOUT_S, LiveCapture
 from rtsearch.types import Frame
 
 LIVE = LiveSettings(open_timeout_s=8.0)
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
 
 
 @pytest.fixture(autouse=True)

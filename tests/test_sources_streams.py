@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import FFMPEG, ffmpeg, paint, read_number, write_clip
+from clips import FFMPEG, ffmpeg, needs_ffmpeg, paint, read_number, write_clip
 from servers import WebServer, jpeg, part, send
 from test_sources_live import eventually, free_port, take, within
 
@@ -28,9 +28,6 @@ from rtsearch.sources import live_capture as stream
 from rtsearch.sources.network import _Pace
 
 LIVE = LiveSettings()
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
-
-
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 

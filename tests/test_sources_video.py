@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import FFMPEG, container_times, paint, read_number, write_clip, write_vfr_clip
+from clips import FFMPEG, container_times, needs_ffmpeg, paint, read_number, write_clip, write_vfr_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,6 @@ from rtsearch.types import Frame
 
 LIVE = LiveSettings()
 TICKS = [0, 1, 2, 7, 8, 9, 10, 25, 26, 60, 61, 62, 90]
-needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed: apt-get install ffmpeg")
 
 
 def times(source: Source) -> list[float]:

@@ -6,16 +6,22 @@ rtsearch. A test compares both with this module.
 
 from __future__ import annotations
 
-import re
-from datetime import date, datetime
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from rtsearch._util.opening_hours import parse_hours
-from rtsearch._util.paths import path_of
+from rtsearch.config.fields import (
+    Aspect,
+    FontFile,
+    Height,
+    Hours,
+    LabelPairs,
+    Moment,
+    Names,
+    Share,
+    Width,
+    pair,
+)
 
 __all__ = [
     "AnalyzeSettings",
@@ -33,76 +39,6 @@ __all__ = [
     "VideoSettings",
     "WebSettings",
 ]
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Width = Annotated[int, Field(ge=16, le=7680)]
-Height = Annotated[int, Field(ge=16, le=4320)]
-
-
-def _pair(given: object) -> object:
-    """Accept two numbers as a list, as ``1280x720``, or with a comma or a space between them."""
-    pair = re.split(r"\s*[xX,\s]\s*", given.strip()) if isinstance(given, str) else given
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or "" in pair:
-        raise PydanticCustomError("pair", "expected width and height, such as 1280x720")
-    return pair
-
-
-Names = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(
-        lambda given: [one.strip() for one in given.split(",")] if isinstance(given, str) else given
-    ),
-]
-"""Names as a list, or as text with commas between them."""
-
-
-def _shape(shape: str) -> str:
-    """Return an aspect ratio between 1:4 and 4:1 in the form ``16:9``, or ""."""
-    sides = re.fullmatch(r"(\d{1,5})[:/x](\d{1,5})", shape.strip())
-    if shape.strip() and (sides is None or not int(sides[2]) <= 4 * int(sides[1]) <= 16 * int(sides[2]) > 0):
-        raise PydanticCustomError("shape", "expected width by height, such as 16:9, from 1:4 to 4:1")
-    return "" if sides is None else f"{int(sides[1])}:{int(sides[2])}"
-
-
-def _moment(given: object) -> object:
-    """Return a date, or a date and a time, as ISO text; YAML reads dates by itself."""
-    text = given.isoformat() if isinstance(given, date) else str(given)
-    try:
-        return datetime.fromisoformat(text).isoformat() if text else ""
-    except ValueError:
-        raise PydanticCustomError("moment", "expected a date, such as 2026-05-01T18:30") from None
-
-
-def _labels(pairs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return pairs of a class and its word; each is ``class=word``."""
-    for pair in pairs:
-        if not pair.partition("=")[0].strip() or "=" not in pair:
-            raise PydanticCustomError("labels", "expected class=word, such as cup=Tasse; cup= hides the word")
-    return pairs
-
-
-def _font_file(path: str) -> str:
-    """Return the path of a readable font, or ""; a font of the system may be given by its file name."""
-    if not path:
-        return path
-    from PIL import ImageFont
-
-    path = str(path_of(path))
-    try:
-        ImageFont.truetype(path, 16)
-    except (OSError, ValueError) as error:
-        problem = f"not a font that can be read ({error})" if Path(path).exists() else "no such file"
-        raise PydanticCustomError("font", "{problem}", {"problem": problem}) from None
-    return path
-
-
-def _hours(text: str) -> str:
-    """Return hours of the day such as ``09:00-18:30``, or ""."""
-    try:
-        parse_hours(text)
-    except ValueError as error:
-        raise PydanticCustomError("hours", "{problem}", {"problem": str(error)}) from None
-    return text.strip()
 
 
 class _Section(BaseModel):
@@ -205,7 +141,7 @@ class SearchSettings(_Section):
     recall: Annotated[float, Field(ge=0.5, le=0.999)] = 0.98
     classes: Names = ()
     folders: Names = ()
-    since: Annotated[str, BeforeValidator(_moment)] = ""
+    since: Moment = ""
 
 
 class AnalyzeSettings(_Section):
@@ -258,9 +194,9 @@ class LiveSettings(_Section):
 
     source: Annotated[str, Field(repr=False)] = "0"  # no repr, as a URL may hold a password
     loop: bool = False
-    camera_wh: Annotated[tuple[Width, Height], BeforeValidator(_pair)] = (640, 480)
+    camera_wh: Annotated[tuple[Width, Height], BeforeValidator(pair)] = (640, 480)
     camera_fps: Annotated[float, Field(ge=0, le=240)] = 0.0
-    aspect: Annotated[str, AfterValidator(_shape)] = ""
+    aspect: Aspect = ""
     mirror: bool = False
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
@@ -300,7 +236,7 @@ class ShowSettings(_Section):
 
     composition: Literal["auto", "strips", "wall"] = "auto"
     window_wh: Annotated[
-        tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]], BeforeValidator(_pair)
+        tuple[Annotated[Width, Field(ge=320)], Annotated[Height, Field(ge=240)]], BeforeValidator(pair)
     ] = (1280, 720)
     header_height: Annotated[int, Field(ge=100, le=480)] = 200
     thumb_height: Annotated[int, Field(ge=60, le=420)] = 76
@@ -309,12 +245,12 @@ class ShowSettings(_Section):
     distinct: bool = True
     max_distance: Annotated[float, Field(ge=0, le=1000)] = 0.0
     fullscreen: bool = False
-    labels: Annotated[Names, AfterValidator(_labels)] = ()
+    labels: LabelPairs = ()
     text: Literal["all", "names", "none"] = "names"
-    font: Annotated[str, AfterValidator(_font_file)] = ""
+    font: FontFile = ""
     monitor: str = ""
     keys: bool = True
-    hours: Annotated[str, AfterValidator(_hours)] = ""
+    hours: Hours = ""
     privacy: Literal["none", "faces", "persons"] = "none"
 
     def word(self, name: str) -> str:

@@ -94,6 +94,7 @@ class _Lag:
         """Return the lag after the next frame that was detected."""
         this = item.epoch, item.frame.id
         follows = self.last is not None and self.last[0] == item.epoch
-        every = this[1] - self.last[1] if follows and self.last is not None else 1
+        # A source that begins anew may give a number twice, or a smaller one.
+        every = max(1, this[1] - self.last[1]) if follows and self.last is not None else 1
         missing = self.missing + _MEMORY * ((every - 1) / every - self.missing)
         return _Lag(this, every, missing, missing > _BEHIND[not self.behind])
