@@ -25,6 +25,7 @@ from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.recording import object_records
+from rtsearch.storage import library_folder, naming_addresses
 from rtsearch.types import I32Array, U8Array
 
 __all__ = ["Box", "FoundObject", "Neighbour", "SearchableLibrary", "open_library"]
@@ -196,6 +197,7 @@ class SearchableLibrary(Library, Closing):
         return np.array([row], np.int32)
 
 
+@naming_addresses()
 def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> SearchableLibrary:
     """Open a library for search, with the network and the settings that it was made with.
 

@@ -41,13 +41,17 @@ def analyze(
     photos: Annotated[
         Path,
         typer.Argument(
-            metavar="PHOTOS", help="Folder of photos, searched recursively, or its address.", parser=photo_folder
+            metavar="PHOTOS",
+            help="Folder of photos, searched recursively, or its address.",
+            parser=photo_folder,
         ),
     ],
     lib: Annotated[
         Path,
         typer.Argument(
-            metavar="LIB", help="Folder of the library, or its address; made if missing.", parser=library_folder
+            metavar="LIB",
+            help="Folder of the library, or its address; made if missing.",
+            parser=library_folder,
         ),
     ],
     repair: Annotated[

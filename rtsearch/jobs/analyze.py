@@ -33,7 +33,7 @@ from rtsearch.library.crops import encode_crop
 from rtsearch.library.left_out import left_out
 from rtsearch.library.missing import by_folder
 from rtsearch.library.photo_files import PhotoFiles, photo_files
-from rtsearch.storage import CACHE, library_folder, photo_folder
+from rtsearch.storage import CACHE, library_folder, naming_addresses, photo_folder
 
 __all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze"]
 
@@ -57,6 +57,7 @@ class Upkeep(NamedTuple):
 _NOTHING_BESIDES = Upkeep()
 
 
+@naming_addresses()
 def analyze(
     photos: Path,
     library: Path,

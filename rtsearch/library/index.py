@@ -45,7 +45,7 @@ from rtsearch.library.index_files import (
     write_list,
 )
 from rtsearch.library.manifest import damaged_manifest
-from rtsearch.library.remote import remote_of
+from rtsearch.library.remote import Remote, remote_of
 from rtsearch.library.remote_index import fetch_index, put_index
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import own_folder, remove_index
@@ -148,18 +148,18 @@ def build_index(
         for other in final.parent.iterdir():
             if other not in (final, own):
                 remove_index(other, FILES)
-    _share(library, final)
+    _share(library, lambda remote: put_index(remote, final))
     return _load(library, settings, final)
 
 
-def _share(library: Library, folder: Path) -> None:
-    """Put an index that was built on the object storage of its library, if somebody may write there."""
+def _share(library: Library, put: Callable[[Remote], None]) -> None:
+    """Put something on the object storage that the library lies on, if any."""
     remote = remote_of(library.folder)
     if remote is None:
         return
     try:
-        put_index(remote, folder)
-    except StorageError as error:  # whoever may only read has built it for this machine
+        put(remote)
+    except StorageError as error:  # whoever may only read has made it for this machine
         _log.warning("the index stays on this machine: %s", error)
 
 
@@ -270,10 +270,9 @@ def _remember(library: Library, settings: Settings) -> None:
     with contextlib.suppress(OSError):
         if read_regular(path, _MOST_SETTINGS_BYTES) == text:
             return
-    if (remote := remote_of(library.folder)) is not None:
-        remote.put_settings(text)
     with disk_errors(library.folder):
         write_atomic(path, text)
+    _share(library, lambda remote: remote.put_settings(text))
 
 
 def _folder(library: Library, settings: Settings) -> Path:

@@ -55,7 +55,7 @@ Plain = Annotated[dict[str, Any], AfterValidator(plain_json)]
 
 
 def _folder_name(name: str) -> str:
-    """Return the name of a folder, which need not be UTF-8, or an address, after checking that it can be one."""
+    """Return the name of a folder, which need not be UTF-8, or an address, after checking it."""
     if Address.parse(name) is not None:
         return name
     encoded = os.fsencode(name)  # fails for what is no name of any file

@@ -9,7 +9,7 @@ from pathlib import Path
 from rtsearch.errors import LibraryError
 from rtsearch.library.reader import Library
 from rtsearch.library.writer import LibraryWriter
-from rtsearch.storage import folder_name, library_folder, photo_folder
+from rtsearch.storage import folder_name, in_addresses, library_folder, photo_folder
 
 __all__ = ["MergeReport", "merge_libraries"]
 
@@ -45,7 +45,9 @@ def merge_libraries(folder: Path, parts: Sequence[Path], photo_root: Path | None
         NotALibraryError, FormatError, DamagedError, LibraryBusyError: as ``LibraryWriter.open``.
     """
     folder, parts = library_folder(folder), [library_folder(part) for part in parts]
-    if folder in parts or (folder.exists() and any(part.exists() and part.samefile(folder) for part in parts)):
+    if folder in parts or (
+        folder.exists() and any(part.exists() and part.samefile(folder) for part in parts)
+    ):
         raise LibraryError(f"{folder} cannot be merged into itself; name it first, then the others")
     opened = [Library.open(part) for part in parts]  # all of them, before anything is written
     root = _common_root(opened) if photo_root is None else photo_folder(photo_root)
@@ -56,7 +58,10 @@ def merge_libraries(folder: Path, parts: Sequence[Path], photo_root: Path | None
         if photo_root is None and writer.manifest.photo_root != folder_name(root):
             raise _different_roots(f"{folder}, of {writer.manifest.photo_root}", first)
         writer.move(root)
-        added = {str(library.folder): writer.adopt(library.folder, library.fragments) for library in opened}
+        added = {
+            in_addresses(str(library.folder)): writer.adopt(library.folder, library.fragments)
+            for library in opened
+        }
         fragments = writer.manifest.fragments
     return MergeReport(added, sum(f.photos for f in fragments), sum(f.objects for f in fragments))
 

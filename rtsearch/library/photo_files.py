@@ -6,6 +6,8 @@ work is done; no more of them lie there than the window holds.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import tempfile
 from collections import deque
@@ -14,12 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
-from rtsearch.errors import PhotoError, SourceError, StorageError
+from rtsearch.errors import SourceError, StorageError
 from rtsearch.library.photos import PhotoFile, Scan, find_photos
 from rtsearch.library.remote_photos import find_remote_photos
 from rtsearch.storage import CACHE, OtherBytesError, Store, address_of, open_store
 
 __all__ = ["Fetched", "PhotoFiles", "bring", "photo_files"]
+
+_log = logging.getLogger(__name__)
 
 _AT_A_TIME = 8
 _MOST_AHEAD = 32
@@ -80,29 +84,33 @@ def photo_files(root: Path) -> PhotoFiles:
 def bring(root: Path, path: str) -> None:
     """Fetch a photo into the folder that stands for its address; in other folders, do nothing.
 
+    One that cannot be fetched is missing there, as a file can be that a disk does not give.
+
     Args:
         root: folder of photos.
         path: of one, relative to it.
-
-    Raises:
-        PhotoError: there is no such photo.
-        StorageError: it cannot be fetched.
     """
     address = address_of(root)
     if address is None:
         return
-    store = open_store(address)
-    entry = store.entry(path)
-    if entry is None:
-        raise PhotoError(f"{address}/{path} is missing")
-    target, modified_s = root / path, entry.modified.timestamp()
-    if target.is_file() and target.stat().st_size == entry.size_bytes and target.stat().st_mtime >= modified_s:
-        return
     try:
-        with CACHE.new_file(target, entry.size_bytes) as file:
+        _bring(open_store(address), root, path)
+    except (StorageError, OtherBytesError) as error:
+        _log.warning("%s/%s cannot be fetched: %s", address, path, error)
+
+
+def _bring(store: Store, root: Path, path: str) -> None:
+    entry, target = store.entry(path), root / path
+    with contextlib.suppress(FileNotFoundError):
+        if entry is None:
+            target.unlink()
+            return
+        stat = target.stat()
+        if stat.st_size == entry.size_bytes and stat.st_mtime >= entry.modified.timestamp():
+            return
+    if entry is not None:
+        with contextlib.suppress(FileNotFoundError), CACHE.new_file(target, entry.size_bytes) as file:
             store.download(path, file, entry.size_bytes)
-    except (FileNotFoundError, OtherBytesError):
-        raise PhotoError(f"{address}/{path} has changed while it was read") from None
 
 
 class _OnDisk:
@@ -157,7 +165,9 @@ class _OnStorage:
         pool = ThreadPoolExecutor(_AT_A_TIME, "fetch")
         try:
             for number, file in enumerate(todo):
-                while len(waiting) >= _MOST_AHEAD or (waiting and sum(sizes) + file.size_bytes > _AHEAD_BYTES):
+                while len(waiting) >= _MOST_AHEAD or (
+                    waiting and sum(sizes) + file.size_bytes > _AHEAD_BYTES
+                ):
                     sizes.popleft()
                     yield waiting.popleft().result()
                 path = folder / f"{number}{PurePosixPath(file.path).suffix}"

@@ -19,7 +19,7 @@ from rtsearch.library.photo_files import bring
 from rtsearch.library.reader_lock import ReaderLock
 from rtsearch.library.remote import RemotePack, remote_of
 from rtsearch.library.schema import OBJECT_COLUMNS, PhotoTable, is_safe_path
-from rtsearch.storage import folder_name, library_folder, photo_folder
+from rtsearch.storage import folder_name, library_folder, naming_addresses, photo_folder
 
 __all__ = ["BATCH_ROWS", "Library"]
 
@@ -50,6 +50,7 @@ class Library:
         self.photo_root = photo_folder(photo_root or manifest.photo_root)
 
     @classmethod
+    @naming_addresses()
     def open(cls, folder: Path, photo_root: Path | None = None) -> Library:
         """Open a library; takes milliseconds, whatever its size.
 
@@ -180,7 +181,6 @@ class Library:
 
         Raises:
             PhotoError: it would lead out of the photo root.
-            StorageError: the object storage cannot be reached, or refuses.
         """
         root = self.photo_root.resolve()
         if is_safe_path(path):

@@ -5,9 +5,9 @@
     ADDRESS/index/settings.json               settings that are remembered
     ADDRESS/index/KEY/index.json, SHA256      the list of an index, put last, and its files
 
-Files that are named by their hash never change, so nothing that is fetched can be out of date, and two machines
-that write at once harm nothing: the manifest tells which of them was first. What no manifest names is removed a
-day later, as somebody may still read or write it.
+Files that are named by their hash never change, so nothing that is fetched can be out of date, and two
+machines that write at once harm nothing: the manifest tells which of them was first. What no manifest names is
+removed a day later, as somebody may still read or write it.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ class Remote:
         """
         if self._version is None and (first := next(self.store.entries(), None)) is not None:
             raise NotALibraryError(
-                f"{self._folder} is no library and holds other files ({first.key}); choose another or an empty "
-                "folder"
+                f"{self._folder} is no library and holds other files ({first.key}); choose another or an "
+                "empty folder"
             )
 
     def path(self, fragment: Fragment, part: str) -> Path:
@@ -134,8 +134,8 @@ class Remote:
         except OtherBytesError as error:
             why = str(error)
         raise DamagedError(
-            f"{self._folder / _key(stored, part)} is damaged ({why}): rtsearch library check {self._folder} says "
-            f"what is touched, rtsearch analyze --repair PHOTOS {self._folder} looks at those photos again",
+            f"{self._folder / _key(stored, part)} is damaged ({why}): rtsearch library check {self._folder} "
+            f"says what is touched, rtsearch analyze --repair PHOTOS {self._folder} looks at those photos again",
             why,
         )
 
@@ -184,8 +184,8 @@ class Remote:
         version = self.store.replace(MANIFEST_NAME, manifest.encoded(), self._version)
         if version is None:
             raise LibraryBusyError(
-                f"another process has written to {self._folder} meanwhile; what it has committed counts: run the "
-                "same command again, once it has ended"
+                f"another process has written to {self._folder} meanwhile; what it has committed counts: run "
+                "the same command again, once it has ended"
             )
         self._version = version
         for fragment, part in here:

@@ -1,4 +1,4 @@
-"""Indexes of libraries on object storage: fetched whole into the working copy, put whole after they are built."""
+"""Indexes of libraries on object storage: fetched whole into the working copy, put after they are built."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def find_remote_photos(store: Store, leave_out: Path, exclude: Sequence[str], *,
     """
     library = address_of(leave_out)
     if library == store.address:
-        raise SourceError(f"{store.address} is the library itself: give another address for it than the photos")
+        raise SourceError(
+            f"{store.address} is the library itself: give another address for it than the photos"
+        )
     inside = "" if library is None else library.inside(store.address)
     entries = [entry for entry in store.entries() if not (inside and entry.key.startswith(inside))]
     patterns = [Patterns.of("", exclude), *_own_patterns(store, entries)]

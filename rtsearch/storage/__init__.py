@@ -5,11 +5,19 @@ store      reads, writes and lists the objects below an address
 problems   words what servers refuse
 cache      files that were fetched, bounded in bytes
 
-A folder of the user's cache stands for each address, so that all code goes on working with paths: ``address_of``
-says which address that is, and ``in_addresses`` puts the address back into messages.
+A folder of the user's cache stands for each address, so that all code goes on working with paths:
+``address_of`` says which address that is, and ``in_addresses`` puts the address back into messages.
 """
 
-from rtsearch.storage.address import Address, address_of, folder_name, in_addresses, library_folder, photo_folder
+from rtsearch.storage.address import (
+    Address,
+    address_of,
+    folder_name,
+    in_addresses,
+    library_folder,
+    naming_addresses,
+    photo_folder,
+)
 from rtsearch.storage.cache import CACHE
 from rtsearch.storage.store import Entry, OtherBytesError, Store, Version, open_store
 
@@ -24,6 +32,7 @@ __all__ = [
     "folder_name",
     "in_addresses",
     "library_folder",
+    "naming_addresses",
     "open_store",
     "photo_folder",
 ]

@@ -7,16 +7,27 @@ Credentials never stand in an address: they come from the environment.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from rtsearch._util.masking import masked
 from rtsearch._util.paths import path_of, user_cache
-from rtsearch.errors import StorageError
+from rtsearch.errors import RtsearchError, StorageError
 
-__all__ = ["Address", "address_of", "cache_home", "folder_name", "in_addresses", "library_folder", "photo_folder"]
+__all__ = [
+    "Address",
+    "address_of",
+    "cache_home",
+    "folder_name",
+    "in_addresses",
+    "library_folder",
+    "naming_addresses",
+    "photo_folder",
+]
 
 _LIBRARIES, _PHOTOS = "libraries", "photos"
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(.*)", re.DOTALL)  # a Path has folded two slashes to one
@@ -54,8 +65,8 @@ class Address(NamedTuple):
         bucket, _, key = found[2].partition("/")
         if "@" in bucket or "?" in found[2]:
             raise StorageError(
-                f"{masked(text)} has credentials in it; leave them out and set them in the environment, such as "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                f"{masked(text)} has credentials in it; leave them out and set them in the environment, such "
+                "as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
         if not _BUCKET.fullmatch(bucket):
             raise StorageError(f"{text} names no bucket: give an address such as s3://bucket/pictures.lib")
@@ -122,6 +133,16 @@ def in_addresses(text: str) -> str:
     if home is None or str(home) not in text:
         return text
     return re.sub(re.escape(str(home)) + _QUOTED, lambda found: unquote(found[1]), text)
+
+
+@contextlib.contextmanager
+def naming_addresses() -> Iterator[None]:
+    """Put addresses into the message of an error that leaves the block."""
+    try:
+        yield
+    except RtsearchError as error:
+        error.args = (in_addresses(str(error)), *error.args[1:])
+        raise
 
 
 def cache_home() -> Path:

@@ -4,7 +4,7 @@
     CACHE/libraries/ADDRESS/index/KEY/    indexes, each a folder
     CACHE/photos/ADDRESS/PATH             photos that were asked for
 
-What was used longest ago goes first. A file that is still open or mapped stays readable when its name is gone.
+What was used longest ago goes first. A file that is open or mapped stays readable when its name is gone.
 """
 
 from __future__ import annotations

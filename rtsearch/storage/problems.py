@@ -34,7 +34,9 @@ _WORDS = (
         "there are no credentials; set {credentials}",
     ),
     (
-        re.compile(r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AuthenticationFailed|Unauthenticated"),
+        re.compile(
+            r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AuthenticationFailed|Unauthenticated"
+        ),
         "the credentials are refused; mend {credentials}",
     ),
     (
@@ -51,7 +53,8 @@ _WORDS = (
     ),
     (
         re.compile(
-            r"error sending request|connect|dns|timed? ?out|unreachable|reset by peer|HTTP error", re.IGNORECASE
+            r"error sending request|connect|dns|timed? ?out|unreachable|reset by peer|HTTP error",
+            re.IGNORECASE,
         ),
         "it cannot be reached; look at the network and at {endpoint}",
     ),

@@ -175,7 +175,11 @@ class Store:
         with self._worded():
             try:
                 put = self._obstore.put(self._store, key, data, mode=mode)
-            except (self._errors.AlreadyExistsError, self._errors.PreconditionError, FileNotFoundError) as error:
+            except (
+                self._errors.AlreadyExistsError,
+                self._errors.PreconditionError,
+                FileNotFoundError,
+            ) as error:
                 self._expect_bucket(error)
                 now = self.read(key, 2 * len(data))
                 # An answer that got lost makes the second try of a write that has succeeded fail.
