@@ -1,13 +1,13 @@
 """Libraries on object storage: this machine has a working copy, in which all code goes on as on a disk.
 
     ADDRESS/manifest.json                     what the library is; replaced last, and only as it was read
-    ADDRESS/images/SHA256.parquet             files of fragments, by their hash; also objects and thumbs
+    ADDRESS/images/SHA256.parquet             files of fragments, by their hash; also objects, thumbs
     ADDRESS/index/settings.json               settings that are remembered
     ADDRESS/index/KEY/index.json, SHA256      the list of an index, put last, and its files
 
 Files that are named by their hash never change, so nothing that is fetched can be out of date, and two
-machines that write at once harm nothing: the manifest tells which of them was first. What no manifest names is
-removed a day later, as somebody may still read or write it.
+machines that write at once harm nothing: the manifest tells which of them was first. What no manifest names
+is removed a day later, as somebody may still read or write it.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ class Remote:
             why = str(error)
         raise DamagedError(
             f"{self._folder / _key(stored, part)} is damaged ({why}): rtsearch library check {self._folder} "
-            f"says what is touched, rtsearch analyze --repair PHOTOS {self._folder} looks at those photos again",
+            f"says what is touched, rtsearch analyze --repair PHOTOS {self._folder} looks at those photos "
+            "again",
             why,
         )
 

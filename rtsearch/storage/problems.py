@@ -58,6 +58,10 @@ _WORDS = (
         ),
         "it cannot be reached; look at the network and at {endpoint}",
     ),
+    (
+        re.compile(r"InvalidPath|empty path segment"),
+        "a key below it has an empty part, . or .. in it, such as a//b; rename it",
+    ),
     (re.compile(r"\b5\d\d\b"), "the storage has failed again and again; run the same command again later"),
 )
 

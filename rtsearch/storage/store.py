@@ -30,6 +30,8 @@ _CHUNK_BYTES = 8 << 20
 # One request each up to here; a larger file goes in parts, which take less memory.
 _WHOLE_BYTES = 64 << 20
 _LISTED = 1000
+_TRIES_TO_CREATE = 3
+_MOST_REPLACED_BYTES = 512 << 20
 
 
 class OtherBytesError(Exception):
@@ -172,19 +174,21 @@ class Store:
             StorageError: it cannot be written.
         """
         mode: Any = "create" if was is None else was._asdict()
+        lost = self._errors.AlreadyExistsError, self._errors.PreconditionError, FileNotFoundError
         with self._worded():
-            try:
-                put = self._obstore.put(self._store, key, data, mode=mode)
-            except (
-                self._errors.AlreadyExistsError,
-                self._errors.PreconditionError,
-                FileNotFoundError,
-            ) as error:
-                self._expect_bucket(error)
-                now = self.read(key, 2 * len(data))
-                # An answer that got lost makes the second try of a write that has succeeded fail.
-                return now.version if now is not None and now.data == data else None
-            return Version(put["e_tag"], put["version"])
+            for _ in range(_TRIES_TO_CREATE):
+                try:
+                    put = self._obstore.put(self._store, key, data, mode=mode)
+                    return Version(put["e_tag"], put["version"])
+                except lost as error:
+                    self._expect_bucket(error)
+                now = self.read(key, _MOST_REPLACED_BYTES)
+                if now is not None:  # the second try of a write whose answer got lost is refused, too
+                    return now.version if now.data == data else None
+                if was is not None:
+                    break
+                # S3 refuses what meets another write of the same key, even one that fails: nothing is there.
+            return None
 
     def entry(self, key: str) -> Entry | None:
         """Return an object as it is listed; None where there is none.
