@@ -310,14 +310,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory):
     pytest.importorskip("obstore", reason="needs obstore: pip install 'rtsearch[cloud]'")
     server = object_storage.S3Server(tmp_path_factory.mktemp("s3"))
     try:
-        yield server.start()
+        server.start()
+        server.make_bucket("tests")
+        yield server
     finally:
         server.stop()
 
 
 @pytest.fixture
 def bucket(s3_server, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> str:
-    """Address of an empty bucket, and a cache of object storage for the test alone."""
+    """Address of an empty folder in a bucket, and a cache of object storage for the test alone."""
     from rtsearch.storage import CACHE, open_store
 
     for name, value in s3_server.environment().items():
@@ -326,6 +328,4 @@ def bucket(s3_server, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     open_store.cache_clear()
     CACHE._used_bytes = None
-    name = f"bucket-{folder.name}".replace("_", "-")
-    s3_server.make_bucket(name)
-    return f"s3://{name}"
+    return f"s3://tests/{folder.name}"

@@ -17,7 +17,14 @@ from object_storage import KEY, SECRET, Answer, Proxy
 
 from rtsearch.errors import RtsearchError, SourceError, StorageError
 from rtsearch.library import Library, check_library
-from rtsearch.storage import open_store, store
+from rtsearch.storage import Address, Store, open_store, store
+
+
+def store_of(address: str) -> Store:
+    parsed = Address.parse(address)
+    assert parsed is not None
+    return open_store(parsed)
+
 
 BUSY = Answer(503, "SlowDown")
 
@@ -125,7 +132,7 @@ def test_photos_that_go_away_in_the_middle(bucket, proxy, tmp_path):
     photos = tmp_path / "photos"
     write_photos(photos, 48)
     for path in photos.rglob("*.png"):
-        open_store(store.Address("s3", bucket[5:], "photos")).write(path.relative_to(photos).as_posix(), path)
+        store_of(f"{bucket}/photos").write(path.relative_to(photos).as_posix(), path)
     gets = itertools.count()
     proxy.fault = lambda method, path: (
         Answer(403, "ExpiredToken") if method == "GET" and next(gets) >= 40 else None

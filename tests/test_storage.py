@@ -103,8 +103,8 @@ def test_one_address_inside_another():
             "there are no credentials; set AWS_",
         ),
         ("<Code>AccessDenied</Code>", "do not allow this"),
-        ("Server returned non-2xx status code: 503 Service Unavailable: SlowDown", "overloaded"),
-        ("error sending request", "AWS_ENDPOINT_URL"),
+        ("Server returned non-2xx status code: 503 Service Unavailable", "overloaded"),
+        ("HTTP error: error sending request", "AWS_ENDPOINT_URL"),
         ("something new", "the storage refuses (RuntimeError)"),
     ],
 )

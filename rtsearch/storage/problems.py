@@ -9,13 +9,15 @@ import re
 
 from rtsearch.errors import StorageError
 
-__all__ = ["is_bucket_missing", "worded"]
+__all__ = ["WITHOUT_TLS", "is_bucket_missing", "worded"]
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+WITHOUT_TLS = {"s3": "AWS_ALLOW_HTTP", "gs": "GOOGLE_ALLOW_HTTP", "az": "AZURE_ALLOW_HTTP"}
+"""Environment variables that permit connections without TLS."""
 _ENDPOINT = {"s3": "AWS_ENDPOINT_URL", "gs": "GOOGLE_BASE_URL", "az": "AZURE_STORAGE_ENDPOINT"}
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 # What is said, and the words for it; the first that is found counts.
@@ -30,7 +32,9 @@ _WORDS = (
         "the credentials have expired; fetch new ones, and run the same command again",
     ),
     (
-        re.compile(r"169\.254\.169\.254|169\.254\.170\.2|metadata\.google|MissingAccount|InvalidTokenFile"),
+        re.compile(
+            r"169\.254\.1|latest/api/token|latest/meta-data|metadata\.google|MissingAccount|TokenFile"
+        ),
         "there are no credentials; set {credentials}",
     ),
     (
@@ -40,21 +44,20 @@ _WORDS = (
         "the credentials are refused; mend {credentials}",
     ),
     (
-        re.compile(r"AccessDenied|AllAccessDisabled|PermissionDenied|Forbidden|\b403\b"),
+        re.compile(r"AccessDenied|AllAccessDisabled|PermissionDenied|code: 403"),
         "the credentials do not allow this; ask for the rights to list, read, write and delete there",
     ),
     (
-        re.compile(r"SlowDown|ServiceUnavailable|TooManyRequests|\b(?:429|503)\b"),
+        re.compile(r"SlowDown|ServiceUnavailable|TooManyRequests|code: (?:429|503)"),
         "the storage is overloaded and has refused again and again; run the same command again later",
     ),
     (
-        re.compile(r"builder error.*http\b|scheme is not https|URL scheme is not allowed", re.IGNORECASE),
-        "it is reached without TLS; set AWS_ALLOW_HTTP=true if that is meant",
+        re.compile(r"builder error"),
+        "{endpoint} is not understood, or has no TLS; set {without_tls}=true if that is meant",
     ),
     (
         re.compile(
-            r"error sending request|connect|dns|timed? ?out|unreachable|reset by peer|HTTP error",
-            re.IGNORECASE,
+            r"error sending request|dns error|timed out|unreachable|reset by peer|HTTP error", re.IGNORECASE
         ),
         "it cannot be reached; look at the network and at {endpoint}",
     ),
@@ -62,19 +65,20 @@ _WORDS = (
         re.compile(r"InvalidPath|empty path segment"),
         "a key below it has an empty part, . or .. in it, such as a//b; rename it",
     ),
-    (re.compile(r"\b5\d\d\b"), "the storage has failed again and again; run the same command again later"),
+    (re.compile(r"code: 5\d\d"), "the storage has failed again and again; run the same command again later"),
 )
 
 
 def worded(error: BaseException, address: object, scheme: str) -> StorageError:
     """Return the error of an address whose storage refuses; its message has no secret."""
-    said = f"{type(error).__name__} {error}"
+    said = f"{type(error).__name__} {error}".partition("Debug source")[0]
     words = next((words for pattern, words in _WORDS if pattern.search(said)), "")
     if not words:
         code = re.search(r"<Code>(\w{1,60})</Code>", said)
         words = f"the storage refuses ({code[1] if code else type(error).__name__})"
+    names = {"credentials": _CREDENTIALS, "endpoint": _ENDPOINT, "without_tls": WITHOUT_TLS}
     return StorageError(
-        f"{address}: " + words.format(credentials=_CREDENTIALS[scheme], endpoint=_ENDPOINT[scheme])
+        f"{address}: " + words.format(**{name: table[scheme] for name, table in names.items()})
     )
 
 

@@ -7,6 +7,7 @@ pauses by obstore; what is left raises a StorageError.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from rtsearch.errors import MissingDependencyError, StorageError
 from rtsearch.storage.address import Address
-from rtsearch.storage.problems import is_bucket_missing, worded
+from rtsearch.storage.problems import WITHOUT_TLS, is_bucket_missing, worded
 
 __all__ = ["Content", "Entry", "OtherBytesError", "Store", "Version", "open_store"]
 
@@ -97,7 +98,11 @@ class Store:
         self.address = address
         self._obstore, self._errors = obstore, exceptions
         made = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}[address.scheme]
-        options: dict[str, Any] = {"client_options": _CLIENT, "retry_config": RETRIES}
+        plain = os.environ.get(WITHOUT_TLS[address.scheme], "").lower() in ("1", "true")
+        options: dict[str, Any] = {
+            "client_options": {**_CLIENT, "allow_http": plain},
+            "retry_config": RETRIES,
+        }
         with self._worded():
             self._store: Any = made(address.bucket, prefix=address.key or None, **options)
 
@@ -173,7 +178,7 @@ class Store:
         Raises:
             StorageError: it cannot be written.
         """
-        mode: Any = "create" if was is None else was._asdict()
+        mode: Any = "create" if was is None else {k: v for k, v in was._asdict().items() if v is not None}
         lost = self._errors.AlreadyExistsError, self._errors.PreconditionError, FileNotFoundError
         with self._worded():
             for _ in range(_TRIES_TO_CREATE):
