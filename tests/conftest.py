@@ -52,6 +52,7 @@ SLOW_FILES = frozenset(
     for name in (
         *("crash", "device", "engines_cli", "faults", "first_strip", "gpu_check", "gpu_backend", "imports"),
         *("kernels", "live_timing", "live_transport", "package", "points", "private", "query"),
+        *("remote_faults", "remote_library"),
         *("recording_sound", "search_growing", "signals_run", "sources_rtsp", "window"),
     )
 )

@@ -55,7 +55,8 @@ class S3Server:
             "-volume.max=20",
             "-master.volumeSizeLimitMB=128",
         ]
-        command += ["-master.volumePreallocate=false", "-master.telemetry=false"]
+        command += ["-master.volumePreallocate=false", "-master.telemetry=false", "-s3.port.iceberg=0"]
+        command += ["-s3.port.lance=0"]
         with (self.folder / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         self._wait()

@@ -7,7 +7,10 @@ import json
 import os
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import blobs
 import numpy as np
@@ -213,7 +216,7 @@ def test_an_index_is_built_once_and_fetched_from_then_on(bucket, tmp_path, anoth
     point = first.points(np.array([3], np.int32))
     np.testing.assert_array_equal(first.near(point, 5, exact=True).row, index.near(point, 5, exact=True).row)
     crops, before = ThumbCache(index.thumb_places, 1 << 24), content(lib)
-    wanted = [row[-1] for _, *rows in before.values() for row in rows]
+    wanted = [cast(bytes, row[-1]) for _, *rows in before.values() for row in cast(list, rows)]
     assert sorted(jpeg for row in range(len(index)) if (jpeg := crops.jpeg(row))) == sorted(wanted)
     crops.prefetch(range(len(index)), 60)
     assert all(crops.peek(row, 60) is not None for row in range(len(index)))
@@ -275,7 +278,7 @@ def test_the_second_of_two_writers_is_told(bucket, tmp_path, another_machine, mo
     assert "other.png" not in paths
     assert check_library(Library.open(lib)) == []
     left = keys(f"{bucket}/lib")
-    monkeypatch.setattr(remote_module, "UNNAMED_STAYS", remote_module.timedelta(0))
+    monkeypatch.setattr(remote_module, "UNNAMED_STAYS", timedelta(0))
     (photos / "000.png").unlink()
     run(photos, lib)  # a day later, as it were
     now = keys(f"{bucket}/lib")
@@ -390,6 +393,7 @@ def test_an_analysis_that_is_killed_goes_on_as_if_it_had_not_been(bucket, tmp_pa
         before = keys(lib)
         while not any(key.startswith("thumbs") for key in keys(lib) - before):  # in the middle of a commit
             assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
         process.kill()
         process.communicate()
         assert committed <= len(content(Path(lib))) < 48  # a kill never takes away what was committed

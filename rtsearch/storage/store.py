@@ -20,10 +20,11 @@ from rtsearch.storage.problems import WITHOUT_TLS, is_bucket_missing, worded
 
 __all__ = ["Content", "Entry", "OtherBytesError", "Store", "Version", "open_store"]
 
-# The pauses add up to 20 s: an address that is mistyped is told soon, and a busy storage gets its time.
+# The pauses, which chance draws, add up to some 20 s: an address that is mistyped is told soon, and a busy
+# storage gets its time.
 RETRIES = {
-    "max_retries": 8,
-    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=10), "base": 2},
+    "max_retries": 10,
+    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=10), "base": 3},
     "retry_timeout": timedelta(minutes=2),
 }
 _CLIENT = {"timeout": timedelta(hours=1), "connect_timeout": timedelta(seconds=5)}

@@ -72,17 +72,17 @@ def openings(folder: Path, objects: int) -> dict[str, object]:
     open_index(Library.open(folder), Settings())
     merge_libraries(Path("s3://bench/large.lib"), [folder])
     open_index(Library.open(Path("s3://bench/large.lib")), Settings(), remember=True)
+    entries = list(open_store(Address("s3", "bench", "large.lib")).entries())
     stored = {
-        entry.key: entry.size_bytes for entry in open_store(Address("s3", "bench", "large.lib")).entries()
+        kind: sum(entry.size_bytes for entry in entries if entry.key.startswith(f"{kind}/"))
+        for kind in ("images", "objects", "index")
     }
-    index_bytes = sum(size for key, size in stored.items() if key.startswith("index/"))
     with tempfile.TemporaryDirectory(prefix="rtsearch-") as cache:
         cold = [_opening("s3://bench/large.lib", f"{cache}/{i}") for i in range(OPENINGS)]
         cached = [_opening("s3://bench/large.lib", f"{cache}/0") for _ in range(OPENINGS)]
     return {
         "objects": objects,
-        "stored_bytes_per_object": round(sum(stored.values()) / objects),
-        "index_bytes_per_object": round(index_bytes / objects),
+        "bytes_per_object": {kind: round(size / objects) for kind, size in stored.items()},
         "open_s": {
             "disk": statistics.median(_opening(str(folder)) for _ in range(OPENINGS)),
             "s3_cold": statistics.median(cold),
