@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ __all__ = [
     "I32Array",
     "I64Array",
     "Neighbours",
+    "Outline",
     "Scene",
+    "Stop",
     "U8Array",
     "class_name",
 ]
@@ -150,6 +152,38 @@ class Neighbours:
         return len(self.row)
 
 
+class Outline(NamedTuple):
+    """Part of a frame.
+
+    Attributes:
+        corners: x and y of each, as shares of the frame's width and height.
+        counts: objects in it count; else they do not.
+        is_open: its corners are still being set, and it does nothing yet.
+    """
+
+    corners: tuple[tuple[float, float], ...]
+    counts: bool
+    is_open: bool = False
+
+
+class Stop(NamedTuple):
+    """Object of the library and those like it, shown while nothing is seen.
+
+    Attributes:
+        number: of the stop on a walk, from 0.
+        name: class name of the object.
+        rows: the object, then those like it.
+        crops: of each, (h, w, 3) uint8 BGR, or None where it is not loaded yet.
+        shapes: aspect ratio of the place of each.
+    """
+
+    number: int
+    name: str
+    rows: tuple[int, ...]
+    crops: tuple[U8Array | None, ...]
+    shapes: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """Contents of one picture: a frame, its objects and their neighbours.
@@ -170,11 +204,18 @@ class Scene:
         rows: number of strips of the grid; -1 counts up to the last strip of an object.
         first: number of the topmost visible strip.
         shapes: n tuples of the aspect ratio of each crop's place; () takes those of the crops.
+        order: n tuples of the numbers of the crops in the order of a wall's places, the largest first; ()
+            keeps the order of the neighbours.
         grid: number of strips that the picture is laid out for, a fraction while the grid changes; -1 takes
             ``rows``.
         now_s: time of the picture in the clock of its source, s; transitions follow it.
         drift: crops of the library that drift through bands without an object.
+        about: words about the library, above these.
+        walk: the stop of a walk through the library in each band; () while something is seen.
         lost_s: time for which the source has given no pictures, s.
+        outlines: parts of the frame in which objects count, or do not.
+        dims: all of the frame but its objects is dim.
+        library: state of the library that the rows of the neighbours are of; "" where nobody asks.
     """
 
     frame: Frame
@@ -190,10 +231,16 @@ class Scene:
     rows: int = -1
     first: int = 0
     shapes: tuple[tuple[float, ...], ...] = ()
+    order: tuple[tuple[int, ...], ...] = ()
     grid: float = -1.0
     now_s: float = 0.0
     drift: tuple[U8Array | None, ...] = ()
+    about: str = ""
+    walk: tuple[Stop, ...] = ()
     lost_s: float = 0.0
+    outlines: tuple[Outline, ...] = ()
+    dims: bool = False
+    library: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.detections)
@@ -206,7 +253,9 @@ class Scene:
         if not self.shapes:
             shapes = tuple(tuple(map(_aspect, crops)) for crops in self.thumbs)
             object.__setattr__(self, "shapes", shapes)
-        for column in ("names", "neighbours", "thumbs", "strips", "shapes"):
+        if not self.order:
+            object.__setattr__(self, "order", tuple(tuple(range(len(shapes))) for shapes in self.shapes))
+        for column in ("names", "neighbours", "thumbs", "strips", "shapes", "order"):
             got = len(getattr(self, column))
             if got != n:
                 raise ValueError(f"Scene.{column}: expected {n} entries, one for each object, got {got}")

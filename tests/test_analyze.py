@@ -36,7 +36,7 @@ from rtsearch.images.headers import read_header
 from rtsearch.jobs import photo_pipeline as look
 from rtsearch.jobs.analyze import Progress, Upkeep, analyze
 from rtsearch.library import Library, LibraryWriter, Manifest, PhotoState, check_library
-from rtsearch.library.crops import encode_crop
+from rtsearch.library.crops import encode_crop, scaled
 from rtsearch.library.files import sha256_of
 from rtsearch.library.index import remembered_settings
 from rtsearch.library.manifest import StoredFile, fingerprint_of
@@ -105,7 +105,8 @@ def test_what_is_stored_is_what_the_network_said(tmp_path: Path, photos: Path) -
             thumb = pack[start : start + rows["thumb_bytes"][row]]
             crop = cv2.imdecode(np.frombuffer(thumb, np.uint8), cv2.IMREAD_COLOR)
             assert crop is not None
-            colour = crop.mean((0, 1))
+            high, wide = (side // 4 for side in crop.shape[:2])  # of the margin, which is black
+            colour = crop[high : len(crop) - high, wide : crop.shape[1] - wide].mean((0, 1))
             x1, y1, x2, y2 = rows["xyxy"][row].astype(int)
             assert np.abs(colour - bgr[y1:y2, x1:x2].mean((0, 1))).max() < 4
             header = read_header(io.BytesIO(thumb))
@@ -539,23 +540,24 @@ def test_other_settings_are_warned_of(tmp_path: Path, photos: Path, caplog: pyte
     with caplog.at_level(logging.WARNING):
         run(photos, tmp_path / "lib", commit_photos=3)
         assert caplog.messages == []
-        run(photos, tmp_path / "lib", thumb_px=64)
+        run(photos, tmp_path / "lib", thumb_px=64, min_px=60)
     assert [m.partition(" was ")[2] for m in caplog.messages] == [
-        "made with analyze.thumb_px = 128; what is added now has 64"
+        "made with detect.min_px = 40; what is added now has 60",
+        "made with analyze.thumb_px = 320; what is added now has 64",
     ]
 
 
 def test_a_setting_that_an_older_build_did_not_know_is_no_other_one(
     tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(photos, tmp_path / "lib")
+    run(photos, tmp_path / "lib", thumb_px=128, min_px=0)
     manifest = Library.open(tmp_path / "lib").manifest
     del manifest.settings["detect"]["min_px"], manifest.settings["analyze"]["thumb_px"]
     manifest.write(tmp_path / "lib")
     with caplog.at_level(logging.WARNING):
-        run(photos, tmp_path / "lib")
+        run(photos, tmp_path / "lib", thumb_px=128, min_px=0)
         assert caplog.messages == []
-        run(photos, tmp_path / "lib", thumb_px=64)
+        run(photos, tmp_path / "lib", thumb_px=64, min_px=0)
     assert [m.partition(" was ")[2] for m in caplog.messages] == [
         "made with analyze.thumb_px = 128; what is added now has 64"
     ]
@@ -585,8 +587,11 @@ def test_a_library_of_the_older_overlap_rule_keeps_its_objects_and_says_so(
 @pytest.mark.parametrize(
     ("xyxy", "wh"),
     [
-        ((10, 20, 50, 40), (40, 20)),
-        ((10.4, 20.6, 49.2, 39.1), (40, 20)),
+        ((10, 20, 50, 40), (46, 23)),
+        ((10.4, 20.6, 49.2, 39.1), (46, 23)),
+        ((0, 0, 40, 20), (46, 23)),
+        ((120, 100, 160, 120), (46, 23)),
+        ((10, 0, 40, 120), (20, 80)),  # no room for a margin above and below
         ((0, 0, 160, 120), (80, 60)),
         ((-5, -5, 300, 300), (80, 60)),
         ((159.5, 119.5, 160, 120), (1, 1)),
@@ -599,6 +604,39 @@ def test_crops(xyxy: tuple[float, ...], wh: tuple[int, int]) -> None:
     jpeg = encode_crop(draw(1), np.array(xyxy, np.float32), 80)
     header = read_header(io.BytesIO(jpeg))
     assert (header.kind, header.width, header.height) == ("JPEG", *wh)
+
+
+def test_a_crop_has_a_margin_within_its_photo() -> None:
+    columns = np.arange(200, dtype=np.uint8)[None, :, None].repeat(100, 0).repeat(3, 2)
+    for (x1, x2), (left, right) in {(50, 100): (46, 104), (0, 50): (0, 58), (150, 200): (142, 200)}.items():
+        jpeg = encode_crop(columns, np.array([x1, 20, x2, 80], np.float32), 320)
+        crop = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert crop is not None
+        assert crop.shape[:2] == (70, 58)
+        assert np.abs(crop[0, [0, -1], 0].astype(int) - (left, right - 1)).max() <= 2
+
+
+def test_small_objects_stay_out_of_a_library(tmp_path: Path, photos: Path) -> None:
+    for setting, least in (({}, 40), ({"min_px": 25}, 25)):
+        pipeline = BlobPipeline()
+        run(photos, tmp_path / f"lib{least}", pipeline, **setting)
+        assert pipeline.detector.settings == DetectSettings(min_px=least)
+
+
+@pytest.mark.parametrize("wh", [(30, 40), (90, 60), (100, 100)])
+def test_a_crop_is_enlarged_a_half_at_most(wh: tuple[int, int]) -> None:
+    crop = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    picture = scaled(crop, wh)
+    assert picture.shape == (wh[1], wh[0], 3)
+    width, height = min(wh[0], round(wh[0] * 1.5 / max(wh[0] / 40, wh[1] / 40))), 0
+    height = min(wh[1], round(wh[1] * 1.5 / max(wh[0] / 40, wh[1] / 40)))
+    x, y = (wh[0] - width) // 2, (wh[1] - height) // 2
+    inner = picture[y : y + height, x : x + width]
+    method = cv2.INTER_CUBIC if max(wh) > 40 else cv2.INTER_AREA
+    np.testing.assert_array_equal(inner, cv2.resize(crop, (width, height), interpolation=method))
+    around = picture.astype(int)
+    around[y : y + height, x : x + width] = 0
+    assert around.max() < 128  # darker than the crop
 
 
 def test_files_of_networks_are_remembered_by_absolute_paths(tmp_path: Path, photos: Path) -> None:

@@ -166,7 +166,6 @@ BOMB = "a: &a [lol, lol]\n" + "".join(
         ("just a text", "expected sections such as 'detect:', got str"),
         ("- a\n- b\n", "expected sections such as 'detect:', got list"),
         ("detect: [1, 2]\n", "detect = [1, 2]"),
-        ("detect: null\n", "detect = None"),
         ("detect:\n  threshold: 2\n", "detect.threshold = 2"),
         ("detect:\n  colour: red\n", "no setting detect.colour; there are: detect.threshold"),
         ("detect:\n  treshold: 1\n", "no setting detect.treshold; did you mean detect.threshold?"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtsearch.render.layout import Canvas, lay_out
 from rtsearch.render.painter import Painter, compose
-from rtsearch.render.theme import OBJECT_COLOURS, object_colour
+from rtsearch.render.theme import DARK, OBJECT_COLOURS, object_colour
 from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
 
 RNG = np.random.default_rng(1)
@@ -157,7 +157,7 @@ def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
     picture = compose(scene_of(0, [(strip, 50, [1])], rows=4), canvas((640, 356), 100))
     places = lay_out(canvas((640, 356), 100), (160, 90), 4).strips
     assert [tuple(picture[y + 30, 2]) for _, y, *_ in places] == [
-        object_colour(strip) if i == strip else (15, 15, 15) for i in range(4)
+        object_colour(strip) if i == strip else DARK.ground for i in range(4)
     ]
     assert object_colour(strip) == OBJECT_COLOURS[strip]
     y = places[strip][1]
@@ -187,8 +187,9 @@ def test_an_object_without_a_strip_has_thin_corners_and_no_label() -> None:
 
 @pytest.mark.parametrize("lost_s", [0.0, 1.0, 2.0, 60.0])
 def test_the_picture_of_a_lost_source_fades(lost_s: float) -> None:
-    picture = compose(dataclasses.replace(scene_of(1, []), lost_s=lost_s), SIZE)
-    x, y, width, height = lay_out(SIZE, (640, 480), 0).frame
+    silent = dataclasses.replace(SIZE, text="none")
+    picture = compose(dataclasses.replace(scene_of(1, []), lost_s=lost_s), silent)
+    x, y, width, height = lay_out(silent, (640, 480), 0).frame
     frame = picture[y : y + height, x : x + width].astype(int)
     colourful = np.abs(frame[..., 0] - frame[..., 2]).mean()
     assert (colourful == 0) == (lost_s >= 2)

@@ -17,10 +17,10 @@ from rtsearch.render.boxes import boxed_frame
 from rtsearch.render.layout import COLOUR_PX, Canvas, lay_out
 from rtsearch.render.painter import compose
 from rtsearch.render.text import text_wh
-from rtsearch.render.theme import object_colour
+from rtsearch.render.theme import DARK, object_colour
 from rtsearch.types import Detections, Frame, Neighbours, Scene
 
-GROUND = (15, 15, 15)
+GROUND = DARK.ground
 WINDOW = (600, 456)  # four strips leave 200 px to the frame, and one of 300 px stands on the left
 HEADER = 200
 THUMB = 60
@@ -245,7 +245,7 @@ def test_crops_stand_side_by_side_in_order():
     thumbs = [[crop(40, (1, 2, 3)), crop(70, (4, 5, 6)), None, crop(30, (7, 8, 9))]]
     strip = compose(scene(boxes_for(1), thumbs=thumbs), CANVAS)[TOP : TOP + THUMB]
     left = LEFT
-    for width, colour in ((40, (1, 2, 3)), (70, (4, 5, 6)), (60, (34, 63, 87)), (30, (7, 8, 9))):
+    for width, colour in ((40, (1, 2, 3)), (70, (4, 5, 6)), (60, (34, 63, 86)), (30, (7, 8, 9))):
         assert (strip[:, left : left + width] == colour).all()
         assert (strip[:, left + width : left + width + 4] == GROUND).all()
         left += width + 4

@@ -72,6 +72,15 @@ def test_few_packs_are_open_at_a_time(tmp_path: Path) -> None:
     assert open_files() <= before
 
 
+@pytest.mark.parametrize("height_px", [10, 12, 20, 24, 30, 90])
+def test_a_height_is_kept_however_large_the_crop_is_stored(tmp_path: Path, height_px: int) -> None:
+    cache = ThumbCache(places_in(tmp_path, [3]), 10**6)
+    found = cache.get(2, height_px)
+    assert found.shape == (height_px, height_px, 3)
+    middle = found[height_px // 2, height_px // 2].astype(int)
+    assert np.abs(middle - picture(2)[0, 0]).max() <= 3
+
+
 def test_peek_never_decodes(tmp_path: Path) -> None:
     cache = ThumbCache(places_in(tmp_path, [2]), 10**6)
     assert cache.peek(0) is None

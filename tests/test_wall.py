@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from rtsearch.config import ShowSettings
 from rtsearch.live.room import WallRoom
+from rtsearch.render.drift import DriftPicture, line_px
 from rtsearch.render.layout import Canvas, Place, canvas_of
 from rtsearch.render.painter import Painter, compose
 from rtsearch.render.plan import Plan
-from rtsearch.render.theme import INK
-from rtsearch.render.wall import CROPS, compose_wall, wall_places
-from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
+from rtsearch.render.theme import DARK
+from rtsearch.render.wall import CROPS, compose_wall, hero_px, wall_places
+from rtsearch.types import Detections, Frame, Neighbours, Scene, Stop, U8Array
 
 WIDE, UPRIGHT = (1280, 720), (1080, 1920)
 RNG = np.random.default_rng(0)
@@ -108,7 +109,7 @@ def test_the_camera_is_filled_and_the_screen_is_not_black(frame_wh: tuple[int, i
     x, y, width, height = compose_wall(scene(()), canvas(WIDE)).frame
     assert (picture[y : y + height, x : x + width].max(2) >= 60).all()
     assert (picture.max(2) <= 16).mean() < 0.15
-    assert (picture == INK).all(2).any()  # the word
+    assert (picture == DARK.ink).all(2).any()  # the word
     empty = compose(scene((), frame_wh=frame_wh), canvas(WIDE))
     assert (empty.max(2) <= 16).mean() < 0.1
 
@@ -148,6 +149,79 @@ def test_an_object_takes_the_place_of_the_library_softly_and_wholly() -> None:
     np.testing.assert_array_equal(last[area], compose(few, size)[area])
     assert (at_once[area] != half[area]).any()
     assert (half[area] != last[area]).any()
+
+
+def stops(first: int, count: int) -> tuple[Stop, ...]:
+    crop = np.full((100, 80, 3), (200, 0, 0), np.uint8)
+    return tuple(
+        Stop(number, "cup", tuple(range(20)), (crop,) * 20, (0.8,) * 20)
+        for number in range(first, first + count)
+    )
+
+
+def test_a_band_of_the_library_says_so_in_small_letters() -> None:
+    size = canvas(WIDE)
+    said = dataclasses.replace(scene((0,)), about="library: 1,204 photos")
+    plan = compose_wall(said, size)
+    (words,) = (item for item in plan.items if item.key == ("library", 1))
+    word = next(item for item in plan.items if item.key == (0, "word"))
+    inks = [
+        np.flatnonzero((item.pixels.max(2) > 60).any(1)) for item in (words, word) if item.pixels is not None
+    ]
+    heights = [np.ptp(rows) for rows in inks]
+    assert 0 < heights[0] < 0.65 * heights[1]
+    assert plan.belts[0].place[1] == words.place[1] + words.place[3]
+    silent = canvas_of(ShowSettings(window_wh=WIDE, composition="wall", text="none"))
+    assert all(item.key != ("library", 1) for item in compose_wall(said, silent).items)
+
+
+def test_the_library_looks_paler_and_smaller_than_what_is_found() -> None:
+    belt = compose_wall(scene(()), canvas(WIDE)).belts[0]
+    picture = DriftPicture(belt.place[2:], DARK.ground).window(belt, 1.0)
+    colourful = np.stack([crop for crop in LIBRARY if crop.shape == LIBRARY[0].shape])
+    assert np.ptp(picture.astype(int), axis=2).mean() < 0.3 * np.ptp(colourful.astype(int), axis=3).mean()
+    assert line_px(belt.place[3]) < 0.5 * hero_px(canvas(WIDE))
+
+
+@pytest.mark.parametrize("wh", [WIDE, UPRIGHT, (1920, 1080), (3840, 2160), (2160, 3840)])
+def test_large_crops_have_a_fifth_of_the_height_of_any_screen(wh: tuple[int, int]) -> None:
+    plan = compose_wall(scene((0, 1)), canvas(wh))
+    for strip in (0, 1):
+        heights = [item.place[3] for item in plan.items if item.key[0] == strip and item.row >= 0]
+        assert 3 <= sum(height >= 0.22 * wh[1] for height in heights) <= 6
+
+
+def test_a_walk_fills_the_bands_in_turn_and_makes_way() -> None:
+    size = canvas(WIDE)
+    bands = wall_places(WIDE, size.px(10)).bands
+    one = compose_wall(dataclasses.replace(scene(()), walk=stops(0, 1)), size)
+    assert len(one.belts) == 1
+    two = compose_wall(dataclasses.replace(scene(()), walk=stops(1, 2)), size)
+    assert two.walks
+    assert two.belts == ()
+    for number in (1, 2):
+        tops = [item.place[1] for item in two.items if item.key[0] == ("walk", number)]
+        assert min(tops) == bands[number % 2][1]
+    seen = compose_wall(dataclasses.replace(scene((1,)), walk=stops(1, 2)), size)
+    assert not seen.walks
+    assert all(item.key[0] == 1 for item in seen.items)
+
+
+def test_a_walk_has_gone_softly_within_300_ms() -> None:
+    painter, size = Painter(), canvas(WIDE)
+    painter.paint(dataclasses.replace(scene((), now_s=0.0), walk=stops(1, 2)), size)
+    someone = scene((0, 1))
+    pictures = {
+        now_s: painter.paint(dataclasses.replace(someone, now_s=now_s), size).copy()
+        for now_s in (0.1, 0.2, 0.3, 0.4)
+    }
+    band = wall_places(WIDE, size.px(10)).bands[0]
+    area = np.s_[band[1] : band[1] + band[3], band[0] : band[0] + band[2]]
+    assert (pictures[0.2][area] != pictures[0.3][area]).any()
+    assert not painter.restless
+    last = compose(dataclasses.replace(someone, now_s=0.4), size)
+    np.testing.assert_array_equal(pictures[0.4][area], last[area])
+    np.testing.assert_array_equal(pictures[0.4], pictures[0.4])
 
 
 def test_full_screen_is_a_wall_unless_it_is_said_otherwise() -> None:

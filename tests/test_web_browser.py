@@ -260,12 +260,12 @@ def test_the_kiosk_walks_through_the_library_and_outlives_the_server(browser, ba
     page = context.new_page()
     page.set_default_timeout(20_000)
     access = Access(TOKEN)
-    with served(barcode_index, ["web.attract_s=1"], access) as first:
+    with served(barcode_index, ["show.attract_s=1"], access) as first:
         port = first.port
         page.goto(f"http://127.0.0.1:{port}/kiosk?token={TOKEN.replace(' ', '%20')}")
         page.locator(".attract.open .tile").nth(4).wait_for()
     page.locator(".attract.open .tile").nth(4).wait_for()
-    with served(barcode_index, ["web.attract_s=60"], access, frames=100_000, port=port):
+    with served(barcode_index, ["show.attract_s=60"], access, frames=100_000, port=port):
         page.locator(".attract:not(.open)").wait_for(state="attached")
         page.locator(".strip .tile").first.wait_for()
         assert page.evaluate(NUMBERS, 3)

@@ -350,6 +350,33 @@ def test_keys(screen, paused):
 
 
 @pytest.mark.window
+def test_a_click_on_a_crop_shows_its_photo_and_escape_goes_back(screen, paused):
+    before = screen.shot()
+    screen.call("xdotool", "mousemove", 200, strip_tops(before)[0] + 30, "click", 1)
+    photo = screen.until(lambda shot: not strip_tops(shot))
+    assert (photo[WINDOW_WH[1] - 30 : WINDOW_WH[1] - 8, :200].max(2) > 150).any()  # its name
+    screen.key("Return")
+    screen.until(lambda shot: not strip_tops(shot) and bool((shot != photo).any(2).mean() > 0.2))
+    screen.key("Escape")
+    screen.until(lambda shot: np.array_equal(shot[:500, :900], photo[:500, :900]))
+    screen.call("xdotool", "mousemove", 300, 300, "click", 1)
+    screen.until(lambda shot: np.array_equal(shot[:200, :600], before[:200, :600]))
+    screen.key("Escape")
+    paused.end()
+
+
+@pytest.mark.window
+def test_a_card_stands_where_the_picture_is_waited_for(screen, library, tmp_path):
+    options = ["--patient", "--source", "http://127.0.0.1:9/none.mjpg"]
+    with Run(screen, tmp_path, library, *options) as run:
+        shot = screen.until(lambda shot: bool((shot[300:420, 400:880] > 150).any()), 2 * WAIT_S)
+        assert (shot[:300, : WINDOW_WH[0]] <= 16).all()
+        assert (np.all(shot > 150, axis=2)).mean() < 0.02  # letters, and no white
+        screen.key("q")
+        assert run.end()["frames_shown"] == 0
+
+
+@pytest.mark.window
 def test_strips_that_do_not_fit_are_scrolled_to(screen, library, photos, tmp_path):
     options = [
         "--set",

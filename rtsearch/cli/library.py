@@ -15,6 +15,7 @@ from rtsearch.cli.common import (
     Overrides,
     answer,
     answer_facts,
+    count_bar,
     counted,
     keep_apart,
     library_and_settings,
@@ -24,6 +25,7 @@ from rtsearch.cli.common import (
     settings_of,
     share_bar,
     tell,
+    tell_some,
 )
 from rtsearch.storage.address import library_folder
 
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Describe, check, rebuild, merge, export and draw a library.", no_args_is_help=True)
+_LINES = 20  # about photos that cannot be read
+
+app = typer.Typer(
+    help="Describe, check, rebuild, merge, import, export and draw a library.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -143,6 +149,50 @@ def merge(
     for part, count in report.added.items():
         tell(f"{part}: {counted(count, 'photo')} taken over")
     tell(f"{lib}: {counted(report.objects, 'object')} from {counted(report.photos, 'photo')}")
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(metavar="VECTORS.dat", help="Vectors that ReverseObjectSearchFast has saved.")
+    ],
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="Folder that the paths in the file are relative to.")
+    ],
+    lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
+    as_json: JsonFlag = False,
+    config: ConfigFile = None,
+    override: Overrides = None,
+) -> None:
+    """Make a library of a vectors file of ReverseObjectSearchFast, with its boxes, scores and vectors.
+
+    Its objects find each other (library sheet, library map); they cannot be compared with those of cameras.
+
+    [bold]Example:[/bold] rtsearch library import vectors.dat ~/Pictures old.lib
+    """
+    from rtsearch.jobs.import_vectors import import_vectors
+    from rtsearch.library import Library
+    from rtsearch.library.index import open_index
+
+    settings = settings_of(config, override)
+    with count_bar("photos") as bar:
+        task = bar.add_task("importing", total=None, rate=0.0)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, rate=bar.tasks[task].speed or 0.0)
+
+        report = import_vectors(file, photos, lib, settings, progress=show)
+    tell_some([f"left out {path}: {reason}" for path, reason in report.failed])
+    if report.interrupted:
+        tell("stopped; the results are kept, and the same command continues")
+        raise typer.Exit(130)
+    open_index(Library.open(lib), settings, tell, remember=True)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    kept = f", {report.kept:,} were there" * bool(report.kept)
+    taken = f"{counted(report.objects, 'object')} from {counted(report.photos, 'photo')} taken over"
+    tell(f"{lib}: {taken}{kept}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +16,22 @@ from rtsearch.cli.common import keep_older, tell
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
-    from rtsearch.live import Display, Outputs, SceneSink
+    from rtsearch.live import Chooser, Display, Outputs, SceneSink
     from rtsearch.send import Address, OutletReport
 
 __all__ = [
     "Clock",
+    "FindOption",
     "OutStyle",
     "OutStyleOption",
     "Playing",
     "SendOption",
     "SplitOption",
+    "chooser_of",
     "length_s",
     "outlet_addresses",
     "tell_outlets",
+    "with_find",
 ]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -63,6 +67,34 @@ SplitOption = Annotated[
         metavar="LENGTH", help="Write --out in pieces of this length, OUT-0001.mp4 and so on: 1h, 30m, 90s."
     ),
 ]
+
+
+FindOption = Annotated[
+    str | None,
+    typer.Option(
+        "--find",
+        metavar="WORDS",
+        help='Show and record only what words describe, such as "red cup" or "two dogs"; default: live.find.',
+    ),
+]
+
+
+def with_find(overrides: Sequence[str] | None, words: str | None) -> list[str]:
+    """Return settings of the command line with the words of ``--find``."""
+    return [*(overrides or ()), *([] if words is None else [f"live.find={json.dumps(words)}"])]
+
+
+def chooser_of(settings: Settings, class_names: Sequence[str]) -> Chooser | None:
+    """Return what chooses the objects that the words of ``live.find`` describe; None without any.
+
+    Raises:
+        WordsError: a word is not known.
+    """
+    if not settings.live.find.strip():
+        return None
+    from rtsearch.words import FrameWords, parse_request
+
+    return FrameWords(parse_request(settings.live.find, class_names))
 
 
 def length_s(text: str | None) -> float | None:
@@ -134,6 +166,7 @@ class Playing:
         stays: the last picture stays at the end of the sources.
         from_s: time of the first source at which it stands still in the beginning; None plays it.
         send: addresses of other programs.
+        settings_file: gets the parts of the picture that the user sets in the window.
         patient: wait for a camera or stream that is not there, also for the only one.
     """
 
@@ -149,6 +182,7 @@ class Playing:
     from_s: float | None = None
     send: tuple[Address, ...] = ()
     patient: bool = False
+    settings_file: Path | None = None
 
     def __post_init__(self) -> None:
         if self.out is None and (self.split_s is not None or self.style is not OutStyle.PICTURE):

@@ -34,14 +34,17 @@ from rtsearch.cli.common import (
 from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.playing import (
     Clock,
+    FindOption,
     OutStyle,
     OutStyleOption,
     Playing,
     SendOption,
     SplitOption,
+    chooser_of,
     length_s,
     outlet_addresses,
     tell_outlets,
+    with_find,
 )
 from rtsearch.cli.serving import PORT, Serving, TokenOption
 from rtsearch.config import Settings
@@ -104,6 +107,7 @@ def run(
         bool, typer.Option("--patient", help="Wait for a camera or stream that is not there yet.")
     ] = False,
     loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
+    find: FindOption = None,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -135,11 +139,13 @@ def run(
 
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
 
+    rtsearch run pictures.lib --find "red cup"
+
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
     if ctx.args:  # a second name in the place of the library's
         ctx.fail(_with_source([str(lib), *ctx.args], source or []))
-    library, settings = library_and_settings(lib, config, override, photos)
+    library, settings = library_and_settings(lib, config, with_find(override, find), photos)
     if realtime and clock is Clock.EVERY:
         raise typer.BadParameter("--realtime is --clock wall; give one of the two")
     playing = Playing(
@@ -153,6 +159,7 @@ def run(
         split_s=length_s(split),
         send=outlet_addresses(send, settings, as_json=as_json),
         patient=patient,
+        settings_file=config,
     )
     serving = Serving.begin(("127.0.0.1", PORT), token, (None, None)) if serve else None
     with serving.listening if serving is not None else contextlib.nullcontext():
@@ -187,7 +194,7 @@ def play_sources(
     serving: Serving | None = None,
 ) -> LiveReport:
     """Open everything, play, close everything."""
-    from rtsearch.live import Controls, play
+    from rtsearch.live import Areas, Controls, follow_library, play
     from rtsearch.sources import require_one
 
     controls = Controls(
@@ -196,7 +203,9 @@ def play_sources(
         loop=playing.loop,
         mirror=settings.live.mirror,
         search=settings.search,
+        areas=Areas.of(settings.live),
         sources=len(specs),
+        chooser=chooser_of(settings, library.space.class_names),
     )
     with (
         open_library(library, settings, sources=len(specs)) as (pipeline, index),
@@ -214,7 +223,7 @@ def play_sources(
             controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
         players = [_paced(source, playing, window=not problem) for source in opened]
-        screen = stack.enter_context(open_window(controls)) if not problem else None
+        screen = stack.enter_context(open_window(controls, playing.settings_file)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
         total = None if any(source.frames is None for source in opened) else _sum_of_frames(opened)
         task = bar.add_task("playing", total=total, rate=0.0, visible=screen is None)
@@ -223,7 +232,9 @@ def play_sources(
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
         scenes, finds = None, pipeline
-        if serving is not None:
+        if serving is None:
+            stack.enter_context(follow_library(index, settings, controls, tell))
+        else:  # the page watches the library
             scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls))
         outputs = playing.outputs(screen, settings, scenes)
         return play(players, finds, index, settings, outputs, controls=controls, progress=show)
@@ -365,10 +376,11 @@ def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> Non
 
 
 @contextlib.contextmanager
-def open_window(controls: Controls) -> Iterator[Display]:
+def open_window(controls: Controls, settings_file: Path | None = None) -> Iterator[Display]:
+    """Open a window; parts of the picture that count are saved to a settings file, or to one of its own."""
     from rtsearch.ui.window import Window
 
-    window = Window("rtsearch", controls, Path.cwd())
+    window = Window("rtsearch", controls, Path.cwd(), settings_file)
     try:
         yield window
     finally:

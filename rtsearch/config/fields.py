@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import struct
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +12,32 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from rtsearch._util.areas import parse_area
 from rtsearch._util.opening_hours import parse_hours
 from rtsearch._util.paths import path_of
+from rtsearch._util.regular_files import read_regular
 
-__all__ = ["Aspect", "FontFile", "Height", "Hours", "LabelPairs", "Moment", "Names", "Share", "Width", "pair"]
+__all__ = [
+    "MOST_LOGO_BYTES",
+    "AreaTexts",
+    "Aspect",
+    "FontFile",
+    "Height",
+    "Hours",
+    "LabelPairs",
+    "LogoFile",
+    "Moment",
+    "Names",
+    "Share",
+    "Theme",
+    "Width",
+    "pair",
+]
+
+MOST_LOGO_BYTES = 8 << 20
+"""Largest file of a logo."""
+_MOST_LOGO_PX = 4096
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=16, le=7680)]
@@ -77,6 +101,36 @@ def _font_file(path: str) -> str:
     return path
 
 
+def _logo_file(path: str) -> str:
+    """Return the path of a PNG of a moderate size, or ""."""
+    if not path:
+        return path
+    from PIL import Image
+
+    path = str(path_of(path))
+    try:
+        data = read_regular(Path(path), MOST_LOGO_BYTES)
+        if data[:8] != _PNG or max(struct.unpack(">II", data[16:24].rjust(8, b"\xff"))) > _MOST_LOGO_PX:
+            raise ValueError(f"expected a PNG of at most {_MOST_LOGO_PX} px a side")
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        problem = getattr(error, "strerror", None) or str(error)
+        raise PydanticCustomError("logo", "{path}: {problem}", {"path": path, "problem": problem}) from None
+    return path
+
+
+def _theme(text: str) -> str:
+    """Return ``dark``, ``light``, or three colours with a blank between them, each as ``#rrggbb``."""
+    words = text.replace(",", " ").lower().split()
+    colours = len(words) == 3 and all(re.fullmatch("#?[0-9a-f]{6}", word) for word in words)
+    if words not in (["dark"], ["light"]) and not colours:
+        raise PydanticCustomError(
+            "theme", "expected dark, light, or ground, ink and accent, such as '#0e0f0f #e8e6e1 #ffaf50'"
+        )
+    return " ".join(words)
+
+
 def _hours(text: str) -> str:
     """Return hours of the day such as ``09:00-18:30``, or ""."""
     try:
@@ -86,6 +140,22 @@ def _hours(text: str) -> str:
     return text.strip()
 
 
+def _areas(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return texts of areas, each with single spaces."""
+    try:
+        for text in texts:
+            parse_area(text)
+    except ValueError as error:
+        raise PydanticCustomError("areas", "{problem}", {"problem": str(error)}) from None
+    return tuple(" ".join(text.split()) for text in texts)
+
+
+AreaTexts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda given: given.split(";") if isinstance(given, str) else given),
+    AfterValidator(_areas),
+]
+"""Parts of pictures as a list, or as text with semicolons between them."""
 Moment = Annotated[str, BeforeValidator(_moment)]
 """A date, or a date and a time, in ISO's form; ""."""
 Aspect = Annotated[str, AfterValidator(_shape)]
@@ -94,5 +164,9 @@ LabelPairs = Annotated[Names, AfterValidator(_labels)]
 """Classes with words of one's own, ``class=word`` each."""
 FontFile = Annotated[str, AfterValidator(_font_file)]
 """Path of a font; ""."""
+LogoFile = Annotated[str, AfterValidator(_logo_file)]
+"""Path of a PNG; ""."""
+Theme = Annotated[str, AfterValidator(_theme)]
+"""Name of a theme, or three colours."""
 Hours = Annotated[str, AfterValidator(_hours)]
 """Hours of the day such as 09:00-18:30; ""."""

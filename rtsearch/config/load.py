@@ -14,7 +14,7 @@ from rtsearch.config.messages import first_problem, known_settings, unknown_sett
 from rtsearch.config.settings import Settings
 from rtsearch.errors import ConfigError
 
-__all__ = ["load_settings"]
+__all__ = ["load_settings", "read_text", "values_in"]
 
 _MOST_BYTES = 1 << 20  # parsing a megabyte takes seconds
 _NO_YAML = (yaml.YAMLError, ValueError, OverflowError, RecursionError)
@@ -47,7 +47,7 @@ def load_settings(
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value has the wrong type or range.
     """
-    values: dict[str, Any] = _read(path) if path is not None else {}
+    values = values_in(read_text(path), path) if path is not None else {}
     from_file = {
         f"{section}.{key}" for section, keys in values.items() if isinstance(keys, dict) for key in keys
     }
@@ -65,13 +65,26 @@ def load_settings(
         raise ConfigError(f"{where}{first_problem(error)}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_text(path: Path) -> str:
+    """Return the text of a settings file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        text = read_regular(path, _MOST_BYTES).decode()
+        return read_regular(path, _MOST_BYTES).decode()
     except OSError as error:
         raise ConfigError(f"cannot read settings from {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read settings from {path}: {error}") from None
+
+
+def values_in(text: str, path: Path) -> dict[str, Any]:
+    """Return the values that the text of a settings file holds, by section; they are not checked.
+
+    Raises:
+        ConfigError: it is no YAML, or not laid out in sections; the message names the file's ``path``.
+    """
     try:
         values = yaml.load(text, _Loader)
     except _NO_YAML as error:
@@ -83,7 +96,8 @@ def _read(path: Path) -> dict[str, Any]:
     for setting in [key for key in values if key in known_settings()]:
         section, _, key = setting.partition(".")
         raise ConfigError(f"{path}: {setting} is written as a line '{section}:' and below it '  {key}: ...'")
-    return {str(k): dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    # A section whose lines are all comments is empty.
+    return {str(k): dict(v or {}) if isinstance(v, Mapping | None) else v for k, v in values.items()}
 
 
 def _where_and_why(error: Exception, text: str) -> str:

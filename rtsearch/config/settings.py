@@ -11,14 +11,17 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from rtsearch.config.fields import (
+    AreaTexts,
     Aspect,
     FontFile,
     Height,
     Hours,
     LabelPairs,
+    LogoFile,
     Moment,
     Names,
     Share,
+    Theme,
     Width,
     pair,
 )
@@ -151,6 +154,8 @@ class AnalyzeSettings(_Section):
         workers: number of threads that decode photos; 0 chooses by the number of cores.
         commit_photos: number of photos per fragment; a crash loses at most one fragment's work.
         commit_s: seconds after which a fragment is closed even if it is not full.
+        min_px: shortest side of the box of an object that is stored, px of the photo; ``detect.min_px``
+            counts where it is larger.
         thumb_px: longer side of the stored crops, px.
         videos: look at films, too.
         video_fps: pictures per second of a film that are looked at, beside the first one after each cut.
@@ -162,7 +167,8 @@ class AnalyzeSettings(_Section):
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    thumb_px: Annotated[int, Field(ge=32, le=420)] = 128
+    min_px: Annotated[int, Field(ge=0, le=4320)] = 40
+    thumb_px: Annotated[int, Field(ge=32, le=640)] = 320
     videos: bool = True
     video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
@@ -185,6 +191,11 @@ class LiveSettings(_Section):
             pixels.
         mirror: flip cameras and streams horizontally, as people in front of a camera expect; files, photos
             and the screen are never flipped.
+        regions: parts of the pictures in which objects count, each as corners ``x,y x,y x,y`` in shares of
+            width and height, after the number of the source (from 1) where it is of one only; none for
+            everywhere. The middle of its box decides where an object is.
+        masks: parts in which they do not count, such as a monitor, a mirror or a poster in view.
+        find: words such as "red cup": the objects that they describe are lit, shown and recorded, no others.
         open_timeout_s: time limit for the answer of a camera or stream.
         picture_timeout_s: time limit for its first picture, and for every picture of a slow one.
         snapshot_s: interval between requests to a web address that gives a single picture.
@@ -198,6 +209,9 @@ class LiveSettings(_Section):
     camera_fps: Annotated[float, Field(ge=0, le=240)] = 0.0
     aspect: Aspect = ""
     mirror: bool = False
+    regions: AreaTexts = ()
+    masks: AreaTexts = ()
+    find: str = ""
     open_timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
     picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     snapshot_s: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
@@ -226,9 +240,15 @@ class ShowSettings(_Section):
         text: ``all``, ``names`` (names of objects, without scores and notes about the run), or ``none``.
         font: TrueType or OpenType file for all text in the picture; "" for the built-in one, and one with
             Latin, Cyrillic and Greek for letters that it lacks.
+        theme: colours of the picture: ``dark``, ``light``, or those of ground, text and corners, such as
+            ``#0e0f0f #e8e6e1 #ffaf50``.
+        caption: line of text over the lower left of the frame, such as the title of a work; "" for none.
+        logo: PNG, with or without alpha, over the lower right of the frame; "" for none.
         monitor: name or number of the monitor that the window opens on and fills, as ``xrandr
             --listmonitors`` has them; "" for any.
         keys: let keys and the mouse do something.
+        attract_s: seconds without an object after which a wall, and the page as a kiosk, walk through the
+            library; 0 for never.
         hours: hours of the day, such as ``09:00-18:30``, outside of which the window is black; "" for none.
         privacy: what is made unrecognisable in frames before they are drawn, recorded or sent: ``persons``,
             ``faces`` (the upper part of persons), or ``none``.
@@ -248,8 +268,12 @@ class ShowSettings(_Section):
     labels: LabelPairs = ()
     text: Literal["all", "names", "none"] = "names"
     font: FontFile = ""
+    theme: Theme = "dark"
+    caption: Annotated[str, Field(max_length=200)] = ""
+    logo: LogoFile = ""
     monitor: str = ""
     keys: bool = True
+    attract_s: Annotated[float, Field(ge=0, le=3600)] = 20.0
     hours: Hours = ""
     privacy: Literal["none", "faces", "persons"] = "none"
 
@@ -280,7 +304,6 @@ class WebSettings(_Section):
         phones: largest number of phones that send their cameras' pictures at once.
         upload_mb: largest photo that may be sent, MB.
         jpeg_quality: quality of the frames that are sent.
-        attract_s: seconds without an object after which a kiosk walks through the library.
     """
 
     public: bool = False
@@ -290,7 +313,6 @@ class WebSettings(_Section):
     phones: Annotated[int, Field(ge=0, le=64)] = 4
     upload_mb: Annotated[int, Field(ge=1, le=200)] = 20
     jpeg_quality: Annotated[int, Field(ge=30, le=95)] = 80
-    attract_s: Annotated[float, Field(ge=1, le=3600)] = 20.0
 
 
 class SendSettings(_Section):

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
-from rtsearch.config import DetectSettings, Settings
+from rtsearch.config import AnalyzeSettings, DetectSettings, Settings
 from rtsearch.errors import LibraryError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze_report import AnalyzeReport, Progress
@@ -87,6 +87,7 @@ def analyze(
         RunnerError: the network failed; the photos before are committed.
     """
     start_s = time.monotonic()
+    settings = _without_small_objects(settings)
     CACHE.limit_bytes = settings.storage.cache_mb << 20
     photos, library = photo_folder(photos), library_folder(library)
     files = photo_files(photos)
@@ -117,6 +118,13 @@ def analyze(
     return report
 
 
+def _without_small_objects(settings: Settings) -> Settings:
+    """Return settings that find no objects whose crops would be too small for a library."""
+    detect = settings.detect
+    least_px = max(detect.min_px, settings.analyze.min_px)
+    return settings.model_copy(update={"detect": detect.model_copy(update={"min_px": least_px})})
+
+
 def _remembered(settings: Settings) -> dict[str, Any]:
     """Return the settings that a library remembers; files are named by absolute paths."""
     remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
@@ -129,9 +137,15 @@ def _remembered(settings: Settings) -> dict[str, Any]:
 
 def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> None:
     then = writer.manifest.settings
-    # A setting that the build which made the library did not know was as by default, but for the overlap.
-    defaults = Settings(detect=DetectSettings(overlap="covered", max_overlap=0.5)).model_dump(mode="json")
-    for section, key in [*(("detect", key) for key in now["detect"]), ("analyze", "thumb_px")]:
+    # A setting that the build which made the library did not know was as by default, but for these.
+    overlap = DetectSettings(overlap="covered", max_overlap=0.5)
+    defaults = Settings(detect=overlap, analyze=AnalyzeSettings(thumb_px=128)).model_dump(mode="json")
+    compared = [
+        *(("detect", key) for key in now["detect"]),
+        ("analyze", "thumb_px"),
+        ("analyze", "video_fps"),
+    ]
+    for section, key in compared:
         before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
         if before != after:
             _log.warning(
@@ -225,7 +239,7 @@ class _Run:
             progress(self._progress(len(self._plan.todo)))
 
     def _store_film(self, job: FilmJob) -> None:
-        file, film, report = job.file, job.film, self._report
+        file, report = job.file, self._report
         known = self._plan.known.get(file.path)
         if job.same and known is not None:
             self._writer.renew(replace(known, mtime_ns=file.mtime_ns))
@@ -236,6 +250,21 @@ class _Run:
             self._unread.add(file.path)
             report.failed.append((file.path, job.reason))
             return
+        try:
+            self._add_film(job)
+        except VectorError as error:
+            job.reason, job.film = str(error), None
+            self._add_film(job)
+        report.changed += known is not None
+        if job.reason:
+            report.failed.append((file.path, job.reason))
+        elif job.film is not None and job.film.note:
+            report.incomplete.append((file.path, job.film.note))
+        if known is None and not job.reason:
+            self._new_hashes.add(job.sha256)
+
+    def _add_film(self, job: FilmJob) -> None:
+        file, film, report = job.file, job.film, self._report
         state = PhotoState.FAILED if film is None else PhotoState.OK if film.objects else PhotoState.EMPTY
         wh, length_s = (film.wh, film.length_s) if film else ((0, 0), 0.0)
         row = PhotoRow(
@@ -246,13 +275,6 @@ class _Run:
         report.films += 1
         report.film_s += length_s
         report.objects += len(film.objects) if film else 0
-        report.changed += known is not None
-        if job.reason:
-            report.failed.append((file.path, job.reason))
-        elif film is not None and film.note:
-            report.incomplete.append((file.path, film.note))
-        if known is None and not job.reason:
-            self._new_hashes.add(job.sha256)
 
     def _drop_moved(self) -> None:
         """Drop lost photos whose content was found under a new path: their folder was renamed."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-import time
-
 import numpy as np
 
 from rtsearch.config import Settings
-from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library.index import SearchIndex
+from rtsearch.live.object_frame import object_frame
 from rtsearch.render.boxes import boxed_frame
-from rtsearch.sources import VideoFile
-from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
+from rtsearch.types import Detections, Neighbours, Scene, U8Array
 
 __all__ = ["object_picture"]
 
@@ -30,14 +25,7 @@ def object_picture(index: SearchIndex, row: int, settings: Settings) -> U8Array:
         PhotoError, SourceError: the file cannot be read.
     """
     hit = index.hits(np.array([row], np.int32))[0]
-    path, t_s = index.library.photo_path(hit["photo"]), float(index.times_s[row, 0])
-    if math.isnan(t_s):
-        with quiet_decoders():
-            frame = Frame(0, time.monotonic(), None, read_photo(path, settings.analyze.max_photo_mp))
-    else:
-        with contextlib.closing(VideoFile(str(path))) as film:
-            film.seek(t_s)
-            frame = next(film)
+    frame = object_frame(index, row, settings.analyze.max_photo_mp)
     one = np.ones(1, np.float32)
     seen = Detections(
         np.array([hit["xyxy"]], np.float32),

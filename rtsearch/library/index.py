@@ -47,6 +47,7 @@ from rtsearch.library.index_files import (
 from rtsearch.library.manifest import damaged_manifest
 from rtsearch.library.remote import Remote, remote_of
 from rtsearch.library.remote_index import fetch_index, put_index
+from rtsearch.library.schema import are_times
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.search import KDTree
@@ -54,7 +55,7 @@ from rtsearch.search.projection import Projection
 from rtsearch.storage import CACHE
 from rtsearch.types import WHOLE_IMAGE_LABEL
 
-__all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
+__all__ = ["SearchIndex", "build_index", "open_index", "ready_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +86,11 @@ def open_index(
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
         StorageError: object storage cannot be reached, or the index is larger than its cache may be.
     """
-    index = _there(library, settings)
+    try:
+        index = ready_index(library, settings)
+    except DamagedError as error:
+        _log.warning("the index is built again: %s", error)
+        index = None
     if index is not None:
         if remember:
             _remember(library, settings)
@@ -98,23 +103,35 @@ def open_index(
         return _index_meanwhile(library, settings, tell)
 
 
-def _there(library: Library, settings: Settings) -> SearchIndex | None:
-    """Return the index if it is there and whole; one on object storage is fetched."""
-    folder = _folder(library, settings)
-    remote = remote_of(library.folder)
+def ready_index(library: Library, settings: Settings) -> SearchIndex | None:
+    """Return the index of a library for these settings if there is one; nothing is built.
+
+    One that lies on object storage is fetched.
+
+    Raises:
+        DamagedError: it cannot be used.
+        StorageError: object storage cannot be reached, or the index is larger than its cache may be.
+    """
+    folder, remote = _folder(library, settings), remote_of(library.folder)
     if folder.is_dir():
         try:
-            return _load(library, settings, folder)
-        except (RtsearchError, OSError) as error:
-            again = "built" if remote is None else "fetched"
-            _log.warning("the index is %s again: %s", again, error)
+            return _whole(library, settings, folder)
+        except DamagedError as error:
+            if remote is None:
+                raise
+            _log.warning("the index is fetched again: %s", error)
     CACHE.limit_bytes = settings.storage.cache_mb << 20
-    if remote is not None and library.object_count and fetch_index(remote, folder):
-        try:
-            return _load(library, settings, folder)
-        except (RtsearchError, OSError) as error:
-            _log.warning("the index is built again: %s", error)
-    return None
+    if remote is None or not library.object_count or not fetch_index(remote, folder):
+        return None
+    return _whole(library, settings, folder)
+
+
+def _whole(library: Library, settings: Settings, folder: Path) -> SearchIndex:
+    """Open an index; whatever keeps it from being used is damage."""
+    try:
+        return _load(library, settings, folder)
+    except (RtsearchError, OSError) as error:
+        raise DamagedError(str(error)) from None
 
 
 def build_index(
@@ -322,6 +339,8 @@ def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
             raise DamagedError(f"{folder / name}.npy has numbers that name nothing")
     if not np.isfinite(table["xyxy"]).all():
         raise DamagedError(f"{folder} has boxes that are not finite")
+    if not are_times(table["times_s"]):
+        raise DamagedError(f"{folder} has times that are none")
     check_leaders(folder, table["leader"])
     tree = KDTree.load(folder)
     projection = Projection.load(folder, (library.dim, settings.project.dim), _blocks(library))

@@ -28,6 +28,7 @@ from cachetools import LRUCache
 from rtsearch._util.regular_files import open_descriptor
 from rtsearch.errors import PhotoError, StorageError
 from rtsearch.images.headers import read_header
+from rtsearch.library.crops import scaled
 from rtsearch.library.remote import RemotePack
 from rtsearch.types import I32Array, I64Array, U8Array
 
@@ -35,8 +36,8 @@ __all__ = ["LEAST_ASPECT", "MOST_ASPECT", "ThumbCache", "ThumbPlaces"]
 
 _log = logging.getLogger(__name__)
 
-# Thumbnails are at most 420 px on their longer side (analyze.thumb_px); larger ones are not ours.
-MAX_SIDE_PX = 512
+# Thumbnails are at most 640 px on their longer side (analyze.thumb_px); larger ones are not ours.
+MAX_SIDE_PX = 768
 GREY = 96
 # In a strip, one very wide crop must not push the other neighbours out.
 MOST_ASPECT = 2.0
@@ -45,6 +46,7 @@ GREY_SIDE_PX = 64
 # Most packs held open. A large library has hundreds, and a process may open 1024 files by default.
 OPEN_PACKS = 128
 _AT_A_TIME = 16  # crops that are fetched from object storage
+_HALF, _QUARTER = cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class ThumbCache:
         """
         picture = self.peek(row, height_px)
         if picture is None:
-            picture = self._decode(row)
+            picture = self._decode(row, height_px)
             if height_px:
                 picture = _fitted(picture, height_px)
                 if self._mark is not None:
@@ -152,11 +154,11 @@ class ThumbCache:
             self._cache.clear()
             self._packs.clear()
 
-    def _decode(self, row: int) -> U8Array:
+    def _decode(self, row: int, height_px: int) -> U8Array:
         jpeg, problem = self._stored(row)
         if jpeg is None:
             return self._grey(problem)
-        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _reduced(jpeg, height_px))
         if picture is None:
             return self._grey(f"{self._places.packs[int(self._places.pack[row])]} is damaged")
         return cast(U8Array, picture)
@@ -204,11 +206,13 @@ def _fitted(picture: U8Array, height_px: int) -> U8Array:
     cut_px = max(0, width - round(height * MOST_ASPECT)) // 2
     picture = picture[:, cut_px : width - cut_px]
     scaled_px = max(round(height_px * LEAST_ASPECT), round(picture.shape[1] * height_px / height))
-    shrinks = height_px < height
-    size = (scaled_px, height_px)
-    return cast(
-        U8Array, cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    )
+    return scaled(picture, (scaled_px, height_px))
+
+
+def _reduced(jpeg: bytes, height_px: int) -> int:
+    """Return how a JPEG is decoded to fill a height: a half or a quarter of it where that will do."""
+    most = read_header(io.BytesIO(jpeg)).height // height_px if height_px else 1
+    return cv2.IMREAD_COLOR if most < 2 else _HALF if most < 4 else _QUARTER
 
 
 class _Pack:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from rtsearch.config import ShowSettings
+from rtsearch.library.crops import MOST_ENLARGED
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.live_frame import Crops
 from rtsearch.live.stabilizer import Steadied
+from rtsearch.live.walk import Walked
+from rtsearch.render.drift import line_px
 from rtsearch.render.layout import canvas_of, lay_out
 from rtsearch.render.painter import Painter, eased
 from rtsearch.render.plan import Plan
-from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Scene, U8Array, class_name
+from rtsearch.render.wall import HEROES, hero_px, wall_places
+from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Outline, Scene, Stop, U8Array, class_name
 
-__all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "moved"]
+__all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "drift_height", "moved"]
 
 _FAINT_AFTER = 5  # frames; 93 % of misses are no longer, and a box that flickers draws the eye
 _LIKE = 1.6  # how much wider or narrower than its place a crop may be before its line is laid out anew
+_NO_WALK = Walked()
 _GLIDE_S = 0.4  # time in which one grid of strips becomes another
 
 
@@ -35,6 +39,8 @@ class Appearance:
         notes: lines beside the frame.
         lost_s: time for which the source has given no pictures, s.
         controls_wh: room at the upper right that controls stand on, px.
+        outlines: parts of the frame in which objects count, or do not.
+        dims: all but the objects is dim.
     """
 
     show: ShowSettings
@@ -42,6 +48,8 @@ class Appearance:
     notes: tuple[str, ...] = ()
     lost_s: float = 0.0
     controls_wh: tuple[int, int] = (0, 0)
+    outlines: tuple[Outline, ...] = ()
+    dims: bool = False
 
 
 class Drawn(NamedTuple):
@@ -56,34 +64,67 @@ class Drawn(NamedTuple):
     plan: Plan
 
 
+class Shown(Protocol):
+    """Part of an index that is needed here."""
+
+    def shapes(self, rows: I32Array, /) -> F32Array:
+        """Return the aspect ratio of each row's crop, (n,)."""
+        ...
+
+    def heights(self, rows: I32Array, /) -> F32Array:
+        """Return the height of each row's box in its photo, (n,) px."""
+        ...
+
+    @property
+    def labels(self) -> I32Array:
+        """Return the class of each row."""
+        ...
+
+
 class Compositor:
     """Puts scenes together and draws them; belongs to the main thread.
 
     Args:
         class_names: by label.
         cache: crops that are there, or come later.
-        shapes: gives the aspect ratio of each row's crop.
+        index: gives the aspect ratio of each row's crop, and its height in its photo.
         drift: rows that drift through bands without an object.
+        photos: number of photos of the library.
     """
 
     def __init__(
         self,
         class_names: tuple[str, ...],
         cache: ThumbCache,
-        shapes: Callable[[I32Array], F32Array],
+        index: Shown,
         drift: tuple[int, ...] = (),
+        photos: int = 0,
     ) -> None:
-        self._drift = drift
         self._names = class_names
-        self._cache = cache
-        self._shapes = shapes
         self._painter = Painter()
         self._glide = _Glide()
         self._drawn: tuple[Scene, Appearance] | None = None
-        self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
-        self._places: dict[int, tuple[I32Array, tuple[float, ...]]] = {}  # by track: rows, shapes of places
+        self.turn_to(cache, index, drift, photos)
 
-    def scene(self, frame: Frame, objects: Steadied, crops: Crops | None, show: ShowSettings) -> Scene:
+    def turn_to(self, cache: ThumbCache, index: Shown, drift: tuple[int, ...] = (), photos: int = 0) -> None:
+        """Take the rows of scenes from here on for those of another library.
+
+        Args:
+            cache, index, drift, photos: as at the beginning.
+        """
+        self._cache, self._index = cache, index
+        self._drift, self._photos = drift, photos
+        self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
+        self._places: dict[int, _Places] = {}  # by track
+
+    def scene(
+        self,
+        frame: Frame,
+        objects: Steadied,
+        crops: Crops | None,
+        show: ShowSettings,
+        walk: Walked = _NO_WALK,
+    ) -> Scene:
         """Return what is shown of a frame.
 
         Args:
@@ -91,9 +132,11 @@ class Compositor:
             objects: found in it, or moved to it.
             crops: of all neighbours; None takes those that the cache holds by now.
             show: the layout.
+            walk: through the library, while nothing is seen.
         """
         height = crop_height(show, frame, objects.rows)
-        found = objects.detections
+        least_px, drift_px = _least_px(show), drift_height(show)
+        found, places = objects.detections, self._placed(objects, least_px)
         return Scene(
             frame=frame,
             detections=found,
@@ -105,9 +148,12 @@ class Compositor:
             held=objects.held,
             faint=frozenset(i for i, frames in enumerate(objects.missed) if frames > _FAINT_AFTER),
             rows=objects.rows,
-            shapes=self._shaped(objects),
+            shapes=tuple(each.shapes for each in places),
+            order=tuple(each.order for each in places),
             now_s=frame.at_s,
-            drift=tuple(self._cache.peek(row, height) for row in self._drift) if height == 0 else (),
+            drift=tuple(self._cache.peek(row, drift_px) for row in self._drift) if drift_px else (),
+            about=self._about(show),
+            walk=self._stops(walk, show, least_px),
         )
 
     def draw(self, scene: Scene, look: Appearance) -> Drawn:
@@ -116,7 +162,15 @@ class Compositor:
         last_first = max(0, max(scene.strips, default=-1) + 1 - scene.rows)
         first = min(look.first, last_first)
         grid = self._glide.at(scene, canvas.wh)
-        scene = replace(scene, notes=look.notes, first=first, grid=grid, lost_s=look.lost_s)
+        scene = replace(
+            scene,
+            notes=look.notes,
+            first=first,
+            grid=grid,
+            lost_s=look.lost_s,
+            outlines=look.outlines,
+            dims=look.dims,
+        )
         self._drawn = scene, look
         picture = self._painter.paint(scene, canvas)
         return Drawn(scene, picture, last_first, self._painter.plan)
@@ -166,8 +220,25 @@ class Compositor:
         self._crops = {row: before.get(row) if crop is None else crop for row, crop in crops.items()}
         return tuple(tuple(self._crops[row] for row in line) for line in rows)
 
-    def _shaped(self, objects: Steadied) -> tuple[tuple[float, ...], ...]:
-        """Return the shapes of the crops' places.
+    def _about(self, show: ShowSettings) -> str:
+        """Return the words about the library; ``show.labels`` may translate or hide them."""
+        library = show.word("library")
+        return f"{library}: {self._photos:,} {show.word('photos')}".strip() if library else ""
+
+    def _stops(self, walk: Walked, show: ShowSettings, least_px: float) -> tuple[Stop, ...]:
+        """Return the stops of a walk, of those like each object the high ones first."""
+        stops = []
+        for number, stop in enumerate(walk.stops, walk.first):
+            like = np.array(stop[1:], np.int32)
+            order = list(_large_first(self._index.heights(like), least_px))
+            rows = np.array([stop[0], *like[order]], np.int32)
+            name = show.word(class_name(self._names, int(self._index.labels[stop[0]])))
+            crops = tuple(self._cache.peek(row) for row in rows.tolist())
+            stops.append(Stop(number, name, tuple(rows.tolist()), crops, tuple(self._index.shapes(rows))))
+        return tuple(stops)
+
+    def _placed(self, objects: Steadied, least_px: float) -> list[_Places]:
+        """Return the shapes of the crops' places, and which crops the largest of them are for.
 
         Each keeps that of its first crop while most crops of the object stay, so that none of them moves, and
         while all crops nearly fill their places.
@@ -175,13 +246,25 @@ class Compositor:
         before, self._places = self._places, {}
         for track, line in zip(objects.detections.track.tolist(), objects.neighbours.row, strict=True):
             rows = line[line >= 0]
-            then_rows, then = before.get(track, (rows[:0], ()))
-            both, shapes = min(len(rows), len(then_rows)), self._shapes(rows).tolist()
-            stay = 2 * int((rows[:both] == then_rows[:both]).sum()) >= max(1, both)
-            fit = all(1 / _LIKE < a / b < _LIKE for a, b in zip(shapes, then, strict=False))
-            kept = then[:both] if stay and fit else ()
-            self._places[track] = rows, (*kept, *shapes[len(kept) :])
-        return tuple(self._places[track][1] for track in objects.detections.track.tolist())
+            then = before.get(track, _Places(rows[:0], (), ()))
+            both, shapes = min(len(rows), len(then.rows)), self._index.shapes(rows).tolist()
+            stay = 2 * int((rows[:both] == then.rows[:both]).sum()) >= max(1, both)
+            fit = all(1 / _LIKE < a / b < _LIKE for a, b in zip(shapes, then.shapes, strict=False))
+            if stay and fit:
+                kept, order = then.shapes[:both], tuple(k for k in then.order if k < both)
+                order += tuple(range(both, len(rows)))
+            else:
+                kept, order = (), _large_first(self._index.heights(rows), least_px)
+            self._places[track] = _Places(rows, (*kept, *shapes[len(kept) :]), order)
+        return [self._places[track] for track in objects.detections.track.tolist()]
+
+
+class _Places(NamedTuple):
+    """Rows of an object's crops, the shapes of their places, and their order in a wall's places."""
+
+    rows: I32Array
+    shapes: tuple[float, ...]
+    order: tuple[int, ...]
 
 
 class _Glide:
@@ -215,6 +298,24 @@ def moved(objects: Steadied, updates: float, frame: Frame) -> Steadied:
     limits = np.array([width, height, width, height], np.float32)
     xyxy = np.clip(objects.detections.xyxy + np.float32(updates) * objects.step, 0, limits)
     return replace(objects, detections=replace(objects.detections, xyxy=xyxy.astype(np.float32)))
+
+
+def _least_px(show: ShowSettings) -> float:
+    """Return the height in its photo that a crop needs for a large place of a wall, px; 0 without one."""
+    canvas = canvas_of(show)
+    return hero_px(canvas) / MOST_ENLARGED if canvas.composition == "wall" else 0.0
+
+
+def _large_first(heights: F32Array, least_px: float) -> tuple[int, ...]:
+    """Return an order of crops in which the nearest that are high enough take the large places."""
+    large = np.flatnonzero(heights >= least_px)[:HEROES].tolist()
+    return (*large, *(k for k in range(len(heights)) if k not in large))
+
+
+def drift_height(show: ShowSettings) -> int:
+    """Return the height of the crops that drift through bands of a wall, px; 0 where there are none."""
+    canvas = canvas_of(show)
+    return line_px(wall_places(canvas.wh, canvas.px(10)).bands[0][3]) if canvas.composition == "wall" else 0
 
 
 def crop_height(show: ShowSettings, frame: Frame, rows: int) -> int:

@@ -9,15 +9,45 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings, SearchSettings, ShowSettings
 from rtsearch.library.index import SearchIndex
+from rtsearch.live.areas import Areas
+from rtsearch.types import Detections, U8Array
 
-__all__ = ["Command", "ControlState", "Controls", "Scroll", "Seek", "Skip", "Step", "StepBack"]
+__all__ = [
+    "Back",
+    "Chooser",
+    "Click",
+    "Command",
+    "ControlState",
+    "Controls",
+    "Corner",
+    "Inspection",
+    "More",
+    "Scroll",
+    "Seek",
+    "Skip",
+    "Step",
+    "StepBack",
+    "Transport",
+]
 
 
 _ALL = SearchSettings()
+_EVERYWHERE = Areas()
+
+
+class Chooser(Protocol):
+    """Chooses objects of frames; safe to use from several threads."""
+
+    def matching(self, bgr: U8Array, found: Detections) -> NDArray[np.bool_]:
+        """Return (n,) bool: which of the n objects of a frame are shown and recorded."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +81,33 @@ class Scroll:
     strips: int
 
 
-Command: TypeAlias = Step | StepBack | Seek | Skip | Scroll
+@dataclass(frozen=True, slots=True)
+class Click:
+    """Look more closely at what is at a place of the picture, px, or go back from there."""
+
+    xy: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """Show objects that are like the one that is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Go back from what is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Corner:
+    """Set a corner of a part of the frame at a place of the picture, px."""
+
+    xy: tuple[int, int]
+
+
+Transport: TypeAlias = Step | StepBack | Seek | Skip | Scroll
+Inspection: TypeAlias = Click | More | Back
+Command: TypeAlias = Transport | Inspection | Corner
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +122,13 @@ class ControlState:
         mirror: cameras and streams are shown, searched and recorded with left and right changed.
         first_strip: strip on top, where there are more than fit.
         sliders: that stand on the picture.
+        load: step at which the picture is made cheaper, see ``load_steps``.
+        looks: something is looked at more closely, in place of the live picture.
         search: what is found: its ``classes``, ``folders`` and ``since``.
-        index: all rows of the same library in another projection, in place of the run's index.
+        index: searched in place of the run's: in another projection, or of a newer state of the library.
+        areas: parts of the pictures in which objects count, or do not.
+        sets_up: corners of such parts are being set, in place of looking at crops.
+        chooser: chooses the objects that are lit in the picture, shown and recorded; None takes all.
     """
 
     detect: DetectSettings
@@ -77,8 +138,13 @@ class ControlState:
     mirror: bool = False
     first_strip: int = 0
     sliders: int = 0
+    load: int = 0
+    looks: bool = False
     search: SearchSettings = _ALL
     index: SearchIndex | None = None
+    areas: Areas = _EVERYWHERE
+    sets_up: bool = False
+    chooser: Chooser | None = None
 
 
 class Controls:
@@ -86,7 +152,7 @@ class Controls:
 
     Args:
         detect, show, search: settings at the beginning.
-        paused, loop, mirror: see ControlState.
+        paused, loop, mirror, areas, chooser: see ControlState.
         sources: in the picture, each in a cell of its own.
         detects: False where objects are known already, so that thresholds do nothing.
 
@@ -102,12 +168,12 @@ class Controls:
         sources: int = 1,
         detects: bool = True,
         search: SearchSettings = _ALL,
-        **state: bool,
+        **state: Any,
     ) -> None:
         self.sources = sources
         self.detects = detects
         self._lock = threading.Lock()
-        self._state = replace(ControlState(detect, show, search=search), **state)  # type: ignore[arg-type]
+        self._state = replace(ControlState(detect, show, search=search), **state)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
     @property
@@ -145,6 +211,22 @@ class Controls:
     def skip(self, by_s: float) -> None:
         """Go on so many seconds further; in a pause, show the picture there."""
         self._commands.put(Skip(by_s))
+
+    def click(self, xy: tuple[int, int]) -> None:
+        """Look more closely at what is at a place of the picture, px, or go back from there."""
+        self._commands.put(Click(xy))
+
+    def corner(self, xy: tuple[int, int]) -> None:
+        """Set a corner of a part of the frame at a place of the picture, px."""
+        self._commands.put(Corner(xy))
+
+    def more(self) -> None:
+        """Show objects that are like the one that is looked at."""
+        self._commands.put(More())
+
+    def back(self) -> None:
+        """Go back from what is looked at."""
+        self._commands.put(Back())
 
     def scroll(self, strips: int) -> None:
         """Show strips further down, or further up."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from rtsearch.library.index import SearchIndex
 from rtsearch.live.stabilizer import Steadied
+from rtsearch.live.walk import Walked
 from rtsearch.types import Detections, Frame, Neighbours, U8Array
 
 __all__ = ["Crops", "Latest", "LiveFrame"]
@@ -24,6 +25,7 @@ Crops: TypeAlias = tuple[tuple[U8Array | None, ...], ...]
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NOTHING = Detections(_NO_BOXES, np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros((0, 0), np.float32))
 _NO_NEIGHBOURS = Neighbours(np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32))
+_NO_WALK = Walked()
 _NO_OBJECTS = Steadied(_NOTHING, _NO_NEIGHBOURS, (), (), _NO_BOXES, 0)
 
 
@@ -41,6 +43,7 @@ class LiveFrame:
         objects: these and the held ones, with strips and neighbours, as they are shown.
         own: neighbours for records, where any are kept.
         index: is searched with the vectors of the detections; None before.
+        walk: through the library, while nothing is seen.
         crops: of all neighbours; None where they are fetched beside the drawing.
         every: frames from the last one that was detected to this one.
         behind: detection gets so few frames done that the ones between are shown too.
@@ -56,6 +59,7 @@ class LiveFrame:
     objects: Steadied = _NO_OBJECTS
     own: Neighbours | None = None
     index: SearchIndex | None = None
+    walk: Walked = _NO_WALK
     crops: Crops | None = None
     every: int = 1
     behind: bool = False

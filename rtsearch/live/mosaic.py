@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from rtsearch.config import ShowSettings
-from rtsearch.render.theme import GRID_BACKGROUND
+from rtsearch.render.theme import DARK, Colour
 from rtsearch.types import U8Array
 
 __all__ = ["Mosaic", "cell_settings", "cells"]
@@ -62,14 +62,23 @@ def cell_settings(show: ShowSettings, place: int, count: int) -> ShowSettings:
         return show
     width, height = cells(show.window_wh, count)[place][2:]
     header = min(show.header_height, int(height * _HEADER_SHARE))
-    return show.model_copy(update={"window_wh": (width, height), "header_height": header})
+    changes: dict[str, object] = {"window_wh": (width, height), "header_height": header}
+    if place:  # the first cell signs for all
+        changes |= {"caption": "", "logo": ""}
+    return show.model_copy(update=changes)
 
 
 class Mosaic:
-    """Puts the pictures of all sources side by side; a single one is passed on as it is."""
+    """Puts the pictures of all sources side by side; a single one is passed on as it is.
 
-    def __init__(self, count: int) -> None:
+    Args:
+        count: number of sources.
+        gap: colour between their pictures.
+    """
+
+    def __init__(self, count: int, gap: Colour = DARK.gap) -> None:
         self._count = count
+        self._gap = gap
         self._canvas: U8Array = np.zeros((0, 0, 3), np.uint8)
 
     def put(self, place: int, picture: U8Array, window_wh: tuple[int, int]) -> U8Array:
@@ -81,7 +90,7 @@ class Mosaic:
         if self._count == 1:
             return picture
         if self._canvas.shape[1::-1] != window_wh:
-            self._canvas = np.full((window_wh[1], window_wh[0], 3), GRID_BACKGROUND, np.uint8)
+            self._canvas = np.full((window_wh[1], window_wh[0], 3), self._gap, np.uint8)
         x, y, width, height = cells(window_wh, self._count)[place]
         self._canvas[y : y + height, x : x + width] = picture[:height, :width]
         return self._canvas

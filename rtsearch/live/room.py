@@ -20,7 +20,9 @@ _CUT = 0.8  # importance that is left of an object for each edge that cuts it
 
 def room_of(canvas: Canvas, frame_wh: tuple[int, int]) -> PictureRoom:
     """Return the room of a picture of a frame."""
-    return StripRoom(canvas, frame_wh) if canvas.composition == "strips" else WallRoom(frame_wh)
+    if canvas.composition == "strips":
+        return StripRoom(canvas, frame_wh)
+    return WallRoom(frame_wh, CROPS if canvas.fill else min(CROPS, canvas.results))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +31,16 @@ class WallRoom:
 
     Attributes:
         frame_wh: width and height of the frame, px.
+        most_crops: largest number of crops of an object.
     """
 
     frame_wh: tuple[int, int]
+    most_crops: int = CROPS
 
     @property
     def grid(self) -> tuple[int, int]:
         """Return the least and the largest number of bands."""
         return BANDS, BANDS
-
-    @property
-    def most_crops(self) -> int:
-        """Return the largest number of crops of an object."""
-        return CROPS
 
     @property
     def stays_s(self) -> float:
@@ -60,7 +59,7 @@ class WallRoom:
 
     def room(self, grid: int, lines: int, most_distance: float) -> Room:
         """Return the room of a band."""
-        return Room(CROPS, distance=most_distance)
+        return Room(self.most_crops, distance=most_distance)
 
 
 @dataclass(frozen=True, slots=True)

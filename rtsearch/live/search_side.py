@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rtsearch.config import SearchSettings
+from rtsearch.library.likeness import largest_distance
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
-from rtsearch.live.room import room_of
+from rtsearch.live.room import PictureRoom, WallRoom, room_of
 from rtsearch.live.stabilizer import Stabilizer
+from rtsearch.live.walk import Walk, Walked
 from rtsearch.render.layout import canvas_of
-from rtsearch.types import Neighbours
+from rtsearch.types import Frame, Neighbours
 
 __all__ = ["SearchSide"]
 
@@ -25,15 +27,15 @@ class SearchSide:
     Args:
         index: is searched.
         search: exactly, or with which recall.
-        most_distance: largest distance of a crop that is shown.
         live: frames are left out where detection takes longer than they come.
     """
 
-    def __init__(self, index: LiveIndex, search: SearchSettings, most_distance: float, *, live: bool) -> None:
+    def __init__(self, index: LiveIndex, search: SearchSettings, *, live: bool) -> None:
         self._live_index = index
         self._search = search
         self._index = index.begun
-        self._stabilizer = Stabilizer(self._index, search, most_distance)
+        self._stabilizer = Stabilizer(self._index, search)
+        self._walk = Walk(search)
         self._lag = _Lag() if live else None
         self._epoch = 0
 
@@ -47,11 +49,15 @@ class SearchSide:
         """
         index = detected.index or self._live_index.of(state)
         if index is not self._index:
+            if index.library is not self._index.library:
+                self._walk = Walk(self._search)
             self._index = index
             self._stabilizer.search_in(index)
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
+        most_distance = largest_distance(index, state.show.max_distance)
+        self._stabilizer.most_distance = self._walk.most_distance = most_distance
         frame, found = detected.frame, detected.detections
         room = room_of(canvas_of(state.show), frame.bgr.shape[1::-1])
         objects = self._stabilizer.update(frame, found, room, state.detect.max_objects)
@@ -63,11 +69,17 @@ class SearchSide:
             objects=objects,
             own=self._own(detected, state.show.results) if own else None,
             index=index,
+            walk=self._walked(frame, room, state.show.attract_s, seen=len(objects.detections) > 0),
             every=1 if self._lag is None else self._lag.every,
             behind=self._lag is not None and self._lag.behind,
             asked=self._stabilizer.asked,
             searched=self._stabilizer.searched,
         )
+
+    def _walked(self, frame: Frame, room: PictureRoom, after_s: float, *, seen: bool) -> Walked:
+        """Return the walk through the library that a wall shows while nothing is seen."""
+        after_s = after_s if isinstance(room, WallRoom) else 0.0
+        return self._walk.at(frame.at_s, self._index, after_s, seen=seen)
 
     def _own(self, detected: LiveFrame, results: int) -> Neighbours:
         exact, recall = self._search.exact, self._search.recall

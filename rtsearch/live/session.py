@@ -21,9 +21,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from math import inf
-
-import numpy as np
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.heartbeat import heartbeat
@@ -33,18 +30,19 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.library.index import SearchIndex
-from rtsearch.library.likeness import largest_distance
-from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.live.areas import Areas
 from rtsearch.live.channel import open_channel
-from rtsearch.live.controls import Command, Controls, Scroll, Seek, Skip, Step, StepBack
+from rtsearch.live.controls import Controls, Corner, Inspection, Scroll, Seek, Skip, Step, StepBack, Transport
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.live.load_steps import LoadSteps
+from rtsearch.live.mosaic import cells
 from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
 from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
-from rtsearch.render.time_marks import TimeMarks
 from rtsearch.send import OutletReport
 from rtsearch.sources import Source
 
@@ -53,7 +51,6 @@ __all__ = ["play", "scrolled", "show_again"]
 _log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
-_DRIFTING = 72  # crops that drift through bands without an object
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 
 
@@ -85,7 +82,11 @@ def play(
     """
     sources = [source] if isinstance(source, Source) else list(source)
     controls = controls or Controls(
-        settings.detect, settings.show, mirror=settings.live.mirror, search=settings.search
+        settings.detect,
+        settings.show,
+        mirror=settings.live.mirror,
+        search=settings.search,
+        areas=Areas.of(settings.live),
     )
     return _Session(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
 
@@ -109,13 +110,6 @@ def show_again(
     return _Session([source], lookup, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
-def _some_rows(index: SearchIndex) -> tuple[int, ...]:
-    """Return random rows that searches find, the same ones every time."""
-    rows = index.findable()
-    chosen = np.random.default_rng(0).choice(rows, min(_DRIFTING, len(rows)), replace=False)
-    return tuple(chosen.tolist())
-
-
 def _finish_without_display(sinks: OutputSinks) -> None:
     _log.error("the display has gone; what was recorded is finished")
     sinks.close()
@@ -136,35 +130,35 @@ class _Session:
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
-        marks = TimeMarks(index, settings.show.font)
-        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
+        self._crops = LibraryCrops(settings.live.cache_mb << 20, settings.show.font)
         names = index.library.space.class_names if callable(finds) else finds.class_names
-        most_distance = inf if callable(finds) else settings.show.max_distance or largest_distance(index)
         self._shared = Shared(
             index=index,
             live_index=LiveIndex(index),
             search=settings.search,
             controls=controls,
-            cache=self._cache,
+            crops=self._crops,
             meter=self._meter,
             class_names=names,
             channels=len(sources),
-            most_distance=most_distance,
-            drift=_some_rows(index),
             halt=self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]
         self._cpu_s = time.process_time()
         self._heart = heartbeat()
+        self._load = LoadSteps() if self._heart is not None else None
+        self._max_photo_mp = settings.analyze.max_photo_mp
 
     def run(self, progress: Callable[[int], None]) -> LiveReport:
         """Start the stages, show what comes out of the last, stop them."""
         stages = Stages(self._channels, self._shared, self._outputs)
         with contextlib.ExitStack() as stack:
             stack.enter_context(stop_on_signal(self._halt, finish=True))  # until all is in order again
-            sinks = stack.enter_context(OutputSinks(self._views, self._shared, self._outputs))
-            stack.callback(self._cache.close)
+            sinks = stack.enter_context(
+                OutputSinks(self._views, self._shared, self._outputs, self._max_photo_mp)
+            )
+            stack.callback(self._crops.close)
             stack.callback(stages.stop)
             if self._outputs.screen is not None:
                 stack.enter_context(finish_on_c_exit(lambda: _finish_without_display(sinks)))
@@ -182,7 +176,7 @@ class _Session:
         while not results.ended:
             if screen is not None and not screen.pump():
                 return
-            self._obey()
+            self._obey(sinks)
             if self._controls.now.paused and not any(view.steps for view in self._views):
                 self._halt.wait(_PUMP_S)
                 sinks.better()
@@ -200,20 +194,48 @@ class _Session:
         slides = screen is not None and any(view.source.slides for view in self._views)
         stays = self._outputs.stays or slides
         while stays and not self._halt.is_set() and (screen is None or screen.pump()):
-            self._obey()
+            self._obey(sinks)
             self._halt.wait(_PUMP_S)
             sinks.better()
 
-    def _obey(self) -> None:
+    def _obey(self, sinks: OutputSinks) -> None:
         """Carry out what the user has asked for, and look after the sources."""
         if self._heart is not None and not self._heart.beat():
             self._halt.set()  # whoever watched over this process has gone, and starts another one
         for view in self._views:
             view.watch()
+        self._watch_load()
         for command in self._controls.commands():
-            self._carry_out(command)
+            if isinstance(command, Inspection):
+                sinks.inspect(command)
+            elif isinstance(command, Corner):
+                self._set_corner(command.xy)
+            else:
+                self._carry_out(command)
+        sinks.look()
 
-    def _carry_out(self, command: Command) -> None:
+    def _set_corner(self, xy: tuple[int, int]) -> None:
+        """Set a corner of a part of the frame at a place of the picture, if it is in a frame."""
+        now, count = self._controls.now, len(self._views)
+        for view, (x, y, *_) in zip(self._views, cells(now.show.window_wh, count), strict=True):
+            share = view.share_of((xy[0] - x, xy[1] - y))
+            if share is not None:
+                source = view.place + 1 if count > 1 else 0
+                self._controls.change(areas=now.areas.with_corner(source, share))
+                return
+
+    def _watch_load(self) -> None:
+        """Let the picture of a kiosk get simpler where the machine does not keep up."""
+        now = self._controls.now
+        if self._load is None or now.paused:
+            return
+        frames = sum(channel.tally.counts()[0] for channel in self._channels)
+        drawn = sum(view.drawn for view in self._views)
+        step = self._load.update(time.monotonic(), frames, drawn, time.thread_time())
+        if step != now.load:
+            self._controls.change(load=step)
+
+    def _carry_out(self, command: Transport) -> None:
         match command:
             case Scroll(strips):
                 self._scroll(strips)

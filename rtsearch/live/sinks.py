@@ -6,14 +6,17 @@ import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from rtsearch._util.metrics import Meter
 from rtsearch.config import VideoSettings
+from rtsearch.live.controls import Back, Click, Inspection, More
+from rtsearch.live.inspector import Inspector
 from rtsearch.live.live_frame import LiveFrame
-from rtsearch.live.mosaic import Mosaic
+from rtsearch.live.mosaic import Mosaic, cells
 from rtsearch.live.shared import Shared
 from rtsearch.live.view import View
 from rtsearch.recording import (
@@ -26,6 +29,8 @@ from rtsearch.recording import (
     shown_records,
 )
 from rtsearch.render.boxes import boxed_frame
+from rtsearch.render.plan import Item
+from rtsearch.render.theme import theme_of
 from rtsearch.send import Address, Outlets, SentScene
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Neighbours, Scene, U8Array
@@ -111,6 +116,7 @@ class OutputSinks:
         views: sources that are shown.
         shared: by them.
         outputs: where they are shown.
+        max_photo_mp: largest size of a photo of the library that is shown, megapixels.
 
     Attributes:
         outlets: other programs that get them.
@@ -119,11 +125,13 @@ class OutputSinks:
         RecordError: a file cannot be written.
     """
 
-    def __init__(self, views: Sequence[View], shared: Shared, outputs: Outputs) -> None:
+    def __init__(
+        self, views: Sequence[View], shared: Shared, outputs: Outputs, max_photo_mp: float = inf
+    ) -> None:
         self._views = views
         self._shared = shared
         self._outputs = outputs
-        self._mosaic = Mosaic(len(views))
+        self._mosaic = Mosaic(len(views), theme_of(shared.controls.now.show.theme).gap)
         self._clock_s = 0.0  # of the recorded video, where several sources share it
         self._video: VideoRecorder | SplitRecorder | None = None
         self._records: list[Recorder] = []
@@ -131,6 +139,8 @@ class OutputSinks:
             outputs.scenes.begin(views, shared.meter)
         self._times = Times()
         self._sent: SentScene | None = None  # the scene that was sent last
+        self._inspector = Inspector(shared.crops, shared.search, max_photo_mp)
+        self._composed: tuple[Scene, U8Array] | None = None  # what the screen shows live
         leading = views[0].source  # its sound is that of the video
         with contextlib.ExitStack() as stack:
             if outputs.video is not None:
@@ -140,6 +150,7 @@ class OutputSinks:
             about = _about(leading)
             self._records = [stack.enter_context(open_record(path, about)) for path in outputs.records]
             self.outlets = stack.enter_context(Outlets(outputs.send, shared.halt.set))
+            stack.enter_context(self._inspector)
             self._files = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -187,6 +198,42 @@ class OutputSinks:
         """Show again what can be drawn better."""
         for view in self._views:
             self._better_of(view)
+
+    def inspect(self, command: Inspection) -> None:
+        """Look at a crop more closely, or go back."""
+        match command:
+            case Click(xy):
+                self._inspector.click(xy, self._items())
+            case More():
+                self._inspector.more()
+            case Back():
+                self._inspector.back()
+        self._shared.controls.change(looks=self._inspector.looks)
+        if self._inspector.picture is None:
+            self._show_again(None)
+
+    def look(self) -> None:
+        """Show what was drawn meanwhile of what is looked at."""
+        now = self._shared.controls.now
+        if self._inspector.update(self._shared.live_index.of(now), now.show):
+            self._show_again(self._inspector.picture)
+
+    def _items(self) -> list[Item]:
+        """Return the crops of the library in the live picture."""
+        now = self._shared.controls.now
+        window_wh, searched = now.show.window_wh, self._shared.live_index.of(now)
+        return [
+            item.moved(x, y)
+            for view, (x, y, *_) in zip(self._views, cells(window_wh, len(self._views)), strict=True)
+            for item in view.items
+            if item.row < len(searched)
+        ]
+
+    def _show_again(self, picture: U8Array | None) -> None:
+        """Show a picture on the screen; None shows the live one."""
+        if self._outputs.screen is not None and self._composed is not None:
+            scene, live = self._composed
+            self._outputs.screen.show(scene, live if picture is None else picture)
 
     def _better_of(self, view: View) -> None:
         if self._outputs.screen is None:
@@ -237,8 +284,10 @@ class OutputSinks:
                 picture = self._mosaic.put(view.place, picture, self._shared.controls.now.show.window_wh)
                 self.outlets.put_picture(picture)
             if self._outputs.screen is not None:
-                with self._shared.meter.stage("show"):
-                    self._outputs.screen.show(scene, picture)
+                self._composed = scene, picture
+                if self._inspector.picture is None:
+                    with self._shared.meter.stage("show"):
+                        self._outputs.screen.show(scene, picture)
         if keep and self._video is not None:
             with self._shared.meter.stage("video"):
                 if self._outputs.style == "frame":

@@ -11,19 +11,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import logging
 import queue
 import time
 from collections.abc import Callable, Generator
 from typing import Protocol
 
+import numpy as np
+
 from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
+from rtsearch.library.likeness import largest_distance
+from rtsearch.live.areas import counting
 from rtsearch.live.channel import Channel
-from rtsearch.live.compositor import crop_height
+from rtsearch.live.compositor import crop_height, drift_height
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import Crops, LiveFrame
+from rtsearch.live.load_steps import STEPS, lightened
 from rtsearch.live.loader import Loader
 from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.privacy import Privacy
@@ -79,7 +85,8 @@ class Stages:
     def play(self, backend: InferenceBackend) -> BackgroundIterator[LiveFrame]:
         """Start what detects and searches."""
         preload()  # else the first frames would wait for it, and be dropped
-        self._shared.live_index.of(self._shared.controls.now)
+        now = self._shared.controls.now
+        largest_distance(self._shared.live_index.of(now), now.show.max_distance)  # is measured here, once
         captured = self._begin()
         seen = self._stage("detect", lambda: self._seen(captured, backend))
         return self._stage("search", lambda: self._found(seen))
@@ -103,7 +110,7 @@ class Stages:
 
     def _begin(self) -> list[BackgroundIterator[LiveFrame]]:
         if self._live and self._outputs.draws:
-            self._loader = Loader(self._shared.cache, self._shared.meter)
+            self._loader = Loader(self._shared.meter)
         return [self._capture(channel) for channel in self._channels]
 
     def _stage(self, name: str, items: Callable[[], Generator[LiveFrame]]) -> BackgroundIterator[LiveFrame]:
@@ -133,13 +140,24 @@ class Stages:
         # There is time to see slides as the library saw its photos.
         slides = any(channel.source.slides for channel in self._channels)
         for items in self._in_turn(captured, backend):
-            pictures, now = [item.frame.bgr for item in items], shared.controls.now
+            now = shared.controls.now
+            if now.load == STEPS and (items := [item for item in items if not self._passed_over(item)]) == []:
+                continue
+            pictures = [item.frame.bgr for item in items]
             index = shared.live_index.of(now)
             asked = Privacy.asked(now.detect) if self._privacy else now.detect
             seen = backend.infer(pictures, asked, shared.meter, index.projection, pad_fully=slides)
             for item, found in zip(items, seen, strict=True):
                 detected = dataclasses.replace(item, detections=found, index=index)
-                yield self._made_private(detected, now.detect)
+                yield _counting(self._made_private(detected, now.detect), now)
+
+    def _passed_over(self, item: LiveFrame) -> bool:
+        """Tell whether a frame of a live source is left to those that are shown without detection."""
+        channel = self._channels[item.place]
+        if not channel.source.live or item.frame.id % 2 == 0:
+            return False
+        channel.drop(item)
+        return True
 
     def _made_private(self, item: LiveFrame, settings: DetectSettings) -> LiveFrame:
         """Return a detected frame without recognisable people, and with the wanted objects only."""
@@ -209,27 +227,41 @@ class Stages:
     def _state_of(self, item: LiveFrame) -> ControlState:
         """Return the settings in force, laid out for the cell of a frame's source."""
         now = self._shared.controls.now
-        return dataclasses.replace(now, show=cell_settings(now.show, item.place, len(self._channels)))
+        show = lightened(cell_settings(now.show, item.place, len(self._channels)), now.load)
+        return dataclasses.replace(now, show=show)
 
     def _with_crops(self, found: LiveFrame, show: ShowSettings) -> LiveFrame:
-        crops = self._crops(found, crop_height(show, found.frame, found.objects.rows))
+        crops = self._crops(found, crop_height(show, found.frame, found.objects.rows), drift_height(show))
         return dataclasses.replace(found, crops=crops)
 
-    def _crops(self, found: LiveFrame, height_px: int) -> Crops | None:
+    def _crops(self, found: LiveFrame, height_px: int, drift_px: int) -> Crops | None:
         """Return every crop for a file, which waits; for a live source they are only asked for."""
-        rows = found.objects.neighbours.row
+        rows, index = found.objects.neighbours.row, found.index or self._shared.index
         if not self._outputs.draws:
             return ((),) * len(rows)
-        wanted = rows.ravel().tolist() + ([] if height_px else list(self._shared.drift))
+        cache = self._shared.crops.of(index)
+        wanted = [*rows.ravel().tolist(), *itertools.chain(*found.walk.stops), *found.walk.coming]
+        drift = self._shared.crops.drifting(index) if drift_px else ()
         if self._loader is not None:
-            self._loader.want(found.place, wanted, height_px)
+            self._loader.want((found.place, "crops"), cache, wanted, height_px)
+            self._loader.want((found.place, "drift"), cache, drift, drift_px)
             return None
         with self._shared.meter.stage("thumbs"):
-            self._shared.cache.prefetch(wanted, height_px)
+            cache.prefetch(wanted, height_px)
+            cache.prefetch(drift, drift_px)
             return tuple(
-                tuple(self._shared.cache.get(row, height_px) for row in line if row >= 0)
-                for line in rows.tolist()
+                tuple(cache.get(row, height_px) for row in line if row >= 0) for line in rows.tolist()
             )
+
+
+def _counting(item: LiveFrame, now: ControlState) -> LiveFrame:
+    """Return a detected frame with those of its objects that count, and that are looked for."""
+    bgr = item.frame.bgr
+    outlines = now.areas.outlines(item.place, mirrored=item.mirrored)
+    found = counting(item.detections, outlines, (bgr.shape[1], bgr.shape[0]))
+    if now.chooser is not None:
+        found = found.rows(np.flatnonzero(now.chooser.matching(bgr, found)))
+    return dataclasses.replace(item, detections=found)
 
 
 def _named(name: str, items: Callable[[], Generator[LiveFrame]]) -> Generator[LiveFrame]:

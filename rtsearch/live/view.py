@@ -11,15 +11,20 @@ import logging
 import time
 from dataclasses import replace
 
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.capture_side import GoTo, NextAfter, Orders
 from rtsearch.live.compositor import Appearance, Compositor, moved
 from rtsearch.live.live_frame import Latest, LiveFrame
+from rtsearch.live.load_steps import lightened
 from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
-from rtsearch.render.boxes import LOST_S
+from rtsearch.live.stabilizer import Steadied
+from rtsearch.render.boxes import LOST_S, share_of
 from rtsearch.render.layout import canvas_of
+from rtsearch.render.plan import Item, Plan
 from rtsearch.render.sliders import panel_room
 from rtsearch.sources import Source
 from rtsearch.types import Frame, Scene, U8Array
@@ -50,6 +55,7 @@ class View:
         last: the result taken last, or None.
         shown: results taken so far.
         neighbours: of the objects in these.
+        items: crops and labels of the picture drawn last.
         last_first: highest strip that may stand on top of the picture drawn last.
     """
 
@@ -68,13 +74,16 @@ class View:
         self.steps = 0
         self.last: LiveFrame | None = None
         self.shown = self.neighbours = self.last_first = 0
+        self.items: tuple[Item, ...] = ()
+        self._plan: Plan | None = None
         self._shared = shared
         self._orders = orders
         self._newest = newest
         self._tally = tally
         self._epoch = 0
         self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
-        self._compositor = Compositor(shared.class_names, shared.cache, shared.index.shapes, shared.drift)
+        self._library = shared.index.library  # whose rows the compositor shows
+        self._compositor = Compositor(shared.class_names, *self._shown_of(shared.index))
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
         self._lost_s: float | None = None  # since when the source has given no pictures
@@ -158,7 +167,7 @@ class View:
 
     def scene(self, result: LiveFrame) -> Scene:
         """Return what is to be drawn of a result."""
-        return self._compositor.scene(result.frame, result.objects, result.crops, self._look().show)
+        return self._scene_of(result, result.frame, result.objects)
 
     def guess(self) -> tuple[Scene, str] | None:
         """Return the newest frame, not detected, with the last objects moved along, and a warning.
@@ -180,7 +189,7 @@ class View:
         updates = (newest.frame.id - last.frame.id) / max(1, last.every)
         late_ms = (newest.frame.captured_s - last.frame.captured_s) * 1e3
         objects = moved(last.objects, updates, newest.frame)
-        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show)
+        scene = self._scene_of(last, newest.frame, objects)
         why = "the stream is damaged" if newest.frame.torn else f"detection is {late_ms:.0f} ms behind"
         return scene, f"{why}: boxes moved along"
 
@@ -211,19 +220,45 @@ class View:
         """Tell whether the source gives no pictures at the moment."""
         return self._lost_s is not None
 
+    @property
+    def drawn(self) -> int:
+        """Number of frames that were drawn so far, with objects of their own or with guessed ones."""
+        return self.shown + self._moved
+
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
         """Return the scene with its notes, and its picture, which is valid until the next call."""
         if self._timer.is_due(scene.frame.at_s, at_once=self._paused):
             self._notes = self._lines(scene.frame)
         look = self._look()
         drawn = self._compositor.draw(scene, replace(look, notes=(*self._notes, *filter(None, [warning]))))
-        self.last_first = drawn.last_first
+        self.last_first, self.items, self._plan = drawn.last_first, drawn.plan.items, drawn.plan
         return drawn.scene, drawn.picture
+
+    def share_of(self, xy: tuple[int, int]) -> tuple[float, float] | None:
+        """Return a place of its picture, px, in shares of its frame as the camera sees it; None beside it."""
+        if self._plan is None or self._on_screen is None:
+            return None
+        height, width = self._on_screen.frame.bgr.shape[:2]
+        share = share_of(xy, self._plan, (width, height))
+        return (1 - share[0], share[1]) if share is not None and self._mirrored else share
 
     def report(self) -> SourceReport:
         """Return its figures."""
         frames_in, dropped = self._tally.counts()
         return SourceReport(self.source.name, frames_in, self.shown, self._moved, dropped, self._objects)
+
+    def _scene_of(self, result: LiveFrame, frame: Frame, objects: Steadied) -> Scene:
+        """Return the scene of objects in a frame, with crops of the library that the result was found in."""
+        index = result.index or self._shared.index
+        if index.library is not self._library:
+            self._library = index.library
+            self._compositor.turn_to(*self._shown_of(index))
+        scene = self._compositor.scene(frame, objects, result.crops, self._look().show, result.walk)
+        return replace(scene, library=self._library.state)
+
+    def _shown_of(self, index: SearchIndex) -> tuple[ThumbCache, SearchIndex, tuple[int, ...], int]:
+        crops = self._shared.crops
+        return crops.of(index), index, crops.drifting(index), index.library.photo_count
 
     def _leaves_out(self, result: LiveFrame) -> bool:
         """Return True if there are frames between that on the screen and a result."""
@@ -242,19 +277,34 @@ class View:
         return -1 if self._on_screen is None else self._on_screen.frame.id
 
     @property
+    def _mirrored(self) -> bool:
+        return self._shared.controls.now.mirror and self.source.camera
+
+    @property
     def _paused(self) -> bool:
         return self._shared.controls.now.paused
 
     def _look(self) -> Appearance:
         now = self._shared.controls.now
-        show = cell_settings(now.show, self.place, self._shared.channels)
+        show = lightened(cell_settings(now.show, self.place, self._shared.channels), now.load)
         room = panel_room(show.window_wh, self._shared.channels, canvas_of(show).scale, now.sliders)
         lost_s = 0.0 if self._lost_s is None else min(LOST_S, time.monotonic() - self._lost_s)
-        return Appearance(show, now.first_strip, lost_s=lost_s, controls_wh=room)
+        # On a wall they are seen only while they are set.
+        drawn = now.sets_up or canvas_of(show).composition != "wall"
+        outlines = now.areas.outlines(self.place, mirrored=self._mirrored) if drawn else ()
+        return Appearance(
+            show,
+            now.first_strip,
+            lost_s=lost_s,
+            controls_wh=room,
+            outlines=outlines,
+            dims=now.chooser is not None,
+        )
 
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)
         if self.place == 0:
-            lines += run_lines(self._shared.index, self._shared.meter)
+            index = self.last.index if self.last is not None else None
+            lines += run_lines(index or self._shared.index, self._shared.meter)
         _, dropped = self._tally.counts()
         return (*lines, *([f"frames dropped: {dropped:,}"] if dropped else []))

@@ -10,13 +10,22 @@ import cv2
 import numpy as np
 
 from rtsearch.config import ShowSettings
-from rtsearch.render.layout import Canvas, canvas_of
+from rtsearch.render.layout import Canvas, Place, canvas_of
 from rtsearch.render.plan import Plan
-from rtsearch.render.text import draw_text, text_wh
-from rtsearch.render.theme import ACCENT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
-from rtsearch.types import WHOLE_IMAGE_LABEL, Scene, U8Array
+from rtsearch.render.text import draw_text, fit_text, text_wh
+from rtsearch.render.theme import TEXT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
+from rtsearch.types import WHOLE_IMAGE_LABEL, Frame, Outline, Scene, U8Array
 
-__all__ = ["LOST_S", "boxed_frame", "draw_boxes", "draw_corners", "frame_picture", "score_text"]
+__all__ = [
+    "LOST_S",
+    "WAITING",
+    "boxed_frame",
+    "draw_boxes",
+    "draw_corners",
+    "frame_picture",
+    "score_text",
+    "share_of",
+]
 
 LOST_S = 2.0
 """Time in which the picture of a lost source fades, s."""
@@ -24,6 +33,11 @@ _WEAK = 0.25  # confidence below which boxes are thin and labels do not push in
 _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 _CORNER = 0.2  # length of a corner's sides, as a share of the box's shorter side
+_DIM = 0.35  # brightness of a frame around the objects that are looked for
+_MASKED = 0.5  # darkness of a part in which objects do not count
+WAITING = "Waiting for the picture"
+"""Sentence while a source gives none."""
+_WAITING_PX = 22
 _LOST_SCALE = 16  # factor by which it is blurred
 _LOST_LIGHT = 0.6  # brightness that is left of it
 
@@ -43,12 +57,20 @@ def frame_picture(scene: Scene, plan: Plan, canvas: Canvas) -> U8Array:
     if plan.bands:
         scene = _filling(scene, plan.frame[2:])
     view = _scaled(scene.frame.bgr, plan.frame[2:])
+    if scene.dims:
+        view = _dimmed(view, scene)
+    _draw_outlines(view, scene, canvas)
     if plan.bands:
         _draw_joined(view, scene, plan, canvas)
     else:
         draw_boxes(view, scene, canvas, plan.shown)
     share = min(1.0, scene.lost_s / LOST_S)
-    return _faded(view, share) if share > 0 else view
+    if share <= 0:
+        return view
+    view = _faded(view, share)
+    if canvas.text != "none":
+        _write_waiting(view, share, canvas)
+    return view
 
 
 def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
@@ -61,16 +83,39 @@ def _scaled(bgr: U8Array, wh: tuple[int, int]) -> U8Array:
 
 def _filling(scene: Scene, wh: tuple[int, int]) -> Scene:
     """Return a scene whose frame is cut to the shape of its place, with boxes moved along."""
-    height, width = scene.frame.bgr.shape[:2]
-    kept_w, kept_h = min(width, round(height * wh[0] / wh[1])), min(height, round(width * wh[1] / wh[0]))
-    x, y = (width - kept_w) // 2, (height - kept_h) // 2
+    x, y, kept_w, kept_h = _kept((scene.frame.bgr.shape[1], scene.frame.bgr.shape[0]), wh)
     moved = scene.detections.xyxy - np.array([x, y, x, y], np.float32)
     xyxy = np.clip(moved, 0, np.array([kept_w, kept_h] * 2, np.float32)).astype(np.float32)
     return replace(
         scene,
         frame=replace(scene.frame, bgr=scene.frame.bgr[y : y + kept_h, x : x + kept_w]),
         detections=replace(scene.detections, xyxy=xyxy),
+        outlines=tuple(_cut(outline, scene.frame, (x, y, kept_w, kept_h)) for outline in scene.outlines),
     )
+
+
+def _kept(frame_wh: tuple[int, int], wh: tuple[int, int]) -> Place:
+    """Return the part of a frame that fills a place of a width and a height: x, y, width, height, px."""
+    width, height = frame_wh
+    kept_w, kept_h = min(width, round(height * wh[0] / wh[1])), min(height, round(width * wh[1] / wh[0]))
+    return (width - kept_w) // 2, (height - kept_h) // 2, kept_w, kept_h
+
+
+def _cut(outline: Outline, frame: Frame, kept: Place) -> Outline:
+    """Return an outline in shares of a part of the frame."""
+    (height, width), (x, y, kept_w, kept_h) = frame.bgr.shape[:2], kept
+    corners = (((at_x * width - x) / kept_w, (at_y * height - y) / kept_h) for at_x, at_y in outline.corners)
+    return outline._replace(corners=tuple(corners))
+
+
+def share_of(xy: tuple[int, int], plan: Plan, frame_wh: tuple[int, int]) -> tuple[float, float] | None:
+    """Return a place of a picture, px, in shares of the frame's width and height; None beside the frame."""
+    left, top, width, height = plan.frame
+    at_x, at_y = xy[0] - left, xy[1] - top
+    if not (0 <= at_x < width and 0 <= at_y < height):
+        return None
+    x, y, kept_w, kept_h = _kept(frame_wh, (width, height)) if plan.bands else (0, 0, *frame_wh)
+    return (x + at_x / width * kept_w) / frame_wh[0], (y + at_y / height * kept_h) / frame_wh[1]
 
 
 def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> None:
@@ -82,12 +127,39 @@ def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> Non
         x1, y1, x2, y2 = boxes[i]
         if strip not in plan.shown or i in scene.faint or _is_out(boxes[i]):
             continue
-        draw_corners(view, boxes[i], ACCENT, canvas.px(2))
+        draw_corners(view, boxes[i], canvas.theme.accent, canvas.px(2))
         x, y, wide, high = plan.bands[strip]
         begin, end = (x2, (y1 + y2) // 2), (width, y + high // 2)
         if x < width:  # below the camera, where the bands' lines end apart
             begin, end = ((x1 + x2) // 2, y2), (x + wide * (1 + 2 * strip) // (2 * len(plan.bands)), height)
-        cv2.line(view, begin, end, ACCENT, canvas.px(1), cv2.LINE_AA)
+        cv2.line(view, begin, end, canvas.theme.accent, canvas.px(1), cv2.LINE_AA)
+
+
+def _dimmed(view: U8Array, scene: Scene) -> U8Array:
+    """Return a frame that is dim but for the objects in it."""
+    height, width = view.shape[:2]
+    scale = np.array([width / scene.frame.bgr.shape[1], height / scene.frame.bgr.shape[0]] * 2, np.float32)
+    dim = cast(U8Array, cv2.convertScaleAbs(view, alpha=_DIM))
+    for i, (x1, y1, x2, y2) in enumerate(np.rint(scene.detections.xyxy * scale).astype(int).tolist()):
+        if i not in scene.faint:
+            lit = np.s_[max(0, y1) : y2, max(0, x1) : x2]
+            dim[lit] = view[lit]
+    return dim
+
+
+def _draw_outlines(view: U8Array, scene: Scene, canvas: Canvas) -> None:
+    """Draw the parts in which objects count as faint lines, and darken those in which they do not."""
+    wh, line = np.array(view.shape[1::-1], np.float32), canvas.px(1)
+    for outline in scene.outlines:
+        points = np.rint(np.array(outline.corners, np.float32) * wh).astype(np.int32)
+        if not outline.counts:
+            clear = view.copy()
+            cv2.fillPoly(view, [points], canvas.theme.ground)
+            cv2.addWeighted(clear, 1 - _MASKED, view, _MASKED, 0, dst=view)
+        colour = canvas.theme.accent if outline.is_open else TEXT_FAINT
+        cv2.polylines(view, [points], not outline.is_open, colour, line, cv2.LINE_AA)
+        for point in points.tolist() if outline.is_open else []:
+            cv2.circle(view, point, canvas.px(4), colour, -1, cv2.LINE_AA)
 
 
 def _faded(view: U8Array, share: float) -> U8Array:
@@ -98,6 +170,18 @@ def _faded(view: U8Array, share: float) -> U8Array:
     grey = cv2.resize(cv2.GaussianBlur(grey, (3, 3), 0), (width, height), interpolation=cv2.INTER_CUBIC)
     after = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
     return cast(U8Array, cv2.addWeighted(view, 1 - share, after, share * _LOST_LIGHT, 0))
+
+
+def _write_waiting(view: U8Array, share: float, canvas: Canvas) -> None:
+    """Write into the middle of a lost picture that the next one is waited for."""
+    size = canvas.px(_WAITING_PX)
+    text = fit_text(WAITING, size, round(0.9 * view.shape[1]), canvas.font)
+    width, height = text_wh(text, size, canvas.font)
+    x, y = (view.shape[1] - width) // 2, (view.shape[0] - height) // 2
+    room = view[max(0, y) : y + height, x : x + width]
+    written = room.copy()
+    draw_text(written, text, (0, 0), size, TEXT, canvas.font)
+    room[:] = cv2.addWeighted(room, 1 - share, written, share, 0)
 
 
 def score_text(scene: Scene, i: int, canvas: Canvas) -> str:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
-import cv2
 import numpy as np
 
+from rtsearch.library.crops import scaled
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.render.grid_sort import arrange, grid_shape
@@ -119,8 +119,7 @@ def _square(thumb: U8Array, side_px: int) -> U8Array:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     square = np.full((side_px, side_px, 3), BACKGROUND, np.uint8)
     x, y = (side_px - size[0]) // 2, (side_px - size[1]) // 2
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    square[y : y + size[1], x : x + size[0]] = cv2.resize(thumb, size, interpolation=method)
+    square[y : y + size[1], x : x + size[0]] = scaled(thumb, size)
     return cast(U8Array, square)
 
 
@@ -129,6 +128,4 @@ def _cut_square(thumb: U8Array, side_px: int) -> U8Array:
     height, width = thumb.shape[:2]
     side = min(height, width)
     y, x = int((height - side) * _HEAD), (width - side) // 2
-    square = thumb[y : y + side, x : x + side]
-    method = cv2.INTER_AREA if side > side_px else cv2.INTER_CUBIC
-    return cast(U8Array, cv2.resize(square, (side_px, side_px), interpolation=method))
+    return scaled(thumb[y : y + side, x : x + side], (side_px, side_px))

@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 from rtsearch.config import ShowSettings
+from rtsearch.render.theme import DARK, Theme, theme_of
 
 __all__ = ["COLOUR_PX", "Canvas", "Layout", "Place", "Where", "base_strips", "canvas_of", "lay_out"]
 
@@ -63,6 +64,9 @@ class Canvas:
         fill: add further crops where a line ends before the picture does.
         controls_wh: width and height of the controls at the upper right, px; notes are placed beside them.
         composition: ``strips`` or ``wall``.
+        theme: colours.
+        caption: line of text over the lower left of the frame; "" for none.
+        logo: file of a picture over its lower right; "" for none.
     """
 
     wh: tuple[int, int]
@@ -75,6 +79,9 @@ class Canvas:
     fill: bool = True
     controls_wh: tuple[int, int] = (0, 0)
     composition: Literal["strips", "wall"] = "strips"
+    theme: Theme = DARK
+    caption: str = ""
+    logo: str = ""
 
     def px(self, size: int) -> int:
         """Convert a size for a picture 720 px high to this one, px."""
@@ -166,6 +173,9 @@ def canvas_of(show: ShowSettings) -> Canvas:
         show.font,
         show.fill,
         composition=composition,
+        theme=theme_of(show.theme),
+        caption=show.caption,
+        logo=show.logo,
     )
 
 

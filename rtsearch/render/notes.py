@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import cv2
-
-from rtsearch.render import theme
 from rtsearch.render.layout import Canvas
 from rtsearch.render.plan import Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
+from rtsearch.render.theme import Colour, Theme, toward
 from rtsearch.types import U8Array
 
 __all__ = ["draw_notes"]
 
-_DARKENED = 0.35  # brightness of the frame below notes
+_LEFT = 0.35  # share of the frame that is seen below notes
 
 
 def draw_notes(picture: U8Array, plan: Plan, canvas: Canvas) -> None:
@@ -22,10 +20,10 @@ def draw_notes(picture: U8Array, plan: Plan, canvas: Canvas) -> None:
         return
     panel = picture[y : y + height, x : x + width]
     if plan.notes_are == "over":
-        panel[max(0, plan.frame[1] + plan.frame[3] - y) :] = theme.BACKGROUND
-        panel[:] = cv2.convertScaleAbs(panel, alpha=_DARKENED, beta=theme.BACKGROUND * (1 - _DARKENED))
+        panel[max(0, plan.frame[1] + plan.frame[3] - y) :] = canvas.theme.ground
+        panel[:] = toward(panel, canvas.theme.ground, 1 - _LEFT)
     else:
-        panel[:] = theme.BACKGROUND
+        panel[:] = canvas.theme.ground
     draw = _list if plan.notes_are == "beside" else _caption
     draw(panel, plan.notes, canvas)
 
@@ -39,7 +37,7 @@ def _list(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
     for i, note in enumerate(notes):
         y = top + i * line_px
         text = fit_text(note, size, panel.shape[1] - 2 * margin, canvas.font)
-        draw_text(panel, text, (margin, y), size, theme.TEXT if i == 0 else theme.TEXT_FAINT, canvas.font)
+        draw_text(panel, text, (margin, y), size, _colour(canvas.theme, i), canvas.font)
 
 
 def _caption(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
@@ -50,5 +48,10 @@ def _caption(panel: U8Array, notes: tuple[str, ...], canvas: Canvas) -> None:
         text = fit_text(note, size, panel.shape[1] - x - margin, canvas.font)
         if i and text != note:
             break
-        draw_text(panel, text, (x, y), size, theme.TEXT if i == 0 else theme.TEXT_FAINT, canvas.font)
+        draw_text(panel, text, (x, y), size, _colour(canvas.theme, i), canvas.font)
         x += text_wh(text, size, canvas.font)[0] + 2 * margin
+
+
+def _colour(theme: Theme, i: int) -> Colour:
+    """Return the colour of a note; the first one stands out."""
+    return theme.faint if i else theme.ink

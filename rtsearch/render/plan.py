@@ -31,6 +31,11 @@ class Item(NamedTuple):
     row: int = -1
     covers: bool = False
 
+    def moved(self, x: int, y: int) -> Item:
+        """Return the same item farther to the right and below, px."""
+        left, top, width, height = self.place
+        return self._replace(place=(left + x, top + y, width, height))
+
     def same(self, other: Item) -> bool:
         """Tell whether both look alike; comparing pixels would cost more than drawing."""
         return (self.place, self.colour) == (other.place, other.colour) and self.pixels is other.pixels
@@ -64,6 +69,7 @@ class Plan(NamedTuple):
         bands: places of the strips in sight, which lines join with their objects; the frame then fills its
             place.
         fade_s: time in which items come, go and change.
+        walks: the bands show a walk through the library, which makes way at once.
     """
 
     frame: Place
@@ -75,3 +81,4 @@ class Plan(NamedTuple):
     belts: tuple[Belt, ...] = ()
     bands: tuple[Place, ...] = ()
     fade_s: float = 0.25
+    walks: bool = False

@@ -21,6 +21,7 @@ __all__ = [
     "SLIDERS",
     "Slider",
     "draw_sliders",
+    "panel_holds",
     "panel_room",
     "panel_wh",
     "panel_xy",
@@ -122,6 +123,12 @@ def draw_sliders(
         cv2.line(picture, (left, middle), (right, middle), theme.TRACK, px(3), cv2.LINE_AA)
         cv2.line(picture, (left, middle), (knob, middle), theme.ACCENT, px(3), cv2.LINE_AA)
         cv2.circle(picture, (knob, middle), px(6), theme.ACCENT, -1, cv2.LINE_AA)
+
+
+def panel_holds(xy: tuple[int, int], mouse_xy: tuple[int, int], scale: float, sliders: int) -> bool:
+    """Tell whether the mouse is on a panel of so many sliders, whose top left corner is at ``xy``, px."""
+    width, height = panel_wh(sliders, scale)
+    return 0 <= mouse_xy[0] - xy[0] < width and 0 <= mouse_xy[1] - xy[1] < height
 
 
 def value_at(

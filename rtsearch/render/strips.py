@@ -12,13 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from rtsearch._util.wording import counted
-from rtsearch.render import theme
 from rtsearch.render.boxes import score_text
 from rtsearch.render.justify import line_places
 from rtsearch.render.layout import COLOUR_PX, Canvas, Layout, Place, lay_out
 from rtsearch.render.plan import Item, Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
-from rtsearch.render.theme import Colour, object_colour
+from rtsearch.render.theme import Colour, mixed, object_colour
 from rtsearch.types import Scene, U8Array
 
 __all__ = ["compose_strips"]
@@ -61,20 +60,12 @@ def _strip(scene: Scene, i: int, places: tuple[Place, ...], layout: Layout, canv
     items = [Item((strip, "label"), (x, y, layout.label_width, height), label)]
     left = x + layout.label_width + layout.gap
     room = (left, y, layout.line_width, places[-1][1] + places[-1][3] - y)
-    field = _mixed(colour)
+    field = mixed(canvas.theme.ground, colour, _PLACEHOLDER)
     rows = scene.neighbours.row[i].tolist()
     for k, place in enumerate(line_places(scene.shapes[i], room, height, layout.gap)):
         row = rows[k] if k < len(rows) else -1
         items.append(Item((strip, k), place, scene.thumbs[i][k], field, row))
     return items
-
-
-def _mixed(colour: Colour) -> Colour:
-    """Return an object's colour as faint as in the place of a crop that is not loaded."""
-    blue, green, red = (
-        round(_PLACEHOLDER * level + (1 - _PLACEHOLDER) * theme.BACKGROUND) for level in colour
-    )
-    return blue, green, red
 
 
 def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
@@ -89,7 +80,7 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
 def _label(label: _Label, canvas: Canvas) -> U8Array:
     """Return the picture of a strip's label: its colour, and its name as large as it fits."""
     width, height = label.wh
-    cell = np.full((height, width, 3), theme.BACKGROUND, np.uint8)
+    cell = np.full((height, width, 3), canvas.theme.ground, np.uint8)
     cell[:, : canvas.px(COLOUR_PX)] = label.colour
     if canvas.text == "none":
         return cell
@@ -100,6 +91,6 @@ def _label(label: _Label, canvas: Canvas) -> U8Array:
     name = fit_text(label.name, size, room, canvas.font)
     high = text_wh(name, size, canvas.font)[1]
     top = (height - high - (canvas.px(16) if label.score else 0)) // 2
-    draw_text(cell, name, (left, top), size, theme.TEXT, canvas.font)
-    draw_text(cell, label.score, (left, top + high), canvas.px(13), theme.TEXT_FAINT, canvas.font)
+    draw_text(cell, name, (left, top), size, canvas.theme.ink, canvas.font)
+    draw_text(cell, label.score, (left, top + high), canvas.px(13), canvas.theme.faint, canvas.font)
     return cell

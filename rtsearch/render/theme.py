@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple, cast
+
 import cv2
 
 from rtsearch.types import U8Array
@@ -9,18 +11,20 @@ from rtsearch.types import U8Array
 __all__ = [
     "ACCENT",
     "BACKGROUND",
+    "DARK",
     "EDGE",
-    "FIELD",
-    "GRID_BACKGROUND",
-    "INK",
     "OBJECT_COLOURS",
     "TEXT",
     "TEXT_FAINT",
     "TEXT_ON_COLOUR",
     "TRACK",
     "Colour",
+    "Theme",
+    "mixed",
     "object_colour",
     "shade_panel",
+    "theme_of",
+    "toward",
 ]
 
 Colour = tuple[int, int, int]
@@ -40,16 +44,10 @@ OBJECT_COLOURS: tuple[Colour, ...] = (
 """Colours of objects: even in lightness, so that none is louder than the others on a dark background."""
 
 BACKGROUND = 15
-"""Grey level behind frames, strips and notes."""
-GRID_BACKGROUND = 8
-"""Grey level between the pictures of several sources: darker than the background of each."""
-
-INK: Colour = (225, 230, 232)
-"""Text on a wall."""
-FIELD: Colour = (34, 34, 33)
-"""Place of a crop on a wall that is not loaded yet."""
+"""Grey level behind the crops of a contact sheet."""
 
 TEXT: Colour = (232, 232, 232)
+"""Text on a panel."""
 TEXT_FAINT: Colour = (150, 150, 150)
 TEXT_ON_COLOUR: Colour = (16, 16, 16)
 ACCENT: Colour = (80, 175, 255)
@@ -61,6 +59,67 @@ TRACK: Colour = (84, 84, 84)
 
 _PANEL_SHARE = 0.1  # of the picture's contrast that is left below a panel
 _PANEL_GREY = 14
+
+
+class Theme(NamedTuple):
+    """Colours of a picture.
+
+    Attributes:
+        ground: behind frames, crops and notes.
+        ink: text upon it.
+        accent: corners around objects, and the lines to their bands.
+    """
+
+    ground: Colour
+    ink: Colour
+    accent: Colour
+
+    @property
+    def faint(self) -> Colour:
+        """Colour of text that stands back."""
+        return mixed(self.ink, self.ground, 0.37)
+
+    @property
+    def field(self) -> Colour:
+        """Colour of the place of a crop that is not loaded yet."""
+        return mixed(self.ground, self.ink, 0.1)
+
+    @property
+    def gap(self) -> Colour:
+        """Colour between the pictures of several sources."""
+        return mixed(self.ground, (0, 0, 0), 0.5)
+
+
+DARK = Theme(ground=(15, 15, 14), ink=(225, 230, 232), accent=ACCENT)
+_LIGHT = Theme(ground=(232, 238, 240), ink=(26, 26, 26), accent=(0, 91, 194))
+
+
+def theme_of(text: str) -> Theme:
+    """Return the theme of a name, or of three colours: ``#0e0f0f #e8e6e1 #ffaf50``; see ``ShowSettings``."""
+    if text in ("dark", "light"):
+        return DARK if text == "dark" else _LIGHT
+    ground, ink, accent = (_colour(word) for word in text.split())
+    return Theme(ground, ink, accent)
+
+
+def _colour(word: str) -> Colour:
+    red, green, blue = bytes.fromhex(word.removeprefix("#"))
+    return blue, green, red
+
+
+def mixed(one: Colour, other: Colour, share: float) -> Colour:
+    """Return a colour between two; ``share`` 1 is the other one."""
+    blue, green, red = (round(a + share * (b - a)) for a, b in zip(one, other, strict=True))
+    return blue, green, red
+
+
+def toward(pixels: U8Array, colour: Colour, share: float) -> U8Array:
+    """Return (h, w, 3) pixels on their way to one colour; ``share`` 1 is the end."""
+    if not pixels.size:
+        return pixels
+    rest = cv2.convertScaleAbs(pixels, alpha=1 - share)
+    added: Any = (*(share * level for level in colour), 0)  # the type stub knows no scalars
+    return cast(U8Array, cv2.add(rest, added))
 
 
 def object_colour(strip: int) -> Colour:

@@ -9,36 +9,40 @@
                                                └──────────┘           └──────────────┘
 
 The places depend on the size of the picture alone, so nothing moves. A band without an object shows the
-library, which drifts slowly by.
+library: small crops that drift slowly by, or, after a while without any object, a walk through it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from rtsearch.render import theme
 from rtsearch.render.layout import Canvas, Place
 from rtsearch.render.plan import Belt, Item, Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
+from rtsearch.render.theme import Colour
 from rtsearch.types import Scene, U8Array
 
-__all__ = ["BANDS", "CROPS", "compose_wall", "wall_places"]
+__all__ = ["BANDS", "CROPS", "HEROES", "compose_wall", "hero_px", "wall_places"]
 
 BANDS = 2
 """Number of bands."""
 CROPS = 30
 """Largest number of crops of a band."""
+HEROES = 5
+"""Largest number of these that are large."""
 _CAMERA_WIDTH = 0.62  # share of a wide picture
 _CAMERA_HEIGHT = 0.34  # share of an upright one
 _WORD = 0.09  # sizes in a band, as shares of its height: the word,
-_FIRST = 0.65  # the first crop,
-_HERO = 0.46  # those beside it,
+_HERO = 0.46  # the crops beside the first,
 _SMALL = 0.2  # and those below them
+_LEAST_HERO = 0.225  # of the picture's height: what is lower is no sight from afar
+_FIRST = 1.41  # height of the first crop, in heights of those beside it: twice as large
+_CAPTION = 0.45  # size of the words about the library, in sizes of a word
 _DRIFT_PX_S = 14
 _FADE_S = 0.4
 
@@ -48,6 +52,16 @@ class WallPlaces(NamedTuple):
 
     camera: Place
     bands: tuple[Place, ...]
+
+
+class _Content(NamedTuple):
+    """Word and crops of a band, the first crop for the largest place; ``key`` begins the keys of both."""
+
+    key: Hashable
+    word: str
+    rows: Sequence[int]
+    crops: Sequence[U8Array | None]
+    shapes: Sequence[float]
 
 
 @lru_cache(maxsize=64)
@@ -65,59 +79,95 @@ def wall_places(wh: tuple[int, int], gap: int) -> WallPlaces:
     return WallPlaces((0, 0, width, y), bands)
 
 
+def hero_px(canvas: Canvas) -> int:
+    """Return the height of the large crops but for the first, px."""
+    band = wall_places(canvas.wh, canvas.px(10)).bands[0]
+    return round(max(_HERO * band[3], _LEAST_HERO * canvas.wh[1]))
+
+
 def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
     """Return what is drawn where: the camera, the bands of the first two strips, and the library."""
-    gap = canvas.px(10)
-    places = wall_places(canvas.wh, gap)
-    items: list[Item] = []
+    places = wall_places(canvas.wh, canvas.px(10))
     free = dict(enumerate(places.bands))
+    items: list[Item] = []
+    belts: list[Belt] = []
     for i, strip in enumerate(scene.strips):
         if strip in free:
-            items += _band(scene, i, free.pop(strip), canvas)
-    way = int(scene.now_s * canvas.px(_DRIFT_PX_S))
-    belts = tuple(
-        Belt(place, way + band * place[2], scene.drift[band :: len(places.bands)])
-        for band, place in free.items()
-    )
+            items += _band(_object(scene, i), free.pop(strip), canvas)
+    walks = bool(scene.walk) and len(free) == BANDS
+    for stop in scene.walk if walks else ():
+        items += _band(_Content(("walk", stop.number), *stop[1:]), free.pop(stop.number % BANDS), canvas)
+    for band, place in free.items():
+        words, belt = _drifting(scene, band, place, canvas)
+        items += words
+        belts.append(belt)
     nothing = (0, 0, 0, 0)
-    return Plan(places.camera, tuple(items), range(BANDS), (), nothing, "over", belts, places.bands, _FADE_S)
+    shown = range(BANDS)
+    return Plan(
+        *(places.camera, tuple(items), shown, (), nothing, "over", tuple(belts), places.bands),
+        fade_s=_FADE_S,
+        walks=walks,
+    )
 
 
-def _band(scene: Scene, i: int, band: Place, canvas: Canvas) -> list[Item]:
-    """Return the word and the crops of one object."""
+def _object(scene: Scene, i: int) -> _Content:
+    """Return the word and the crops of an object."""
+    rows, order = scene.neighbours.row[i].tolist(), scene.order[i]
+    return _Content(
+        scene.strips[i],
+        scene.names[i],
+        [rows[k] if k < len(rows) else -1 for k in order],
+        [scene.thumbs[i][k] for k in order],
+        [scene.shapes[i][k] for k in order],
+    )
+
+
+def _drifting(scene: Scene, band: int, place: Place, canvas: Canvas) -> tuple[list[Item], Belt]:
+    """Return the words about the library, and its crops, which drift by below them."""
+    x, y, width, height = place
+    head = _head_px(height, canvas) if scene.about else 0
+    words = []
+    if head:
+        size = round(_CAPTION * _WORD * height)
+        pixels = _words(scene.about, size, (width, head), canvas, canvas.theme.faint)
+        words.append(Item(("library", band), (x, y, width, head), pixels))
+    way = int(scene.now_s * canvas.px(_DRIFT_PX_S)) + band * width
+    return words, Belt((x, y + head, width, height - head), way, scene.drift[band::BANDS])
+
+
+def _band(content: _Content, band: Place, canvas: Canvas) -> list[Item]:
+    """Return the word and the crops of a band."""
     x, y, width, height = band
-    strip, gap = scene.strips[i], canvas.px(6)
-    word_px = round(_WORD * height) if canvas.text != "none" else 0
-    items = []
-    if word_px:
-        high = round(1.5 * word_px)
-        items.append(
-            Item(
-                (strip, "word"),
-                (x, y, width, high),
-                _word(scene.names[i], word_px, (width, high), canvas.font),
-            )
-        )
-        y, height = y + high, height - high
-    rows = [row for row in scene.neighbours.row[i].tolist() if row >= 0]
-    for k, place in enumerate(_crop_places(scene.shapes[i], (x, y, width, height), band[3], gap)):
-        row = rows[k] if k < len(rows) else -1
-        items.append(Item((strip, k), place, scene.thumbs[i][k], theme.FIELD, row, covers=True))
+    head, items = _head_px(height, canvas), []
+    if head:
+        pixels = _words(content.word, round(_WORD * height), (width, head), canvas, canvas.theme.ink)
+        items.append(Item((content.key, "word"), (x, y, width, head), pixels))
+    room = (x, y + head, width, height - head)
+    places = _crop_places(content.shapes, room, hero_px(canvas), canvas.px(6))
+    crops = zip(places, content.crops, content.rows, strict=False)
+    for at, (place, crop, row) in enumerate(crops):
+        items.append(Item((content.key, at), place, crop, canvas.theme.field, row, covers=True))
     return items
 
 
-def _crop_places(shapes: Sequence[float], room: Place, band_height: int, gap: int) -> list[Place]:
-    """Return places of crops: a large first one, two or three beside it, small ones in lines below."""
+def _head_px(band_height: int, canvas: Canvas) -> int:
+    """Return the height of the line of a band's word, px; 0 where there are no words."""
+    return 0 if canvas.text == "none" else round(1.5 * round(_WORD * band_height))
+
+
+def _crop_places(shapes: Sequence[float], room: Place, hero: int, gap: int) -> list[Place]:
+    """Return places of crops: a large first one, some of a height beside it, small ones in lines below."""
     if not shapes:
         return []
     x, y, width, height = room
-    first, hero = round(_FIRST * band_height), round(_HERO * band_height)
+    hero = max(1, min(hero, height))
+    first = min(round(_FIRST * hero), height)
     wide = min(round(shapes[0] * first), round(0.5 * width))
     places = [(x, y, wide, first)]
     right, left = x + wide + gap, width - wide - gap
     lines = [(right, y, left, hero), (right, y + hero + gap, left, first - hero - gap)]
     rest, top = height - first - gap, y + first + gap
-    count = max(1, round(rest / (_SMALL * band_height)))
+    count = max(1, round(rest / (_SMALL / _HERO * hero)))
     small = (rest + gap) // count - gap
     lines += [(x, top + k * (small + gap), width, small) for k in range(count)]
     for line in lines:
@@ -144,9 +194,10 @@ def _flush(shapes: Sequence[float], line: Place, gap: int) -> list[Place]:
 
 
 @lru_cache(maxsize=64)
-def _word(name: str, size_px: int, wh: tuple[int, int], font: str) -> U8Array:
-    """Return the picture of a word."""
-    cell = np.full((wh[1], wh[0], 3), theme.BACKGROUND, np.uint8)
-    text = fit_text(name, size_px, wh[0], font)
-    draw_text(cell, text, (0, (wh[1] - text_wh(text, size_px, font)[1]) // 2), size_px, theme.INK, font)
+def _words(text: str, size_px: int, wh: tuple[int, int], canvas: Canvas, colour: Colour) -> U8Array:
+    """Return the picture of a line of words."""
+    cell = np.full((wh[1], wh[0], 3), canvas.theme.ground, np.uint8)
+    text = fit_text(text, size_px, wh[0], canvas.font)
+    y = (wh[1] - text_wh(text, size_px, canvas.font)[1]) // 2
+    draw_text(cell, text, (0, y), size_px, colour, canvas.font)
     return cell

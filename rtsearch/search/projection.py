@@ -44,6 +44,7 @@ _SHARES = {
     "colour": 2.0
 }  # of the looks' variance, else 1; three varieties of product in a hundred hang on it
 _WHITENING = 0.25  # power of a direction's variance it is divided by; .2 to .4 score alike, 0 and .5 lower
+_FINISHED = "imported"  # kind of block whose distances stay as they are
 _REPULSION_STEPS = 100
 
 
@@ -87,7 +88,8 @@ class Projection:
         dims = _class_dims(len(of_class), len(looks), settings.dim)
         scale = _block_scales(blocks, np.diag(covariance))[looks]
         scaled = covariance[np.ix_(looks, looks)] * np.outer(scale, scale)
-        axes = scale[:, None] * _look_axes(scaled, settings.dim - dims, settings)
+        power = 0.0 if all(block["kind"] == _FINISHED for block in blocks) else _WHITENING
+        axes = scale[:, None] * _look_axes(scaled, settings.dim - dims, settings, power)
         matrix = np.zeros((len(mean), settings.dim))
         matrix[of_class, :dims] = np.sqrt(2 * meaning) * _codes(len(of_class), dims, settings.seed)
         matrix[looks, dims:] = np.sqrt(max(2 - 2 * meaning, _LEAST_LOOKS)) * _LOOKS_SCALE * axes
@@ -241,10 +243,11 @@ def _codes(classes: int, dim: int, seed: int) -> F64Array:
     return codes
 
 
-def _look_axes(covariance: F64Array, dim: int, settings: ProjectSettings) -> F64Array:
+def _look_axes(covariance: F64Array, dim: int, settings: ProjectSettings, power: float) -> F64Array:
     """(D, dim): axes that shorten what has this covariance, to a total variance of 1.
 
-    Where PCA has no more directions to give, columns of zeros follow.
+    PCA divides each direction by a power of its variance. Where it has no more directions to give, columns of
+    zeros follow.
     """
     total = np.trace(covariance)
     if settings.method == "random":
@@ -255,8 +258,8 @@ def _look_axes(covariance: F64Array, dim: int, settings: ProjectSettings) -> F64
         return np.zeros((len(covariance), dim))
     variance, axes = np.linalg.eigh(covariance)
     useful = np.flatnonzero(variance > 1e-6 * total)[::-1][:dim]
-    variance, axes = variance[useful], axes[:, useful] * variance[useful] ** -_WHITENING
-    axes /= np.sqrt((variance ** (1 - 2 * _WHITENING)).sum())
+    variance, axes = variance[useful], axes[:, useful] * variance[useful] ** -power
+    axes /= np.sqrt((variance ** (1 - 2 * power)).sum())
     axes *= np.sign(axes[np.abs(axes).argmax(0), np.arange(len(useful))])  # eigh leaves the sign open
     return np.pad(axes, ((0, 0), (0, dim - len(useful))))
 

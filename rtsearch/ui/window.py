@@ -19,14 +19,17 @@ import numpy as np
 from rtsearch._util.opening_hours import is_open
 from rtsearch.config import ShowSettings
 from rtsearch.live import Controls
+from rtsearch.live.load_steps import reduced
 from rtsearch.render import theme
 from rtsearch.render.layout import Canvas, canvas_of
-from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_xy, value_at
+from rtsearch.render.sliders import SHOW_SLIDERS, SLIDERS, draw_sliders, panel_holds, panel_xy, value_at
 from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.types import Scene, U8Array
 from rtsearch.ui.display import LEAST_WH, chosen_monitor, fit_screen, inside_screen, prepare_windows
 from rtsearch.ui.full_screen import FullScreen
-from rtsearch.ui.keys import ACTIONS, HELP, SKIP_S
+from rtsearch.ui.keys import ACTIONS, HELP, SET_UP_ACTIONS, SET_UP_HINT, SKIP_S
+from rtsearch.ui.set_up import SetUp
+from rtsearch.ui.waiting_card import WaitingCard
 from rtsearch.ui.x11 import screen_wh
 
 __all__ = ["Window"]
@@ -46,10 +49,14 @@ class Window:
         title: title of the window.
         controls: controls that keys and sliders change.
         save_to: folder for saved pictures.
+        settings_file: gets the parts of the picture that count; None for a file in the current folder.
     """
 
-    def __init__(self, title: str, controls: Controls, save_to: Path) -> None:
+    def __init__(
+        self, title: str, controls: Controls, save_to: Path, settings_file: Path | None = None
+    ) -> None:
         self._title = title
+        self._set_up = SetUp(controls, settings_file, self._tell)
         self._controls = controls
         self._narrow = controls.now.search
         self._save_to = save_to
@@ -79,11 +86,11 @@ class Window:
         if monitor is not None:
             cv2.moveWindow(title, monitor.x, monitor.y)
         self._full_screen = FullScreen(title, self._screen_wh, monitor)
-        self._is_drawn = False
         self._is_dark = False  # outside of the hours of the day
         self._whole_until_s = -math.inf  # until then a picture waits for all of its crops
-        if controls.now.show.fullscreen:
-            self._begin_black()
+        self._card = WaitingCard(time.monotonic())
+        self._watch_hours()
+        self._begin()
 
     def show(self, scene: Scene, picture: U8Array) -> None:
         """Show the picture of a scene, with the overlays that are on.
@@ -103,12 +110,13 @@ class Window:
         if not self._controls.now.show.keys:
             key = -1
         self._watch_hours()
-        if self._is_drawn and not self._is_open():
+        if not self._is_open():
             return False  # looked at before anything is drawn: imshow would open it again
-        if self._is_drawn:
-            self._follow_size()
-            self._bring_inside()
+        self._follow_size()
+        self._bring_inside()
         self._full_screen.pump()
+        if self._picture is None:
+            self._wait()
         if self._message and time.monotonic() >= self._message_until_s:
             self._message, self._redraw = "", True
         if self._redraw and self._picture is not None:
@@ -122,14 +130,21 @@ class Window:
             cv2.destroyWindow(self._title)
             cv2.pollKey()  # processes the events that close the window
 
-    def _begin_black(self) -> None:
-        """Fill the screen before there is a picture: Qt's own ground is white."""
-        self._full_screen.toggle()
-        self._full_screen.pump()
-        width, height = self._controls.now.show.window_wh
-        cv2.imshow(self._title, np.zeros((height, width, 3), np.uint8))
+    def _begin(self) -> None:
+        """Show the ground before there is a picture: that of Qt is white."""
+        if self._controls.now.show.fullscreen:
+            self._full_screen.toggle()
+            self._full_screen.pump()
+            self._whole_until_s = math.inf
+        self._wait()
         cv2.pollKey()
-        self._is_drawn, self._whole_until_s = True, math.inf
+
+    def _wait(self) -> None:
+        """Show that the first picture is waited for; black outside of the hours of the day."""
+        canvas = canvas_of(self._controls.now.show)
+        card = self._card.picture(time.monotonic(), canvas)
+        if card is not None:
+            cv2.imshow(self._title, np.zeros_like(card) if self._is_dark else card)
 
     def _watch_hours(self) -> None:
         """Paint black, or the picture again, when the hours of the day end or begin."""
@@ -137,13 +152,16 @@ class Window:
         is_dark = not is_open(self._controls.now.show.hours, 60 * now.tm_hour + now.tm_min)
         if is_dark != self._is_dark:
             self._is_dark, self._redraw = is_dark, True
+            self._card = WaitingCard(time.monotonic())
 
     def _follow_size(self) -> None:
         """Adapt the size of the next picture to the window, so that text is sharp and no bars are shown."""
         width, height = cv2.getWindowImageRect(self._title)[2:]
-        large = width >= LEAST_WH[0] and height >= LEAST_WH[1]
-        if large and (width, height) != self._controls.now.show.window_wh:
-            self._change_show(window_wh=(width, height))
+        now = self._controls.now
+        wh = reduced((width, height), now.load)
+        large = wh[0] >= LEAST_WH[0] and wh[1] >= LEAST_WH[1]
+        if large and wh != now.show.window_wh:
+            self._change_show(window_wh=wh)
 
     def _bring_inside(self) -> None:
         """Move a window that has just opened so that all of it is on the screen."""
@@ -167,6 +185,8 @@ class Window:
 
     def _on_key(self, key: int) -> bool:
         actions: dict[str, Callable[[], None]] = {
+            "back": self._controls.back,
+            "more": self._controls.more,
             "pause": self._toggle_pause,
             "step": self._controls.step,
             "step back": self._controls.step_back,
@@ -181,11 +201,16 @@ class Window:
             "figures": self._toggle_figures,
             "full screen": self._full_screen.toggle,
             "save": self._save,
+            "set up": self._set_up.toggle,
+            "mask": lambda: self._set_up.finish(counts=False),
+            "region": lambda: self._set_up.finish(counts=True),
+            "take back": self._set_up.take_back,
+            "save parts": self._set_up.save,
             "controls": self._toggle_sliders,
             "help": self._toggle_help,
         }
-        action = ACTIONS.get(key)
-        if action == "quit":
+        action = (SET_UP_ACTIONS if self._controls.now.sets_up else ACTIONS).get(key)
+        if action == "quit" or (action == "back" and not self._controls.now.looks):
             return False
         if action is not None:
             actions[action]()
@@ -252,12 +277,12 @@ class Window:
     def _paint(self) -> None:
         assert self._picture is not None
         if self._is_dark:
-            if self._redraw or not self._is_drawn:
+            if self._redraw:
                 cv2.imshow(self._title, np.zeros_like(self._picture))
-            self._is_drawn, self._redraw = True, False
+            self._redraw = False
             return
         now = self._controls.now
-        over = self._show_sliders or self._show_help or self._message or now.paused
+        over = self._show_sliders or self._show_help or self._message or now.paused or now.sets_up
         canvas = canvas_of(now.show)
         # Copied only if needed: it has 25 MB on a large screen.
         picture = self._picture.copy() if over else self._picture
@@ -266,10 +291,11 @@ class Window:
         if self._show_help:
             _draw_help(picture, canvas)
         where = "" if self._pts_s is None else f"    {self._pts_s:.2f} s"
-        if banner := self._message or (f"paused{where}" if now.paused else ""):
+        state = SET_UP_HINT if now.sets_up else f"paused{where}" if now.paused else ""
+        if banner := self._message or state:
             _draw_banner(self._beside_panel(picture), banner, canvas)
         cv2.imshow(self._title, picture)
-        self._is_drawn, self._redraw = True, False
+        self._redraw = False
 
     def _draw_sliders(self, picture: U8Array, canvas: Canvas) -> None:
         now = self._controls.now
@@ -292,17 +318,26 @@ class Window:
         return canvas_of(self._controls.now.show).scale
 
     def _on_mouse(self, event: int, x: int, y: int, flags: int, _data: object) -> None:
-        if not self._show_sliders or not self._controls.now.show.keys or event == cv2.EVENT_LBUTTONUP:
+        if not self._controls.now.show.keys or event == cv2.EVENT_LBUTTONUP:
             self._held = None
             return
         starts = event == cv2.EVENT_LBUTTONDOWN
+        if starts and not self._on_panel((x, y)):
+            (self._controls.corner if self._controls.now.sets_up else self._controls.click)((x, y))
+            return
         drags = (
             event == cv2.EVENT_MOUSEMOVE and bool(flags & cv2.EVENT_FLAG_LBUTTON) and self._held is not None
         )
-        if not (starts or drags):
-            return
-        held = None if starts else self._held
-        hit = value_at(self._panel_xy(), (x, y), held, self._scale, self._sliders)
+        if starts or drags:
+            self._drag((x, y), None if starts else self._held)
+
+    def _on_panel(self, xy: tuple[int, int]) -> bool:
+        """Tell whether a place of the picture lies on the sliders."""
+        return self._show_sliders and panel_holds(self._panel_xy(), xy, self._scale, len(self._sliders))
+
+    def _drag(self, xy: tuple[int, int], held: int | None) -> None:
+        """Set the value of the slider that is held, or that is at a place of the picture."""
+        hit = value_at(self._panel_xy(), xy, held, self._scale, self._sliders)
         if hit is None:
             return
         self._held, value = hit

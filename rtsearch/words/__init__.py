@@ -16,11 +16,13 @@ With a pair of networks for pictures and texts (``text_pair``):
 
 from rtsearch.words.crop_vectors import CropVectors, TextHits, embed_crops, pair_of
 from rtsearch.words.find import WordHit, find_words
+from rtsearch.words.frame import FrameWords
 from rtsearch.words.request import Part, Request, parse_request
 from rtsearch.words.text_pair import TextPair, import_pair
 
 __all__ = [
     "CropVectors",
+    "FrameWords",
     "Part",
     "Request",
     "TextHits",

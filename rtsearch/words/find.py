@@ -21,7 +21,7 @@ __all__ = ["WordHit", "find_words"]
 _LOOKED_AT = 96  # most crops whose colours are measured; 0.4 ms each with reading
 # Of objects with a share of .1, .2 and .4, people would name the colour of 40, 47 and 61 %.
 _LEAST_SHARE = 0.1
-_HAS_COLOUR = 0.2  # share from which an object counts as having a colour
+HAS_COLOUR = 0.2  # share from which an object counts as having a colour
 _CACHE_BYTES = 32 << 20
 
 Chosen = NDArray[np.bool_]
@@ -46,11 +46,13 @@ def find_words(index: SearchIndex, request: Request, k: int = 16) -> list[WordHi
     Without a colour, the largest object of each photo comes before the second of any, large ones first.
 
     Args:
-        index: of the library.
+        index: of the library; only what its searches give is found, while photos are judged by all objects.
         request: see ``parse_request``.
         k: most hits.
     """
     chosen = _of_part(index, request.main)
+    if index.given is not None:
+        chosen &= index.given
     for part in request.beside:
         chosen &= _in_photos_with(index, part)
     rows = np.flatnonzero(chosen).astype(np.int32)
@@ -84,7 +86,7 @@ def _have_colour(index: SearchIndex, colour: str | None) -> Chosen:
     """Return which objects have a share of a colour that one sees; all where none is asked for."""
     if colour is None:
         return np.ones(len(index.labels), bool)
-    return index.colours[:, COLOUR_NAMES.index(colour)] >= 255 * _HAS_COLOUR
+    return index.colours[:, COLOUR_NAMES.index(colour)] >= 255 * HAS_COLOUR
 
 
 def _photos_in_turn(index: SearchIndex, rows: I32Array) -> I32Array:

@@ -221,7 +221,7 @@ def eight(lib: Path, window: Window | None, frames: int = 300) -> dict[str, floa
     index: SearchIndex = open_index(Library.open(lib), settings)
     room = StripRoom(canvas_of(settings.show), WH)
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
-    compositor = Compositor(index.library.space.class_names, cache, index.shapes)
+    compositor = Compositor(index.library.space.class_names, cache, index)
     look = Appearance(settings.show, notes=("eight objects",))
     stabilizer = Stabilizer(index, settings.search)
     rng = np.random.default_rng(0)

@@ -1,0 +1,127 @@
+"""Make a gallery of the picture: both compositions, on several screens and with two sources, and two films.
+
+    python tools/gallery.py LIB CLIP CLIP [CLIP ...] [--out DIR] [--at 4 9] [--seconds 20] [--set NAME=VALUE]
+
+Plays each clip without a window at 1280x720, 1080x1920 and 3840x2160 in each composition, and the first two
+clips side by side; keeps the pictures at the given times as DIR/COMPOSITION-WIDTHxHEIGHT-CLIP.jpg, of at most
+1280 px a side, and writes a film of the first clip per composition and DIR/gallery.md, which shows them all.
+What the pictures show belongs to those who own clips and library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+SCREENS = ((1280, 720), (1080, 1920), (3840, 2160))
+COMPOSITIONS = ("wall", "strips")
+MOST_PX = 1280
+QUALITY = 84
+
+
+class Shot(NamedTuple):
+    """Clips that play side by side on a screen, in a composition."""
+
+    composition: str
+    wh: tuple[int, int]
+    clips: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of its files."""
+        stems = "+".join(clip.stem for clip in self.clips)
+        return f"{self.composition}-{self.wh[0]}x{self.wh[1]}-{stems}"
+
+
+def main() -> None:
+    """Play all, and write the gallery."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("library", type=Path)
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, default=Path("gallery"), help="folder that gets the pictures")
+    parser.add_argument("--at", type=float, nargs="+", default=[6.0], help="times of the pictures, s")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of the films")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    lines = ["# Gallery", ""]
+    for shot in shots(options.clips):
+        print(shot.name, flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            film = Path(folder) / "shot.mp4"
+            play(options.library, shot, film, max(options.at) + 1.0, options.settings)
+            lines += [picture_of(film, at_s, shot, options.out) for at_s in options.at]
+    for composition in COMPOSITIONS:
+        shot = Shot(composition, SCREENS[0], (options.clips[0],))
+        film = options.out / f"{shot.name}.mp4"
+        play(options.library, shot, film, options.seconds, options.settings)
+        lines.append(f"- film: [{film.name}]({film.name})")
+    (options.out / "gallery.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def shots(clips: list[Path]) -> Iterator[Shot]:
+    """Yield every clip on every screen in each composition, then the first two clips side by side."""
+    for composition in COMPOSITIONS:
+        for wh, clip in product(SCREENS, clips):
+            yield Shot(composition, wh, (clip,))
+        if len(clips) > 1:
+            yield Shot(composition, SCREENS[0], (clips[0], clips[1]))
+
+
+def play(library: Path, shot: Shot, film: Path, seconds: float, settings: list[str]) -> None:
+    """Play a shot into a film, without losses that the eye sees."""
+    command = [
+        str(Path(sys.executable).parent / "rtsearch"),
+        "run",
+        str(library),
+        "--headless",
+        "--overwrite",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for i, clip in enumerate(shot.clips):
+            command += ["--source", str(beginning(clip, seconds, Path(folder) / f"{i}{clip.suffix}"))]
+        command += ["--out", str(film), "--set", "video.crf=16"]
+        command += ["--set", f"show.composition={shot.composition}"]
+        command += ["--set", f"show.window_wh={shot.wh[0]}x{shot.wh[1]}"]
+        for setting in settings:
+            command += ["--set", setting]
+        subprocess.run(command, check=True)
+
+
+def beginning(clip: Path, seconds: float, part: Path) -> Path:
+    """Copy the beginning of a clip; returns the copy."""
+    command = ["ffmpeg", "-v", "error", "-i", str(clip), "-t", f"{seconds:g}", "-c", "copy", "-an", str(part)]
+    subprocess.run(command, check=True)
+    return part
+
+
+def picture_of(film: Path, at_s: float, shot: Shot, folder: Path) -> str:
+    """Save the picture of a film at a time, or its last one; return its line of the gallery."""
+    capture = cv2.VideoCapture(str(film))
+    last = max(0.0, capture.get(cv2.CAP_PROP_FRAME_COUNT) - 1)
+    capture.set(cv2.CAP_PROP_POS_FRAMES, min(last, round(at_s * capture.get(cv2.CAP_PROP_FPS))))
+    read, bgr = capture.read()
+    capture.release()
+    if not read:
+        raise SystemExit(f"{film} has no picture at {at_s} s")
+    scale = min(1.0, MOST_PX / max(bgr.shape[:2]))
+    size = round(scale * bgr.shape[1]), round(scale * bgr.shape[0])
+    small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA))
+    path = folder / f"{shot.name}-{at_s:g}s.jpg"
+    cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return f"![{shot.name}]({path.name})\n"
+
+
+if __name__ == "__main__":
+    main()
