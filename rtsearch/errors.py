@@ -22,6 +22,7 @@
     │   ├── DamagedError(ValueError)           truncated or altered file, named
     │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
+    ├── StorageError                     object storage cannot be reached, or refuses
     ├── ServerError(OSError)             the page cannot be served: port taken, certificate wrong
     ├── WordsError(ValueError)           a request in words that is not understood
     ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
@@ -55,6 +56,7 @@ __all__ = [
     "ServerError",
     "SourceError",
     "StageError",
+    "StorageError",
     "UnknownModelError",
     "UnknownRowError",
     "UnreadPhotoError",
@@ -162,6 +164,10 @@ class UnknownRowError(LibraryError, IndexError):
 
 class LibraryBusyError(LibraryError, TimeoutError):
     """Another process is writing to the library."""
+
+
+class StorageError(RtsearchError):
+    """Object storage cannot be reached, or refuses; the message has no secrets."""
 
 
 class ServerError(RtsearchError, OSError):

@@ -26,6 +26,7 @@ from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.printable import printable
 from rtsearch.config import Settings
 from rtsearch.errors import LibraryError
+from rtsearch.storage.address import library_folder, photo_folder
 
 if TYPE_CHECKING:
     from rtsearch.jobs.analyze import AnalyzeReport, Upkeep
@@ -36,8 +37,22 @@ _REASONS = 3  # reasons in the message where no photo can be read; the first run
 
 
 def analyze(
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder of photos, searched recursively.")],
-    lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTOS",
+            help="Folder of photos, searched recursively, or its address.",
+            parser=photo_folder,
+        ),
+    ],
+    lib: Annotated[
+        Path,
+        typer.Argument(
+            metavar="LIB",
+            help="Folder of the library, or its address; made if missing.",
+            parser=library_folder,
+        ),
+    ],
     repair: Annotated[
         bool, typer.Option("--repair", help="Find damaged fragments, and analyse their photos again.")
     ] = False,

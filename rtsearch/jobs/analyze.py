@@ -12,7 +12,6 @@ the last commit, and the next run goes on from there. Ctrl-C commits first.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from typing import Any, NamedTuple
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import AnalyzeSettings, DetectSettings, Settings
-from rtsearch.errors import LibraryError, SourceError, VectorError
+from rtsearch.errors import LibraryError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze_report import AnalyzeReport, Progress
 from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
@@ -33,7 +32,8 @@ from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.left_out import left_out
 from rtsearch.library.missing import by_folder
-from rtsearch.library.photos import find_photos
+from rtsearch.library.photo_files import PhotoFiles, photo_files
+from rtsearch.storage import CACHE, library_folder, naming_addresses, photo_folder
 
 __all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze"]
 
@@ -57,6 +57,7 @@ class Upkeep(NamedTuple):
 _NOTHING_BESIDES = Upkeep()
 
 
+@naming_addresses()
 def analyze(
     photos: Path,
     library: Path,
@@ -70,8 +71,8 @@ def analyze(
     """Bring a library up to date with a folder of photos; make it where there is none.
 
     Args:
-        photos: the folder.
-        library: the library's folder.
+        photos: the folder, or its address on object storage.
+        library: the library's folder, or its address.
         pipeline: what looks at the photos.
         settings: sections ``analyze`` and ``detect``; the others are remembered in the library.
         upkeep: what else is done to the library, and which part of the photos is looked at.
@@ -82,12 +83,15 @@ def analyze(
     Raises:
         SourceError: no photos, or their folder is gone before the last was read; those before are committed.
         LibraryError: one of its kinds; what was committed is kept.
+        StorageError: object storage cannot be reached, or refuses; what was committed is kept.
         RunnerError: the network failed; the photos before are committed.
     """
     start_s = time.monotonic()
     settings = _without_small_objects(settings)
-    root = _Root(photos.resolve())
-    scan = find_photos(photos, library, settings.analyze.exclude, films=settings.analyze.videos)
+    CACHE.limit_bytes = settings.storage.cache_mb << 20
+    photos, library = photo_folder(photos), library_folder(library)
+    files = photo_files(photos)
+    scan = files.find(library, settings.analyze.exclude, films=settings.analyze.videos)
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
@@ -106,7 +110,7 @@ def analyze(
             excluded=scan.excluded_counts,
             links=scan.links,
         )
-        run = _Run(writer, pipeline, settings, plan, report, root)
+        run = _Run(writer, pipeline, settings, plan, report, files)
         stop = stop or threading.Event()
         with quiet_decoders(), stop_on_signal(stop):
             run.look_at(progress or (lambda _: None), stop)
@@ -150,34 +154,6 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
             )
 
 
-class _Root:
-    """The folder of the photos as it was when the analysis began."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._device = self._now()
-
-    def expect(self) -> None:
-        """Raise if the folder has gone.
-
-        Raises:
-            SourceError: it is gone, or another one is in its place, as when a drive is unmounted.
-        """
-        if self._device != self._now():
-            raise SourceError(
-                f"{self.path} has gone away; what was looked at is kept: bring it back and run the same "
-                "command again"
-            )
-
-    def _now(self) -> int | None:
-        """Return the device of the folder; None where it is gone or empty, as the place of a mount is."""
-        try:
-            with os.scandir(self.path) as entries:
-                return self.path.stat().st_dev if next(entries, None) else None
-        except OSError:
-            return None
-
-
 class _Run:
     """One analysis under way."""
 
@@ -188,14 +164,14 @@ class _Run:
         settings: Settings,
         plan: Plan,
         report: AnalyzeReport,
-        root: _Root,
+        files: PhotoFiles,
     ) -> None:
         self._writer = writer
         self._pipeline = pipeline
         self._settings = settings.analyze
         self._plan = plan
         self._all_settings = settings
-        self._root = root
+        self._files = files
         self._report = report
         self._done = 0
         self._new_hashes: set[str] = set()
@@ -209,7 +185,7 @@ class _Run:
         self._committed_s = time.monotonic()
         try:
             with PhotoPipeline(
-                todo, self._root.path, self._pipeline, self._all_settings, self._meter
+                todo, self._files.root, self._pipeline, self._all_settings, self._meter
             ) as photo_jobs:
                 for job in photo_jobs:
                     if stop.is_set():
@@ -238,7 +214,7 @@ class _Run:
         if stop.is_set():
             return
         pipeline = FilmPipeline(
-            films, self._root.path, self._writer.folder, self._pipeline, self._all_settings, self._meter
+            films, self._files.root, self._writer.folder, self._pipeline, self._all_settings, self._meter
         )
 
         def at(now: FilmTime) -> bool:
@@ -270,7 +246,7 @@ class _Run:
             report.kept += 1
             return
         if job.unread:
-            self._root.expect()
+            self._files.expect()
             self._unread.add(file.path)
             report.failed.append((file.path, job.reason))
             return
@@ -314,7 +290,7 @@ class _Run:
             self._writer.renew(replace(known, mtime_ns=job.file.mtime_ns))
             self._report.kept += 1
         elif job.unread:
-            self._root.expect()
+            self._files.expect()
             self._report.failed.append((job.file.path, job.reason))
             self._unread.add(job.file.path)
         else:

@@ -25,6 +25,7 @@ from rtsearch.config import Settings
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.decode import decode_photo, photo_bytes, photo_header
 from rtsearch.library import ObjectRows
+from rtsearch.library.photo_files import Fetched, photo_files
 from rtsearch.library.photos import PhotoFile
 from rtsearch.perception.backend import InferenceBackend
 from rtsearch.types import WHOLE_IMAGE_LABEL, U8Array
@@ -96,7 +97,7 @@ class PhotoPipeline(Closing):
 
     Args:
         todo: the photos.
-        root: folder that their paths are relative to.
+        root: folder that their paths are relative to; it may stand for an address.
         pipeline: what looks at them.
         settings: sections ``analyze`` and ``detect``.
         meter: gets the times of the stages.
@@ -110,7 +111,7 @@ class PhotoPipeline(Closing):
         settings: Settings,
         meter: Meter,
     ) -> None:
-        self._root = root
+        self._files = photo_files(root)
         self._pipeline = pipeline
         self._settings, self._detect = settings.analyze, settings.detect
         self._meter = meter
@@ -132,6 +133,7 @@ class PhotoPipeline(Closing):
         self._halt.set()
         self._describing.join()
         self._decoding.join()
+        self._files.close()
 
     def _decoded(self, todo: Sequence[PhotoFile]) -> Generator[PhotoJob]:
         """Photos in order, decoded in threads; how many are under way, their bytes decide."""
@@ -139,8 +141,8 @@ class PhotoPipeline(Closing):
         workers = self._settings.workers or min(_MOST_DECODERS, usable_cores())
         pool = ThreadPoolExecutor(workers, "decode")
         try:
-            for file in todo:
-                job, decode = self._prepare(file)
+            for photo in self._files.opened(todo):
+                job, decode = self._prepare(photo)
                 while len(waiting) >= DECODED_AHEAD or not self._budget.take(
                     job.held_bytes, wait=not waiting
                 ):
@@ -153,21 +155,24 @@ class PhotoPipeline(Closing):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, file: PhotoFile) -> tuple[PhotoJob, Callable[[], PhotoJob]]:
+    def _prepare(self, photo: Fetched) -> tuple[PhotoJob, Callable[[], PhotoJob]]:
         """Read the header; returns the photo as it is now, and what decodes it."""
+        file, path, problem = photo
         job = PhotoJob(file)
-        path = self._root / file.path
         try:
+            if problem:
+                raise UnreadPhotoError(problem)
             header = photo_header(path, self._settings.max_photo_mp)
         except PhotoError as error:
             job.fail(error)
-            return job, lambda: _with_hash(job, path)
+            return job, lambda: self._with_hash(job, path)
         job.held_bytes = header.decoding_bytes + file.size_bytes
 
         def decode() -> PhotoJob:
             with self._meter.stage("decode"):
                 try:
                     data = photo_bytes(path)
+                    self._files.release(path)
                     job.sha256 = hashlib.sha256(data).hexdigest()
                     job.same = job.sha256 == file.known_sha256
                     if not job.same:
@@ -177,6 +182,16 @@ class PhotoPipeline(Closing):
             return job
 
         return job, decode
+
+    def _with_hash(self, job: PhotoJob, path: Path) -> PhotoJob:
+        """Give a photo that has failed for what is in its file the hash of that."""
+        try:
+            if not job.unread:
+                job.sha256 = hashlib.sha256(photo_bytes(path, _HASHED_BYTES)).hexdigest()
+        except PhotoError as error:
+            job.fail(error)
+        self._files.release(path)
+        return job
 
     def _described(self) -> Generator[PhotoJob]:
         """Photos with their objects, still in order."""
@@ -209,13 +224,3 @@ class PhotoPipeline(Closing):
             whole = seen.label == WHOLE_IMAGE_LABEL
             job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
         return jobs
-
-
-def _with_hash(job: PhotoJob, path: Path) -> PhotoJob:
-    """Give a photo that has failed for what is in its file the hash of that."""
-    try:
-        if not job.unread:
-            job.sha256 = hashlib.sha256(photo_bytes(path, _HASHED_BYTES)).hexdigest()
-    except PhotoError as error:
-        job.fail(error)
-    return job
