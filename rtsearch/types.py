@@ -215,6 +215,7 @@ class Scene:
         lost_s: time for which the source has given no pictures, s.
         outlines: parts of the frame in which objects count, or do not.
         dims: all of the frame but its objects is dim.
+        library: state of the library that the rows of the neighbours are of; "" where nobody asks.
     """
 
     frame: Frame
@@ -239,6 +240,7 @@ class Scene:
     lost_s: float = 0.0
     outlines: tuple[Outline, ...] = ()
     dims: bool = False
+    library: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.detections)

@@ -29,6 +29,7 @@ COMMANDS = [
     ("library",),
     ("library", "import"),
     ("library", "merge"),
+    ("library", "import"),
     ("library", "words"),
     ("library", "info"),
     ("library", "check"),

@@ -45,10 +45,10 @@ def view_of(source: Source, controls: Controls | None = None) -> tuple[View, Ord
     settings = Settings()
     controls = controls or Controls(settings.detect, settings.show)
     index: Any = Index()
-    cache: Any = Crops(76)
+    crops: Any = SimpleNamespace(of=lambda _: Crops(76), drifting=lambda _: ())
     found = LiveIndex(index)
     shared = Shared(
-        *(index, found, settings.search, controls, cache, Meter(), ("cup",), 1, np.inf, (), threading.Event())
+        *(index, found, settings.search, controls, crops, Meter(), ("cup",), 1, threading.Event())
     )
     orders: Orders = queue.SimpleQueue()
     return View(0, source, shared, orders, Latest(), Tally()), orders
@@ -57,7 +57,7 @@ def view_of(source: Source, controls: Controls | None = None) -> tuple[View, Ord
 class Index:
     """What the notes say of an index; each row's crop is wider than that of the row before, and higher."""
 
-    library = SimpleNamespace(photo_count=1)
+    library = SimpleNamespace(photo_count=1, state="")
 
     def __len__(self) -> int:
         return 7

@@ -215,6 +215,8 @@ def test_an_object_has_the_class_that_fits_best_even_where_another_is_looked_for
     [
         ("dogg", "but 'dog';"),
         ("Cat", "but 'cat';"),
+        ("mug", "but 'cup';"),
+        ("puppies", "but 'dog';"),
         ("aeroplane", "but 'cat', 'dog', 'cup'; `rtsearch model"),
     ],
 )

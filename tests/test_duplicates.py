@@ -159,7 +159,8 @@ def test_neighbours_since_a_date(copied):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("search.classes=cat", r"search\.classes: .*lib has no class cat"),
+        ("search.classes=cat", r"search\.classes: .*lib has no class cat; `rtsearch model info` lists them"),
+        ("search.classes=grean", r"search\.classes: .*lib has no class grean; did you mean green or red\?"),
         ("search.folders=albums", r"search\.folders: no photo of .*lib lies in albums; folders are relative"),
         ("search.folders=../album", r"search\.folders: no photo of .* lies in \.\./album"),
         ("search.since=2999-01-01", r"search\.since: no object of .* is left to be found"),

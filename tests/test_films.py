@@ -17,6 +17,8 @@ import blobs
 import clips
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from blobs import BlobPipeline, content, expected_files, files
 from clips import FFMPEG, needs_ffmpeg
@@ -173,6 +175,45 @@ def test_films_are_left_out_where_that_is_wanted(tmp_path):
     assert look(tmp_path / "films", tmp_path / "lib").analysed == 0
 
 
+def test_films_that_are_known_stay_where_only_photos_are_looked_at(tmp_path):
+    film = blob_film(tmp_path / "films" / "f.avi", 4)
+    cv2.imwrite(str(tmp_path / "films" / "photo.png"), blobs.draw(50))
+    look(film.parent, tmp_path / "lib")
+    before = content(tmp_path / "lib")
+    report = look(film.parent, tmp_path / "lib", videos=False)
+    assert (report.dropped, report.missing, content(tmp_path / "lib")) == (0, [], before)
+    film.unlink()
+    assert look(film.parent, tmp_path / "lib", videos=False).dropped == 1
+    assert Library.open(tmp_path / "lib").photos().path == ["photo.png"]
+
+
+def raw_film(path: Path, pictures: list[np.ndarray], pixels: str) -> Path:
+    """A film of 25 pictures a second that are not compressed; those of AVI in RGB begin at the bottom."""
+    assert FFMPEG is not None
+    height, width = pictures[0].shape[:2]
+    command = [FFMPEG, "-v", "error", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}"]
+    command += ["-r", str(FPS), "-i", "-", "-c:v", "rawvideo", "-pix_fmt", pixels, str(path)]
+    subprocess.run(command, input=b"".join(picture.tobytes() for picture in pictures), check=True)
+    return path
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "pixels"), [("a.avi", "bgr24"), ("a.avi", "yuyv422"), ("a.nut", "rgb24"), ("a.nut", "gray16le")]
+)
+def test_pictures_that_are_not_compressed(tmp_path, name, pixels):
+    """A cut on the right is seen, and the pictures are the right way up."""
+    plain = [clips.paint(7)] * 20
+    after = clips.paint(8)
+    after[:, 80:] = 255 - after[:, 80:]
+    with FilmFrames(raw_film(tmp_path / name, plain + [after] * 20, pixels), 2) as frames:
+        samples = list(frames.samples())
+    assert [(round(sample.t_s * FPS), sample.cut) for sample in samples] == [
+        *((0, True), (13, False), (20, True), (25, False), (38, False))
+    ]
+    assert clips.read_number(samples[0].bgr) == 7
+
+
 # Stopping and going on -------------------------------------------------------------------------------------
 
 
@@ -252,7 +293,27 @@ def test_killed_at_random_moments(tmp_path, kills):
     assert check_library(Library.open(library)) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "foreign"])
+def spoilt(table: pa.Table, damage: str) -> pa.Table:
+    """A table of a part that was made up: values are missing, impossible, or of another kind."""
+
+    def column(name: str, values: list) -> pa.Table:
+        at = table.schema.names.index(name)
+        return table.set_column(at, name, pa.array(values, table.schema.field(name).type))
+
+    if damage == "gaps":
+        return column("jpeg", [None, *table["jpeg"].to_pylist()[1:]])
+    if damage == "times":
+        return column("times_s", [[float("inf")] * 3, *table["times_s"].to_pylist()[1:]])
+    if damage == "tracks":
+        return table.replace_schema_metadata({"tracks": "1000000"})
+    if damage == "unnamed":
+        return table.replace_schema_metadata(None)
+    return table.rename_columns([name.upper() for name in table.schema.names])
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "foreign", "gaps", "times", "tracks", "unnamed", "other"]
+)
 def test_a_damaged_part_is_looked_at_again(tmp_path, short_parts, damage):
     blob_film(tmp_path / "films" / "f.avi", 40)
     stop = threading.Event()
@@ -268,8 +329,10 @@ def test_a_damaged_part_is_looked_at_again(tmp_path, short_parts, damage):
     elif damage == "flipped":
         data[len(data) // 3] ^= 255
         second.write_bytes(data)
-    else:
+    elif damage == "foreign":
         second.write_bytes(b"PAR1 and nothing else")
+    else:
+        pq.write_table(spoilt(pq.read_table(second), damage), second)
     look(tmp_path / "films", tmp_path / "lib")
     look(tmp_path / "films", tmp_path / "fresh")
     assert content(tmp_path / "lib") == content(tmp_path / "fresh")
@@ -323,6 +386,40 @@ def test_films_that_lie(tmp_path):
     assert look(folder, tmp_path / "lib").analysed == 0
     states = dict(zip(*(lambda t: (t.path, t.state))(Library.open(tmp_path / "lib").photos()), strict=True))
     assert states == {"cut.avi": "ok", "empty.mp4": "failed", "good.avi": "ok", "text.mkv": "failed"}
+
+
+class Melting(blobs.BlobDescriber):
+    """What large objects look like cannot be told."""
+
+    def describe(self, bgr, found):
+        vectors = super().describe(bgr, found)
+        return vectors * np.float32(np.nan) if (found.score > 0.5).any() else vectors
+
+
+def test_a_film_without_descriptions_fails_alone(tmp_path):
+    large = np.zeros((120, 160, 3), np.uint8)
+    large[10:110, 10:150, 2] = 200
+    write(tmp_path / "films" / "a.avi", [large] * 8, 1)
+    blob_film(tmp_path / "films" / "b.avi", 8)
+    cv2.imwrite(str(tmp_path / "films" / "photo.png"), blobs.draw(50))
+    pipeline = BlobPipeline(describer=Melting())
+    report = analyze(tmp_path / "films", tmp_path / "lib", pipeline, Settings())
+    assert [path for path, _ in report.failed] == ["a.avi"]
+    assert "NaN" in report.failed[0][1]
+    photos = Library.open(tmp_path / "lib").photos()
+    assert dict(zip(photos.path, photos.state, strict=True)) == {
+        "a.avi": "failed",
+        "b.avi": "ok",
+        "photo.png": "ok",
+    }
+
+
+def test_another_rate_of_samples_is_told(tmp_path, caplog):
+    blob_film(tmp_path / "films" / "f.avi", 4)
+    look(tmp_path / "films", tmp_path / "lib")
+    assert caplog.text == ""
+    look(tmp_path / "films", tmp_path / "lib", video_fps=4)
+    assert "was made with analyze.video_fps = 2.0; what is added now has 4.0" in caplog.text
 
 
 def test_a_folder_that_goes_away_keeps_its_films(tmp_path):

@@ -133,7 +133,12 @@ def test_numbers_that_lead_nowhere_are_not_believed(lib):
     """Hashes guard against accidents; ranges are looked at as well."""
     (folder,) = (lib / "index").glob("*/")
     n = Library.open(lib).object_count
-    for name, values in (("photo", np.full(n, 999, np.int32)), ("label", np.full(n, 3, np.int32))):
+    made_up = {
+        "photo": np.full(n, 999, np.int32),
+        "label": np.full(n, 3, np.int32),
+        "times_s": np.full((n, 3), np.inf),
+    }
+    for name, values in made_up.items():
         np.save(folder / f"{name}.npy", values)
         sign(folder)
         assert opened(lib).hits(np.arange(n, dtype=np.int32))[0]["photo"] == "000.png"

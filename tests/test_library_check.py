@@ -291,6 +291,7 @@ def rewrite(folder: Path, part: str, **columns: object) -> None:
         ("thumb_offset", 10**12, "outside its pack"),
         ("thumb_bytes", -5, "outside its pack"),
         ("score", float("nan"), "NaN"),
+        ("times_s", float("inf"), "the time of an object"),
     ],
 )
 def test_values_out_of_range(folder: Path, column: str, value: float, words: str) -> None:
@@ -298,7 +299,7 @@ def test_values_out_of_range(folder: Path, column: str, value: float, words: str
     good = np.concatenate([batch[column] for batch in Library.open(folder).objects((column,))])[:n]
     bad = good.copy()
     bad[-1] = value
-    rewrite(folder, "objects", **{column: bad})
+    rewrite(folder, "objects", **{column: bad if bad.ndim == 1 else bad.tolist()})
     problems = check_library(Library.open(folder))
     assert len(problems) == 1
     assert words in problems[0].what

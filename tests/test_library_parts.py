@@ -84,6 +84,15 @@ def test_merging_again_changes_nothing(parts, tmp_path):
     assert (joined / "manifest.json").read_bytes() == manifest
 
 
+def test_a_part_that_is_named_twice_counts_once(parts, tmp_path):
+    link = tmp_path / "link.lib"
+    link.symlink_to(parts[0])
+    report = merge_libraries(tmp_path / "joined.lib", [parts[0], link, parts[1], parts[0]])
+    assert report.added == {str(part): Library.open(part).photo_count for part in parts[:2]}
+    with pytest.raises(LibraryError, match="cannot be merged into itself"):
+        merge_libraries(parts[0], [link])
+
+
 def test_the_last_part_counts_where_several_hold_a_photo(parts, whole, tmp_path):
     joined = tmp_path / "joined.lib"
     merge_libraries(joined, [whole, *parts])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtsearch.library.likeness import largest_distance
+from rtsearch.library.likeness import measured_distance
 from rtsearch.types import F32Array, I32Array, Neighbours
 
 
@@ -21,6 +21,8 @@ class Classes:
         self.vectors = (centres + rng.standard_normal(centres.shape)).astype(np.float32)
         self.labels = np.repeat(np.arange(classes, dtype=np.int32), of_each)
         self.photo_numbers = np.tile(np.arange(of_each, dtype=np.int32), classes)
+
+    given = None  # all rows are found
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -44,19 +46,19 @@ def share_alike(index: Classes, distance: float) -> tuple[float, float]:
 
 def test_beyond_it_most_neighbours_are_of_another_class() -> None:
     index: Any = Classes(20, 30, 3.0)
-    near, far = share_alike(index, largest_distance(index))
+    near, far = share_alike(index, measured_distance(index))
     assert near > 0.5 > far
 
 
 @pytest.mark.parametrize(("classes", "of_each"), [(3, 66), (1, 300)])
 def test_a_small_library_and_one_of_a_single_class_know_no_limit(classes: int, of_each: int) -> None:
     index: Any = Classes(classes, of_each, 3.0)
-    assert largest_distance(index) == math.inf
+    assert measured_distance(index) == math.inf
 
 
 def test_where_classes_say_nothing_most_objects_keep_some_neighbours() -> None:
     index: Any = Classes(100, 4, 0.0)
-    limit = largest_distance(index)
+    limit = measured_distance(index)
     near = index.near(index.vectors, 20)
     others = (near.distance <= limit) & (near.distance > 0)
     assert np.median(others.sum(1)) >= 5

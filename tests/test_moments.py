@@ -15,6 +15,7 @@ from test_films import barcode_film, look, write
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError, RecordError
+from rtsearch.jobs import moments as moments_module
 from rtsearch.jobs.moments import FALSE_HITS, cut_moments, find_moments, write_csv
 from rtsearch.jobs.show import object_picture
 from rtsearch.library import Library
@@ -93,6 +94,18 @@ def test_what_one_film_shows_at_a_time_is_different(tmp_path):
     assert all(moment.distance <= found.limit for moment in found.moments)
 
 
+def test_the_nearest_are_named_where_nothing_lies_within_the_limit(films, index, monkeypatch):
+    every = find(films, index)
+    assert every.beyond == ()
+    monkeypatch.setattr(moments_module, "_limit", lambda *_: (every.moments[0].distance / 2 - 1e-3, 200))
+    found = find(films, index)
+    assert found.moments == ()
+    assert 1 <= len(found.beyond) <= 5
+    distances = [moment.distance for moment in found.beyond]
+    assert distances == sorted(distances)
+    assert found.beyond[0] in every.moments
+
+
 def test_only_some_files(films, index):
     def photos(**more) -> set[str]:
         wanted = narrow(index, SETTINGS.search.model_copy(update=more), distinct=True)
@@ -104,6 +117,26 @@ def test_only_some_files(films, index):
     assert {moment.photo for moment in find(films, without).moments} == {"b.avi", "sub/a.avi"}
     early = narrow(index, SETTINGS.search, distinct=True, until="2990-01-01")
     assert len(find(films, early).moments) == 4
+
+
+class WholeDetector(blobs.BlobDetector):
+    """Finds the whole image, too, and is sure of it."""
+
+    def _one(self, image):
+        found = super()._one(image)
+        height, width = image.shape[:2]
+        box, one = np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32)
+        return blobs.BlobsFound(
+            *(np.concatenate([box, found.xyxy]), np.concatenate([one, found.score])),
+            *(np.concatenate([-one, found.label]).astype(np.int32), np.concatenate([one > 0, found.whole])),
+        )
+
+
+def test_a_thing_comes_before_the_whole_image(films, index):
+    pipeline = blobs.as_pipeline(blobs.BlobPipeline(detector=WholeDetector()))
+    found = find_moments(films / "query.png", pipeline, index, Settings())
+    assert found.label in ("red", "green", "blue")
+    assert found.others == ("whole image",)
 
 
 def test_a_photo_without_such_an_object(films, index):
@@ -133,6 +166,23 @@ def test_clips_are_cut_without_encoding(films, index, tmp_path):
         assert 11 <= len(container_times(clip)) <= 13  # a second before, ten of the moment, one after
     with pytest.raises(RecordError, match="is there already; give another folder"):
         cut_moments(moments, index, tmp_path / "clips")
+
+
+@needs_ffmpeg
+def test_clips_of_films_with_like_names(tmp_path):
+    """a/b.avi, a_b.avi and a/b.mkv show the same thing at the same time."""
+    films = [tmp_path / "films" / name for name in ("a/b.avi", "a_b.avi", "A_B.avi", "a/b.mkv")]
+    for film in films:
+        write(film, [scene(3)] * 8, 1)
+    for other in range(30):
+        cv2.imwrite(str(tmp_path / "films" / f"{other}.png"), blobs.draw(other, 4))
+    cv2.imwrite(str(tmp_path / "query.png"), scene(3))
+    look(tmp_path / "films", tmp_path / "lib")
+    opened = open_index(Library.open(tmp_path / "lib"), SETTINGS)
+    found = find_moments(tmp_path / "query.png", blobs.as_pipeline(), opened, Settings())
+    clips = cut_moments(found.moments, opened, tmp_path / "clips")
+    assert len({clip.name.casefold() for clip in clips}) == len(films)
+    assert all(container_times(clip) for clip in clips)
 
 
 @needs_ffmpeg

@@ -194,11 +194,61 @@ def test_damaged_vectors_are_made_again(own_index, pair):
     short = next(folder.glob("short-*.npy"))
     short.write_bytes(b"\x93NUMPY")
     assert CropVectors(own_index.library, pair).nearest(pair.embed_text("red"), 3).likeness[0] > 0
-    part = next(path for path in folder.glob("0*.npy"))
+    part = next(path for path in folder.glob("*.npy") if "-" not in path.name)
     part.write_bytes(part.read_bytes()[:-2])
     with pytest.raises(WordsError, match="not all crops"):
         CropVectors(own_index.library, pair)
     assert embed_crops(own_index, pair) > 0
+
+
+def test_a_name_that_leads_elsewhere_is_passed_over(own_index, pair, tmp_path):
+    embed_crops(own_index, pair)
+    name = own_index.library.folder / "words" / pair.fingerprint[:16] / "pair.txt"
+    for foreign in ("../tiny", "/etc/passwd", "", "tiny\n", "x" * 65):
+        name.write_text(foreign)
+        assert pair_of(own_index.library) is None
+    name.unlink()
+    name.mkdir()
+    assert pair_of(own_index.library) is None
+    with pytest.raises(UnknownModelError, match=r"can be named '\.\./tiny'"):
+        TextPair("../tiny", tmp_path / "engines")
+
+
+def test_a_library_that_cannot_be_written_to_is_searched(own_index, pair):
+    embed_crops(own_index, pair)
+    folder = own_index.library.folder / "words" / pair.fingerprint[:16]
+    CropVectors(own_index.library, pair)
+    for path in folder.glob("*-*.npy"):  # of another state of the library, in a folder that stays as it is
+        path.rename(path.with_name(f"{path.name.split('-')[0]}-00000000.npy"))
+    folder.chmod(0o500)
+    try:
+        vectors = CropVectors(own_index.library, pair)
+        assert len(vectors.nearest(pair.embed_text("red"), 5).rows) == 5
+    finally:
+        folder.chmod(0o700)
+
+
+def test_vectors_belong_to_the_crops_whatever_their_fragment_is_called(own_index, pair, monkeypatch):
+    """A date that has changed gives a fragment another name."""
+    embed_crops(own_index, pair)
+    renamed = [
+        fragment.model_copy(update={"name": f"9{fragment.name[1:]}"})
+        for fragment in own_index.library.fragments
+    ]
+    manifest = own_index.library.manifest.model_copy(update={"fragments": tuple(renamed)})
+    monkeypatch.setattr(own_index.library, "manifest", manifest)
+    assert embed_crops(own_index, pair) == 0
+    assert len(CropVectors(own_index.library, pair)) == len(own_index)
+
+
+def test_only_some_crops_are_looked_at(own_index, pair):
+    embed_crops(own_index, pair)
+    vectors = CropVectors(own_index.library, pair)
+    allowed = np.arange(len(own_index)) % 3 == 0
+    hits = vectors.nearest(pair.embed_text("red"), 10**6, allowed)
+    assert sorted(hits.rows.tolist()) == np.flatnonzero(allowed).tolist()
+    every = vectors.nearest(pair.embed_text("red"), 10**6)
+    assert [row for row in every.rows.tolist() if allowed[row]] == hits.rows.tolist()
 
 
 def test_links_are_not_followed(own_index, pair, tmp_path):

@@ -8,7 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from rtsearch.config import load_settings
 from rtsearch.images.colour_names import COLOUR_NAMES, crop_colours
+from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.words import find_words, parse_request
 
@@ -38,6 +40,24 @@ def test_every_photo_comes_before_the_second_object_of_any(found, objects):
     turns = [photos[:i].count(photo) for i, photo in enumerate(photos)]
     assert turns == sorted(turns)
     assert turns[-1] > 0
+
+
+def test_only_what_searches_give_is_found(index, objects):
+    settings = load_settings(None, ["search.classes=cup,person"]).search
+    part = narrow(index, settings, distinct=True)
+    first: dict[int, int] = {}  # row that stands for each group of near duplicates
+    for row, (label, _) in enumerate(objects):
+        if label in ("cup", "person"):
+            first.setdefault(int(index.leaders[row]), row)
+    names = index.library.space.class_names
+    for text in ("person", "cup", "person with a car"):
+        every = {hit.row for hit in find_words(index, parse_request(text, names), 10_000)}
+        assert every
+        given = {hit.row for hit in find_words(part, parse_request(text, names), 10_000)}
+        assert given == every & set(first.values())
+    other = next(label for label, _ in objects if label not in ("cup", "person"))
+    assert find_words(part, parse_request(other, names)) == []
+    assert find_words(index, parse_request(other, names))
 
 
 def test_a_number_is_that_of_the_photo(found, objects):

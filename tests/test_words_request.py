@@ -7,8 +7,8 @@ import re
 import pytest
 
 from rtsearch.errors import WordsError
+from rtsearch.models.vocabulary import _SYNONYMS
 from rtsearch.words import parse_request
-from rtsearch.words.vocabulary import _SYNONYMS
 
 COCO = tuple(_SYNONYMS)
 

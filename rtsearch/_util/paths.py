@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["path_of", "user_cache"]
+__all__ = ["is_file_name", "path_of", "user_cache"]
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def user_cache() -> Path | None:
@@ -16,6 +19,11 @@ def user_cache() -> Path | None:
         return (Path(named) if named else Path.home() / ".cache") / "rtsearch"
     except RuntimeError:  # HOME is not set, and the user id has no entry
         return None
+
+
+def is_file_name(text: str) -> bool:
+    """Tell whether a text is a plain name of a file: up to 64 letters, digits, ., _ and -, no . first."""
+    return _FILE_NAME.fullmatch(text) is not None
 
 
 def path_of(text: str) -> Path:

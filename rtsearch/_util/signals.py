@@ -1,6 +1,6 @@
 """Handle signals that end a process: Ctrl-C (SIGINT), SIGTERM, and SIGHUP from a closed terminal.
 
-    while a command starts        the default action ends the process: ``cli.main``
+    while a command starts        a word and the default action, which ends the process: ``cli.main``
     while a file is written       an exception, so that the file is removed: ``undo_on_signal``
     while it plays or analyses    an event, so that recordings are finished, photos stored: ``stop_on_signal``
 

@@ -6,13 +6,14 @@ main -> entry.run: turns errors into one line and exit code 2 -> app: the comman
 import os
 import signal
 import sys
+from types import FrameType
 
-__all__ = ["main"]
+__all__ = ["let_ctrl_c_end", "main"]
 
 
 def main() -> None:
     """Run the ``rtsearch`` command."""
-    _let_ctrl_c_end()  # first, as Ctrl-C during imports would fail, see ``_util.signals``
+    _handle_ctrl_c()  # first, as Ctrl-C during imports would fail, see ``_util.signals``
     _open_closed_streams()
     from rtsearch.cli.entry import run
 
@@ -33,8 +34,20 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", closefd=False))
 
 
-def _let_ctrl_c_end() -> None:
-    """Let Ctrl-C end this process by the default action of the signal."""
+def _handle_ctrl_c() -> None:
+    """Let Ctrl-C end this process with a word, without an exception."""
     # Default actions do not end the first process of a container.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler and os.getpid() != 1:
+        signal.signal(signal.SIGINT, _say_stopped)
+
+
+def _say_stopped(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"rtsearch: stopped\n")
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def let_ctrl_c_end() -> None:
+    """Let Ctrl-C end this process by the default action, also in calls of libraries that take minutes."""
+    if signal.getsignal(signal.SIGINT) is _say_stopped:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

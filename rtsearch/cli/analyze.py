@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ from rtsearch.cli.common import (
     settings_of,
     tell,
     tell_damage,
+    tell_some,
 )
 from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.printable import printable
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["analyze", "analyze_folder"]
 
-_LINES = 20  # lines of one kind about single photos
 _REASONS = 3  # reasons in the message where no photo can be read; the first run prints all
 
 
@@ -179,23 +178,15 @@ def _tell_of_photos(report: AnalyzeReport) -> None:
     from rtsearch.library.left_out import in_words
     from rtsearch.library.photos import excluded_in_words, links_in_words
 
-    _tell_some([f"damaged: {problem}" for problem in report.damaged], "red")
-    _tell_some([f"left out {path}: {reason}" for path, reason in report.failed])
-    _tell_some([f"left out {path}: {reason}" for path, reason in report.refused])
-    _tell_some([f"{path} {note}; it was taken" for path, note in report.incomplete])
+    tell_some([f"damaged: {problem}" for problem in report.damaged], "red")
+    tell_some([f"left out {path}: {reason}" for path, reason in report.failed])
+    tell_some([f"left out {path}: {reason}" for path, reason in report.refused])
+    tell_some([f"{path} {note}; it was taken" for path, note in report.incomplete])
     lost = "which is empty or missing: mount it, or drop them with --drop"
-    _tell_some([f"kept {counted(count, 'photo')} of {folder}, {lost}" for folder, count in report.missing])
+    tell_some([f"kept {counted(count, 'photo')} of {folder}, {lost}" for folder, count in report.missing])
     if any(each.way_out for each in report.left_out):
         tell(f"left out: {in_words(report.left_out)}", "yellow")
     if report.excluded:
         tell(f"left out by analyze.exclude: {excluded_in_words(report.excluded)}")
     if report.links:
         tell(links_in_words(report.links))
-
-
-def _tell_some(lines: Sequence[str], style: str = "yellow") -> None:
-    """Print the first lines and the number of the others; ``--json`` has all."""
-    for line in lines[:_LINES]:
-        tell(line, style)
-    if len(lines) > _LINES:
-        tell(f"... and {len(lines) - _LINES:,} more", style)

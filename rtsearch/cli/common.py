@@ -64,7 +64,10 @@ __all__ = [
     "tell",
     "tell_damage",
     "tell_if_slow",
+    "tell_some",
 ]
+
+_LINES = 20  # of one kind about single photos
 
 # rich would wrap the output of a pipe at 80 columns.
 output = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
@@ -165,6 +168,14 @@ def tell_if_slow(text: str, after_s: float = 3.0) -> Iterator[None]:
 def tell(text: str, style: str = "") -> None:
     """Print a message on standard error; brackets in it are no markup."""
     _messages.print(Text(printable(text), style), soft_wrap=True)
+
+
+def tell_some(lines: Sequence[str], style: str = "yellow") -> None:
+    """Print the first lines and the number of the others; ``--json`` has all."""
+    for line in lines[:_LINES]:
+        tell(line, style)
+    if len(lines) > _LINES:
+        tell(f"... and {len(lines) - _LINES:,} more", style)
 
 
 def tell_damage(library: Library) -> None:

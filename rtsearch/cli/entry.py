@@ -6,6 +6,7 @@ import sys
 from typing import Any, NoReturn
 
 from rtsearch._util.dependencies import import_problem
+from rtsearch.cli import let_ctrl_c_end
 from rtsearch.cli.printable import printable
 from rtsearch.cli.streams import worded_output
 from rtsearch.errors import RtsearchError
@@ -37,6 +38,7 @@ def _run() -> None:
 
     from rtsearch.cli.app import app, wrong_use
 
+    let_ctrl_c_end()
     try:
         with worded_output():
             code = app(prog_name="rtsearch", standalone_mode=False)

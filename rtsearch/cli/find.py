@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -26,7 +27,10 @@ from rtsearch.cli.find_photo import AskedPhoto, Written, find_photo, iso_date
 from rtsearch.cli.model import fetch_missing
 
 if TYPE_CHECKING:
+    from rtsearch.config import Settings
+    from rtsearch.library import Library
     from rtsearch.library.index import SearchIndex
+    from rtsearch.words import Request
 
 __all__ = ["find"]
 
@@ -97,20 +101,17 @@ def find(
         asked = AskedPhoto(photo, wanted, iso_date(until), itself=not not_itself)
         find_photo(library, settings, asked, Written(out, table, cut), as_json=as_json)
         return
-    if wanted or since or until or inside or not_itself or table or cut:
-        raise typer.BadParameter(f"{photo} is no file; --class, --in and the like go with a photo")
+    if wanted or not_itself or table or cut:
+        raise typer.BadParameter(f"{photo} is no file; --class, --not-itself, --csv, --cut go with a photo")
     keep_apart(out, library=library)
-    from rtsearch.library.index import open_index
-    from rtsearch.words import pair_of
-
     text = " ".join(words)
-    pair = None if plain else settings.describe.text or pair_of(library)
-    if pair is None:
-        from rtsearch.words import parse_request
+    find_in = _finder(library, settings, text, results, plain=plain)  # the index may take minutes to build
+    from rtsearch.library.index import open_index
+    from rtsearch.library.narrowing import narrow
 
-        parse_request(text, library.space.class_names)  # before the index is built, which may take minutes
     index = open_index(library, settings, tell)
-    answered = _by_classes(index, text, results) if pair is None else _by_vectors(index, text, results, pair)
+    index = narrow(index, settings.search, distinct=settings.show.distinct, until=iso_date(until))
+    answered = find_in(index)
     if out is not None and answered.objects:
         from rtsearch.recording import save_picture
         from rtsearch.render.contact_sheet import crop_sheet
@@ -135,13 +136,24 @@ class _Answer(NamedTuple):
     why: Callable[[dict[str, Any]], str]
 
 
-def _by_classes(index: SearchIndex, text: str, results: int) -> _Answer:
+def _finder(
+    library: Library, settings: Settings, text: str, results: int, *, plain: bool
+) -> Callable[[SearchIndex], _Answer]:
+    """Return what finds the objects that a text describes; one that is not understood is refused here."""
+    from rtsearch.words import pair_of, parse_request
+
+    pair = None if plain else settings.describe.text or pair_of(library)
+    if pair is not None:
+        return partial(_by_vectors, pair_name=pair, text=text, results=results)
+    return partial(_by_classes, request=parse_request(text, library.space.class_names), results=results)
+
+
+def _by_classes(index: SearchIndex, request: Request, results: int) -> _Answer:
     import numpy as np
 
-    from rtsearch.words import find_words, parse_request
+    from rtsearch.words import find_words
 
     names = index.library.space.class_names
-    request = parse_request(text, names)
     hits = find_words(index, request, results)
     places = index.hits(np.array([hit.row for hit in hits], np.int32))
     objects = [{"row": hit.row, "share": hit.share, **place} for hit, place in zip(hits, places, strict=True)]
@@ -157,7 +169,7 @@ def _by_vectors(index: SearchIndex, text: str, results: int, pair_name: str) -> 
 
     pair = TextPair(pair_name, default_folder())
     vectors = CropVectors(index.library, pair)
-    hits = vectors.nearest(pair.embed_text(text), results)
+    hits = vectors.nearest(pair.embed_text(text), results, index.given)
     places = zip(hits.rows.tolist(), hits.likeness.tolist(), index.hits(hits.rows), strict=True)
     objects = [{"row": row, "likeness": round(likeness, 4), **place} for row, likeness, place in places]
     return _Answer(f'"{text}" with {pair_name}', objects, lambda item: f", likeness {item['likeness']:.3f}")

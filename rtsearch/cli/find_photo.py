@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,9 +47,9 @@ def find_photo(
     for path in (written.out, written.table):
         keep_apart(path, asked.photo, library=library)
     found, index = _find(library, settings, asked)
-    clips = _write(found, index, written)
+    files = _write(found, index, written)
     _tell_found(found, asked, as_json=as_json)
-    for path in filter(None, [written.out, written.table, *clips]):
+    for path in files:
         tell(f"written: {path}")
 
 
@@ -72,17 +73,20 @@ def _find(library: Library, settings: Settings, asked: AskedPhoto) -> tuple[Foun
 
 
 def _write(found: Found, index: SearchIndex, written: Written) -> list[Path]:
-    """Write what is wanted of the moments; return the clips."""
+    """Write what is wanted of the moments, but no picture of nothing; return the files."""
     from rtsearch.jobs.moments import cut_moments, write_csv
 
-    if written.out is not None:
+    files = []
+    if written.out is not None and found.moments:
         from rtsearch.recording import save_picture
         from rtsearch.render.contact_sheet import crop_sheet
 
         save_picture(crop_sheet(index, [moment.row for moment in found.moments]), written.out)
+        files.append(written.out)
     if written.table is not None:
         write_csv(found.moments, written.table)
-    return [] if written.cut is None else cut_moments(found.moments, index, written.cut)
+        files.append(written.table)
+    return files if written.cut is None else files + cut_moments(found.moments, index, written.cut)
 
 
 def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:
@@ -95,12 +99,28 @@ def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:
     box = [round(side) for side in found.xyxy]
     others = f" (also there: {', '.join(found.others)}; choose with --class)" if found.others else ""
     tell(f"looked for the {found.label} at {box}{others}")
-    of_pairs = f"of {found.pairs:,} pairs of a different {found.label} each, {FALSE_HITS:.0%} lie as near"
-    usual = f"the usual limit, as the library has too few of class {found.label} to tell"
-    why = of_pairs if found.pairs else usual
-    tell(f"{counted(len(found.moments), 'moment')} within {found.limit:.3f}: {why}")
-    for moment in found.moments:
+    tell(f"{_counts(found.moments)} within {found.limit:.3f}: {_why(found)}")
+    if found.beyond:
+        tell("the nearest, which lie beyond it:")
+    for moment in found.moments or found.beyond:
         answer(f"{moment.distance:.3f}  {_when(moment)}  {moment.label} {moment.row}")
+
+
+def _why(found: Found) -> str:
+    """Return where the limit comes from."""
+    from rtsearch.jobs.moments import FALSE_HITS
+
+    if not found.pairs:
+        return f"the usual limit, as the library has too few of class {found.label} to tell"
+    return f"of {found.pairs:,} pairs of a different {found.label} each, {FALSE_HITS:.0%} lie as near"
+
+
+def _counts(moments: Sequence[Moment]) -> str:
+    """Return how many moments of films, and how many photos, there are."""
+    in_films = sum(moment.t_s is not None for moment in moments)
+    in_photos = len(moments) - in_films
+    counts = [counted(in_films, "moment")] * bool(in_films) + [counted(in_photos, "photo")] * bool(in_photos)
+    return " and ".join(counts) or "nothing"
 
 
 def _when(moment: Moment) -> str:

@@ -25,8 +25,8 @@ from rtsearch.cli.common import (
     settings_of,
     share_bar,
     tell,
+    tell_some,
 )
-from rtsearch.cli.printable import printable
 
 if TYPE_CHECKING:
     from rtsearch.library.index import SearchIndex
@@ -148,43 +148,47 @@ def merge(
 
 
 @app.command("import")
-def import_(
-    vectors: Annotated[Path, typer.Argument(metavar="VECTORS", help="File of its saved vectors.")],
-    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Folder that its paths begin at.")],
+def import_file(
+    file: Annotated[
+        Path, typer.Argument(metavar="VECTORS.dat", help="Vectors that ReverseObjectSearchFast has saved.")
+    ],
+    photos: Annotated[
+        Path, typer.Argument(metavar="PHOTOS", help="Folder that the paths in the file are relative to.")
+    ],
     lib: Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library; made if missing.")],
     as_json: JsonFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
-    """Make a library of the vectors that ReverseObjectSearchFast (openFrameworks, 2017) saved.
+    """Make a library of a vectors file of ReverseObjectSearchFast, with its boxes, scores and vectors.
 
-    Its objects are compared with each other: by library map and sheet. Cameras need a
-    library of the same photos by rtsearch analyze.
+    Its objects find each other (library sheet, library map); they cannot be compared with those of cameras.
 
-    [bold]Example:[/bold] rtsearch library import vectors.dat photos/ old.lib
+    [bold]Example:[/bold] rtsearch library import vectors.dat ~/Pictures old.lib
     """
-    from rtsearch.jobs.import_dlib import import_dlib
+    from rtsearch.jobs.import_vectors import import_vectors
+    from rtsearch.library import Library
     from rtsearch.library.index import open_index
 
     settings = settings_of(config, override)
     with count_bar("photos") as bar:
         task = bar.add_task("importing", total=None, rate=0.0)
 
-        def progress(done: int, total: int) -> None:
+        def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, rate=bar.tasks[task].speed or 0.0)
 
-        report = import_dlib(vectors, photos, lib, settings, progress)
-    if report.objects:
-        library, settings = library_and_settings(lib, config, override)
-        open_index(library, settings, tell, remember=True)
+        report = import_vectors(file, photos, lib, settings, progress=show)
+    tell_some([f"left out {path}: {reason}" for path, reason in report.failed])
+    if report.interrupted:
+        tell("stopped; the results are kept, and the same command continues")
+        raise typer.Exit(130)
+    open_index(Library.open(lib), settings, tell, remember=True)
     if as_json:
         print_json(dataclasses.asdict(report))
         return
-    for name, reason in report.failed[:_LINES]:
-        tell(f"{printable(name)}: {reason}")
-    if report.left_out:
-        tell(f"left out: {counted(report.left_out, 'object')} without a usable box or vector")
-    tell(f"{lib}: {counted(report.objects, 'object')} from {counted(report.photos, 'photo')}")
+    kept = f", {report.kept:,} were there" * bool(report.kept)
+    taken = f"{counted(report.objects, 'object')} from {counted(report.photos, 'photo')} taken over"
+    tell(f"{lib}: {taken}{kept}")
 
 
 @app.command()

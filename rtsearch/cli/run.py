@@ -194,7 +194,7 @@ def play_sources(
     serving: Serving | None = None,
 ) -> LiveReport:
     """Open everything, play, close everything."""
-    from rtsearch.live import Areas, Controls, play
+    from rtsearch.live import Areas, Controls, follow_library, play
     from rtsearch.sources import require_one
 
     controls = Controls(
@@ -232,7 +232,9 @@ def play_sources(
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
         scenes, finds = None, pipeline
-        if serving is not None:
+        if serving is None:
+            stack.enter_context(follow_library(index, settings, controls, tell))
+        else:  # the page watches the library
             scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls))
         outputs = playing.outputs(screen, settings, scenes)
         return play(players, finds, index, settings, outputs, controls=controls, progress=show)

@@ -112,7 +112,7 @@ class Serving:
         web = settings.web
         access = Access(self.token, web.public, web.hosts, loopback=is_loopback(self.address.host))
         network = pipeline.spec.name, pipeline.spec.licence
-        site = Site(settings, shared, index, controls, access, network)
+        site = Site(settings, shared, index, controls, access, network, tell)
         with PageServer(site, self.listening, self.address) as server:
             self._tell(server.port)
             yield site.hub, shared

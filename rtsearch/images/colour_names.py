@@ -10,7 +10,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from rtsearch.images.colour_bins import bin_shares
+from rtsearch.images.colour_bins import MIDDLE, POINTS, bin_shares
 from rtsearch.types import F32Array, U8Array
 
 __all__ = ["COLOUR_NAMES", "COLOUR_WORDS", "bin_names", "crop_colours"]
@@ -52,8 +52,6 @@ COLOUR_WORDS = {name: name for name in COLOUR_NAMES} | {
 
 _SOFTNESS = 9.0  # CIELAB units in which a term fades by the factor e
 _LEVELS = 32  # of a channel in the table of names
-_CROP_PX = 48
-_SIGMA = 0.4  # as in ``perception.colour_histogram``: the middle of a box counts most
 _USUAL_CHROMA = 22.0  # CIELAB units; photos hold far more colours near grey than the cube of all colours
 
 
@@ -89,12 +87,10 @@ def crop_colours(bgr: U8Array) -> F32Array:
     Args:
         bgr: (h, w, 3) uint8, the crop of an object.
     """
-    small = cv2.resize(bgr, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(bgr, (POINTS, POINTS), interpolation=cv2.INTER_AREA)
     level = (small.reshape(-1, 3) // (256 // _LEVELS)).astype(np.int64)
     names = _table()[(level[:, 0] * _LEVELS + level[:, 1]) * _LEVELS + level[:, 2]]
-    bell = np.exp(-0.5 * ((np.arange(_CROP_PX) + 0.5) / (_CROP_PX / 2) - 1) ** 2 / _SIGMA**2)
-    weights = np.outer(bell, bell).ravel()
-    shares: F32Array = (weights @ names / weights.sum()).astype(np.float32)
+    shares: F32Array = (MIDDLE @ names).astype(np.float32)
     return shares
 
 

@@ -137,7 +137,12 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
     # A setting that the build which made the library did not know was as by default, but for these.
     overlap = DetectSettings(overlap="covered", max_overlap=0.5)
     defaults = Settings(detect=overlap, analyze=AnalyzeSettings(thumb_px=128)).model_dump(mode="json")
-    for section, key in [*(("detect", key) for key in now["detect"]), ("analyze", "thumb_px")]:
+    compared = [
+        *(("detect", key) for key in now["detect"]),
+        ("analyze", "thumb_px"),
+        ("analyze", "video_fps"),
+    ]
+    for section, key in compared:
         before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
         if before != after:
             _log.warning(
@@ -256,7 +261,7 @@ class _Run:
             progress(self._progress(len(self._plan.todo)))
 
     def _store_film(self, job: FilmJob) -> None:
-        file, film, report = job.file, job.film, self._report
+        file, report = job.file, self._report
         known = self._plan.known.get(file.path)
         if job.same and known is not None:
             self._writer.renew(replace(known, mtime_ns=file.mtime_ns))
@@ -267,6 +272,21 @@ class _Run:
             self._unread.add(file.path)
             report.failed.append((file.path, job.reason))
             return
+        try:
+            self._add_film(job)
+        except VectorError as error:
+            job.reason, job.film = str(error), None
+            self._add_film(job)
+        report.changed += known is not None
+        if job.reason:
+            report.failed.append((file.path, job.reason))
+        elif job.film is not None and job.film.note:
+            report.incomplete.append((file.path, job.film.note))
+        if known is None and not job.reason:
+            self._new_hashes.add(job.sha256)
+
+    def _add_film(self, job: FilmJob) -> None:
+        file, film, report = job.file, job.film, self._report
         state = PhotoState.FAILED if film is None else PhotoState.OK if film.objects else PhotoState.EMPTY
         wh, length_s = (film.wh, film.length_s) if film else ((0, 0), 0.0)
         row = PhotoRow(
@@ -277,13 +297,6 @@ class _Run:
         report.films += 1
         report.film_s += length_s
         report.objects += len(film.objects) if film else 0
-        report.changed += known is not None
-        if job.reason:
-            report.failed.append((file.path, job.reason))
-        elif film is not None and film.note:
-            report.incomplete.append((file.path, film.note))
-        if known is None and not job.reason:
-            self._new_hashes.add(job.sha256)
 
     def _drop_moved(self) -> None:
         """Drop lost photos whose content was found under a new path: their folder was renamed."""

@@ -79,15 +79,11 @@ class FilmFrames(Closing):
         self._per_part = max(1, round(PART_S * fps))
         self.problem = ""
         try:
-            self._decoder = Decoder(local(str(path)), options={}, limits_s=(None, None))
+            self._decoder = self._open()
         except (FFmpegError, LookupError) as error:
             why = reason(error) if isinstance(error, FFmpegError) else error
             raise PhotoError(f"holds no video that can be decoded ({why})") from None
-        rate = self._decoder.fps or DEFAULT_FPS
-        if rate >= _LEAST_FPS * fps:
-            self._decoder.stream.codec_context.skip_frame = "NONREF"
-        self._timeline = Timeline(rate)
-        self._damage = Damage()
+        self._begin_anew()
         self._first = self._grab()
         if self._first is None:
             self.close()
@@ -137,14 +133,25 @@ class FilmFrames(Closing):
         for margin_s in (0.0, 2.0, 15.0):
             if not self._decoder.seek(max(self.begins_s, target_s - margin_s)):
                 break
-            self._timeline, self._damage = Timeline(self._decoder.fps or DEFAULT_FPS), Damage()
+            self._begin_anew()
             frame = self._grab()
             if frame is not None and frame[0].time is not None and frame[1] <= target_s:
                 return frame
         self._decoder.close()
-        self._decoder = Decoder(local(str(self._path)), options={}, limits_s=(None, None))
-        self._timeline, self._damage = Timeline(self._decoder.fps or DEFAULT_FPS), Damage()
+        self._decoder = self._open()
+        self._begin_anew()
         return self._grab()
+
+    def _open(self) -> Decoder:
+        """Open the film; where it has pictures enough, those that none is predicted from are left out."""
+        decoder = _opened(self._path)
+        if (decoder.fps or DEFAULT_FPS) >= _LEAST_FPS * self._fps:
+            decoder.stream.codec_context.skip_frame = "NONREF"
+        return decoder
+
+    def _begin_anew(self) -> None:
+        """Forget the times and the damage of pictures so far: the next one follows none of them."""
+        self._timeline, self._damage = Timeline(self._decoder.fps or DEFAULT_FPS), Damage()
 
     def _grab(self) -> tuple[VideoFrame, float, bool] | None:
         """Return the next picture, its time, and whether it is torn."""
@@ -159,10 +166,14 @@ class FilmFrames(Closing):
         return frame, t_s, self._damage.is_torn(frame, self._decoder)
 
 
+def _opened(path: Path) -> Decoder:
+    return Decoder(local(str(path)), options={}, limits_s=(None, None))
+
+
 def film_length_s(path: Path) -> float:
     """Return the length that a film promises, s; 0 where it promises none or cannot be read."""
     try:
-        with Decoder(local(str(path)), options={}, limits_s=(None, None)) as decoder:
+        with _opened(path) as decoder:
             return _promised_s(decoder)
     except (FFmpegError, LookupError):
         return 0.0
@@ -179,9 +190,17 @@ def _promised_s(decoder: Decoder) -> float:
 
 
 def _brightness(frame: VideoFrame) -> U8Array:
-    """Return every eighth pixel of a picture's first plane, as a grey picture (h, w, 3); for cuts only."""
-    plane, bits = frame.planes[0], frame.format.components[0].bits
+    """Return every eighth pixel of a picture's first plane, as a grey picture (h, w, 3); for cuts only.
+
+    Of a packed format, whose plane holds all of a pixel, that is one of its samples.
+    """
+    plane, form = frame.planes[0], frame.format
+    bits = form.components[0].bits
     samples: NDArray[Any] = np.frombuffer(cast(Any, plane), np.uint8 if bits <= 8 else np.uint16)
-    rows = samples[: plane.line_size * plane.height // samples.itemsize].reshape(plane.height, -1)
-    grey = (rows[::_CUT_PX, : plane.width : _CUT_PX] >> max(0, bits - 8)).astype(np.uint8)
+    # A picture that is stored from the bottom up has lines of negative size, in the order of memory here.
+    lines = samples[: abs(plane.line_size) * plane.height // samples.itemsize].reshape(plane.height, -1)
+    packed = all(part.plane == 0 for part in form.components)
+    step = max(1, form.padded_bits_per_pixel // (8 * samples.itemsize)) if packed else 1
+    grey = lines[::_CUT_PX, : plane.width * step : _CUT_PX * step]
+    grey = (grey >> max(0, bits - 8)).astype(np.uint8)
     return np.broadcast_to(grey[:, :, None], (*grey.shape, 3))

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ from rtsearch._util.wording import one_line
 from rtsearch.config import Settings
 from rtsearch.errors import PhotoError, RecordError
 from rtsearch.images.decode import quiet_decoders, read_photo
+from rtsearch.library.duplicates import looks_of, usual_distance
 from rtsearch.library.index import SearchIndex
 from rtsearch.pipeline import Pipeline
 from rtsearch.recording.ffmpeg import file_url, find_ffmpeg
-from rtsearch.types import F32Array, I32Array, class_name
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, I32Array, class_name
 
 __all__ = ["FALSE_HITS", "Found", "Moment", "cut_moments", "find_moments", "write_csv"]
 
@@ -42,6 +44,8 @@ _SAMPLE = 10_000
 _MERGED_S = 2.0  # moments of a film that are no farther apart are one
 _AROUND_S = 1.0  # of film before and after a moment, in clips
 _BATCH_ROWS = 65_536
+_BEYOND = 5  # objects that are named where none lies within the limit
+_MOST_NAME = 50  # characters of a film's path in the name of a clip; file systems take 255 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,9 @@ class Found:
         label, score, xyxy: of the object that was looked for, as in records.
         others: classes of the photo's other objects.
         limit: largest distance of a hit.
-        pairs: number of pairs that the limit was taken from; 0 where the library has too few of the class.
+        pairs: number of pairs that the limit was taken from; 0 where the library has too few.
         moments: by file, the file of the nearest first, and in each the nearest first.
+        beyond: where no moment lies within the limit, the nearest ones that lie farther, the nearest first.
     """
 
     label: str
@@ -87,6 +92,7 @@ class Found:
     limit: float
     pairs: int
     moments: tuple[Moment, ...]
+    beyond: tuple[Moment, ...]
 
 
 def find_moments(
@@ -99,7 +105,7 @@ def find_moments(
         pipeline: sees its objects.
         index: objects that may be found; see ``narrow``.
         settings: sections ``analyze`` and ``detect``.
-        wanted: class of the object; "" for any. Of several the largest sure one counts.
+        wanted: class of the object; "" for any. Of several the largest sure one counts, a whole image last.
 
     Raises:
         PhotoError: it cannot be read, or shows no such object.
@@ -112,8 +118,7 @@ def find_moments(
     if not chosen:
         there = ", ".join(sorted(set(names))) or "no object"
         raise PhotoError(f"{photo} shows no {wanted or 'object'} but {there}; try another class or photo")
-    area = np.prod(seen.xyxy[:, 2:] - seen.xyxy[:, :2], axis=1)
-    main = max(chosen, key=lambda i: float(seen.score[i]) * float(np.sqrt(area[i])))
+    main = _main(seen, chosen)
     point = index.projection.apply(seen.vector[main : main + 1])[0]
     limit, pairs = _limit(index, int(seen.label[main]))
     rows = index.findable()
@@ -122,16 +127,29 @@ def find_moments(
     others = tuple(sorted({name for i, name in enumerate(names) if i != main}))
     xyxy = tuple(round(float(side), 1) for side in seen.xyxy[main])
     moments = _moments(index, rows[near], distance[near])
+    beyond = () if moments else _nearest(index, rows, distance)
     return Found(
         *(names[main], round(float(seen.score[main]), 4), xyxy, others),
-        *(round(limit, 5), pairs, moments),
+        *(round(limit, 5), pairs, moments, beyond),
     )
+
+
+def _main(seen: Detections, chosen: list[int]) -> int:
+    """Return the object that a photo is about: the largest sure one, a whole image only where it is alone."""
+    area = np.prod(seen.xyxy[:, 2:] - seen.xyxy[:, :2], axis=1)
+    worth = seen.score * np.sqrt(area)
+    return max(chosen, key=lambda i: (seen.label[i] != WHOLE_IMAGE_LABEL, float(worth[i])))
 
 
 def _distances(index: SearchIndex, rows: I32Array, point: F32Array) -> F32Array:
     batches = [rows[at : at + _BATCH_ROWS] for at in range(0, len(rows), _BATCH_ROWS)]
     parts = [np.linalg.norm(index.points(batch) - point, axis=1) for batch in batches]
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _nearest(index: SearchIndex, rows: I32Array, distance: F32Array) -> tuple[Moment, ...]:
+    nearest = np.argsort(distance, kind="stable")[:_BEYOND]
+    return tuple(sorted(_moments(index, rows[nearest], distance[nearest]), key=lambda each: each.distance))
 
 
 def _limit(index: SearchIndex, label: int) -> tuple[float, int]:
@@ -141,8 +159,8 @@ def _limit(index: SearchIndex, label: int) -> tuple[float, int]:
     if len(distance) >= _LEAST_PAIRS:
         return float(np.quantile(distance, FALSE_HITS)), len(distance)
     some = np.random.default_rng(0).choice(len(index), min(len(index), _SAMPLE), replace=False)
-    looks = index.points(some.astype(np.int32))[:, index.projection.looks]
-    return _USUAL_LIMIT * float(np.sqrt(2 * looks.var(axis=0, dtype=np.float64).sum())), 0
+    seen = looks_of(index.points(some.astype(np.int32)), index.projection.looks)
+    return _USUAL_LIMIT * usual_distance(seen), 0
 
 
 def _unlike_pairs(index: SearchIndex, rows: I32Array) -> F32Array:
@@ -165,10 +183,11 @@ def _unlike_pairs(index: SearchIndex, rows: I32Array) -> F32Array:
 
 
 def _moments(index: SearchIndex, rows: I32Array, distance: F32Array) -> tuple[Moment, ...]:
-    photos = index.photo_numbers[rows]
-    by_file = [
-        _of_file(index, rows[photos == photo], distance[photos == photo]) for photo in np.unique(photos)
-    ]
+    order = np.argsort(index.photo_numbers[rows], kind="stable")
+    rows, distance = rows[order], distance[order]
+    ends = np.flatnonzero(np.diff(index.photo_numbers[rows])) + 1
+    files = zip(np.split(rows, ends), np.split(distance, ends), strict=True)
+    by_file = [_of_file(index, *of_one) for of_one in files if len(rows)]
     by_file.sort(key=lambda moments: moments[0].distance)
     return tuple(moment for moments in by_file for moment in moments)
 
@@ -223,6 +242,19 @@ def write_csv(moments: Sequence[Moment], out: Path) -> None:
         raise RecordError(f"{out} cannot be written: {error.strerror}") from None
 
 
+def _clip_names(paths: Iterable[str]) -> dict[str, str]:
+    """Return what clips of each film are called: its path without slashes, numbered where two are alike."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for path in sorted(set(paths)):
+        plain = str(PurePosixPath(path).with_suffix("")).replace("/", "_")[-_MOST_NAME:]
+        numbered = (f"{plain}-{number}" for number in itertools.count(2))
+        name = next(name for name in itertools.chain([plain], numbered) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        names[path] = name
+    return names
+
+
 def cut_moments(moments: Sequence[Moment], index: SearchIndex, folder: Path) -> list[Path]:
     """Cut the moments out of their films, without encoding them anew; clips begin at a keyframe.
 
@@ -241,12 +273,13 @@ def cut_moments(moments: Sequence[Moment], index: SearchIndex, folder: Path) -> 
     if ffmpeg is None:
         raise RecordError("clips are cut by ffmpeg, which is not installed: apt install ffmpeg")
     clips = []
+    names = _clip_names(moment.photo for moment in moments)
     for moment in moments:
         if moment.from_s is None or moment.to_s is None:
             continue
         film = index.library.photo_path(moment.photo)
         begins_s = max(0.0, moment.from_s - _AROUND_S)
-        clip = folder / f"{film.stem}-{begins_s:08.1f}s{film.suffix}"
+        clip = folder / f"{names[moment.photo]}-{begins_s:08.1f}s{film.suffix}"
         if clip.exists():
             raise RecordError(f"{clip} is there already; give another folder for the clips")
         try:

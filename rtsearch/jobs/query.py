@@ -75,7 +75,7 @@ def query_photo(
     frame = Frame(0, time.monotonic(), None, bgr, str(photo))
     room = StripRoom(_canvas(show, len(detections)), bgr.shape[1::-1])
     points = index.projection.apply(detections.vector)
-    most_distance = show.max_distance or largest_distance(index)
+    most_distance = largest_distance(index, show.max_distance)
     stabilizer = Stabilizer(index, search, most_distance, repeats=True)  # a sheet answers for each object
     shown = stabilizer.update(frame, replace(detections, vector=points), room)
     marks = TimeMarks(index, show.font)

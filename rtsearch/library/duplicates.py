@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rtsearch.search import KDTree
 from rtsearch.types import F32Array, I32Array
 
-__all__ = ["REACH", "leaders"]
+__all__ = ["REACH", "leaders", "looks_of", "usual_distance"]
 
 REACH = 0.15
 """Largest distance of the looks of near duplicates, as a share of the usual distance of two looks."""
@@ -46,8 +46,8 @@ def leaders(
         whole: (n,), rows that stand for whole images; they are never the same as an object.
     """
     leader = np.arange(len(searched), dtype=np.int32)
-    seen = np.ascontiguousarray(searched[:, looks]) if searched[:, looks].any() else searched
-    reach = REACH * float(np.sqrt(2 * seen.var(axis=0, dtype=np.float64).sum()))
+    seen = looks_of(searched, looks)
+    reach = REACH * usual_distance(seen)
     objects = _Objects(tree, searched, seen, reach, picture, whole)
     glance = objects.near(leader, _GLANCE)
     crowded = leader[(glance.within & (glance.others != leader[:, None])).any(1)]
@@ -61,6 +61,16 @@ def leaders(
         asked = asked[near.within[:, -1] & (leader[asked] == asked)]
         among = crowded[leader[crowded] == crowded]
     return leader
+
+
+def looks_of(searched: F32Array, looks: NDArray[np.bool_]) -> F32Array:
+    """Return the dimensions of searched vectors that tell looks; all of them where these are empty."""
+    return np.ascontiguousarray(searched[:, looks]) if searched[:, looks].any() else searched
+
+
+def usual_distance(seen: F32Array) -> float:
+    """Return the usual distance of two of many looks, (n, d): the root of the mean square over all pairs."""
+    return float(np.sqrt(2 * seen.var(axis=0, dtype=np.float64).sum()))
 
 
 class _Near(NamedTuple):

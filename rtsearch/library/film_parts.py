@@ -22,7 +22,8 @@ from rtsearch._util.atomic import write_atomic
 from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError
 from rtsearch.library.files import disk_errors
-from rtsearch.library.schema import ObjectRows, to_numpy
+from rtsearch.library.pages import unpacked_bytes
+from rtsearch.library.schema import ObjectRows, are_times, to_numpy
 from rtsearch.library.sweep import final_name, own_folder
 
 __all__ = ["FilmPart", "FilmParts", "remove_film_parts"]
@@ -73,17 +74,13 @@ class FilmParts:
             LibraryError: the disk refuses.
         """
         rows = part.objects
-        table = pa.table(
-            {
-                "xyxy": _lists(rows.xyxy, pa.float32(), 4),
-                "label": pa.array(rows.label, pa.int32()),
-                "score": pa.array(rows.score, pa.float32()),
-                "vector": _lists(rows.vector.astype(np.float16), pa.float16(), self._dim),
-                "times_s": _lists(rows.times_s, pa.float64(), 3),
-                "track": pa.array(rows.track, pa.int32()),
-                "jpeg": pa.array(list(part.jpegs), pa.binary()),
-            }
-        ).replace_schema_metadata({"tracks": str(part.tracks)})
+        with np.errstate(over="ignore"):  # what float16 does not hold is refused with the film
+            half = rows.vector.astype(np.float16)
+        columns = {**{name: getattr(rows, name) for name in _COLUMNS}, "vector": half}
+        schema = _schema(self._dim)
+        arrays = [_array(columns[name], schema.field(name).type) for name in _COLUMNS]
+        table = pa.table([*arrays, pa.array(list(part.jpegs), pa.binary())], schema=schema)
+        table = table.replace_schema_metadata({_TRACKS: str(part.tracks)})
         data = io.BytesIO()
         pq.write_table(table, data, compression="none", use_dictionary=False, write_page_checksum=True)
         with disk_errors(self._library):
@@ -95,26 +92,39 @@ class FilmParts:
 
     def _read(self, number: int) -> FilmPart:
         with open_regular(self._path(number)) as file:
-            if file.seek(0, io.SEEK_END) > _MOST_BYTES:
+            if max(file.seek(0, io.SEEK_END), unpacked_bytes(file)) > _MOST_BYTES:
                 raise DamagedError(f"{self._path(number)} is larger than any part of a film")
             file.seek(0)
             table = pq.read_table(file, page_checksum_verification=True).combine_chunks()
-        n = table.num_rows
-        columns = {name: to_numpy(_one_chunk(table, name)) for name in _COLUMNS}
-        label = columns["label"].astype(np.int32)
-        rows = ObjectRows(
-            columns["xyxy"].astype(np.float32).reshape(n, 4),
-            label,
-            columns["score"].astype(np.float32),
-            label < 0,
-            columns["vector"].astype(np.float16).reshape(n, self._dim),
-            columns["times_s"].astype(np.float64).reshape(n, 3),
-            columns["track"].astype(np.int32),
-        )
-        return FilmPart(rows, table["jpeg"].to_pylist(), int(table.schema.metadata[b"tracks"]))
+        if not table.schema.equals(_schema(self._dim)) or any(map(_has_gaps, table.columns)):
+            raise DamagedError(f"{self._path(number)} is no table of a part of a film")
+        columns: dict[str, Any] = {name: to_numpy(_one_chunk(table, name)) for name in _COLUMNS}
+        tracks, track = int((table.schema.metadata or {})[_TRACKS]), columns["track"]
+        if not are_times(columns["times_s"]) or (
+            len(track) and not 0 <= track.min() <= track.max() < 2**31 - 1
+        ):
+            raise DamagedError(f"{self._path(number)} has times or tracks that there cannot be")
+        if not 0 <= tracks <= len(track):
+            raise DamagedError(f"{self._path(number)} has more tracks than objects")
+        rows = ObjectRows(whole=columns["label"] < 0, **columns)
+        return FilmPart(rows, table["jpeg"].to_pylist(), tracks)
 
 
 _COLUMNS = ("xyxy", "label", "score", "vector", "times_s", "track")
+_TRACKS = b"tracks"
+
+
+def _schema(dim: int) -> pa.Schema:
+    columns = {
+        "xyxy": pa.list_(pa.float32(), 4),
+        "label": pa.int32(),
+        "score": pa.float32(),
+        "vector": pa.list_(pa.float16(), dim),
+        "times_s": pa.list_(pa.float64(), 3),
+        "track": pa.int32(),
+        "jpeg": pa.binary(),
+    }
+    return pa.schema(columns.items())
 
 
 def remove_film_parts(library: Path, keep: Collection[str] = ()) -> None:
@@ -134,9 +144,17 @@ def remove_film_parts(library: Path, keep: Collection[str] = ()) -> None:
             folder.rmdir()
 
 
-def _lists(values: NDArray[Any], kind: pa.DataType, items: int) -> pa.Array:
-    flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=kind)
-    return pa.FixedSizeListArray.from_arrays(flat, items)
+def _array(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    if not pa.types.is_fixed_size_list(kind):
+        return pa.array(values, kind)
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1), type=kind.value_type)
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+
+
+def _has_gaps(column: pa.ChunkedArray) -> bool:
+    """Tell whether a value is missing, in the column or in its lists."""
+    lists = pa.types.is_fixed_size_list(column.type)
+    return column.null_count > 0 or (lists and any(chunk.flatten().null_count for chunk in column.chunks))
 
 
 def _one_chunk(table: pa.Table, name: str) -> pa.Array:

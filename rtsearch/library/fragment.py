@@ -29,6 +29,7 @@ from rtsearch.library.schema import (
     PhotoRow,
     PhotoState,
     PhotoTable,
+    are_times,
     is_safe_path,
     object_schema,
     object_schemas,
@@ -353,8 +354,10 @@ def _object_columns(
 
 
 def _require_places(rows: Columns, fragment: Fragment) -> None:
-    """Raise a ValueError where rows name photos or thumbnails that the fragment does not have."""
+    """Raise a ValueError where rows name photos, thumbnails or times that there cannot be."""
     photo, offset, length = (rows.get(name) for name in ("photo", "thumb_offset", "thumb_bytes"))
+    if "times_s" in rows and not are_times(rows["times_s"]):
+        raise ValueError("the time of an object is not one, or not within its track")
     if photo is not None and len(photo) and not 0 <= photo.min() <= photo.max() < fragment.photos:
         raise ValueError("an object names a photo that is not there")
     if offset is None or length is None or not len(offset):

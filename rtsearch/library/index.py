@@ -45,13 +45,14 @@ from rtsearch.library.index_files import (
     write_list,
 )
 from rtsearch.library.manifest import damaged_manifest
+from rtsearch.library.schema import are_times
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
 from rtsearch.types import WHOLE_IMAGE_LABEL
 
-__all__ = ["SearchIndex", "build_index", "open_index", "remembered_settings"]
+__all__ = ["SearchIndex", "build_index", "open_index", "ready_index", "remembered_settings"]
 
 _log = logging.getLogger(__name__)
 
@@ -81,22 +82,36 @@ def open_index(
             are to be remembered.
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
     """
-    folder = _folder(library, settings)
-    if folder.is_dir():
-        try:
-            index = _load(library, settings, folder)
-        except (RtsearchError, OSError) as error:
-            _log.warning("the index is built again: %s", error)
-        else:
-            if remember:
-                _remember(library, settings)
-            return index
+    try:
+        index = ready_index(library, settings)
+    except DamagedError as error:
+        _log.warning("the index is built again: %s", error)
+        index = None
+    if index is not None:
+        if remember:
+            _remember(library, settings)
+        return index
     try:
         return build_index(library, settings, tell, remember=remember)
     except LibraryBusyError:
         if remember or not library.object_count:
             raise
         return _index_meanwhile(library, settings, tell)
+
+
+def ready_index(library: Library, settings: Settings) -> SearchIndex | None:
+    """Return the index of a library for these settings if there is one; nothing is built.
+
+    Raises:
+        DamagedError: it cannot be used.
+    """
+    folder = _folder(library, settings)
+    if not folder.is_dir():
+        return None
+    try:
+        return _load(library, settings, folder)
+    except (RtsearchError, OSError) as error:
+        raise DamagedError(str(error)) from None
 
 
 def build_index(
@@ -289,6 +304,8 @@ def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
             raise DamagedError(f"{folder / name}.npy has numbers that name nothing")
     if not np.isfinite(table["xyxy"]).all():
         raise DamagedError(f"{folder} has boxes that are not finite")
+    if not are_times(table["times_s"]):
+        raise DamagedError(f"{folder} has times that are none")
     check_leaders(folder, table["leader"])
     tree = KDTree.load(folder)
     projection = Projection.load(folder, (library.dim, settings.project.dim), _blocks(library))

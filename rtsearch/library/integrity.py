@@ -120,7 +120,7 @@ def _altered(folder: Path, fragment: Fragment, part: str) -> str:
 
 
 def _out_of_range(folder: Path, fragment: Fragment, dim: int) -> str:
-    columns = ("photo", "xyxy", "score", "vector", "thumb_offset", "thumb_bytes")
+    columns = ("photo", "xyxy", "score", "vector", "thumb_offset", "thumb_bytes", "times_s")
     try:
         for rows in read_objects(folder, fragment, dim, columns, BATCH_ROWS):
             if not all(np.isfinite(rows[name]).all() for name in ("xyxy", "score", "vector")):

@@ -2,6 +2,9 @@
 
 random objects -> their neighbours of other photos, by distance -> in groups of equal size
                -> the first group of which less than half have the object's class
+
+All objects of the library count, of near duplicates one, whatever a search is narrowed to: objects of all
+classes have few neighbours of their own among those of one class.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import numpy as np
 
 from rtsearch.library.index import SearchIndex
 
-__all__ = ["largest_distance"]
+__all__ = ["largest_distance", "measured_distance"]
 
 _OBJECTS = 256
 _NEIGHBOURS = 64
@@ -20,8 +23,23 @@ _LEAST_NEIGHBOURS = 5  # neighbours that half of the objects keep in any case
 _ALIKE = 0.5
 
 
-def largest_distance(index: SearchIndex, seed: int = 0) -> float:
+def largest_distance(index: SearchIndex, asked: float = 0.0) -> float:
     """Return the largest distance of neighbours that are worth showing, inf for a small library.
+
+    Args:
+        index: search index of the library; the index of all rows keeps what was measured.
+        asked: ``show.max_distance``; 0 measures it.
+    """
+    if asked:
+        return asked
+    whole = index.whole
+    if whole.alike_within is None:
+        whole.alike_within = measured_distance(whole.narrowed(distinct=True))
+    return whole.alike_within
+
+
+def measured_distance(index: SearchIndex, seed: int = 0) -> float:
+    """Measure the distance from which on neighbours are no longer alike; inf for a small library.
 
     Where objects are compared by their looks, classes say little: half of the objects keep five neighbours.
 
@@ -29,9 +47,10 @@ def largest_distance(index: SearchIndex, seed: int = 0) -> float:
         index: search index of the library.
         seed: seed of the random numbers.
     """
-    if len(index) < _LEAST_OBJECTS:
+    given = np.arange(len(index)) if index.given is None else np.flatnonzero(index.given)
+    if len(given) < _LEAST_OBJECTS:
         return np.inf
-    chosen = np.random.default_rng(seed).choice(len(index), min(_OBJECTS, len(index)), replace=False)
+    chosen = np.random.default_rng(seed).choice(given, min(_OBJECTS, len(given)), replace=False)
     rows = np.sort(chosen).astype(np.int32)
     near = index.near(index.points(rows), _NEIGHBOURS)
     there = near.row >= 0

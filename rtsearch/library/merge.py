@@ -45,7 +45,8 @@ def merge_libraries(folder: Path, parts: Sequence[Path], photo_root: Path | None
     """
     if folder.exists() and any(part.exists() and part.samefile(folder) for part in parts):
         raise LibraryError(f"{folder} cannot be merged into itself; name it first, then the others")
-    opened = [Library.open(part) for part in parts]  # all of them, before anything is written
+    once = {part.resolve(): part for part in reversed(parts)}  # links may name one twice
+    opened = [Library.open(part) for part in reversed(once.values())]  # all, before anything is written
     root = photo_root or _common_root(opened)
     first = opened[0]
     for library in opened:

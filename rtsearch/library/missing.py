@@ -30,18 +30,21 @@ class Missing:
 
 
 def missing_photos(known: Collection[str], scan: Scan) -> Missing:
-    """Sort the known photos that a scan has not found; what is there but cannot be read is not missing.
+    """Sort the known photos that a scan has not found.
+
+    What is there, but cannot be read now or is not asked for, is not missing.
 
     Args:
         known: paths of the library's photos.
         scan: what lies below the folder now.
     """
     found = {photo.path for photo in scan.photos}
+    there = scan.unread | scan.unasked
     closed = tuple(path for path in scan.unread if path.endswith("/"))
     alive = {_folder(path) for path in known if path in found}
     missing = Missing(set(), set())
     for path in known:
-        if path not in found and path not in scan.unread and not path.startswith(closed):
+        if path not in found and path not in there and not path.startswith(closed):
             gone = _folder(path) in alive or _is_excluded(path, scan.excluded)
             (missing.deleted if gone else missing.lost).add(path)
     return missing

@@ -13,6 +13,7 @@ from rtsearch.errors import ConfigError, LibraryError
 from rtsearch.library.files import sha256_of
 from rtsearch.library.reader import Library
 from rtsearch.library.search_index import SearchIndex
+from rtsearch.models.vocabulary import classes_meant
 from rtsearch.types import WHOLE_IMAGE_LABEL, WHOLE_IMAGE_NAME
 
 __all__ = ["narrow"]
@@ -80,12 +81,11 @@ def _allowed(index: SearchIndex, search: SearchSettings, until: str) -> Mask | N
 def _labels(library: Library, classes: tuple[str, ...]) -> list[int]:
     known = {name: label for label, name in enumerate(library.space.class_names)}
     known[WHOLE_IMAGE_NAME] = WHOLE_IMAGE_LABEL
-    unknown = [name for name in classes if name not in known]
-    if unknown:
-        raise ConfigError(
-            f"search.classes: {library.folder} has no class {', '.join(unknown)}; `rtsearch model info` "
-            "lists them"
-        )
+    for name in classes:
+        if name not in known:
+            meant = " or ".join(classes_meant(name, library.space.class_names))
+            hint = f"did you mean {meant}?" if meant else "`rtsearch model info` lists them"
+            raise ConfigError(f"search.classes: {library.folder} has no class {name}; {hint}")
     return [known[name] for name in classes]
 
 

@@ -61,6 +61,7 @@ class Scan:
         refused: path and reason of what was left out: links that lead outside, unreadable folders (their path
             ends with ``/``), names that are not UTF-8.
         unread: of them, what is there but cannot be read now.
+        unasked: films that are there, where only photos are listed.
         others: number of files that are not read, by the suffix of their names.
         excluded: patterns that names have met, by their paths, which end with ``/`` for folders.
         links: number of links to folders inside the root, which are not followed.
@@ -69,6 +70,7 @@ class Scan:
     photos: list[PhotoFile] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     unread: set[str] = field(default_factory=set)
+    unasked: set[str] = field(default_factory=set)
     others: Counter[str] = field(default_factory=Counter)
     excluded: dict[str, str] = field(default_factory=dict)
     links: int = 0
@@ -229,6 +231,8 @@ class _Walk:
             self._add(path)
         elif path.name != IGNORE_NAME:
             self._scan.others[path.suffix.lower()] += 1
+            if path.suffix.lower() in FILM_SUFFIXES:
+                self._scan.unasked.add(self._relative(path))
 
     def _add(self, path: Path) -> None:
         try:

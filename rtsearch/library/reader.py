@@ -7,6 +7,7 @@ order that an index, its neighbours and the thumbnails speak of. Photos are numb
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,15 @@ class Library:
         """Dimensions of the stored vectors."""
         return self.manifest.space.dim
 
-    @property
+    @cached_property
     def stamp(self) -> str:
         """Changes whenever something derived from the library (its index) has to be rebuilt."""
         return self.manifest.stamp
+
+    @property
+    def state(self) -> str:
+        """Names the state of the library in short, as in addresses of its crops."""
+        return self.stamp[:16]
 
     @property
     def object_count(self) -> int:

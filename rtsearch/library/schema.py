@@ -27,6 +27,7 @@ __all__ = [
     "PhotoRow",
     "PhotoState",
     "PhotoTable",
+    "are_times",
     "is_safe_path",
     "object_schema",
     "object_schemas",
@@ -239,6 +240,13 @@ def to_numpy(column: pa.Array) -> NDArray[np.generic]:
         return array
     plain: NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
     return plain
+
+
+def are_times(times_s: NDArray[np.floating]) -> bool:
+    """Tell whether (n, 3) values may be ``ObjectRows.times_s``: none, or a crop's within its track's."""
+    t_s, first_s, last_s = times_s.T
+    inside = np.isfinite(times_s).all(axis=1) & (first_s <= t_s) & (t_s <= last_s)
+    return bool((inside | np.isnan(times_s).all(axis=1)).all())
 
 
 def is_safe_path(path: str) -> bool:

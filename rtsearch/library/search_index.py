@@ -25,11 +25,13 @@ class _Found(NamedTuple):
         tree: is searched.
         allowed: (n,) bool, rows of the tree that may be found; None for all of them.
         folded: (n,) int32, near duplicates that each row stands for; None where no row stands for others.
+        given: (n,) bool, rows that are found, near duplicates left out; None for all.
     """
 
     tree: KDTree
     allowed: NDArray[np.bool_] | None = None
     folded: I32Array | None = None
+    given: NDArray[np.bool_] | None = None
 
 
 class SearchIndex:
@@ -45,6 +47,7 @@ class SearchIndex:
     Attributes:
         library, projection, paths: as given.
         narrowed_by: settings that ``narrowing.narrow`` has made it by; None for all rows.
+        alike_within: largest distance of neighbours that are alike, once ``likeness`` has measured it.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class SearchIndex:
         self._found = _Found(tree)
         self._allowed: NDArray[np.bool_] | None = None  # rows that may be found; None for all
         self.narrowed_by: tuple[object, ...] | None = None
+        self.alike_within: float | None = None
+        self._whole: SearchIndex | None = None
 
     def __len__(self) -> int:
         return len(self._tree)
@@ -124,8 +129,9 @@ class SearchIndex:
             distinct: of rows that are nearly the same only the first one is found.
         """
         view = SearchIndex(self.library, self.projection, self._tree, self._table, self.paths)
-        view._found = self._distinct(allowed) if distinct else _Found(self._tree, allowed)
+        view._found = self._distinct(allowed) if distinct else _Found(self._tree, allowed, given=allowed)
         view._allowed = allowed
+        view._whole = self.whole
         return view
 
     def _distinct(self, allowed: NDArray[np.bool_] | None) -> _Found:
@@ -136,13 +142,23 @@ class SearchIndex:
         np.minimum.at(first, leader[rows], rows)
         first_of = first[leader[rows]]
         if (first_of == rows).all():
-            return _Found(self._tree, allowed)
+            return _Found(self._tree, allowed, given=allowed)
         folded = np.bincount(first_of, minlength=n).astype(np.int32) - 1
         found = np.zeros(n, np.bool_)
         found[first_of] = True
         if allowed is None:  # marks cost a search nothing, a mask some microseconds
-            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded)
-        return _Found(self._tree, found, folded)
+            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, found)
+        return _Found(self._tree, found, folded, found)
+
+    @property
+    def whole(self) -> SearchIndex:
+        """Return the index of all rows that it was narrowed from; itself where it was not."""
+        return self if self._whole is None else self._whole
+
+    @property
+    def given(self) -> NDArray[np.bool_] | None:
+        """Rows that searches give, (n,) bool: none that another row stands for; None for all rows."""
+        return self._found.given
 
     def findable(self) -> I32Array:
         """Return the rows that searches find, near duplicates included, in order."""

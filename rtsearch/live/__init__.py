@@ -8,11 +8,13 @@ stabilizer  tracks, strips and neighbours that stay; neighbour_hysteresis: the n
             strips: their grid; room: of a picture; scene_cut: cuts of a film
 compositor  the picture; notes: the lines in it; mosaic: several sources in one;
             loader: crops fetched meanwhile
+library_watch  puts a library that has grown in force; live_index: what is searched; library_crops: its crops
 shuffle     what the source ``random`` shows
 """
 
 from rtsearch.live.areas import Areas
 from rtsearch.live.controls import Chooser, Controls
+from rtsearch.live.library_watch import LibraryWatch, follow_library
 from rtsearch.live.report import LiveReport, SourceReport
 from rtsearch.live.session import play, show_again
 from rtsearch.live.shuffle import library_photos
@@ -28,11 +30,13 @@ __all__ = [
     "Display",
     "FrameLookup",
     "GridChoice",
+    "LibraryWatch",
     "LiveReport",
     "Outputs",
     "SceneSink",
     "SourceReport",
     "Steadied",
+    "follow_library",
     "library_photos",
     "play",
     "show_again",

@@ -61,7 +61,7 @@ def open_channel(place: int, source: Source, shared: Shared) -> Channel:
     return Channel(
         source,
         CaptureSide(place, source, shared.controls, orders, newest, tally),
-        SearchSide(shared.live_index, shared.search, shared.most_distance, live=source.live),
+        SearchSide(shared.live_index, shared.search, live=source.live),
         View(place, source, shared, orders, newest, tally),
         newest,
         tally,

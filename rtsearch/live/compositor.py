@@ -100,14 +100,20 @@ class Compositor:
         drift: tuple[int, ...] = (),
         photos: int = 0,
     ) -> None:
-        self._drift = drift
-        self._photos = photos
         self._names = class_names
-        self._cache = cache
-        self._index = index
         self._painter = Painter()
         self._glide = _Glide()
         self._drawn: tuple[Scene, Appearance] | None = None
+        self.turn_to(cache, index, drift, photos)
+
+    def turn_to(self, cache: ThumbCache, index: Shown, drift: tuple[int, ...] = (), photos: int = 0) -> None:
+        """Take the rows of scenes from here on for those of another library.
+
+        Args:
+            cache, index, drift, photos: as at the beginning.
+        """
+        self._cache, self._index = cache, index
+        self._drift, self._photos = drift, photos
         self._crops: dict[int, U8Array | None] = {}  # by row, of the last scene
         self._places: dict[int, _Places] = {}  # by track
 

@@ -125,7 +125,7 @@ class ControlState:
         load: step at which the picture is made cheaper, see ``load_steps``.
         looks: something is looked at more closely, in place of the live picture.
         search: what is found: its ``classes``, ``folders`` and ``since``.
-        index: all rows of the same library in another projection, in place of the run's index.
+        index: searched in place of the run's: in another projection, or of a newer state of the library.
         areas: parts of the pictures in which objects count, or do not.
         sets_up: corners of such parts are being set, in place of looking at crops.
         chooser: chooses the objects that are lit in the picture, shown and recorded; None takes all.

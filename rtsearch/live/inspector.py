@@ -18,8 +18,9 @@ from rtsearch._util.newest_work import NewestWork
 from rtsearch._util.wording import one_line, time_code
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.errors import RtsearchError
+from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex
-from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.object_frame import object_frame
 from rtsearch.live.walk import alike
 from rtsearch.render.closer import Caption, Closer, alike_picture, lost_picture, photo_picture, row_at
@@ -52,7 +53,7 @@ class Inspector(Closing):
     """Remembers what is looked at, and draws it; belongs to the main thread.
 
     Args:
-        cache: of crops.
+        crops: of the library.
         search: exactly, or with which recall.
         max_photo_mp: largest size of a photo that is read, megapixels.
 
@@ -60,9 +61,10 @@ class Inspector(Closing):
         picture: to be shown in place of the live one, (H, W, 3) uint8 BGR; None for the live one.
     """
 
-    def __init__(self, cache: ThumbCache, search: SearchSettings, max_photo_mp: float) -> None:
+    def __init__(self, crops: LibraryCrops, search: SearchSettings, max_photo_mp: float) -> None:
         self.picture: U8Array | None = None
-        self._cache = cache
+        self._crops = crops
+        self._library: Library | None = None  # whose objects are looked at
         self._search = search
         self._max_photo_mp = max_photo_mp
         self._looks: list[_Look] = []  # the last one is shown, those before are gone back to
@@ -109,6 +111,10 @@ class Inspector(Closing):
             index: is searched for what is alike.
             show: the layout.
         """
+        if index.library is not self._library:  # which gives its rows other numbers
+            self._library = index.library
+            self._looks.clear()
+            self.back()
         canvas = canvas_of(show)
         if self._looks and canvas != self._canvas:
             self._canvas = canvas
@@ -131,14 +137,15 @@ class Inspector(Closing):
         """Return the picture of a look; in the thread."""
         (row, is_alike), index, show, canvas = question
         hit = index.hits(np.array([row], np.int32))[0]
+        cache = self._crops.of(index)
         where = hit["photo"] + (f"    {time_code(hit['t_s'])}" if "t_s" in hit else "")
         caption = Caption(show.word(hit["label"]), where)
         if is_alike:
             rows = (row, *alike(index, row, _MOST_ALIKE, self._search, np.inf))
-            return alike_picture(rows, [self._cache.get(each) for each in rows], caption, canvas)
+            return alike_picture(rows, [cache.get(each) for each in rows], caption, canvas)
         xyxy: F32Array = np.array(hit["xyxy"], np.float32)
         try:
             bgr = object_frame(index, row, self._max_photo_mp).bgr
         except (RtsearchError, OSError) as error:
-            return lost_picture(self._cache.get(row), Caption(caption.name, one_line(error)), canvas)
+            return lost_picture(cache.get(row), Caption(caption.name, one_line(error)), canvas)
         return photo_picture(bgr, xyxy, caption, canvas)

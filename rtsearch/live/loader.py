@@ -15,25 +15,23 @@ _JOIN_S = 2.0  # a disk may stall; the thread is a daemon and holds nothing that
 
 
 class Loader:
-    """Brings into the cache what each of several has asked for last.
+    """Brings into a cache what each of several asked for last; what it asked for before that is forgotten.
 
     Args:
-        cache: is filled, in the order in which crops lie on the disk.
         meter: gets the time of each round as stage ``thumbs``.
     """
 
-    def __init__(self, cache: ThumbCache, meter: Meter) -> None:
-        self._cache = cache
+    def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._changed = threading.Condition()
-        self._wanted: dict[Hashable, tuple[Sequence[int], int]] = {}
+        self._wanted: dict[Hashable, tuple[ThumbCache, Sequence[int], int]] = {}
         self._closed = False
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="thumbs", daemon=True)
         self._thread.start()
 
-    def want(self, who: Hashable, rows: Sequence[int], height_px: int) -> None:
-        """Ask for crops; what the same one asked for before is forgotten.
+    def want(self, who: Hashable, cache: ThumbCache, rows: Sequence[int], height_px: int) -> None:
+        """Ask for crops; a cache is filled in the order in which they lie on the disk.
 
         Raises:
             StageError: the thread has failed.
@@ -41,7 +39,7 @@ class Loader:
         with self._changed:
             if self._error is not None:
                 raise StageError("thumbs", self._error) from self._error
-            self._wanted[who] = rows, height_px
+            self._wanted[who] = cache, rows, height_px
             self._changed.notify()
 
     def close(self) -> None:
@@ -59,9 +57,9 @@ class Loader:
                     wanted, self._wanted = self._wanted, {}
                     if self._closed:
                         return
-                for rows, height_px in wanted.values():
+                for cache, rows, height_px in wanted.values():
                     with self._meter.stage("thumbs"):
-                        self._cache.prefetch(rows, height_px)
+                        cache.prefetch(rows, height_px)
         except Exception as error:
             with self._changed:
                 self._error = error

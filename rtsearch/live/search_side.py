@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rtsearch.config import SearchSettings
+from rtsearch.library.likeness import largest_distance
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
@@ -26,16 +27,15 @@ class SearchSide:
     Args:
         index: is searched.
         search: exactly, or with which recall.
-        most_distance: largest distance of a crop that is shown.
         live: frames are left out where detection takes longer than they come.
     """
 
-    def __init__(self, index: LiveIndex, search: SearchSettings, most_distance: float, *, live: bool) -> None:
+    def __init__(self, index: LiveIndex, search: SearchSettings, *, live: bool) -> None:
         self._live_index = index
         self._search = search
         self._index = index.begun
-        self._stabilizer = Stabilizer(self._index, search, most_distance)
-        self._walk = Walk(search, most_distance)
+        self._stabilizer = Stabilizer(self._index, search)
+        self._walk = Walk(search)
         self._lag = _Lag() if live else None
         self._epoch = 0
 
@@ -49,11 +49,15 @@ class SearchSide:
         """
         index = detected.index or self._live_index.of(state)
         if index is not self._index:
+            if index.library is not self._index.library:
+                self._walk = Walk(self._search)
             self._index = index
             self._stabilizer.search_in(index)
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
+        most_distance = largest_distance(index, state.show.max_distance)
+        self._stabilizer.most_distance = self._walk.most_distance = most_distance
         frame, found = detected.frame, detected.detections
         room = room_of(canvas_of(state.show), frame.bgr.shape[1::-1])
         objects = self._stabilizer.update(frame, found, room, state.detect.max_objects)

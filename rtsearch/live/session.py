@@ -21,9 +21,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from math import inf
-
-import numpy as np
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.heartbeat import heartbeat
@@ -33,11 +30,10 @@ from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.library.index import SearchIndex
-from rtsearch.library.likeness import largest_distance
-from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.areas import Areas
 from rtsearch.live.channel import open_channel
 from rtsearch.live.controls import Controls, Corner, Inspection, Scroll, Seek, Skip, Step, StepBack, Transport
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.load_steps import LoadSteps
@@ -47,7 +43,6 @@ from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
 from rtsearch.live.stages import FrameLookup, Stages
 from rtsearch.pipeline import Pipeline
-from rtsearch.render.time_marks import TimeMarks
 from rtsearch.send import OutletReport
 from rtsearch.sources import Source
 
@@ -56,7 +51,6 @@ __all__ = ["play", "scrolled", "show_again"]
 _log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
-_DRIFTING = 160  # crops that drift through bands without an object
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 
 
@@ -116,13 +110,6 @@ def show_again(
     return _Session([source], lookup, index, settings, controls, outputs).run(progress or (lambda _: None))
 
 
-def _some_rows(index: SearchIndex) -> tuple[int, ...]:
-    """Return random rows that searches find, the same ones every time."""
-    rows = index.findable()
-    chosen = np.random.default_rng(0).choice(rows, min(_DRIFTING, len(rows)), replace=False)
-    return tuple(chosen.tolist())
-
-
 def _finish_without_display(sinks: OutputSinks) -> None:
     _log.error("the display has gone; what was recorded is finished")
     sinks.close()
@@ -143,21 +130,17 @@ class _Session:
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
-        marks = TimeMarks(index, settings.show.font)
-        self._cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20, marks.draw)
+        self._crops = LibraryCrops(settings.live.cache_mb << 20, settings.show.font)
         names = index.library.space.class_names if callable(finds) else finds.class_names
-        most_distance = inf if callable(finds) else settings.show.max_distance or largest_distance(index)
         self._shared = Shared(
             index=index,
             live_index=LiveIndex(index),
             search=settings.search,
             controls=controls,
-            cache=self._cache,
+            crops=self._crops,
             meter=self._meter,
             class_names=names,
             channels=len(sources),
-            most_distance=most_distance,
-            drift=_some_rows(index),
             halt=self._halt,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
@@ -175,7 +158,7 @@ class _Session:
             sinks = stack.enter_context(
                 OutputSinks(self._views, self._shared, self._outputs, self._max_photo_mp)
             )
-            stack.callback(self._cache.close)
+            stack.callback(self._crops.close)
             stack.callback(stages.stop)
             if self._outputs.screen is not None:
                 stack.enter_context(finish_on_c_exit(lambda: _finish_without_display(sinks)))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rtsearch._util.metrics import Meter
 from rtsearch.config import SearchSettings
 from rtsearch.library.index import SearchIndex
-from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.controls import Controls
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.live_index import LiveIndex
 
 __all__ = ["Shared"]
@@ -20,16 +20,14 @@ class Shared:
     """Holds what the sources of a run have in common; each part is safe to use from several threads.
 
     Attributes:
-        index: of the library.
-        live_index: the same, as it is searched at the moment.
+        index: of the library, as the run began.
+        live_index: the one that is searched at the moment.
         search: exactly, or with which recall.
         controls: changed by the user.
-        cache: of crops.
+        crops: of the library, and of its state before.
         meter: gets the times of all stages.
         class_names: by label.
         channels: number of sources.
-        most_distance: largest distance of a crop that is shown.
-        drift: rows that drift through bands of a wall without an object.
         halt: set when the run ends.
     """
 
@@ -37,10 +35,8 @@ class Shared:
     live_index: LiveIndex
     search: SearchSettings
     controls: Controls
-    cache: ThumbCache
+    crops: LibraryCrops
     meter: Meter
     class_names: tuple[str, ...]
     channels: int
-    most_distance: float
-    drift: tuple[int, ...]
     halt: threading.Event

@@ -139,7 +139,7 @@ class OutputSinks:
             outputs.scenes.begin(views, shared.meter)
         self._times = Times()
         self._sent: SentScene | None = None  # the scene that was sent last
-        self._inspector = Inspector(shared.cache, shared.search, max_photo_mp)
+        self._inspector = Inspector(shared.crops, shared.search, max_photo_mp)
         self._composed: tuple[Scene, U8Array] | None = None  # what the screen shows live
         leading = views[0].source  # its sound is that of the video
         with contextlib.ExitStack() as stack:
@@ -220,12 +220,13 @@ class OutputSinks:
 
     def _items(self) -> list[Item]:
         """Return the crops of the library in the live picture."""
-        window_wh = self._shared.controls.now.show.window_wh
+        now = self._shared.controls.now
+        window_wh, searched = now.show.window_wh, self._shared.live_index.of(now)
         return [
             item.moved(x, y)
             for view, (x, y, *_) in zip(self._views, cells(window_wh, len(self._views)), strict=True)
             for item in view.items
-            if item.row < len(self._shared.index)
+            if item.row < len(searched)
         ]
 
     def _show_again(self, picture: U8Array | None) -> None:

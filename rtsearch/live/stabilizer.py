@@ -139,6 +139,7 @@ class Stabilizer:
         repeats: a crop may be in several strips, as each object's nearest are its own.
 
     Attributes:
+        most_distance: as given; may be changed from frame to frame.
         asked: objects that neighbours were wanted for so far.
         searched: those that needed a search.
     """
@@ -153,7 +154,7 @@ class Stabilizer:
     ) -> None:
         self._repeats = repeats
         self.asked = self.searched = 0
-        self._most_distance = most_distance
+        self.most_distance = most_distance
         self._index = index
         self._search = search
         self._tracker = Tracker()
@@ -309,7 +310,7 @@ class Stabilizer:
             self._changed_s = -np.inf
         for track in sorted(tracks, key=lambda track: (track not in before, track)):
             lines = 1 + self._strips.free_below(self._strip_of[track], visible)
-            room = wanted.room(visible, lines, self._most_distance)
+            room = wanted.room(visible, lines, self.most_distance)
             taken = frozenset[int]().union(*(there for other, there in rows.items() if other != track))
             due = int(at_s - self._changed_s >= _CHANGE_S)
             if self._objects[track].shown.settle(room, taken, due):

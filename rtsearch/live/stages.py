@@ -23,6 +23,7 @@ import numpy as np
 from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
+from rtsearch.library.likeness import largest_distance
 from rtsearch.live.areas import counting
 from rtsearch.live.channel import Channel
 from rtsearch.live.compositor import crop_height, drift_height
@@ -84,7 +85,8 @@ class Stages:
     def play(self, backend: InferenceBackend) -> BackgroundIterator[LiveFrame]:
         """Start what detects and searches."""
         preload()  # else the first frames would wait for it, and be dropped
-        self._shared.live_index.of(self._shared.controls.now)
+        now = self._shared.controls.now
+        largest_distance(self._shared.live_index.of(now), now.show.max_distance)  # is measured here, once
         captured = self._begin()
         seen = self._stage("detect", lambda: self._seen(captured, backend))
         return self._stage("search", lambda: self._found(seen))
@@ -108,7 +110,7 @@ class Stages:
 
     def _begin(self) -> list[BackgroundIterator[LiveFrame]]:
         if self._live and self._outputs.draws:
-            self._loader = Loader(self._shared.cache, self._shared.meter)
+            self._loader = Loader(self._shared.meter)
         return [self._capture(channel) for channel in self._channels]
 
     def _stage(self, name: str, items: Callable[[], Generator[LiveFrame]]) -> BackgroundIterator[LiveFrame]:
@@ -234,21 +236,21 @@ class Stages:
 
     def _crops(self, found: LiveFrame, height_px: int, drift_px: int) -> Crops | None:
         """Return every crop for a file, which waits; for a live source they are only asked for."""
-        rows = found.objects.neighbours.row
+        rows, index = found.objects.neighbours.row, found.index or self._shared.index
         if not self._outputs.draws:
             return ((),) * len(rows)
+        cache = self._shared.crops.of(index)
         wanted = [*rows.ravel().tolist(), *itertools.chain(*found.walk.stops), *found.walk.coming]
-        drift = self._shared.drift if drift_px else ()
+        drift = self._shared.crops.drifting(index) if drift_px else ()
         if self._loader is not None:
-            self._loader.want((found.place, "crops"), wanted, height_px)
-            self._loader.want((found.place, "drift"), drift, drift_px)
+            self._loader.want((found.place, "crops"), cache, wanted, height_px)
+            self._loader.want((found.place, "drift"), cache, drift, drift_px)
             return None
         with self._shared.meter.stage("thumbs"):
-            self._shared.cache.prefetch(wanted, height_px)
-            self._shared.cache.prefetch(drift, drift_px)
+            cache.prefetch(wanted, height_px)
+            cache.prefetch(drift, drift_px)
             return tuple(
-                tuple(self._shared.cache.get(row, height_px) for row in line if row >= 0)
-                for line in rows.tolist()
+                tuple(cache.get(row, height_px) for row in line if row >= 0) for line in rows.tolist()
             )
 
 

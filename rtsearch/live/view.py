@@ -11,6 +11,8 @@ import logging
 import time
 from dataclasses import replace
 
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live.capture_side import GoTo, NextAfter, Orders
 from rtsearch.live.compositor import Appearance, Compositor, moved
 from rtsearch.live.live_frame import Latest, LiveFrame
@@ -19,6 +21,7 @@ from rtsearch.live.mosaic import cell_settings
 from rtsearch.live.notes import NoteTimer, run_lines, source_lines
 from rtsearch.live.report import SourceReport, Tally
 from rtsearch.live.shared import Shared
+from rtsearch.live.stabilizer import Steadied
 from rtsearch.render.boxes import LOST_S, share_of
 from rtsearch.render.layout import canvas_of
 from rtsearch.render.plan import Item, Plan
@@ -79,13 +82,8 @@ class View:
         self._tally = tally
         self._epoch = 0
         self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
-        self._compositor = Compositor(
-            shared.class_names,
-            shared.cache,
-            shared.index,
-            shared.drift,
-            shared.index.library.photo_count,
-        )
+        self._library = shared.index.library  # whose rows the compositor shows
+        self._compositor = Compositor(shared.class_names, *self._shown_of(shared.index))
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
         self._lost_s: float | None = None  # since when the source has given no pictures
@@ -169,8 +167,7 @@ class View:
 
     def scene(self, result: LiveFrame) -> Scene:
         """Return what is to be drawn of a result."""
-        show = self._look().show
-        return self._compositor.scene(result.frame, result.objects, result.crops, show, result.walk)
+        return self._scene_of(result, result.frame, result.objects)
 
     def guess(self) -> tuple[Scene, str] | None:
         """Return the newest frame, not detected, with the last objects moved along, and a warning.
@@ -192,7 +189,7 @@ class View:
         updates = (newest.frame.id - last.frame.id) / max(1, last.every)
         late_ms = (newest.frame.captured_s - last.frame.captured_s) * 1e3
         objects = moved(last.objects, updates, newest.frame)
-        scene = self._compositor.scene(newest.frame, objects, last.crops, self._look().show, last.walk)
+        scene = self._scene_of(last, newest.frame, objects)
         why = "the stream is damaged" if newest.frame.torn else f"detection is {late_ms:.0f} ms behind"
         return scene, f"{why}: boxes moved along"
 
@@ -250,6 +247,19 @@ class View:
         frames_in, dropped = self._tally.counts()
         return SourceReport(self.source.name, frames_in, self.shown, self._moved, dropped, self._objects)
 
+    def _scene_of(self, result: LiveFrame, frame: Frame, objects: Steadied) -> Scene:
+        """Return the scene of objects in a frame, with crops of the library that the result was found in."""
+        index = result.index or self._shared.index
+        if index.library is not self._library:
+            self._library = index.library
+            self._compositor.turn_to(*self._shown_of(index))
+        scene = self._compositor.scene(frame, objects, result.crops, self._look().show, result.walk)
+        return replace(scene, library=self._library.state)
+
+    def _shown_of(self, index: SearchIndex) -> tuple[ThumbCache, SearchIndex, tuple[int, ...], int]:
+        crops = self._shared.crops
+        return crops.of(index), index, crops.drifting(index), index.library.photo_count
+
     def _leaves_out(self, result: LiveFrame) -> bool:
         """Return True if there are frames between that on the screen and a result."""
         on_screen = self._on_screen
@@ -294,6 +304,7 @@ class View:
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)
         if self.place == 0:
-            lines += run_lines(self._shared.index, self._shared.meter)
+            index = self.last.index if self.last is not None else None
+            lines += run_lines(index or self._shared.index, self._shared.meter)
         _, dropped = self._tally.counts()
         return (*lines, *([f"frames dropped: {dropped:,}"] if dropped else []))

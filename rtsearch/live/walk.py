@@ -6,6 +6,7 @@ nothing seen for a while -> stop 0 -> stop 1 -> ...   each an object and those l
 from __future__ import annotations
 
 import random
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -42,13 +43,15 @@ class Walk:
 
     Args:
         search: exactly, or with which recall.
-        most_distance: largest distance of those like an object.
         seed: of the choices.
+
+    Attributes:
+        most_distance: largest distance of those like an object.
     """
 
-    def __init__(self, search: SearchSettings, most_distance: float, seed: int = 0) -> None:
+    def __init__(self, search: SearchSettings, seed: int = 0) -> None:
+        self.most_distance = inf
         self._search = search
-        self._most_distance = most_distance
         self._random = random.Random(seed)
         self._seen_s: float | None = None  # when something was seen last
         self._stops: list[tuple[int, ...]] = []
@@ -80,7 +83,7 @@ class Walk:
         passed = {stop[0] for stop in self._stops[-_LEAP:]}
         rows = [row for row in like if row not in passed] or index.findable()
         row = int(rows[self._random.randrange(len(rows))])
-        return (row, *alike(index, row, CROPS - 1, self._search, self._most_distance))
+        return (row, *alike(index, row, CROPS - 1, self._search, self.most_distance))
 
 
 def alike(

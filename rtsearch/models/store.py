@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 
-from rtsearch._util.paths import user_cache
+from rtsearch._util.paths import is_file_name, user_cache
 from rtsearch.errors import ModelError, UnknownModelError
 from rtsearch.models.catalogue import CATALOGUE, Progress, catalogue_entry
 from rtsearch.models.spec import ModelSpec
@@ -102,7 +101,7 @@ def import_onnx(
             or fewer than the classes.
     """
     name = path.stem if name is None else name
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    if not is_file_name(name):
         raise ModelError(
             f"a model cannot be called {name!r}; choose letters, digits, '.', '_', '-' with --name"
         )

@@ -12,17 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch._util.jit import kernel
-from rtsearch.images.colour_bins import COLOUR_BINS, LOGARITHMS, SHAPE, START, STEP
+from rtsearch.images.colour_bins import COLOUR_BINS, LOGARITHMS, MIDDLE, POINTS, SHAPE, START, STEP
 from rtsearch.types import F32Array, U8Array
 
 __all__ = ["colour_histograms"]
 
-_POINTS = 48  # points per side of a box; 64 or 96 score the same, 32 scores lower
-_SIGMA = 0.4  # width of the weight in half sides; .35 to .5 score alike, equal weights score far lower
-
-_BELL = np.exp(-0.5 * ((np.arange(_POINTS) + 0.5) / (_POINTS / 2) - 1) ** 2 / _SIGMA**2)
-_WEIGHT = np.outer(_BELL, _BELL).ravel()
-_WEIGHT = (_WEIGHT / _WEIGHT.sum()).astype(np.float32)
+_WEIGHT = MIDDLE.astype(np.float32)
 
 
 def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
@@ -35,7 +30,7 @@ def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
     height, width = bgr.shape[:2]
     columns = _points(xyxy[:, 0], xyxy[:, 2], width)
     rows = _points(xyxy[:, 1], xyxy[:, 3], height)
-    places = (rows[:, :, None] * width + columns[:, None, :]).reshape(len(xyxy), _POINTS**2)
+    places = (rows[:, :, None] * width + columns[:, None, :]).reshape(len(xyxy), POINTS**2)
     # The copy is contiguous, so the kernel is compiled once for all memory layouts of pictures.
     pixels = np.take(bgr.reshape(-1, 3), places, axis=0)
     shares = np.zeros((len(xyxy), COLOUR_BINS), np.float32)
@@ -46,8 +41,8 @@ def colour_histograms(bgr: U8Array, xyxy: F32Array) -> F32Array:
 
 
 def _points(start: F32Array, end: F32Array, pixels: int) -> NDArray[np.intp]:
-    """Return the pixels under evenly spread points between start and end, (n, _POINTS)."""
-    at = start[:, None] + (end - start)[:, None] * ((np.arange(_POINTS) + 0.5) / _POINTS)
+    """Return the pixels under evenly spread points between start and end, (n, POINTS)."""
+    at = start[:, None] + (end - start)[:, None] * ((np.arange(POINTS) + 0.5) / POINTS)
     return np.clip(np.floor(at), 0, pixels - 1).astype(np.intp)
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, cast
 
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 from rtsearch.config import DetectSettings
 from rtsearch.errors import ConfigError
 from rtsearch.models.spec import ModelSpec
+from rtsearch.models.vocabulary import classes_meant
 from rtsearch.runners import Runner
 from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array, U8Array
 
@@ -223,7 +223,7 @@ def wanted_classes(names: tuple[str, ...], known: tuple[str, ...]) -> NDArray[np
     """
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=2, cutoff=0.5) or known[:3]
+            near = classes_meant(name, known) or known[:3]
             raise ConfigError(
                 f"detect.classes: this network knows no {name!r}, but {', '.join(map(repr, near))}; "
                 f"`rtsearch model info` lists its {len(known)} classes"

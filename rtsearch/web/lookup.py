@@ -21,6 +21,7 @@ from starlette.routing import Route
 from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import decode_photo, photo_header, quiet_decoders, read_photo
+from rtsearch.library.index import SearchIndex
 from rtsearch.recording import object_records
 from rtsearch.types import U8Array
 from rtsearch.web.access import Role, needs
@@ -65,12 +66,7 @@ class LibraryLookup:
         ]
 
     def _row(self, request: Request) -> int:
-        row = int(request.path_params["row"])
-        if not 0 <= row < len(self._site.index):
-            raise RequestError(
-                404, f"the library has no object {row}; its {len(self._site.index):,} are numbered from 0"
-            )
-        return row
+        return _row(request, self._site.index)
 
     def _facts(self, request: Request, rows: list[int]) -> list[dict[str, Any]]:
         """Return what is known of rows; without paths for those who may only look."""
@@ -136,15 +132,16 @@ class LibraryLookup:
         return [bgr.shape[1], bgr.shape[0]], object_records(seen, site.names, near, index)
 
     async def _thumb(self, request: Request) -> Response:
-        row = self._row(request)
-        if request.path_params["fingerprint"] != self._site.fingerprint:
+        served = self._site.library_of(request.path_params["fingerprint"])
+        if served is None:
             raise RequestError(404, "that is a crop of another state of the library; load the page again")
+        row = _row(request, served.index)
         height_px = _number(request, "h", 0, 16, _MOST_CROP_PX)
-        jpeg = self._site.thumbs.jpeg(row)
+        jpeg = served.thumbs.jpeg(row)
         if jpeg is None:
             raise RequestError(404, "the crop is damaged; run rtsearch library check")
         if height_px:
-            jpeg = await run_in_threadpool(_scaled, self._site.thumbs.get(row, height_px))
+            jpeg = await run_in_threadpool(_scaled, served.thumbs.get(row, height_px))
         self._site.hub.meter.count("crops")
         return Response(jpeg, media_type="image/jpeg", headers=FOR_EVER)
 
@@ -171,6 +168,13 @@ class LibraryLookup:
         finally:
             self._photos.release()
         return Response(jpeg, media_type="image/jpeg", headers={"x-photo-size": f"{width}x{height}"})
+
+
+def _row(request: Request, index: SearchIndex) -> int:
+    row = int(request.path_params["row"])
+    if not 0 <= row < len(index):
+        raise RequestError(404, f"the library has no object {row}; its {len(index):,} are numbered from 0")
+    return row
 
 
 def _count(request: Request, default: int) -> int:

@@ -27,7 +27,6 @@ from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.images.headers import read_header
-from rtsearch.library.likeness import largest_distance
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.privacy import Privacy
@@ -106,8 +105,7 @@ class _Phone:
     def __init__(self, site: Site, place: int) -> None:
         self._site = site
         self._place = place
-        most_distance = site.settings.show.max_distance or largest_distance(site.index)
-        self._search = SearchSide(LiveIndex(site.index), site.settings.search, most_distance, live=False)
+        self._search = SearchSide(LiveIndex(site.index), site.settings.search, live=False)
         self._meter = Meter()
         self._frame_id = 0
         kind = site.settings.show.privacy
@@ -142,10 +140,11 @@ class _Phone:
             strips=objects.strips,
             held=objects.held,
             rows=objects.rows,
+            library=index.library.state,
         )
         site.hub.show(self._place, scene)
         line = scene_line(scene, site.names, 0.0)
-        head = {"place": self._place, "library": site.fingerprint}
+        head = {"place": self._place, "library": scene.library}
         return {**head, "strips": scene.rows, "faint": [], **line}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +18,14 @@ from rtsearch.errors import RtsearchError
 from rtsearch.library.index import SearchIndex, open_index
 from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
-from rtsearch.live import Controls
+from rtsearch.live import Controls, LibraryWatch
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.pipeline import Pipeline
 from rtsearch.types import class_name
 from rtsearch.web.access import Access
 from rtsearch.web.hub import SceneHub
 from rtsearch.web.problems import RequestError
+from rtsearch.web.served import ServedLibraries, ServedLibrary
 
 __all__ = ["FIRST_PHONE", "Site"]
 
@@ -49,30 +51,53 @@ class Site:
     Attributes:
         settings: of the start; those that may change are read from ``now``.
         pipeline: its backend takes turns (see ``turns``).
-        index: of the start; see ``searched``.
+        begun: index of the start; see ``index`` and ``searched``.
         controls: of the live picture.
         access: rules for clients.
         network: name and licence of the network.
+        tell: gets a line when the library has changed.
     """
 
     settings: Settings
     pipeline: Pipeline
-    index: SearchIndex
+    begun: SearchIndex
     controls: Controls
     access: Access
     network: tuple[str, str]
+    tell: Callable[[str], None] = _log.info
     hub: SceneHub = field(init=False)
-    thumbs: ThumbCache = field(init=False)
-    fingerprint: str = field(init=False)
+    _served: ServedLibraries = field(init=False)
+    _watch: LibraryWatch = field(init=False)
     _meaning: _Meaning = field(init=False)
     _live_index: LiveIndex = field(init=False)
 
     def __post_init__(self) -> None:
-        self.thumbs = ThumbCache(self.index.thumb_places, self.settings.live.cache_mb << 20)
-        self.fingerprint = self.index.library.stamp[:16]
-        self._live_index = LiveIndex(self.index)
+        self._served = ServedLibraries(self.settings.live.cache_mb << 20)
+        self._live_index = LiveIndex(self.begun)
         self._meaning = _Meaning(self)
+        self._watch = LibraryWatch(self.begun, lambda: self.now, self._meaning.turn_to, self.tell)
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
+
+    @property
+    def index(self) -> SearchIndex:
+        """Index in force, which knows every object; see ``searched``."""
+        index = self.controls.now.index
+        return self.begun if index is None else index
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the library's state that is in force."""
+        return self.index.library.state
+
+    @property
+    def thumbs(self) -> ThumbCache:
+        """Crops of the library's state that is in force."""
+        return self._served.now(self.index).thumbs
+
+    def library_of(self, fingerprint: str) -> ServedLibrary | None:
+        """Return the state of the library of this name, if it is in force or was before."""
+        self._served.now(self.index)
+        return self._served.named(fingerprint)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -164,7 +189,7 @@ class Site:
         return {
             "type": "state",
             "version": __version__,
-            "library": self.fingerprint,
+            "library": library.state,
             "objects": len(self.index),
             "photos": library.photo_count,
             "paused": now.paused,
@@ -196,8 +221,9 @@ class Site:
 
     def close(self) -> None:
         """End the threads and let go of files."""
+        self._watch.close()
         self.hub.close()
-        self.thumbs.close()
+        self._served.close()
 
 
 def _may_change(section: str, key: str) -> bool:
@@ -216,7 +242,8 @@ class _Meaning:
         self._site = site
         self._lock = threading.Lock()
         self._settings = site.settings
-        self._opened: dict[float, SearchIndex] = {site.settings.describe.meaning: site.index}
+        self._opened: dict[float, SearchIndex] = {site.settings.describe.meaning: site.begun}
+        self._library = site.begun.library
         self.opening = False
 
     @property
@@ -234,16 +261,22 @@ class _Meaning:
                 self.opening = True
                 threading.Thread(target=self._open, name="index", daemon=True).start()
 
+    def turn_to(self, index: SearchIndex) -> None:
+        """Search a newer state of the library, whose index has the meaning that is wanted."""
+        with self._lock:
+            self._library, self._opened = index.library, {} if self.opening else {self.wanted: index}
+            self._site.controls.change(index=index)
+
     def _open(self) -> None:
         while True:
-            settings = self._settings
+            settings, library = self._settings, self._library
             try:
                 index = self._index(settings)
             except RtsearchError as error:
                 _log.warning("describe.meaning=%g: %s", settings.describe.meaning, error)
-                index = self._site.controls.now.index or self._site.index
+                index = self._site.index
             with self._lock:
-                if settings is self._settings:
+                if settings is self._settings and library is self._library:
                     self._site.controls.change(index=index)
                     self.opening = False
                     return
@@ -251,7 +284,7 @@ class _Meaning:
     def _index(self, settings: Settings) -> SearchIndex:
         meaning = settings.describe.meaning
         if meaning not in self._opened:
-            opened = open_index(self._site.index.library, settings)
+            opened = open_index(self._library, settings)
             opened.warm_up(settings.show.results)
             self._opened[meaning] = opened
         return self._opened[meaning]

@@ -96,10 +96,11 @@ class LiveStreams:
                 404, f"there is no such place; there are: {', '.join(map(str, sorted(newest)))}"
             )
         shown = newest[int(place)]
-        shows = request.scope["role"] >= Role.OPERATOR
-        line = await run_in_threadpool(
-            scene_line, shown.scene, self._site.names, shown.t_s, self._site.index if shows else None
+        served = (
+            self._site.library_of(shown.scene.library) if request.scope["role"] >= Role.OPERATOR else None
         )
+        library = None if served is None else served.index
+        line = await run_in_threadpool(scene_line, shown.scene, self._site.names, shown.t_s, library)
         return JSONResponse({"v": VERSION, "place": int(place), **line})
 
     async def _mjpeg(self, request: Request) -> Response:
@@ -166,8 +167,9 @@ class _ComposedPicture:
         for place, scene in enumerate(scenes):
             cell = cell_settings(show, place, len(scenes))
             height = crop_height(cell, scene.frame, scene.rows)
+            served = self._site.library_of(scene.library)  # None: it is long gone, and so are its crops
             thumbs = tuple(
-                tuple(self._site.thumbs.get(row, height) for row in line if row >= 0)
+                tuple(None if served is None else served.thumbs.get(row, height) for row in line if row >= 0)
                 for line in scene.neighbours.row.tolist()
             )
             painter = self._painters.setdefault(place, Painter())

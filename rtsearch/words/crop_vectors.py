@@ -1,7 +1,8 @@
 """Keep the vectors of a library's crops for a pair of networks, and find the crops that a text describes.
 
     LIB/words/KEY/   KEY is the fingerprint of the pair
-      FRAGMENT.npy   vectors of a fragment's crops, (n, dim) float16 of unit length, in row order
+      PACK.npy       vectors of a fragment's crops, (n, dim) float16 of unit length, in row order; PACK is the
+                     hash of the file that holds the crops
       axes-STAMP.npy    64 directions in which the vectors are longest; STAMP is the library's
       short-STAMP.npy   the vectors of all rows along these
       pair.txt          name of the pair
@@ -25,6 +26,8 @@ from numpy.typing import NDArray
 
 from rtsearch._util.array_files import load_array
 from rtsearch._util.atomic import write_atomic
+from rtsearch._util.paths import is_file_name
+from rtsearch._util.regular_files import read_regular
 from rtsearch.errors import DamagedError, LibraryError, WordsError
 from rtsearch.library import Fragment, Library, library_lock
 from rtsearch.library.files import disk_errors
@@ -41,7 +44,7 @@ _SAMPLE = 20_000  # rows that the axes are fitted on
 _LOOKED_AT = 2048  # short vectors whose full ones are compared, least
 _PER_CALL = 64  # crops that are read and embedded together
 _CACHE_BYTES = 64 << 20
-_OURS = re.compile(r"[0-9A-Za-z_-]{1,64}-[0-9a-f]{8}\.npy")
+_OURS = re.compile(r"([0-9a-f]{16}|(axes|short)-[0-9a-f]{8})\.npy")
 _NAME = "pair.txt"
 _MOST_NAME_BYTES = 64
 
@@ -87,10 +90,19 @@ class CropVectors:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def nearest(self, vector: F32Array, k: int) -> TextHits:
-        """Return the k crops that are most like the (dim,) vector of a text, fewer where there are fewer."""
+    def nearest(self, vector: F32Array, k: int, allowed: NDArray[np.bool_] | None = None) -> TextHits:
+        """Return the k crops that are most like the (dim,) vector of a text, fewer where there are fewer.
+
+        Args:
+            vector: of a text.
+            k: most hits.
+            allowed: (n,) bool, rows that may be found; None for all.
+        """
         estimate = self._short @ (vector @ self._axes)
         most = min(max(_LOOKED_AT, k), len(estimate))
+        if allowed is not None:
+            estimate[~allowed] = -np.inf
+            most = min(most, int(allowed.sum()))
         first = np.sort(np.argpartition(-estimate, most - 1)[:most])
         exact = self._full(first) @ vector
         best = np.argsort(-exact, kind="stable")[:k]
@@ -111,15 +123,18 @@ class CropVectors:
             return axes, cast(F32Array, load_array(short_path, np.float32, (len(self), kept)))
         axes = self._fitted_axes(kept)
         short = np.concatenate([part.astype(np.float32) @ axes for part in self._parts])
-        for old in [*self._folder.glob("axes-*.npy"), *self._folder.glob("short-*.npy")]:
-            if _OURS.fullmatch(old.name) and not old.is_symlink():
-                old.unlink(missing_ok=True)
-        with contextlib.suppress(
-            LibraryError
-        ):  # a library that cannot be written to is searched all the same
-            _save(axes_path, axes)
-            _save(short_path, short)
+        with contextlib.suppress(LibraryError):  # what cannot be written to is searched all the same
+            self._keep_shortened({axes_path: axes, short_path: short})
         return axes, short
+
+    def _keep_shortened(self, arrays: dict[Path, F32Array]) -> None:
+        """Write arrays in the place of those of an earlier state of the library."""
+        with disk_errors(self._folder):
+            for old in [*self._folder.glob("axes-*.npy"), *self._folder.glob("short-*.npy")]:
+                if _OURS.fullmatch(old.name) and not old.is_symlink():
+                    old.unlink(missing_ok=True)
+        for path, array in arrays.items():
+            _save(path, array)
 
     def _fitted_axes(self, kept: int) -> F32Array:
         """Return the directions in which the vectors are longest, (dim, kept)."""
@@ -178,10 +193,15 @@ def embed_crops(
 
 
 def pair_of(library: Library) -> str | None:
-    """Return the name of the pair that made vectors of a library's crops, or None if none did."""
+    """Return the name of the pair that made vectors of a library's crops, or None if none did.
+
+    Whoever has made the library may have written anything there: what is no name of a pair is passed over.
+    """
     for path in sorted((library.folder / "words").glob(f"*/{_NAME}")):
-        with contextlib.suppress(OSError, UnicodeDecodeError), path.open("rb") as file:
-            return file.read(_MOST_NAME_BYTES).decode("ascii")
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            name = read_regular(path, _MOST_NAME_BYTES).decode("ascii")
+            if is_file_name(name):
+                return name
     return None
 
 
@@ -199,7 +219,7 @@ def _folder(library: Library, pair: TextPair) -> Path:
 
 
 def _file_name(fragment: Fragment) -> str:
-    return f"{fragment.name}-{fragment.stored('thumbs').sha256[:8]}.npy"
+    return f"{fragment.stored('thumbs').sha256[:16]}.npy"
 
 
 def _load(folder: Path, fragment: Fragment, dim: int) -> Half:

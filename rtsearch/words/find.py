@@ -46,11 +46,13 @@ def find_words(index: SearchIndex, request: Request, k: int = 16) -> list[WordHi
     Without a colour, the largest object of each photo comes before the second of any, large ones first.
 
     Args:
-        index: of the library.
+        index: of the library; only what its searches give is found, while photos are judged by all objects.
         request: see ``parse_request``.
         k: most hits.
     """
     chosen = _of_part(index, request.main)
+    if index.given is not None:
+        chosen &= index.given
     for part in request.beside:
         chosen &= _in_photos_with(index, part)
     rows = np.flatnonzero(chosen).astype(np.int32)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from rtsearch.errors import WordsError
 from rtsearch.images.colour_names import COLOUR_WORDS
-from rtsearch.words.vocabulary import Vocabulary, number
+from rtsearch.models.vocabulary import Vocabulary, number
 
 __all__ = ["Part", "Request", "parse_request"]
 

@@ -10,7 +10,6 @@ package tokenizers, which comes with most models. The default normalisation of p
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import tempfile
 from functools import cached_property
@@ -22,6 +21,7 @@ import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from rtsearch._util.cpu import usable_cores
+from rtsearch._util.paths import is_file_name
 from rtsearch._util.regular_files import read_regular
 from rtsearch._util.wording import one_line
 from rtsearch.errors import MissingDependencyError, ModelError, UnknownModelError, WordsError
@@ -39,6 +39,7 @@ _SUFFIX = ".words"
 _MOST_LIST_BYTES = 1 << 16
 _MOST_TOKENIZER_BYTES = 64 << 20
 _MOST_TOKENS = 512  # of networks that take any length
+_NAMED = "names have up to 64 letters, digits, '.', '_' and '-'"
 
 
 class _File(BaseModel):
@@ -72,6 +73,8 @@ class TextPair:
     """
 
     def __init__(self, name: str, folder: Path, threads: int = 0) -> None:
+        if not is_file_name(name):
+            raise UnknownModelError(f"no pair of networks for words can be named {name[:80]!r}: {_NAMED}")
         self.name = name
         self._folder = folder / f"{name}{_SUFFIX}"
         self._threads = threads
@@ -183,8 +186,8 @@ def import_pair(name: str, files: dict[str, Path], folder: Path) -> TextPair:
             name is taken or cannot be used.
         MissingDependencyError: the package tokenizers is not installed.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise ModelError(f"a pair cannot be called {name!r}; choose letters, digits, '.', '_' and '-'")
+    if not is_file_name(name):
+        raise ModelError(f"a pair cannot be called {name[:80]!r}: {_NAMED}")
     final = folder / f"{name}{_SUFFIX}"
     if final.exists():
         raise ModelError(f"{final} is there already; choose another name, or remove it")

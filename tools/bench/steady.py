@@ -128,7 +128,7 @@ def farther(seen: Steadied, i: int, query: F32Array, index: SearchIndex) -> floa
 
 def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settings) -> dict[str, Any]:
     """Play a clip to memory and return its figures."""
-    steady = Stabilizer(index, settings.search, settings.show.max_distance or largest_distance(index))
+    steady = Stabilizer(index, settings.search, largest_distance(index, settings.show.max_distance))
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
     compositor = Compositor(index.library.space.class_names, cache, index)
     look, canvas = Appearance(settings.show), canvas_of(settings.show)

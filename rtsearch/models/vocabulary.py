@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 
-__all__ = ["Vocabulary", "number"]
+__all__ = ["Vocabulary", "classes_meant", "number"]
 
 _SYNONYMS = {
     "person": "people, human, man, men, woman, women, child, children, kid, boy, girl, baby, lady, guy, "
@@ -127,6 +127,15 @@ class Vocabulary:
     def nearest(self, word: str) -> list[str]:
         """Return up to three known words that are spelt much like a word."""
         return difflib.get_close_matches(word, self._labels, n=3, cutoff=0.7)
+
+
+def classes_meant(word: str, class_names: Sequence[str]) -> list[str]:
+    """Return the classes that another word may mean, by its sense or else its spelling; [] for none."""
+    words = word.lower().replace("_", " ").split()
+    length, labels = Vocabulary(class_names).noun(words)
+    if length and length == len(words):
+        return [class_names[label] for label in labels]
+    return difflib.get_close_matches(word, class_names, n=2, cutoff=0.5)
 
 
 def number(word: str) -> int | None:
