@@ -167,7 +167,7 @@ class AnalyzeSettings(_Section):
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     min_px: Annotated[int, Field(ge=0, le=4320)] = 40
-    thumb_px: Annotated[int, Field(ge=32, le=640)] = 320
+    thumb_px: Annotated[int, Field(ge=32, le=640)] = 360
     videos: bool = True
     video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
