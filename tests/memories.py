@@ -37,7 +37,7 @@ def settings(*overrides: str) -> Settings:
 def picture(seed: int) -> U8Array:
     """A sharp picture that no other seed has."""
     small = np.random.default_rng(seed).integers(0, 256, (24, 32, 3), np.uint8)
-    return cv2.resize(small, (320, 240), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.resize(small, (320, 240), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def described(seed: int) -> F32Array:

@@ -90,7 +90,7 @@ def served(
     pipeline.backend = SharedBackend(pipeline.backend)
     controls = Controls(settings.detect, settings.show, search=settings.search)
     address = Address("127.0.0.1", port, *(tls or (None, None)))
-    site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"), memory)
+    site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"), memory=memory)
     with PageServer(site, bind(address), address) as server, contextlib.ExitStack() as stack:
         if frames:
             source = barcode.Moving(frames, 0.02)

@@ -13,9 +13,9 @@ from playing import SETTINGS, Given, Watcher, lines, run
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.reader import Library
-from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls, Outputs
 from rtsearch.live.inspector import Inspector
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.object_frame import object_frame
 from rtsearch.render.closer import Caption, alike_picture, photo_picture, row_at
 from rtsearch.render.layout import canvas_of
@@ -76,7 +76,7 @@ def test_those_that_are_alike_fill_lines_and_can_be_clicked() -> None:
 
 @pytest.fixture
 def inspector(blob_index: SearchIndex):
-    with Inspector(ThumbCache(blob_index.thumb_places, 10**7), SearchSettings(), 100.0) as opened:
+    with Inspector(LibraryCrops(10**7, ""), SearchSettings(), 100.0) as opened:
         yield opened
 
 

@@ -78,7 +78,7 @@ def test_a_track_becomes_one_entry(tmp_path):
 
 def test_the_crop_is_the_best_and_holds_the_path(tmp_path):
     with opened(tmp_path / "m") as memory:
-        sharp, blurred = frame(1, 0.0), cv2.GaussianBlur(frame(1, 0.0).bgr, (31, 31), 0)
+        sharp, blurred = frame(1, 0.0), np.asarray(cv2.GaussianBlur(frame(1, 0.0).bgr, (31, 31), 0), np.uint8)
         for i in range(20):
             bgr = sharp.bgr if i == 8 else blurred
             shown = type(sharp)(i, i / 4, i / 4, bgr)
@@ -90,11 +90,14 @@ def test_the_crop_is_the_best_and_holds_the_path(tmp_path):
         hit = memory.recall.hits(np.array(nearest(memory, 1), np.int32))[0]
         assert hit["t_s"] == 2.0
         assert hit["xyxy"] == [18, 28, 78, 128]
+        assert jpeg is not None
         path = path_in(jpeg)
         assert path[0] == (0.0, 10, 20, 70, 120)
         assert len(path) <= 12
         assert all(point[0] * 4 == point[1] - 10 for point in path)  # each with its own time
-        assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (100, 60, 3)
+        crop = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert crop is not None
+        assert crop.shape == (100, 60, 3)
 
 
 def test_the_vector_is_the_mean(tmp_path):

@@ -59,6 +59,7 @@ def test_what_was_seen_is_shown_again(tmp_path, blob_index):
     outputs = Outputs(screen, records=(tmp_path / "o.jsonl",))
     with remembering(tmp_path / "m", blob_index) as memory:
         report = play(Shots(), blobs.as_pipeline(), blob_index, settings(), outputs, memory=memory)
+        assert report.memory is not None
         assert report.memory.entries >= 9
     assert (report.memory.dropped, report.memory.problem) == (0, "")
     assert all(scene.remembers for scene in screen.scenes)
@@ -88,6 +89,7 @@ def test_without_a_library(tmp_path):
     with remembering(tmp_path / "m", None) as memory:
         index = memory.empty_index()
         report = play(Shots(), blobs.as_pipeline(), index, settings(), Outputs(screen), memory=memory)
+        assert report.memory is not None
         assert report.memory.entries >= 9
         assert len(index) == 0
     assert remembered_rows(screen.scenes[-1])

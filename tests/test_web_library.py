@@ -199,5 +199,5 @@ def test_crops_in_a_tile_stand_where_their_cells_are(films):
         assert whole[1] is True
         for (y, x), row in np.ndenumerate(cells):
             cell = whole[2][8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
-            expected = crops._decoded(row, 8) if row >= 0 else np.full((8, 8, 3), 15)
+            expected = crops._decoded(int(row), 8) if row >= 0 else np.full((8, 8, 3), 15)
             np.testing.assert_array_equal(cell, expected)
