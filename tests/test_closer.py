@@ -149,7 +149,7 @@ def test_a_photo_that_has_gone_is_told_of_in_the_picture(
         picture = come(inspector, blob_index)
     finally:
         blob_index.library = there
-    crop = ThumbCache(blob_index.thumb_places, 10**6).get(3)
+    crop = LibraryCrops(10**6, "").of(blob_index).get(3)
     inner = accents(picture[:566])
     assert abs((inner[2] - inner[0]) - 1.5 * crop.shape[1]) <= 2  # its crop, and no larger
     assert picture[566:, 400:].max() > 120  # a long line: the path and the reason

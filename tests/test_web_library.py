@@ -195,9 +195,10 @@ def test_crops_in_a_tile_stand_where_their_cells_are(films):
     with served(films) as server:
         crops = _SmallCrops(server.site.thumbs, len(films))
         cells = np.array([[0, 1, 2], [3, 4, -1]], np.int32)
-        whole = [crops._small(cells, 8), crops._get(cells, np.inf), crops._small(cells, 8)]
-        assert whole[1] is True
+        crops._small(cells, 8)
+        assert crops._get(cells, np.inf) is True
+        small = crops._small(cells, 8)
         for (y, x), row in np.ndenumerate(cells):
-            cell = whole[2][8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
+            cell = small[8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
             expected = crops._decoded(int(row), 8) if row >= 0 else np.full((8, 8, 3), 15)
             np.testing.assert_array_equal(cell, expected)

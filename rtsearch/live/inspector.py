@@ -111,10 +111,11 @@ class Inspector(Closing):
             index: is searched for what is alike.
             show: the layout.
         """
-        if index.library is not self._library:  # which gives its rows other numbers
+        if index.library is not self._library:
+            if self._library is not None:  # the new one gives its rows other numbers
+                self._looks.clear()
+                self.back()
             self._library = index.library
-            self._looks.clear()
-            self.back()
         canvas = canvas_of(show)
         if self._looks and canvas != self._canvas:
             self._canvas = canvas

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ def frame_rate(folder: Path, library: int, rounds: int) -> dict[str, Any]:
     }
 
 
-STEPS = {"fill": fill, "search": search, "frame_rate": frame_rate}
+STEPS: dict[str, Callable[..., dict[str, Any]]] = {"fill": fill, "search": search, "frame_rate": frame_rate}
 
 
 def in_process(step: str, *arguments: object) -> dict[str, Any]:
