@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch._util.wording import time_code
 from rtsearch.library.index_files import PhotoPaths
 from rtsearch.library.reader import Library
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
@@ -83,7 +84,7 @@ class SearchIndex:
     def thumb_places(self) -> ThumbPlaces:
         """Places of all crops, by row."""
         table = self._table
-        packs = tuple(self.library.pack_paths)
+        packs = tuple(self.library.packs)
         return ThumbPlaces(
             table["pack"], table["thumb_offset"], table["thumb_bytes"], table["thumb_crc32"], packs
         )
@@ -187,10 +188,14 @@ class SearchIndex:
         Where near duplicates are found once, those of the row are left out, too.
         """
         near = self.near(self.points(np.array([row], np.int32)), k + 1, exact=exact, recall=recall)
-        found, leader = near.row[0], self.leaders
-        itself = leader[found] == leader[row] if self._found.distinct else found == row
-        others = np.flatnonzero((found >= 0) & ~itself)[:k]
+        found = near.row[0]
+        others = np.flatnonzero((found >= 0) & ~self._same(found, row))[:k]
         return Neighbours(near.row[:, others], near.distance[:, others])
+
+    def _same(self, rows: I32Array, row: int) -> NDArray[np.bool_]:
+        """Tell which rows are a row, or its near duplicates where those are found once."""
+        same: NDArray[np.bool_] = rows == row
+        return self.leaders[rows] == self.leaders[row] if self._found.distinct else same
 
     def points(self, rows: I32Array) -> F32Array:
         """(n, dim) float32: where n rows lie, as ``near`` compares them."""
@@ -199,6 +204,16 @@ class SearchIndex:
     def photo(self, row: int) -> str:
         """Path of the photo of an object, relative to the library's photo root."""
         return self.paths[int(self._table["photo"][row])]
+
+    def photos_of(self, rows: I32Array, /) -> I32Array:
+        """(n,) int32: number of each row's photo."""
+        return self.photo_numbers[rows]
+
+    def time_mark(self, row: int) -> str:
+        """Return the time in a film that is written on a row's crop; "" for a photo."""
+        t_s = float(self.times_s[row, 0])
+        # NaN is of photos, and a container may have times that begin below 0.
+        return time_code(t_s) if t_s >= 0 else ""
 
     def shapes(self, rows: I32Array, /) -> F32Array:
         """(n,) float32: width by height of each row's crop, as a strip shows it."""

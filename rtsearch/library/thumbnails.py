@@ -15,7 +15,9 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import cast
 
@@ -24,9 +26,10 @@ import numpy as np
 from cachetools import LRUCache
 
 from rtsearch._util.regular_files import open_descriptor
-from rtsearch.errors import PhotoError
+from rtsearch.errors import PhotoError, StorageError
 from rtsearch.images.headers import read_header
 from rtsearch.library.crops import scaled
+from rtsearch.library.remote import RemotePack
 from rtsearch.types import I32Array, I64Array, U8Array
 
 __all__ = ["LEAST_ASPECT", "MOST_ASPECT", "ThumbCache", "ThumbPlaces"]
@@ -42,6 +45,7 @@ LEAST_ASPECT = 1 / 3
 GREY_SIDE_PX = 64
 # Most packs held open. A large library has hundreds, and a process may open 1024 files by default.
 OPEN_PACKS = 128
+_AT_A_TIME = 16  # crops that are fetched from object storage
 _HALF, _QUARTER = cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4
 
 
@@ -54,14 +58,14 @@ class ThumbPlaces:
         offset: (n,) int64, first byte in the pack.
         length: (n,) int32, bytes.
         crc32: (n,) int64, of those bytes; -1 where it is not known.
-        packs: files of JPEGs end to end.
+        packs: JPEGs end to end, in files or on object storage.
     """
 
     pack: I32Array
     offset: I64Array
     length: I32Array
     crc32: I64Array
-    packs: tuple[Path, ...]
+    packs: tuple[Path | RemotePack, ...]
 
     def __len__(self) -> int:
         return len(self.pack)
@@ -74,6 +78,7 @@ class ThumbCache:
         places: where they lie.
         cache_bytes: most memory for decoded pictures.
         mark: draws on the scaled crop of a row, such as the time of a film.
+        beside: gives the JPEG of a row that has no place, None where it is gone.
     """
 
     def __init__(
@@ -81,8 +86,10 @@ class ThumbCache:
         places: ThumbPlaces,
         cache_bytes: int,
         mark: Callable[[int, U8Array], None] | None = None,
+        beside: Callable[[int], bytes | None] | None = None,
     ) -> None:
         self._places = places
+        self._beside = beside
         self._mark = mark
         self._lock = threading.Lock()
         self._cache: LRUCache[tuple[int, int], U8Array] = LRUCache(
@@ -127,9 +134,16 @@ class ThumbCache:
     def prefetch(self, rows: Iterable[int], height_px: int = 0) -> None:
         """Decode the thumbnails of some rows (negative ones are passed over), in the order of their packs."""
         n = len(self._places)
-        missing = np.array([r for r in set(rows) if 0 <= r < n and self.peek(r, height_px) is None], np.int64)
+        wanted = [row for row in set(rows) if row >= 0 and self.peek(row, height_px) is None]
+        missing = np.array([row for row in wanted if row < n], np.int64)
         order = np.lexsort((self._places.offset[missing], self._places.pack[missing]))
-        for row in missing[order].tolist():
+        others = [row for row in wanted if row >= n and self._beside is not None]
+        rows_in_order = missing[order].tolist() + others
+        if any(isinstance(pack, RemotePack) for pack in self._places.packs[:1]):
+            with ThreadPoolExecutor(_AT_A_TIME, "thumbs") as pool:  # each waits for the network
+                list(pool.map(self.get, rows_in_order, repeat(height_px)))
+            return
+        for row in rows_in_order:
             self.get(row, height_px)
 
     def jpeg(self, row: int) -> bytes | None:
@@ -138,6 +152,12 @@ class ThumbCache:
         if problem:
             self._warn(problem)
         return jpeg
+
+    def forget(self, first: int) -> None:
+        """Let go of the pictures of rows from ``first`` on: their marks say something else by now."""
+        with self._lock:
+            for key in [key for key in self._cache if key[0] >= first]:
+                del self._cache[key]
 
     def close(self) -> None:
         """Let go of pictures and packs."""
@@ -157,25 +177,30 @@ class ThumbCache:
     def _stored(self, row: int) -> tuple[bytes | None, str]:
         """Return the JPEG of a row, or None and what is wrong."""
         places = self._places
+        if self._beside is not None and row >= len(places):
+            jpeg = self._beside(row)
+            return (jpeg, "") if jpeg and _is_thumb(jpeg) else (None, f"the crop of row {row} is gone")
         if not 0 <= row < len(places):
             return None, f"there is no thumbnail for row {row}: there are {len(places)} rows"
         number = int(places.pack[row])
         if not 0 <= number < len(places.packs):
             return None, f"row {row} names thumbnail pack {number} of {len(places.packs)}"
-        path = places.packs[number]
+        pack = places.packs[number]
         try:
-            jpeg = self._pack(number, path).read(int(places.offset[row]), int(places.length[row]))
-        except (OSError, ValueError) as error:
-            return None, f"cannot read thumbnails from {path}: {error}"
+            jpeg = self._pack(number, pack).read(int(places.offset[row]), int(places.length[row]))
+        except (OSError, ValueError, StorageError) as error:
+            return None, f"cannot read thumbnails from {pack}: {error}"
         # A JPEG with one wrong bit mostly decodes, to another picture. The checksum of 4 kB takes 1 us.
         sound = places.crc32[row] in (-1, zlib.crc32(jpeg)) and _is_thumb(jpeg)
-        return (jpeg, "") if sound else (None, f"{path} is damaged")
+        return (jpeg, "") if sound else (None, f"{pack} is damaged")
 
-    def _pack(self, number: int, path: Path) -> _Pack:
+    def _pack(self, number: int, place: Path | RemotePack) -> _Pack | RemotePack:
+        if isinstance(place, RemotePack):
+            return place
         with self._lock:
             pack = self._packs.get(number)
             if pack is None:
-                pack = self._packs[number] = _Pack(path)
+                pack = self._packs[number] = _Pack(place)
             return pack
 
     def _warn(self, why: str) -> None:

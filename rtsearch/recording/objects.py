@@ -5,7 +5,8 @@ Records, signals to other programs and pages hold the same values:
     scene  {"frame", "t_s", "wh", "objects": [object, ...], "shown": [strip, ...]}
     event  {"event": "new" | "update" | "end", "time", "frame", "t_s", "wh", "object": object}
     object {"track", "xyxy", "label", "score", "neighbours": [neighbour, ...]}
-    neighbour {"row", "photo", "xyxy", "label", "folded", "distance"}, of a film with "t_s", "seen_s"
+    neighbour {"row", "photo", "xyxy", "label", "folded", "distance"}, of a film with "t_s", "seen_s",
+              and "seen_ns" where it is remembered
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Hits(Protocol):
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
 
 
-_FURTHER = ("folded", "t_s", "seen_s")
+_FURTHER = ("folded", "t_s", "seen_s", "seen_ns")
 
 
 class Times:

@@ -24,6 +24,7 @@ from rtsearch.images.decode import decode_photo, header_of, quiet_decoders
 from rtsearch.images.encode import encode_jpeg, shrunk
 from rtsearch.library.index import SearchIndex
 from rtsearch.live.object_frame import object_frame
+from rtsearch.memory.recall import FIRST_ROW
 from rtsearch.recording import object_records
 from rtsearch.types import U8Array
 from rtsearch.web.access import Role, needs
@@ -34,6 +35,8 @@ __all__ = ["FOR_EVER", "LibraryLookup"]
 
 FOR_EVER = {"cache-control": "private, max-age=31536000, immutable"}
 """Headers of what never changes under its address."""
+
+_NEVER = {"cache-control": "no-store"}  # what is remembered may be forgotten, and its rows are a run's own
 
 _MOST_NEIGHBOURS = 200
 _MOST_WAITING = 4  # searches by photo that run or wait
@@ -67,6 +70,11 @@ class LibraryLookup:
             Route("/photo/{row:whole}.jpg", needs(Role.OPERATOR)(self._photo)),
         ]
 
+    def _row(self, request: Request, index: SearchIndex) -> int:
+        """Return the row that is asked for: of a state of the library, or remembered."""
+        memory, row = self._site.memory, int(request.path_params["row"])
+        return row if memory is not None and row in memory.recall else _row(request, index)
+
     def _facts(self, request: Request, index: SearchIndex, rows: list[int]) -> list[dict[str, Any]]:
         """Return what is known of rows; without paths for those who may only look."""
         hits = index.hits(np.array(rows, np.int32))
@@ -77,17 +85,18 @@ class LibraryLookup:
         ]
 
     async def _object(self, request: Request) -> Response:
-        index = self._site.index
-        facts = await run_in_threadpool(self._facts, request, index, [_row(request, index)])
+        index = self._site.known
+        row = self._row(request, index)
+        facts = await run_in_threadpool(self._facts, request, index, [row])
         shows = self._site.settings.web.photos and request.scope["role"] >= Role.OPERATOR
-        return JSONResponse({**facts[0], "has_photo": shows})
+        return JSONResponse({**facts[0], "has_photo": shows and row < FIRST_ROW})
 
     async def _similar(self, request: Request) -> Response:
         k = _count(request, 16)
 
         def look() -> list[dict[str, Any]]:
             index, search = self._site.searched, self._site.settings.search
-            row = _row(request, index)
+            row = self._row(request, index)
             near = index.others(row, k, exact=search.exact, recall=search.recall)
             facts = self._facts(request, index, near.row[0].tolist())
             distances = near.distance[0].tolist()
@@ -132,7 +141,7 @@ class LibraryLookup:
         served = self._site.library_of(request.path_params["fingerprint"])
         if served is None:
             raise RequestError(404, "that is a crop of another state of the library; load the page again")
-        row, thumbs = _row(request, served.index), served.thumbs
+        row, thumbs = self._row(request, served.index), served.thumbs
         stored = "h" not in request.query_params
         height_px = 0 if stored else whole_number(request, "h", 16, _MOST_CROP_PX)
 
@@ -144,12 +153,13 @@ class LibraryLookup:
         if jpeg is None:
             raise RequestError(404, "the crop is damaged; run rtsearch library check")
         self._site.hub.meter.count("crops")
-        return Response(jpeg, media_type="image/jpeg", headers=FOR_EVER)
+        headers = FOR_EVER if row < FIRST_ROW else _NEVER
+        return Response(jpeg, media_type="image/jpeg", headers=headers)
 
     async def _photo(self, request: Request) -> Response:
         site, index = self._site, self._site.index
-        row = _row(request, index)
-        if not site.settings.web.photos:
+        row = self._row(request, index)
+        if row >= FIRST_ROW or not site.settings.web.photos:
             raise RequestError(404, "photos are not shown here; web.photos=true shows them")
 
         def read() -> tuple[bytes, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,9 +38,11 @@ class ServedLibraries:
 
     Args:
         cache_bytes: most memory for the decoded crops of each.
+        beside: gives the JPEG of a row that is a memory's; None where there is no memory.
     """
 
-    def __init__(self, cache_bytes: int) -> None:
+    def __init__(self, cache_bytes: int, beside: Callable[[int], bytes | None] | None = None) -> None:
+        self._beside = beside
         self._cache_bytes = cache_bytes
         self._lock = threading.Lock()
         self._kept: tuple[ServedLibrary, ...] = ()  # the newest first
@@ -48,7 +51,7 @@ class ServedLibraries:
         """Return the state of the library that an index in force is of."""
         with self._lock:
             if not self._kept or self._kept[0].index.library is not index.library:
-                thumbs = ThumbCache(index.thumb_places, self._cache_bytes)
+                thumbs = ThumbCache(index.thumb_places, self._cache_bytes, beside=self._beside)
                 self._kept = (ServedLibrary(index, thumbs), *self._kept)[:_KEPT]
             return self._kept[0]
 

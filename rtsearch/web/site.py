@@ -22,6 +22,7 @@ from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls, LibraryWatch
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.pipeline import Pipeline
 from rtsearch.send import parse_address
 from rtsearch.types import WHOLE_IMAGE_NAME
@@ -60,6 +61,7 @@ class Site:
         access: rules for clients.
         network: name and licence of the network.
         tell: gets a line when the library has changed.
+        memory: of the run, if it remembers.
     """
 
     settings: Settings
@@ -69,6 +71,7 @@ class Site:
     access: Access
     network: tuple[str, str]
     tell: Callable[[str], None] = _log.info
+    memory: LiveMemory | None = None
     hub: SceneHub = field(init=False)
     live_index: LiveIndex = field(init=False)
     _served: ServedLibraries = field(init=False)
@@ -77,8 +80,9 @@ class Site:
     _changing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._served = ServedLibraries(self.settings.live.cache_mb << 20)
-        self.live_index = LiveIndex(self.begun)
+        beside = None if self.memory is None else self.memory.recall.jpeg
+        self._served = ServedLibraries(self.settings.live.cache_mb << 20, beside)
+        self.live_index = LiveIndex(self.begun, self.memory)
         self._meaning = Meaning(self.settings, self.begun, self.controls)
         self._watch = LibraryWatch(self.begun, lambda: self.now, self._turn_to, self.tell)
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
@@ -93,6 +97,12 @@ class Site:
         """Index in force, which knows every object; see ``searched``."""
         index = self.controls.now.index
         return self.begun if index is None else index
+
+    @property
+    def known(self) -> SearchIndex:
+        """Index that knows every object of the library, and all that is remembered."""
+        index = self.index
+        return index if self.memory is None else self.memory.beside(index, self.controls.now.search)
 
     @property
     def fingerprint(self) -> str:
@@ -217,6 +227,7 @@ class Site:
             "version": __version__,
             "library": library.state,
             "objects": len(index),
+            "remembers": self.memory is not None and self.memory.remembers,
             "photos": library.photo_count,
             "paused": now.paused,
             "loop": now.loop,

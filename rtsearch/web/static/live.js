@@ -153,6 +153,7 @@ class Page {
     for (const [place, { picture }] of this.places) {
       if (!this.photo && !here.has(place) && !(state.phones ?? []).includes(place)) { picture.remove(); this.places.delete(place); this.changed(); }
     }
+    document.body.classList.toggle("remembers", Boolean(state.remembers));
     if (state.font && !before.font) new FontFace("wall", "url(/font)").load().then((font) => { document.fonts.add(font); this.changed(); }, () => {});
     if (before.text !== state.text) this.changed();
     if (!this.photo && !state.sources.length && !this.places.size) this.empty();
