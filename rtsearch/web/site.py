@@ -84,7 +84,7 @@ class Site:
         self._served = ServedLibraries(self.settings.live.cache_mb << 20, beside)
         self.live_index = LiveIndex(self.begun, self.memory)
         self._meaning = Meaning(self.settings, self.begun, self.controls)
-        self._watch = LibraryWatch(self.begun, lambda: self.now, self._meaning.turn_to, self.tell)
+        self._watch = LibraryWatch(self.begun, lambda: self.now, self._turn_to, self.tell)
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
 
     @property
@@ -118,6 +118,11 @@ class Site:
     def class_counts(self) -> dict[str, int]:
         """Number of objects of each class that there are any of, the most frequent first."""
         return self._served.now(self.index).class_counts
+
+    def _turn_to(self, index: SearchIndex) -> None:
+        """Put a newer state of the library in force; pages may go on with the one before."""
+        self._served.now(self.index)
+        self._meaning.turn_to(index)
 
     def library_of(self, fingerprint: str) -> ServedLibrary | None:
         """Return the state of the library of this name, if it is in force or was before."""

@@ -59,7 +59,6 @@ _TILE_QUALITY = 82
 _PATIENCE_S = 0.15  # that a tile of small crops takes; one that is not whole by then is asked for again
 _STEPS = (16, 8, 4, 2, 1)
 _FLAGS = (  # how crops are decoded for cells of at most so many px
-    (_SMALL_PX, cv2.IMREAD_REDUCED_COLOR_8),
     (24, cv2.IMREAD_REDUCED_COLOR_4),
     (48, cv2.IMREAD_REDUCED_COLOR_2),
     (max(SIZES_PX), cv2.IMREAD_COLOR),
