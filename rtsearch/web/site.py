@@ -73,6 +73,7 @@ class Site:
 
     def __post_init__(self) -> None:
         self._served = ServedLibraries(self.settings.live.cache_mb << 20)
+        self._served.now(self.begun)  # whose crops pages ask for by their addresses
         self._live_index = LiveIndex(self.begun)
         self._meaning = _Meaning(self)
         self._watch = LibraryWatch(self.begun, lambda: self.now, self._meaning.turn_to, self.tell)

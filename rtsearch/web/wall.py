@@ -13,7 +13,7 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import anyio
 import cv2
@@ -54,12 +54,22 @@ class _Wall:
     Attributes:
         key: names it in addresses.
         grid: (lines, columns) int32, row of each cell, -1 for none.
+        crops: of these rows.
         ready: it is final.
     """
 
     key: str
     grid: I32Array
+    crops: _SmallCrops
     ready: bool
+
+
+class _Which(NamedTuple):
+    """Objects that are arranged: of a state of the library, in a projection, of a class ("" for all)."""
+
+    state: str
+    meaning: float
+    label: str
 
 
 class LibraryWall:
@@ -72,10 +82,10 @@ class LibraryWall:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
-        self._walls: LRUCache[tuple[float, str], _Wall] = LRUCache(_MOST_WALLS)
+        self._walls: LRUCache[_Which, _Wall] = LRUCache(_MOST_WALLS)
         self._by_key: LRUCache[str, _Wall] = LRUCache(2 * _MOST_WALLS)
         self._tiles: LRUCache[tuple[str, int, int, int], bytes] = LRUCache(_TILE_CACHE_BYTES, getsizeof=len)
-        self._crops = _SmallCrops(site.thumbs, len(site.index))
+        self._crops: LRUCache[str, _SmallCrops] = LRUCache(2)  # by state of the library
         self._turns: anyio.CapacityLimiter | None = None
 
     @property
@@ -107,37 +117,47 @@ class LibraryWall:
     def _arranged(self, label: str) -> _Wall:
         """Return the arrangement of a class, a quick one while the final one is made."""
         index = self._site.searched
-        which = self._site.now.describe.meaning, label
+        which = _Which(index.library.state, self._site.now.describe.meaning, label)
         with self._lock:
             if which in self._walls:
                 return self._walls[which]
+        crops = self._crops_of(which.state)
         rows = self._rows(index, label)
         points = _reduced(index.points(rows))
         shape = grid_shape(len(rows))
         quick = _grid(rows, first_order(points, shape), shape)
         with self._lock:
             if which not in self._walls:
-                self._keep(which, _Wall(self._key(which, 0), quick, ready=False))
+                self._keep(which, _Wall(self._key(which, 0), quick, crops, ready=False))
                 work = threading.Thread(
-                    target=self._arrange, args=(which, rows, points), name="wall", daemon=True
+                    target=self._arrange, args=(which, rows, points, crops), name="wall", daemon=True
                 )
                 work.start()
             return self._walls[which]
 
-    def _arrange(self, which: tuple[float, str], rows: I32Array, points: F32Array) -> None:
+    def _crops_of(self, state: str) -> _SmallCrops:
+        served = self._site.library_of(state)
+        if served is None:
+            raise RequestError(404, "the library has changed meanwhile; load the page again")
+        with self._lock:
+            if state not in self._crops:
+                self._crops[state] = _SmallCrops(served.thumbs, len(served.index))
+            return self._crops[state]
+
+    def _arrange(self, which: _Which, rows: I32Array, points: F32Array, crops: _SmallCrops) -> None:
         grid = arrange(points, grid_shape(len(rows)), progress=lambda _: time.sleep(_YIELDS_S))
         final = np.where(grid >= 0, rows[grid], -1).astype(np.int32)
         with self._lock:
-            self._keep(which, _Wall(self._key(which, 1), final, ready=True))
+            self._keep(which, _Wall(self._key(which, 1), final, crops, ready=True))
 
-    def _keep(self, which: tuple[float, str], wall: _Wall) -> None:
+    def _keep(self, which: _Which, wall: _Wall) -> None:
         self._walls[which] = self._by_key[wall.key] = wall
 
-    def _key(self, which: tuple[float, str], generation: int) -> str:
+    def _key(self, which: _Which, generation: int) -> str:
         """Return a name without text of a client: a class by its number."""
         names = list(self._site.names)
-        label = names.index(which[1]) if which[1] in names else "all"
-        return f"{self._site.fingerprint}-{round(which[0] * 1000)}-{label}-{generation}"
+        label = names.index(which.label) if which.label in names else "all"
+        return f"{which.state}-{round(which.meaning * 1000)}-{label}-{generation}"
 
     def _rows(self, index: SearchIndex, label: str) -> I32Array:
         names = self._site.names
@@ -185,7 +205,7 @@ class LibraryWall:
         if jpeg is None:
             self._turns = self._turns or anyio.CapacityLimiter(_AT_ONCE)
             cells = wall.grid[y * per_side : (y + 1) * per_side, x * per_side : (x + 1) * per_side]
-            jpeg = await anyio.to_thread.run_sync(self._crops.tile, cells, size, limiter=self._turns)
+            jpeg = await anyio.to_thread.run_sync(wall.crops.tile, cells, size, limiter=self._turns)
             with self._lock, contextlib.suppress(ValueError):  # larger than the cache
                 self._tiles[place] = jpeg
         return Response(jpeg, media_type="image/jpeg", headers=FOR_EVER)
