@@ -242,7 +242,7 @@ class OutputSinks:
             self._put(view, scene, keep=False)
 
     def _write(self, result: LiveFrame, own: Neighbours) -> None:
-        names, shown = self._shared.class_names, result.objects
+        names, shown = self._shared.class_names, result.objects.once
         objects = object_records(result.detections, names, own, result.index or self._shared.index)
         seen = len(result.detections)
         strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row, seen)
@@ -251,7 +251,7 @@ class OutputSinks:
 
     def _send(self, result: LiveFrame) -> None:
         """Send the objects of a frame as they are shown."""
-        objects, frame = result.objects, result.frame
+        objects, frame = result.objects.once, result.frame
         height, width = frame.bgr.shape[:2]
         self._sent = SentScene(
             number=frame.id,

@@ -255,7 +255,9 @@ class View:
             self.index = index
             self._compositor.turn_to(*self._shown_of(index))
         scene = self._compositor.scene(frame, objects, result.crops, self._look().show, result.walk)
-        return replace(scene, library=index.library.state)
+        memory = self._shared.memory
+        remembers = memory is not None and memory.remembers
+        return replace(scene, library=index.library.state, remembers=remembers)
 
     def _shown_of(self, index: SearchIndex) -> tuple[ThumbCache, SearchIndex, tuple[int, ...], int]:
         crops = self._shared.crops
@@ -306,6 +308,7 @@ class View:
         lines = source_lines(self.source, frame, self._length_s)
         if self.place == 0:
             index = self.last.index if self.last is not None else None
-            lines += run_lines(index or self._shared.index, self._shared.meter)
+            searched = self._shared.index if index is None else index
+            lines += run_lines(searched, self._shared.meter, self._shared.memory)
         _, dropped = self._tally.counts()
         return (*lines, *([f"frames dropped: {dropped:,}"] if dropped else []))
