@@ -25,6 +25,7 @@ from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.recording import object_records
+from rtsearch.storage import library_folder, naming_addresses
 from rtsearch.types import U8Array
 
 __all__ = ["Box", "FoundObject", "Neighbour", "SearchableLibrary", "open_library"]
@@ -190,13 +191,14 @@ class SearchableLibrary(Library, Closing):
         return int(row)
 
 
+@naming_addresses()
 def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> SearchableLibrary:
     """Open a library for search, with the network and the settings that it was made with.
 
     The first search on a machine compiles the kernels, which takes half a minute.
 
     Args:
-        folder: the library.
+        folder: the library, or its address, such as ``s3://bucket/pictures.lib``.
         overrides: settings as ``--set`` takes them, for example ``["detect.threshold=0.4"]``.
 
     Returns:
@@ -206,12 +208,13 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
         NotALibraryError: missing, empty or foreign folder.
         LibraryError: the library is damaged, of a newer version or without objects.
         FeatureSpaceError: the library was made by another network than the one that is there now.
+        StorageError: object storage cannot be reached, or refuses.
         ConfigError: an override is unknown or out of range.
         UnknownModelError: the network is not there; the message says how to get it.
         ModelError: the file is not a prepared model.
         RunnerError: the network cannot be run.
     """
-    return _opened(Library.open(Path(folder)), overrides)
+    return _opened(Library.open(library_folder(folder)), overrides)
 
 
 def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:

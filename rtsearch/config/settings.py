@@ -39,6 +39,7 @@ __all__ = [
     "SendSettings",
     "Settings",
     "ShowSettings",
+    "StorageSettings",
     "VideoSettings",
     "WebSettings",
 ]
@@ -359,6 +360,16 @@ class GpuSettings(_Section):
     runtime: Literal["auto", "cuda", "pycuda"] = "auto"
 
 
+class StorageSettings(_Section):
+    """Object storage.
+
+    Attributes:
+        cache_mb: room on the disk for files that are fetched from it, MB.
+    """
+
+    cache_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 10_240
+
+
 class Settings(_Section):
     """Settings of all sections."""
 
@@ -374,4 +385,5 @@ class Settings(_Section):
     video: VideoSettings = VideoSettings()
     web: WebSettings = WebSettings()
     send: SendSettings = SendSettings()
+    storage: StorageSettings = StorageSettings()
     gpu: GpuSettings = GpuSettings()

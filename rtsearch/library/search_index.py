@@ -84,7 +84,7 @@ class SearchIndex:
     def thumb_places(self) -> ThumbPlaces:
         """Places of all crops, by row."""
         table = self._table
-        packs = tuple(self.library.pack_paths)
+        packs = tuple(self.library.packs)
         return ThumbPlaces(
             table["pack"], table["thumb_offset"], table["thumb_bytes"], table["thumb_crc32"], packs
         )
