@@ -203,7 +203,7 @@ class OutputSinks:
         """Look at a crop more closely, or go back."""
         match command:
             case Click(xy):
-                self._inspector.click(xy, self._items())
+                self._inspector.click(xy, self._items(), self._views[0].index)
             case More():
                 self._inspector.more()
             case Back():
@@ -220,13 +220,12 @@ class OutputSinks:
 
     def _items(self) -> list[Item]:
         """Return the crops of the library in the live picture."""
-        now = self._shared.controls.now
-        window_wh, searched = now.show.window_wh, self._shared.live_index.of(now)
+        window_wh = self._shared.controls.now.show.window_wh
         return [
             item.moved(x, y)
             for view, (x, y, *_) in zip(self._views, cells(window_wh, len(self._views)), strict=True)
             for item in view.items
-            if item.row < len(searched)
+            if item.row < len(view.index)
         ]
 
     def _show_again(self, picture: U8Array | None) -> None:

@@ -82,6 +82,7 @@ class Site:
     def __post_init__(self) -> None:
         beside = None if self.memory is None else self.memory.recall.jpeg
         self._served = ServedLibraries(self.settings.live.cache_mb << 20, beside)
+        self._served.now(self.begun)  # whose crops pages ask for by their addresses
         self.live_index = LiveIndex(self.begun, self.memory)
         self._meaning = Meaning(self.settings, self.begun, self.controls)
         self._watch = LibraryWatch(self.begun, lambda: self.now, self._turn_to, self.tell)
