@@ -25,7 +25,8 @@ from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.recording import object_records
-from rtsearch.types import I32Array, U8Array
+from rtsearch.storage import library_folder, naming_addresses
+from rtsearch.types import U8Array
 
 __all__ = ["Box", "FoundObject", "Neighbour", "SearchableLibrary", "open_library"]
 
@@ -154,17 +155,11 @@ class SearchableLibrary(Library, Closing):
         """
         _check_k(k)
         search = self._settings.search
-        point = self._index.points(self._known(row))
-        near = self._index.near(point, k + 1, exact=search.exact, recall=search.recall)
-        leader = self._index.leaders
-        itself = leader[near.row[0]] == leader[row] if self._settings.show.distinct else near.row[0] == row
-        others = (near.row[0] >= 0) & ~itself
-        rows, distances = near.row[0][others][:k], near.distance[0][others][:k]
+        near = self._index.others(self._known(row), k, exact=search.exact, recall=search.recall)
+        rows, distances = near.row[0].tolist(), near.distance[0].tolist()
         return tuple(
             _neighbour(row=other, distance=distance, **hit)
-            for other, distance, hit in zip(
-                rows.tolist(), distances.tolist(), self._index.hits(rows), strict=True
-            )
+            for other, distance, hit in zip(rows, distances, self._index.hits(near.row[0]), strict=True)
         )
 
     def crop(self, row: int) -> U8Array:
@@ -180,29 +175,30 @@ class SearchableLibrary(Library, Closing):
         Raises:
             UnknownRowError: there is no such object.
         """
-        return self._crops.get(int(self._known(row)[0]))
+        return self._crops.get(self._known(row))
 
     def close(self) -> None:
         """Give back the network's memory and threads, and the open files."""
         self._pipeline.close()
         self._crops.close()
 
-    def _known(self, row: int) -> I32Array:
-        """Return a row as (1,) int32, if there is one."""
+    def _known(self, row: int) -> int:
+        """Return a row, if there is such a one."""
         if not isinstance(row, int | np.integer) or not 0 <= row < len(self):
             raise UnknownRowError(
                 f"{self.folder} has no object {row}; its {len(self):,} objects are numbered from 0"
             )
-        return np.array([row], np.int32)
+        return int(row)
 
 
+@naming_addresses()
 def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> SearchableLibrary:
     """Open a library for search, with the network and the settings that it was made with.
 
     The first search on a machine compiles the kernels, which takes half a minute.
 
     Args:
-        folder: the library.
+        folder: the library, or its address, such as ``s3://bucket/pictures.lib``.
         overrides: settings as ``--set`` takes them, for example ``["detect.threshold=0.4"]``.
 
     Returns:
@@ -212,12 +208,13 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
         NotALibraryError: missing, empty or foreign folder.
         LibraryError: the library is damaged, of a newer version or without objects.
         FeatureSpaceError: the library was made by another network than the one that is there now.
+        StorageError: object storage cannot be reached, or refuses.
         ConfigError: an override is unknown or out of range.
         UnknownModelError: the network is not there; the message says how to get it.
         ModelError: the file is not a prepared model.
         RunnerError: the network cannot be run.
     """
-    return _opened(Library.open(Path(folder)), overrides)
+    return _opened(Library.open(library_folder(folder)), overrides)
 
 
 def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:

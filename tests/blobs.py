@@ -27,6 +27,7 @@ from rtsearch.perception.backend import CpuBackend
 from rtsearch.types import F32Array, I32Array, U8Array
 
 DIM = 8
+PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
 COLUMNS = ("xyxy", "label", "score", "whole", "vector", "times_s", "track")
 
 
@@ -147,7 +148,10 @@ def content(folder: Path) -> dict[str, tuple[object, ...]]:
     """All that a library says of each photo: state, reason, and the objects with their thumbnails."""
     library = Library.open(folder)
     photos = library.photos()
-    packs = [path.read_bytes() for path in library.pack_paths]
+    packs = [
+        pack.read_bytes() if isinstance(pack, Path) else pack.read(0, pack.size_bytes)
+        for pack in library.packs
+    ]
     objects: dict[int, list[tuple[bytes, ...]]] = {i: [] for i in range(len(photos))}
     for batch in library.objects():
         for i, number in enumerate(batch["photo"].tolist()):
@@ -164,11 +168,10 @@ def files(folder: Path) -> set[str]:
 
 def expected_files(folder: Path) -> set[str]:
     """What a library folder may hold: what its manifest names, the manifest and the lock."""
-    parts = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
     named = {
         f"{part}/{fragment.name}{suffix}"
         for fragment in Library.open(folder).fragments
-        for part, suffix in parts.items()
+        for part, suffix in PARTS.items()
     }
     return named | {"manifest.json", "lock"}
 

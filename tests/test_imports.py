@@ -16,7 +16,7 @@ FLOORS = (
     {"errors"},
     {"_util"},
     {"config", "types"},
-    {"images", "models", "search"},
+    {"images", "models", "search", "storage"},
     {"engines", "library", "recording", "sources"},
     {"memory", "render", "runners", "send"},
     {"perception"},

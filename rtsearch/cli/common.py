@@ -36,6 +36,7 @@ from rtsearch._util.wording import counted
 from rtsearch.cli.printable import printable
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import RecordError, RtsearchError
+from rtsearch.storage.address import library_folder
 
 if TYPE_CHECKING:
     from rtsearch.library import Library
@@ -102,7 +103,10 @@ OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace existi
 Offline = Annotated[
     bool, typer.Option("--offline", help="Do not download the detection network if it is missing.")
 ]
-LibraryFolder = Annotated[Path, typer.Argument(metavar="LIB", help="Folder of the library.")]
+LibraryFolder = Annotated[
+    Path,
+    typer.Argument(metavar="LIB", help="Folder of the library, or its address.", parser=library_folder),
+]
 
 
 def library_and_settings(

@@ -27,6 +27,7 @@ from rtsearch.cli.common import (
     tell,
     tell_some,
 )
+from rtsearch.storage.address import library_folder
 
 if TYPE_CHECKING:
     from rtsearch.library.index import SearchIndex
@@ -119,7 +120,10 @@ def rebuild(lib: LibraryFolder, config: ConfigFile = None, override: Overrides =
 @app.command()
 def merge(
     lib: LibraryFolder,
-    parts: Annotated[list[Path], typer.Argument(metavar="PART...", help="Libraries of parts of the photos.")],
+    parts: Annotated[
+        list[Path],
+        typer.Argument(metavar="PART...", help="Libraries of parts of the photos.", parser=library_folder),
+    ],
     photos: Annotated[
         Path | None, typer.Option("--photos", metavar="FOLDER", help="Folder of the photos on this machine.")
     ] = None,

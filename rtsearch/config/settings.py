@@ -39,6 +39,7 @@ __all__ = [
     "SendSettings",
     "Settings",
     "ShowSettings",
+    "StorageSettings",
     "VideoSettings",
     "WebSettings",
 ]
@@ -168,7 +169,7 @@ class AnalyzeSettings(_Section):
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     min_px: Annotated[int, Field(ge=0, le=4320)] = 40
-    thumb_px: Annotated[int, Field(ge=32, le=640)] = 320
+    thumb_px: Annotated[int, Field(ge=32, le=640)] = 360
     videos: bool = True
     video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
@@ -359,6 +360,16 @@ class GpuSettings(_Section):
     runtime: Literal["auto", "cuda", "pycuda"] = "auto"
 
 
+class StorageSettings(_Section):
+    """Object storage.
+
+    Attributes:
+        cache_mb: room on the disk for files that are fetched from it, MB.
+    """
+
+    cache_mb: Annotated[int, Field(ge=1, le=100_000_000)] = 10_240
+
+
 class Settings(_Section):
     """Settings of all sections."""
 
@@ -374,4 +385,5 @@ class Settings(_Section):
     video: VideoSettings = VideoSettings()
     web: WebSettings = WebSettings()
     send: SendSettings = SendSettings()
+    storage: StorageSettings = StorageSettings()
     gpu: GpuSettings = GpuSettings()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rtsearch._util.regular_files import open_regular
 
-__all__ = ["IGNORE_NAME", "Patterns", "read_patterns"]
+__all__ = ["IGNORE_NAME", "Patterns", "patterns_in", "read_patterns"]
 
 IGNORE_NAME = ".rtsearchignore"
 """Name of a file of patterns, one a line, for the folder that it lies in and those below."""
@@ -67,6 +67,15 @@ def read_patterns(file: Path, folder: str) -> Patterns:
         OSError: it cannot be read.
     """
     with open_regular(file) as opened:
-        text = opened.read(_MOST_BYTES).decode("utf-8", "replace")
-    lines = (line.strip() for line in text.splitlines())
+        return patterns_in(opened.read(_MOST_BYTES), folder)
+
+
+def patterns_in(content: bytes, folder: str) -> Patterns:
+    """Return the patterns that the content of such a file has.
+
+    Args:
+        content: of ``.rtsearchignore``.
+        folder: that it lies in, as ``Patterns.folder``.
+    """
+    lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
     return Patterns.of(folder, (line for line in lines if not line.startswith("#")))

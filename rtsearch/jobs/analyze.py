@@ -12,7 +12,6 @@ the last commit, and the next run goes on from there. Ctrl-C commits first.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,17 +22,17 @@ from typing import Any, NamedTuple
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import AnalyzeSettings, DetectSettings, Settings
-from rtsearch.errors import LibraryError, SourceError, VectorError
+from rtsearch.errors import LibraryError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze_report import AnalyzeReport, Progress
 from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
 from rtsearch.jobs.films import FilmJob, FilmPipeline, FilmTime
-from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
+from rtsearch.jobs.photo_pipeline import Look, PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
-from rtsearch.library.crops import encode_crop
 from rtsearch.library.left_out import left_out
 from rtsearch.library.missing import by_folder
-from rtsearch.library.photos import find_photos
+from rtsearch.library.photo_files import PhotoFiles, photo_files
+from rtsearch.storage import CACHE, library_folder, naming_addresses, photo_folder
 
 __all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze"]
 
@@ -57,6 +56,7 @@ class Upkeep(NamedTuple):
 _NOTHING_BESIDES = Upkeep()
 
 
+@naming_addresses()
 def analyze(
     photos: Path,
     library: Path,
@@ -66,28 +66,33 @@ def analyze(
     upkeep: Upkeep = _NOTHING_BESIDES,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    look: Look = PhotoPipeline,
 ) -> AnalyzeReport:
     """Bring a library up to date with a folder of photos; make it where there is none.
 
     Args:
-        photos: the folder.
-        library: the library's folder.
+        photos: the folder, or its address on object storage.
+        library: the library's folder, or its address.
         pipeline: what looks at the photos.
         settings: sections ``analyze`` and ``detect``; the others are remembered in the library.
         upkeep: what else is done to the library, and which part of the photos is looked at.
         progress: called after every photo, from the calling thread.
         stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT,
             SIGTERM or SIGHUP sets it.
+        look: how photos are looked at; by default in this process.
 
     Raises:
         SourceError: no photos, or their folder is gone before the last was read; those before are committed.
         LibraryError: one of its kinds; what was committed is kept.
+        StorageError: object storage cannot be reached, or refuses; what was committed is kept.
         RunnerError: the network failed; the photos before are committed.
     """
     start_s = time.monotonic()
     settings = _without_small_objects(settings)
-    root = _Root(photos.resolve())
-    scan = find_photos(photos, library, settings.analyze.exclude, films=settings.analyze.videos)
+    CACHE.limit_bytes = settings.storage.cache_mb << 20
+    photos, library = photo_folder(photos), library_folder(library)
+    files = photo_files(photos)
+    scan = files.find(library, settings.analyze.exclude, films=settings.analyze.videos)
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
@@ -106,10 +111,10 @@ def analyze(
             excluded=scan.excluded_counts,
             links=scan.links,
         )
-        run = _Run(writer, pipeline, settings, plan, report, root)
+        run = _Run(writer, pipeline, settings, plan, report, files)
         stop = stop or threading.Event()
         with quiet_decoders(), stop_on_signal(stop):
-            run.look_at(progress or (lambda _: None), stop)
+            run.look_at(progress or (lambda _: None), stop, look)
     report.seconds = time.monotonic() - start_s
     return report
 
@@ -150,34 +155,6 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
             )
 
 
-class _Root:
-    """The folder of the photos as it was when the analysis began."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._device = self._now()
-
-    def expect(self) -> None:
-        """Raise if the folder has gone.
-
-        Raises:
-            SourceError: it is gone, or another one is in its place, as when a drive is unmounted.
-        """
-        if self._device != self._now():
-            raise SourceError(
-                f"{self.path} has gone away; what was looked at is kept: bring it back and run the same "
-                "command again"
-            )
-
-    def _now(self) -> int | None:
-        """Return the device of the folder; None where it is gone or empty, as the place of a mount is."""
-        try:
-            with os.scandir(self.path) as entries:
-                return self.path.stat().st_dev if next(entries, None) else None
-        except OSError:
-            return None
-
-
 class _Run:
     """One analysis under way."""
 
@@ -188,14 +165,14 @@ class _Run:
         settings: Settings,
         plan: Plan,
         report: AnalyzeReport,
-        root: _Root,
+        files: PhotoFiles,
     ) -> None:
         self._writer = writer
         self._pipeline = pipeline
         self._settings = settings.analyze
         self._plan = plan
         self._all_settings = settings
-        self._root = root
+        self._files = files
         self._report = report
         self._done = 0
         self._new_hashes: set[str] = set()
@@ -203,20 +180,17 @@ class _Run:
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
-    def look_at(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+    def look_at(self, progress: Callable[[Progress], None], stop: threading.Event, look: Look) -> None:
         """Look at the photos in order, store what is found, commit."""
         todo = [file for file in self._plan.todo if not file.is_film]
         self._committed_s = time.monotonic()
         try:
-            with PhotoPipeline(
-                todo, self._root.path, self._pipeline, self._all_settings, self._meter
-            ) as photo_jobs:
+            with look(todo, self._files.root, self._pipeline, self._all_settings, self._meter) as photo_jobs:
                 for job in photo_jobs:
                     if stop.is_set():
                         break
                     with self._meter.stage("store"):
                         self._store(job)
-                    photo_jobs.done(job)
                     self._meter.tick()
                     progress(self._progress(len(self._plan.todo)))
             self._look_at_films(progress, stop)
@@ -238,7 +212,7 @@ class _Run:
         if stop.is_set():
             return
         pipeline = FilmPipeline(
-            films, self._root.path, self._writer.folder, self._pipeline, self._all_settings, self._meter
+            films, self._files.root, self._writer.folder, self._pipeline, self._all_settings, self._meter
         )
 
         def at(now: FilmTime) -> bool:
@@ -270,7 +244,7 @@ class _Run:
             report.kept += 1
             return
         if job.unread:
-            self._root.expect()
+            self._files.expect()
             self._unread.add(file.path)
             report.failed.append((file.path, job.reason))
             return
@@ -314,7 +288,7 @@ class _Run:
             self._writer.renew(replace(known, mtime_ns=job.file.mtime_ns))
             self._report.kept += 1
         elif job.unread:
-            self._root.expect()
+            self._files.expect()
             self._report.failed.append((job.file.path, job.reason))
             self._unread.add(job.file.path)
         else:
@@ -343,17 +317,10 @@ class _Run:
             report.incomplete.append((job.file.path, job.note))
 
     def _add(self, job: PhotoJob) -> None:
-        file, objects, bgr = job.file, job.objects, job.bgr
+        file, objects = job.file, job.objects
         state = PhotoState.FAILED if job.reason else PhotoState.OK if objects else PhotoState.EMPTY
-        height, width = (0, 0) if bgr is None else bgr.shape[:2]
-        photo = PhotoRow(
-            *(file.path, file.size_bytes, file.mtime_ns, width, height, state, job.reason, job.sha256)
-        )
-        if objects is None or bgr is None:
-            self._writer.add(photo)
-        else:
-            thumbs = [encode_crop(bgr, xyxy, self._settings.thumb_px) for xyxy in objects.xyxy]
-            self._writer.add(photo, objects, thumbs)
+        photo = PhotoRow(*(file.path, file.size_bytes, file.mtime_ns, *job.wh, state, job.reason, job.sha256))
+        self._writer.add(photo, objects, job.jpegs if objects else ())
 
     def _progress(self, total: int) -> Progress:
         report = self._report

@@ -12,6 +12,7 @@ from rtsearch.errors import LibraryError
 from rtsearch.library import LibraryWriter, PhotoRow, PhotoState, PhotoTable
 from rtsearch.library.missing import missing_photos
 from rtsearch.library.photos import PhotoFile, Scan
+from rtsearch.storage import folder_name
 
 __all__ = ["WHOLE", "Part", "Plan", "compare"]
 
@@ -87,7 +88,7 @@ def compare(writer: LibraryWriter, scan: Scan, photos: Path, drop: bool, part: P
     found = {photo.path: photo for photo in scan.photos}
     holds_objects = any(fragment.objects for fragment in writer.manifest.fragments)
     if holds_objects:
-        _expect_same_photos(writer, known, found.keys(), photos.resolve())
+        _expect_same_photos(writer, known, found.keys(), folder_name(photos))
     missing = missing_photos([*known.path, *writer.doubted], scan)
     gone, lost = missing.deleted, missing.lost
     if drop or not holds_objects:  # without objects there is nothing to lose
@@ -118,9 +119,9 @@ def _is_settled(known: PhotoTable, i: int, photo: PhotoFile) -> bool:
     return unchanged and (known.state[i] != PhotoState.FAILED or known.sha256[i] != "")
 
 
-def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: Path) -> None:
+def _expect_same_photos(writer: LibraryWriter, known: PhotoTable, found: Collection[str], root: str) -> None:
     """Refuse a folder of other photos: a library follows its own, but no slip of the keyboard empties it."""
-    if str(root) == writer.manifest.photo_root:
+    if root == writer.manifest.photo_root:
         return
     there = sum(path in found for path in known.path)
     if 2 * there < len(known):

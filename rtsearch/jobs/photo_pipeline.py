@@ -1,8 +1,8 @@
 """Looking at photos: header, decoding, detection, description, each beside the others, the results in order.
 
-    todo -> headers, decode (threads) -> detect + describe (threads) -> PhotoJob, one per photo
+    todo -> headers, decode (threads) -> detect, describe, cut out (threads) -> PhotoJob, one per photo
 
-Decoded photos wait for the network within a budget of bytes, which the taker of a PhotoJob gives back.
+Decoded photos wait for the network within a budget of bytes; of those looked at, the crops are kept.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.closing import Closing
@@ -25,11 +26,13 @@ from rtsearch.config import Settings
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.decode import decode_photo, photo_bytes, photo_header
 from rtsearch.library import ObjectRows
+from rtsearch.library.crops import encode_crop
+from rtsearch.library.photo_files import Fetched, photo_files
 from rtsearch.library.photos import PhotoFile
 from rtsearch.perception.backend import InferenceBackend
-from rtsearch.types import WHOLE_IMAGE_LABEL, U8Array
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, U8Array
 
-__all__ = ["PHOTOS_PER_CALL", "PhotoJob", "PhotoPipeline", "Pipeline"]
+__all__ = ["PHOTOS_PER_CALL", "Look", "PhotoJob", "PhotoPipeline", "Pipeline"]
 
 # Most photos per call of a detector that takes one caller at a time, as engines on a GPU do. On the CPU
 # several callers with a photo each are better: on two cores two callers see 71 photos/s, one with both
@@ -72,8 +75,10 @@ class PhotoJob:
         sha256: of its bytes, in hex; of the first megabyte where they are no picture; "" where it is unread.
         same: only its date has changed since the library last saw it; it was not decoded.
         held_bytes: of the budget.
-        bgr: (H, W, 3) uint8, None where it cannot be read.
-        objects: found in it.
+        bgr: (H, W, 3) uint8 between decoding and description, else None.
+        wh: width and height, px; zeros where it cannot be read.
+        objects: found in it; None where it cannot be read.
+        jpegs: a crop of each.
     """
 
     file: PhotoFile
@@ -84,19 +89,27 @@ class PhotoJob:
     same: bool = False
     held_bytes: int = 0
     bgr: U8Array | None = None
+    wh: tuple[int, int] = (0, 0)
     objects: ObjectRows | None = None
+    jpegs: list[bytes] = field(default_factory=list)
 
     def fail(self, error: PhotoError) -> None:
         """Keep the reason why it cannot be read."""
         self.reason, self.unread = str(error), isinstance(error, UnreadPhotoError)
 
 
+Look: TypeAlias = Callable[
+    [Sequence[PhotoFile], Path, Pipeline, Settings, Meter], AbstractContextManager[Iterable[PhotoJob]]
+]
+"""Way of looking at photos: ``PhotoPipeline`` does it in this process."""
+
+
 class PhotoPipeline(Closing):
-    """Photos being looked at; iterate over it once, and call ``done`` for each.
+    """Photos being looked at; iterate over it once.
 
     Args:
         todo: the photos.
-        root: folder that their paths are relative to.
+        root: folder that their paths are relative to; it may stand for an address.
         pipeline: what looks at them.
         settings: sections ``analyze`` and ``detect``.
         meter: gets the times of the stages.
@@ -110,7 +123,7 @@ class PhotoPipeline(Closing):
         settings: Settings,
         meter: Meter,
     ) -> None:
-        self._root = root
+        self._files = photo_files(root)
         self._pipeline = pipeline
         self._settings, self._detect = settings.analyze, settings.detect
         self._meter = meter
@@ -122,16 +135,12 @@ class PhotoPipeline(Closing):
     def __iter__(self) -> Iterator[PhotoJob]:
         return iter(self._describing)
 
-    def done(self, job: PhotoJob) -> None:
-        """Give the memory of a photo back."""
-        job.bgr = job.objects = None
-        self._budget.give(job.held_bytes)
-
     def close(self) -> None:
         """Look no further; returns when the threads have ended."""
         self._halt.set()
         self._describing.join()
         self._decoding.join()
+        self._files.close()
 
     def _decoded(self, todo: Sequence[PhotoFile]) -> Generator[PhotoJob]:
         """Photos in order, decoded in threads; how many are under way, their bytes decide."""
@@ -139,8 +148,8 @@ class PhotoPipeline(Closing):
         workers = self._settings.workers or min(_MOST_DECODERS, usable_cores())
         pool = ThreadPoolExecutor(workers, "decode")
         try:
-            for file in todo:
-                job, decode = self._prepare(file)
+            for photo in self._files.opened(todo):
+                job, decode = self._prepare(photo)
                 while len(waiting) >= DECODED_AHEAD or not self._budget.take(
                     job.held_bytes, wait=not waiting
                 ):
@@ -153,21 +162,24 @@ class PhotoPipeline(Closing):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, file: PhotoFile) -> tuple[PhotoJob, Callable[[], PhotoJob]]:
+    def _prepare(self, photo: Fetched) -> tuple[PhotoJob, Callable[[], PhotoJob]]:
         """Read the header; returns the photo as it is now, and what decodes it."""
+        file, path, problem = photo
         job = PhotoJob(file)
-        path = self._root / file.path
         try:
+            if problem:
+                raise UnreadPhotoError(problem)
             header = photo_header(path, self._settings.max_photo_mp)
         except PhotoError as error:
             job.fail(error)
-            return job, lambda: _with_hash(job, path)
+            return job, lambda: self._with_hash(job, path)
         job.held_bytes = header.decoding_bytes + file.size_bytes
 
         def decode() -> PhotoJob:
             with self._meter.stage("decode"):
                 try:
                     data = photo_bytes(path)
+                    self._files.release(path)
                     job.sha256 = hashlib.sha256(data).hexdigest()
                     job.same = job.sha256 == file.known_sha256
                     if not job.same:
@@ -177,6 +189,16 @@ class PhotoPipeline(Closing):
             return job
 
         return job, decode
+
+    def _with_hash(self, job: PhotoJob, path: Path) -> PhotoJob:
+        """Give a photo that has failed for what is in its file the hash of that."""
+        try:
+            if not job.unread:
+                job.sha256 = hashlib.sha256(photo_bytes(path, _HASHED_BYTES)).hexdigest()
+        except PhotoError as error:
+            job.fail(error)
+        self._files.release(path)
+        return job
 
     def _described(self) -> Generator[PhotoJob]:
         """Photos with their objects, still in order."""
@@ -196,7 +218,7 @@ class PhotoPipeline(Closing):
                     jobs = [first, *self._decoding.ready(most - 1)]
                 if jobs:
                     waiting.append(pool.submit(self._describe, jobs))
-                # Never wait for more photos while one is finished: it may hold the memory that they wait for.
+                # Photos that are finished go on before more of them are waited for.
                 if not jobs or len(waiting) > callers:
                     yield from waiting.popleft().result()
         finally:
@@ -205,17 +227,17 @@ class PhotoPipeline(Closing):
     def _describe(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
         good = [(job, job.bgr) for job in jobs if job.bgr is not None]
         results = self._pipeline.backend.infer([bgr for _, bgr in good], self._detect, self._meter)
-        for (job, _), seen in zip(good, results, strict=True):
-            whole = seen.label == WHOLE_IMAGE_LABEL
-            job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
+        with self._meter.stage("crop"):
+            for (job, bgr), seen in zip(good, results, strict=True):
+                self._keep(job, bgr, seen)
+        for job in jobs:
+            job.bgr = None
+            self._budget.give(job.held_bytes)
         return jobs
 
-
-def _with_hash(job: PhotoJob, path: Path) -> PhotoJob:
-    """Give a photo that has failed for what is in its file the hash of that."""
-    try:
-        if not job.unread:
-            job.sha256 = hashlib.sha256(photo_bytes(path, _HASHED_BYTES)).hexdigest()
-    except PhotoError as error:
-        job.fail(error)
-    return job
+    def _keep(self, job: PhotoJob, bgr: U8Array, seen: Detections) -> None:
+        """Keep what was found in a photo, and a crop of each object."""
+        whole = seen.label == WHOLE_IMAGE_LABEL
+        job.wh = (bgr.shape[1], bgr.shape[0])
+        job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
+        job.jpegs = [encode_crop(bgr, xyxy, self._settings.thumb_px) for xyxy in seen.xyxy]

@@ -9,6 +9,7 @@ from typing import cast
 import cv2
 import numpy as np
 
+from rtsearch.images.encode import encode_jpeg, shrunk
 from rtsearch.types import F32Array, U8Array
 
 __all__ = ["MOST_ENLARGED", "covering", "crop_quality", "encode_crop", "scaled", "surest_label"]
@@ -36,13 +37,7 @@ def encode_crop(bgr: U8Array, xyxy: F32Array, thumb_px: int) -> bytes:
         thumb_px: longest side of the result, px.
     """
     x1, y1, x2, y2 = _with_margin(xyxy, bgr.shape[1::-1])
-    crop = bgr[y1:y2, x1:x2]
-    scale = thumb_px / max(crop.shape[:2])
-    if scale < 1:
-        size_wh = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
-        crop = cast(U8Array, cv2.resize(crop, size_wh, interpolation=cv2.INTER_AREA))
-    _, jpeg = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return bytes(jpeg.tobytes())
+    return encode_jpeg(shrunk(bgr[y1:y2, x1:x2], thumb_px), JPEG_QUALITY)
 
 
 def crop_quality(bgr: U8Array, xyxy: F32Array, score: float) -> float:

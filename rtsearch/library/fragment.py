@@ -21,6 +21,7 @@ from rtsearch.errors import DamagedError, VectorError
 from rtsearch.library.files import TMP_SUFFIX, sha256_of
 from rtsearch.library.manifest import PARTS, Fragment, FragmentFiles, StoredFile
 from rtsearch.library.pages import text_bytes, unpacked_bytes
+from rtsearch.library.remote import remote_of
 from rtsearch.library.schema import (
     OBJECT_COLUMNS,
     PHOTO_SCHEMAS,
@@ -373,7 +374,10 @@ def checked_path(folder: Path, fragment: Fragment, part: str) -> Path:
 
     Raises:
         DamagedError: it is missing or has another length.
+        StorageError: it lies on object storage that cannot be reached, or refuses.
     """
+    if (remote := remote_of(folder)) is not None:
+        return remote.path(fragment, part)
     path = fragment.path(folder, part)
     expected = fragment.stored(part).bytes
     try:

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from rtsearch._util.atomic import write_atomic
 from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
-from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError
+from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError, StorageError
 from rtsearch.library import Library, library_lock
 from rtsearch.library.colours import stored_colours
 from rtsearch.library.duplicates import leaders
@@ -45,11 +45,14 @@ from rtsearch.library.index_files import (
     write_list,
 )
 from rtsearch.library.manifest import damaged_manifest
+from rtsearch.library.remote import Remote, remote_of
+from rtsearch.library.remote_index import fetch_index, put_index
 from rtsearch.library.schema import are_times
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
+from rtsearch.storage import CACHE
 from rtsearch.types import WHOLE_IMAGE_LABEL
 
 __all__ = ["SearchIndex", "build_index", "open_index", "ready_index", "remembered_settings"]
@@ -81,6 +84,7 @@ def open_index(
         LibraryBusyError: another process writes to the library, which holds no objects yet, or whose settings
             are to be remembered.
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
+        StorageError: object storage cannot be reached, or the index is larger than its cache may be.
     """
     try:
         index = ready_index(library, settings)
@@ -102,12 +106,28 @@ def open_index(
 def ready_index(library: Library, settings: Settings) -> SearchIndex | None:
     """Return the index of a library for these settings if there is one; nothing is built.
 
+    One that lies on object storage is fetched.
+
     Raises:
         DamagedError: it cannot be used.
+        StorageError: object storage cannot be reached, or the index is larger than its cache may be.
     """
-    folder = _folder(library, settings)
-    if not folder.is_dir():
+    folder, remote = _folder(library, settings), remote_of(library.folder)
+    if folder.is_dir():
+        try:
+            return _whole(library, settings, folder)
+        except DamagedError as error:
+            if remote is None:
+                raise
+            _log.warning("the index is fetched again: %s", error)
+    CACHE.limit_bytes = settings.storage.cache_mb << 20
+    if remote is None or not library.object_count or not fetch_index(remote, folder):
         return None
+    return _whole(library, settings, folder)
+
+
+def _whole(library: Library, settings: Settings, folder: Path) -> SearchIndex:
+    """Open an index; whatever keeps it from being used is damage."""
     try:
         return _load(library, settings, folder)
     except (RtsearchError, OSError) as error:
@@ -145,7 +165,19 @@ def build_index(
         for other in final.parent.iterdir():
             if other not in (final, own):
                 remove_index(other, FILES)
+    _share(library, lambda remote: put_index(remote, final))
     return _load(library, settings, final)
+
+
+def _share(library: Library, put: Callable[[Remote], None]) -> None:
+    """Put something on the object storage that the library lies on, if any."""
+    remote = remote_of(library.folder)
+    if remote is None:
+        return
+    try:
+        put(remote)
+    except StorageError as error:  # whoever may only read has made it for this machine
+        _log.warning("the index stays on this machine: %s", error)
 
 
 def _index_meanwhile(library: Library, settings: Settings, tell: Told) -> SearchIndex:
@@ -257,6 +289,7 @@ def _remember(library: Library, settings: Settings) -> None:
             return
     with disk_errors(library.folder):
         write_atomic(path, text)
+    _share(library, lambda remote: remote.put_settings(text))
 
 
 def _folder(library: Library, settings: Settings) -> Path:
@@ -295,6 +328,8 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
 
 def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
     check_files(folder)
+    if remote_of(library.folder) is not None:
+        os.utime(folder)  # the cache keeps what was used last
     n = library.object_count
     table, paths = load_table(folder, n), PhotoPaths.load(folder, library.photo_count)
     counts = {"photo": len(paths), "label": len(library.space.class_names), "pack": len(library.fragments)}

@@ -25,13 +25,17 @@ from rtsearch.types import I32Array, I64Array, U8Array
 __all__ = [
     "DERIVED",
     "FILES",
+    "LIST_NAME",
+    "MOST_LIST_BYTES",
     "TABLE",
+    "IndexFile",
     "PhotoPaths",
     "are_safe_paths",
     "check_files",
     "check_leaders",
     "empty_table",
     "fragments_of",
+    "listed_files",
     "load_table",
     "write_list",
 ]
@@ -63,11 +67,13 @@ FILES = (
 FILES |= {LIST_NAME}
 """Names of all files of an index."""
 
-_MOST_LIST_BYTES = 1 << 24
+MOST_LIST_BYTES = 1 << 24
 _SLASH, _DOT = ord("/"), ord(".")
 
 
-class _File(BaseModel):
+class IndexFile(BaseModel):
+    """Length and hash of a file of an index."""
+
     bytes: NonNegativeInt
     sha256: str
 
@@ -75,7 +81,7 @@ class _File(BaseModel):
 class _List(BaseModel):
     format: int
     fragments: tuple[str, ...]
-    files: dict[str, _File]
+    files: dict[str, IndexFile]
 
 
 def write_list(folder: Path, form: int, fragments: Sequence[str]) -> None:
@@ -87,7 +93,7 @@ def write_list(folder: Path, form: int, fragments: Sequence[str]) -> None:
         fragments: names of those that it was built of, in order.
     """
     files = {
-        path.name: _File(bytes=path.stat().st_size, sha256=sha256_of(path))
+        path.name: IndexFile(bytes=path.stat().st_size, sha256=sha256_of(path))
         for path in sorted(folder.iterdir())
     }
     (folder / LIST_NAME).write_text(
@@ -101,13 +107,22 @@ def check_files(folder: Path) -> None:
     Raises:
         DamagedError: a file is missing, altered or too many; it is named.
     """
-    listed = _read_list(folder).files
-    if listed.keys() != FILES - {LIST_NAME}:
-        raise DamagedError(f"{folder / LIST_NAME} lists other files than an index has")
-    for name, file in listed.items():
+    for name, file in listed_files(folder).items():
         path = folder / name
         if not path.is_file() or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
             raise DamagedError(f"{path} is missing or altered")
+
+
+def listed_files(folder: Path) -> dict[str, IndexFile]:
+    """Return the other files of an index by their names.
+
+    Raises:
+        DamagedError: its list cannot be read, or names other files than an index has.
+    """
+    listed = _read_list(folder).files
+    if listed.keys() != FILES - {LIST_NAME}:
+        raise DamagedError(f"{folder / LIST_NAME} lists other files than an index has")
+    return listed
 
 
 def fragments_of(folder: Path) -> tuple[str, ...]:
@@ -122,7 +137,7 @@ def fragments_of(folder: Path) -> tuple[str, ...]:
 def _read_list(folder: Path) -> _List:
     path = folder / LIST_NAME
     try:
-        return _List.model_validate_json(read_regular(path, _MOST_LIST_BYTES))
+        return _List.model_validate_json(read_regular(path, MOST_LIST_BYTES))
     except (OSError, ValidationError) as error:
         reason = "it is no list of files" if isinstance(error, ValidationError) else error
         raise DamagedError(f"{path} cannot be read: {reason}") from None

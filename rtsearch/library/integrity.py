@@ -13,6 +13,7 @@ from rtsearch.library.files import sha256_of
 from rtsearch.library.fragment import read_objects, read_photos
 from rtsearch.library.manifest import PARTS, Fragment
 from rtsearch.library.reader import BATCH_ROWS, Library
+from rtsearch.library.remote import remote_of
 from rtsearch.library.schema import PhotoState, PhotoTable
 
 __all__ = ["Problem", "check_fragment", "check_library", "cut_files"]
@@ -56,8 +57,13 @@ def check_library(library: Library) -> list[Problem]:
 
 
 def cut_files(library: Library) -> list[str]:
-    """Files that are missing or have another length, each with what is wrong; none of them is read."""
+    """Files that are missing or have another length, each with what is wrong; none of them is read.
+
+    Of a library on object storage it is an empty list: its files are checked when they are fetched.
+    """
     folder = library.folder
+    if remote_of(folder) is not None:
+        return []
     return [
         f"{_relative(folder, fragment, part)}: {what}"
         for fragment in library.fragments
@@ -110,6 +116,8 @@ def _cut(folder: Path, fragment: Fragment, part: str) -> str:
 
 
 def _altered(folder: Path, fragment: Fragment, part: str) -> str:
+    if (remote := remote_of(folder)) is not None:
+        return remote.problem(fragment, part)
     if what := _cut(folder, fragment, part):
         return what
     try:

@@ -22,9 +22,11 @@ from rtsearch.images.formats import PHOTO_SUFFIXES
 from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.photos import holds_photos
 from rtsearch.library.values import Recipe, plain_json
+from rtsearch.storage.address import Address
 
 __all__ = [
     "FORMAT_VERSION",
+    "MAX_MANIFEST_BYTES",
     "PARTS",
     "FeatureSpace",
     "Fragment",
@@ -53,7 +55,9 @@ Plain = Annotated[dict[str, Any], AfterValidator(plain_json)]
 
 
 def _folder_name(name: str) -> str:
-    """Return the name of a folder, which need not be UTF-8, after checking that it can be one."""
+    """Return the name of a folder, which need not be UTF-8, or an address, after checking it."""
+    if Address.parse(name) is not None:
+        return name
     encoded = os.fsencode(name)  # fails for what is no name of any file
     parts = encoded.split(b"/")
     if b"\0" in encoded or not Path(name).is_absolute():
@@ -161,7 +165,7 @@ class Manifest(_Record):
     Attributes:
         space: what its vectors mean.
         settings: of the run that made it.
-        photo_root: absolute folder that photo paths are relative to.
+        photo_root: absolute folder, or address, that photo paths are relative to.
         next_fragment: number of the next fragment; never used twice, so that no reader mistakes one.
         fragments: in the order of their rows.
     """
@@ -225,11 +229,15 @@ class Manifest(_Record):
                 folder, f"{place}: {problem['msg']}" if place else str(problem["msg"])
             ) from None
 
-    def write(self, folder: Path) -> None:
-        """Replace the manifest of ``folder``; the commit of everything it names."""
+    def encoded(self) -> bytes:
+        """Return the content of its file."""
         document = {"format": FORMAT_NAME, "version": FORMAT_VERSION, **self.model_dump(mode="json")}
         document["checksum"] = fingerprint_of(document)
-        write_atomic(folder / MANIFEST_NAME, json.dumps(document, indent=1).encode())
+        return json.dumps(document, indent=1).encode()
+
+    def write(self, folder: Path) -> None:
+        """Replace the manifest of ``folder``; the commit of everything it names."""
+        write_atomic(folder / MANIFEST_NAME, self.encoded())
 
 
 def fingerprint_of(value: Mapping[str, Any]) -> str:

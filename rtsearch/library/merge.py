@@ -9,6 +9,7 @@ from pathlib import Path
 from rtsearch.errors import LibraryError
 from rtsearch.library.reader import Library
 from rtsearch.library.writer import LibraryWriter
+from rtsearch.storage import folder_name, in_addresses, library_folder, photo_folder
 
 __all__ = ["MergeReport", "merge_libraries"]
 
@@ -34,7 +35,7 @@ def merge_libraries(folder: Path, parts: Sequence[Path], photo_root: Path | None
     copied onto another disk.
 
     Args:
-        folder: the library; made where there is none, with the settings of the first part.
+        folder: the library, or its address; made where there is none, with the settings of the first part.
         parts: folders of the others, at least one.
         photo_root: folder of the photos here; None where all libraries know the same one.
 
@@ -43,19 +44,25 @@ def merge_libraries(folder: Path, parts: Sequence[Path], photo_root: Path | None
         FeatureSpaceError: a part was made by another network.
         NotALibraryError, FormatError, DamagedError, LibraryBusyError: as ``LibraryWriter.open``.
     """
-    if folder.exists() and any(part.exists() and part.samefile(folder) for part in parts):
+    folder, parts = library_folder(folder), [library_folder(part) for part in parts]
+    if folder in parts or (
+        folder.exists() and any(part.exists() and part.samefile(folder) for part in parts)
+    ):
         raise LibraryError(f"{folder} cannot be merged into itself; name it first, then the others")
     once = {part.resolve(): part for part in reversed(parts)}  # links may name one twice
     opened = [Library.open(part) for part in reversed(once.values())]  # all, before anything is written
-    root = photo_root or _common_root(opened)
+    root = _common_root(opened) if photo_root is None else photo_folder(photo_root)
     first = opened[0]
     for library in opened:
         library.require(first.space.recipe)
     with LibraryWriter.open(folder, first.space, photo_root=root, settings=first.manifest.settings) as writer:
-        if photo_root is None and writer.manifest.photo_root != str(root):
+        if photo_root is None and writer.manifest.photo_root != folder_name(root):
             raise _different_roots(f"{folder}, of {writer.manifest.photo_root}", first)
         writer.move(root)
-        added = {str(library.folder): writer.adopt(library.folder, library.fragments) for library in opened}
+        added = {
+            in_addresses(str(library.folder)): writer.adopt(library.folder, library.fragments)
+            for library in opened
+        }
         fragments = writer.manifest.fragments
     return MergeReport(added, sum(f.photos for f in fragments), sum(f.objects for f in fragments))
 
@@ -65,7 +72,7 @@ def _common_root(libraries: Sequence[Library]) -> Path:
     for library in libraries[1:]:
         if library.manifest.photo_root != first.manifest.photo_root:
             raise _different_roots(f"{library.folder}, of {library.manifest.photo_root}", first)
-    return Path(first.manifest.photo_root)
+    return photo_folder(first.manifest.photo_root)
 
 
 def _different_roots(other: str, first: Library) -> LibraryError:

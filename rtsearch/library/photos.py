@@ -23,7 +23,15 @@ from rtsearch.images.formats import FILM_SUFFIXES, PHOTO_SUFFIXES, START_BYTES, 
 from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.left_out import in_words, left_out
 
-__all__ = ["PhotoFile", "Scan", "excluded_in_words", "find_photos", "holds_photos", "links_in_words"]
+__all__ = [
+    "PhotoFile",
+    "Scan",
+    "excluded_in_words",
+    "expect_photos",
+    "find_photos",
+    "holds_photos",
+    "links_in_words",
+]
 
 _GLANCE = 100  # names of each folder
 _TRANSPORT_SYNC = b"\x47"
@@ -116,14 +124,23 @@ def find_photos(
         raise SourceError(
             f"{root} is a library; the folder of photos goes first: rtsearch analyze PHOTOS LIB"
         )
+    expect_photos(root, scan)
+    return scan
+
+
+def expect_photos(root: object, scan: Scan) -> None:
+    """Put what was found in order.
+
+    Raises:
+        SourceError: there is no photo.
+    """
     if not scan.photos:
         raise SourceError(_no_photos(root, scan))
     scan.photos.sort(key=lambda photo: photo.path)
     scan.refused.sort()
-    return scan
 
 
-def _no_photos(root: Path, scan: Scan) -> str:
+def _no_photos(root: object, scan: Scan) -> str:
     """Say that there are none, and what is there instead."""
     reasons = [f"{path}: {reason}" for path, reason in sorted(scan.refused)[:_REASONS]]
     if len(scan.refused) > _REASONS:

@@ -16,8 +16,11 @@ import numpy as np
 from rtsearch.errors import PhotoError
 from rtsearch.library.fragment import Columns, read_objects, read_photos
 from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
+from rtsearch.library.photo_files import bring
 from rtsearch.library.reader_lock import ReaderLock
+from rtsearch.library.remote import RemotePack, remote_of
 from rtsearch.library.schema import OBJECT_COLUMNS, PhotoTable, is_safe_path
+from rtsearch.storage import folder_name, library_folder, naming_addresses, photo_folder
 
 __all__ = ["BATCH_ROWS", "Library"]
 
@@ -45,23 +48,28 @@ class Library:
         self._lock = lock
         self.folder = folder
         self.manifest = manifest
-        self.photo_root = photo_root or Path(manifest.photo_root)
+        self.photo_root = photo_folder(photo_root or manifest.photo_root)
 
     @classmethod
+    @naming_addresses()
     def open(cls, folder: Path, photo_root: Path | None = None) -> Library:
         """Open a library; takes milliseconds, whatever its size.
 
         While it is referred to, a writer leaves all files in place that it names, replaced or not.
 
         Args:
-            folder: the library.
+            folder: the library, or its address on object storage.
             photo_root: where the photos are, if they have moved since they were analysed.
 
         Raises:
+            StorageError: the object storage cannot be reached, or refuses.
             NotALibraryError: missing, empty or foreign folder.
             FormatError: written by a newer version.
             DamagedError: altered or truncated manifest.
         """
+        folder = library_folder(folder)
+        if (remote := remote_of(folder)) is not None:
+            remote.pull()
         lock = ReaderLock(folder)
         return cls(folder, Manifest.read(folder), photo_root, lock)
 
@@ -109,6 +117,12 @@ class Library:
     def pack_paths(self) -> list[Path]:
         """The thumbnail packs, by fragment; what the column ``pack`` of ``objects`` counts."""
         return [fragment.path(self.folder, "thumbs") for fragment in self.fragments]
+
+    @property
+    def packs(self) -> list[Path | RemotePack]:
+        """The thumbnail packs as crops are read from them: files, or objects of the storage."""
+        remote = remote_of(self.folder)
+        return [*self.pack_paths] if remote is None else [remote.pack(each) for each in self.fragments]
 
     def only(self, names: Collection[str]) -> Library:
         """Return the same library with fewer fragments: those of these names."""
@@ -166,7 +180,7 @@ class Library:
         return table
 
     def photo_path(self, path: str) -> Path:
-        """Return the present path of a photo of the library.
+        """Return the present path of a photo of the library; one on object storage is fetched.
 
         Args:
             path: as in ``photos().path``.
@@ -178,6 +192,7 @@ class Library:
         if is_safe_path(path):
             full = (root / path).resolve()
             if full.is_relative_to(root):
+                bring(root, path)
                 return full
         raise PhotoError(f"{path} leads out of the photo folder {root}")
 
@@ -205,5 +220,5 @@ class Library:
             "vector_dim": self.dim,
             "fingerprint": self.space.fingerprint,
             "recipe": self.space.recipe,
-            "photo_root": str(self.photo_root),
+            "photo_root": folder_name(self.photo_root),
         }

@@ -27,12 +27,14 @@ class _Found(NamedTuple):
         allowed: (n,) bool, rows of the tree that may be found; None for all of them.
         folded: (n,) int32, near duplicates that each row stands for; None where no row stands for others.
         given: (n,) bool, rows that are found, near duplicates left out; None for all.
+        distinct: of near duplicates only one is found.
     """
 
     tree: KDTree
     allowed: NDArray[np.bool_] | None = None
     folded: I32Array | None = None
     given: NDArray[np.bool_] | None = None
+    distinct: bool = False
 
 
 class SearchIndex:
@@ -82,7 +84,7 @@ class SearchIndex:
     def thumb_places(self) -> ThumbPlaces:
         """Places of all crops, by row."""
         table = self._table
-        packs = tuple(self.library.pack_paths)
+        packs = tuple(self.library.packs)
         return ThumbPlaces(
             table["pack"], table["thumb_offset"], table["thumb_bytes"], table["thumb_crc32"], packs
         )
@@ -143,13 +145,13 @@ class SearchIndex:
         np.minimum.at(first, leader[rows], rows)
         first_of = first[leader[rows]]
         if (first_of == rows).all():
-            return _Found(self._tree, allowed, given=allowed)
+            return _Found(self._tree, allowed, given=allowed, distinct=True)
         folded = np.bincount(first_of, minlength=n).astype(np.int32) - 1
         found = np.zeros(n, np.bool_)
         found[first_of] = True
         if allowed is None:  # marks cost a search nothing, a mask some microseconds
-            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, found)
-        return _Found(self._tree, found, folded, found)
+            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, found, distinct=True)
+        return _Found(self._tree, found, folded, found, distinct=True)
 
     @property
     def whole(self) -> SearchIndex:
@@ -179,6 +181,21 @@ class SearchIndex:
         found = self._found
         distance, row = found.tree.query(points, k, exact=exact, recall=recall, allowed=found.allowed)
         return Neighbours(row, distance)
+
+    def others(self, row: int, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """Return the k objects nearest to a row, (1, k) or fewer: without itself.
+
+        Where near duplicates are found once, those of the row are left out, too.
+        """
+        near = self.near(self.points(np.array([row], np.int32)), k + 1, exact=exact, recall=recall)
+        found = near.row[0]
+        others = np.flatnonzero((found >= 0) & ~self._same(found, row))[:k]
+        return Neighbours(near.row[:, others], near.distance[:, others])
+
+    def _same(self, rows: I32Array, row: int) -> NDArray[np.bool_]:
+        """Tell which rows are a row, or its near duplicates where those are found once."""
+        same: NDArray[np.bool_] = rows == row
+        return self.leaders[rows] == self.leaders[row] if self._found.distinct else same
 
     def points(self, rows: I32Array) -> F32Array:
         """(n, dim) float32: where n rows lie, as ``near`` compares them."""

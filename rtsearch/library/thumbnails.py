@@ -15,7 +15,9 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import cast
 
@@ -24,9 +26,10 @@ import numpy as np
 from cachetools import LRUCache
 
 from rtsearch._util.regular_files import open_descriptor
-from rtsearch.errors import PhotoError
+from rtsearch.errors import PhotoError, StorageError
 from rtsearch.images.headers import read_header
 from rtsearch.library.crops import scaled
+from rtsearch.library.remote import RemotePack
 from rtsearch.types import I32Array, I64Array, U8Array
 
 __all__ = ["LEAST_ASPECT", "MOST_ASPECT", "ThumbCache", "ThumbPlaces"]
@@ -42,6 +45,7 @@ LEAST_ASPECT = 1 / 3
 GREY_SIDE_PX = 64
 # Most packs held open. A large library has hundreds, and a process may open 1024 files by default.
 OPEN_PACKS = 128
+_AT_A_TIME = 16  # crops that are fetched from object storage
 _HALF, _QUARTER = cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4
 
 
@@ -54,14 +58,14 @@ class ThumbPlaces:
         offset: (n,) int64, first byte in the pack.
         length: (n,) int32, bytes.
         crc32: (n,) int64, of those bytes; -1 where it is not known.
-        packs: files of JPEGs end to end.
+        packs: JPEGs end to end, in files or on object storage.
     """
 
     pack: I32Array
     offset: I64Array
     length: I32Array
     crc32: I64Array
-    packs: tuple[Path, ...]
+    packs: tuple[Path | RemotePack, ...]
 
     def __len__(self) -> int:
         return len(self.pack)
@@ -134,7 +138,12 @@ class ThumbCache:
         missing = np.array([row for row in wanted if row < n], np.int64)
         order = np.lexsort((self._places.offset[missing], self._places.pack[missing]))
         others = [row for row in wanted if row >= n and self._beside is not None]
-        for row in missing[order].tolist() + others:
+        rows_in_order = missing[order].tolist() + others
+        if any(isinstance(pack, RemotePack) for pack in self._places.packs[:1]):
+            with ThreadPoolExecutor(_AT_A_TIME, "thumbs") as pool:  # each waits for the network
+                list(pool.map(self.get, rows_in_order, repeat(height_px)))
+            return
+        for row in rows_in_order:
             self.get(row, height_px)
 
     def jpeg(self, row: int) -> bytes | None:
@@ -176,20 +185,22 @@ class ThumbCache:
         number = int(places.pack[row])
         if not 0 <= number < len(places.packs):
             return None, f"row {row} names thumbnail pack {number} of {len(places.packs)}"
-        path = places.packs[number]
+        pack = places.packs[number]
         try:
-            jpeg = self._pack(number, path).read(int(places.offset[row]), int(places.length[row]))
-        except (OSError, ValueError) as error:
-            return None, f"cannot read thumbnails from {path}: {error}"
+            jpeg = self._pack(number, pack).read(int(places.offset[row]), int(places.length[row]))
+        except (OSError, ValueError, StorageError) as error:
+            return None, f"cannot read thumbnails from {pack}: {error}"
         # A JPEG with one wrong bit mostly decodes, to another picture. The checksum of 4 kB takes 1 us.
         sound = places.crc32[row] in (-1, zlib.crc32(jpeg)) and _is_thumb(jpeg)
-        return (jpeg, "") if sound else (None, f"{path} is damaged")
+        return (jpeg, "") if sound else (None, f"{pack} is damaged")
 
-    def _pack(self, number: int, path: Path) -> _Pack:
+    def _pack(self, number: int, place: Path | RemotePack) -> _Pack | RemotePack:
+        if isinstance(place, RemotePack):
+            return place
         with self._lock:
             pack = self._packs.get(number)
             if pack is None:
-                pack = self._packs[number] = _Pack(path)
+                pack = self._packs[number] = _Pack(place)
             return pack
 
     def _warn(self, why: str) -> None:

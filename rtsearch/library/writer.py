@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 
 from rtsearch._util.closing import Closing
-from rtsearch.errors import DamagedError, NotALibraryError
-from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, disk_errors, library_lock
+from rtsearch.errors import DamagedError
+from rtsearch.library.files import disk_errors, library_lock
 from rtsearch.library.fragment import FragmentWriter, adopted, is_taken, read_photos, with_photos
 from rtsearch.library.integrity import Problem, check_fragment
-from rtsearch.library.manifest import PARTS, FeatureSpace, Fragment, Manifest
-from rtsearch.library.reader_lock import without_readers
+from rtsearch.library.manifest import FeatureSpace, Fragment, Manifest
+from rtsearch.library.remote import Remote, remote_of
 from rtsearch.library.rewriting import Part, rewritten
 from rtsearch.library.schema import ObjectRows, PhotoRow, PhotoTable
-from rtsearch.library.sweep import final_name, own_folder, remove_fragments, remove_temporaries
+from rtsearch.library.writable import begin, make_folder, remove_unnamed
+from rtsearch.storage import folder_name, library_folder, photo_folder
 
 __all__ = ["LibraryWriter"]
 
@@ -41,10 +42,14 @@ class LibraryWriter(Closing):
         folder: the library.
         manifest: as it stands on disk.
         lock: what ``close`` releases.
+        remote: library on object storage that the folder is the working copy of.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, lock: contextlib.ExitStack) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, lock: contextlib.ExitStack, remote: Remote | None = None
+    ) -> None:
         self.folder = folder
+        self._remote = remote
         self.manifest = manifest
         self._lock = lock
         self._open: FragmentWriter | None = None
@@ -65,7 +70,7 @@ class LibraryWriter(Closing):
         """Open a library for writing; make it when the folder is missing or empty.
 
         Args:
-            folder: the library.
+            folder: the library, or its address on object storage.
             space: feature space of what will be added.
             photo_root: folder that photo paths are relative to.
             settings: what a new library remembers of the run that made it.
@@ -76,19 +81,18 @@ class LibraryWriter(Closing):
             FeatureSpaceError: the library has another feature space.
             FormatError, DamagedError: as ``Library.open``.
             LibraryError: the disk refuses.
+            StorageError: the object storage cannot be reached, or refuses.
         """
-        root = photo_root.resolve()
+        folder, root = library_folder(folder), folder_name(photo_folder(photo_root))
+        remote = remote_of(folder)
         with contextlib.ExitStack() as stack:
             with disk_errors(folder):
-                _make_folder(folder)
+                make_folder(folder, remote)
             stack.enter_context(library_lock(folder))
+            new = Manifest(space=space, settings=dict(settings or {}), photo_root=root)
             with disk_errors(folder):
-                remove_temporaries(folder, MANIFEST_NAME)
-                manifest = _manifest(folder, space, root, settings or {})
-                for part in PARTS:
-                    own_folder(folder / part).mkdir(exist_ok=True)
-                _remove_unnamed(folder, manifest, begins=True)
-            return cls(folder, manifest, stack.pop_all())
+                manifest = begin(folder, new, remote)
+            return cls(folder, manifest, stack.pop_all(), remote)
         raise AssertionError("unreachable")  # ExitStack never swallows here
 
     def close(self) -> None:
@@ -153,11 +157,10 @@ class LibraryWriter(Closing):
 
     def move(self, photo_root: Path) -> None:
         """Remember that the photos are in another folder now, under the same relative paths."""
-        root = str(photo_root.resolve())
+        root = folder_name(photo_folder(photo_root))
         if root != self.manifest.photo_root:
             with disk_errors(self.folder):
-                self.manifest = self.manifest.model_copy(update={"photo_root": root})
-                self.manifest.write(self.folder)
+                self._write(self.manifest.model_copy(update={"photo_root": root}))
 
     def drop(self, paths: Collection[str]) -> int:
         """Take photos and their objects out; the fragments they were in are written anew.
@@ -318,50 +321,15 @@ class LibraryWriter(Closing):
 
     def _replace(self, fragments: tuple[Fragment, ...]) -> None:
         """Commit a new list of fragments, then take the files away that nobody names any more."""
-        manifest = self.manifest.model_copy(update={"fragments": fragments})
+        self._write(self.manifest.model_copy(update={"fragments": fragments}))
+        remove_unnamed(self.folder, self.manifest)
+
+    def _write(self, manifest: Manifest) -> None:
+        """Make a manifest count, on object storage first."""
+        if self._remote is not None:
+            self._remote.commit(manifest, self.manifest, self._doubted.keys())
         manifest.write(self.folder)
         self.manifest = manifest
-        _remove_unnamed(self.folder, manifest)
 
     def _rewrite(self, parts: Sequence[Part]) -> Fragment:
         return rewritten(self.folder, self._new_name(), self.manifest.space.dim, parts)
-
-
-def _make_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise NotALibraryError(f"{folder} is no folder; choose another place for the library")
-    folder.mkdir(parents=True, exist_ok=True)
-    if (folder / MANIFEST_NAME).exists():
-        return
-    # A kill while the very first manifest was written leaves these two, and nothing else.
-    entries = (entry for entry in folder.iterdir() if final_name(entry) != MANIFEST_NAME)
-    others = {entry.name for entry in entries} - {LOCK_NAME}
-    if others:
-        raise NotALibraryError(
-            f"{folder} is no library and holds other files ({min(others)}); choose another or an empty folder"
-        )
-
-
-def _manifest(folder: Path, space: FeatureSpace, root: Path, settings: Mapping[str, Any]) -> Manifest:
-    if (folder / MANIFEST_NAME).exists():
-        manifest = Manifest.read(folder)
-        manifest.space.require(space.recipe, folder)
-        return manifest
-    manifest = Manifest(space=space, settings=dict(settings), photo_root=str(root))
-    manifest.write(folder)
-    return manifest
-
-
-def _remove_unnamed(folder: Path, manifest: Manifest, *, begins: bool = False) -> None:
-    """Take away what a killed writer left and what a commit has replaced, unless a reader may still want it.
-
-    Args:
-        folder: the library.
-        manifest: names what stays.
-        begins: nothing is written yet; where nobody can tell who reads, files that were replaced have stayed
-            until now.
-    """
-    named = {fragment.path(folder, part) for fragment in manifest.fragments for part in PARTS}
-    with without_readers(folder) as alone:
-        if alone or (alone is None and begins):
-            remove_fragments(folder, named)

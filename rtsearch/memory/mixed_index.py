@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch._util.wording import ago
 from rtsearch.library.search_index import SearchIndex
@@ -65,6 +66,13 @@ class MixedIndex(SearchIndex):
         points[~ours] = super().points(rows[~ours])
         points[ours] = self._recall.points(rows[ours])
         return points
+
+    def _same(self, rows: I32Array, row: int) -> NDArray[np.bool_]:
+        same: NDArray[np.bool_] = rows == row
+        if row < FIRST_ROW:
+            ours = rows < FIRST_ROW
+            same[ours] = super()._same(rows[ours], row)
+        return same
 
     def photos_of(self, rows: I32Array, /) -> I32Array:
         """(n,) int32: number of each row's photo, or of the track of an entry, which is as good as one."""

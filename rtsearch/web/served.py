@@ -5,21 +5,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.types import class_name
 
 __all__ = ["ServedLibraries", "ServedLibrary"]
 
 _KEPT = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServedLibrary:
     """State of the library: an index of it, and its crops as they are stored."""
 
     index: SearchIndex
     thumbs: ThumbCache
+
+    @cached_property
+    def class_counts(self) -> dict[str, int]:
+        """Number of objects of each class that there are any of, the most frequent first."""
+        label, count = np.unique(self.index.labels, return_counts=True)
+        pairs = sorted(zip(count.tolist(), label.tolist(), strict=True), reverse=True)
+        return {class_name(self.index.library.space.class_names, label): count for count, label in pairs}
 
 
 class ServedLibraries:

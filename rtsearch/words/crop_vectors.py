@@ -34,6 +34,7 @@ from rtsearch.library.files import disk_errors
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.sweep import own_folder
 from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.storage import address_of
 from rtsearch.types import F32Array, I32Array
 from rtsearch.words.text_pair import TextPair
 
@@ -165,10 +166,15 @@ def embed_crops(
 
     Raises:
         LibraryBusyError: another process writes to the library.
-        LibraryError: the disk refuses.
+        LibraryError: the disk refuses, or the library lies on object storage.
         RunnerError: the network failed.
     """
     library = index.library
+    if address_of(library.folder) is not None:
+        raise LibraryError(
+            f"{library.folder} lies on object storage, which keeps no vectors for words; copy it to a disk: "
+            f"rtsearch library merge COPY.lib {library.folder}"
+        )
     folder = _folder(library, pair)
     with library_lock(library.folder), disk_errors(library.folder):
         folder.mkdir(parents=True, exist_ok=True)
