@@ -31,10 +31,11 @@ from rtsearch.memory.entry import name_of, path_in, source_of, with_path
 from rtsearch.memory.folder import MemoryFolder, hour_of
 from rtsearch.memory.hour_names import HourNames
 from rtsearch.memory.hours import names_in, read_hour
-from rtsearch.memory.learning import FITS, Learner
+from rtsearch.memory.learning import FITS, Learner, load_projection
 from rtsearch.memory.open_rows import OpenRows
 from rtsearch.memory.opening import open_recollection, read_rest
 from rtsearch.memory.recall import FIRST_ROW, Narrowing, Recollection
+from rtsearch.search.projection import Projection
 
 
 def stored(folder):
@@ -257,6 +258,26 @@ def test_beside_a_library(tmp_path, blob_index):
         assert (
             memory.beside(blob_index, SearchSettings(folders=("sub",))).near(query, 4).row.max() < FIRST_ROW
         )
+
+
+def test_a_library_that_changes_takes_the_memory_along(tmp_path, blob_index):
+    space = memories.FeatureSpace(
+        recipe=blob_index.library.space.recipe,
+        class_names=("blue", "green", "red"),
+        dim=blob_index.library.dim,
+    )
+    first = Projection.fit([np.array([described(i) for i in range(50)])], memories.settings().project)
+    with memories.LiveMemory.open(tmp_path / "m", space, first, memories.settings()) as memory:
+        for i in range(5):
+            watch(memory, found((i + 1, 1, i)), 1, begin_s=10 * i)
+        point = blob_index.projection.apply(described(3)[None])
+        assert memory.beside(blob_index, SearchSettings()).remembered(point, 1).row.tolist() == [[-1]]
+        until(lambda: memory.recall.fits == 1)
+        index = memory.beside(blob_index, SearchSettings())
+        (row,) = index.remembered(point, 1, exact=True).row[0]
+        assert index.hits(np.array([row], np.int32))[0]["photo"] == names_of(memory, nearest(memory, 3))[0]
+        assert np.allclose(index.points(np.array([row], np.int32)), point, atol=1e-2)
+    assert np.array_equal(load_projection(memory.recall.memory).matrix, blob_index.projection.matrix)
 
 
 # Hours -----------------------------------------------------------------------------------------------------

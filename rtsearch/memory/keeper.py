@@ -22,14 +22,15 @@ from rtsearch.config import MemorySettings
 from rtsearch.errors import DamagedError, RtsearchError
 from rtsearch.library import LibraryWriter
 from rtsearch.library.files import disk_errors
-from rtsearch.memory.block import Block, joined, remove_block, write_block
+from rtsearch.memory.block import Block, fingerprint_of, joined, remove_block, write_block
 from rtsearch.memory.entry import Entry
 from rtsearch.memory.folder import MemoryFolder, end_of, hour_of
 from rtsearch.memory.hour_names import HourNames
-from rtsearch.memory.hours import bytes_of_hour, read_hour, remove_hour, write_hour
-from rtsearch.memory.learning import Learner
+from rtsearch.memory.hours import LeftOut, bytes_of_hour, read_hour, remove_hour, write_hour
+from rtsearch.memory.learning import Learner, save_projection
 from rtsearch.memory.open_rows import OpenRows
 from rtsearch.memory.recall import Part, Recollection
+from rtsearch.search.projection import Projection
 
 __all__ = ["FLUSH_S", "Keeper"]
 
@@ -78,6 +79,7 @@ class Keeper:
         self._learner = learner
         self._queue: queue.Queue[tuple[str, Entry]] = queue.Queue(_WAITING)
         self._ending = threading.Event()
+        self._adopted: Projection | None = None  # that is asked for
         self._hour = ""  # that is written
         self._writer: LibraryWriter | None = None
         self._waits_since_s: float | None = None  # since when something is not written out
@@ -96,6 +98,10 @@ class Keeper:
             self.dropped += 1
             return False
         return True
+
+    def adopt(self, projection: Projection) -> None:
+        """Search with another projection soon, that of a library which has changed."""
+        self._adopted = projection
 
     def close(self) -> None:
         """Write out what waits, and end the thread; a disk that stalls is left to itself."""
@@ -123,13 +129,15 @@ class Keeper:
         while True:
             ending = self._ending.is_set()  # looked at first, so that nothing that came before it is missed
             self._take_all(wait_s=0 if ending else _TICK_S)
-            now_s = time.monotonic()
-            if self._waits_since_s is not None and (ending or now_s - self._waits_since_s >= FLUSH_S):
-                self._flush()
             if ending:
+                self._flush()
                 return
+            self._flush_due()
+            now_s = time.monotonic()
             if self._learner is not None and self._learner.is_due(len(self._recall)):
                 self._learn(self._learner)
+            if self._adopted is not None:
+                self._adopt(self._adopted)
             if self._hour and hour_of(time.time_ns()) != self._hour.partition("-")[0]:
                 self._leave_hour()
             self._close_due(now_s)
@@ -155,6 +163,10 @@ class Keeper:
         self._writer.add(entry.photo(), entry.objects(), [entry.jpeg])
         if self._waits_since_s is None:
             self._waits_since_s = time.monotonic()
+
+    def _flush_due(self) -> None:
+        if self._waits_since_s is not None and time.monotonic() - self._waits_since_s >= FLUSH_S:
+            self._flush()
 
     def _flush(self) -> None:
         self._waits_since_s = None
@@ -219,20 +231,39 @@ class Keeper:
                     remove_block(old.folder)
 
     def _learn(self, learner: Learner) -> None:
-        """Fit the projection anew, and make all searched vectors again."""
-        old = [part for part in self._recall.parts if isinstance(part, Block)]
-        hours = [read_hour(self._memory, name) for block in old for name in block.hours]
+        """Fit the projection on all entries, and search with it."""
+        blocks = [part for part in self._recall.parts if isinstance(part, Block)]
+        closed = [read_hour(self._memory, name).vectors for block in blocks for name in block.hours]
         opened = [part.descriptions for part in self._recall.parts if isinstance(part, OpenRows)]
-        projection = learner.learn(np.concatenate([*(hour.vectors for hour in hours), *opened]))
-        with disk_errors(self._memory.path):
-            blocks = [
-                write_block(self._memory, projection, projection.apply(hour.vectors), hour.rows)
-                for hour in hours
-                if len(hour.rows)
-            ]
-        self._recall.replace(projection, blocks)
+        self._reproject(learner.learn(np.concatenate([*closed, *opened])))
+
+    def _adopt(self, projection: Projection) -> None:
+        """Search with the projection of a library that has changed."""
+        self._adopted = None
+        if fingerprint_of(projection) != self._recall.fingerprint:
+            save_projection(self._memory, projection)
+            self._reproject(projection)
+
+    def _reproject(self, projection: Projection) -> None:
+        """Make the searched vectors of all hours again, one after the other, and search with them."""
+        old = [part for part in self._recall.parts if isinstance(part, Block)]
+        new = []
+        for name in [name for block in old for name in block.hours]:
+            try:
+                hour = read_hour(self._memory, name)
+            except LeftOut as error:
+                _log.warning("%s; the hour is left out", error)
+                continue
+            if len(hour.rows):
+                with disk_errors(self._memory.path):
+                    points = projection.apply(hour.vectors)
+                    new.append(write_block(self._memory, projection, points, hour.rows))
+            self._take_all(wait_s=0)
+            self._flush_due()
+        self._recall.replace(projection, new)
         for block in old:
             remove_block(block.folder)
+        self._join_blocks()
 
     def _drop_old(self) -> None:
         """Drop hours that are older than wanted, then the oldest ones until the memory is small enough."""

@@ -172,6 +172,8 @@ class LiveMemory(Closing):
         """
         if not len(index):
             index = self.empty_index()
+        elif fingerprint_of(index.projection) != self.recall.fingerprint:
+            self._keeper.adopt(index.projection)  # until it is done nothing remembered is found
         narrowing = None if search.folders else self._narrowing(search)
         return MixedIndex(index, self.recall, narrowing, apart=apart and len(index) > 0)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rtsearch._util.wording import ago
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT
+from rtsearch.memory.block import fingerprint_of
 from rtsearch.memory.recall import FIRST_ROW, Narrowing, Recollection, nearest_of
 from rtsearch.types import F32Array, I32Array, Neighbours
 
@@ -23,7 +24,8 @@ class MixedIndex(SearchIndex):
     Rows from ``FIRST_ROW`` on are the memory's. What is known of all rows at once is of the library's alone.
 
     Args:
-        base: index of the library, narrowed or not; its projection is the memory's.
+        base: index of the library, narrowed or not; nothing remembered is found in another projection than
+            the memory's.
         recall: the memory.
         narrowing: which of its entries may be found; None for none.
         apart: searches find the library's rows only; ``remembered`` finds the others.
@@ -36,6 +38,7 @@ class MixedIndex(SearchIndex):
         self._whole = base.whole
         self._recall = recall
         self._narrowing = narrowing
+        self._fingerprint = fingerprint_of(base.projection)
         self.apart = apart
 
     def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
@@ -50,7 +53,7 @@ class MixedIndex(SearchIndex):
         self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98
     ) -> Neighbours:
         """Return the k nearest entries of each of (n, dim) points; -1 and inf where there are fewer."""
-        if self._narrowing is None or self._recall.projection is not self.projection:
+        if self._narrowing is None or self._recall.fingerprint != self._fingerprint:
             return nearest_of([], len(points), k)
         return self._recall.near(points, k, exact=exact, recall=recall, narrowing=self._narrowing)
 
