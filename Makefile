@@ -1,6 +1,7 @@
 # make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
 # make test   installs what is missing, then format, lint, types and tests
 # make test-fast  the same without the slow tests, for daily work
+# make test-ray   installs Ray too (240 MB), then tests the analysis by a cluster of two machines on this one
 # make coverage   the same as make test, with the share of lines that the tests run
 # make bench  installs the peers too, then times analysis, a large library, the live loop and the search
 # make docs   installs what is missing, then builds the documentation into site/
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast coverage bench docs soak clean
+.PHONY: demo test test-fast test-ray coverage bench docs soak clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rtsearch demo
@@ -23,6 +24,9 @@ test: $(VENV)/.test
 
 test-fast: $(VENV)/.test
 	$(BIN)/python tools/check --fast
+
+test-ray: $(VENV)/.ray
+	$(BIN)/python -m pytest -q tests/test_ray.py
 
 coverage: $(VENV)/.test
 	$(BIN)/python tools/check --coverage
@@ -62,6 +66,9 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,test$(comma)demo$(comma)screen$(comma)send$(comma)web$(comma)gpu$(comma)rtx)
+
+$(VENV)/.ray: pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,ray$(comma)test$(comma)demo)
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(call install,bench$(comma)demo$(comma)web$(comma)test)

@@ -23,6 +23,7 @@
     │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
     ├── StorageError                     object storage cannot be reached, or refuses
+    ├── ClusterError(OSError)            a Ray cluster cannot be reached, or its machines do not fit
     ├── ServerError(OSError)             the page cannot be served: port taken, certificate wrong
     ├── WordsError(ValueError)           a request in words that is not understood
     ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
@@ -35,6 +36,7 @@ names the object and the way out.
 
 __all__ = [
     "CheckpointError",
+    "ClusterError",
     "ConfigError",
     "DamagedError",
     "DisplayError",
@@ -168,6 +170,10 @@ class LibraryBusyError(LibraryError, TimeoutError):
 
 class StorageError(RtsearchError):
     """Object storage cannot be reached, or refuses; the message has no secrets."""
+
+
+class ClusterError(RtsearchError, OSError):
+    """A Ray cluster cannot be reached, or one of its machines lacks photos, network or version."""
 
 
 class ServerError(RtsearchError, OSError):

@@ -26,7 +26,7 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.recording import object_records
 from rtsearch.storage import library_folder, naming_addresses
-from rtsearch.types import I32Array, U8Array
+from rtsearch.types import U8Array
 
 __all__ = ["Box", "FoundObject", "Neighbour", "SearchableLibrary", "open_library"]
 
@@ -155,17 +155,11 @@ class SearchableLibrary(Library, Closing):
         """
         _check_k(k)
         search = self._settings.search
-        point = self._index.points(self._known(row))
-        near = self._index.near(point, k + 1, exact=search.exact, recall=search.recall)
-        leader = self._index.leaders
-        itself = leader[near.row[0]] == leader[row] if self._settings.show.distinct else near.row[0] == row
-        others = (near.row[0] >= 0) & ~itself
-        rows, distances = near.row[0][others][:k], near.distance[0][others][:k]
+        near = self._index.others(self._known(row), k, exact=search.exact, recall=search.recall)
+        rows, distances = near.row[0].tolist(), near.distance[0].tolist()
         return tuple(
             _neighbour(row=other, distance=distance, **hit)
-            for other, distance, hit in zip(
-                rows.tolist(), distances.tolist(), self._index.hits(rows), strict=True
-            )
+            for other, distance, hit in zip(rows, distances, self._index.hits(near.row[0]), strict=True)
         )
 
     def crop(self, row: int) -> U8Array:
@@ -181,20 +175,20 @@ class SearchableLibrary(Library, Closing):
         Raises:
             UnknownRowError: there is no such object.
         """
-        return self._crops.get(int(self._known(row)[0]))
+        return self._crops.get(self._known(row))
 
     def close(self) -> None:
         """Give back the network's memory and threads, and the open files."""
         self._pipeline.close()
         self._crops.close()
 
-    def _known(self, row: int) -> I32Array:
-        """Return a row as (1,) int32, if there is one."""
+    def _known(self, row: int) -> int:
+        """Return a row, if there is such a one."""
         if not isinstance(row, int | np.integer) or not 0 <= row < len(self):
             raise UnknownRowError(
                 f"{self.folder} has no object {row}; its {len(self):,} objects are numbered from 0"
             )
-        return np.array([row], np.int32)
+        return int(row)
 
 
 @naming_addresses()

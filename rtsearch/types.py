@@ -216,6 +216,8 @@ class Scene:
         outlines: parts of the frame in which objects count, or do not.
         dims: all of the frame but its objects is dim.
         library: state of the library that the rows of the neighbours are of; "" where nobody asks.
+        remembers: what is seen is kept, which the picture says.
+        each: strips of an object, which have one colour.
     """
 
     frame: Frame
@@ -241,6 +243,8 @@ class Scene:
     outlines: tuple[Outline, ...] = ()
     dims: bool = False
     library: str = ""
+    remembers: bool = False
+    each: int = 1
 
     def __post_init__(self) -> None:
         n = len(self.detections)

@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from rtsearch.config import load_settings
 from rtsearch.library.index import SearchIndex
 from rtsearch.live import Controls, Outputs, play
+from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.sources import Source
 from rtsearch.types import U8Array
 from rtsearch.web import Access, Address, PageServer, SharedBackend, Site, bind
@@ -78,6 +79,7 @@ def served(
     access: Access | None = None,
     *,
     frames: int = 0,
+    memory: LiveMemory | None = None,
     source: Source | None = None,
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
@@ -88,7 +90,7 @@ def served(
     pipeline.backend = SharedBackend(pipeline.backend)
     controls = Controls(settings.detect, settings.show, search=settings.search)
     address = Address("127.0.0.1", port, *(tls or (None, None)))
-    site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"))
+    site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"), memory=memory)
     with PageServer(site, bind(address), address) as server, contextlib.ExitStack() as stack:
         if frames:
             source = barcode.Moving(frames, 0.02)

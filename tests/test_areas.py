@@ -145,12 +145,11 @@ def test_places_of_a_picture_are_shares_of_the_frame() -> None:
 def test_clicks_in_set_up_mode_set_corners(blob_index, composition: str) -> None:
     chosen = load_settings(None, [*LIVE, f"show.composition={composition}"])
     controls = Controls(chosen.detect, chosen.show, sets_up=True)
-    screen = Watcher()
+    screen, places = Watcher(), list(range(0, 640, 40))
 
     def click(_number: int) -> None:
-        if screen.pictures and controls.now.areas.pending is None:
-            for x in range(0, 640, 40):
-                controls.corner((x, 5))
+        while screen.pictures and places:
+            controls.corner((places.pop(0), 5))
 
     source = Given([0] * 40, before=click, every_s=0.02)
     play(source, as_pipeline(None), blob_index, chosen, Outputs(screen=screen), controls=controls)

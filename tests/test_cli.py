@@ -25,6 +25,10 @@ COMMANDS = [
     ("query",),
     ("find",),
     ("show",),
+    ("seen",),
+    ("memory",),
+    ("memory", "info"),
+    ("memory", "forget"),
     ("serve",),
     ("library",),
     ("library", "import"),
@@ -59,7 +63,7 @@ COMMANDS = [
 ]
 
 
-GROUPS = (("library",), ("model",), ("engine",), ("kiosk",))
+GROUPS = (("library",), ("memory",), ("model",), ("engine",), ("kiosk",))
 
 
 # Help ------------------------------------------------------------------------------------------------------

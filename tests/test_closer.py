@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,9 @@ from playing import SETTINGS, Given, Watcher, lines, run
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.reader import Library
-from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls, Outputs
 from rtsearch.live.inspector import Inspector
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.object_frame import object_frame
 from rtsearch.render.closer import Caption, alike_picture, photo_picture, row_at
 from rtsearch.render.layout import canvas_of
@@ -76,7 +78,7 @@ def test_those_that_are_alike_fill_lines_and_can_be_clicked() -> None:
 
 @pytest.fixture
 def inspector(blob_index: SearchIndex):
-    with Inspector(ThumbCache(blob_index.thumb_places, 10**7), SearchSettings(), 100.0) as opened:
+    with Inspector(LibraryCrops(10**7, ""), SearchSettings(), 100.0) as opened:
         yield opened
 
 
@@ -89,10 +91,10 @@ def come(inspector: Inspector, index: SearchIndex, show: ShowSettings = SHOW) ->
 
 
 def test_a_click_shows_the_photo_and_another_goes_back(inspector: Inspector, blob_index: SearchIndex) -> None:
-    inspector.click((200, 200), HERE)  # beside the crops
-    inspector.click((70, 10), HERE)  # on a label
+    inspector.click((200, 200), HERE, blob_index)  # beside the crops
+    inspector.click((70, 10), HERE, blob_index)  # on a label
     assert not inspector.looks
-    inspector.click((10, 10), HERE)
+    inspector.click((10, 10), HERE, blob_index)
     assert inspector.looks
     assert inspector.picture is None  # the live one stays until the photo is there
     picture = come(inspector, blob_index)
@@ -102,7 +104,7 @@ def test_a_click_shows_the_photo_and_another_goes_back(inspector: Inspector, blo
     np.testing.assert_array_equal(picture[:566], scaled_up[:566])
     assert accents(picture[:566])[2] - accents(picture[:566])[0] >= (x2 - x1)
     assert not inspector.update(blob_index, SHOW)  # nothing new
-    inspector.click((10, 10), HERE)
+    inspector.click((10, 10), HERE, blob_index)
     assert not inspector.looks
     assert inspector.picture is None
 
@@ -110,7 +112,7 @@ def test_a_click_shows_the_photo_and_another_goes_back(inspector: Inspector, blo
 def test_more_like_this_and_on(inspector: Inspector, blob_index: SearchIndex) -> None:
     inspector.more()
     assert not inspector.looks
-    inspector.click((10, 10), HERE)
+    inspector.click((10, 10), HERE, blob_index)
     photo = come(inspector, blob_index).copy()
     inspector.more()
     first = come(inspector, blob_index).copy()
@@ -123,12 +125,12 @@ def test_more_like_this_and_on(inspector: Inspector, blob_index: SearchIndex) ->
     photos = blob_index.photo_numbers[[item.row for item in items]].tolist()
     assert len(set(photos)) == len(photos) == 12
     x, y, *_ = items[1].place
-    inspector.click((x + 5, y + 5), HERE)
+    inspector.click((x + 5, y + 5), HERE, blob_index)
     second = come(inspector, blob_index).copy()
     assert inspector._items[0].row == items[1].row
     assert (second != first).any()
     x, y, *_ = inspector._items[0].place
-    inspector.click((x + 5, y + 5), HERE)  # the object itself: its photo
+    inspector.click((x + 5, y + 5), HERE, blob_index)  # the object itself: its photo
     come(inspector, blob_index)
     for before in (second, first, photo):
         inspector.back()
@@ -145,21 +147,33 @@ def test_a_photo_that_has_gone_is_told_of_in_the_picture(
     there, library = blob_index.library, moved
     blob_index.library = moved
     try:
-        inspector.click((10, 10), HERE)
+        inspector.click((10, 10), HERE, blob_index)
         picture = come(inspector, blob_index)
     finally:
         blob_index.library = there
-    crop = ThumbCache(blob_index.thumb_places, 10**6).get(3)
+    crop = LibraryCrops(10**6, "").of(blob_index).get(3)
     inner = accents(picture[:566])
     assert abs((inner[2] - inner[0]) - 1.5 * crop.shape[1]) <= 2  # its crop, and no larger
     assert picture[566:, 400:].max() > 120  # a long line: the path and the reason
 
 
 def test_another_size_of_the_window_is_drawn_anew(inspector: Inspector, blob_index: SearchIndex) -> None:
-    inspector.click((10, 10), HERE)
+    inspector.click((10, 10), HERE, blob_index)
     assert come(inspector, blob_index).shape == (600, 800, 3)
     small = SHOW.model_copy(update={"window_wh": (640, 480)})
     assert come(inspector, blob_index, small).shape == (480, 640, 3)
+
+
+def test_what_is_looked_at_stays_in_its_state_of_the_library(
+    inspector: Inspector, blob_index: SearchIndex
+) -> None:
+    newer: Any = SimpleNamespace(library=object())  # whose rows are others
+    inspector.click((10, 10), HERE, blob_index)
+    photo = come(inspector, newer).copy()
+    inspector.more()
+    come(inspector, newer)
+    inspector.back()
+    np.testing.assert_array_equal(come(inspector, blob_index), photo)
 
 
 # In a run --------------------------------------------------------------------------------------------------

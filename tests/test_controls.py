@@ -68,6 +68,10 @@ class Index:
     def heights(self, rows: I32Array) -> F32Array:
         return (10 * rows).astype(np.float32)
 
+    @property
+    def labels(self) -> I32Array:
+        return np.zeros(7, np.int32)
+
 
 @pytest.mark.parametrize(
     ("frames", "to_s", "goes_s"),

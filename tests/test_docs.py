@@ -68,6 +68,13 @@ def test_commands_and_options_exist(page):
             assert unknown_words(words) == [], line
 
 
+def test_manifests_of_clusters_start_commands_that_exist():
+    job = yaml.safe_load((DOCS / "how-to" / "kuberay.yaml").read_text(encoding="utf-8"))
+    assert unknown_words(shlex.split(job["spec"]["entrypoint"])) == []
+    machines = yaml.safe_load((DOCS / "how-to" / "ray-up.yaml").read_text(encoding="utf-8"))
+    assert any("rtsearch[ray]" in command for command in machines["setup_commands"])
+
+
 def unknown_words(words: list[str]) -> list[str]:
     """Return the subcommand or the options of a command line that rtsearch does not know."""
     command: Any = typer.main.get_command(app)  # typer has no public name for its groups

@@ -221,3 +221,14 @@ def test_a_folder_without_the_photos_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=r"has none of the 9 photos of .*, such as 00\.png"):
         import_vectors(file, tmp_path / "empty", tmp_path / "lib", SETTINGS)
+
+
+def test_imported_vectors_keep_their_distances(tmp_path, photos):
+    lib, settings = tmp_path / "lib", load_settings(None, [f"project.dim={DIM}", "show.distinct=false"])
+    import_vectors(write(tmp_path, stream(compact, features=True)), photos, lib, settings)
+    index = open_index(Library.open(lib), settings)
+    vectors = np.concatenate([batch["vector"] for batch in index.library.objects(("vector",))]).astype(float)
+    near = index.near(index.points(np.arange(len(index), dtype=np.int32)), len(index), exact=True)
+    wanted = np.linalg.norm(vectors[:, None] - vectors, axis=2)
+    for row, found in enumerate(near.row):
+        assert np.all(np.diff(wanted[row][found]) > -1e-2 * wanted[row].max())

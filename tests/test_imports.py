@@ -18,7 +18,7 @@ FLOORS = (
     {"config", "types"},
     {"images", "models", "search", "storage"},
     {"engines", "library", "recording", "sources"},
-    {"render", "runners", "send"},
+    {"memory", "render", "runners", "send"},
     {"perception"},
     {"gpu"},
     {"pipeline"},

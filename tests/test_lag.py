@@ -15,7 +15,7 @@ def lag_after(*numbers: int, epochs: tuple[int, ...] = ()) -> _Lag:
     bgr = np.zeros((2, 2, 3), np.uint8)
     for place, number in enumerate(numbers):
         epoch = epochs[place] if epochs else 0
-        lag = lag.after(LiveFrame(0, epoch, Frame(number, number / 30, bgr)))
+        lag = lag.after(LiveFrame(0, epoch, Frame(number, number / 30, None, bgr)))
     return lag
 
 

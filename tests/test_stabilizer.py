@@ -70,9 +70,8 @@ class Rows:
     def points(self, rows: I32Array, /) -> F32Array:
         return self.vectors[rows]
 
-    @property
-    def photo_numbers(self) -> I32Array:
-        return np.arange(len(self.vectors), dtype=np.int32) // self.of_a_photo
+    def photos_of(self, rows: I32Array, /) -> I32Array:
+        return (rows // self.of_a_photo).astype(np.int32)
 
     def shapes(self, rows: I32Array, /) -> F32Array:
         return np.ones(len(rows), np.float32)
@@ -81,7 +80,7 @@ class Rows:
         near = self.near(query[None], k)
         rows = near.row[0][near.row[0] >= 0]
         radius = float(near.distance[0, -1])
-        return Candidates(rows, self.vectors[rows], radius, self.photo_numbers[rows], self.shapes(rows))
+        return Candidates(rows, self.vectors[rows], radius, self.photos_of(rows), self.shapes(rows))
 
 
 def found(n: int = 1, left: float = 0) -> Detections:

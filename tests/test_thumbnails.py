@@ -136,29 +136,36 @@ def damage_number(places: ThumbPlaces) -> int:
 
 
 def damage_bytes(places: ThumbPlaces) -> int:
-    data = bytearray(places.packs[0].read_bytes())
+    data = bytearray(pack_of(places).read_bytes())
     start = int(places.offset[1])
     data[start : start + 40] = bytes(40)
-    places.packs[0].write_bytes(data)
+    pack_of(places).write_bytes(data)
     return 1
 
 
 def damage_end(places: ThumbPlaces) -> int:
-    places.packs[0].write_bytes(places.packs[0].read_bytes()[: int(places.offset[1]) + 30])
+    pack_of(places).write_bytes(pack_of(places).read_bytes()[: int(places.offset[1]) + 30])
     return 1
 
 
+def pack_of(places: ThumbPlaces) -> Path:
+    """The first pack of a library on disk."""
+    pack = places.packs[0]
+    assert isinstance(pack, Path)
+    return pack
+
+
 def damage_pack(places: ThumbPlaces) -> int:
-    places.packs[0].unlink()
+    pack_of(places).unlink()
     return 1
 
 
 def damage_size(places: ThumbPlaces) -> int:
     """The header claims 65535 x 65535 pixels: 12 GB."""
-    data = bytearray(places.packs[0].read_bytes())
+    data = bytearray(pack_of(places).read_bytes())
     frame = data.index(b"\xff\xc0", int(places.offset[1]))
     data[frame + 5 : frame + 9] = b"\xff" * 4
-    places.packs[0].write_bytes(data)
+    pack_of(places).write_bytes(data)
     return 1
 
 
@@ -190,12 +197,12 @@ def test_damage_is_grey_and_warned_of_once(tmp_path: Path, damage, caplog: pytes
 
 def test_any_flipped_bit_of_a_crop_is_seen(tmp_path: Path) -> None:
     places = places_in(tmp_path, [2])
-    whole = places.packs[0].read_bytes()
+    whole = pack_of(places).read_bytes()
     start, length = int(places.offset[1]), int(places.length[1])
     for bit in range(0, 8 * length, 11):
         data = bytearray(whole)
         data[start + bit // 8] ^= 1 << bit % 8
-        places.packs[0].write_bytes(data)
+        pack_of(places).write_bytes(data)
         cache = ThumbCache(places, 10**6)
         assert np.unique(cache.get(1)).tolist() == [96], bit
         assert is_picture(cache.get(0), 0)
@@ -245,7 +252,7 @@ def test_a_thumbnail_fits_its_strip(
 
 def test_a_pipe_in_place_of_a_pack_is_not_waited_for(tmp_path: Path) -> None:
     places = places_in(tmp_path, [2])
-    places.packs[0].unlink()
-    os.mkfifo(places.packs[0])
+    pack_of(places).unlink()
+    os.mkfifo(pack_of(places))
     found = ThumbCache(places, 1 << 20).get(0)
     assert (found == GREY).all()

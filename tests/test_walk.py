@@ -14,7 +14,7 @@ SEARCH = SearchSettings()
 
 
 def test_a_walk_begins_after_a_while_and_ends_at_once(blob_index: SearchIndex) -> None:
-    walk = Walk(SEARCH, 1e3)
+    walk = Walk(SEARCH)
 
     def at(at_s: float, *, seen: bool = False) -> Walked:
         return walk.at(at_s, blob_index, 20.0, seen=seen)
@@ -33,7 +33,7 @@ def test_a_walk_begins_after_a_while_and_ends_at_once(blob_index: SearchIndex) -
 
 
 def test_a_stop_is_like_the_one_before_but_now_and_then(blob_index: SearchIndex) -> None:
-    walk = Walk(SEARCH, 1e3)
+    walk = Walk(SEARCH)
     walk.at(0.0, blob_index, 1.0, seen=False)
     seen = [walk.at(1.0 + i * STOP_S, blob_index, 1.0, seen=False).stops[-1] for i in range(12)]
     for number, (before, stop) in enumerate(pairwise(seen), 1):
@@ -44,7 +44,7 @@ def test_a_stop_is_like_the_one_before_but_now_and_then(blob_index: SearchIndex)
 
 
 def test_no_walk_where_none_is_wanted(blob_index: SearchIndex) -> None:
-    walk = Walk(SEARCH, 1e3)
+    walk = Walk(SEARCH)
     for at_s in (0.0, 1e6):
         assert walk.at(at_s, blob_index, 0.0, seen=False) == Walked()
 

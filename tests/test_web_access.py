@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -166,6 +167,19 @@ def test_after_many_wrong_tokens_none_is_looked_at(barcode_index):
         assert server.ask("/healthz").status == 200
 
 
+def test_a_cookie_of_another_server_is_no_guess_when_it_comes_again(barcode_index):
+    """Browsers send it with each request: after a restart with another token, or of a server beside."""
+    old = Access("another secret").cookie(Role.OPERATOR, secure=False).split(";")[0]
+    with served(barcode_index, access=Access(TOKEN, public=True)) as server:
+        assert {server.ask("/library", Cookie=old).status for _ in range(40)} == {200}
+        assert server.ask("/api/settings", Cookie=old, **bearer()).status == 200
+        tried = [server.ask("/api/settings", Cookie=f"rtsearch={i}").status for i in range(25)]
+        assert tried == [401] * 19 + [429] * 6  # cookies that change are guesses
+        assert server.ask("/library", Cookie=old).status == 200
+        assert server.ask("/library").status == 200
+        assert server.ask("/api/settings", Cookie="rtsearch=0").status == 401
+
+
 def test_viewers_look_and_change_nothing(public):
     with public.watch() as viewer:
         assert "paused" in next_state(viewer)
@@ -250,6 +264,14 @@ def test_secrets_in_names_of_sources_are_masked(barcode_index):
     with served(barcode_index, ["live.source=rtsp://me:hunter2@camera/live"]) as server:
         assert b"hunter2" not in server.ask("/api/settings").body
         assert json.loads(server.ask("/api/settings").body)["live"]["source"] == "rtsp://me:***@camera/live"
+
+
+def test_addresses_of_outlets_are_told_without_their_secrets(barcode_index):
+    to = "https://hook.example/services/KEY?a=b#secret=hunter2,mqtt://me:hunter2@broker/wall,nonsense:hunter2"
+    with served(barcode_index, [f"send.to={to}"]) as server:
+        told = server.ask("/api/settings")
+    assert told.json["send"]["to"] == ["https://hook.example:443", "mqtt://broker:1883/wall", "nonsense:***"]
+    assert not {b"hunter2", b"KEY"} & set(re.findall(rb"\w+", told.body))
 
 
 def test_a_token_makes_roles():

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import barcode
+import blobs
 import cv2
 import numpy as np
 import pytest
 from page import served
+from test_films import look, write
 
+from rtsearch.config import load_settings
+from rtsearch.library import Library
+from rtsearch.library.index import open_index
 from rtsearch.web import Access
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra test")
@@ -54,6 +59,11 @@ CLICK_BOX = """(() => {
   const at = { clientX: left + x + w / 2, clientY: top + y + h / 2, bubbles: true };
   canvas.dispatchEvent(new MouseEvent("click", at));
 })()"""
+
+# The lower edge of the lowest crop.
+LOWEST = """
+Math.max(...[...document.querySelectorAll(".tile")].map((tile) => tile.getBoundingClientRect().bottom))
+"""
 
 # The wall has come to rest.
 STILL = """new Promise((done) => {
@@ -170,6 +180,72 @@ def test_search_with_a_photo_and_back(open_page, tmp_path):
     assert page.evaluate(NUMBERS, 2)[0][0] >= 0
     page.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"no photo"})
     page.locator(".toast.open", has_text="cannot be read").wait_for()
+
+
+def test_neighbours_that_are_too_far_are_left_out_of_a_search_with_a_photo(open_page, server, tmp_path):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), barcode.picture(9))
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    server.site.change({"show": {"max_distance": 0.001}})
+    page.set_input_files("#file", photo)
+    page.get_by_text("back to the live picture").wait_for()
+    assert page.locator(".strip:not(.gone) .name").all_inner_texts() == ["red"]
+    assert page.locator(".strip:not(.gone) .tile").count() == 0
+    server.site.change({"show": {"max_distance": 0}})
+
+
+def test_words_stand_in_place_of_names(open_page, server):
+    server.site.change({"show": {"labels": ["red=rot", "blue="]}})
+    page, wall = open_page(), open_page("/library")
+    page.locator(".strip .name", has_text="rot").wait_for()
+    assert page.locator("#seen").inner_text().strip() == "rot"
+    assert page.evaluate("rtsearch.places.get(0).picture.boxes.map((box) => box.name)") == ["rot"]
+    page.locator(".tile").first.click()
+    page.locator(".sheet.open .facts").wait_for()
+    assert "red" not in page.locator(".sheet.open .facts p").first.inner_text()
+    page.keyboard.press("c")
+    with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+        page.locator(".sheet.open .chips button", has_text="rot").click()
+    assert server.site.controls.now.detect.classes == ("red",)
+    wall.locator("#labels button").first.wait_for()
+    assert sorted(wall.locator("#labels button").all_inner_texts()) == ["blue", "green", "rot"]
+    server.site.change({"show": {"labels": []}, "detect": {"classes": []}})
+    page.locator(".strip .name", has_text="red").wait_for()
+
+
+def test_a_crop_of_a_film_shows_its_moment(browser, tmp_path):
+    write(tmp_path / "photos" / "film.avi", [blobs.draw(1000 + s // 8, 2) for s in range(24)], 1)
+    look(tmp_path / "photos", tmp_path / "lib")
+    index = open_index(Library.open(tmp_path / "lib"), load_settings(None, ["project.dim=6"]))
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    with served(index, ["web.photos=true"]) as server:
+        page.goto(f"http://127.0.0.1:{server.port}/library")
+        page.locator("body[data-ready=true]").wait_for()
+        page.evaluate("rtsearch.sheets.show('crop', 0)")
+        page.locator(".sheet.open .box").wait_for()
+        words = page.locator(".sheet.open .facts").inner_text()
+        page.evaluate("document.querySelector('.sheet.open img').decode()")
+        assert page.evaluate("document.querySelector('.sheet.open img').naturalWidth") == 160  # the film's
+    context.close()
+    t_s = float(index.times_s[0, 0])
+    assert f"at 0:{int(t_s):02d}, seen 0:" in words
+    assert "film.avi" in words
+
+
+def test_one_strip_fills_its_room(open_page, barcode_index, tmp_path):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), barcode.picture(9))
+    with served(barcode_index) as alone:
+        for wh in SCREENS.values():
+            page = open_page("/", wh, alone.port)
+            page.set_input_files("#file", photo)
+            page.locator(".tile").first.wait_for()
+            room = page.locator("#strips").bounding_box()
+            assert room["y"] + 0.7 * room["height"] < page.evaluate(LOWEST) <= room["y"] + room["height"] + 1
+            page.context.close()
 
 
 def test_controls_and_keys_change_the_server(open_page, server):

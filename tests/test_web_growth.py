@@ -53,3 +53,23 @@ def test_another_meaning_of_a_library_that_has_grown(tmp_path: Path) -> None:
         wait_for(lambda: site.index.projection is not before)
         assert isinstance(site.index.projection, Projection)
         assert len(site.index) == 3 * len(NEW)
+
+
+def test_the_wall_of_a_library_that_has_grown(tmp_path: Path) -> None:
+    """Tiles of the wall before are those of its own crops, also such as nobody has asked for yet."""
+    growing = Growing(tmp_path)
+    with served(growing.index, OVERRIDES) as server:
+        before = server.ask("/api/wall").json
+        first = server.ask(f"/wall/{before['key']}/8/0/0.jpg")
+        assert first.status == 200
+        growing.analyze(NEW)
+        new = growing.build()
+        wait_for(lambda: server.site.index.library.state == new.library.state)
+        after = server.ask("/api/wall").json
+        assert (after["objects"], before["objects"]) == (len(new), len(growing.index))
+        assert after["key"] != before["key"]
+        tile = server.ask(f"/wall/{after['key']}/8/0/0.jpg")
+        assert tile.status == 200
+        assert tile.body != first.body
+        assert server.ask(f"/wall/{before['key']}/8/0/0.jpg").body == first.body
+        assert server.ask(f"/wall/{before['key']}/32/0/0.jpg").status == 200

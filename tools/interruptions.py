@@ -1,13 +1,15 @@
 """Commands that are killed and interrupted at random moments: is anything lost, broken, or left running?
 
-    python tools/interruptions.py [--times 60] [--seed 0] [--signal KILL|INT] [--within SECONDS]
+    python tools/interruptions.py [--times 60] [--seed 0] [--signal KILL|INT] [--within SECONDS] [--only KIND]
 
-``analyze`` and ``run`` are started in turn and get a SIGKILL (of the process alone, as from the kernel) so
-many times, then as many a SIGINT (of their group, as from a terminal), at moments between start and end. One
-JSON object says how many ended how, and what was wrong; the exit code is 1 then. After each:
+``analyze``, ``run`` and ``run --remember`` are started in turn and get a SIGKILL (of the process alone, as
+from the kernel) so many times, then as many a SIGINT (of their group, as from a terminal), at moments
+between start and end. One JSON object says how many ended how, and what was wrong; the exit code is 1 then.
+After each:
 
     library    opens, holds at least what it held before, and every byte is right
     record     each whole line is JSON, in the order of the frames
+    memory     every hour is sound, and holds at least the entries that it held before
     video      the file under its own name plays, and so does what a kill has left of one
     processes  none of the group is left after 20 s
     Ctrl-C     the exit code is 130 (or the signal itself, as long as modules are loaded), or 0 at the end
@@ -32,10 +34,13 @@ from pathlib import Path
 from rtsearch.errors import RtsearchError
 from rtsearch.jobs.demo import demo_clip, gather_photos
 from rtsearch.library import Library, check_library
+from rtsearch.memory.folder import MemoryFolder
+from rtsearch.memory.hours import names_in, open_hour, read_table
 from rtsearch.sources import VideoFile
 
 PHOTOS = 40
 LONGEST_S = 300.0
+KINDS = ("analyze", "run", "remember")
 ENDS_WITHIN_S = 20.0
 DONE, INTERRUPTED = 0, (128 + signal.SIGINT, -signal.SIGINT)
 
@@ -58,7 +63,9 @@ class Place:
             shutil.copy(photo, self.photos)
         self.library, self.growing = folder / "lib", folder / "growing"
         self.record, self.video = folder / "run.jsonl", folder / "run.mp4"
+        self.memory = folder / "memory"
         self.held: set[str] = set()
+        self.remembered: set[str] = set()
 
     def command(self, name: str) -> list[str]:
         """Return a command line; what an earlier one has written is taken away where it has to be."""
@@ -75,6 +82,9 @@ class Place:
                 "--set",
                 "analyze.commit_photos=4",
             ]
+        if name == "remember":
+            kept = ["--headless", "--remember", str(self.memory), "--set", "memory.classes=person,car,dog"]
+            return [*rtsearch, "run", str(self.library), "--source", str(self.clip), *kept]
         for path in self.folder.glob("*run*.*"):
             path.unlink()
         outputs = ["--headless", "--record", str(self.record), "--out", str(self.video)]
@@ -82,7 +92,26 @@ class Place:
 
     def problems(self, name: str) -> Iterator[str]:
         """Yield what is wrong with what a command has left."""
-        yield from self._library_problems() if name == "analyze" else self._run_problems()
+        kinds = {"analyze": self._library_problems, "run": self._run_problems}
+        yield from kinds.get(name, self._memory_problems)()
+
+    def _memory_problems(self) -> Iterator[str]:
+        if not (self.memory / "manifest.json").exists():
+            if self.remembered:
+                yield "the memory is gone"
+            return
+        names: set[str] = set()
+        try:
+            memory = MemoryFolder.open(self.memory)
+            for hour in memory.hour_names():
+                names |= set(names_in(read_table(memory, hour)))
+                yield from map(str, check_library(open_hour(memory, hour)))
+        except RtsearchError as error:
+            yield str(error)
+            return
+        if lost := self.remembered - names:
+            yield f"{len(lost)} entries are lost"
+        self.remembered = names
 
     def _library_problems(self) -> Iterator[str]:
         if not (self.growing / "manifest.json").exists():
@@ -174,6 +203,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=60, help="of each signal")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--signal", choices=("KILL", "INT"), help="one of them only")
+    parser.add_argument("--only", choices=KINDS, help="one kind of command only")
     parser.add_argument("--within", type=float, default=LONGEST_S, help="latest moment, seconds")
     arguments = parser.parse_args()
     signal.signal(
@@ -182,6 +212,7 @@ def main() -> int:
     signals = (
         [signal.Signals[f"SIG{arguments.signal}"]] if arguments.signal else [signal.SIGKILL, signal.SIGINT]
     )
+    kinds = (arguments.only,) if arguments.only else KINDS
     rng = random.Random(arguments.seed)
     ends: Counter[str] = Counter()
     wrong: list[str] = []
@@ -190,14 +221,15 @@ def main() -> int:
         analyse = [sys.executable, "-P", "-m", "rtsearch", "analyze", str(place.photos), str(place.library)]
         subprocess.run(analyse, check=True, capture_output=True)
         lasts_s = {}
-        for kind in ("analyze", "run"):
+        for kind in kinds:
             begun_s = time.monotonic()
             subprocess.run(place.command(kind), check=True, capture_output=True, timeout=LONGEST_S)
             lasts_s[kind] = time.monotonic() - begun_s
-        place.held = set(Library.open(place.growing).photos().path)
+        if "analyze" in kinds:
+            place.held = set(Library.open(place.growing).photos().path)
         for number in signals:
             for i in range(arguments.times):
-                kind = ("analyze", "run")[i % 2]
+                kind = kinds[i % len(kinds)]
                 process = start(place.command(kind))
                 after_s = rng.uniform(0, min(lasts_s[kind], arguments.within))
                 code, words = stop(process, number, after_s)
@@ -213,7 +245,9 @@ def main() -> int:
                     problems.append(words[-500:])
                 wrong += [f"{kind}, {number.name} after {after_s:.2f} s: {problem}" for problem in problems]
                 sys.stderr.write(f"{number.name} {i + 1} of {arguments.times}, {len(wrong)} problems\n")
-    sys.stdout.write(json.dumps({"ends": dict(sorted(ends.items())), "wrong": wrong}, indent=1) + "\n")
+        entries = len(place.remembered)
+    figures = {"ends": dict(sorted(ends.items())), "entries": entries, "wrong": wrong}
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     return 1 if wrong else 0
 
 

@@ -13,9 +13,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["network_threads", "usable_cores"]
+__all__ = ["network_threads", "share_cores", "usable_cores"]
 
 _MOST_NETWORK_THREADS = 4
+_share = 0  # cores that this process keeps to; 0 for all that it may use
+
+
+def share_cores(count: int) -> None:
+    """Let this process count as many cores as its own, and leave the others to its like."""
+    global _share
+    _share = count
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -26,7 +33,7 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     # macOS and Windows have no affinity.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min([cores, *(math.ceil(quota) for quota in _quotas(root))])
+    return min([_share or cores, cores, *(math.ceil(quota) for quota in _quotas(root))])
 
 
 def network_threads() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "one_line", "time_code"]
+__all__ = ["ago", "counted", "one_line", "time_code"]
+
+_LONGEST_S = {"min": 60 * 60, "h": 48 * 3600}  # that is counted in minutes, in hours
 
 
 def counted(n: int, thing: str) -> str:
@@ -22,3 +24,14 @@ def time_code(seconds: float) -> str:
 def one_line(error: object, most_chars: int = 200) -> str:
     """Return the text of an error in one line, cut after ``most_chars`` characters."""
     return " ".join(str(error).split())[:most_chars]
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was: ``12 min ago``, ``3 h ago``, ``5 d ago``."""
+    if seconds < 60:
+        return "just now"
+    if seconds < _LONGEST_S["min"]:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < _LONGEST_S["h"]:
+        return f"{seconds // 3600:.0f} h ago"
+    return f"{seconds // 86_400:.0f} d ago"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +32,8 @@ from rtsearch.storage.address import library_folder, photo_folder
 
 if TYPE_CHECKING:
     from rtsearch.jobs.analyze import AnalyzeReport, Upkeep
+    from rtsearch.jobs.photo_pipeline import Look
+    from rtsearch.pipeline import Pipeline
 
 __all__ = ["analyze", "analyze_folder"]
 
@@ -62,6 +66,16 @@ def analyze(
     part: Annotated[
         str, typer.Option("--part", metavar="K/N", help="Analyse one of N parts; library merge joins them.")
     ] = "1/1",
+    ray: Annotated[
+        str,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Let the machines of a Ray cluster look at the photos: HOST:PORT of its head, "
+            "[bold]auto[/bold] for the cluster that this machine belongs to, or [bold]local[/bold] to start "
+            "Ray here.",
+        ),
+    ] = "",
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -73,7 +87,8 @@ def analyze(
     changed photos and drop deleted ones. A folder that has lost all of its photos may be a drive that is not
     mounted, so they are kept unless --drop is given.
 
-    Several machines share the work with --part: each analyses its part into a library of its own.
+    Several machines share the work with --ray, where they are a Ray cluster, or with --part: each analyses
+    its part into a library of its own.
 
     [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
     """
@@ -89,7 +104,7 @@ def analyze(
     except LibraryError:  # it does not exist yet, or writing to it raises the error
         settings = settings_of(config, override)
     fetch_missing(settings.model.name, offline=offline)
-    report, objects = analyze_folder(photos, lib, settings, Upkeep(repair, drop, chosen))
+    report, objects = analyze_folder(photos, lib, settings, Upkeep(repair, drop, chosen), ray=ray)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
     if report.interrupted:
@@ -98,11 +113,12 @@ def analyze(
 
 
 def analyze_folder(
-    photos: Path, lib: Path, settings: Settings, upkeep: Upkeep | None = None
+    photos: Path, lib: Path, settings: Settings, upkeep: Upkeep | None = None, *, ray: str = ""
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; return the report and the number of objects."""
     from rtsearch.jobs.analyze import Progress, Upkeep, analyze
-    from rtsearch.jobs.photo_pipeline import PHOTOS_PER_CALL
+    from rtsearch.jobs.cluster import connected
+    from rtsearch.jobs.photo_pipeline import PHOTOS_PER_CALL, PhotoPipeline
     from rtsearch.library import Library
     from rtsearch.library.index import open_index
     from rtsearch.pipeline import open_pipeline
@@ -111,9 +127,16 @@ def analyze_folder(
         library = Library.open(lib)
     except LibraryError:  # it does not exist yet, or writing to it raises the error
         library = None
-    opened = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell, library=library)
-    del library  # the library is not kept open for reading
-    with opened as pipeline, count_bar("photos") as bar:
+    with contextlib.ExitStack() as stack:
+        if ray:
+            stack.enter_context(connected(ray))
+        pipeline = stack.enter_context(
+            open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell, library=library)
+        )
+        del library  # the library is not kept open for reading
+        bar = stack.enter_context(count_bar("photos"))
+        stop = threading.Event()
+        look = _by_cluster(pipeline, stop) if ray else PhotoPipeline
         task = bar.add_task("analysing", total=None, rate=0.0)
 
         def show(progress: Progress) -> None:
@@ -123,7 +146,13 @@ def analyze_folder(
                 words = f"{Path(progress.film).name}: {minutes}, {progress.film_speed:.1f} x real time"
                 bar.update(task, description=printable(words))
 
-        report = analyze(photos, lib, pipeline, settings, upkeep=upkeep or Upkeep(), progress=show)
+        report = analyze(
+            *(photos, lib, pipeline, settings),
+            upkeep=upkeep or Upkeep(),
+            progress=show,
+            stop=stop,
+            look=look,
+        )
     _tell_of_photos(report)
     library = Library.open(lib)
     tell_damage(library)
@@ -148,6 +177,15 @@ def analyze_folder(
         reasons = "; ".join(f"{path}: {reason}" for path, reason in sorted(failed.items())[:_REASONS])
         raise LibraryError(f"none of {counted(report.found, 'photo')} in {photos} can be read ({reasons})")
     return report, library.object_count
+
+
+def _by_cluster(pipeline: Pipeline, stop: threading.Event) -> Look:
+    """Return the way of looking at photos with the Ray cluster that is connected."""
+    from rtsearch.jobs.cluster import ClusterPhotos
+
+    return lambda todo, root, _pipeline, settings, _meter: ClusterPhotos(
+        todo, root, pipeline, settings, stop=stop
+    )
 
 
 def _tell_of_photos(report: AnalyzeReport) -> None:

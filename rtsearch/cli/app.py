@@ -17,10 +17,12 @@ from rtsearch.cli import (
     find,
     kiosk,
     library,
+    memory,
     model,
     query,
     replay,
     run,
+    seen,
     serve,
     show,
 )
@@ -75,6 +77,8 @@ app.command("query")(query.query)
 app.command("find")(find.find)
 app.command("show")(show.show)
 app.add_typer(library.app, name="library")
+app.command("seen")(seen.seen)
+app.add_typer(memory.app, name="memory")
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
 app.add_typer(kiosk.app, name="kiosk")

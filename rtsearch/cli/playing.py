@@ -168,6 +168,7 @@ class Playing:
         send: addresses of other programs.
         settings_file: gets the parts of the picture that the user sets in the window.
         patient: wait for a camera or stream that is not there, also for the only one.
+        remember: folder of the memory that gets what is seen; None remembers nothing.
     """
 
     headless: bool = False
@@ -182,6 +183,7 @@ class Playing:
     from_s: float | None = None
     send: tuple[Address, ...] = ()
     patient: bool = False
+    remember: Path | None = None
     settings_file: Path | None = None
 
     def __post_init__(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-import threading
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,20 +17,23 @@ from rtsearch._util.paths import path_of
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
-    LibraryFolder,
     Offline,
     Overrides,
     OverwriteFlag,
     count_bar,
     counted,
     keep_apart,
-    library_and_settings,
     print_json,
     tell,
-    tell_damage,
-    tell_if_slow,
 )
 from rtsearch.cli.model import fetch_missing
+from rtsearch.cli.opening import (
+    LibraryIfAny,
+    RememberOption,
+    library_if_any,
+    open_library,
+    open_searched,
+)
 from rtsearch.cli.playing import (
     Clock,
     FindOption,
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from rtsearch.library import Library
     from rtsearch.library.index import SearchIndex
     from rtsearch.live import Controls, Display, LiveReport
-    from rtsearch.pipeline import Pipeline
+    from rtsearch.memory.live_memory import MemoryReport
     from rtsearch.sources import Source
 
 __all__ = ["no_window", "open_library", "open_window", "play_sources", "run"]
@@ -66,7 +68,7 @@ _LOOKED_FOR = 20  # photos, before the library's are said to have moved
 
 def run(
     ctx: typer.Context,
-    lib: LibraryFolder,
+    lib: LibraryIfAny = None,
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,6 +116,7 @@ def run(
             "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
+    remember: RememberOption = None,
     serve: Annotated[
         bool,
         typer.Option(
@@ -140,12 +143,13 @@ def run(
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
 
     rtsearch run pictures.lib --find "red cup"
+    rtsearch run pictures.lib --remember seen.memory
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
     """
     if ctx.args:  # a second name in the place of the library's
         ctx.fail(_with_source([str(lib), *ctx.args], source or []))
-    library, settings = library_and_settings(lib, config, with_find(override, find), photos)
+    library, settings = library_if_any(lib, remember, config, with_find(override, find), photos)
     if realtime and clock is Clock.EVERY:
         raise typer.BadParameter("--realtime is --clock wall; give one of the two")
     playing = Playing(
@@ -159,6 +163,7 @@ def run(
         split_s=length_s(split),
         send=outlet_addresses(send, settings, as_json=as_json),
         patient=patient,
+        remember=remember,
         settings_file=config,
     )
     serving = Serving.begin(("127.0.0.1", PORT), token, (None, None)) if serve else None
@@ -170,6 +175,8 @@ def run(
     else:
         _tell_report(report)
         tell_outlets(report.outlets)
+        if report.memory is not None:
+            _tell_memory(report.memory)
         if report.frames_shown and playing.written:
             playing.tell_written()
 
@@ -187,7 +194,7 @@ def _with_source(given: list[str], sources: list[str]) -> str:
 
 
 def play_sources(
-    library: Library,
+    library: Library | None,
     specs: Sequence[str],
     settings: Settings,
     playing: Playing,
@@ -205,12 +212,15 @@ def play_sources(
         search=settings.search,
         areas=Areas.of(settings.live),
         sources=len(specs),
-        chooser=chooser_of(settings, library.space.class_names),
+        chooser=chooser_of(settings, library.space.class_names) if library is not None else None,
     )
     with (
-        open_library(library, settings, sources=len(specs)) as (pipeline, index),
+        open_searched(library, settings, playing.remember, sources=len(specs)) as searched,
         contextlib.ExitStack() as stack,
     ):
+        pipeline, index, memory = searched.pipeline, searched.index, searched.memory
+        if library is None:
+            controls.change(chooser=chooser_of(settings, pipeline.class_names))
         _keep_apart(library, specs, playing)
         alone = len(specs) == 1
         opened = [
@@ -232,12 +242,12 @@ def play_sources(
             bar.update(task, completed=shown, rate=bar.tasks[0].speed or 0.0)
 
         scenes, finds = None, pipeline
-        if serving is None:
+        if serving is not None:  # the page watches the library
+            scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls, memory))
+        elif library is not None:
             stack.enter_context(follow_library(index, settings, controls, tell))
-        else:  # the page watches the library
-            scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls))
         outputs = playing.outputs(screen, settings, scenes)
-        return play(players, finds, index, settings, outputs, controls=controls, progress=show)
+        return play(players, finds, index, settings, outputs, controls=controls, progress=show, memory=memory)
 
 
 def _open(
@@ -295,46 +305,6 @@ def _sum_of_frames(sources: Sequence[Source]) -> int:
     return sum(source.frames or 0 for source in sources)
 
 
-@contextlib.contextmanager
-def open_library(
-    library: Library, settings: Settings, *, sources: int = 0
-) -> Iterator[tuple[Pipeline, SearchIndex]]:
-    """A library's pipeline and index, checked against each other and warmed up.
-
-    Args:
-        library: opened.
-        settings: of the command.
-        sources: that will be played; none for a single photo.
-    """
-    from rtsearch.library.index import open_index
-    from rtsearch.library.narrowing import narrow
-    from rtsearch.pipeline import EngineWhen, open_pipeline
-
-    tell_damage(library)
-    live = sources > 0
-    if live:  # what follows objects takes a second to import, meanwhile the network and the index are opened
-        threading.Thread(target=_preload_early, name="import", daemon=True).start()
-    engine: EngineWhen = "later" if live else "there"
-    opened = open_pipeline(
-        settings, cut_padding=live, engine=engine, pictures=max(1, sources), tell=tell, library=library
-    )
-    with opened as pipeline:
-        library.require(pipeline.feature_space)
-        with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
-            index = open_index(library, settings, tell)
-            index = narrow(index, settings.search, distinct=settings.show.distinct)
-            pipeline.warm_up()
-            index.warm_up(settings.show.results)
-        yield pipeline, index
-
-
-def _preload_early() -> None:
-    from rtsearch.live.tracker import preload
-
-    with contextlib.suppress(Exception):  # raised again where it is needed
-        preload()
-
-
 def no_window(playing: Playing, *, fullscreen: bool) -> str:
     """Return the reason why no window can open, or ""; print it if a window was wanted.
 
@@ -359,7 +329,7 @@ def no_window(playing: Playing, *, fullscreen: bool) -> str:
     return problem
 
 
-def _keep_apart(library: Library, specs: Sequence[str], playing: Playing) -> None:
+def _keep_apart(library: Library | None, specs: Sequence[str], playing: Playing) -> None:
     """Refuse to write over a file that is played, is written twice or was written before."""
     if len(specs) > 1 and playing.records:
         raise typer.BadParameter("a record is of one source; run rtsearch once for each of them")
@@ -385,6 +355,11 @@ def open_window(controls: Controls, settings_file: Path | None = None) -> Iterat
         yield window
     finally:
         window.close()
+
+
+def _tell_memory(memory: MemoryReport) -> None:
+    problem = f"; {memory.problem}" if memory.problem else ""
+    tell(f"remembered: {counted(memory.entries, 'object')}, {memory.dropped:,} dropped{problem}")
 
 
 def _tell_report(report: LiveReport) -> None:

@@ -12,14 +12,13 @@ import typer
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
-    LibraryFolder,
     Offline,
     Overrides,
-    library_and_settings,
 )
 from rtsearch.cli.model import fetch_missing
+from rtsearch.cli.opening import LibraryIfAny, RememberOption, library_if_any, open_library
 from rtsearch.cli.playing import Clock, Playing
-from rtsearch.cli.run import open_library, play_sources
+from rtsearch.cli.run import play_sources
 from rtsearch.cli.serving import PORT, HostOption, PortOption, Serving, TokenOption
 from rtsearch.config import Settings
 
@@ -30,7 +29,7 @@ __all__ = ["serve"]
 
 
 def serve(
-    lib: LibraryFolder,
+    lib: LibraryIfAny = None,
     source: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,6 +53,7 @@ def serve(
             "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
+    remember: RememberOption = None,
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -67,15 +67,17 @@ def serve(
 
     rtsearch serve pictures.lib --source clip.mp4 --host 0.0.0.0 --set web.public=true
     """
-    library, settings = library_and_settings(lib, config, override, photos)
+    library, settings = library_if_any(lib, remember, config, override, photos)
+    if not source and (library is None or remember is not None):
+        raise typer.BadParameter("--remember keeps what a source shows; give one: --source 0")
     serving = Serving.begin((host, port), token, (cert, key))
     serving = replace(serving, opens=opens, as_json=as_json)
     with serving.listening:
         fetch_missing(settings.model.name, offline=offline)
         if source:
-            playing = Playing(headless=True, clock=Clock.WALL, loop=True, stays=True)
+            playing = Playing(headless=True, clock=Clock.WALL, loop=True, stays=True, remember=remember)
             play_sources(library, source, settings, playing, serving)
-        else:
+        elif library is not None:
             _serve_library(library, settings, serving)
 
 

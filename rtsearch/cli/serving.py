@@ -21,6 +21,7 @@ from rtsearch.errors import MissingDependencyError, ServerError
 if TYPE_CHECKING:
     from rtsearch.library.index import SearchIndex
     from rtsearch.live import Controls, SceneSink
+    from rtsearch.memory.live_memory import LiveMemory
     from rtsearch.pipeline import Pipeline
     from rtsearch.web import Address
 
@@ -103,7 +104,12 @@ class Serving:
 
     @contextlib.contextmanager
     def page(
-        self, settings: Settings, pipeline: Pipeline, index: SearchIndex, controls: Controls
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        index: SearchIndex,
+        controls: Controls,
+        memory: LiveMemory | None = None,
     ) -> Iterator[tuple[SceneSink, Pipeline]]:
         """Serve the page until the block is left; give what shows scenes, and the pipeline to use."""
         from rtsearch.web import Access, PageServer, SharedBackend, Site, is_loopback
@@ -112,7 +118,7 @@ class Serving:
         web = settings.web
         access = Access(self.token, web.public, web.hosts, loopback=is_loopback(self.address.host))
         network = pipeline.spec.name, pipeline.spec.licence
-        site = Site(settings, shared, index, controls, access, network, tell)
+        site = Site(settings, shared, index, controls, access, network, tell, memory)
         with PageServer(site, self.listening, self.address) as server:
             self._tell(server.port)
             yield site.hub, shared

@@ -32,6 +32,7 @@ __all__ = [
     "DetectSettings",
     "GpuSettings",
     "LiveSettings",
+    "MemorySettings",
     "ModelSettings",
     "ProjectSettings",
     "SearchSettings",
@@ -168,7 +169,7 @@ class AnalyzeSettings(_Section):
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     min_px: Annotated[int, Field(ge=0, le=4320)] = 40
-    thumb_px: Annotated[int, Field(ge=32, le=640)] = 320
+    thumb_px: Annotated[int, Field(ge=32, le=640)] = 360
     videos: bool = True
     video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0
     max_photo_mp: Annotated[float, Field(gt=0, le=1000)] = 120.0
@@ -217,6 +218,25 @@ class LiveSettings(_Section):
     snapshot_s: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
     random_s: Annotated[float, Field(gt=0, le=3600)] = 4.0
     cache_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+
+
+class MemorySettings(_Section):
+    """Content and limits of a memory, and its place in the picture.
+
+    Attributes:
+        classes: names of the classes that are remembered; empty for all but persons.
+        strip: ``mixed``, what is remembered stands among the neighbours of the library, or ``own``, each
+            object has a strip of it beside that of the library.
+        blind_s: time after an object was last seen in which it is not found.
+        keep_days: age after which hours are dropped.
+        keep_gb: size of all hours together, GB, above which the oldest are dropped.
+    """
+
+    classes: Names = ()
+    strip: Literal["mixed", "own"] = "mixed"
+    blind_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    keep_days: Annotated[float, Field(gt=0, le=36_500)] = 7.0
+    keep_gb: Annotated[float, Field(gt=0, le=100_000)] = 10.0
 
 
 class ShowSettings(_Section):
@@ -360,6 +380,7 @@ class Settings(_Section):
     search: SearchSettings = SearchSettings()
     analyze: AnalyzeSettings = AnalyzeSettings()
     live: LiveSettings = LiveSettings()
+    memory: MemorySettings = MemorySettings()
     show: ShowSettings = ShowSettings()
     video: VideoSettings = VideoSettings()
     web: WebSettings = WebSettings()

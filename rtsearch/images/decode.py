@@ -34,7 +34,15 @@ from rtsearch.images.headers import HEADER_KINDS, Header, expect_plausible, expe
 from rtsearch.images.truncated import by_opencv, without_end
 from rtsearch.types import U8Array
 
-__all__ = ["Decoded", "decode_photo", "photo_bytes", "photo_header", "quiet_decoders", "read_photo"]
+__all__ = [
+    "Decoded",
+    "decode_photo",
+    "header_of",
+    "photo_bytes",
+    "photo_header",
+    "quiet_decoders",
+    "read_photo",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +92,25 @@ def photo_header(path: Path, max_mp: float) -> Header:
             header = _header(file, path.suffix, size_bytes, int(max_mp * 1e6))
     except OSError as error:
         raise UnreadPhotoError(f"cannot be read: {error.strerror or error}") from None
-    megapixels = header.width * header.height / 1e6
-    if megapixels > max_mp:
-        raise UnreadPhotoError(f"{megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}")
+    if header.megapixels > max_mp:
+        raise UnreadPhotoError(
+            f"{header.megapixels:.1f} megapixels, more than analyze.max_photo_mp = {max_mp:g}"
+        )
     expect_plausible(header, size_bytes)
+    return header
+
+
+def header_of(data: bytes, max_mp: float) -> Header:
+    """Look at the header of a photo that has no file, and refuse what should not be decoded.
+
+    Raises:
+        PhotoError: empty, or no picture; the message is the reason.
+        UnreadPhotoError: the picture is too large.
+    """
+    header = _header(io.BytesIO(data), "", len(data), int(max_mp * 1e6))
+    if header.megapixels > max_mp:
+        raise UnreadPhotoError(f"{header.megapixels:.1f} megapixels are too large; at most {max_mp:g}")
+    expect_plausible(header, len(data))
     return header
 
 

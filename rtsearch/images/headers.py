@@ -54,6 +54,11 @@ class Header:
     inks: bool = False
 
     @property
+    def megapixels(self) -> float:
+        """Millions of pixels."""
+        return self.width * self.height / 1e6
+
+    @property
     def decoding_bytes(self) -> int:
         """Memory that decoding takes at its peak: OpenCV hands over a copy of what it has decoded."""
         decoded = 3 if not self.alpha else 8 if self.deep else 4

@@ -27,9 +27,8 @@ from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze_report import AnalyzeReport, Progress
 from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
 from rtsearch.jobs.films import FilmJob, FilmPipeline, FilmTime
-from rtsearch.jobs.photo_pipeline import PhotoJob, PhotoPipeline, Pipeline
+from rtsearch.jobs.photo_pipeline import Look, PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
-from rtsearch.library.crops import encode_crop
 from rtsearch.library.left_out import left_out
 from rtsearch.library.missing import by_folder
 from rtsearch.library.photo_files import PhotoFiles, photo_files
@@ -67,6 +66,7 @@ def analyze(
     upkeep: Upkeep = _NOTHING_BESIDES,
     progress: Callable[[Progress], None] | None = None,
     stop: threading.Event | None = None,
+    look: Look = PhotoPipeline,
 ) -> AnalyzeReport:
     """Bring a library up to date with a folder of photos; make it where there is none.
 
@@ -79,6 +79,7 @@ def analyze(
         progress: called after every photo, from the calling thread.
         stop: once set, what is done is committed and the run ends. In the main thread, the first SIGINT,
             SIGTERM or SIGHUP sets it.
+        look: how photos are looked at; by default in this process.
 
     Raises:
         SourceError: no photos, or their folder is gone before the last was read; those before are committed.
@@ -113,7 +114,7 @@ def analyze(
         run = _Run(writer, pipeline, settings, plan, report, files)
         stop = stop or threading.Event()
         with quiet_decoders(), stop_on_signal(stop):
-            run.look_at(progress or (lambda _: None), stop)
+            run.look_at(progress or (lambda _: None), stop, look)
     report.seconds = time.monotonic() - start_s
     return report
 
@@ -179,20 +180,17 @@ class _Run:
         self._meter = Meter(window=512)
         self._committed_s = time.monotonic()
 
-    def look_at(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+    def look_at(self, progress: Callable[[Progress], None], stop: threading.Event, look: Look) -> None:
         """Look at the photos in order, store what is found, commit."""
         todo = [file for file in self._plan.todo if not file.is_film]
         self._committed_s = time.monotonic()
         try:
-            with PhotoPipeline(
-                todo, self._files.root, self._pipeline, self._all_settings, self._meter
-            ) as photo_jobs:
+            with look(todo, self._files.root, self._pipeline, self._all_settings, self._meter) as photo_jobs:
                 for job in photo_jobs:
                     if stop.is_set():
                         break
                     with self._meter.stage("store"):
                         self._store(job)
-                    photo_jobs.done(job)
                     self._meter.tick()
                     progress(self._progress(len(self._plan.todo)))
             self._look_at_films(progress, stop)
@@ -319,17 +317,10 @@ class _Run:
             report.incomplete.append((job.file.path, job.note))
 
     def _add(self, job: PhotoJob) -> None:
-        file, objects, bgr = job.file, job.objects, job.bgr
+        file, objects = job.file, job.objects
         state = PhotoState.FAILED if job.reason else PhotoState.OK if objects else PhotoState.EMPTY
-        height, width = (0, 0) if bgr is None else bgr.shape[:2]
-        photo = PhotoRow(
-            *(file.path, file.size_bytes, file.mtime_ns, width, height, state, job.reason, job.sha256)
-        )
-        if objects is None or bgr is None:
-            self._writer.add(photo)
-        else:
-            thumbs = [encode_crop(bgr, xyxy, self._settings.thumb_px) for xyxy in objects.xyxy]
-            self._writer.add(photo, objects, thumbs)
+        photo = PhotoRow(*(file.path, file.size_bytes, file.mtime_ns, *job.wh, state, job.reason, job.sha256))
+        self._writer.add(photo, objects, job.jpegs if objects else ())
 
     def _progress(self, total: int) -> Progress:
         report = self._report

@@ -12,11 +12,10 @@ import math
 from dataclasses import dataclass, field
 from typing import cast
 
-import cv2
 import numpy as np
 
 from rtsearch.library import ObjectRows
-from rtsearch.library.crops import encode_crop
+from rtsearch.library.crops import crop_quality, encode_crop, surest_label
 from rtsearch.perception.detector import iou
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, U8Array
 
@@ -30,9 +29,6 @@ _SURE = 0.5  # confidence of an object that is seen in one sample only
 _MOST_VIEWS = 3
 _UNLIKE = 0.88  # cosine below which two views of a track show different things
 _WORTH = 0.5  # share of the best view's quality that another one must have
-_SHARP_PX = 64  # side of the square that sharpness is measured in
-_SHARP = 150.0  # variance of the Laplacian of a crop that is half as good as a sharp one
-_LARGE_PX = 96.0  # shorter side of a box from which more pixels are no better
 
 
 @dataclass(slots=True, eq=False)
@@ -104,7 +100,7 @@ class FilmTracks:
                 int(found.label[i]),
                 found.vector[i],
                 t_s,
-                _quality(bgr, found.xyxy[i], float(found.score[i])),
+                crop_quality(bgr, found.xyxy[i], float(found.score[i])),
                 encode_crop(bgr, found.xyxy[i], self._thumb_px),
             )
             for i in range(len(found))
@@ -191,20 +187,7 @@ def _label(track: _Track) -> int:
     scores: dict[int, float] = {}
     for one in track.seen:
         scores[one.label] = scores.get(one.label, 0.0) + one.score
-    return max(scores, key=lambda label: scores[label])
-
-
-def _quality(bgr: U8Array, xyxy: F32Array, score: float) -> float:
-    """Return how well a box shows its object: sure, large, sharp and whole."""
-    height, width = bgr.shape[:2]
-    x1, y1 = np.clip(xyxy[:2].astype(int), 0, (width - 1, height - 1)).tolist()
-    x2, y2 = np.ceil(xyxy[2:]).astype(int).tolist()
-    crop = bgr[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1), 1]
-    small = cv2.resize(np.ascontiguousarray(crop), (_SHARP_PX, _SHARP_PX), interpolation=cv2.INTER_AREA)
-    sharp = float(cv2.Laplacian(small, cv2.CV_32F).var())
-    inside = x1 > 1 and y1 > 1 and x2 < width - 1 and y2 < height - 1
-    large = math.sqrt(min(1.0, min(x2 - x1, y2 - y1) / _LARGE_PX))
-    return score * large * sharp / (sharp + _SHARP) * (1.0 if inside else 0.6)
+    return surest_label(scores)
 
 
 def _cosine(a: F32Array, b: F32Array) -> float:

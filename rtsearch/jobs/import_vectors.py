@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -115,10 +115,13 @@ def import_vectors(
 
 def _space(known: DlibVectors) -> FeatureSpace:
     """Return the feature space: that of the network of 2017, or of the projection that only this file has."""
-    recipe = {"model": "ReverseObjectSearchFast"}
+    dim = known.vectors.shape[1]
+    # Distances of vectors that are finished stay as they are: see ``search.projection``.
+    blocks = [{"kind": "imported", "width": dim}]
+    recipe: dict[str, Any] = {"model": "ReverseObjectSearchFast", "describe": {"blocks": blocks}}
     if known.projection is not None:
         recipe["projection"] = hashlib.sha256(known.projection.tobytes()).hexdigest()
-    return FeatureSpace(recipe=recipe, class_names=(CLASS_NAME,), dim=known.vectors.shape[1])
+    return FeatureSpace(recipe=recipe, class_names=(CLASS_NAME,), dim=dim)
 
 
 def _by_photo(known: DlibVectors) -> list[_Job]:

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,16 @@ from rtsearch.pipeline import Pipeline
 from rtsearch.recording.ffmpeg import file_url, find_ffmpeg
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, I32Array, class_name
 
-__all__ = ["FALSE_HITS", "Found", "Moment", "cut_moments", "find_moments", "write_csv"]
+__all__ = [
+    "FALSE_HITS",
+    "Asked",
+    "Found",
+    "Moment",
+    "cut_moments",
+    "find_moments",
+    "main_object",
+    "write_csv",
+]
 
 FALSE_HITS = 0.01
 """Share of unlike pairs of the library that lie within the limit."""
@@ -110,6 +119,41 @@ def find_moments(
     Raises:
         PhotoError: it cannot be read, or shows no such object.
     """
+    asked = main_object(photo, pipeline, settings, wanted)
+    point = index.projection.apply(asked.seen.vector)[0]
+    limit, pairs = _limit(index, int(asked.seen.label[0]))
+    rows = index.findable()
+    distance = _distances(index, rows, point)
+    near = distance <= limit
+    xyxy = tuple(round(float(side), 1) for side in asked.seen.xyxy[0])
+    moments = _moments(index, rows[near], distance[near])
+    beyond = () if moments else _nearest(index, rows, distance)
+    return Found(
+        *(asked.label, round(float(asked.seen.score[0]), 4), xyxy, asked.others),
+        *(round(limit, 5), pairs, moments, beyond),
+    )
+
+
+class Asked(NamedTuple):
+    """Object of a photo that is looked for: one detection, its class, and the other classes in the photo."""
+
+    seen: Detections
+    label: str
+    others: tuple[str, ...]
+
+
+def main_object(photo: Path, pipeline: Pipeline, settings: Settings, wanted: str = "") -> Asked:
+    """Return the main object of a photo, described: the largest sure one.
+
+    Args:
+        photo: the file.
+        pipeline: sees its objects.
+        settings: sections ``analyze`` and ``detect``.
+        wanted: class of the object; "" for any.
+
+    Raises:
+        PhotoError: it cannot be read, or shows no such object.
+    """
     with quiet_decoders():
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
     seen = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
@@ -119,19 +163,8 @@ def find_moments(
         there = ", ".join(sorted(set(names))) or "no object"
         raise PhotoError(f"{photo} shows no {wanted or 'object'} but {there}; try another class or photo")
     main = _main(seen, chosen)
-    point = index.projection.apply(seen.vector[main : main + 1])[0]
-    limit, pairs = _limit(index, int(seen.label[main]))
-    rows = index.findable()
-    distance = _distances(index, rows, point)
-    near = distance <= limit
     others = tuple(sorted({name for i, name in enumerate(names) if i != main}))
-    xyxy = tuple(round(float(side), 1) for side in seen.xyxy[main])
-    moments = _moments(index, rows[near], distance[near])
-    beyond = () if moments else _nearest(index, rows, distance)
-    return Found(
-        *(names[main], round(float(seen.score[main]), 4), xyxy, others),
-        *(round(limit, 5), pairs, moments, beyond),
-    )
+    return Asked(seen.rows([main]), names[main], others)
 
 
 def _main(seen: Detections, chosen: list[int]) -> int:

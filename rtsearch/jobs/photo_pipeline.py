@@ -1,8 +1,8 @@
 """Looking at photos: header, decoding, detection, description, each beside the others, the results in order.
 
-    todo -> headers, decode (threads) -> detect + describe (threads) -> PhotoJob, one per photo
+    todo -> headers, decode (threads) -> detect, describe, cut out (threads) -> PhotoJob, one per photo
 
-Decoded photos wait for the network within a budget of bytes, which the taker of a PhotoJob gives back.
+Decoded photos wait for the network within a budget of bytes; of those looked at, the crops are kept.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from rtsearch._util.background import BackgroundIterator
 from rtsearch._util.closing import Closing
@@ -25,12 +26,13 @@ from rtsearch.config import Settings
 from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.decode import decode_photo, photo_bytes, photo_header
 from rtsearch.library import ObjectRows
+from rtsearch.library.crops import encode_crop
 from rtsearch.library.photo_files import Fetched, photo_files
 from rtsearch.library.photos import PhotoFile
 from rtsearch.perception.backend import InferenceBackend
-from rtsearch.types import WHOLE_IMAGE_LABEL, U8Array
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, U8Array
 
-__all__ = ["PHOTOS_PER_CALL", "PhotoJob", "PhotoPipeline", "Pipeline"]
+__all__ = ["PHOTOS_PER_CALL", "Look", "PhotoJob", "PhotoPipeline", "Pipeline"]
 
 # Most photos per call of a detector that takes one caller at a time, as engines on a GPU do. On the CPU
 # several callers with a photo each are better: on two cores two callers see 71 photos/s, one with both
@@ -73,8 +75,10 @@ class PhotoJob:
         sha256: of its bytes, in hex; of the first megabyte where they are no picture; "" where it is unread.
         same: only its date has changed since the library last saw it; it was not decoded.
         held_bytes: of the budget.
-        bgr: (H, W, 3) uint8, None where it cannot be read.
-        objects: found in it.
+        bgr: (H, W, 3) uint8 between decoding and description, else None.
+        wh: width and height, px; zeros where it cannot be read.
+        objects: found in it; None where it cannot be read.
+        jpegs: a crop of each.
     """
 
     file: PhotoFile
@@ -85,15 +89,23 @@ class PhotoJob:
     same: bool = False
     held_bytes: int = 0
     bgr: U8Array | None = None
+    wh: tuple[int, int] = (0, 0)
     objects: ObjectRows | None = None
+    jpegs: list[bytes] = field(default_factory=list)
 
     def fail(self, error: PhotoError) -> None:
         """Keep the reason why it cannot be read."""
         self.reason, self.unread = str(error), isinstance(error, UnreadPhotoError)
 
 
+Look: TypeAlias = Callable[
+    [Sequence[PhotoFile], Path, Pipeline, Settings, Meter], AbstractContextManager[Iterable[PhotoJob]]
+]
+"""Way of looking at photos: ``PhotoPipeline`` does it in this process."""
+
+
 class PhotoPipeline(Closing):
-    """Photos being looked at; iterate over it once, and call ``done`` for each.
+    """Photos being looked at; iterate over it once.
 
     Args:
         todo: the photos.
@@ -122,11 +134,6 @@ class PhotoPipeline(Closing):
 
     def __iter__(self) -> Iterator[PhotoJob]:
         return iter(self._describing)
-
-    def done(self, job: PhotoJob) -> None:
-        """Give the memory of a photo back."""
-        job.bgr = job.objects = None
-        self._budget.give(job.held_bytes)
 
     def close(self) -> None:
         """Look no further; returns when the threads have ended."""
@@ -211,7 +218,7 @@ class PhotoPipeline(Closing):
                     jobs = [first, *self._decoding.ready(most - 1)]
                 if jobs:
                     waiting.append(pool.submit(self._describe, jobs))
-                # Never wait for more photos while one is finished: it may hold the memory that they wait for.
+                # Photos that are finished go on before more of them are waited for.
                 if not jobs or len(waiting) > callers:
                     yield from waiting.popleft().result()
         finally:
@@ -220,7 +227,17 @@ class PhotoPipeline(Closing):
     def _describe(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
         good = [(job, job.bgr) for job in jobs if job.bgr is not None]
         results = self._pipeline.backend.infer([bgr for _, bgr in good], self._detect, self._meter)
-        for (job, _), seen in zip(good, results, strict=True):
-            whole = seen.label == WHOLE_IMAGE_LABEL
-            job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
+        with self._meter.stage("crop"):
+            for (job, bgr), seen in zip(good, results, strict=True):
+                self._keep(job, bgr, seen)
+        for job in jobs:
+            job.bgr = None
+            self._budget.give(job.held_bytes)
         return jobs
+
+    def _keep(self, job: PhotoJob, bgr: U8Array, seen: Detections) -> None:
+        """Keep what was found in a photo, and a crop of each object."""
+        whole = seen.label == WHOLE_IMAGE_LABEL
+        job.wh = (bgr.shape[1], bgr.shape[0])
+        job.objects = ObjectRows(seen.xyxy, seen.label, seen.score, whole, seen.vector)
+        job.jpegs = [encode_crop(bgr, xyxy, self._settings.thumb_px) for xyxy in seen.xyxy]

@@ -23,6 +23,7 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.live import Controls, GridChoice, LiveReport, Outputs, Steadied, show_again
 from rtsearch.live.room import room_of
 from rtsearch.live.tracker import Strips
+from rtsearch.memory.recall import FIRST_ROW
 from rtsearch.recording import SAME_S, Recording
 from rtsearch.render.layout import canvas_of
 from rtsearch.send import OutletReport
@@ -180,7 +181,7 @@ class _RecordLookup:
         show: ShowSettings,
     ) -> Steadied:
         """Return the objects of a line: its number, its objects, and the strips shown where it has them."""
-        i, objects, shown = recorded
+        i, objects, shown = _of_library(*recorded)
         found = _detections(objects, self._labels)
         self._check_boxes(i, found.xyxy, frame)
         self._check_rows(i, objects)
@@ -251,6 +252,19 @@ class _RecordLookup:
             step=np.zeros((len(every), 4), np.float32),
             rows=grid,
         )
+
+
+def _of_library(
+    i: int, objects: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]] | None
+) -> tuple[int, Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]] | None]:
+    """Return a line without what a memory held when it was recorded: only that run knew its rows."""
+    objects = [
+        {**item, "neighbours": [hit for hit in item["neighbours"] if hit["row"] < FIRST_ROW]}
+        for item in objects
+    ]
+    if shown is not None:
+        shown = [{**item, "rows": [row for row in item["rows"] if row < FIRST_ROW]} for item in shown]
+    return i, objects, shown
 
 
 def _distances(item: Mapping[str, Any]) -> dict[int, float]:

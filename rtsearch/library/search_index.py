@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch._util.wording import time_code
 from rtsearch.library.index_files import PhotoPaths
 from rtsearch.library.reader import Library
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
@@ -26,12 +27,14 @@ class _Found(NamedTuple):
         allowed: (n,) bool, rows of the tree that may be found; None for all of them.
         folded: (n,) int32, near duplicates that each row stands for; None where no row stands for others.
         given: (n,) bool, rows that are found, near duplicates left out; None for all.
+        distinct: of near duplicates only one is found.
     """
 
     tree: KDTree
     allowed: NDArray[np.bool_] | None = None
     folded: I32Array | None = None
     given: NDArray[np.bool_] | None = None
+    distinct: bool = False
 
 
 class SearchIndex:
@@ -142,13 +145,13 @@ class SearchIndex:
         np.minimum.at(first, leader[rows], rows)
         first_of = first[leader[rows]]
         if (first_of == rows).all():
-            return _Found(self._tree, allowed, given=allowed)
+            return _Found(self._tree, allowed, given=allowed, distinct=True)
         folded = np.bincount(first_of, minlength=n).astype(np.int32) - 1
         found = np.zeros(n, np.bool_)
         found[first_of] = True
         if allowed is None:  # marks cost a search nothing, a mask some microseconds
-            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, found)
-        return _Found(self._tree, found, folded, found)
+            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, found, distinct=True)
+        return _Found(self._tree, found, folded, found, distinct=True)
 
     @property
     def whole(self) -> SearchIndex:
@@ -179,6 +182,21 @@ class SearchIndex:
         distance, row = found.tree.query(points, k, exact=exact, recall=recall, allowed=found.allowed)
         return Neighbours(row, distance)
 
+    def others(self, row: int, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
+        """Return the k objects nearest to a row, (1, k) or fewer: without itself.
+
+        Where near duplicates are found once, those of the row are left out, too.
+        """
+        near = self.near(self.points(np.array([row], np.int32)), k + 1, exact=exact, recall=recall)
+        found = near.row[0]
+        others = np.flatnonzero((found >= 0) & ~self._same(found, row))[:k]
+        return Neighbours(near.row[:, others], near.distance[:, others])
+
+    def _same(self, rows: I32Array, row: int) -> NDArray[np.bool_]:
+        """Tell which rows are a row, or its near duplicates where those are found once."""
+        same: NDArray[np.bool_] = rows == row
+        return self.leaders[rows] == self.leaders[row] if self._found.distinct else same
+
     def points(self, rows: I32Array) -> F32Array:
         """(n, dim) float32: where n rows lie, as ``near`` compares them."""
         return self._tree.vectors(rows)
@@ -186,6 +204,16 @@ class SearchIndex:
     def photo(self, row: int) -> str:
         """Path of the photo of an object, relative to the library's photo root."""
         return self.paths[int(self._table["photo"][row])]
+
+    def photos_of(self, rows: I32Array, /) -> I32Array:
+        """(n,) int32: number of each row's photo."""
+        return self.photo_numbers[rows]
+
+    def time_mark(self, row: int) -> str:
+        """Return the time in a film that is written on a row's crop; "" for a photo."""
+        t_s = float(self.times_s[row, 0])
+        # NaN is of photos, and a container may have times that begin below 0.
+        return time_code(t_s) if t_s >= 0 else ""
 
     def shapes(self, rows: I32Array, /) -> F32Array:
         """(n,) float32: width by height of each row's crop, as a strip shows it."""

@@ -78,6 +78,7 @@ class ThumbCache:
         places: where they lie.
         cache_bytes: most memory for decoded pictures.
         mark: draws on the scaled crop of a row, such as the time of a film.
+        beside: gives the JPEG of a row that has no place, None where it is gone.
     """
 
     def __init__(
@@ -85,8 +86,10 @@ class ThumbCache:
         places: ThumbPlaces,
         cache_bytes: int,
         mark: Callable[[int, U8Array], None] | None = None,
+        beside: Callable[[int], bytes | None] | None = None,
     ) -> None:
         self._places = places
+        self._beside = beside
         self._mark = mark
         self._lock = threading.Lock()
         self._cache: LRUCache[tuple[int, int], U8Array] = LRUCache(
@@ -131,9 +134,11 @@ class ThumbCache:
     def prefetch(self, rows: Iterable[int], height_px: int = 0) -> None:
         """Decode the thumbnails of some rows (negative ones are passed over), in the order of their packs."""
         n = len(self._places)
-        missing = np.array([r for r in set(rows) if 0 <= r < n and self.peek(r, height_px) is None], np.int64)
+        wanted = [row for row in set(rows) if row >= 0 and self.peek(row, height_px) is None]
+        missing = np.array([row for row in wanted if row < n], np.int64)
         order = np.lexsort((self._places.offset[missing], self._places.pack[missing]))
-        rows_in_order = missing[order].tolist()
+        others = [row for row in wanted if row >= n and self._beside is not None]
+        rows_in_order = missing[order].tolist() + others
         if any(isinstance(pack, RemotePack) for pack in self._places.packs[:1]):
             with ThreadPoolExecutor(_AT_A_TIME, "thumbs") as pool:  # each waits for the network
                 list(pool.map(self.get, rows_in_order, repeat(height_px)))
@@ -147,6 +152,12 @@ class ThumbCache:
         if problem:
             self._warn(problem)
         return jpeg
+
+    def forget(self, first: int) -> None:
+        """Let go of the pictures of rows from ``first`` on: their marks say something else by now."""
+        with self._lock:
+            for key in [key for key in self._cache if key[0] >= first]:
+                del self._cache[key]
 
     def close(self) -> None:
         """Let go of pictures and packs."""
@@ -166,6 +177,9 @@ class ThumbCache:
     def _stored(self, row: int) -> tuple[bytes | None, str]:
         """Return the JPEG of a row, or None and what is wrong."""
         places = self._places
+        if self._beside is not None and row >= len(places):
+            jpeg = self._beside(row)
+            return (jpeg, "") if jpeg and _is_thumb(jpeg) else (None, f"the crop of row {row} is gone")
         if not 0 <= row < len(places):
             return None, f"there is no thumbnail for row {row}: there are {len(places)} rows"
         number = int(places.pack[row])

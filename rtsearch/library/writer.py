@@ -14,41 +14,25 @@ does not name, once no reader has them open. What has not been committed when th
 from __future__ import annotations
 
 import contextlib
-import mmap
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtsearch._util.closing import Closing
-from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import DamagedError
 from rtsearch.library.files import disk_errors, library_lock
-from rtsearch.library.fragment import (
-    Columns,
-    FragmentWriter,
-    adopted,
-    checked_path,
-    is_taken,
-    read_objects,
-    read_photos,
-    with_photos,
-)
+from rtsearch.library.fragment import FragmentWriter, adopted, is_taken, read_photos, with_photos
 from rtsearch.library.integrity import Problem, check_fragment
 from rtsearch.library.manifest import FeatureSpace, Fragment, Manifest
 from rtsearch.library.remote import Remote, remote_of
-from rtsearch.library.schema import OBJECT_COLUMNS, ObjectRows, PhotoRow, PhotoTable
+from rtsearch.library.rewriting import Part, rewritten
+from rtsearch.library.schema import ObjectRows, PhotoRow, PhotoTable
 from rtsearch.library.writable import begin, make_folder, remove_unnamed
 from rtsearch.storage import folder_name, library_folder, photo_folder
 
 __all__ = ["LibraryWriter"]
-
-REWRITE_ROWS = 4096
-
-Mask: TypeAlias = NDArray[np.bool_]
-Pack: TypeAlias = mmap.mmap | bytes
 
 
 class LibraryWriter(Closing):
@@ -192,6 +176,25 @@ class LibraryWriter(Closing):
                 self._replace(tuple(kept))
         return dropped
 
+    def unite(self) -> None:
+        """Write all committed fragments anew as one; photos and objects keep their order.
+
+        Raises:
+            DamagedError: a fragment is damaged; it is named, and nothing has changed.
+            LibraryError: the disk refuses; what was committed is kept.
+        """
+        if len(self.manifest.fragments) < 2:
+            return
+        parts = []
+        for fragment in self.manifest.fragments:
+            photos = self._read(fragment)
+            rows = [photos.row(i) for i in range(len(photos))]
+            parts.append(Part(fragment, rows, np.ones(len(rows), np.bool_)))
+        with disk_errors(self.folder):
+            united = self._rewrite(parts)
+            self._paths = {united.name: frozenset().union(*self._paths.values())}
+            self._replace((united,))
+
     def adopt(self, source: Path, fragments: Sequence[Fragment]) -> int:
         """Take fragments of another library over; their photos take the place of those of the same path.
 
@@ -304,7 +307,7 @@ class LibraryWriter(Closing):
         keep = np.array([path not in gone for path in photos.path], bool)
         if keep.all():
             return with_photos(self.folder, fragment, self._new_name(), rows)
-        return self._rewrite(fragment, rows, keep)
+        return self._rewrite([Part(fragment, rows, keep)])
 
     def _new_name(self) -> str:
         number = self.manifest.next_fragment
@@ -328,39 +331,5 @@ class LibraryWriter(Closing):
         manifest.write(self.folder)
         self.manifest = manifest
 
-    def _rewrite(self, fragment: Fragment, photos: Sequence[PhotoRow], keep: Mask) -> Fragment:
-        writer = self._new_fragment()
-        try:
-            for i in np.flatnonzero(keep).tolist():
-                writer.add_photo(photos[i])
-            new_number = np.cumsum(keep, dtype=np.int32) - 1
-            with _mapped(checked_path(self.folder, fragment, "thumbs")) as pack:
-                for rows in read_objects(
-                    self.folder, fragment, self.manifest.space.dim, OBJECT_COLUMNS, REWRITE_ROWS
-                ):
-                    _copy_rows(writer, rows, keep[rows["photo"]], new_number, pack)
-            return writer.finish()
-        except BaseException:
-            writer.discard()
-            raise
-
-
-def _copy_rows(
-    writer: FragmentWriter, rows: Columns, keep: Mask, new_number: NDArray[np.int32], pack: Pack
-) -> None:
-    rows = {name: column[keep] for name, column in rows.items()}
-    lengths = rows["thumb_bytes"]
-    starts = rows["thumb_offset"].tolist()
-    jpegs = b"".join(pack[start : start + n] for start, n in zip(starts, lengths.tolist(), strict=True))
-    rows["photo"] = new_number[rows["photo"]]
-    writer.add_objects(rows, lengths, jpegs)
-
-
-@contextlib.contextmanager
-def _mapped(path: Path) -> Iterator[Pack]:
-    with open_regular(path) as file:
-        if path.stat().st_size == 0:  # which cannot be mapped
-            yield b""
-            return
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pack:
-            yield pack
+    def _rewrite(self, parts: Sequence[Part]) -> Fragment:
+        return rewritten(self.folder, self._new_name(), self.manifest.space.dim, parts)

@@ -137,10 +137,12 @@ class Compositor:
         height = crop_height(show, frame, objects.rows)
         least_px, drift_px = _least_px(show), drift_height(show)
         found, places = objects.detections, self._placed(objects, least_px)
+        names = (show.word(class_name(self._names, label)) for label in found.label.tolist())
+        words = objects.words or ("",) * len(found)
         return Scene(
             frame=frame,
             detections=found,
-            names=tuple(show.word(class_name(self._names, label)) for label in found.label.tolist()),
+            names=tuple(word or name for word, name in zip(words, names, strict=True)),
             neighbours=objects.neighbours,
             thumb_height=height,
             thumbs=self._cached(objects.neighbours, height) if crops is None else crops,
@@ -148,6 +150,7 @@ class Compositor:
             held=objects.held,
             faint=frozenset(i for i, frames in enumerate(objects.missed) if frames > _FAINT_AFTER),
             rows=objects.rows,
+            each=objects.each,
             shapes=tuple(each.shapes for each in places),
             order=tuple(each.order for each in places),
             now_s=frame.at_s,

@@ -18,7 +18,6 @@ from rtsearch._util.newest_work import NewestWork
 from rtsearch._util.wording import one_line, time_code
 from rtsearch.config import SearchSettings, ShowSettings
 from rtsearch.errors import RtsearchError
-from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex
 from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.object_frame import object_frame
@@ -64,7 +63,7 @@ class Inspector(Closing):
     def __init__(self, crops: LibraryCrops, search: SearchSettings, max_photo_mp: float) -> None:
         self.picture: U8Array | None = None
         self._crops = crops
-        self._library: Library | None = None  # whose objects are looked at
+        self._index: SearchIndex | None = None  # whose objects are looked at
         self._search = search
         self._max_photo_mp = max_photo_mp
         self._looks: list[_Look] = []  # the last one is shown, those before are gone back to
@@ -77,13 +76,15 @@ class Inspector(Closing):
         """Tell whether something is looked at."""
         return bool(self._looks)
 
-    def click(self, xy: tuple[int, int], live: Sequence[Item]) -> None:
+    def click(self, xy: tuple[int, int], live: Sequence[Item], index: SearchIndex) -> None:
         """Look at the crop at a place of the picture, or go back.
 
         Args:
             xy: place, px.
             live: crops of the live picture.
+            index: whose objects these are.
         """
+        self._index = self._index if self._looks else index
         on_sheet = bool(self._looks) and self._looks[-1].alike
         row = row_at(self._items if self._looks else live, xy)
         if row < 0 or (self._looks and not on_sheet):
@@ -108,13 +109,11 @@ class Inspector(Closing):
         """Take what was drawn meanwhile; return True if another picture is to be shown.
 
         Args:
-            index: is searched for what is alike.
+            index: is searched for what is alike, unless it is of a newer state of the library by now.
             show: the layout.
         """
-        if index.library is not self._library:  # which gives its rows other numbers
-            self._library = index.library
-            self._looks.clear()
-            self.back()
+        looked = self._index
+        index = index if looked is None or index.library is looked.library else looked
         canvas = canvas_of(show)
         if self._looks and canvas != self._canvas:
             self._canvas = canvas
@@ -137,9 +136,8 @@ class Inspector(Closing):
         """Return the picture of a look; in the thread."""
         (row, is_alike), index, show, canvas = question
         hit = index.hits(np.array([row], np.int32))[0]
-        cache = self._crops.of(index)
         where = hit["photo"] + (f"    {time_code(hit['t_s'])}" if "t_s" in hit else "")
-        caption = Caption(show.word(hit["label"]), where)
+        caption, cache = Caption(show.word(hit["label"]), where), self._crops.of(index)
         if is_alike:
             rows = (row, *alike(index, row, _MOST_ALIKE, self._search, np.inf))
             return alike_picture(rows, [cache.get(each) for each in rows], caption, canvas)

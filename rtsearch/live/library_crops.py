@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 from cachetools import LRUCache
@@ -24,9 +25,13 @@ class LibraryCrops:
     Args:
         cache_bytes: most memory for the decoded pictures of each.
         font: of the times on crops of films, "" for the built-in one.
+        beside: gives the JPEG of a row that is a memory's; None where there is no memory.
     """
 
-    def __init__(self, cache_bytes: int, font: str) -> None:
+    def __init__(
+        self, cache_bytes: int, font: str, beside: Callable[[int], bytes | None] | None = None
+    ) -> None:
+        self._beside = beside
         self._cache_bytes = cache_bytes
         self._font = font
         self._lock = threading.Lock()
@@ -39,7 +44,7 @@ class LibraryCrops:
             cache = self._caches.get(index.library)
             if cache is None:
                 marks = TimeMarks(index, self._font)
-                cache = ThumbCache(index.thumb_places, self._cache_bytes, marks.draw)
+                cache = ThumbCache(index.thumb_places, self._cache_bytes, marks.draw, self._beside)
                 self._caches[index.library] = cache
             return cache
 
@@ -52,6 +57,12 @@ class LibraryCrops:
                 chosen = np.random.default_rng(0).choice(rows, count, replace=False)
                 self._drifting[index.library] = tuple(chosen.tolist())
             return self._drifting[index.library]
+
+    def forget(self, first: int) -> None:
+        """Let go of the pictures of rows from ``first`` on: their marks say something else by now."""
+        with self._lock:
+            for cache in self._caches.values():
+                cache.forget(first)
 
     def close(self) -> None:
         """Let go of pictures and packs."""

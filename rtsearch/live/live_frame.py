@@ -14,7 +14,7 @@ import numpy as np
 from rtsearch.library.index import SearchIndex
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.live.walk import Walked
-from rtsearch.types import Detections, Frame, Neighbours, U8Array
+from rtsearch.types import Detections, F32Array, Frame, Neighbours, U8Array
 
 __all__ = ["Crops", "Latest", "LiveFrame"]
 
@@ -40,6 +40,7 @@ class LiveFrame:
         frame: the picture.
         mirrored: left and right were changed.
         detections: objects of the frame, with track numbers once they are searched.
+        described: (n, D) float32, their whole descriptions where they are remembered; None elsewhere.
         objects: these and the held ones, with strips and neighbours, as they are shown.
         own: neighbours for records, where any are kept.
         index: is searched with the vectors of the detections; None before.
@@ -56,6 +57,7 @@ class LiveFrame:
     frame: Frame
     mirrored: bool = False
     detections: Detections = _NOTHING
+    described: F32Array | None = None
     objects: Steadied = _NO_OBJECTS
     own: Neighbours | None = None
     index: SearchIndex | None = None

@@ -114,6 +114,10 @@ class Shown:
         self._near_distance: F32Array = np.zeros(0, np.float32)
         self._ranked: NDArray[np.intp] = np.zeros(0, np.intp)  # candidates by distance, one of each photo
 
+    def doubt(self) -> None:
+        """Let the next look ask for a search, as there may be other rows by now."""
+        self._origin = None
+
     def is_like(self, point: F32Array, label: int) -> bool:
         """Tell whether a (dim,) point of a class may be the object's."""
         far = len(self.distance) > 0 and np.linalg.norm(point - self.query) > SAME * self.distance.max()

@@ -9,6 +9,7 @@ from pathlib import Path
 from rtsearch._util.metrics import Meter
 from rtsearch._util.wording import counted
 from rtsearch.library.index import SearchIndex
+from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.sources import Source
 from rtsearch.types import Frame
 
@@ -49,10 +50,12 @@ def source_lines(source: Source, frame: Frame, length_s: float | None) -> list[s
     return lines
 
 
-def run_lines(index: SearchIndex, meter: Meter) -> list[str]:
+def run_lines(index: SearchIndex, meter: Meter, memory: LiveMemory | None) -> list[str]:
     """Return the lines about what is searched and how fast."""
     searched, photos = counted(len(index), "object"), counted(index.library.photo_count, "photo")
-    lines = [f"{searched} from {photos}"]
+    lines = [f"{searched} from {photos}"] if len(index) or memory is None else []
+    if memory is not None:
+        lines.append(f"{counted(len(memory.recall), 'object')} remembered")
     if (fps := meter.fps()) > 0:
         lines.append(f"{fps:.1f} frames/s    {meter.quantiles_ms('latency')['p50']:.0f} ms")
     return lines

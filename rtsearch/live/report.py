@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass
 
 from rtsearch._util.metrics import Quantiles
+from rtsearch.memory.live_memory import MemoryReport
 from rtsearch.send import OutletReport
 
 __all__ = ["LiveReport", "SourceReport", "Tally"]
@@ -61,6 +62,7 @@ class LiveReport:
         latency_ms: from a frame's capture to the end of its showing.
         sources: the figures of each source.
         outlets: the figures of each program that signals were sent to.
+        memory: the figures of what was remembered; None where nothing was to be.
     """
 
     frames_in: int
@@ -76,3 +78,4 @@ class LiveReport:
     latency_ms: Quantiles
     sources: tuple[SourceReport, ...]
     outlets: tuple[OutletReport, ...]
+    memory: MemoryReport | None = None

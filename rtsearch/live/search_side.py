@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
+from math import inf
 
 from rtsearch.config import SearchSettings
 from rtsearch.library.likeness import largest_distance
@@ -10,14 +12,17 @@ from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.room import PictureRoom, WallRoom, room_of
-from rtsearch.live.stabilizer import Stabilizer
+from rtsearch.live.seen_before import HalfOfTheStrips, SeenBefore
+from rtsearch.live.stabilizer import Stabilizer, Steadied, Wanted
 from rtsearch.live.walk import Walk, Walked
+from rtsearch.memory.mixed_index import MixedIndex
 from rtsearch.render.layout import canvas_of
-from rtsearch.types import Frame, Neighbours
+from rtsearch.types import Detections, Frame, Neighbours
 
 __all__ = ["SearchSide"]
 
 _BEHIND = (0.15, 0.35)  # share of frames without detection below which it is not behind, above which it is
+_RENEWED_S = 0.5  # least time between two searches for the same objects because there is more to be found
 _MEMORY = 0.1  # weight of the newest frame in that share
 
 
@@ -34,7 +39,9 @@ class SearchSide:
         self._live_index = index
         self._search = search
         self._index = index.begun
+        self._findable, self._renewed_s = 0, -inf  # entries of the memory that the last searches could find
         self._stabilizer = Stabilizer(self._index, search)
+        self._before = SeenBefore(search)
         self._walk = Walk(search)
         self._lag = _Lag() if live else None
         self._epoch = 0
@@ -47,7 +54,7 @@ class SearchSide:
             state: settings, laid out for the cell of the source.
             own: find the neighbours of the objects as the frame shows them too, for records.
         """
-        index = detected.index or self._live_index.of(state)
+        index = self._live_index.of(state) if detected.index is None else detected.index
         if index is not self._index:
             if index.library is not self._index.library:
                 self._walk = Walk(self._search)
@@ -56,11 +63,13 @@ class SearchSide:
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
             self._stabilizer.begin_anew()
+        self._look_again()
         most_distance = largest_distance(index, state.show.max_distance)
         self._stabilizer.most_distance = self._walk.most_distance = most_distance
+        self._before.most_distance = most_distance
         frame, found = detected.frame, detected.detections
         room = room_of(canvas_of(state.show), frame.bgr.shape[1::-1])
-        objects = self._stabilizer.update(frame, found, room, state.detect.max_objects)
+        objects = self._update(frame, found, room, state)
         if self._lag is not None:
             self._lag = self._lag.after(detected)
         return replace(
@@ -75,6 +84,25 @@ class SearchSide:
             asked=self._stabilizer.asked,
             searched=self._stabilizer.searched,
         )
+
+    def _update(self, frame: Frame, found: Detections, room: Wanted, state: ControlState) -> Steadied:
+        """Return the objects with their strips; what is remembered may have strips of its own."""
+        index, most = self._index, state.detect.max_objects
+        if not (isinstance(index, MixedIndex) and index.apart):
+            return self._stabilizer.update(frame, found, room, most)
+        objects = self._stabilizer.update(frame, found, HalfOfTheStrips(room), most)
+        return self._before.beside(objects, index, room)
+
+    def _look_again(self) -> None:
+        """Search for all objects again, once a second at most, where the memory has grown."""
+        memory = self._live_index.memory
+        if memory is None or time.monotonic() - self._renewed_s < _RENEWED_S:
+            return
+        findable = memory.recall.findable
+        if findable != self._findable:
+            self._findable, self._renewed_s = findable, time.monotonic()
+            self._stabilizer.search_again()
+            self._before.search_again()
 
     def _walked(self, frame: Frame, room: PictureRoom, after_s: float, *, seen: bool) -> Walked:
         """Return the walk through the library that a wall shows while nothing is seen."""

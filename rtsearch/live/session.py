@@ -42,6 +42,8 @@ from rtsearch.live.report import LiveReport
 from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs, OutputSinks
 from rtsearch.live.stages import FrameLookup, Stages
+from rtsearch.memory.live_memory import LiveMemory
+from rtsearch.memory.recall import FIRST_ROW
 from rtsearch.pipeline import Pipeline
 from rtsearch.send import OutletReport
 from rtsearch.sources import Source
@@ -51,6 +53,7 @@ __all__ = ["play", "scrolled", "show_again"]
 _log = logging.getLogger(__name__)
 
 _PUMP_S = 0.02  # how long the main thread waits for a frame before it looks after the window again
+_MARKED_S = 30.0  # after which the times on remembered crops are written anew
 _BEHIND_PUMP_S = 0.004  # the same, when frames are shown that no stage announces
 
 
@@ -63,6 +66,7 @@ def play(
     *,
     controls: Controls | None = None,
     progress: Callable[[int], None] | None = None,
+    memory: LiveMemory | None = None,
 ) -> LiveReport:
     """Play a source to its end, or until the user leaves, or Ctrl-C, SIGTERM or SIGHUP comes.
 
@@ -75,6 +79,7 @@ def play(
             each.
         controls: changed by the window while the source plays.
         progress: gets the number of frames shown so far.
+        memory: keeps what is seen, and is searched beside the library; opened, and closed by the caller.
 
     Raises:
         StageError: a stage failed.
@@ -88,7 +93,8 @@ def play(
         search=settings.search,
         areas=Areas.of(settings.live),
     )
-    return _Session(sources, pipeline, index, settings, controls, outputs).run(progress or (lambda _: None))
+    session = _Session(sources, pipeline, index, settings, controls, outputs, memory)
+    return session.run(progress or (lambda _: None))
 
 
 def show_again(
@@ -124,17 +130,22 @@ class _Session:
         settings: Settings,
         controls: Controls,
         outputs: Outputs,
+        memory: LiveMemory | None = None,
     ) -> None:
+        live_index = LiveIndex(index, memory)
+        self._memory = memory
+        self._marked_s = time.monotonic()
         self._finds = finds
         self._controls = controls
         self._outputs = outputs
         self._meter = Meter()
         self._halt = threading.Event()
-        self._crops = LibraryCrops(settings.live.cache_mb << 20, settings.show.font)
+        beside = None if memory is None else memory.recall.jpeg
+        self._crops = LibraryCrops(settings.live.cache_mb << 20, settings.show.font, beside)
         names = index.library.space.class_names if callable(finds) else finds.class_names
         self._shared = Shared(
-            index=index,
-            live_index=LiveIndex(index),
+            index=live_index.begun,
+            live_index=live_index,
             search=settings.search,
             controls=controls,
             crops=self._crops,
@@ -142,6 +153,7 @@ class _Session:
             class_names=names,
             channels=len(sources),
             halt=self._halt,
+            memory=memory,
         )
         self._channels = [open_channel(place, source, self._shared) for place, source in enumerate(sources)]
         self._views = [channel.view for channel in self._channels]
@@ -202,6 +214,9 @@ class _Session:
         """Carry out what the user has asked for, and look after the sources."""
         if self._heart is not None and not self._heart.beat():
             self._halt.set()  # whoever watched over this process has gone, and starts another one
+        if self._memory is not None and time.monotonic() - self._marked_s >= _MARKED_S:
+            self._marked_s = time.monotonic()
+            self._crops.forget(FIRST_ROW)  # their marks say how long ago they were seen
         for view in self._views:
             view.watch()
         self._watch_load()
@@ -286,6 +301,7 @@ class _Session:
             latency_ms=latency,
             sources=sources,
             outlets=outlets,
+            memory=None if self._memory is None else self._memory.report(),
         )
 
 

@@ -11,6 +11,7 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.live.controls import Controls
 from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.memory.live_memory import LiveMemory
 
 __all__ = ["Shared"]
 
@@ -29,6 +30,7 @@ class Shared:
         class_names: by label.
         channels: number of sources.
         halt: set when the run ends.
+        memory: keeps what is seen, and is searched beside the library; None where nothing is remembered.
     """
 
     index: SearchIndex
@@ -40,3 +42,4 @@ class Shared:
     class_names: tuple[str, ...]
     channels: int
     halt: threading.Event
+    memory: LiveMemory | None = None

@@ -203,7 +203,7 @@ class OutputSinks:
         """Look at a crop more closely, or go back."""
         match command:
             case Click(xy):
-                self._inspector.click(xy, self._items())
+                self._inspector.click(xy, self._items(), self._views[0].index)
             case More():
                 self._inspector.more()
             case Back():
@@ -220,13 +220,12 @@ class OutputSinks:
 
     def _items(self) -> list[Item]:
         """Return the crops of the library in the live picture."""
-        now = self._shared.controls.now
-        window_wh, searched = now.show.window_wh, self._shared.live_index.of(now)
+        window_wh = self._shared.controls.now.show.window_wh
         return [
             item.moved(x, y)
             for view, (x, y, *_) in zip(self._views, cells(window_wh, len(self._views)), strict=True)
             for item in view.items
-            if item.row < len(searched)
+            if item.row < len(view.index)
         ]
 
     def _show_again(self, picture: U8Array | None) -> None:
@@ -243,7 +242,7 @@ class OutputSinks:
             self._put(view, scene, keep=False)
 
     def _write(self, result: LiveFrame, own: Neighbours) -> None:
-        names, shown = self._shared.class_names, result.objects
+        names, shown = self._shared.class_names, result.objects.once
         objects = object_records(result.detections, names, own, result.index or self._shared.index)
         seen = len(result.detections)
         strips = shown_records(shown.detections, names, shown.strips, shown.neighbours.row, seen)
@@ -252,7 +251,7 @@ class OutputSinks:
 
     def _send(self, result: LiveFrame) -> None:
         """Send the objects of a frame as they are shown."""
-        objects, frame = result.objects, result.frame
+        objects, frame = result.objects.once, result.frame
         height, width = frame.bgr.shape[:2]
         self._sent = SentScene(
             number=frame.id,

@@ -70,9 +70,8 @@ class Searched(Protocol):
         """Return the points of rows, (n, dim)."""
         ...
 
-    @property
-    def photo_numbers(self) -> I32Array:
-        """Return the number of each row's photo, (rows,)."""
+    def photos_of(self, rows: I32Array, /) -> I32Array:
+        """Return the number of each row's photo, (n,)."""
         ...
 
     def shapes(self, rows: I32Array, /) -> F32Array:
@@ -91,6 +90,8 @@ class Steadied:
         missed: frames since each was seen; 0 for those of the frame.
         step: (n, 4) float32, how far each box moves from frame to frame, px.
         rows: strips of the grid.
+        each: strips of an object.
+        words: of each strip, in the place of its object's class where it is not ""; () for none.
     """
 
     detections: Detections
@@ -99,11 +100,24 @@ class Steadied:
     missed: tuple[int, ...]
     step: F32Array
     rows: int
+    each: int = 1
+    words: tuple[str, ...] = ()
 
     @property
     def held(self) -> frozenset[int]:
         """Return the places in ``detections`` of objects that the frame does not show."""
         return frozenset(i for i, frames in enumerate(self.missed) if frames)
+
+    @property
+    def once(self) -> Steadied:
+        """Return the same with the first strip of each object only, as records and other programs get it."""
+        if self.each == 1:
+            return self
+        first = [i for i, strip in enumerate(self.strips) if strip % self.each == 0]
+        neighbours = Neighbours(self.neighbours.row[first], self.neighbours.distance[first])
+        strips = tuple(self.strips[i] // self.each for i in first)
+        missed, rows = tuple(self.missed[i] for i in first), self.rows // self.each
+        return Steadied(self.detections.rows(first), neighbours, strips, missed, self.step[first], rows)
 
     @property
     def seen(self) -> Detections:
@@ -226,6 +240,11 @@ class Stabilizer:
         for known in self._objects.values():
             known.shown.forget()
 
+    def search_again(self) -> None:
+        """Search for all objects once more: there may be more to be found. They keep their neighbours."""
+        for known in self._objects.values():
+            known.shown.doubt()
+
     def begin_anew(self) -> None:
         """Forget all objects: the next picture has nothing to do with the last."""
         self._tracker.reset()
@@ -266,7 +285,7 @@ class Stabilizer:
             near = self._index.near(np.stack(queries), CANDIDATES * results, exact=exact, recall=recall)
             for shown, rows, distance in zip(wanted, near.row, near.distance, strict=True):
                 there, index = rows[rows >= 0], self._index
-                photo, shape = index.photo_numbers[there], index.shapes(there)
+                photo, shape = index.photos_of(there), index.shapes(there)
                 shown.renew(Candidates(there, index.points(there), float(distance[-1]), photo, shape))
         self.asked += len(found)
         self.searched += len(wanted)

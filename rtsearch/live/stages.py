@@ -23,6 +23,7 @@ import numpy as np
 from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
+from rtsearch.library.index import SearchIndex
 from rtsearch.library.likeness import largest_distance
 from rtsearch.live.areas import counting
 from rtsearch.live.channel import Channel
@@ -37,6 +38,7 @@ from rtsearch.live.shared import Shared
 from rtsearch.live.sinks import Outputs
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.live.tracker import preload
+from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.perception.backend import InferenceBackend
 from rtsearch.types import Frame
 
@@ -146,10 +148,12 @@ class Stages:
             pictures = [item.frame.bgr for item in items]
             index = shared.live_index.of(now)
             asked = Privacy.asked(now.detect) if self._privacy else now.detect
-            seen = backend.infer(pictures, asked, shared.meter, index.projection, pad_fully=slides)
+            projection = index.projection if shared.memory is None else None
+            seen = backend.infer(pictures, asked, shared.meter, projection, pad_fully=slides)
             for item, found in zip(items, seen, strict=True):
                 detected = dataclasses.replace(item, detections=found, index=index)
-                yield _counting(self._made_private(detected, now.detect), now)
+                counted = _counting(self._made_private(detected, now.detect), now)
+                yield counted if projection is not None else _projected(counted, index)
 
     def _passed_over(self, item: LiveFrame) -> bool:
         """Tell whether a frame of a live source is left to those that are shown without detection."""
@@ -209,7 +213,17 @@ class Stages:
             state = self._state_of(item)
             with self._shared.meter.stage("search"):
                 found = self._channels[item.place].search.search(item, state, own=own)
+            if self._shared.memory is not None:
+                with self._shared.meter.stage("remember"):
+                    self._remember(self._shared.memory, found)
             yield self._with_crops(found, state.show)
+
+    def _remember(self, memory: LiveMemory, found: LiveFrame) -> None:
+        assert found.described is not None
+        objects = dataclasses.replace(found.detections, vector=found.described)
+        late_ns = round((time.monotonic() - found.frame.captured_s) * 1e9)
+        source = self._channels[found.place].source.name
+        memory.see(found.place, found.epoch, source, found.frame, objects, time.time_ns() - late_ns)
 
     def _looked_up(
         self, captured: BackgroundIterator[LiveFrame], lookup: FrameLookup
@@ -252,6 +266,13 @@ class Stages:
             return tuple(
                 tuple(cache.get(row, height_px) for row in line if row >= 0) for line in rows.tolist()
             )
+
+
+def _projected(item: LiveFrame, index: SearchIndex) -> LiveFrame:
+    """Return a frame whose objects keep their whole descriptions beside the searched vectors."""
+    described = item.detections.vector
+    found = dataclasses.replace(item.detections, vector=index.projection.apply(described))
+    return dataclasses.replace(item, detections=found, described=described)
 
 
 def _counting(item: LiveFrame, now: ControlState) -> LiveFrame:

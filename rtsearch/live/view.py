@@ -56,6 +56,7 @@ class View:
         shown: results taken so far.
         neighbours: of the objects in these.
         items: crops and labels of the picture drawn last.
+        index: whose objects that shows.
         last_first: highest strip that may stand on top of the picture drawn last.
     """
 
@@ -82,8 +83,8 @@ class View:
         self._tally = tally
         self._epoch = 0
         self._on_screen: LiveFrame | None = None  # its frame is drawn, with its objects or with guessed ones
-        self._library = shared.index.library  # whose rows the compositor shows
-        self._compositor = Compositor(shared.class_names, *self._shown_of(shared.index))
+        self.index = shared.index
+        self._compositor = Compositor(shared.class_names, *self._shown_of(self.index))
         self._timer = NoteTimer()
         self._notes: tuple[str, ...] = ()
         self._lost_s: float | None = None  # since when the source has given no pictures
@@ -250,11 +251,13 @@ class View:
     def _scene_of(self, result: LiveFrame, frame: Frame, objects: Steadied) -> Scene:
         """Return the scene of objects in a frame, with crops of the library that the result was found in."""
         index = result.index or self._shared.index
-        if index.library is not self._library:
-            self._library = index.library
+        if index.library is not self.index.library:
+            self.index = index
             self._compositor.turn_to(*self._shown_of(index))
         scene = self._compositor.scene(frame, objects, result.crops, self._look().show, result.walk)
-        return replace(scene, library=self._library.state)
+        memory = self._shared.memory
+        remembers = memory is not None and memory.remembers
+        return replace(scene, library=index.library.state, remembers=remembers)
 
     def _shown_of(self, index: SearchIndex) -> tuple[ThumbCache, SearchIndex, tuple[int, ...], int]:
         crops = self._shared.crops
@@ -305,6 +308,7 @@ class View:
         lines = source_lines(self.source, frame, self._length_s)
         if self.place == 0:
             index = self.last.index if self.last is not None else None
-            lines += run_lines(index or self._shared.index, self._shared.meter)
+            searched = self._shared.index if index is None else index
+            lines += run_lines(searched, self._shared.meter, self._shared.memory)
         _, dropped = self._tally.counts()
         return (*lines, *([f"frames dropped: {dropped:,}"] if dropped else []))

@@ -5,7 +5,8 @@ Records, signals to other programs and pages hold the same values:
     scene  {"frame", "t_s", "wh", "objects": [object, ...], "shown": [strip, ...]}
     event  {"event": "new" | "update" | "end", "time", "frame", "t_s", "wh", "object": object}
     object {"track", "xyxy", "label", "score", "neighbours": [neighbour, ...]}
-    neighbour {"row", "photo", "xyxy", "label", "folded", "distance"}, of a film with "t_s", "seen_s"
+    neighbour {"row", "photo", "xyxy", "label", "folded", "distance"}, of a film with "t_s", "seen_s",
+              and "seen_ns" where it is remembered
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "EventKind",
     "Hits",
     "Times",
+    "bare_records",
     "event_record",
     "json_line",
     "object_records",
@@ -42,7 +44,7 @@ class Hits(Protocol):
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
 
 
-_FURTHER = ("folded", "t_s", "seen_s")
+_FURTHER = ("folded", "t_s", "seen_s", "seen_ns")
 
 
 class Times:
@@ -129,10 +131,9 @@ def object_records(
     boxes = _rounded(np.array([hit["xyxy"] for hit in hits], np.float32).reshape(-1, 4), 1)
     places = zip(rows.tolist(), hits, boxes, strict=True)
     distance = _rounded(neighbours.distance, 5)
-    xyxy, score = _rounded(detections.xyxy, 1), _rounded(detections.score, 4)
-    objects = []
-    for i, label in enumerate(detections.label.tolist()):
-        near = [
+    objects = bare_records(detections, names)
+    for i, item in enumerate(objects):
+        item["neighbours"] = [
             {
                 "row": row,
                 "photo": hit["photo"],
@@ -145,16 +146,21 @@ def object_records(
                 distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
             )
         ]
-        objects.append(
-            {
-                "track": int(detections.track[i]),
-                "xyxy": xyxy[i],
-                "label": class_name(names, label),
-                "score": score[i],
-                "neighbours": near,
-            }
-        )
     return objects
+
+
+def bare_records(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return n objects of one frame as JSON values, without neighbours; see ``object_records``."""
+    xyxy, score = _rounded(detections.xyxy, 1), _rounded(detections.score, 4)
+    return [
+        {
+            "track": int(detections.track[i]),
+            "xyxy": xyxy[i],
+            "label": class_name(names, label),
+            "score": score[i],
+        }
+        for i, label in enumerate(detections.label.tolist())
+    ]
 
 
 def shown_records(

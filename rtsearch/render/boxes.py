@@ -39,6 +39,8 @@ WAITING = "Waiting for the picture"
 """Sentence while a source gives none."""
 _WAITING_PX = 22
 _LOST_SCALE = 16  # factor by which it is blurred
+_REMEMBERS = "remembering"
+_SIGN: Colour = (40, 40, 220)  # red, as of what records
 _LOST_LIGHT = 0.6  # brightness that is left of it
 
 _Rectangle: TypeAlias = tuple[int, int, int, int]
@@ -49,6 +51,8 @@ def boxed_frame(scene: Scene, show: ShowSettings) -> U8Array:
     view = scene.frame.bgr.copy()
     canvas = canvas_of(show.model_copy(update={"window_wh": view.shape[1::-1]}))
     draw_boxes(view, scene, canvas, range(max(scene.strips, default=0) + 1), numbers=True)
+    if scene.remembers:
+        _sign(view, canvas)
     return view
 
 
@@ -65,11 +69,12 @@ def frame_picture(scene: Scene, plan: Plan, canvas: Canvas) -> U8Array:
     else:
         draw_boxes(view, scene, canvas, plan.shown)
     share = min(1.0, scene.lost_s / LOST_S)
-    if share <= 0:
-        return view
-    view = _faded(view, share)
-    if canvas.text != "none":
-        _write_waiting(view, share, canvas)
+    if share > 0:
+        view = _faded(view, share)
+        if canvas.text != "none":
+            _write_waiting(view, share, canvas)
+    if scene.remembers:
+        _sign(view, canvas)
     return view
 
 
@@ -215,7 +220,7 @@ def draw_boxes(view: U8Array, scene: Scene, canvas: Canvas, shown: range, *, num
     for i in reversed(seen):  # the most confident on top
         if scene.strips[i] in shown:
             thin = small or scores[i] < _WEAK or i in scene.held
-            _box(view, boxes[i], object_colour(scene.strips[i]), canvas.px(1 if thin else 2))
+            _box(view, boxes[i], object_colour(scene.strips[i] // scene.each), canvas.px(1 if thin else 2))
         else:
             draw_corners(view, boxes[i], TEXT_FAINT, canvas.px(1))
     if canvas.text == "none":
@@ -228,7 +233,7 @@ def draw_boxes(view: U8Array, scene: Scene, canvas: Canvas, shown: range, *, num
         text = f"{scene.names[i]}: {score}" if score else scene.names[i]
         if numbers and tracks[i]:
             text = f"{tracks[i]} {text}"
-        patch = _patch(text, size_px, object_colour(scene.strips[i]), canvas.font)
+        patch = _patch(text, size_px, object_colour(scene.strips[i] // scene.each), canvas.font)
         _tag(view, boxes[i], patch, taken, 0 if scores[i] < _WEAK else _MOST_STEPS)
 
 
@@ -240,6 +245,14 @@ def draw_corners(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -
         for y, dy in ((y1, side), (y2, -side)):
             cv2.line(view, (x, y), (x + dx, y), colour, line_px)
             cv2.line(view, (x, y), (x, y + dy), colour, line_px)
+
+
+def _sign(view: U8Array, canvas: Canvas) -> None:
+    """Draw the sign that what is seen is remembered, at the upper right, whatever text is wanted."""
+    patch = _patch(_REMEMBERS, canvas.px(15), _SIGN, canvas.font)[: view.shape[0], : view.shape[1]]
+    margin = min(canvas.px(8), view.shape[0] - len(patch), view.shape[1] - patch.shape[1])
+    right = view.shape[1] - margin
+    view[margin : margin + len(patch), right - patch.shape[1] : right] = patch
 
 
 def _is_out(xyxy: list[int]) -> bool:

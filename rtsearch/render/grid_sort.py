@@ -33,7 +33,7 @@ def grid_shape(n: int) -> tuple[int, int]:
         columns = math.ceil(n / lines)
         return 4 * (lines * columns / n - 1) + abs(math.log(columns / lines / _WIDE))
 
-    lines = min(range(1, n + 1), key=fault)
+    lines = min(range(1, 2 * math.isqrt(n) + 2), key=fault)
     return lines, math.ceil(n / lines)
 
 

@@ -53,7 +53,7 @@ def compose_strips(scene: Scene, canvas: Canvas) -> Plan:
 def _strip(scene: Scene, i: int, places: tuple[Place, ...], layout: Layout, canvas: Canvas) -> list[Item]:
     """Return the label and the crops of an object's strip, which has the room of all these places."""
     strip, (x, y, _, height) = scene.strips[i], places[0]
-    colour = object_colour(strip)
+    colour = object_colour(strip // scene.each)
     label = _label(
         _Label(scene.names[i], score_text(scene, i, canvas), colour, (layout.label_width, height)), canvas
     )

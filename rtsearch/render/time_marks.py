@@ -1,10 +1,9 @@
-"""Draw the time of a film in the corner of a crop."""
+"""Draw the time of a crop in its corner: in a film, or how long ago it was seen."""
 
 from __future__ import annotations
 
 import cv2
 
-from rtsearch._util.wording import time_code
 from rtsearch.library.index import SearchIndex
 from rtsearch.render.text import draw_text, text_wh
 from rtsearch.render.theme import TEXT
@@ -18,7 +17,7 @@ _DIM = 0.35  # share of the crop's brightness below the text
 
 
 class TimeMarks:
-    """Marks the crops of films; those of photos stay as they are.
+    """Marks the crops of films and of a memory; those of photos stay as they are.
 
     Args:
         index: whose crops are marked.
@@ -26,22 +25,21 @@ class TimeMarks:
     """
 
     def __init__(self, index: SearchIndex, font: str) -> None:
-        self._times_s = index.times_s
+        self._index = index
         self._font = font
 
     def draw(self, row: int, crop: U8Array) -> None:
         """Draw the time of a row at the lower left of its crop, (h, w, 3) uint8 BGR, where there is room."""
-        t_s = float(self._times_s[row, 0])
-        if not t_s >= 0:  # NaN, or a container whose times begin below 0
+        text = self._index.time_mark(row)
+        if not text:
             return
         size = min(max(round(crop.shape[0] * _SIZE), _LEAST_PX), _MOST_PX)
-        text = time_code(t_s)
         width, height = text_wh(text, size, self._font)
         while width + 6 > crop.shape[1] and size > _LEAST_PX:
             size -= 1
             width, height = text_wh(text, size, self._font)
         if width + 6 > crop.shape[1]:
-            text = text.split(".")[0]
+            text = text.split(".")[0].removesuffix(" ago")
             width, height = text_wh(text, size, self._font)
         low = crop[max(0, crop.shape[0] - height - 2) :, : width + 6]
         low[:] = cv2.convertScaleAbs(low, alpha=_DIM)

@@ -1,6 +1,7 @@
 """The page: the live picture, its search and its controls in any browser, and the API behind it.
 
-site       shared state: library, network, settings in force; access: tokens, roles, Host and Origin
+site       shared state: library, network, settings in force; meaning: another index meanwhile;
+           access: tokens, roles, Host and Origin
 hub        newest scenes to all viewers; wire: their messages; turns: one backend for several callers
 pages      HTML, CSS, scripts; streams: scenes, MJPEG; lookup: the library; control: settings and commands;
            phones: cameras of visitors; status: health, figures; problems: errors and limits

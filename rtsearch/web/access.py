@@ -18,8 +18,9 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
+from cachetools import LRUCache
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
@@ -34,7 +35,8 @@ LEAST_TOKEN = 8
 """Least number of characters of a token."""
 _COOKIE = "rtsearch"
 _KEPT_S = 365 * 86_400
-_WRONG_TOKENS = 20  # wrong tokens a minute, of all clients together, before none is looked at
+_WRONG_TOKENS = 20  # wrong tokens a minute, of all clients together, before no other is looked at
+_MOST_REFUSED = 4096  # wrong tokens that are remembered
 _MINUTE_S = 60.0
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; font-src 'self'; "
@@ -81,6 +83,7 @@ class Access:
     hosts: Collection[str] = ()
     loopback: bool = True
     _wrong_s: deque[float] = field(default_factory=lambda: deque(maxlen=_WRONG_TOKENS))
+    _refused: LRUCache[bytes, bool] = field(default_factory=lambda: LRUCache(_MOST_REFUSED))
 
     @property
     def phone_token(self) -> str:
@@ -102,27 +105,37 @@ class Access:
     def role_of(self, connection: HTTPConnection) -> Role:
         """Return the role of a client.
 
+        A browser sends the cookie of a former token, or of another server of this machine, with each
+        request. So a token that was refused is no new guess when it comes again: it is passed over.
+
         Raises:
             RequestError: 429 after many wrong tokens.
         """
         if not self.token:
             return Role.OPERATOR
-        given = _given_tokens(connection)
+        given = [text for text in _given_tokens(connection) if _digest(text) not in self._refused]
         if given:
             now_s = time.monotonic()
             if len(self._wrong_s) == _WRONG_TOKENS and now_s - self._wrong_s[0] < _MINUTE_S:
                 raise RequestError(429, "too many wrong tokens; wait a minute")
-            known = (
-                (Role.OPERATOR, self.token),
-                (Role.OPERATOR, _derived(self.token, "cookie")),
-                (Role.PHONE, self.phone_token),
-                (Role.PHONE, _derived(self.token, "phone cookie")),
-            )
-            found = [role for role, secret in known for text in given if _same(text, secret)]
-            if found:
-                return max(found)
-            self._wrong_s.append(now_s)
+            roles = [self._role_with(text) for text in given]
+            for text, role in zip(given, roles, strict=True):
+                if role is Role.NONE:
+                    self._refused[_digest(text)] = True
+                    self._wrong_s.append(now_s)
+            if any(roles):
+                return max(roles)
         return Role.VIEWER if self.public else Role.NONE
+
+    def _role_with(self, text: str) -> Role:
+        """Return the role that a token gives, NONE for a wrong one."""
+        known = (
+            (Role.OPERATOR, self.token),
+            (Role.OPERATOR, _derived(self.token, "cookie")),
+            (Role.PHONE, self.phone_token),
+            (Role.PHONE, _derived(self.token, "phone cookie")),
+        )
+        return max(role if _same(text, secret) else Role.NONE for role, secret in known)
 
     def cookie(self, role: Role, *, secure: bool) -> str:
         """Return the Set-Cookie header that keeps a role."""
@@ -133,9 +146,11 @@ class Access:
 
 def _same(given: str, secret: str) -> bool:
     """Compare in a time that does not depend on where two texts differ, nor on their lengths."""
-    return hmac.compare_digest(
-        hashlib.sha256(given.encode()).digest(), hashlib.sha256(secret.encode()).digest()
-    )
+    return hmac.compare_digest(_digest(given), _digest(secret))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def _given_tokens(connection: HTTPConnection) -> list[str]:
@@ -200,14 +215,10 @@ class Guard:
         origin = given.get("origin")
         if changes and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             raise RequestError(403, "requests of other sites are refused")
-        role = self._access.role_of(HTTPConnection(scope))
-        by_link = scope["type"] == "http" and b"token=" in scope["query_string"]
-        if (
-            by_link
-            and role >= Role.PHONE
-            and self._access.token
-            and parse_qs(scope["query_string"].decode("latin-1"))
-        ):
+        connection = HTTPConnection(scope)
+        role = self._access.role_of(connection)
+        by_link = scope["type"] == "http" and connection.query_params.get("token")
+        if by_link and self._access.token and role >= Role.PHONE:
             headers["set-cookie"] = self._access.cookie(role, secure=scope["scheme"] == "https")
         return role
 
@@ -226,7 +237,6 @@ def needs(role: Role) -> Callable[[Callable[..., Awaitable[Any]]], Callable[...,
             return refusal
 
         guarded.__name__ = getattr(endpoint, "__name__", "endpoint")
-        guarded.needs = role  # type: ignore[attr-defined]
         return guarded
 
     return decorate

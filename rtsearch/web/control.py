@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +14,8 @@ from rtsearch.web.problems import RequestError, read_json
 from rtsearch.web.site import Site
 
 __all__ = ["ControlPanel"]
+
+_MOST_S = 1_000_000
 
 
 class ControlPanel:
@@ -46,7 +47,7 @@ class ControlPanel:
         return JSONResponse(self._site.settings_json())
 
     async def _classes(self, request: Request) -> Response:
-        counts = await run_in_threadpool(self._site.class_counts)
+        counts = await run_in_threadpool(lambda: self._site.class_counts)
         return JSONResponse({"classes": list(self._site.names), "objects": counts})
 
     async def _control(self, request: Request) -> Response:
@@ -69,6 +70,6 @@ class ControlPanel:
 
 def _seconds(order: dict[str, Any], name: str) -> float:
     value = order.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise RequestError(422, f"{name}: expected seconds, a number")
-    return max(-1e6, min(1e6, float(value)))
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST_S:  # no NaN is
+        return float(value)
+    raise RequestError(422, f"{name}: expected seconds, a number from {-_MOST_S:,} to {_MOST_S:,}")

@@ -60,11 +60,9 @@ class Viewer:
         self._states: list[str] = []
         self._echo = ""
         self._changed = asyncio.Event()
-        self.skipped = 0
 
     def offer(self, place: int, scene: bytes) -> None:
         """Leave the newest message about a source, in place of one that was not taken."""
-        self.skipped += place in self._scenes
         self._scenes[place] = scene
         self._changed.set()
 

@@ -8,6 +8,7 @@ import socket
 from importlib import resources
 from urllib.parse import urlencode
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -88,11 +89,8 @@ class Pages:
         if address is not None:
             url = url.replace(host, address, 1)
         token = self._site.access.phone_token
-        return Response(
-            qr_svg(f"{url}?{urlencode({'token': token})}" if token else url),
-            media_type="image/svg+xml",
-            headers={"cache-control": "no-store"},
-        )
+        code = await run_in_threadpool(qr_svg, f"{url}?{urlencode({'token': token})}" if token else url)
+        return Response(code, media_type="image/svg+xml", headers={"cache-control": "no-store"})
 
 
 def qr_svg(text: str) -> bytes:

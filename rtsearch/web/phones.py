@@ -10,14 +10,11 @@ send fewer, and none wait.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import io
 import itertools
 import time
-from typing import cast
 
-import cv2
-import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
@@ -25,10 +22,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError
-from rtsearch.images.decode import quiet_decoders
-from rtsearch.images.headers import read_header
+from rtsearch.images.decode import decode_photo, header_of, quiet_decoders
 from rtsearch.live.live_frame import LiveFrame
-from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.privacy import Privacy
 from rtsearch.live.search_side import SearchSide
 from rtsearch.types import Frame, Scene, U8Array, class_name
@@ -38,9 +33,11 @@ from rtsearch.web.wire import scene_line
 
 __all__ = ["Phones"]
 
-_MOST_PIXELS = 2_100_000  # 1920 x 1080 and a little; the page sends 640 x 480
+_MOST_MP = 2.1  # 1920 x 1080 and a little; the page sends 640 x 480
 _MOST_BAD = 5  # pictures in a row that are none, before a phone is sent away
+_SILENT_S = 30.0  # without a picture, after which its place is another's
 _UNREADABLE = 1003  # close code: the server does not take such data
+_TRY_AGAIN = 1013  # close code
 
 
 class Phones:
@@ -76,27 +73,28 @@ class Phones:
             await socket.send_denial_response(refusal)
             return
         place = next(n for n in itertools.count(FIRST_PHONE) if n not in self._places)
-        self._places.add(place)
         phone = _Phone(self._site, place)
-        bad = 0
+        self._places.add(place)
+        bad, end = 0, _UNREADABLE
         try:
             await socket.accept()
             while bad < _MOST_BAD:
-                data = await socket.receive_bytes()
+                data = await asyncio.wait_for(socket.receive_bytes(), _SILENT_S)
                 try:
                     await socket.send_json(await run_in_threadpool(phone.look, data))
                     bad, self._frames = 0, self._frames + 1
                 except PhotoError as error:
                     bad += 1
                     await socket.send_json({"error": f"the picture cannot be read: {error}"})
-            await socket.close(_UNREADABLE, "no pictures came")
+        except TimeoutError:
+            end = _TRY_AGAIN
         except (WebSocketDisconnect, KeyError, RuntimeError):  # text came, or the phone has gone
             pass
         finally:
             self._places.discard(place)
             self._site.hub.leave(place)
             with contextlib.suppress(RuntimeError):
-                await socket.close(_UNREADABLE)
+                await socket.close(end)
 
 
 class _Phone:
@@ -105,7 +103,7 @@ class _Phone:
     def __init__(self, site: Site, place: int) -> None:
         self._site = site
         self._place = place
-        self._search = SearchSide(LiveIndex(site.index), site.settings.search, live=False)
+        self._search = SearchSide(site.live_index, site.settings.search, live=False)
         self._meter = Meter()
         self._frame_id = 0
         kind = site.settings.show.privacy
@@ -133,7 +131,7 @@ class _Phone:
         scene = Scene(
             frame=frame,
             detections=every,
-            names=tuple(class_name(site.names, label) for label in every.label.tolist()),
+            names=tuple(now.show.word(class_name(site.names, label)) for label in every.label.tolist()),
             neighbours=objects.neighbours,
             thumb_height=0,
             thumbs=((),) * len(every),
@@ -144,18 +142,13 @@ class _Phone:
         )
         site.hub.show(self._place, scene)
         line = scene_line(scene, site.names, 0.0)
-        head = {"place": self._place, "library": scene.library}
+        head = {"place": self._place, "library": scene.library, "words": site.words}
         return {**head, "strips": scene.rows, "faint": [], **line}
 
 
 def _decoded(jpeg: bytes) -> U8Array:
-    header = read_header(io.BytesIO(jpeg))
+    header = header_of(jpeg, _MOST_MP)
     if header.kind != "JPEG":
         raise PhotoError(f"expected a JPEG, got {header.kind}")
-    if header.width * header.height > _MOST_PIXELS:
-        raise PhotoError(f"{header.width}x{header.height} px is too large")
     with quiet_decoders():
-        bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise PhotoError("it is damaged")
-    return cast(U8Array, bgr)
+        return decode_photo(jpeg, header).bgr

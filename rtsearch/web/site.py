@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from rtsearch import __version__
 from rtsearch._util.masking import masked
 from rtsearch.config import Settings
-from rtsearch.errors import RtsearchError
-from rtsearch.library.index import SearchIndex, open_index
+from rtsearch.errors import SendError
+from rtsearch.library.index import SearchIndex
+from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls, LibraryWatch
 from rtsearch.live.live_index import LiveIndex
+from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.pipeline import Pipeline
-from rtsearch.types import class_name
+from rtsearch.send import parse_address
+from rtsearch.types import WHOLE_IMAGE_NAME
 from rtsearch.web.access import Access
 from rtsearch.web.hub import SceneHub
+from rtsearch.web.meaning import Meaning
 from rtsearch.web.problems import RequestError
 from rtsearch.web.served import ServedLibraries, ServedLibrary
 
@@ -56,6 +61,7 @@ class Site:
         access: rules for clients.
         network: name and licence of the network.
         tell: gets a line when the library has changed.
+        memory: of the run, if it remembers.
     """
 
     settings: Settings
@@ -65,24 +71,39 @@ class Site:
     access: Access
     network: tuple[str, str]
     tell: Callable[[str], None] = _log.info
+    memory: LiveMemory | None = None
     hub: SceneHub = field(init=False)
+    live_index: LiveIndex = field(init=False)
     _served: ServedLibraries = field(init=False)
     _watch: LibraryWatch = field(init=False)
-    _meaning: _Meaning = field(init=False)
-    _live_index: LiveIndex = field(init=False)
+    _meaning: Meaning = field(init=False)
+    _changing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._served = ServedLibraries(self.settings.live.cache_mb << 20)
-        self._live_index = LiveIndex(self.begun)
-        self._meaning = _Meaning(self)
-        self._watch = LibraryWatch(self.begun, lambda: self.now, self._meaning.turn_to, self.tell)
+        beside = None if self.memory is None else self.memory.recall.jpeg
+        self._served = ServedLibraries(self.settings.live.cache_mb << 20, beside)
+        self._served.now(self.begun)  # whose crops pages ask for by their addresses
+        self.live_index = LiveIndex(self.begun, self.memory)
+        self._meaning = Meaning(self.settings, self.begun, self.controls)
+        self._watch = LibraryWatch(self.begun, lambda: self.now, self._turn_to, self.tell)
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The network's class names."""
+        return self.pipeline.class_names
 
     @property
     def index(self) -> SearchIndex:
         """Index in force, which knows every object; see ``searched``."""
         index = self.controls.now.index
         return self.begun if index is None else index
+
+    @property
+    def known(self) -> SearchIndex:
+        """Index that knows every object of the library, and all that is remembered."""
+        index = self.index
+        return index if self.memory is None else self.memory.beside(index, self.controls.now.search)
 
     @property
     def fingerprint(self) -> str:
@@ -94,20 +115,30 @@ class Site:
         """Crops of the library's state that is in force."""
         return self._served.now(self.index).thumbs
 
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of objects of each class that there are any of, the most frequent first."""
+        return self._served.now(self.index).class_counts
+
+    def _turn_to(self, index: SearchIndex) -> None:
+        """Put a newer state of the library in force; pages may go on with the one before."""
+        self._served.now(self.index)
+        self._meaning.turn_to(index)
+
     def library_of(self, fingerprint: str) -> ServedLibrary | None:
         """Return the state of the library of this name, if it is in force or was before."""
         self._served.now(self.index)
         return self._served.named(fingerprint)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The network's class names."""
-        return self.pipeline.class_names
+    def searched(self) -> SearchIndex:
+        """Index in force, narrowed to what is to be found; narrowing takes a moment, so ask in a thread."""
+        return self.live_index.of(self.controls.now)
 
     @property
-    def searched(self) -> SearchIndex:
-        """Index that is searched now."""
-        return self._live_index.of(self.controls.now)
+    def most_distance(self) -> float:
+        """Largest distance of a neighbour that is shown, inf for any; ask in a thread."""
+        return largest_distance(self.searched, self.controls.now.show.max_distance)
 
     @property
     def now(self) -> Settings:
@@ -127,11 +158,11 @@ class Site:
         """Return the settings in force as JSON values, without secrets."""
         values = self.now.model_dump(mode="json")
         values["live"]["source"] = masked(values["live"]["source"])
-        values["send"]["to"] = [masked(address).partition("#")[0] for address in values["send"]["to"]]
+        values["send"]["to"] = [_outlet_name(address) for address in values["send"]["to"]]
         return values
 
     def change(self, changes: dict[str, Any]) -> None:
-        """Put other settings in force, all or none.
+        """Put other settings in force, all or none; one change after the other.
 
         Args:
             changes: by section and key.
@@ -139,6 +170,21 @@ class Site:
         Raises:
             RequestError: 422, with the errors of pydantic; or a setting cannot be changed while it runs.
         """
+        with self._changing:
+            settings = self._changed(changes)
+            if settings.search != self.controls.now.search:  # what cannot be followed is refused here
+                narrow(self.index, settings.search, distinct=settings.show.distinct)
+            self._meaning.want(settings)
+            self.controls.change(
+                detect=settings.detect,
+                show=settings.show,
+                search=settings.search,
+                loop=settings.live.loop,
+                mirror=settings.live.mirror,
+            )
+
+    def _changed(self, changes: dict[str, Any]) -> Settings:
+        """Return the settings in force with some changes."""
         fixed = [
             f"{section}.{key}"
             for section, keys in changes.items()
@@ -164,39 +210,32 @@ class Site:
         for name in ("font", "privacy"):
             if getattr(settings.show, name) != getattr(self.controls.now.show, name):
                 raise RequestError(422, f"show.{name} cannot be changed while the server runs; start it anew")
-        if settings.search != self.controls.now.search:  # what cannot be followed is refused here
-            narrow(self.index, settings.search, distinct=settings.show.distinct)
-        self._meaning.want(settings)
-        live = settings.live
-        self.controls.change(
-            detect=settings.detect,
-            show=settings.show,
-            search=settings.search,
-            loop=live.loop,
-            mirror=live.mirror,
-        )
+        return settings
 
-    def class_counts(self) -> dict[str, int]:
-        """Return the number of objects of each class that there are any of, the most frequent first."""
-        label, count = np.unique(self.index.labels, return_counts=True)
-        pairs = sorted(zip(count.tolist(), label.tolist(), strict=True), reverse=True)
-        return {class_name(self.index.library.space.class_names, label): count for count, label in pairs}
+    @property
+    def words(self) -> dict[str, str]:
+        """Words that are shown instead of the names of classes, by name; "" hides one."""
+        show = self.controls.now.show
+        every = (*self.names, WHOLE_IMAGE_NAME) if show.labels else ()
+        return {name: word for name in every if (word := show.word(name)) != name}
 
     def state(self) -> dict[str, Any]:
         """Return what viewers show beside the scenes."""
-        now = self.controls.now
-        library = self.index.library
+        now, index = self.controls.now, self.index
+        library = index.library
         return {
             "type": "state",
             "version": __version__,
             "library": library.state,
-            "objects": len(self.index),
+            "objects": len(index),
+            "remembers": self.memory is not None and self.memory.remembers,
             "photos": library.photo_count,
             "paused": now.paused,
             "loop": now.loop,
             "mirror": now.mirror,
             "results": now.show.results,
             "text": now.show.text,
+            "words": self.words,
             "font": bool(self.settings.show.font),
             "attract_s": self.settings.show.attract_s,
             "phones": [place for place in self.hub.newest() if place >= FIRST_PHONE],
@@ -206,7 +245,7 @@ class Site:
             "sources": [
                 {
                     "place": view.place,
-                    "name": view.source.name,
+                    "name": _source_name(view.source.name),
                     "lost": view.source.status != "ok" and not view.source.slides,
                     "seekable": view.source.seekable,
                     "camera": view.source.camera,
@@ -231,60 +270,21 @@ def _may_change(section: str, key: str) -> bool:
     return keys is True or (isinstance(keys, set) and key in keys)
 
 
+def _source_name(name: str) -> str:
+    """Return the name of a source without the folders of this machine, or the host of its address."""
+    _, is_address, address = name.partition("://")
+    if is_address:
+        return re.split(r"[/?#]", address, maxsplit=1)[0].rpartition("@")[2] or "stream"
+    return PurePath(name).name or name
+
+
+def _outlet_name(text: str) -> str:
+    """Return the address of an outlet without its secrets."""
+    try:
+        return parse_address(text).name
+    except SendError:
+        return f"{text.partition(':')[0][:20]}:***"
+
+
 def _length_s(frames: int | None, fps: float | None) -> float | None:
     return None if not frames or not fps else round(frames / fps, 3)
-
-
-class _Meaning:
-    """Opens the index of another ``describe.meaning`` in a thread, and puts it in force when it is there."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
-        self._lock = threading.Lock()
-        self._settings = site.settings
-        self._opened: dict[float, SearchIndex] = {site.settings.describe.meaning: site.begun}
-        self._library = site.begun.library
-        self.opening = False
-
-    @property
-    def wanted(self) -> float:
-        """Value that was asked for last."""
-        return self._settings.describe.meaning
-
-    def want(self, settings: Settings) -> None:
-        """Search with these settings as soon as their index is open; frames go on meanwhile."""
-        with self._lock:
-            if settings.describe.meaning == self.wanted:
-                return
-            self._settings = settings
-            if not self.opening:
-                self.opening = True
-                threading.Thread(target=self._open, name="index", daemon=True).start()
-
-    def turn_to(self, index: SearchIndex) -> None:
-        """Search a newer state of the library, whose index has the meaning that is wanted."""
-        with self._lock:
-            self._library, self._opened = index.library, {} if self.opening else {self.wanted: index}
-            self._site.controls.change(index=index)
-
-    def _open(self) -> None:
-        while True:
-            settings, library = self._settings, self._library
-            try:
-                index = self._index(settings)
-            except RtsearchError as error:
-                _log.warning("describe.meaning=%g: %s", settings.describe.meaning, error)
-                index = self._site.index
-            with self._lock:
-                if settings is self._settings and library is self._library:
-                    self._site.controls.change(index=index)
-                    self.opening = False
-                    return
-
-    def _index(self, settings: Settings) -> SearchIndex:
-        meaning = settings.describe.meaning
-        if meaning not in self._opened:
-            opened = open_index(self._library, settings)
-            opened.warm_up(settings.show.results)
-            self._opened[meaning] = opened
-        return self._opened[meaning]

@@ -17,6 +17,12 @@ from rtsearch.web.streams import LiveStreams
 __all__ = ["Status"]
 
 _TEXT = "text/plain; version=0.0.4"
+_BY_SOURCE = (
+    ("frames_total", "frames_in", "Frames that came."),
+    ("shown_total", "frames_shown", "Frames shown with objects."),
+    ("dropped_total", "dropped", "Frames without detection."),
+    ("objects_total", "objects", "Objects found."),
+)
 
 
 class Status:
@@ -43,17 +49,10 @@ class Status:
 
     async def _metrics(self, request: Request) -> Response:
         hub = self._site.hub
-        summary = hub.meter.summary()
-        lines = _family(
-            "frames_total", "counter", "Frames that came.", _of_sources(hub.reports(), "frames_in")
-        )
-        lines += _family(
-            "shown_total", "counter", "Frames shown with objects.", _of_sources(hub.reports(), "frames_shown")
-        )
-        lines += _family(
-            "dropped_total", "counter", "Frames without detection.", _of_sources(hub.reports(), "dropped")
-        )
-        lines += _family("objects_total", "counter", "Objects found.", _of_sources(hub.reports(), "objects"))
+        summary, reports = hub.meter.summary(), hub.reports()
+        lines: list[str] = []
+        for name, field, text in _BY_SOURCE:
+            lines += _family(name, "counter", text, _of_sources(reports, field))
         lines += _family("frames_per_second", "gauge", "Frames shown per second.", [("", summary["fps"])])
         times = [
             (f'{{stage="{stage}",quantile="{q}"}}', quantiles[key] / 1e3)  # type: ignore[literal-required]

@@ -8,7 +8,6 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -16,14 +15,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from rtsearch.images.encode import encode_jpeg
 from rtsearch.live.compositor import crop_height
+from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.mosaic import Mosaic, cell_settings
 from rtsearch.render.layout import canvas_of
 from rtsearch.render.painter import Painter
 from rtsearch.types import Scene
 from rtsearch.web.access import Role, needs
 from rtsearch.web.hub import Viewer
-from rtsearch.web.problems import RequestError
+from rtsearch.web.problems import RequestError, whole_number
 from rtsearch.web.site import Site
 from rtsearch.web.wire import VERSION, scene_line
 
@@ -32,6 +33,7 @@ __all__ = ["LiveStreams"]
 _PICTURES_PER_S = 15.0  # of the composed picture, which is drawn for this stream alone
 _BOUNDARY = "frame"
 _MOST_STREAMS = 8
+_MOST_PLACE = 999_999
 
 
 class LiveStreams:
@@ -90,18 +92,17 @@ class LiveStreams:
         newest = self._site.hub.newest()
         if not newest:
             raise RequestError(404, "nothing is shown yet; sources are given with --source")
-        place = request.query_params.get("place", str(min(newest)))
-        if not place.isdecimal() or int(place[:6]) not in newest:
+        place = whole_number(request, "place", 0, _MOST_PLACE, min(newest))
+        if place not in newest:
             raise RequestError(
                 404, f"there is no such place; there are: {', '.join(map(str, sorted(newest)))}"
             )
-        shown = newest[int(place)]
-        served = (
-            self._site.library_of(shown.scene.library) if request.scope["role"] >= Role.OPERATOR else None
-        )
+        shown = newest[place]
+        shows = request.scope["role"] >= Role.OPERATOR
+        served = self._site.library_of(shown.scene.library) if shows else None
         library = None if served is None else served.index
         line = await run_in_threadpool(scene_line, shown.scene, self._site.names, shown.t_s, library)
-        return JSONResponse({"v": VERSION, "place": int(place), **line})
+        return JSONResponse({"v": VERSION, "place": place, **line})
 
     async def _mjpeg(self, request: Request) -> Response:
         if self._streams >= _MOST_STREAMS:
@@ -142,6 +143,7 @@ class _ComposedPicture:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
+        self._crops = LibraryCrops(site.settings.live.cache_mb << 20, site.settings.show.font)
         self._painters: dict[int, Painter] = {}
         self._drawn: list[Scene] = []
         self._mosaic: tuple[int, Mosaic] = (0, Mosaic(1))
@@ -168,13 +170,12 @@ class _ComposedPicture:
             cell = cell_settings(show, place, len(scenes))
             height = crop_height(cell, scene.frame, scene.rows)
             served = self._site.library_of(scene.library)  # None: it is long gone, and so are its crops
+            crops = None if served is None else self._crops.of(served.index)
             thumbs = tuple(
-                tuple(None if served is None else served.thumbs.get(row, height) for row in line if row >= 0)
+                tuple(None if crops is None else crops.get(row, height) for row in line if row >= 0)
                 for line in scene.neighbours.row.tolist()
             )
             painter = self._painters.setdefault(place, Painter())
             drawn = painter.paint(replace(scene, thumb_height=height, thumbs=thumbs), canvas_of(cell))
             picture = self._mosaic[1].put(place, drawn, show.window_wh)
-        done, jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
-        assert done
-        return bytes(np.asarray(jpeg).data)
+        return encode_jpeg(picture)

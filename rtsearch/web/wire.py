@@ -10,13 +10,19 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-import cv2
-import numpy as np
-
-from rtsearch.recording import Hits, json_line, object_records, scene_record, shown_records, text_bytes
-from rtsearch.types import Detections, Neighbours, Scene, U8Array
+from rtsearch.images.encode import encode_jpeg, shrunk
+from rtsearch.recording import (
+    Hits,
+    bare_records,
+    json_line,
+    object_records,
+    scene_record,
+    shown_records,
+    text_bytes,
+)
+from rtsearch.types import Neighbours, Scene, U8Array
 
 __all__ = ["VERSION", "frame_jpeg", "message", "scene_line"]
 
@@ -36,36 +42,17 @@ def scene_line(scene: Scene, names: Sequence[str], t_s: float, library: Hits | N
         library: looks up the facts about neighbours; without it objects have no key ``neighbours``.
     """
     every, seen = scene.detections, len(scene.detections) - len(scene.held)
-    found = Detections(
-        every.xyxy[:seen], every.score[:seen], every.label[:seen], every.vector[:seen], every.track[:seen]
-    )
+    found = every.rows(slice(seen))
     near = Neighbours(scene.neighbours.row[:seen], scene.neighbours.distance[:seen])
-    if library is None:
-        near = Neighbours(near.row[:, :0], near.distance[:, :0])
-    objects = object_records(found, names, near, library or _NoLibrary())
-    if library is None:
-        for item in objects:
-            del item["neighbours"]
+    objects = bare_records(found, names) if library is None else object_records(found, names, near, library)
     shown = shown_records(every, names, scene.strips, scene.neighbours.row, seen)
     height, width = scene.frame.bgr.shape[:2]
     return scene_record(scene.frame.id, t_s, (width, height), objects, shown)
 
 
-class _NoLibrary:
-    def hits(self, rows: object, /) -> list[dict[str, Any]]:
-        return []
-
-
 def frame_jpeg(bgr: U8Array, quality: int) -> bytes:
     """Return a frame as JPEG, its longer side at most 1920 px."""
-    longer = max(bgr.shape[:2])
-    if longer > _MOST_SIDE_PX:
-        scale = _MOST_SIDE_PX / longer
-        size = (round(bgr.shape[1] * scale), round(bgr.shape[0] * scale))
-        bgr = cast(U8Array, cv2.resize(bgr, size, interpolation=cv2.INTER_AREA))
-    done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert done
-    return bytes(np.asarray(jpeg).data)
+    return encode_jpeg(shrunk(bgr, _MOST_SIDE_PX), quality)
 
 
 def message(place: int, scene: Scene, line: dict[str, Any], jpeg: bytes) -> bytes:

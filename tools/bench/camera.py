@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 import rtsearch.sources  # noqa: F401  quietens FFmpeg before the first capture
 from rtsearch.config import Settings
@@ -84,7 +85,7 @@ def make_library(folder: Path) -> Path:
     return folder / "library"
 
 
-def quantiles(values: list[float]) -> dict[str, float]:
+def quantiles(values: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
     """Median and 99th percentile."""
     p50, p99 = np.percentile(values, (50, 99))
     return {"p50": round(float(p50), 1), "p99": round(float(p99), 1)}

@@ -1,7 +1,7 @@
 // The kiosk's scene when nothing is seen: a slow walk from object to object through the library.
 
-import { fetchJson, thumb } from "./wire.js";
-import { make } from "./sheets.js";
+import { fetchJson, thumb, word } from "./wire.js";
+import { make } from "./page.js";
 import { makeTile } from "./strips.js";
 
 const STEP_MS = 9000;
@@ -71,7 +71,7 @@ export class Attract {
     this.word.style.opacity = 0;
     placed.forEach(([x, y, width, height, of], i) => of !== undefined && setTimeout(() => this.open && this.tile(i, x, y, width, height, of), i * (1000 / TILES_A_SECOND) / Math.max(1, placed.length / 14)));
     Object.assign(this.word.style, { left: `${hero.x * w + this.page.rem}px`, top: `${(hero.y + hero.n) * h - 3.2 * this.page.rem}px` });
-    setTimeout(() => { this.word.textContent = label; this.word.style.opacity = 1; }, 1400);
+    setTimeout(() => { this.word.textContent = word(state.words, label); this.word.style.opacity = 1; }, 1400);
   }
 
   tile(i, x, y, w, h, row) {

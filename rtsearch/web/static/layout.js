@@ -1,6 +1,6 @@
 // Places of frame, panel and strips for a screen. The frame never moves for strips that come or go.
 
-const STEPS = [2, 3, 4, 6];         // strips that room is made for; those beyond are scrolled to
+const STEPS = [1, 2, 3, 4, 6];      // strips that room is made for; those beyond are scrolled to
 const STAYS_MS = 5000;              // a coarser grid must be enough for so long before it is taken
 
 export function fitType(scale = 1) {
@@ -11,13 +11,32 @@ export function fitType(scale = 1) {
 }
 
 /** Number of strips that room is made for: more at once, fewer after a while. */
-export class Steps {
-  constructor() { this.now = 2; this.since = 0; }
+class Steps {
+  constructor() { this.now = 1; this.since = 0; }
   take(needed, at, most) {
     const steps = STEPS.filter((n) => n <= most), wanted = steps.find((n) => n >= needed) ?? steps.at(-1);
     if (wanted >= this.now) { this.since = at; this.now = wanted; }
     else if (at - this.since > STAYS_MS) { this.now = wanted; this.since = at; }
     return this.now;
+  }
+}
+
+/** Places of strips: each keeps its own while there is room, a new one takes the first that is free. */
+export class Slots {
+  constructor() { this.steps = new Steps(); this.of = new Map(); }
+
+  /** Give each key a place behind those that are pinned; return for how many strips room is made. */
+  take(keys, pinned, most) {
+    const rows = this.steps.take(Math.max(1, pinned + keys.length), performance.now(), most);
+    const kept = new Map(keys.map((key) => [key, this.of.get(key)]).filter(([, slot]) => slot + pinned < rows));
+    const taken = new Set(kept.values());
+    for (const key of keys) if (!kept.has(key)) {
+      let slot = 0;
+      while (taken.has(slot)) slot++;
+      taken.add(slot); kept.set(key, slot);
+    }
+    this.of = kept;
+    return rows;
   }
 }
 
@@ -71,16 +90,30 @@ export function cells(area, aspects) {
     area.x + (i % best.columns) * (best.w + gap), area.y + Math.floor(i / best.columns) * (best.h + gap), best.w, best.h));
 }
 
-/** Height of a strip, and height and number of its lines of crops. */
+/** Room of a strip: height of its header, from strip to strip, and of its crops, with the gap between them. */
 export function stripSizes(area, count, rem, kind) {
-  const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem, line = Math.max(3, 0.22 * rem);
+  const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem;
   const pitch = (area.h + gap) / count;
-  const room = Math.max(24, pitch - header - gap);
-  const most = kind === "kiosk" ? 18 * rem : 11 * rem, least = kind === "phone" ? 3.4 * rem : 5.2 * rem;
-  const wanted = kind === "wide" || kind === "upright" ? 12 : 8;   // crops that are seen at once, as large as fits
-  const high = (n) => Math.min(most, (room - (n - 1) * line) / n);
-  let lines = 1;
-  while (lines < 3 && Math.floor((area.w + line) / (high(lines) + line)) * lines < wanted && high(lines + 1) > least) lines++;
-  const height = high(lines);
-  return { header, pitch, line, lines, height: Math.floor(height) };
+  const room = Math.floor(Math.max(24, pitch - header - gap));
+  return { pitch, room, gap: Math.max(3, Math.round(0.22 * rem)), least: kind === "phone" ? 3.4 * rem : 5.2 * rem, most: 22 * rem };
+}
+
+const FEW = 8;              // crops from which on more of them are no gain
+const KEEPS = 1.2;          // how much better other lines must be than those that are shown
+
+/** Lines of crops {lines, columns, w, h} that fill a room: many crops, none cut by much; lines as before if they are good. */
+export function fitCrops(width, { room, gap, least, most }, ratio, count, before = 0) {
+  let best = null;
+  for (let lines = 1; lines <= 4; lines++) {
+    const h = Math.floor(Math.min(most, (room - (lines - 1) * gap) / lines));
+    if (lines > 1 && h < least) break;
+    const fitting = Math.max(1, Math.round((width + gap) / (h * ratio + gap)));
+    // A line that is nearly full becomes full: right edges stay aligned.
+    const columns = Math.max(Math.min(fitting, Math.ceil(count / lines)), Math.ceil(0.7 * fitting));
+    const w = (width - gap * (columns - 1)) / columns, shown = Math.min(count, columns * lines);
+    const cut = Math.min(w / h, ratio) / Math.max(w / h, ratio), filled = (shown / (columns * lines)) * ((h * lines) / room);
+    const worth = cut * filled * Math.min(1, shown / Math.min(FEW, count || 1)) * (lines === before ? KEEPS : 1);
+    if (!best || worth > best.worth) best = { worth, lines, columns, w, h };
+  }
+  return best;
 }

@@ -1,14 +1,15 @@
 // The library as a zoomable wall: tiles of crops from the server, at the size that the zoom asks for.
 
 import { fitType } from "./layout.js";
-import { Sheets, make } from "./sheets.js";
+import { $, make, onPhoto, toast } from "./page.js";
+import { Sheets } from "./sheets.js";
 import { makeTile } from "./strips.js";
-import { fetchJson, thumb } from "./wire.js";
+import { fetchJson, searchPhoto, thumb, word } from "./wire.js";
 
-const $ = (id) => document.getElementById(id);
 const SIZES = [4, 8, 16, 32, 64, 128];
 const TILE = 512;
-const MOST_TILES = 160;     // kept as pictures
+const BAR = 60;             // height of the bar on top, px
+const MOST_TILES = 128;     // kept as pictures, 1 MB each
 const AT_ONCE = 6;          // requests
 
 class Wall {
@@ -31,14 +32,7 @@ class Wall {
 
   async begin(label) {
     this.label = label;
-    const status = await new Promise((done) => {
-      const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws?confirm=1`);
-      socket.onmessage = ({ data }) => { if (typeof data === "string" && data[0] === "{") { socket.close(); done(JSON.parse(data)); } };
-      socket.onerror = () => done(null);
-    });
-    if (!status) { setTimeout(() => this.begin(label), 2000); return; }
-    this.state = status;
-    await this.load(label, true);
+    try { await this.load(label, true); } catch { setTimeout(() => this.begin(label), 2000); return; }
     this.chips();
   }
 
@@ -47,27 +41,31 @@ class Wall {
     const wall = await fetchJson(`/api/wall?label=${encodeURIComponent(label)}`);
     if (label !== this.label) return;
     const changed = this.wall?.key !== wall.key;
+    if (changed) this.before = fit ? null : this.wall;   // its tiles stand until those of the new order are there
     this.wall = wall;
+    this.state = { library: wall.library, words: wall.words };
     $("count").textContent = `${wall.objects.toLocaleString("en")} objects`;
     if (fit) { this.view = this.whole(); this.goal = null; }
     if (changed && this.found) this.mark(this.found);
-    if (!wall.ready) this.timer = setTimeout(() => this.load(label, false), 1500);
+    if (!wall.ready) this.later(label);
     document.body.dataset.ready = wall.ready;
     this.draw();
   }
 
+  later(label) { this.timer = setTimeout(() => this.load(label, false).catch(() => this.later(label)), 1500); }
+
   /** The view that shows everything. */
   whole() {
-    const { columns, rows } = this.wall, top = 60;
-    const scale = Math.min(innerWidth / columns, (innerHeight - top) / rows) * 0.97;
-    return { x: columns / 2, y: rows / 2 - top / 2 / scale, scale: Math.min(scale, 140) };
+    const { columns, rows } = this.wall;
+    const scale = Math.min(140, Math.min(innerWidth / columns, (innerHeight - BAR) / rows) * 0.97);
+    return { x: columns / 2, y: rows / 2 - BAR / 2 / scale, scale };
   }
 
   chips() {
     const chips = Object.entries(this.wall.labels).slice(0, 60).map(([label, count]) => make("button", {
-      textContent: label, title: `${count.toLocaleString("en")} objects`,
-      onclick: () => { this.label = this.label === label ? "" : label; this.marks = []; this.found = null; this.load(this.label, true).then(() => this.chips()); } }));
-    for (const chip of chips) chip.setAttribute("aria-pressed", String(chip.textContent === this.label));
+      textContent: word(this.state.words, label) || label, name: label, title: `${count.toLocaleString("en")} objects`,
+      onclick: () => { this.label = this.label === label ? "" : label; this.marks = []; this.found = null; this.load(this.label, true).then(() => this.chips()).catch((error) => toast(error.message)); } }));
+    for (const chip of chips) chip.setAttribute("aria-pressed", String(chip.name === this.label));
     const at = $("labels").scrollLeft;
     $("labels").replaceChildren(...chips);
     $("labels").scrollLeft = at;
@@ -79,7 +77,7 @@ class Wall {
 
   paint(at) {
     if (!this.wall) return;
-    const ratio = Math.min(devicePixelRatio || 1, 2), W = innerWidth, H = innerHeight, c = this.context;
+    const ratio = this.ratio = Math.min(devicePixelRatio || 1, 2), W = innerWidth, H = innerHeight, c = this.context;
     if (this.canvas.width !== Math.round(W * ratio) || this.canvas.height !== Math.round(H * ratio)) {
       this.canvas.width = Math.round(W * ratio); this.canvas.height = Math.round(H * ratio);
     }
@@ -88,30 +86,47 @@ class Wall {
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
     c.fillStyle = "#0E0F0F";
     c.fillRect(0, 0, W, H);
-    c.imageSmoothingQuality = "high";
+    c.imageSmoothingQuality = this.goal || this.pointers.size ? "low" : "high";
     const wanted = SIZES.findIndex((s) => s >= scale * ratio * 0.75);
     const level = wanted < 0 ? SIZES.length - 1 : wanted;
-    const missing = [];
-    for (const l of [...new Set([Math.max(0, level - 2), Math.max(0, level - 1), level])]) this.level(c, l, scale, x, y, W, H, l === level ? missing : null);
-    this.fetch(missing);
+    this.fetch(this.paintTiles(c, level, W, H));
     this.paintMarks(c, scale, x, y, W, H);
   }
 
-  level(c, l, scale, x, y, W, H, missing) {
-    const size = SIZES[l], per = TILE / size, side = per * scale;
+  /** Draw the tiles of a level, others of the same cells where they are not there yet; return those that are missing. */
+  paintTiles(c, level, W, H) {
+    const { x, y, scale } = this.view, per = TILE / SIZES[level], side = per * scale;
     const left = W / 2 - x * scale, top = H / 2 - y * scale;
-    const { columns, rows, key } = this.wall;
-    const x0 = Math.max(0, Math.floor(-left / side)), x1 = Math.min(Math.ceil(columns / per), Math.ceil((W - left) / side));
-    const y0 = Math.max(0, Math.floor(-top / side)), y1 = Math.min(Math.ceil(rows / per), Math.ceil((H - top) / side));
-    for (let ty = y0; ty < y1; ty++) for (let tx = x0; tx < x1; tx++) {
-      const address = `/wall/${key}/${size}/${tx}/${ty}.jpg`, tile = this.tiles.get(address);
-      if (tile) {
-        tile.used = performance.now();
-        c.drawImage(tile.image, left + tx * side, top + ty * side, (tile.image.width / size) * scale, (tile.image.height / size) * scale);
-      } else if (missing) {
-        missing.push([address, Math.hypot(left + (tx + 0.5) * side - W / 2, top + (ty + 0.5) * side - H / 2)]);
-      }
+    const x1 = Math.min(Math.ceil(this.wall.columns / per), Math.ceil((W - left) / side)), y1 = Math.min(Math.ceil(this.wall.rows / per), Math.ceil((H - top) / side));
+    const missing = [];
+    this.lacks = 0;     // tiles without anything in their place
+    for (let ty = Math.max(0, Math.floor(-top / side)); ty < y1; ty++) for (let tx = Math.max(0, Math.floor(-left / side)); tx < x1; tx++) {
+      const place = { x: left + tx * side, y: top + ty * side, scale };
+      const own = this.tiles.get(this.address(this.wall, level, tx, ty));
+      if (!own || own.partial) missing.push([this.address(this.wall, level, tx, ty), Math.hypot(place.x + side / 2 - W / 2, place.y + side / 2 - H / 2) + (own ? W + H : 0)]);
+      if (!this.paintCells(c, level, tx * per, ty * per, per, place)) this.lacks++;
     }
+    return missing;
+  }
+
+  address({ key }, level, tx, ty) { return `/wall/${key}/${SIZES[level]}/${tx}/${ty}.jpg`; }
+
+  /** Draw some cells out of the finest tile that is there; tell whether there is one. */
+  paintCells(c, finest, x, y, per, place) {
+    const snap = (v) => Math.round(v * this.ratio) / this.ratio;   // tiles meet at whole pixels
+    const same = this.before?.columns === this.wall.columns && this.before.rows === this.wall.rows;
+    for (const wall of same ? [this.wall, this.before] : [this.wall]) for (let level = finest; level >= 0; level--) {
+      const size = SIZES[level], of = TILE / size, tx = Math.floor(x / of), ty = Math.floor(y / of);
+      const tile = this.tiles.get(this.address(wall, level, tx, ty));
+      if (!tile) continue;
+      tile.used = performance.now();
+      const sx = (x - tx * of) * size, sy = (y - ty * of) * size;
+      const w = Math.min(per * size, tile.image.width - sx), h = Math.min(per * size, tile.image.height - sy);
+      const left = snap(place.x), top = snap(place.y), right = snap(place.x + (w / size) * place.scale), low = snap(place.y + (h / size) * place.scale);
+      c.drawImage(tile.image, sx, sy, w, h, left, top, right - left, low - top);
+      return true;
+    }
+    return false;
   }
 
   fetch(missing) {
@@ -120,11 +135,21 @@ class Wall {
       if (this.asked.size >= AT_ONCE) return;
       if (this.asked.has(address)) continue;
       this.asked.add(address);
-      fetch(address).then((answer) => (answer.ok ? answer.blob() : Promise.reject(answer.status))).then(createImageBitmap).then((image) => {
-        this.tiles.set(address, { image, used: performance.now() });
-        this.forget();
-      }).catch(() => {}).finally(() => { this.asked.delete(address); this.draw(); });
+      this.get(address).catch(() => this.again()).finally(() => { this.asked.delete(address); this.draw(); });
     }
+  }
+
+  /** Ask for the wall after a while: the server was away, or knows this arrangement no more. */
+  again() { return new Promise((done) => setTimeout(done, 1000)).then(() => this.load(this.label, false)).catch(() => {}); }
+
+  /** Get a tile; one that the server has not all crops of yet is asked for again. */
+  async get(address) {
+    const answer = await fetch(address);
+    if (!answer.ok) throw new Error(answer.statusText);
+    const image = await createImageBitmap(await answer.blob());
+    this.tiles.get(address)?.image.close();
+    this.tiles.set(address, { image, used: performance.now(), partial: answer.headers.get("cache-control") === "no-store" });
+    this.forget();
   }
 
   forget() {
@@ -167,9 +192,16 @@ class Wall {
   clamp(view) {
     const least = this.whole().scale * 0.9;
     view.scale = Math.min(260, Math.max(least, view.scale));
-    view.x = Math.min(this.wall.columns, Math.max(0, view.x));
-    view.y = Math.min(this.wall.rows, Math.max(0, view.y));
+    view.x = this.held(view.x, this.wall.columns, innerWidth / view.scale, 0);
+    view.y = this.held(view.y, this.wall.rows, (innerHeight - BAR) / view.scale, BAR / view.scale);
     return view;
+  }
+
+  /** Middle of the view, all in cells, that keeps the wall in sight; one that is smaller than the room below a bar stays in its middle. */
+  held(at, cells, room, bar) {
+    const most = Math.max(cells / 2, cells - 0.35 * room), least = Math.min(cells / 2, 0.35 * room);
+    const middle = cells <= room ? cells / 2 : Math.min(most, Math.max(least, at + bar / 2));
+    return middle - bar / 2;
   }
 
   zoom(px, py, factor, soft) {
@@ -211,7 +243,8 @@ class Wall {
       pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     };
     canvas.onpointerup = canvas.onpointercancel = (event) => {
-      if (pointers.delete(event.pointerId) && event.type === "pointerup" && this.moved < 6 && !pointers.size) this.click(event.clientX, event.clientY);
+      if (pointers.delete(event.pointerId) && event.type === "pointerup" && this.moved < 6 && !pointers.size) this.click(event.clientX, event.clientY).catch((error) => toast(error.message));
+      this.draw();
     };
     canvas.ondblclick = (event) => this.zoom(event.clientX, event.clientY, 3, true);
     addEventListener("keydown", (event) => {
@@ -224,14 +257,7 @@ class Wall {
       event.preventDefault();
     });
     $("pick").onclick = () => $("file").click();
-    $("file").onchange = () => { const [file] = $("file").files; if (file) this.search(file); $("file").value = ""; };
-    addEventListener("paste", (event) => { const [file] = event.clipboardData.files; if (file) this.search(file); });
-    let inside = 0;
-    const drop = (open) => $("drop").classList.toggle("open", open);
-    addEventListener("dragenter", () => drop(++inside > 0));
-    addEventListener("dragleave", () => drop(--inside > 0));
-    addEventListener("dragover", (event) => event.preventDefault());
-    addEventListener("drop", (event) => { event.preventDefault(); inside = 0; drop(false); const [file] = event.dataTransfer.files; if (file) this.search(file); });
+    onPhoto((file) => this.search(file));
   }
 
   async click(px, py) {
@@ -240,7 +266,7 @@ class Wall {
     if (x < 0 || y < 0 || x >= this.wall.columns || y >= this.wall.rows) { this.sheets.close(); return; }
     const { row } = await fetchJson(`/api/wall/${this.wall.key}/at?x=${x}&y=${y}`);
     if (row === null) { this.sheets.close(); return; }
-    this.sheets.show("crop", row).catch((error) => this.toast(error.message));
+    this.sheets.show("crop", row);   // while the wall moves
     if (this.view.scale < 40) { this.goal = this.clamp({ x: x + 0.5, y: y + 0.5, scale: Math.max(72, this.view.scale) }); this.draw(); }
   }
 
@@ -250,20 +276,20 @@ class Wall {
 
   async more(row) {
     const { neighbours } = await fetchJson(`/api/objects/${row}/similar?k=32`);
-    this.results([[row, ...neighbours.map((n) => n.row)]]);
+    this.results([row, ...neighbours.map((n) => n.row)]);
   }
 
   async search(file) {
-    this.toast("searching", true);
+    toast("searching", true);
     try {
-      const found = await fetchJson("/api/search?k=32", { method: "POST", body: file });
-      this.toast(found.objects.length ? "" : "nothing was found in this photo");
-      if (found.objects.length) this.results(found.objects.map((o) => o.neighbours.map((n) => n.row)));
-    } catch (error) { this.toast(error.message); }
+      const { shown } = await searchPhoto(file, "?k=32"), rows = shown.flatMap((s) => s.rows);
+      toast(rows.length ? "" : shown.length ? "nothing in the library is like it" : "nothing was found in this photo");
+      if (rows.length) this.results(rows);
+    } catch (error) { toast(error.message); }
   }
 
-  results(lists) {
-    const rows = [...new Set(lists.flat())];
+  results(found) {
+    const rows = [...new Set(found)];
     this.mark(rows);
     const near = make("div", { className: "near" });
     for (const row of rows.slice(0, 64)) {
@@ -284,13 +310,6 @@ class Wall {
   }
 
   unmark() { this.marks = []; this.found = null; this.draw(); }
-
-  toast(words, stays = false) {
-    clearTimeout(this.hiding);
-    if (words) $("toast").textContent = words;
-    $("toast").classList.toggle("open", Boolean(words));
-    if (words && !stays) this.hiding = setTimeout(() => $("toast").classList.remove("open"), 4000);
-  }
 }
 
 window.rtsearch = new Wall();

@@ -1,13 +1,13 @@
 // The live view and the kiosk: scenes as they come, and what one can do with them.
 
 import { Attract } from "./attract.js";
-import { Steps, arrange, cells, fitType, stripSizes } from "./layout.js";
+import { Slots, arrange, cells, fitType, stripSizes } from "./layout.js";
 import { Picture } from "./picture.js";
-import { Sheets, make } from "./sheets.js";
+import { $, clock, make, onPhoto, toast } from "./page.js";
+import { Sheets } from "./sheets.js";
 import { Strips } from "./strips.js";
-import { connect, control, fetchJson, patch, thumb } from "./wire.js";
+import { connect, control, fetchJson, objectsOf, patch, searchPhoto, thumb } from "./wire.js";
 
-const $ = (id) => document.getElementById(id);
 const KIOSK = location.pathname === "/kiosk";
 document.body.classList.toggle("kiosk", KIOSK);
 const ICONS = {
@@ -23,7 +23,7 @@ class Page {
     this.places = new Map();    // place: {picture, scene, aspect}
     this.lit = new Set();
     this.pins = new Map();      // key: item
-    this.steps = new Steps();
+    this.slots = new Slots();
     this.drawn = { times: [], ages: [] };
     this.waiting = {};
     this.strips = new Strips($("strips"), { light: (key) => this.light(key), pin: (key) => this.pin(key), open: (row) => this.open(row) });
@@ -59,14 +59,10 @@ class Page {
     }
     const aspect = scene.wh[0] / scene.wh[1];
     const moves = place.aspect !== aspect;
-    const faint = new Set(scene.faint ?? []);
-    const seen = new Map(scene.objects.map((o) => [o.track, o]));
-    const objects = scene.shown.map((s) => ({
-      key: `${scene.place}:${s.track}`, number: s.strip + 1, name: s.label, score: s.score, strip: s.strip, rows: s.rows,
-      xyxy: s.xyxy ?? seen.get(s.track).xyxy, held: !seen.has(s.track), faint: faint.has(s.track), whole: s.track === 0,
-    }));
+    const objects = objectsOf(scene, this.state.words, `${scene.place}:`);
     Object.assign(place, { scene, aspect, objects });
     if (moves) this.changed();
+    this.number();
     place.picture.show(bitmap, objects, this.look(scene.wh));
     this.attract?.saw(objects.length);
     this.arrangeStrips();
@@ -77,29 +73,31 @@ class Page {
     return { wh, lit: here ? this.lit : new Set(), pinned: new Set(this.pins.keys()), text: this.state.text, rem: this.rem, thumb: (row) => thumb(this.state, row) };
   }
 
-  arrangeStrips() {
-    const items = [], pins = [...this.pins.keys()];
-    let base = pins.length;
-    for (const [, place] of [...this.places].sort((a, b) => a[0] - b[0])) {
-      const bare = place.objects.filter((o) => !this.pins.has(o.key));
-      for (const o of bare) {
-        const [x1, y1, x2, y2] = o.xyxy;
-        items.push({ ...o, slot: base + o.strip, aspect: (x2 - x1) / Math.max(1, y2 - y1) });
-      }
-      for (const o of place.objects) if (this.pins.has(o.key)) Object.assign(this.pins.get(o.key), { rows: o.rows, score: o.score });
-      base += Math.max(place.scene.strips ?? 0, ...place.objects.map((o) => o.strip + 1), 0);
+  /** Number objects by the places of their strips. */
+  number() {
+    const all = [...this.places].sort((a, b) => a[0] - b[0]).flatMap(([, place]) => [...place.objects].sort((a, b) => a.strip - b.strip));
+    const pins = [...this.pins.keys()], bare = all.filter((o) => !this.pins.has(o.key));
+    this.rows = this.slots.take(bare.map((o) => o.key), pins.length, this.rects.most);
+    for (const o of all) {
+      const pin = pins.indexOf(o.key);
+      o.slot = pin < 0 ? pins.length + this.slots.of.get(o.key) : pin;
+      o.number = o.slot + 1;
+      if (pin >= 0) this.pins.set(o.key, { ...o, name: this.pins.get(o.key).name });
     }
-    pins.forEach((key, slot) => items.push({ ...this.pins.get(key), slot, pinned: true }));
-    const count = this.steps.take(Math.max(1, base), performance.now(), this.rects.most);
-    const sizes = stripSizes(this.rects.strips, count, this.rem, this.rects.kind);
-    this.strips.show(KIOSK ? items.filter((item) => item.slot < count) : items, sizes, this.look());
+    return bare;
+  }
+
+  arrangeStrips() {
+    const items = [...this.number(), ...[...this.pins.values()].map((pin, slot) => ({ ...pin, slot, number: slot + 1, pinned: true }))];
+    const sizes = stripSizes(this.rects.strips, this.rows, this.rem, this.rects.kind);
+    this.strips.show(KIOSK ? items.filter((item) => item.slot < this.rows) : items, sizes, this.look());
     if (!KIOSK) this.list();
   }
 
   /** The names of what is seen, large. */
   list() {
     const counts = new Map();
-    for (const { objects } of this.places.values()) for (const o of objects) if (!o.held) counts.set(o.name, (counts.get(o.name) ?? 0) + 1);
+    for (const { objects } of this.places.values()) for (const o of objects) if (!o.held && o.name) counts.set(o.name, (counts.get(o.name) ?? 0) + 1);
     const key = JSON.stringify([...counts]);
     if (key === this.listed) return;
     this.listed = key;
@@ -143,7 +141,7 @@ class Page {
     if (this.state.library && this.state.library !== state.library) location.reload();
     const before = this.state;
     this.state = state;
-    $("source").textContent = this.photo?.name ?? (state.sources.map((s) => s.name.split("/").pop()).join(", ") || "rtsearch");
+    $("source").textContent = this.photo?.name ?? (state.sources.map((s) => s.name).join(", ") || "rtsearch");
     $("library").textContent = `${state.objects.toLocaleString("en")} objects, ${state.photos.toLocaleString("en")} photos`;
     const [first] = state.sources, { hidden } = $("time");
     $("time").hidden = Boolean(this.photo) || !first?.seekable || !first.length_s;
@@ -155,6 +153,7 @@ class Page {
     for (const [place, { picture }] of this.places) {
       if (!this.photo && !here.has(place) && !(state.phones ?? []).includes(place)) { picture.remove(); this.places.delete(place); this.changed(); }
     }
+    document.body.classList.toggle("remembers", Boolean(state.remembers));
     if (state.font && !before.font) new FontFace("wall", "url(/font)").load().then((font) => { document.fonts.add(font); this.changed(); }, () => {});
     if (before.text !== state.text) this.changed();
     if (!this.photo && !state.sources.length && !this.places.size) this.empty();
@@ -164,8 +163,8 @@ class Page {
   empty() { $("seen").replaceChildren(make("li", { textContent: "Drop a photo", className: "soft" })); }
 
   status(up) {
-    if (this.up === false && up) this.toast("");
-    if (!up && this.up && !KIOSK) this.toast("connection lost, trying again", true);
+    if (this.up === false && up) toast("");
+    if (!up && this.up && !KIOSK) toast("connection lost, trying again", true);
     this.up = up;
   }
 
@@ -206,17 +205,16 @@ class Page {
     if (!this.pins.delete(key)) {
       const found = [...this.places.values()].flatMap((p) => p.objects).find((o) => o.key === key);
       if (!found) return;
-      const [x1, y1, x2, y2] = found.xyxy;
-      this.pins.set(key, { ...found, aspect: (x2 - x1) / Math.max(1, y2 - y1) });
+      this.pins.set(key, found);
     }
     this.relight();
   }
 
-  open(row) { if (!KIOSK) this.sheets.show("crop", row).catch((error) => this.toast(error.message)); }
+  open(row) { if (!KIOSK) this.sheets.show("crop", row); }
 
   async more(row, label) {
     const { neighbours } = await fetchJson(`/api/objects/${row}/similar?k=${Math.max(16, this.state.results)}`);
-    this.pins.set(`like:${row}`, { key: `like:${row}`, name: `like ${label} ${row}`, rows: [row, ...neighbours.map((n) => n.row)], aspect: 1, score: 0 });
+    this.pins.set(`like:${row}`, { key: `like:${row}`, name: ["like", label, row].filter((part) => part !== "").join(" "), rows: [row, ...neighbours.map((n) => n.row)], aspect: 1, score: 0 });
     this.changed();
   }
 
@@ -226,27 +224,25 @@ class Page {
     this.timer = setTimeout(() => {
       const all = this.waiting;
       this.waiting = {};
-      patch(all).catch((error) => this.toast(error.message));
+      patch(all).catch((error) => toast(error.message));
     }, 120);
   }
 
   async search(file) {
-    this.toast("searching", true);
+    toast("searching", true);
     try {
       const bitmap = await createImageBitmap(file).catch(() => null);
-      const found = await fetchJson(`/api/search?name=${encodeURIComponent(file.name ?? "")}`, { method: "POST", body: file });
-      this.toast("");
+      const found = await searchPhoto(file, `?name=${encodeURIComponent(file.name ?? "")}`);
+      toast("");
       if (!bitmap) throw new Error("the browser cannot show this kind of photo");
       for (const { picture } of this.places.values()) picture.remove();
       this.places.clear();
       this.photo = { name: found.photo || "your photo" };
-      const shown = found.objects.map((o, strip) => ({ track: strip + 1, strip, label: o.label, score: o.score, rows: o.neighbours.map((n) => n.row) }));
-      const objects = found.objects.map((o, i) => ({ ...o, track: i + 1 }));
-      this.put({ place: 0, wh: found.wh, objects, shown, strips: shown.length }, bitmap);
+      this.put({ place: 0, ...found }, bitmap);
       this.take(this.state);
       this.button();
-      if (!shown.length) this.toast("nothing was found in this photo");
-    } catch (error) { this.toast(error.message); }
+      if (!found.shown.length) toast("nothing was found in this photo");
+    } catch (error) { toast(error.message); }
   }
 
   /** Leave the photo that was searched with. */
@@ -270,13 +266,6 @@ class Page {
     $("view").append(this.back);
   }
 
-  toast(words, stays = false) {
-    clearTimeout(this.hiding);
-    if (words) $("toast").textContent = words;
-    $("toast").classList.toggle("open", Boolean(words));
-    if (words && !stays) this.hiding = setTimeout(() => $("toast").classList.remove("open"), 4000);
-  }
-
   /** Pause or go on; what the server says of it comes a moment later. */
   pause() {
     const paused = !this.state.paused;
@@ -284,7 +273,7 @@ class Page {
     this.do({ do: paused ? "pause" : "resume" });
   }
 
-  do(order) { control(order).catch((error) => this.toast(error.message)); }
+  do(order) { control(order).catch((error) => toast(error.message)); }
 
   tools() {
     if (KIOSK) { this.kiosk(); return; }
@@ -306,7 +295,7 @@ class Page {
     };
     this.notice = make("span", { className: "notice", title: "the network that finds objects, and its licence" });
     $("tools").append(...Object.values(this.buttons), this.notice);
-    $("file").onchange = () => { const [file] = $("file").files; if (file) this.search(file); $("file").value = ""; };
+    onPhoto((file) => this.search(file));
     $("seek").oninput = () => this.do({ do: "seek", to_s: Number($("seek").value) });
     document.addEventListener("drawn", ({ detail }) => {
       const [first] = this.state.sources;
@@ -317,18 +306,6 @@ class Page {
     });
     $("seek").onchange = () => $("seek").blur();
     addEventListener("keydown", (event) => this.key(event));
-    addEventListener("paste", (event) => { const [file] = event.clipboardData.files; if (file) this.search(file); });
-    let inside = 0;
-    const drop = (open) => $("drop").classList.toggle("open", open);
-    addEventListener("dragenter", () => drop(++inside > 0));
-    addEventListener("dragleave", () => drop(--inside > 0));
-    addEventListener("dragover", (event) => event.preventDefault());
-    addEventListener("drop", (event) => {
-      event.preventDefault();
-      inside = 0; drop(false);
-      const [file] = event.dataTransfer.files;
-      if (file) this.search(file);
-    });
   }
 
   key(event) {
@@ -366,7 +343,5 @@ class Page {
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake());
   }
 }
-
-const clock = (s) => `${Math.floor(s / 60)}:${String(Math.floor(Math.max(0, s) % 60)).padStart(2, "0")}`;
 
 window.rtsearch = new Page();

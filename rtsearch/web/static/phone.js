@@ -1,12 +1,11 @@
 // A phone as a source: its camera where the page is secure, else photos that it takes one by one.
 
-import { Steps, arrange, fitType, stripSizes } from "./layout.js";
+import { Slots, arrange, fitType, stripSizes } from "./layout.js";
 import { Picture } from "./picture.js";
-import { make } from "./sheets.js";
+import { $, make, onPhoto, toast } from "./page.js";
 import { Strips } from "./strips.js";
-import { fetchJson } from "./wire.js";
+import { objectsOf, searchPhoto } from "./wire.js";
 
-const $ = (id) => document.getElementById(id);
 const SIDE = 640;           // of the pictures that are sent, px
 const LIVE = Boolean(window.isSecureContext && navigator.mediaDevices?.getUserMedia);
 
@@ -14,13 +13,13 @@ class Phone {
   constructor() {
     this.strips = new Strips($("strips"), { light: () => {}, pin: () => {}, open: () => {} });
     this.picture = new Picture($("frames"));
-    this.steps = new Steps();
+    this.slots = new Slots();
     this.frames = 0;
     this.small = document.createElement("canvas");
     addEventListener("resize", () => this.lay());
     $("begin").textContent = LIVE ? "Start the camera" : "Take a photo";
     $("begin").onclick = () => (LIVE ? this.live() : $("file").click());
-    $("file").onchange = () => { const [file] = $("file").files; if (file) this.photo(file); $("file").value = ""; };
+    onPhoto((file) => this.photo(file));
     this.lay();
   }
 
@@ -48,20 +47,26 @@ class Phone {
 
   connect() {
     const socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws/source`);
-    socket.onopen = () => { this.wait = 500; this.toast(""); this.send(socket); };
+    socket.onopen = () => { this.wait = 500; toast(""); this.send(socket); };
     socket.onmessage = async ({ data }) => {
       const scene = JSON.parse(data);
-      if (scene.error) this.toast(scene.error);
+      if (scene.error) toast(scene.error);
       else this.show(scene, this.sent);
       this.frames++;
       await new Promise((done) => requestAnimationFrame(done));
       this.send(socket);
     };
     socket.onclose = ({ code }) => {
-      this.toast(code === 1006 ? "waiting for a free place" : "connection lost, trying again", true);
+      toast(code === 1006 ? "waiting for a free place" : "connection lost, trying again", true);
       this.wait = Math.min((this.wait ?? 500) * 1.5, 5000);
-      setTimeout(() => this.connect(), this.wait);
+      setTimeout(() => this.reconnect(), this.wait);
     };
+  }
+
+  /** Connect, once somebody looks: a phone that lies in a pocket needs no place. */
+  reconnect() {
+    if (document.hidden) document.addEventListener("visibilitychange", () => this.reconnect(), { once: true });
+    else this.connect();
   }
 
   /** Send the picture that the camera shows now; it is drawn when its objects have come. */
@@ -77,37 +82,27 @@ class Phone {
   }
 
   async photo(file) {
-    this.toast("searching", true);
+    toast("searching", true);
     try {
       const bitmap = await createImageBitmap(file);
-      const found = await fetchJson("/api/search", { method: "POST", body: file });
-      this.toast(found.objects.length ? "" : "nothing was found in this photo");
-      const shown = found.objects.map((o, strip) => ({ track: strip + 1, strip, label: o.label, score: o.score, rows: o.neighbours.map((n) => n.row) }));
+      const found = await searchPhoto(file);
+      toast(found.shown.length ? "" : "nothing was found in this photo");
       $("start").hidden = true;
-      this.show({ wh: found.wh, objects: found.objects.map((o, i) => ({ ...o, track: i + 1 })), shown, strips: shown.length, faint: [], library: found.library }, bitmap);
+      this.show(found, bitmap);
       this.again ??= document.body.appendChild(make("button", { className: "again", textContent: "Another photo", onclick: () => $("file").click() }));
-    } catch (error) { this.toast(error.message); }
+    } catch (error) { toast(error.message); }
   }
 
   show(scene, bitmap) {
     this.sent = null;   // the picture gives it back
     const aspect = scene.wh[0] / scene.wh[1];
     if (aspect !== this.aspect) { this.aspect = aspect; this.lay(); }
-    const seen = new Map(scene.objects.map((o) => [o.track, o]));
-    const objects = scene.shown.map((s) => ({ key: String(s.track), number: s.strip + 1, name: s.label, score: s.score, strip: s.strip, slot: s.strip, rows: s.rows,
-      xyxy: s.xyxy ?? seen.get(s.track).xyxy, held: !seen.has(s.track), whole: s.track === 0 }));
-    for (const o of objects) o.aspect = (o.xyxy[2] - o.xyxy[0]) / Math.max(1, o.xyxy[3] - o.xyxy[1]);
+    const objects = objectsOf(scene, scene.words);
     const look = { wh: scene.wh, lit: new Set(), pinned: new Set(), text: "names", rem: this.rem, thumb: (row) => `/thumb/${scene.library}/${row}.jpg` };
+    const count = this.slots.take(objects.sort((a, b) => a.strip - b.strip).map((o) => o.key), 0, this.rects.most);
+    for (const o of objects) Object.assign(o, { slot: this.slots.of.get(o.key), number: this.slots.of.get(o.key) + 1 });
     this.picture.show(bitmap, objects, look);
-    const count = this.steps.take(Math.max(1, scene.strips), performance.now(), this.rects.most);
     this.strips.show(objects, stripSizes(this.rects.strips, count, this.rem, this.rects.kind), look);
-  }
-
-  toast(words, stays = false) {
-    clearTimeout(this.hiding);
-    if (words) $("toast").textContent = words;
-    $("toast").classList.toggle("open", Boolean(words));
-    if (words && !stays) this.hiding = setTimeout(() => $("toast").classList.remove("open"), 4000);
   }
 }
 

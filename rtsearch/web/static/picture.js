@@ -51,33 +51,47 @@ export class Picture {
   }
 
   labels(c, look) {
-    const lit = this.boxes.some((b) => look.lit.has(b.key));
-    const rem = look.rem;
+    const lit = this.boxes.some((b) => look.lit.has(b.key)), rem = look.rem;
+    const on = (b) => look.lit.has(b.key) || look.pinned.has(b.key);
+    const drawn = this.boxes.filter((b) => !b.faint && !b.whole).sort((a, b) => look.lit.has(a.key) - look.lit.has(b.key));
     c.font = `500 ${0.8 * rem}px ${getComputedStyle(document.body).fontFamily}`;
     c.textBaseline = "middle";
-    for (const one of [...this.boxes].sort((a, b) => look.lit.has(a.key) - look.lit.has(b.key))) {
-      if (one.faint || one.whole) continue;
-      const on = look.lit.has(one.key) || look.pinned.has(one.key);
+    const places = look.text === "none" ? new Map() : this.placed(c, drawn.filter((b) => !b.held).reverse(), rem);
+    for (const one of drawn) {
       const [x, y, w, h] = one.at;
       c.globalAlpha = lit && !look.lit.has(one.key) ? 0.3 : one.held ? 0.55 : 1;
       c.lineJoin = "miter";
-      corners(c, x, y, w, h, on ? Math.max(w, h) : Math.min(1.3 * rem, w / 3, h / 3));
-      c.shadowColor = "rgb(0 0 0 / .7)"; c.shadowBlur = 4;
-      c.strokeStyle = on ? ACCENT : INK; c.lineWidth = 2; c.stroke();
-      c.shadowBlur = 0;
-      if (look.text !== "none" && !one.held) this.label(c, one, on, rem, x, y);
+      corners(c, x, y, w, h, on(one) ? Math.max(w, h) : Math.min(1.3 * rem, w / 3, h / 3));
+      c.strokeStyle = "rgb(14 15 15 / .5)"; c.lineWidth = 5; c.stroke();   // seen on white, too
+      c.strokeStyle = on(one) ? ACCENT : INK; c.lineWidth = 2; c.stroke();
+      const label = places.get(one.key);
+      if (!label) continue;
+      c.fillStyle = on(one) ? ACCENT : "rgb(14 15 15 / .78)";
+      c.fillRect(label.left, label.top, label.wide, label.high);
+      c.fillStyle = on(one) ? GROUND : INK;
+      c.fillText(label.text, label.left + 0.45 * rem, label.top + label.high / 2 + 0.5);
     }
     c.globalAlpha = 1;
   }
 
-  label(c, one, on, rem, x, y) {
-    const text = one.number ? `${one.number}  ${one.name}` : one.name;
-    const wide = c.measureText(text).width + 0.9 * rem, high = 1.35 * rem;
-    const left = Math.max(0, Math.min(x, this.area.w - wide)), top = y - high - 3 >= 0 ? y - high - 3 : y + 3;
-    c.fillStyle = on ? ACCENT : "rgb(14 15 15 / .78)";
-    c.fillRect(left, top, wide, high);
-    c.fillStyle = on ? GROUND : INK;
-    c.fillText(text, left + 0.45 * rem, top + high / 2 + 0.5);
+  /** Places of labels, none over another: above the box, within it or below; where nothing is free the number alone. */
+  placed(c, boxes, rem) {
+    const places = new Map(), high = 1.35 * rem;
+    const free = (at) => ![...places.values()].some((o) => at.left < o.left + o.wide && o.left < at.left + at.wide && at.top < o.top + high && o.top < at.top + high);
+    for (const { key, number, name, at: [x, y, w, h] } of boxes) {
+      const before = this.spots?.get(key)?.spot ?? 0;
+      for (const text of [[number, name].filter(Boolean).join("  "), `${number || ""}`]) {
+        if (!text || places.has(key)) continue;
+        const wide = c.measureText(text).width + 0.9 * rem;
+        const spots = [[x, y - high - 3], [x + w - wide, y - high - 3], [x + 3, y + 3], [x + w - wide - 3, y + 3], [x, y + h + 3]]
+          .map(([left, top], spot) => ({ spot, text, high, wide, top, left: Math.max(0, Math.min(left, this.area.w - wide)) }))
+          .filter(({ top }) => top >= 0 && top + high <= this.area.h);
+        const found = spots.find((at) => at.spot === before && free(at)) ?? spots.find(free);   // where it was, if it can
+        if (found) places.set(key, found);
+      }
+    }
+    this.spots = places;
+    return places;
   }
 
   /** Object under the pointer: the smallest of those that hold it. */

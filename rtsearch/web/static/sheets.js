@@ -1,6 +1,7 @@
 // What opens beside the frame: controls, help, numbers, the phones' code, and one crop with its photo.
 
-import { fetchJson, patch, thumb } from "./wire.js";
+import { clock, make, toast } from "./page.js";
+import { fetchJson, thumb, word } from "./wire.js";
 
 const KEYS = [
   ["space", "pause"], [", .", "one frame back, forward"], ["← →", "5 seconds back, forward"], ["l", "loop"],
@@ -8,12 +9,8 @@ const KEYS = [
   ["s", "save the picture"], ["f", "full screen"], ["c", "controls"], ["n", "numbers"], ["p", "a phone as camera"], ["h", "this help"],
 ];
 
-export const make = (tag, properties = {}, ...children) => {
-  const { data, ...rest } = properties;
-  const made = Object.assign(document.createElement(tag), rest);
-  made.append(...children);
-  return made;
-};
+/** Time of a crop in its film, and of the object's first and last picture. */
+const moments = ({ t_s: at, seen_s: [first, last] }) => `at ${clock(at)}${last - first >= 1 ? `, seen ${clock(first)} to ${clock(last)}` : ""}`;
 
 export class Sheets {
   constructor(root, page) { this.root = root; this.page = page; this.open = ""; }
@@ -35,8 +32,10 @@ export class Sheets {
   async show(name, argument) {
     clearInterval(this.timer);
     this.open = name;
-    const [title, content] = await this[name](argument);
+    const shown = await this[name](argument).catch((error) => { toast(error.message); });
     if (this.open !== name) return;
+    if (!shown) { this.close(); return; }
+    const [title, content] = shown;
     const head = make("div", { className: "head" }, make("h2", { textContent: title }),
       make("button", { textContent: "close", className: "small", onclick: () => this.close() }));
     this.root.replaceChildren(head, content);
@@ -104,7 +103,7 @@ export class Sheets {
     chips.append(all);
     const known = [...new Set([...Object.keys(objects), ...chosen])].filter((name) => classes.includes(name)).slice(0, 24);
     for (const name of known) {
-      chips.append(make("button", { name, textContent: name, onclick: () => { chosen.has(name) ? chosen.delete(name) : chosen.add(name); choose(); } }));
+      chips.append(make("button", { name, textContent: word(page.state.words, name) || name, onclick: () => { chosen.has(name) ? chosen.delete(name) : chosen.add(name); choose(); } }));
     }
     draw();
     const content = make("div", { className: "columns" },
@@ -118,16 +117,17 @@ export class Sheets {
 
   async crop(row) {
     const { state } = this.page;
-    const facts = await fetchJson(`/api/objects/${row}`);
+    const facts = await fetchJson(`/api/objects/${row}`), name = word(state.words, facts.label);
     const holder = make("div", { className: "holder" });
     const figure = make("figure", {}, holder);
-    const image = make("img", { src: thumb(state, row), alt: facts.label });
+    const image = make("img", { src: thumb(state, row), alt: name });
     image.onload = () => { if (!facts.has_photo) image.style.width = `${Math.min(image.naturalWidth * 2.2, 420)}px`; };
     holder.append(image);
     if (facts.has_photo) this.photo(row, facts, holder, image);
-    const like = make("button", { textContent: "More like this", onclick: () => this.page.more(row, facts.label) });
-    const words = make("div", { className: "facts" }, make("p", { textContent: facts.label }));
+    const like = make("button", { textContent: "More like this", onclick: () => this.page.more(row, name).catch((error) => toast(error.message)) });
+    const words = make("div", { className: "facts" }, make("p", { textContent: name }));
     if (facts.photo) words.append(make("p", { className: "small soft", textContent: facts.photo }));
+    if (facts.t_s !== undefined) words.append(make("p", { className: "small soft", textContent: moments(facts) }));
     words.append(like);
     return [`Object ${row.toLocaleString("en")}`, make("div", { className: "detail" }, figure, words)];
   }
@@ -138,7 +138,8 @@ export class Sheets {
     const [width, height] = answer.headers.get("x-photo-size").split("x").map(Number);
     const address = URL.createObjectURL(await answer.blob());
     image.onload = () => URL.revokeObjectURL(address);
-    image.style.width = "";
+    image.style.width = "100%";
+    holder.style.width = `min(100%, calc(var(--photo-h) * ${(width / height).toFixed(4)}))`;
     image.src = address;
     const [x1, y1, x2, y2] = facts.xyxy;
     const box = make("div", { className: "box" });
@@ -146,5 +147,3 @@ export class Sheets {
     holder.append(box);
   }
 }
-
-export { patch };

@@ -1,5 +1,7 @@
 // Strips of crops: elements are kept by track and row, so that nothing flickers and what moves glides.
 
+import { fitCrops } from "./layout.js";
+
 const RATIOS = [2 / 3, 4 / 5, 1, 5 / 4, 3 / 2];
 const FADE_MS = 280;
 
@@ -79,18 +81,17 @@ class Strip {
     text(this.name, look.text === "none" ? "" : item.name);
     text(this.score, look.text === "all" && item.score ? `${Math.round(item.score * 100)}` : "");
     text(this.pin, item.pinned ? "unpin" : "pin");
-    const key = `${item.rows.join()};${width};${sizes.height};${sizes.lines}`;
+    const key = `${item.rows.join()};${width};${sizes.room}`;
     if (key === this.drawn) return;
     this.drawn = key;
     this.arrange(item.rows, sizes, width, look.thumb);
   }
 
-  arrange(rows, { height, lines, line }, width, address) {
-    const fitting = Math.max(1, Math.round((width + line) / (height * this.ratio + line)));
-    // A line that is nearly full becomes full: right edges stay aligned.
-    const columns = lines === 1 ? Math.max(Math.min(fitting, rows.length), Math.ceil(0.7 * fitting)) : fitting;
-    const w = (width - line * (columns - 1)) / columns;
-    const unique = [...new Set(rows)].slice(0, columns * lines);
+  arrange(rows, sizes, width, address) {
+    const { gap } = sizes, all = [...new Set(rows)];
+    const { lines, columns, w, h } = fitCrops(width, sizes, this.ratio, all.length, this.lines);
+    const unique = all.slice(0, columns * lines);
+    this.lines = lines;
     unique.forEach((row, i) => {
       const before = this.shown.get(i);
       let tile = before;
@@ -100,8 +101,8 @@ class Strip {
         this.tiles.append(tile.element);
         if (before) tile.ready.then(() => setTimeout(() => before.element.remove(), FADE_MS));
       }
-      const x = (i % columns) * (w + line), y = Math.floor(i / columns) * (height + line);
-      Object.assign(tile.element.style, { width: `${w.toFixed(2)}px`, height: `${height}px`, transform: `translate(${x.toFixed(2)}px, ${y}px)` });
+      const x = (i % columns) * (w + gap), y = Math.floor(i / columns) * (h + gap);
+      Object.assign(tile.element.style, { width: `${w.toFixed(2)}px`, height: `${h}px`, transform: `translate(${x.toFixed(2)}px, ${y}px)` });
     });
     for (const [i, { element: old }] of this.shown) {
       if (i < unique.length) continue;

@@ -10,6 +10,26 @@ export async function fetchJson(path, options = {}) {
 export const patch = (changes) => fetchJson("/api/settings", { method: "PATCH", body: JSON.stringify(changes) });
 export const control = (order) => fetchJson("/api/control", { method: "POST", body: JSON.stringify(order) });
 export const thumb = (state, row) => `/thumb/${state.library}/${row}.jpg`;
+export const word = (words, name) => words?.[name] ?? name;
+
+/** Objects of a scene as pictures and strips show them; words by the names of classes. */
+export function objectsOf(scene, words, prefix = "") {
+  const seen = new Map(scene.objects.map((o) => [o.track, o])), faint = new Set(scene.faint);
+  return scene.shown.map(({ track, strip, label, score, rows, xyxy = seen.get(track).xyxy }) => ({
+    key: `${prefix}${track}`, name: word(words, label), score, strip, rows, xyxy,
+    aspect: (xyxy[2] - xyxy[0]) / Math.max(1, xyxy[3] - xyxy[1]), held: !seen.has(track), faint: faint.has(track), whole: track === 0,
+  }));
+}
+
+/** Search with a photo; its objects as a scene, without neighbours that are too far to be shown. */
+export async function searchPhoto(file, query = "") {
+  const { max_distance: most, objects, ...found } = await fetchJson(`/api/search${query}`, { method: "POST", body: file });
+  const near = ({ neighbours }) => neighbours.filter(({ distance }) => most === null || distance <= most).map(({ row }) => row);
+  return {
+    ...found, faint: [], objects: objects.map((o, i) => ({ ...o, track: i + 1 })),
+    shown: objects.map((o, strip) => ({ track: strip + 1, strip, label: o.label, score: o.score, rows: near(o) })),
+  };
+}
 
 const decoder = new TextDecoder();
 

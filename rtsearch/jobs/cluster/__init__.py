@@ -1,0 +1,18 @@
+"""Photos looked at by the machines of a Ray cluster, while this one keeps the library.
+
+    driver   todo -> batches of names -> tasks, at most two per worker -> PhotoJobs in order -> LibraryWriter
+    worker   names -> PhotoPipeline -> objects and crops
+
+connection  start Ray, or connect to a cluster
+photos      hand batches out and take what comes back, in order
+worker      look at one batch in a process of the cluster
+networks    bring the network to that process
+
+A task depends on its batch alone. So Ray may give it to another worker when one dies, and to machines that
+join later; only the driver writes, so the library is the same as one that was made without a cluster.
+"""
+
+from rtsearch.jobs.cluster.connection import connected
+from rtsearch.jobs.cluster.photos import ClusterPhotos
+
+__all__ = ["ClusterPhotos", "connected"]
