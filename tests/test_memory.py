@@ -277,7 +277,9 @@ def test_a_library_that_changes_takes_the_memory_along(tmp_path, blob_index):
         (row,) = index.remembered(point, 1, exact=True).row[0]
         assert index.hits(np.array([row], np.int32))[0]["photo"] == names_of(memory, nearest(memory, 3))[0]
         assert np.allclose(index.points(np.array([row], np.int32)), point, atol=1e-2)
-    assert np.array_equal(load_projection(memory.recall.memory).matrix, blob_index.projection.matrix)
+    kept = load_projection(memory.recall.memory)
+    assert kept is not None
+    assert np.array_equal(kept.matrix, blob_index.projection.matrix)
 
 
 # Hours -----------------------------------------------------------------------------------------------------
