@@ -1,7 +1,7 @@
 """Find the distance from which on neighbours are no longer alike.
 
-random objects -> their neighbours of other photos, by distance -> in groups of equal size
-               -> the first group of which less than half have the object's class
+objects -> their neighbours of other photos, by distance -> in groups of equal size
+        -> the first group of which less than half have the object's class
 
 All objects of the library count, of near duplicates one, whatever a search is narrowed to: objects of all
 classes have few neighbours of their own among those of one class.
@@ -15,7 +15,8 @@ from rtsearch.library.index import SearchIndex
 
 __all__ = ["largest_distance", "measured_distance"]
 
-_OBJECTS = 256
+_OBJECTS = 256  # of a large library; their choice moves the distance by half a hundredth
+_PAIRS = 4_000_000  # of objects that may be compared: all of two thousand, or it would move by a tenth
 _NEIGHBOURS = 64
 _GROUP = 256  # neighbours of which the share of the right class is taken
 _LEAST_OBJECTS = 200  # of a library that can tell
@@ -45,12 +46,13 @@ def measured_distance(index: SearchIndex, seed: int = 0) -> float:
 
     Args:
         index: search index of the library.
-        seed: seed of the random numbers.
+        seed: of the choice of objects, where there are many.
     """
     given = np.arange(len(index)) if index.given is None else np.flatnonzero(index.given)
     if len(given) < _LEAST_OBJECTS:
         return np.inf
-    chosen = np.random.default_rng(seed).choice(given, min(_OBJECTS, len(given)), replace=False)
+    count = min(len(given), max(_OBJECTS, _PAIRS // len(given)))
+    chosen = np.random.default_rng(seed).choice(given, count, replace=False)
     rows = np.sort(chosen).astype(np.int32)
     near = index.near(index.points(rows), _NEIGHBOURS)
     there = near.row >= 0
