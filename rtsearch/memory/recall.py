@@ -66,6 +66,9 @@ class _Placed:
 
     def numbers(self, rows: I32Array) -> I32Array:
         """Return the numbers of rows of the part; -1 stays."""
+        if len(self.firsts) == 1:  # most parts; a search asks this of each
+            shift = np.int32(self.firsts[0] - self.offsets[0])
+            return rows + shift if len(rows) and rows.min() >= 0 else np.where(rows < 0, rows, rows + shift)
         span = np.searchsorted(self.offsets, np.maximum(rows, 0), side="right") - 1
         number = rows + (self.firsts - self.offsets)[span]
         numbers: I32Array = np.where(rows < 0, -1, number).astype(np.int32)
@@ -325,8 +328,9 @@ def nearest_of(found: Sequence[Neighbours], n: int, k: int) -> Neighbours:
     """Return the k nearest of several answers to n queries; -1 and inf where there are fewer."""
     if len(found) == 1:
         return found[0]
-    nothing = Neighbours(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float32))
-    row = np.concatenate([each.row for each in (*found, nothing)], axis=1)
-    distance = np.concatenate([each.distance for each in (*found, nothing)], axis=1)
+    if not found:
+        return Neighbours(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float32))
+    row = np.concatenate([each.row for each in found], axis=1)
+    distance = np.concatenate([each.distance for each in found], axis=1)
     order = np.argsort(distance, axis=1, kind="stable")[:, :k]
     return Neighbours(np.take_along_axis(row, order, 1), np.take_along_axis(distance, order, 1))
