@@ -149,7 +149,11 @@ def content(folder: Path) -> dict[str, tuple[object, ...]]:
     library = Library.open(folder)
     photos = library.photos()
     packs = [
-        pack.read_bytes() if isinstance(pack, Path) else pack.read(0, pack.size_bytes)
+        pack.read_bytes()
+        if isinstance(pack, Path)
+        else pack.read(0, pack.size_bytes)
+        if pack.size_bytes
+        else b""
         for pack in library.packs
     ]
     objects: dict[int, list[tuple[bytes, ...]]] = {i: [] for i in range(len(photos))}

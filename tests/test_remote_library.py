@@ -17,15 +17,18 @@ import numpy as np
 import pytest
 from blobs import content, run, write_photos
 
+from rtsearch import __version__
 from rtsearch.config import Settings
 from rtsearch.errors import DamagedError, LibraryBusyError, NotALibraryError, SourceError, StorageError
 from rtsearch.jobs.analyze import Upkeep, analyze
+from rtsearch.jobs.cluster import worker
 from rtsearch.library import Library, LibraryWriter, PhotoRow, PhotoState, check_library
 from rtsearch.library import remote as remote_module
 from rtsearch.library.index import open_index
 from rtsearch.library.merge import merge_libraries
+from rtsearch.library.photo_files import photo_files
 from rtsearch.library.thumbnails import GREY, ThumbCache
-from rtsearch.storage import CACHE, Store, library_folder, open_store
+from rtsearch.storage import CACHE, Store, library_folder, open_store, photo_folder
 from rtsearch.storage.address import Address, cache_home
 
 SETTINGS = Settings.model_validate({"project": {"dim": 8}})
@@ -161,6 +164,20 @@ def test_a_photo_of_s3_is_fetched_where_it_is_asked_for(bucket, tmp_path):
     assert library.photo_path("sub/001.png").read_bytes() == b"another"
     store_of(f"{bucket}/photos").remove(["sub/001.png"])
     assert not library.photo_path("sub/001.png").exists()
+
+
+def test_workers_of_a_cluster_fetch_photos_of_s3_themselves(bucket, tmp_path, monkeypatch):
+    photos, address = tmp_path / "photos", f"{bucket}/photos"
+    write_photos(photos, 3)
+    upload(photos, address)
+    scan = photo_files(photo_folder(address)).find(tmp_path, (), films=False)
+    order = worker.Order(version=__version__, root=address, settings="", fingerprint="", networks=(), cores=1)
+    monkeypatch.setattr(worker, "_opened", lambda *_: (blobs.BlobPipeline(), Settings()))
+    monkeypatch.setattr(worker, "share_cores", lambda _cores: None)
+    batch = [(each.path, each.size_bytes, each.mtime_ns, each.known_sha256) for each in scan.photos]
+    jobs = worker.look_at_batch(order, batch)
+    assert [(job.file.path, job.reason) for job in jobs] == [(each.path, "") for each in scan.photos]
+    assert len(jobs) == 3
 
 
 def test_photos_and_library_in_one_bucket(bucket, tmp_path):

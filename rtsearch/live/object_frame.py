@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 
-from rtsearch.errors import SourceError
+from rtsearch.errors import PhotoError, SourceError
 from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library.index import SearchIndex
 from rtsearch.sources import VideoFile
@@ -26,6 +26,8 @@ def object_frame(index: SearchIndex, row: int, max_photo_mp: float) -> Frame:
     Raises:
         PhotoError, SourceError: the file cannot be read.
     """
+    if row >= len(index):
+        raise PhotoError("of what is remembered there is this crop only")
     path, t_s = index.library.photo_path(index.photo(row)), float(index.times_s[row, 0])
     if math.isnan(t_s):
         with quiet_decoders():

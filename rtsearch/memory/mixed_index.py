@@ -96,6 +96,17 @@ class MixedIndex(SearchIndex):
         shapes[ours] = np.clip(wh[:, 0] / wh[:, 1], LEAST_ASPECT, MOST_ASPECT)
         return shapes
 
+    def heights(self, rows: I32Array, /) -> F32Array:
+        """(n,) float32: height of each row's box in its photo, or in the frame that it was seen in, px."""
+        ours = rows >= FIRST_ROW
+        if not ours.any():
+            return super().heights(rows)
+        heights = np.empty(len(rows), np.float32)
+        heights[~ours] = super().heights(rows[~ours]) if len(self) else 0
+        xyxy = self._recall.column("xyxy", rows[ours])
+        heights[ours] = xyxy[:, 3] - xyxy[:, 1]
+        return heights
+
     def hits(self, rows: I32Array, /) -> list[dict[str, Any]]:
         """Return what is known of each row; ``seen_ns`` is there for entries alone."""
         ours = rows >= FIRST_ROW

@@ -36,7 +36,7 @@ _SLIDE_PX = 16  # way that a new one moves meanwhile
 _JUMP_S = 4.0  # a picture later than this after the last one, or before it, has nothing to cross over from
 _FITTED_BYTES = 96 << 20  # of crops that are kept in the size of their place, and as they are stored
 _GONE = (
-    0.9  # share of its way to the ground after which a thing is gone: encoders leave the last rest as it is
+    0.75  # share of its way to the ground after which a thing is gone: encoders leave a faint rest as it is
 )
 _WAKES_S = 0.25  # time in which a walk through the library makes way for what is seen
 _DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free

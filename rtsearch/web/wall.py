@@ -260,13 +260,16 @@ class _SmallCrops:
         return encode_jpeg(self._small(cells, size), _TILE_QUALITY), whole
 
     def _get(self, cells: I32Array, until_s: float) -> bool:
-        """Get small crops in ever finer grids until the time is over; tell whether all are there."""
+        """Get small crops in ever finer grids until the time is over; tell whether all are there.
+
+        The coarsest grid is got in any case, so that no tile has holes.
+        """
         for step in _STEPS:
             some = cells[::step, ::step]
             for row in some[(some >= 0) & ~self._have[some]].tolist():
                 self._kept[row] = self._decoded(row, _SMALL_PX)
                 self._have[row] = True
-                if time.monotonic() > until_s:
+                if step < _STEPS[0] and time.monotonic() > until_s:
                     return bool(self._have[cells[cells >= 0]].all())
         return True
 

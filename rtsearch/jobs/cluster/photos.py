@@ -25,6 +25,7 @@ from rtsearch.jobs.photo_pipeline import PhotoJob
 from rtsearch.library.manifest import fingerprint_of
 from rtsearch.library.photos import PhotoFile
 from rtsearch.pipeline import Pipeline
+from rtsearch.storage import folder_name
 
 __all__ = ["BATCH", "ClusterPhotos", "Share"]
 
@@ -123,7 +124,7 @@ class ClusterPhotos(Closing):
         networks = network_files(settings, pipeline.spec.sha256)
         return Order(
             version=__version__,
-            root=str(root),
+            root=folder_name(root),
             settings=settings.model_dump_json(include=_SECTIONS),
             fingerprint=fingerprint_of(pipeline.feature_space),
             networks=tuple((network.sha256, self._ray.put(network.content)) for network in networks),

@@ -16,6 +16,7 @@ from rtsearch import __version__
 from rtsearch._util.cpu import share_cores
 from rtsearch._util.metrics import Meter
 from rtsearch.errors import ClusterError, FeatureSpaceError
+from rtsearch.storage import address_of, photo_folder
 
 if TYPE_CHECKING:
     from rtsearch.config import Settings
@@ -34,7 +35,7 @@ class Order(TypedDict):
 
     Attributes:
         version: of rtsearch.
-        root: folder that the paths of photos are relative to.
+        root: folder, or address, that the paths of photos are relative to.
         settings: as JSON.
         fingerprint: of the feature space.
         networks: SHA-256 and Ray's reference to the bytes of each; the detector first.
@@ -65,7 +66,7 @@ def look_at_batch(order: Order, batch: Batch) -> list[PhotoJob]:
     from rtsearch.jobs.photo_pipeline import PhotoPipeline
     from rtsearch.library.photos import PhotoFile
 
-    root, files = Path(order["root"]), [PhotoFile(*values) for values in batch]
+    root, files = photo_folder(order["root"]), [PhotoFile(*values) for values in batch]
     _expect_photos(root, files)
     pipeline, settings = _opened(order["settings"], order["networks"], order["fingerprint"])
     with PhotoPipeline(files, root, pipeline, settings, Meter()) as jobs:
@@ -73,7 +74,7 @@ def look_at_batch(order: Order, batch: Batch) -> list[PhotoJob]:
 
 
 def _expect_photos(root: Path, files: Sequence[PhotoFile]) -> None:
-    if not any((root / file.path).exists() for file in files):
+    if address_of(root) is None and not any((root / file.path).exists() for file in files):
         raise ClusterError(
             f"{socket.gethostname()} does not see {root / files[0].path}: all machines of the cluster need "
             f"the photos under the same path, {root}"
