@@ -98,7 +98,8 @@ def test_the_crop_is_the_best_and_holds_the_path(tmp_path):
         assert all(point[0] * 4 == point[1] - 10 for point in path)  # each with its own time
         crop = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert crop is not None
-        assert crop.shape == (100, 60, 3)
+        assert 100 <= crop.shape[0] <= 128  # of a box of 60 x 100, with its margin
+        assert 60 <= crop.shape[1] <= 80
 
 
 def test_the_vector_is_the_mean(tmp_path):

@@ -174,7 +174,7 @@ def test_the_page_serves_remembered_crops(tmp_path, blob_index):
         with served(blob_index, memory=memory) as page:
             fingerprint = page.site.fingerprint
             answer = page.ask(f"/thumb/{fingerprint}/{FIRST_ROW}.jpg")
-            assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+            assert (answer.status, answer.headers["cache-control"]) == (200, "no-store"), answer.body
             assert answer.body == memory.recall.jpeg(FIRST_ROW)
             assert page.ask(f"/thumb/{fingerprint}/{FIRST_ROW + 10**6}.jpg").status == 404
             assert page.ask(f"/api/objects/{FIRST_ROW}").json["photo"].startswith("given/")

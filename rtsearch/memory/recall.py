@@ -29,8 +29,10 @@ from rtsearch.types import F32Array, I32Array, I64Array, Neighbours, class_name
 
 __all__ = ["FIRST_ROW", "Narrowing", "Part", "Recollection", "nearest_of", "read_crop"]
 
-FIRST_ROW = 1 << 30
+FIRST_ROW = 1 << 29
 """Number of the first row of a memory; rows of libraries have smaller ones."""
+
+_MOST_ROW = 10**9  # pages and programs read nine digits
 
 Part: TypeAlias = Block | OpenRows
 
@@ -191,7 +193,7 @@ class Recollection:
     def _numbered(self, part: Part, room: int) -> _Placed:
         first = self._next
         self._next += max(room, len(part))
-        if self._next >= 2**31 - 1:
+        if self._next > _MOST_ROW:
             raise LibraryError("the numbers of this run's memory are used up; start it again")
         return _Placed(part, [first], [0])
 
