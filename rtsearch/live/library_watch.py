@@ -34,6 +34,7 @@ _PATIENCE_S = 10.0  # for the index of a new state, which its writer builds, bef
 _JOIN_S = 2.0
 
 Manifest = tuple[int, int, int]
+_NEVER: Manifest = (0, 0, 0)
 
 
 class LibraryWatch(Closing):
@@ -57,7 +58,7 @@ class LibraryWatch(Closing):
         self._put = put
         self._tell = tell
         self._library = index.library  # in force
-        self._manifest: Manifest | None = None  # that was looked at last
+        self._manifest: Manifest | None = _NEVER  # that was looked at last; None where there was none
         self._coming: Library | None = None  # new state whose index is not there yet
         self._since_s = 0.0
         self._problem = ""  # said last
