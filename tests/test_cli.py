@@ -137,7 +137,7 @@ def test_version(cli):
     [
         (["--nope"], "No such option: --nope; see: rtsearch --help"),
         (["rnu"], "No such command 'rnu'"),
-        (["run"], "Missing argument 'LIB'; see: rtsearch run --help"),
+        (["run"], "give the folder of a library, or --remember FOLDER"),
         (["run", "a", "b"], "run takes the library, and sources with --source: rtsearch run a"),
         (["query", "a", "b", "c"], "unexpected extra argument"),
         (["query", "a", "b", *(f"c{i}.jpg" for i in range(1000))], "c20.jpg c21.jpg ...; see"),

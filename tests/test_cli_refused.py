@@ -250,7 +250,7 @@ def test_sources_in_the_place_of_the_library(cli, library, clip, tmp_path):
     assert "--source 2 --source 3 and so on;" in cli("run", library, *map(str, range(9))).complaint
     assert "rtsearch run none.lib --source none.mp4;" in cli("run", "none.lib", "none.mp4").complaint
     assert "No such option: --sauce" in cli("run", library, "--sauce", clip).complaint
-    assert "Missing argument 'LIB'" in cli("run").complaint
+    assert "give the folder of a library" in cli("run").complaint
 
 
 # Photos and sources that are none --------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 import rtsearch
 from rtsearch import errors
+from rtsearch.library.crops import _with_margin
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +104,9 @@ def test_what_the_library_tells(opened, library):
 def test_a_crop_shows_the_object(opened, photos):
     nearest = opened.search(photos / "skimage-coffee.png", k=1)[0].neighbours[0]
     crop = opened.crop(nearest.row)
-    left, top, right, bottom = (round(side) for side in nearest.xyxy)
     photo = cv2.imread(str(opened.photo_path(nearest.photo)))
     assert photo is not None
+    left, top, right, bottom = _with_margin(np.array(nearest.xyxy, np.float32), photo.shape[1::-1])
     of_photo = photo[top:bottom, left:right]
     same = cv2.resize(of_photo, crop.shape[1::-1], interpolation=cv2.INTER_AREA).astype(float)
     assert crop.dtype == np.uint8

@@ -18,7 +18,7 @@ def remembered(rtsearch, clip, tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory") / "seen"
     done = rtsearch(
         *("run", "--source", clip, "--headless", "--remember", folder, "--json"),
-        *("--set", "memory.blind_s=0", "--set", "memory.classes=person,chair,tv,bed,couch,book,laptop"),
+        *("--set", "memory.blind_s=0", "--set", "memory.classes=person,car,bicycle"),
     )
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout)

@@ -256,7 +256,7 @@ def strip_height(shot: np.ndarray) -> int:
 
 def help_is_shown(shot: np.ndarray) -> bool:
     """The keys of the help, in their own colour, in the middle of the window."""
-    middle = shot[250:430, 500:620].astype(int)
+    middle = shot[150:430, 430:540].astype(int)
     return int((np.abs(middle - KNOB).max(2) < 12).sum()) > 10 * len(HELP)
 
 

@@ -36,7 +36,13 @@ __all__ = ["keep_on_disk"]
 _log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).parents[1]
-_WITH_KERNELS = ("_util/jit.py", "perception/colour_histogram.py", "perception/roi_pooling.py", "search/*.py")
+_WITH_KERNELS = (
+    "_util/jit.py",
+    "library/dlib_kernels.py",
+    "perception/colour_histogram.py",
+    "perception/roi_pooling.py",
+    "search/*.py",
+)
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _told: set[str] = set()
 

@@ -28,7 +28,7 @@ from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.manifest import MAX_MANIFEST_BYTES, PARTS, Fragment, Manifest, StoredFile
 from rtsearch.storage import CACHE, OtherBytesError, Store, Version, address_of, open_store
 
-__all__ = ["Remote", "RemotePack", "remote_of"]
+__all__ = ["SETTINGS_KEY", "Remote", "RemotePack", "remote_of"]
 
 _log = logging.getLogger(__name__)
 

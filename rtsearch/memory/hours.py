@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,8 @@ COLUMNS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "crc32": (np.int64, ()),
 }
 """Columns per entry: type, and shape of one value; see ``Rows``."""
+
+T = TypeVar("T")
 
 LeftOut = (DamagedError, FeatureSpaceError, FormatError)
 """Errors of an hour that is left out, while the others are searched."""
@@ -148,9 +150,12 @@ def read_hour(memory: MemoryFolder, name: str) -> Hour:
         DamagedError: a file is missing, altered or truncated; it is named.
         FeatureSpaceError, FormatError: as ``open_hour``.
     """
-    library = open_hour(memory, name)
-    found = _read(library, ("vector", *_READ))
-    return Hour(_rows(library, name, found), found["vector"])
+
+    def read(library: Library) -> Hour:
+        found = _read(library, ("vector", *_READ))
+        return Hour(_rows(library, name, found), found["vector"])
+
+    return _undisturbed(memory, name, read)
 
 
 def read_table(memory: MemoryFolder, name: str) -> Rows:
@@ -159,8 +164,25 @@ def read_table(memory: MemoryFolder, name: str) -> Rows:
     Raises:
         DamagedError, FeatureSpaceError, FormatError: as ``read_hour``.
     """
-    library = open_hour(memory, name)
-    return _rows(library, name, _read(library, _READ))
+    return _undisturbed(memory, name, lambda library: _rows(library, name, _read(library, _READ)))
+
+
+def _undisturbed(memory: MemoryFolder, name: str, read: Callable[[Library], T]) -> T:
+    """Read an hour, again where whoever writes it has replaced its files meanwhile."""
+    while True:
+        before = _bytes_of(memory.hour(name) / MANIFEST_NAME)
+        try:
+            return read(open_hour(memory, name))
+        except DamagedError:
+            if _bytes_of(memory.hour(name) / MANIFEST_NAME) == before:
+                raise
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _read(library: Library, names: Sequence[str]) -> dict[str, NDArray[Any]]:

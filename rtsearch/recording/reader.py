@@ -145,5 +145,5 @@ class Recording(Closing):
         if not len(steps_s):
             return len(self)
         usual_s = float(np.median(steps_s / frames))
-        jumps = np.flatnonzero((steps_s <= 0) | (steps_s > 1.5 * frames * usual_s + _JUMP_S))
+        jumps = np.flatnonzero((steps_s <= 0) | (steps_s > frames * usual_s + _JUMP_S))
         return int(jumps[0]) + 1 if len(jumps) else len(self)

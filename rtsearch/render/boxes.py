@@ -13,7 +13,7 @@ from rtsearch.config import ShowSettings
 from rtsearch.render.layout import Canvas, Place, canvas_of
 from rtsearch.render.plan import Plan
 from rtsearch.render.text import draw_text, fit_text, text_wh
-from rtsearch.render.theme import TEXT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
+from rtsearch.render.theme import SIGN, TEXT, TEXT_FAINT, TEXT_ON_COLOUR, Colour, object_colour
 from rtsearch.types import WHOLE_IMAGE_LABEL, Frame, Outline, Scene, U8Array
 
 __all__ = [
@@ -40,7 +40,6 @@ WAITING = "Waiting for the picture"
 _WAITING_PX = 22
 _LOST_SCALE = 16  # factor by which it is blurred
 _REMEMBERS = "remembering"
-_SIGN: Colour = (40, 40, 220)  # red, as of what records
 _LOST_LIGHT = 0.6  # brightness that is left of it
 
 _Rectangle: TypeAlias = tuple[int, int, int, int]
@@ -249,7 +248,7 @@ def draw_corners(view: U8Array, xyxy: list[int], colour: Colour, line_px: int) -
 
 def _sign(view: U8Array, canvas: Canvas) -> None:
     """Draw the sign that what is seen is remembered, at the upper right, whatever text is wanted."""
-    patch = _patch(_REMEMBERS, canvas.px(15), _SIGN, canvas.font)[: view.shape[0], : view.shape[1]]
+    patch = _patch(_REMEMBERS, canvas.px(15), SIGN, canvas.font)[: view.shape[0], : view.shape[1]]
     margin = min(canvas.px(8), view.shape[0] - len(patch), view.shape[1] - patch.shape[1])
     right = view.shape[1] - margin
     view[margin : margin + len(patch), right - patch.shape[1] : right] = patch

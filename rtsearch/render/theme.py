@@ -14,6 +14,7 @@ __all__ = [
     "DARK",
     "EDGE",
     "OBJECT_COLOURS",
+    "SIGN",
     "TEXT",
     "TEXT_FAINT",
     "TEXT_ON_COLOUR",
@@ -51,6 +52,8 @@ TEXT: Colour = (232, 232, 232)
 TEXT_FAINT: Colour = (150, 150, 150)
 TEXT_ON_COLOUR: Colour = (16, 16, 16)
 ACCENT: Colour = (80, 175, 255)
+SIGN: Colour = (40, 40, 220)
+"""Red, as of what records."""
 """Colour of keys in the help, and of the part of a slider that is set."""
 EDGE: Colour = (58, 58, 58)
 """Colour of a panel's edge, which shows on any picture."""

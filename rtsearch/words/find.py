@@ -16,7 +16,7 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.types import I32Array
 from rtsearch.words.request import Part, Request
 
-__all__ = ["WordHit", "find_words"]
+__all__ = ["HAS_COLOUR", "WordHit", "find_words"]
 
 _LOOKED_AT = 96  # most crops whose colours are measured; 0.4 ms each with reading
 # Of objects with a share of .1, .2 and .4, people would name the colour of 40, 47 and 61 %.
