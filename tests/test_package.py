@@ -74,8 +74,10 @@ def sdist(setuptools, tmp_path_factory) -> Path:
     build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     call([sys.executable, "-c", build, folder], folder / "checkout", setuptools)
     with tarfile.open(folder / f"rtsearch-{package.__version__}.tar.gz") as file:
-        # Python 3.11.2, which Debian 12 has, does not know filters yet.
-        file.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        if hasattr(tarfile, "data_filter"):
+            file.extractall(folder, filter="data")
+        else:  # Python 3.11.2, which Debian 12 has
+            file.extractall(folder)
     return folder / f"rtsearch-{package.__version__}"
 
 

@@ -178,6 +178,8 @@ class _Session:
             finds = self._finds
             results = stages.replay(finds) if callable(finds) else stages.play(finds.backend)
             self._show(results, sinks, progress)
+        if self._memory is not None:
+            self._memory.end_tracks()
         return self._report(sinks.outlets.reports())
 
     def _show(

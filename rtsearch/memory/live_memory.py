@@ -189,10 +189,14 @@ class LiveMemory(Closing):
         """Return the figures so far."""
         return MemoryReport(self._entries, self._keeper.dropped, self._keeper.problem)
 
-    def close(self) -> None:
-        """Keep the tracks that have not ended, write everything out, and let other runs in."""
+    def end_tracks(self) -> None:
+        """Keep the tracks that have not ended; called when nobody calls ``see`` any more."""
         for place in list(self._gatherers):
             self._end(place)
+
+    def close(self) -> None:
+        """Keep the tracks that have not ended, write everything out, and let other runs in."""
+        self.end_tracks()
         self._keeper.close()
         self._lock.close()
 
