@@ -125,8 +125,7 @@ def share_of(xy: tuple[int, int], plan: Plan, frame_wh: tuple[int, int]) -> tupl
 def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> None:
     """Draw corners around the objects that have a band, and a thin line from each to its band."""
     height, width = view.shape[:2]
-    scale = np.array([width / scene.frame.bgr.shape[1], height / scene.frame.bgr.shape[0]] * 2, np.float32)
-    boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
+    boxes = _boxes_in(view, scene)
     for i, strip in enumerate(scene.strips):
         x1, y1, x2, y2 = boxes[i]
         if strip not in plan.shown or i in scene.faint or _is_out(boxes[i]):
@@ -139,12 +138,18 @@ def _draw_joined(view: U8Array, scene: Scene, plan: Plan, canvas: Canvas) -> Non
         cv2.line(view, begin, end, canvas.theme.accent, canvas.px(1), cv2.LINE_AA)
 
 
+def _boxes_in(view: U8Array, scene: Scene) -> list[list[int]]:
+    """Return the boxes of a scene's objects in its frame at another size, px."""
+    (height, width), (from_height, from_width) = view.shape[:2], scene.frame.bgr.shape[:2]
+    scale = np.array([width / from_width, height / from_height] * 2, np.float32)
+    boxes: list[list[int]] = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
+    return boxes
+
+
 def _dimmed(view: U8Array, scene: Scene) -> U8Array:
     """Return a frame that is dim but for the objects in it."""
-    height, width = view.shape[:2]
-    scale = np.array([width / scene.frame.bgr.shape[1], height / scene.frame.bgr.shape[0]] * 2, np.float32)
     dim = cast(U8Array, cv2.convertScaleAbs(view, alpha=_DIM))
-    for i, (x1, y1, x2, y2) in enumerate(np.rint(scene.detections.xyxy * scale).astype(int).tolist()):
+    for i, (x1, y1, x2, y2) in enumerate(_boxes_in(view, scene)):
         if i not in scene.faint:
             lit = np.s_[max(0, y1) : y2, max(0, x1) : x2]
             dim[lit] = view[lit]
@@ -206,16 +211,13 @@ def draw_boxes(view: U8Array, scene: Scene, canvas: Canvas, shown: range, *, num
         shown: numbers of the strips in sight.
         numbers: labels begin with the number of the object's track.
     """
-    height, width = view.shape[:2]
-    from_height, from_width = scene.frame.bgr.shape[:2]
-    scale = np.array([width / from_width, height / from_height] * 2, np.float32)
-    boxes = np.rint(scene.detections.xyxy * scale).astype(int).tolist()
+    boxes = _boxes_in(view, scene)
     tracks = scene.detections.track.tolist()
     scores = scene.detections.score.tolist()
     seen = [
         i for i in range(len(boxes)) if i not in scene.faint and not (i in scene.held and _is_out(boxes[i]))
     ]
-    small = height < canvas.px(_LARGE_PX)
+    small = len(view) < canvas.px(_LARGE_PX)
     for i in reversed(seen):  # the most confident on top
         if scene.strips[i] in shown:
             thin = small or scores[i] < _WEAK or i in scene.held
