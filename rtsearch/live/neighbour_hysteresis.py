@@ -11,6 +11,7 @@ k-th of the M, measured anew, is no farther than that, the k nearest of all are 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Set
@@ -198,7 +199,7 @@ class Shown:
             worst = int(self.distance.argmax())
             # Nearest first: after the first that is not clearly nearer, none is.
             most = float(self.distance[worst]) / CLEARLY
-            nearer = itertools.takewhile(lambda i: self._near_distance[i] < most, fresh)
+            nearer = itertools.takewhile(functools.partial(self._is_within, most), fresh)
             new = next((i for i in nearer if self._is_better(i, worst)), None)
             if new is None:
                 break
@@ -206,6 +207,9 @@ class Shown:
             fresh.remove(new)
             done += 1
         return done
+
+    def _is_within(self, most: float, new: int) -> bool:
+        return bool(self._near_distance[new] < most)
 
     def _is_better(self, new: int, place: int) -> bool:
         """Tell whether a candidate is clearly nearer than the row in a place that it would fill."""
