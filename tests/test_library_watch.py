@@ -131,6 +131,46 @@ def test_photos_come_and_go_between_two_frames(growing, tmp_path):
         assert {index.photo(row) for row in shown.tolist() if row >= 0} <= names(numbers)
 
 
+def test_a_photo_that_stays_is_searched_again(growing, tmp_path):
+    """The last photo stays in the window while the library grows, and then its search is narrowed."""
+    source = Given([NEW[-1]])
+    source.slides = True
+    growing.controls.change(search=SETTINGS.search)
+    shown: list[set[str]] = []
+
+    def goes_on(screen: Watcher) -> bool:
+        if screen.scenes and not shown:
+            shown.append(found_in(growing.index, screen))
+            growing.analyze(NEW)
+            growing.build()
+        newer = growing.controls.now.index
+        if newer is None or screen.scenes[-1].library != newer.library.state:
+            return True
+        if len(shown) == 1:
+            shown.append(found_in(newer, screen))
+            narrow = SETTINGS.search.model_copy(update={"classes": ("red",)})
+            growing.controls.change(search=narrow)
+        rows = screen.scenes[-1].neighbours.row.ravel()
+        return not (newer.labels[rows[rows >= 0]] == newer.library.space.class_names.index("red")).all()
+
+    screen = Watcher(goes_on)
+    with growing.follow():
+        outputs = Outputs(screen=screen, records=(tmp_path / "o.jsonl",))
+        report = play(
+            source, blobs.as_pipeline(), growing.index, SETTINGS, outputs, controls=growing.controls
+        )
+    assert report.frames_shown == 1
+    assert len(lines(tmp_path / "o.jsonl")) == 1
+    before, after = shown
+    assert before <= names(OLD)
+    assert name_of(NEW[-1]) in after <= names(NEW)
+
+
+def found_in(index: SearchIndex, screen: Watcher) -> set[str]:
+    rows = screen.scenes[-1].neighbours.row.ravel().tolist()
+    return {index.photo(row) for row in rows if row >= 0}
+
+
 def test_crops_are_those_of_the_state_that_was_searched(growing):
     def before(frame: int) -> None:
         if frame == 3 * PHOTOS:

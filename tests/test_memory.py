@@ -26,7 +26,7 @@ from memories import (
 
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ConfigError
-from rtsearch.memory.block import Block, joined, write_block
+from rtsearch.memory.block import Block, joined, runs_to_join, write_block
 from rtsearch.memory.entry import name_of, path_in, source_of, with_path
 from rtsearch.memory.folder import MemoryFolder, hour_of
 from rtsearch.memory.hour_names import HourNames
@@ -299,11 +299,42 @@ def blocks_of(memory):
     return [part for part in memory.recall.parts if isinstance(part, Block)]
 
 
-def test_hours_are_closed_and_joined_by_days(tmp_path):
+@pytest.mark.parametrize(
+    ("sizes", "runs"),
+    [
+        ([], []),
+        ([5], []),
+        ([5, 5], [[0, 1]]),
+        ([10, 5], []),
+        ([9, 5], [[0, 1]]),
+        ([20, 10, 5], []),
+        ([20, 10, 5, 5], [[0, 1, 2, 3]]),
+        ([40, 10, 5, 5], [[1, 2, 3]]),
+        ([1, 1, 1, 50], [[0, 1, 2, 3]]),
+    ],
+)
+def test_neighbours_of_like_size_are_joined(sizes, runs):
+    assert runs_to_join([(1, rows) for rows in sizes]) == runs
+
+
+def test_few_blocks_of_at_most_64_hours_hold_a_week():
+    blocks: list[tuple[int, int]] = []
+    for hour in range(200):
+        blocks.append((1, 4000 + hour * 977 % 2000))
+        for run in runs_to_join(blocks):
+            hours, rows = zip(*(blocks[place] for place in run), strict=True)
+            blocks[run[0] : run[-1] + 1] = [(sum(hours), sum(rows))]
+        assert runs_to_join(blocks) == []
+        assert len(blocks) <= hour // 64 + 7
+        assert max(hours for hours, _ in blocks) <= 64
+    assert sum(hours for hours, _ in blocks) == 200
+
+
+def test_hours_are_closed_and_joined(tmp_path):
     numbers = old_hours(tmp_path / "m", 30)
     with opened(tmp_path / "m") as memory:
         until(lambda: memory.recall.findable == 150)
-        until(lambda: len(blocks_of(memory)) <= 3)  # thirty hours lie in two or three days
+        until(lambda: len(blocks_of(memory)) == 4)  # of 16, 8, 4 and 2 hours
         assert all(names_of(memory, nearest(memory, i))[0].endswith(f"-{i}") for i in numbers)
         assert memory.recall.jpeg(nearest(memory, 77)[0]) == entry(77, NS).jpeg
     found_again = open_recollection(MemoryFolder.open(tmp_path / "m"), memory.recall.projection)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import blobs
 import cv2
 import numpy as np
 import pytest
-from clips import container_times, needs_ffmpeg
+from clips import FFMPEG, container_times, needs_ffmpeg
 from test_films import barcode_film, look, write
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError, RecordError
 from rtsearch.jobs import moments as moments_module
-from rtsearch.jobs.moments import FALSE_HITS, cut_moments, find_moments, write_csv
+from rtsearch.jobs.moments import cut_moments, find_moments, write_csv
 from rtsearch.jobs.show import object_picture
-from rtsearch.library import Library
+from rtsearch.library import Library, hit_limit
+from rtsearch.library.hit_limit import FALSE_HITS
 from rtsearch.library.index import open_index
 from rtsearch.library.narrowing import narrow
 
@@ -81,6 +85,30 @@ def test_the_limit_is_that_of_pairs_in_other_files(films, index):
     assert float((apart <= found.limit).mean()) == pytest.approx(FALSE_HITS, abs=0.004)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "share"), [(20, 1 / 21), (80, 1 / 81), (99, 0.01), (198, 1 / 199), (199, 0.01), (999, 0.01)]
+)
+def test_the_limit_of_few_pairs_lets_as_many_through_as_it_says(pairs, share):
+    """Of other pairs, as many lie within the limit as is said, on the average of many libraries."""
+    rng, within = np.random.default_rng(0), []
+    for _ in range(400):
+        limit, known = hit_limit.hit_limit(
+            rng.gamma(9, size=pairs).astype(np.float32), lambda: rng.random((5, 3), np.float32)
+        )
+        assert known == pairs
+        within.append((rng.gamma(9, size=2000) <= limit).mean())
+    assert hit_limit.false_hits(pairs) == pytest.approx(share)
+    assert np.mean(within) == pytest.approx(share, rel=0.3)
+
+
+def test_no_pairs_tell_nothing():
+    looks = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
+    limit, pairs = hit_limit.hit_limit(np.zeros(19, np.float32), lambda: looks)
+    assert (pairs, limit) == (0, pytest.approx(0.7 * np.sqrt(2 * looks.var(axis=0).sum()), rel=1e-5))
+    assert hit_limit.hit_limit(np.zeros(0, np.float32), lambda: looks[:0]) == (0.0, 0)
+    assert hit_limit.false_hits(0) is None
+
+
 def test_what_one_film_shows_at_a_time_is_different(tmp_path):
     """Twelve things of three colours at a time, then none for a while; those seen at a time are pairs."""
     pictures = [blobs.draw(s // 8, 12 if s % 8 < 4 else 0) for s in range(480)]
@@ -130,6 +158,55 @@ class WholeDetector(blobs.BlobDetector):
             *(np.concatenate([box, found.xyxy]), np.concatenate([one, found.score])),
             *(np.concatenate([-one, found.label]).astype(np.int32), np.concatenate([one > 0, found.whole])),
         )
+
+
+@needs_ffmpeg
+def test_dates_within_a_film(tmp_path):
+    """What a film shows is dated by its container, photos and other films by their files."""
+    plain = write(tmp_path / "plain.avi", [scene(s // 10) for s in range(30)], 1)
+    (tmp_path / "films").mkdir()
+    tags = {
+        "zulu.mp4": ["-metadata", "creation_time=2024-05-01T10:00:00Z"],
+        "apple.mov": [
+            *("-movflags", "use_metadata_tags", "-metadata", "creation_time=2024-05-01T23:00:00Z"),
+            *("-metadata", "com.apple.quicktime.creationdate=2024-05-01T13:00:00+0200"),
+        ],
+        "unset.mp4": ["-metadata", "creation_time=1970-01-01T00:00:00Z"],
+        "none.mp4": [],
+    }
+    for name, tag in tags.items():
+        command = [FFMPEG, "-v", "error", "-i", plain, "-c", "copy", *tag, tmp_path / "films" / name]
+        subprocess.run(command, check=True)
+        os.utime(tmp_path / "films" / name, (2e9, 2e9))  # 2033
+    cv2.imwrite(str(tmp_path / "films" / "photo.png"), scene(1))
+    cv2.imwrite(str(tmp_path / "query.png"), scene(1))
+    os.utime(tmp_path / "films" / "photo.png", (1e9, 1e9))  # 2001
+    look(tmp_path / "films", tmp_path / "lib")
+    index = open_index(Library.open(tmp_path / "lib"), load_settings(None, ["project.dim=6"]))
+
+    def between(since: str, until: str) -> dict[str, set[float]]:
+        search = SETTINGS.search.model_copy(update={"since": since})
+        some = narrow(index, search, distinct=False, until=until)
+        found: dict[str, set[float]] = {}
+        assert some.given is not None
+        for row in np.flatnonzero(some.given).tolist():
+            found.setdefault(index.photo(row), set()).add(float(np.nan_to_num(index.times_s[row, 1])))
+        return found
+
+    assert between("2024-05-01T10:00:12+00:00", "2024-05-01T10:00:18+00:00") == {"zulu.mp4": {10.0}}
+    assert between("2024-05-01T10:00:21+00:00", "2024-05-01T11:00:05+00:00") == {
+        "zulu.mp4": {20.0},
+        "apple.mov": {0.0},
+    }
+    assert between("2033-01-01", "").keys() == {"unset.mp4", "none.mp4"}
+    assert between("", "2002-01-01").keys() == {"photo.png"}
+    found = find_moments(tmp_path / "query.png", blobs.as_pipeline(), index, Settings())
+    moments = found.moments or found.beyond
+    seen = {moment.photo: moment.seen for moment in moments}
+    assert datetime.fromisoformat(seen["zulu.mp4"]).timestamp() == pytest.approx(
+        datetime(2024, 5, 1, 10, 0, 14, tzinfo=UTC).timestamp(), abs=5
+    )
+    assert all(seen[name] == "" for name in seen.keys() & {"unset.mp4", "none.mp4", "photo.png"})
 
 
 def test_a_thing_comes_before_the_whole_image(films, index):
@@ -212,7 +289,7 @@ def test_the_commands(cli, library, photos, tmp_path):
     photo = photos / "skimage-coffee.png"
     done = cli("find", library, photo, "--class", "cup", "--json", "--csv", "m.csv", "--sheet", "m.png")
     found = done.json
-    assert (found["label"], found["false_hits"]) == ("cup", 0.01)
+    assert (found["label"], found["false_hits"]) == ("cup", hit_limit.false_hits(found["pairs"]))
     assert found["moments"][0]["photo"] == photo.name
     assert len(Path("m.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(found["moments"])
     assert cv2.imread("m.png") is not None

@@ -170,6 +170,64 @@ def test_removing_what_is_not_there_removes_nothing() -> None:
         tree.remove(np.array([0.5]))
 
 
+def test_numbers_of_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows have any numbers, in a tree and beside it, while it is folded, and when one of them comes back."""
+    monkeypatch.setattr(growing, "_LEAST_FOLD", 50)
+    vectors = clustered(400, 6)
+    rng = np.random.default_rng(0)
+    names = rng.permutation(100_000)[:400]
+    tree = GrowingTree(KDTree.build(vectors[:100]).renumbered(names[:100]))
+    there = dict(zip(names[:100].tolist(), range(100), strict=True))
+    for first in range(100, 400, 20):
+        some = names[first : first + 20]
+        assert tree.add(vectors[first : first + 20], some).tolist() == some.tolist()
+        there |= dict(zip(some.tolist(), range(first, first + 20), strict=True))
+        back = rng.choice(list(there), 3, replace=False)
+        tree.remove(back)
+        turned = rng.permutation([there[name] for name in back.tolist()])
+        tree.add(vectors[turned], back)  # the same numbers, for other vectors
+        there |= dict(zip(back.tolist(), turned.tolist(), strict=True))
+        if first % 60 == 0:
+            tree.settle()
+        assert len(tree) == len(there)
+        distance, row = tree.query(vectors[list(there.values())], 1, exact=True)
+        assert np.allclose(distance, 0, atol=1e-3)
+        places = [there[name] for name in row[:, 0].tolist()]
+        assert np.array_equal(vectors[places], vectors[list(there.values())])
+    tree.settle()
+    end = tree.row_end
+    assert end == names.max() + 1
+    allowed = np.zeros(end, np.bool_)
+    allowed[names[7]] = True
+    assert tree.query(vectors[:2], 1, allowed=allowed)[1].tolist() == [[names[7]], [names[7]]]
+    assert tree.add(vectors[:1]).tolist() == [end]
+
+
+def test_numbers_that_cannot_be(tmp_path: Path) -> None:
+    vectors = clustered(50, 4)
+    tree = KDTree.build(vectors)
+    wrong: list[tuple[Any, str]] = [
+        (np.arange(49), "whole numbers"),
+        (np.arange(50) / 2, "whole numbers"),
+        (np.arange(50) - 1, "expected 0 to"),
+        (np.arange(50) + 2**31 - 50, "expected 0 to"),
+        (np.arange(50) // 2, "stands for two rows"),
+    ]
+    for names, words in wrong:
+        with pytest.raises(VectorError, match=words):
+            tree.renumbered(names)
+        with pytest.raises(VectorError, match=words):
+            GrowingTree(KDTree.build(vectors[:0])).add(vectors, names)
+    grown = GrowingTree(tree)
+    with pytest.raises(VectorError, match="in the tree already"):
+        grown.add(vectors[:2], np.array([60, 49]))
+    assert len(grown) == 50
+    named = tree.renumbered(np.arange(50) * 3 + 5)
+    assert named.query(vectors[:4], 1, exact=True)[1][:, 0].tolist() == [5, 8, 11, 14]
+    with pytest.raises(VectorError, match="cannot be saved"):
+        named.save(tmp_path)
+
+
 def test_bad_rows_are_not_added() -> None:
     tree = GrowingTree(KDTree.build(clustered(100, 4)))
     for bad in (np.zeros((1, 3)), np.zeros(4), np.full((1, 4), np.nan), np.full((1, 4), 1e20)):

@@ -2,13 +2,14 @@
 
     python tools/interruptions.py [--times 60] [--seed 0] [--signal KILL|INT] [--within SECONDS] [--only KIND]
 
-``analyze``, ``run`` and ``run --remember`` are started in turn and get a SIGKILL (of the process alone, as
-from the kernel) so many times, then as many a SIGINT (of their group, as from a terminal), at moments
-between start and end. One JSON object says how many ended how, and what was wrong; the exit code is 1 then.
-After each:
+``analyze``, ``run``, ``run --remember`` and ``analyze --again`` are started in turn and get a SIGKILL (of the
+process alone, as from the kernel) so many times, then as many a SIGINT (of their group, as from a terminal),
+at moments between start and end. One JSON object says how many ended how, and what was wrong; the exit code
+is 1 then. After each:
 
     library    opens, holds at least what it held before, and every byte is right
     record     each whole line is JSON, in the order of the frames
+    described  the library that is described anew has all of its objects, by the old network or the new one
     memory     every hour is sound, and holds at least the entries that it held before
     video      the file under its own name plays, and so does what a kill has left of one
     processes  none of the group is left after 20 s
@@ -40,7 +41,8 @@ from rtsearch.sources import VideoFile
 
 PHOTOS = 40
 LONGEST_S = 300.0
-KINDS = ("analyze", "run", "remember")
+KINDS = ("analyze", "run", "remember", "again")
+SIZES = (416, 320)  # px, of the network's input; boxes are described with each in turn
 ENDS_WITHIN_S = 20.0
 DONE, INTERRUPTED = 0, (128 + signal.SIGINT, -signal.SIGINT)
 
@@ -63,7 +65,7 @@ class Place:
             shutil.copy(photo, self.photos)
         self.library, self.growing = folder / "lib", folder / "growing"
         self.record, self.video = folder / "run.jsonl", folder / "run.mp4"
-        self.memory = folder / "memory"
+        self.memory, self.described = folder / "memory", folder / "described"
         self.held: set[str] = set()
         self.remembered: set[str] = set()
 
@@ -82,6 +84,13 @@ class Place:
                 "--set",
                 "analyze.commit_photos=4",
             ]
+        if name == "again":
+            if not self.described.exists():
+                shutil.copytree(self.library, self.described)
+            before = Library.open(self.described).space.read_recipe.input_wh
+            size = SIZES[0] if before != (SIZES[0], SIZES[0]) else SIZES[1]
+            changed = ["--set", f"model.size={size}", "--set", "analyze.commit_photos=4"]
+            return [*rtsearch, "analyze", str(self.described), "--again", *changed]
         if name == "remember":
             kept = ["--headless", "--remember", str(self.memory), "--set", "memory.classes=person,car,dog"]
             return [*rtsearch, "run", str(self.library), "--source", str(self.clip), *kept]
@@ -92,7 +101,11 @@ class Place:
 
     def problems(self, name: str) -> Iterator[str]:
         """Yield what is wrong with what a command has left."""
-        kinds = {"analyze": self._library_problems, "run": self._run_problems}
+        kinds = {
+            "analyze": self._library_problems,
+            "run": self._run_problems,
+            "again": self._described_problems,
+        }
         yield from kinds.get(name, self._memory_problems)()
 
     def _memory_problems(self) -> Iterator[str]:
@@ -112,6 +125,16 @@ class Place:
         if lost := self.remembered - names:
             yield f"{len(lost)} entries are lost"
         self.remembered = names
+
+    def _described_problems(self) -> Iterator[str]:
+        try:
+            library, whole = Library.open(self.described), Library.open(self.library)
+            yield from map(str, check_library(library))
+        except RtsearchError as error:
+            yield str(error)
+            return
+        if (library.photo_count, library.object_count) != (whole.photo_count, whole.object_count):
+            yield f"{library.object_count} of {whole.object_count} objects are there"
 
     def _library_problems(self) -> Iterator[str]:
         if not (self.growing / "manifest.json").exists():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["ago", "counted", "one_line", "time_code"]
+from datetime import datetime
+
+__all__ = ["ago", "counted", "iso_time", "one_line", "time_code"]
 
 _LONGEST_S = {"min": 60 * 60, "h": 48 * 3600}  # that is counted in minutes, in hours
 
@@ -19,6 +21,11 @@ def time_code(seconds: float) -> str:
     hours, minutes = divmod(minutes, 60)
     clock = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
     return f"{clock}:{rest // 10:02d}.{rest % 10}"
+
+
+def iso_time(ns: int) -> str:
+    """Return a moment, nanoseconds since 1970, as local date and time with its zone."""
+    return datetime.fromtimestamp(ns / 1e9).astimezone().isoformat(timespec="seconds")
 
 
 def one_line(error: object, most_chars: int = 200) -> str:

@@ -50,18 +50,25 @@ def analyze(
         ),
     ],
     lib: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="LIB",
             help="Folder of the library, or its address; made if missing.",
             parser=library_folder,
+            show_default=False,
         ),
-    ],
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Find damaged fragments, and analyse their photos again.")
     ] = False,
     drop: Annotated[
         bool, typer.Option("--drop", help="Also drop the photos of folders that are empty or missing.")
+    ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Describe the boxes that LIB holds with this network; PHOTOS may be left out."
+        ),
     ] = False,
     part: Annotated[
         str, typer.Option("--part", metavar="K/N", help="Analyse one of N parts; library merge joins them.")
@@ -90,8 +97,28 @@ def analyze(
     Several machines share the work with --ray, where they are a Ray cluster, or with --part: each analyses
     its part into a library of its own.
 
-    [bold]Example:[/bold] rtsearch analyze ~/Pictures pictures.lib
+    With --again nothing is looked for: the boxes of the library, such as those of a library import, are
+    described with the network of these settings, so that cameras find them. The library stays as it is until
+    all of them are.
+
+    [bold]Examples:[/bold]
+
+    rtsearch analyze ~/Pictures pictures.lib
+
+    rtsearch analyze old.lib --again
     """
+    if again:
+        if repair or ray or part != "1/1":
+            raise typer.BadParameter("--again goes without --repair, --part and --ray")
+        from rtsearch.cli.again import analyze_again
+
+        place = photos if lib is None else lib
+        settings = settings_of(config, override)  # not those of the library, which are of another network
+        fetch_missing(settings.model.name, offline=offline)
+        analyze_again(place, None if lib is None else photos, settings, drop=drop, as_json=as_json)
+        return
+    if lib is None:
+        raise typer.BadParameter("Missing argument 'LIB', the folder of the library.")
     from rtsearch.jobs.analyze import Upkeep
     from rtsearch.jobs.compare import Part
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from rtsearch.cli.asked import WantedClass
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
@@ -43,14 +44,12 @@ def find(
     results: Annotated[
         int, typer.Option("--results", metavar="N", min=1, max=10_000, help="Most objects, of words.")
     ] = 48,
-    wanted: Annotated[
-        str, typer.Option("--class", metavar="CLASS", help="Object of the photo to look for.")
-    ] = "",
+    wanted: WantedClass = "",
     since: Annotated[
-        str, typer.Option("--since", metavar="DATE", help="Only in files that were changed since then.")
+        str, typer.Option("--since", metavar="DATE", help="Only what was seen since then.")
     ] = "",
     until: Annotated[
-        str, typer.Option("--until", metavar="DATE", help="Only in files that were not changed after it.")
+        str, typer.Option("--until", metavar="DATE", help="Only what was not seen after it.")
     ] = "",
     inside: Annotated[
         list[str] | None, typer.Option("--in", metavar="FOLDER", help="Only in files below this folder.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from rtsearch._util.wording import time_code
+from rtsearch.cli.asked import in_words, limit_in_words
 from rtsearch.cli.common import answer, counted, keep_apart, print_json, tell
 from rtsearch.cli.run import open_library
 
@@ -90,29 +91,20 @@ def _write(found: Found, index: SearchIndex, written: Written) -> list[Path]:
 
 
 def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:
-    from rtsearch.jobs.moments import FALSE_HITS
-
     if as_json:
+        from rtsearch.library.hit_limit import false_hits
+
         facts = dataclasses.asdict(found)
-        print_json({"photo": str(asked.photo), "false_hits": FALSE_HITS, **facts})
+        print_json({"photo": str(asked.photo), "false_hits": false_hits(found.pairs), **facts})
         return
     box = [round(side) for side in found.xyxy]
-    others = f" (also there: {', '.join(found.others)}; choose with --class)" if found.others else ""
-    tell(f"looked for the {found.label} at {box}{others}")
-    tell(f"{_counts(found.moments)} within {found.limit:.3f}: {_why(found)}")
+    tell(f"looked for {in_words(f'{found.label} at {box}', found.others)}")
+    why = limit_in_words(found.label, found.pairs, "library")
+    tell(f"{_counts(found.moments)} within {found.limit:.3f}: {why}")
     if found.beyond:
         tell("the nearest, which lie beyond it:")
     for moment in found.moments or found.beyond:
         answer(f"{moment.distance:.3f}  {_when(moment)}  {moment.label} {moment.row}")
-
-
-def _why(found: Found) -> str:
-    """Return where the limit comes from."""
-    from rtsearch.jobs.moments import FALSE_HITS
-
-    if not found.pairs:
-        return f"the usual limit, as the library has too few of class {found.label} to tell"
-    return f"of {found.pairs:,} pairs of a different {found.label} each, {FALSE_HITS:.0%} lie as near"
 
 
 def _counts(moments: Sequence[Moment]) -> str:
@@ -127,4 +119,5 @@ def _when(moment: Moment) -> str:
     if moment.t_s is None or moment.from_s is None or moment.to_s is None:
         return moment.photo
     span = f"{time_code(moment.from_s)} to {time_code(moment.to_s)}"
-    return f"{moment.photo}  {span}, best at {time_code(moment.t_s)}"
+    clock = f" ({moment.seen})" * bool(moment.seen)
+    return f"{moment.photo}  {span}, best at {time_code(moment.t_s)}{clock}"

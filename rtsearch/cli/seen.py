@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rtsearch._util.wording import ago
+from rtsearch._util.wording import ago, iso_time
+from rtsearch.cli.asked import WantedClass, in_words, limit_in_words
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
@@ -37,9 +38,7 @@ def seen(
     row: Annotated[
         str, typer.Option("--row", metavar="ENTRY", help="Look for an entry of the memory instead.")
     ] = "",
-    wanted: Annotated[
-        str, typer.Option("--class", metavar="CLASS", help="Object of the photo to look for.")
-    ] = "",
+    wanted: WantedClass = "",
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -77,18 +76,16 @@ def seen(
 
 
 def _tell_found(found: Answer, *, as_json: bool) -> None:
-    from rtsearch.memory.seeing import FALSE_HITS
-
     if as_json:
+        from rtsearch.library.hit_limit import false_hits
+
         moments = [_facts(moment) for moment in found.moments]
         about = {"label": found.label, "limit": round(found.limit, 5), "pairs": found.pairs}
-        print_json({**about, "false_hits": FALSE_HITS, "seen": moments})
+        print_json({**about, "false_hits": false_hits(found.pairs), "seen": moments})
         return
-    of_pairs = f"of {found.pairs:,} pairs of a different {found.label} each, {FALSE_HITS:.0%} lie as near"
-    usual = f"the usual limit, as the memory has too few of class {found.label} to tell"
-    tell(f"looked for the {found.label}{found.others}")
-    times = counted(len(found.moments), "time")
-    tell(f"seen {times} within {found.limit:.3f}: {of_pairs if found.pairs else usual}")
+    tell(f"looked for {in_words(found.label, found.others)}")
+    why = limit_in_words(found.label, found.pairs, "memory")
+    tell(f"seen {counted(len(found.moments), 'time')} within {found.limit:.3f}: {why}")
     for moment in found.moments:
         answer(_line(moment))
 
@@ -101,8 +98,6 @@ def _line(moment: SeenMoment) -> str:
 
 
 def _facts(moment: SeenMoment) -> dict[str, Any]:
-    from rtsearch.memory.info import iso_time
-
     facts = dataclasses.asdict(moment)
     facts["row"] = facts.pop("name")
     facts["from"], facts["to"] = iso_time(facts.pop("from_ns")), iso_time(facts.pop("to_ns"))

@@ -34,7 +34,7 @@ from rtsearch.library.missing import by_folder
 from rtsearch.library.photo_files import PhotoFiles, photo_files
 from rtsearch.storage import CACHE, library_folder, naming_addresses, photo_folder
 
-__all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze"]
+__all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze", "settings_to_remember"]
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def analyze(
     space = FeatureSpace(
         recipe=dict(pipeline.feature_space), class_names=pipeline.class_names, dim=pipeline.backend.dim
     )
-    remembered = _remembered(settings)
+    remembered = settings_to_remember(settings)
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
         _warn_of_other_settings(writer, remembered)
         damaged = writer.doubt_damaged() if upkeep.repair else []
@@ -126,7 +126,7 @@ def _without_small_objects(settings: Settings) -> Settings:
     return settings.model_copy(update={"detect": detect.model_copy(update={"min_px": least_px})})
 
 
-def _remembered(settings: Settings) -> dict[str, Any]:
+def settings_to_remember(settings: Settings) -> dict[str, Any]:
     """Return the settings that a library remembers; files are named by absolute paths."""
     remembered = settings.model_dump(mode="json", include={"model", "detect", "describe", "analyze"})
     for section, key in (("model", "name"), ("describe", "embedder")):

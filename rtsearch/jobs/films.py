@@ -33,7 +33,7 @@ from rtsearch.library.manifest import fingerprint_of
 from rtsearch.library.photos import PhotoFile
 from rtsearch.types import Detections
 
-__all__ = ["Film", "FilmJob", "FilmPipeline", "FilmTime", "look_at_film"]
+__all__ = ["Film", "FilmJob", "FilmPipeline", "FilmTime", "film_sha256", "look_at_film"]
 
 _AHEAD = 4  # samples that wait between two stages
 _HASHED_BYTES = 1 << 20

@@ -14,7 +14,7 @@ import io
 import itertools
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -23,18 +23,19 @@ from numpy.typing import NDArray
 
 from rtsearch._util.atomic import write_atomic
 from rtsearch._util.metrics import Meter
-from rtsearch._util.wording import one_line
+from rtsearch._util.wording import iso_time, one_line
 from rtsearch.config import Settings
 from rtsearch.errors import PhotoError, RecordError
 from rtsearch.images.decode import quiet_decoders, read_photo
-from rtsearch.library.duplicates import looks_of, usual_distance
+from rtsearch.library.duplicates import looks_of
+from rtsearch.library.film_times import began_ns
+from rtsearch.library.hit_limit import SAMPLE, hit_limit
 from rtsearch.library.index import SearchIndex
 from rtsearch.pipeline import Pipeline
 from rtsearch.recording.ffmpeg import file_url, find_ffmpeg
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, I32Array, class_name
 
 __all__ = [
-    "FALSE_HITS",
     "Asked",
     "Found",
     "Moment",
@@ -44,12 +45,7 @@ __all__ = [
     "write_csv",
 ]
 
-FALSE_HITS = 0.01
-"""Share of unlike pairs of the library that lie within the limit."""
 _PAIRS = 20_000
-_LEAST_PAIRS = 200  # of a class, for its own limit
-_USUAL_LIMIT = 0.7  # times the usual distance of two looks, where there are fewer
-_SAMPLE = 10_000
 _MERGED_S = 2.0  # moments of a film that are no farther apart are one
 _AROUND_S = 1.0  # of film before and after a moment, in clips
 _BATCH_ROWS = 65_536
@@ -69,6 +65,7 @@ class Moment:
         tracks: number of tracks, or of objects of a photo, that are merged.
         t_s: time of the object in the film; None for a photo.
         from_s, to_s: when the tracks are first and last seen; None for a photo.
+        seen: when the object was seen by the wall clock, with its zone; "" where the film does not tell.
     """
 
     photo: str
@@ -79,6 +76,7 @@ class Moment:
     t_s: float | None = None
     from_s: float | None = None
     to_s: float | None = None
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +186,12 @@ def _nearest(index: SearchIndex, rows: I32Array, distance: F32Array) -> tuple[Mo
 def _limit(index: SearchIndex, label: int) -> tuple[float, int]:
     """Return the limit, and the number of pairs that it comes from; 0 where there are too few."""
     rows = np.flatnonzero(index.labels == label).astype(np.int32)
-    distance = _unlike_pairs(index, rows)
-    if len(distance) >= _LEAST_PAIRS:
-        return float(np.quantile(distance, FALSE_HITS)), len(distance)
-    some = np.random.default_rng(0).choice(len(index), min(len(index), _SAMPLE), replace=False)
-    seen = looks_of(index.points(some.astype(np.int32)), index.projection.looks)
-    return _USUAL_LIMIT * usual_distance(seen), 0
+
+    def looks() -> F32Array:
+        some = np.random.default_rng(0).choice(len(index), min(len(index), SAMPLE), replace=False)
+        return looks_of(index.points(some.astype(np.int32)), index.projection.looks)
+
+    return hit_limit(_unlike_pairs(index, rows), looks)
 
 
 def _unlike_pairs(index: SearchIndex, rows: I32Array) -> F32Array:
@@ -249,12 +247,16 @@ def _moment(index: SearchIndex, rows: I32Array, distance: F32Array, times_s: NDA
         return moment
     tracks = len(np.unique(index.tracks[rows]))
     first_s, last_s = round(float(times_s[:, 1].min()), 3), round(float(times_s[:, 2].max()), 3)
-    return Moment(
-        *(moment.photo, moment.row, moment.label, moment.distance), tracks, hit["t_s"], first_s, last_s
-    )
+    return replace(moment, tracks=tracks, t_s=hit["t_s"], from_s=first_s, to_s=last_s, seen=_seen(index, hit))
 
 
-_COLUMNS = ("photo", "from_s", "to_s", "t_s", "row", "label", "distance", "tracks")
+def _seen(index: SearchIndex, hit: dict[str, Any]) -> str:
+    """Return when an object of a film was seen by the wall clock; "" where the film does not tell."""
+    film_ns = began_ns(index.library, hit["photo"])
+    return "" if film_ns is None else iso_time(film_ns + int(hit["t_s"] * 1e9))
+
+
+_COLUMNS = ("photo", "from_s", "to_s", "t_s", "row", "label", "distance", "tracks", "seen")
 
 
 def write_csv(moments: Sequence[Moment], out: Path) -> None:

@@ -226,7 +226,7 @@ class PhotoPipeline(Closing):
 
     def _describe(self, jobs: list[PhotoJob]) -> list[PhotoJob]:
         good = [(job, job.bgr) for job in jobs if job.bgr is not None]
-        results = self._pipeline.backend.infer([bgr for _, bgr in good], self._detect, self._meter)
+        results = self._see(good)
         with self._meter.stage("crop"):
             for (job, bgr), seen in zip(good, results, strict=True):
                 self._keep(job, bgr, seen)
@@ -234,6 +234,10 @@ class PhotoPipeline(Closing):
             job.bgr = None
             self._budget.give(job.held_bytes)
         return jobs
+
+    def _see(self, good: Sequence[tuple[PhotoJob, U8Array]]) -> list[Detections]:
+        """Return the objects of decoded photos."""
+        return self._pipeline.backend.infer([bgr for _, bgr in good], self._detect, self._meter)
 
     def _keep(self, job: PhotoJob, bgr: U8Array, seen: Detections) -> None:
         """Keep what was found in a photo, and a crop of each object."""

@@ -26,12 +26,12 @@ class Answer(NamedTuple):
 
     Attributes:
         label: class of the object.
-        others: other classes in the photo, as a hint in words, or "".
+        others: classes of the photo's other objects.
         limit, pairs, moments: see ``seeing.Sightings``.
     """
 
     label: str
-    others: str
+    others: tuple[str, ...]
     limit: float
     pairs: int
     moments: tuple[SeenMoment, ...]
@@ -69,8 +69,7 @@ def like_photo(
     asked = main_object(photo, pipeline, settings, wanted)
     point = recall.projection.apply(asked.seen.vector)[0]
     found = find_sightings(recall, point, int(asked.seen.label[0]))
-    others = f" (also there: {', '.join(asked.others)}; choose with --class)" if asked.others else ""
-    return Answer(asked.label, others, *found)
+    return Answer(asked.label, asked.others, *found)
 
 
 def like_entry(recall: Recollection, name: str) -> Answer:
@@ -85,4 +84,4 @@ def like_entry(recall: Recollection, name: str) -> Answer:
     rows = np.array([row], np.int32)
     label = int(recall.column("label", rows)[0])
     found = find_sightings(recall, recall.points(rows)[0], label)
-    return Answer(class_name(recall.memory.space.class_names, label), "", *found)
+    return Answer(class_name(recall.memory.space.class_names, label), (), *found)

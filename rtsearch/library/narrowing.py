@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ConfigError, LibraryError
 from rtsearch.library.files import sha256_of
+from rtsearch.library.film_times import seen_between_ns
 from rtsearch.library.reader import Library
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.models.vocabulary import classes_meant
@@ -37,7 +38,7 @@ def narrow(
         distinct: near duplicates are found once.
         leave_out: file whose objects are not found, by its content; near duplicates of them are not found
             either where these are shown once.
-        until: date, or date and time, in ISO format; only files that were not changed after it; "" for all.
+        until: date, or date and time, in ISO format; only what was not seen after it; "" for all.
 
     Raises:
         ConfigError: a class or folder that there is not, or nothing is left to be found.
@@ -62,10 +63,10 @@ def _allowed(index: SearchIndex, search: SearchSettings, until: str) -> Mask | N
         wanted.append(np.isin(index.labels, _labels(index.library, search.classes)))
     if search.folders:
         wanted.append(_below(index, search.folders)[index.photo_numbers])
-    if search.since:
-        wanted.append(_changed_ns(index.library)[index.photo_numbers] >= _ns(search.since))
-    if until:
-        wanted.append(_changed_ns(index.library)[index.photo_numbers] <= _ns(until))
+    if search.since or until:
+        first_ns, last_ns = seen_between_ns(index)
+        wanted += [last_ns >= _ns(search.since)] if search.since else []
+        wanted += [first_ns <= _ns(until)] if until else []
     if not wanted:
         return None
     allowed: Mask = np.logical_and.reduce(wanted)
@@ -102,11 +103,6 @@ def _below(index: SearchIndex, folders: tuple[str, ...]) -> Mask:
         found.append(below)
     inside: Mask = np.logical_or.reduce(found)
     return inside
-
-
-def _changed_ns(library: Library) -> NDArray[np.int64]:
-    """Return when each photo was changed, (photos,) int64 nanoseconds since 1970."""
-    return np.array(library.photos().mtime_ns, np.int64)
 
 
 def _ns(moment: str) -> int:

@@ -224,6 +224,26 @@ class LibraryWriter(Closing):
                 self._replace(tuple(kept))
         return sum(map(len, paths))
 
+    def become(self, source: Path) -> None:
+        """Hold what another library holds, its feature space and settings included, and nothing else.
+
+        Args:
+            source: folder of that library, which stays as it is.
+
+        Raises:
+            DamagedError: a file of it is missing or truncated; nothing has changed.
+            LibraryError: the disk refuses; what was committed is kept.
+        """
+        other = Manifest.read(source)
+        with disk_errors(self.folder):
+            fragments = tuple(
+                adopted(self.folder, each, self._new_name(), source) for each in other.fragments
+            )
+            self._paths, self._doubted = {}, {}
+            taken = {"space": other.space, "settings": other.settings, "photo_root": other.photo_root}
+            self._write(self.manifest.model_copy(update={**taken, "fragments": fragments}))
+            remove_unnamed(self.folder, self.manifest)
+
     def doubt_damaged(self) -> list[Problem]:
         """Let the photos of damaged fragments count as never looked at.
 

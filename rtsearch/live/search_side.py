@@ -62,7 +62,7 @@ class SearchSide:
             self._stabilizer.search_in(index)
         if detected.epoch != self._epoch:
             self._epoch = detected.epoch
-            self._stabilizer.begin_anew()
+            self.begin_anew()
         self._look_again()
         most_distance = largest_distance(index, state.show.max_distance)
         self._stabilizer.most_distance = self._walk.most_distance = most_distance
@@ -84,6 +84,10 @@ class SearchSide:
             asked=self._stabilizer.asked,
             searched=self._stabilizer.searched,
         )
+
+    def begin_anew(self) -> None:
+        """Forget all objects: the next frame has nothing to do with the last."""
+        self._stabilizer.begin_anew()
 
     def _update(self, frame: Frame, found: Detections, room: Wanted, state: ControlState) -> Steadied:
         """Return the objects with their strips; what is remembered may have strips of its own."""

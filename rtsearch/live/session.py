@@ -178,6 +178,7 @@ class _Session:
             finds = self._finds
             results = stages.replay(finds) if callable(finds) else stages.play(finds.backend)
             self._show(results, sinks, progress)
+            self._stay(stages, sinks)
         if self._memory is not None:
             self._memory.end_tracks()
         return self._report(sinks.outlets.reports())
@@ -189,6 +190,7 @@ class _Session:
         screen = self._outputs.screen
         while not results.ended:
             if screen is not None and not screen.pump():
+                self._halt.set()  # the user leaves
                 return
             self._obey(sinks)
             if self._controls.now.paused and not any(view.steps for view in self._views):
@@ -204,11 +206,27 @@ class _Session:
             if view.wants(result):
                 sinks.finish(view, result)
                 progress(sum(each.shown for each in self._views))
-        # The last photo stays until the user leaves; a window that closes by itself shows nothing.
+
+    def _stay(self, stages: Stages, sinks: OutputSinks) -> None:
+        """Keep the last photo until the user leaves; a window that shows a video closes by itself.
+
+        Objects of the photo are found anew where the settings or the library have changed.
+        """
+        screen, finds = self._outputs.screen, self._finds
         slides = screen is not None and any(view.source.slides for view in self._views)
-        stays = self._outputs.stays or slides
-        while stays and not self._halt.is_set() and (screen is None or screen.pump()):
+        found = {view.place: self._controls.now.detect for view in self._views}
+        while (
+            (self._outputs.stays or slides) and not self._halt.is_set() and (screen is None or screen.pump())
+        ):
             self._obey(sinks)
+            now = self._controls.now
+            for view in self._views:
+                last = view.last
+                if callable(finds) or last is None:
+                    continue
+                if last.index is not self._shared.live_index.of(now) or found[view.place] != now.detect:
+                    found[view.place] = now.detect
+                    sinks.renew(view, stages.again(last, finds.backend))
             self._halt.wait(_PUMP_S)
             sinks.better()
 

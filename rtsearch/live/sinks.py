@@ -181,6 +181,14 @@ class OutputSinks:
         self._shared.meter.add("latency", time.monotonic() - result.frame.captured_s)
         self._shared.meter.tick()
 
+    def renew(self, view: View, result: LiveFrame) -> None:
+        """Show and send a frame that stays with what was found anew in it; it is not recorded again."""
+        view.take_again(result)
+        if self.outlets.takes_scenes:
+            self._send(result)
+        if self._outputs.shows:
+            self._put(view, view.scene(result), keep=False)
+
     def between(self) -> None:
         """Show, while no result is there, the newest frames where detection is behind, or crops that came."""
         self._send_lost()

@@ -98,6 +98,18 @@ class Stages:
         captured = self._begin()
         return self._stage("replay", lambda: self._looked_up(captured[0], lookup))
 
+    def again(self, last: LiveFrame, backend: InferenceBackend) -> LiveFrame:
+        """Return a frame with what is found in it now; called once all threads have ended.
+
+        Args:
+            last: frame that was found before, and stays on the screen.
+            backend: sees the objects.
+        """
+        [detected] = self._detected([last], backend)
+        side, state = self._channels[last.place].search, self._state_of(last)
+        side.begin_anew()
+        return self._with_crops(side.search(detected, state, own=False), state.show)
+
     def stop(self) -> None:
         """End all threads; one that a disk or a driver holds up is left behind."""
         self._shared.halt.set()
@@ -138,22 +150,26 @@ class Stages:
     def _seen(
         self, captured: list[BackgroundIterator[LiveFrame]], backend: InferenceBackend
     ) -> Generator[LiveFrame]:
-        shared = self._shared
+        for items in self._in_turn(captured, backend):
+            load = self._shared.controls.now.load
+            if load == STEPS and (items := [item for item in items if not self._passed_over(item)]) == []:
+                continue
+            yield from self._detected(items, backend)
+
+    def _detected(self, items: list[LiveFrame], backend: InferenceBackend) -> Generator[LiveFrame]:
+        """Return frames of one call of the detector with their objects."""
+        shared, now = self._shared, self._shared.controls.now
         # There is time to see slides as the library saw its photos.
         slides = any(channel.source.slides for channel in self._channels)
-        for items in self._in_turn(captured, backend):
-            now = shared.controls.now
-            if now.load == STEPS and (items := [item for item in items if not self._passed_over(item)]) == []:
-                continue
-            pictures = [item.frame.bgr for item in items]
-            index = shared.live_index.of(now)
-            asked = Privacy.asked(now.detect) if self._privacy else now.detect
-            projection = index.projection if shared.memory is None else None
-            seen = backend.infer(pictures, asked, shared.meter, projection, pad_fully=slides)
-            for item, found in zip(items, seen, strict=True):
-                detected = dataclasses.replace(item, detections=found, index=index)
-                counted = _counting(self._made_private(detected, now.detect), now)
-                yield counted if projection is not None else _projected(counted, index)
+        pictures = [item.frame.bgr for item in items]
+        index = shared.live_index.of(now)
+        asked = Privacy.asked(now.detect) if self._privacy else now.detect
+        projection = index.projection if shared.memory is None else None
+        seen = backend.infer(pictures, asked, shared.meter, projection, pad_fully=slides)
+        for item, found in zip(items, seen, strict=True):
+            detected = dataclasses.replace(item, detections=found, index=index)
+            counted = _counting(self._made_private(detected, now.detect), now)
+            yield counted if projection is not None else _projected(counted, index)
 
     def _passed_over(self, item: LiveFrame) -> bool:
         """Tell whether a frame of a live source is left to those that are shown without detection."""

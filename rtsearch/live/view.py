@@ -166,6 +166,11 @@ class View:
         self._ask()
         return draws
 
+    def take_again(self, result: LiveFrame) -> None:
+        """Take what was found anew in the frame that is shown; it is not counted once more."""
+        self.last = result
+        self._stand_at(result)
+
     def scene(self, result: LiveFrame) -> Scene:
         """Return what is to be drawn of a result."""
         return self._scene_of(result, result.frame, result.objects)

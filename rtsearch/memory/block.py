@@ -1,7 +1,7 @@
 """Blocks: closed hours as they are searched, mapped into memory.
 
     hours -> searched vectors -> tree, columns -> DIR/index/KEY/
-    blocks of a quarter of a day, then of a day -> one block: few trees are searched for a week
+    neighbours of like size -> one block: few trees are searched for a week
 
 KEY is made of the projection and of the stamps of the hours, so a block that does not fit is not found. A
 block is made again from the hours when it is missing; its files are checked before they are believed.
@@ -31,12 +31,22 @@ from rtsearch.search.projection import Projection
 from rtsearch.search.store import FILE_NAME as TREE_NAME
 from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array
 
-__all__ = ["Block", "fingerprint_of", "joined", "load_block", "pack_hours", "remove_block", "write_block"]
+__all__ = [
+    "Block",
+    "fingerprint_of",
+    "joined",
+    "load_block",
+    "pack_hours",
+    "remove_block",
+    "runs_to_join",
+    "write_block",
+]
 
 _FORMAT = 1
 _LIST = "block.json"
 _FILES = {f"{name}.npy" for name in COLUMNS} | {TREE_NAME, _LIST}
 _MOST_LIST_BYTES = 1 << 24
+_MOST_HOURS = 64  # of a block: a block that is older than wanted in part is kept as a whole
 
 Name = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
 
@@ -186,6 +196,28 @@ def pack_hours(folder: Path) -> set[str] | None:
         return {pack.hour for pack in _read_list(folder).packs}
     except DamagedError:
         return None
+
+
+def runs_to_join(sizes: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Return the places of neighbours that are joined, two or more in each run.
+
+    A block that is not twice as large as the one after it is joined with it, up to 64 hours. So sizes at
+    least halve from one block to the next, and hours of like numbers of entries are written anew six times.
+
+    Args:
+        sizes: hours and rows of each block, in the order of time.
+    """
+    runs: list[tuple[int, int, list[int]]] = []
+    for place, (hours, rows) in enumerate(sizes):
+        runs.append((hours, rows, [place]))
+        while len(runs) > 1 and _is_joined(*runs[-2][:2], *runs[-1][:2]):
+            more_hours, more_rows, places = runs.pop()
+            runs[-1] = (runs[-1][0] + more_hours, runs[-1][1] + more_rows, runs[-1][2] + places)
+    return [places for _, _, places in runs if len(places) > 1]
+
+
+def _is_joined(hours: int, rows: int, next_hours: int, next_rows: int) -> bool:
+    return hours + next_hours <= _MOST_HOURS and rows < 2 * next_rows
 
 
 def joined(blocks: Sequence[Block]) -> tuple[F32Array, Rows]:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from datetime import datetime
 from typing import Any
 
+from rtsearch._util.wording import iso_time
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.hours import LeftOut, bytes_of_hour, read_table
 from rtsearch.types import class_name
 
-__all__ = ["about", "iso_time"]
+__all__ = ["about"]
 
 _log = logging.getLogger(__name__)
-
-
-def iso_time(ns: int) -> str:
-    """Return a moment, nanoseconds since 1970, as local date and time with its zone."""
-    return datetime.fromtimestamp(ns / 1e9).astimezone().isoformat(timespec="seconds")
 
 
 def about(memory: MemoryFolder) -> dict[str, Any]:

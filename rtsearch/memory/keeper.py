@@ -2,7 +2,7 @@
 
     entries, a queue that drops when full -> open hour, written out every few seconds
     an hour is over -> its fragments become one, then a block that is searched in the place of its entries
-    a quarter of a day, or a day, is over -> its blocks become one
+    a block is not much larger than the one after it -> both become one
     too old, or too large -> the oldest hours go, files and rows at once
 
 Whatever the disk refuses ends the remembering, not the run, and is said once.
@@ -22,14 +22,21 @@ from rtsearch.config import MemorySettings
 from rtsearch.errors import DamagedError, RtsearchError
 from rtsearch.library import LibraryWriter
 from rtsearch.library.files import disk_errors
-from rtsearch.memory.block import Block, fingerprint_of, joined, remove_block, write_block
+from rtsearch.memory.block import (
+    Block,
+    fingerprint_of,
+    joined,
+    remove_block,
+    runs_to_join,
+    write_block,
+)
 from rtsearch.memory.entry import Entry
 from rtsearch.memory.folder import MemoryFolder, end_of, hour_of
 from rtsearch.memory.hour_names import HourNames
 from rtsearch.memory.hours import LeftOut, bytes_of_hour, read_hour, remove_hour, write_hour
 from rtsearch.memory.learning import Learner, save_projection
 from rtsearch.memory.open_rows import OpenRows
-from rtsearch.memory.recall import Part, Recollection
+from rtsearch.memory.recall import Recollection
 from rtsearch.search.projection import Projection
 
 __all__ = ["FLUSH_S", "Keeper"]
@@ -215,20 +222,18 @@ class Keeper:
         self._recall.take_over(block, old)
 
     def _join_blocks(self) -> None:
-        """Make one block of those of a quarter of a day or a day that is over."""
-        groups: dict[str, list[Block]] = {}
-        for part in self._recall.parts:
-            if isinstance(part, Block):
-                groups.setdefault(_span(part, time.time_ns()), []).append(part)
-        for blocks in groups.values():
-            if len(blocks) > 1:
-                points, rows = joined(blocks)
-                with disk_errors(self._memory.path):
-                    block = write_block(self._memory, self._recall.projection, points, rows)
-                gone = set(block.hours) - set(self._memory.hour_names())
-                self._recall.take_over(block.without(gone) if gone else block, blocks)
-                for old in blocks:
-                    remove_block(old.folder)
+        """Make one block of neighbours of like size, so that few trees are searched for a week."""
+        blocks = [part for part in self._recall.parts if isinstance(part, Block)]
+        blocks.sort(key=lambda block: block.hours)
+        for places in runs_to_join([(len(block.hours), len(block)) for block in blocks]):
+            old = [blocks[place] for place in places]
+            points, rows = joined(old)
+            with disk_errors(self._memory.path):
+                block = write_block(self._memory, self._recall.projection, points, rows)
+            gone = set(block.hours) - set(self._memory.hour_names())
+            self._recall.take_over(block.without(gone) if gone else block, old)
+            for each in old:
+                remove_block(each.folder)
 
     def _learn(self, learner: Learner) -> None:
         """Fit the projection on all entries, and search with it."""
@@ -291,15 +296,3 @@ class Keeper:
         for name in names:
             self._names.close(name)
             remove_hour(self._memory, name)
-
-
-def _span(part: Part, now_ns: int) -> str:
-    """Return the name of the time that a block may be joined within: a day or a quarter that is over."""
-    first, last, now = part.hours[0], part.hours[-1], hour_of(now_ns)
-    if first[:8] == last[:8]:
-        if first[:8] != now[:8]:
-            return first[:8]
-        quarter = int(first[9:11]) // 6
-        if quarter == int(last[9:11]) // 6 != int(now[9:11]) // 6:
-            return f"{first[:8]}/{quarter}"
-    return f"{first} {last}"

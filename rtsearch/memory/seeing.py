@@ -14,20 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsearch.library.duplicates import looks_of
+from rtsearch.library.hit_limit import SAMPLE, hit_limit
 from rtsearch.memory.entry import PathPoint, path_in
 from rtsearch.memory.open_rows import OpenRows
 from rtsearch.memory.recall import Part, Recollection
 from rtsearch.types import F32Array, I32Array, class_name
 
-__all__ = ["FALSE_HITS", "SeenMoment", "Sightings", "find_sightings"]
-
-FALSE_HITS = 0.01
-"""Share of unlike pairs that lie within the limit."""
+__all__ = ["SeenMoment", "Sightings", "find_sightings"]
 
 _NEXT = 8  # entries after one, in the order of their times, that are looked at for one in sight with it
-_LEAST_PAIRS = 200
-_USUAL_LIMIT = 0.7  # times the usual distance of two looks, where there are fewer
-_SAMPLE = 10_000
 _MERGED_NS = 2_000_000_000  # entries of a source that are no farther apart are one moment
 
 
@@ -133,14 +129,13 @@ def _alive(part: Part) -> I32Array:
 
 def _limit(recall: Recollection, every: _Columns, label: int) -> tuple[float, int]:
     """Return the limit, and the number of pairs that it comes from; 0 where there are too few."""
-    distance = _unlike_pairs(every, np.flatnonzero(every.label == label))
-    if len(distance) >= _LEAST_PAIRS:
-        return float(np.quantile(distance, FALSE_HITS)), len(distance)
-    if not len(every.row):
-        return 0.0, 0
-    some = np.random.default_rng(0).choice(len(every.row), min(len(every.row), _SAMPLE), replace=False)
-    looks = every.points[some][:, recall.projection.looks]
-    return _USUAL_LIMIT * float(np.sqrt(2 * looks.var(axis=0, dtype=np.float64).sum())), 0
+    unlike = _unlike_pairs(every, np.flatnonzero(every.label == label))
+
+    def looks() -> F32Array:
+        some = np.random.default_rng(0).choice(len(every.row), min(len(every.row), SAMPLE), replace=False)
+        return looks_of(every.points[some], recall.projection.looks)
+
+    return hit_limit(unlike, looks)
 
 
 def _unlike_pairs(every: _Columns, places: NDArray[np.intp]) -> F32Array:

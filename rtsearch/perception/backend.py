@@ -93,6 +93,10 @@ class Detector(Protocol):
         """Return one result per picture, with ``xyxy``, ``score`` and ``label`` as in Detections."""
         ...
 
+    def at_boxes(self, image: U8Array, xyxy: F32Array, whole: NDArray[np.bool_]) -> Any:
+        """Return a result of given boxes, in their order."""
+        ...
+
     def close(self) -> None:
         """Release memory and threads."""
         ...
@@ -154,6 +158,26 @@ class CpuBackend:
                     vector = projection.apply(vector)
             seen.append(Detections(found.xyxy, found.score, found.label, vector))
         return seen
+
+    def describe_boxes(
+        self, image: U8Array, xyxy: F32Array, whole: NDArray[np.bool_], meter: Meter
+    ) -> Detections:
+        """Describe given boxes of a picture, in their order, with the scores and labels of the network.
+
+        Args:
+            image: (H, W, 3) uint8 BGR.
+            xyxy: (n, 4) float32, n at least 1, pixels of the picture.
+            whole: (n,) bool, True for boxes that stand for the full frame.
+            meter: gets the times of the stages.
+
+        Raises:
+            RunnerError: the network failed.
+        """
+        with meter.stage("detect"):
+            found = self.detector.at_boxes(image, xyxy, whole)
+        with meter.stage("describe"):
+            vector = self.describer.describe(image, found)
+        return Detections(found.xyxy, found.score, found.label, vector)
 
     def close(self) -> None:
         """See ``InferenceBackend.close``."""

@@ -26,7 +26,7 @@ from rtsearch._util.jit import bare_kernel
 from rtsearch.errors import VectorError
 from rtsearch.search.answers import Result
 from rtsearch.search.arrays import LARGEST
-from rtsearch.search.input_checks import checked_allowed, checked_vectors
+from rtsearch.search.input_checks import checked_allowed, checked_names, checked_vectors
 from rtsearch.search.kdtree import KDTree
 from rtsearch.types import F32Array, I32Array
 
@@ -89,30 +89,41 @@ class GrowingTree:
         """Rows that are not in the tree yet."""
         return self._state.count
 
-    def add(self, vectors: NDArray[Any]) -> I32Array:
-        """Add rows; return their numbers, which follow those given out before.
+    def add(self, vectors: NDArray[Any], rows: NDArray[np.integer[Any]] | None = None) -> I32Array:
+        """Add rows; return their numbers.
+
+        Args:
+            vectors: (n, d), finite numbers.
+            rows: (n,) numbers of the caller's own, 0 to 2,147,483,646, none of which is there; None takes
+                those that follow the largest so far.
 
         Raises:
-            VectorError: wrong shape or dtype, NaN, infinity, numbers beyond 1e15, or no row numbers left.
+            VectorError: wrong shape or dtype, NaN, infinity, numbers beyond 1e15, no row numbers left, or
+                rows that are there already.
         """
         clean = checked_vectors("vectors", vectors, self._state.tree.dim)
         if not (np.abs(clean) <= LARGEST).all():
             raise VectorError("vectors: NaN, infinity or a number beyond 1e15 among them; remove those rows")
+        own = None if rows is None else checked_names(rows, len(clean))
         with self._lock:
             old = self._state
-            if old.next_row + len(clean) > _MOST_ROWS:
+            if own is None and old.next_row + len(clean) > _MOST_ROWS:
                 raise VectorError(
                     "vectors: row numbers are used up; build a new tree from those that are left"
                 )
-            rows = np.arange(old.next_row, old.next_row + len(clean), dtype=np.int32)
+            numbers = (
+                np.arange(old.next_row, old.next_row + len(clean), dtype=np.int32) if own is None else own
+            )
+            if own is not None and (np.isin(own, old.row[: old.count]) | old.tree.holds(own)).any():
+                raise VectorError("rows: some of them are in the tree already; remove those first")
             vector, row = _with_room(old, len(clean))
             # Beyond old.count no reader of the old state looks.
             vector[old.count : old.count + len(clean)] = clean
-            row[old.count : old.count + len(clean)] = rows
-            count, next_row = old.count + len(clean), old.next_row + len(clean)
+            row[old.count : old.count + len(clean)] = numbers
+            count, next_row = old.count + len(clean), max(old.next_row, int(numbers.max(initial=-1)) + 1)
             self._state = replace(old, vector=vector, row=row, count=count, next_row=next_row)
             self._fold_if_due()
-        return rows
+        return numbers
 
     def remove(self, rows: NDArray[np.integer[Any]]) -> None:
         """Remove rows.
@@ -205,8 +216,10 @@ class GrowingTree:
             return
         with self._lock:
             now = self._state
-            newer = np.flatnonzero(now.row[: now.count] >= state.next_row)
             gone = np.intersect1d(np.array(self._removed_while_folding, np.int32), rows)
+            beside = now.row[: now.count]
+            folded = np.isin(beside, state.row[: state.count]) & ~np.isin(beside, gone)
+            newer = np.flatnonzero(~folded)
             tree = tree.without(gone)
             self._state = replace(
                 now, tree=tree, vector=now.vector[newer], row=now.row[newer], count=len(newer)

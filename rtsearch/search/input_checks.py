@@ -115,13 +115,15 @@ def checked_names(names: NDArray[np.integer[Any]], rows: int) -> I32Array:
     """Return the numbers to give instead of row numbers, (rows,) int32.
 
     Raises:
-        VectorError: wrong shape or dtype, negative, or beyond int32.
+        VectorError: wrong shape or dtype, negative, beyond int32, or one of them twice.
     """
     array = np.asarray(names)
     if array.shape != (rows,) or array.dtype.kind not in "iu":
         raise VectorError(f"names: expected ({rows},) whole numbers, got {array.dtype} {array.shape}")
     if rows and not 0 <= array.min() <= array.max() < _MOST_ROWS:
         raise VectorError(f"names: expected 0 to {_MOST_ROWS - 1}; keep larger ones beside: numbers[row]")
+    if len(np.unique(array)) < rows:
+        raise VectorError("names: one of them stands for two rows; give each row its own")
     return array.astype(np.int32)
 
 

@@ -119,7 +119,15 @@ class KDTree:
         return cls(*load_arrays(Path(folder), usable_cores()))
 
     def save(self, folder: str | Path) -> None:
-        """Write the tree into a folder, which is made if need be; atomic."""
+        """Write the tree into a folder, which is made if need be; atomic.
+
+        Raises:
+            VectorError: its rows have other numbers, see ``renumbered``.
+        """
+        if self._row_end > self._stored:
+            raise VectorError(
+                "a tree that is renumbered cannot be saved; save it before, and its numbers beside"
+            )
         save_arrays(Path(folder), self._arrays, self._calibration)
 
     def __reduce__(self) -> tuple[type[KDTree], tuple[TreeArrays, Calibration]]:
@@ -256,6 +264,14 @@ class KDTree:
         """
         row = checked_names(names, self._stored)[self._arrays.row]
         return KDTree(self._arrays._replace(row=row), self._calibration)
+
+    def holds(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Tell which of (n,) rows are in the tree.
+
+        Raises:
+            VectorError: rows that are no whole numbers.
+        """
+        return self._positions(np.asarray(rows)) >= 0
 
     def vectors(self, rows: NDArray[np.integer[Any]]) -> F32Array:
         """(n, d) float32: the vectors of n rows, as they were given.

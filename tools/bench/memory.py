@@ -40,7 +40,7 @@ from rtsearch.library.crops import encode_crop
 from rtsearch.library.index_files import PhotoPaths, empty_table
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.live import Outputs, play
-from rtsearch.memory.block import remove_block, write_block
+from rtsearch.memory.block import remove_block, runs_to_join, write_block
 from rtsearch.memory.entry import Entry, with_path
 from rtsearch.memory.folder import MemoryFolder, hour_of
 from rtsearch.memory.hours import Rows, read_hour, write_hour
@@ -86,7 +86,7 @@ def crops(pipeline: Pipeline) -> list[bytes]:
 
 
 def fill(folder: Path, entries: int, hours: int) -> dict[str, Any]:
-    """Write a memory: one hour as a run does, the others as copies; blocks of days with new vectors."""
+    """Write a memory: one hour as a run does, the others as copies; blocks have new vectors."""
     with open_pipeline(Settings()) as pipeline:
         space, jpegs = space_of(pipeline), crops(pipeline)
     memory = MemoryFolder.make(folder, space, SETTINGS.model_dump(mode="json"))
@@ -103,8 +103,10 @@ def fill(folder: Path, entries: int, hours: int) -> dict[str, Any]:
     remove_block(next(memory.index.iterdir()))
     for name in names[1:]:
         shutil.copytree(memory.hour(names[0]), memory.hour(name), copy_function=os.link)
-    for day in range(0, hours, 24):
-        write_day(memory, projection, hour.rows, names[day : day + 24], day)
+    runs = runs_to_join([(1, len(hour.rows))] * hours)
+    alone = [[place] for place in range(hours) if not any(place in run for run in runs)]
+    for run in [*runs, *alone]:
+        write_joined(memory, projection, hour.rows, names[run[0] : run[-1] + 1], run[0])
     return {"crop_bytes": round(statistics.mean(map(len, jpegs))), "hour_s": round(hour_s, 2)}
 
 
@@ -129,8 +131,10 @@ def write_one(memory: MemoryFolder, name: str, at_ns: int, jpegs: list[bytes]) -
         writer.commit()
 
 
-def write_day(memory: MemoryFolder, projection: Projection, rows: Rows, names: list[str], seed: int) -> None:
-    """Write the block of a day whose hours are copies of one."""
+def write_joined(
+    memory: MemoryFolder, projection: Projection, rows: Rows, names: list[str], seed: int
+) -> None:
+    """Write the block of some hours, which are copies of one."""
     parts = [
         projection.apply(vectors(len(rows), memory.space.dim, 100 + seed + h)) for h in range(len(names))
     ]

@@ -1,0 +1,100 @@
+"""Searches among some rows beside one of all rows, and beside comparing the query with each of those rows.
+
+    python tools/bench/allowed.py [--n 376459] [--dim 64] [--rounds 5]
+
+Rows are chosen in two ways: anywhere, and those on one side of a plane, as the objects of a class lie. One
+query at a time, all ways in turn, medians in microseconds; prints one JSON object:
+
+    all         recall .98 and exact, without a mask
+    allowed     for each share of the rows: ``query`` (recall .98), ``exact``, and ``brute``, which compares
+                the query with the allowed rows alone, already gathered, by a matrix product
+    slower      shares at which ``query`` takes longer than ``brute``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vectors import cnn_like
+
+from rtsearch.search import KDTree
+
+K = 16
+QUERIES = 200
+SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
+
+F32Array = NDArray[np.float32]
+
+
+def brute(vectors: F32Array) -> Callable[[F32Array], object]:
+    """Return what compares a query with some vectors: products find the nearest, a partition chooses."""
+    square = np.einsum("ij,ij->i", vectors, vectors)
+    k = min(K, len(vectors))
+
+    def ask(query: F32Array) -> object:
+        apart = square - 2 * (vectors @ query[0])
+        near = np.argpartition(apart, k - 1)[:k]
+        return near[np.argsort(apart[near])]
+
+    return ask
+
+
+def medians_us(
+    ways: dict[str, Callable[[F32Array], object]], queries: F32Array, rounds: int
+) -> dict[str, float]:
+    """Time all ways in turn, query by query."""
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for query in queries:
+            for name, ask in ways.items():
+                start = time.perf_counter()
+                ask(query[None])
+                spent[name].append((time.perf_counter() - start) * 1e6)
+    return {name: round(statistics.median(each), 1) for name, each in spent.items()}
+
+
+def _asks(tree: KDTree, **options: Any) -> Callable[[F32Array], object]:
+    return lambda query: tree.query(query, K, **options)
+
+
+def measure(n: int, dim: int, rounds: int) -> dict[str, Any]:
+    vectors, queries = cnn_like(n, dim, QUERIES)
+    tree = KDTree.build(vectors)
+    rng = np.random.default_rng(0)
+    plain = {"query": _asks(tree), "exact": _asks(tree, exact=True)}
+    result: dict[str, Any] = {"n": n, "dim": dim, "k": K, "all": medians_us(plain, queries, rounds)}
+    for where, order in (("anywhere", rng.random(n)), ("one side", vectors[:, 0])):
+        allowed_of: dict[str, dict[str, float]] = {}
+        for share in SHARES:
+            mask = order <= np.quantile(order, share)
+            ways = {
+                "query": _asks(tree, allowed=mask),
+                "exact": _asks(tree, exact=True, allowed=mask),
+                "brute": brute(np.ascontiguousarray(vectors[mask])),
+            }
+            allowed_of[str(share)] = {"rows": int(mask.sum()), **medians_us(ways, queries, rounds)}
+        slower = [share for share, each in allowed_of.items() if each["query"] > each["brute"]]
+        result[where] = {"allowed": allowed_of, "slower": slower}
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--n", type=int, default=376_459)
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    print(json.dumps(measure(args.n, args.dim, args.rounds)))
+
+
+if __name__ == "__main__":
+    main()
