@@ -42,6 +42,18 @@ def test_every_photo_comes_before_the_second_object_of_any(found, objects):
     assert turns[-1] > 0
 
 
+def test_the_first_hits_are_those_of_a_longer_list(index, found, objects):
+    every = found("person")
+    area = np.prod(index.boxes[:, 2:] - index.boxes[:, :2], axis=1)
+    photos = {objects[row][1] for row in every}
+    slowly = sorted(every, key=lambda row: (-area[row], row))
+    slowly = [next(row for row in slowly if objects[row][1] == photo) for photo in photos]
+    slowly.sort(key=lambda row: -area[row])
+    for k in (1, 2, 5, len(photos), len(photos) + 3, len(every)):
+        assert found("person", k) == every[:k]
+        assert area[found("person", k)[: len(photos)]].tolist() == area[slowly[:k]].tolist()
+
+
 def test_only_what_searches_give_is_found(index, objects):
     settings = load_settings(None, ["search.classes=cup,person"]).search
     part = narrow(index, settings, distinct=True)
