@@ -79,7 +79,7 @@ export class Sheets {
   /** The box for words; what is not understood stands below it. */
   words(find, focused) {
     const input = make("input", { type: "text", value: find, placeholder: "red cup, two dogs, person in blue", maxLength: 200, autocomplete: "off", spellcheck: false });
-    const problem = make("span", { className: "ends" });
+    const problem = make("span", { className: "problem" });
     let asked = find;
     input.onchange = async () => {
       asked = input.value.trim();
