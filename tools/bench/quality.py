@@ -3,7 +3,7 @@
 FOLDER holds the photos and their labels in ``data/``, and the script that scores the vectors:
 ``bench/retrieval_quality.py VECTORS.npz --data DATA --json``. The analysis is the product's own, with every
 default but three: whole images are objects too, small ones as well, and the threshold is 0.25. The time of
-describing comes from the pictures that hold most objects. ``boxes`` is the mean average precision of the network
+describing comes from the pictures that hold most objects. ``boxes`` is the network's mean average precision
 (``coco_map.py``), and coverage the share of annotated boxes that the analysis found. Clips in
 ``data/videos/`` bring a second yardstick, see ``same_object.py``.
 
