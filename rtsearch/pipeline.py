@@ -24,6 +24,7 @@ from rtsearch.perception.descriptor import Describer
 from rtsearch.perception.detector import Detector, wanted_classes
 from rtsearch.perception.embedder import Embedder
 from rtsearch.perception.failover import FailoverBackend
+from rtsearch.perception.two_looks import TwoLooks, larger_wh
 from rtsearch.types import U8Array
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def open_pipeline(
     pictures: int = 1,
     tell: Callable[[str], None] = _log.info,
     library: Library | None = None,
+    looks: int = 1,
 ) -> Pipeline:
     """Open the network that the settings name.
 
@@ -93,6 +95,7 @@ def open_pipeline(
         pictures: number of pictures per pass of the engine.
         tell: gets a line when a step takes long; with ``later`` also from another thread.
         library: library that the networks must fit; they are loaded only if it was made with them.
+        looks: 2 looks at each picture a second time, larger, on the CPU; see ``perception/two_looks.py``.
 
     Raises:
         FeatureSpaceError: the library was made with other networks.
@@ -117,7 +120,8 @@ def open_pipeline(
     file = path if spec is plain else int8_path(path)
     _tell_ignored_size(settings, spec, library)
     cut_padding = cut_padding and spec.flexible and not spec.stretch
-    backend, recipe = _on_cpu(settings, file, spec, input_wh, cut_padding=cut_padding)
+    twice = looks == 2 and _takes_two_looks(spec, tell)
+    backend, recipe = _on_cpu(settings, file, spec, input_wh, cut_padding=cut_padding, twice=twice)
     pipeline = Pipeline(
         spec=spec,
         backend=backend,
@@ -130,7 +134,8 @@ def open_pipeline(
         },
     )
     # Engines for GPUs are built from the file in float32.
-    accelerator = find_accelerator(settings) if spec.fingerprint == plain.fingerprint else None
+    fits = spec.fingerprint == plain.fingerprint and not twice
+    accelerator = find_accelerator(settings) if fits else None
     if accelerator is None:
         return pipeline
     from rtsearch.engines import Order  # imported here, as loading the builders of engines takes a second
@@ -199,20 +204,36 @@ def _require_networks(library: Library, spec: ModelSpec, embedder: str) -> None:
     library.require(recipe)
 
 
+def _takes_two_looks(spec: ModelSpec, tell: Callable[[str], None]) -> bool:
+    """Tell whether a network takes larger pictures; say so where it does not."""
+    if not spec.flexible:
+        width, height = spec.input_wh
+        tell(f"analyze.looks=2 has no effect: {spec.name} takes pictures of {width}x{height} px only")
+    return spec.flexible
+
+
 def _on_cpu(
-    settings: Settings, path: Path, spec: ModelSpec, input_wh: tuple[int, int], *, cut_padding: bool
+    settings: Settings,
+    path: Path,
+    spec: ModelSpec,
+    input_wh: tuple[int, int],
+    *,
+    cut_padding: bool,
+    twice: bool,
 ) -> tuple[InferenceBackend, dict[str, Any]]:
     """Return the backend on the CPU and the recipe of its descriptions."""
     from rtsearch.runners.onnx import OnnxRunner
 
     # A session for all shapes is as fast as one that was opened for a single shape.
-    runner = OnnxRunner(path, settings.model.threads, None if cut_padding else input_wh)
+    runner = OnnxRunner(path, settings.model.threads, None if cut_padding or twice else input_wh)
     embedder = (
         Embedder(Path(settings.describe.embedder), settings.model.threads)
         if settings.describe.embedder
         else None
     )
-    detector = Detector(runner, spec, input_wh, cut_padding=cut_padding)
+    usual = Detector(runner, spec, input_wh, cut_padding=cut_padding)
+    larger = Detector(runner, spec, larger_wh(input_wh, spec.multiple), cut_padding=cut_padding)
+    detector = TwoLooks(usual, larger) if twice else usual
     describer = Describer(spec, embedder)
     return CpuBackend(detector, describer, batch=spec.batch, callers=network_threads()), describer.recipe
 

@@ -81,6 +81,16 @@ def test_a_height_is_kept_however_large_the_crop_is_stored(tmp_path: Path, heigh
     assert np.abs(middle - picture(2)[0, 0]).max() <= 3
 
 
+@pytest.mark.parametrize(("side_px", "expected"), [(24, 24), (13, 24), (12, 12), (6, 6), (1, 6)])
+def test_coarse_thumbnails_keep_a_side(tmp_path: Path, side_px: int, expected: int) -> None:
+    cache = ThumbCache(places_in(tmp_path, [2, 2]), 10**6)
+    found = cache.coarse([3, 0, 9], side_px)
+    assert [one.shape[0] for one in found[:2]] == [expected] * 2
+    assert np.abs(found[0].astype(int) - picture(3)[0, 0]).max() <= 3
+    assert (found[2] == GREY).all()
+    assert cache.cached_bytes == 0
+
+
 def test_peek_never_decodes(tmp_path: Path) -> None:
     cache = ThumbCache(places_in(tmp_path, [2]), 10**6)
     assert cache.peek(0) is None

@@ -65,6 +65,22 @@ LOWEST = """
 Math.max(...[...document.querySelectorAll(".tile")].map((tile) => tile.getBoundingClientRect().bottom))
 """
 
+# The brightest red of the picture of the first source, without its bar code.
+BRIGHTEST = """(() => {
+  const { canvas, context } = rtsearch.places.get(0).picture;
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height / 2);
+  let most = 0;
+  for (let i = 0; i < data.length; i += 4) if (data[i + 1] < data[i] / 2) most = Math.max(most, data[i]);
+  return most;
+})()"""
+
+# A dim picture with so many objects was drawn.
+DRAWN = """(count) => new Promise((done, fail) => {
+  setTimeout(() => fail(new Error("no such picture came")), 20000);
+  const fits = ({ dims, shown }) => dims && shown.length === count;
+  document.addEventListener("drawn", ({ detail }) => { if (fits(detail)) done(); });
+})"""
+
 # The wall has come to rest.
 STILL = """new Promise((done) => {
   const look = () => (rtsearch.goal ? requestAnimationFrame(look) : done());
@@ -265,6 +281,51 @@ def test_controls_and_keys_change_the_server(open_page, server):
             page.keyboard.press(" ")
         assert server.site.controls.now.paused is paused
     server.site.change({"detect": {"threshold": 0.3}})
+
+
+def test_words_light_what_they_describe_and_dim_the_rest(open_page, server):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    page.keyboard.press("/")
+    box = page.get_by_label("look for")
+    box.fill("striped")
+    box.press("Enter")
+    page.locator(".sheet.open", has_text='"striped" is not known').wait_for()
+    assert server.site.controls.now.chooser is None
+    box.fill("blue")  # the thing is red
+    box.press("Enter")
+    page.evaluate(DRAWN, 0)
+    dark = page.evaluate(BRIGHTEST)
+    box.fill("red")
+    box.press("Enter")
+    page.evaluate(DRAWN, 1)
+    assert dark < 100 < 200 < page.evaluate(BRIGHTEST)
+    page.get_by_text("close").click()
+    page.locator("#looked", has_text="red").click()
+    page.locator("#looked").wait_for(state="hidden")
+    assert server.site.controls.now.chooser is None
+
+
+def test_the_wall_is_searched_by_words(open_page):
+    page = open_page("/library")
+    page.locator("body[data-ready=true]").wait_for()
+    scale = page.evaluate("rtsearch.view.scale")
+    page.keyboard.press("/")
+    box = page.get_by_label("words to look for")
+    box.press_sequentially("blue-")  # "-" zooms elsewhere
+    box.press("Backspace")
+    box.press("Enter")
+    page.locator(".sheet.open .near .tile").first.wait_for()
+    assert page.locator(".sheet.open h2").inner_text() == "blue"
+    assert page.evaluate("rtsearch.marks.length") == page.locator(".near .tile").count() > 3
+    assert page.evaluate("rtsearch.view.scale") == scale
+    box.fill("unicorn")
+    box.press("Enter")
+    page.locator(".toast.open", has_text='"unicorn" is not known').wait_for()
+    box.fill("")
+    box.press("Enter")
+    page.locator(".sheet:not(.open)").wait_for(state="attached")
+    assert page.evaluate("rtsearch.marks.length") == 0
 
 
 @pytest.mark.parametrize("kind", SCREENS)

@@ -158,7 +158,14 @@ def analyze_folder(
         if ray:
             stack.enter_context(connected(ray))
         pipeline = stack.enter_context(
-            open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, tell=tell, library=library)
+            open_pipeline(
+                settings,
+                engine="now",
+                pictures=PHOTOS_PER_CALL,
+                tell=tell,
+                library=library,
+                looks=settings.analyze.looks,
+            )
         )
         del library  # the library is not kept open for reading
         bar = stack.enter_context(count_bar("photos"))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
@@ -26,12 +24,6 @@ from rtsearch.cli.common import (
 )
 from rtsearch.cli.find_photo import AskedPhoto, Written, find_photo, iso_date
 from rtsearch.cli.model import fetch_missing
-
-if TYPE_CHECKING:
-    from rtsearch.config import Settings
-    from rtsearch.library import Library
-    from rtsearch.library.index import SearchIndex
-    from rtsearch.words import Request
 
 __all__ = ["find"]
 
@@ -104,13 +96,16 @@ def find(
         raise typer.BadParameter(f"{photo} is no file; --class, --not-itself, --csv, --cut go with a photo")
     keep_apart(out, library=library)
     text = " ".join(words)
-    find_in = _finder(library, settings, text, results, plain=plain)  # the index may take minutes to build
+    from rtsearch.words import WordSearch, pair_of
+
+    pair = None if plain else settings.describe.text or pair_of(library)
+    find_in = WordSearch(library, pair).understand(text)  # refused before minutes of opening the index
     from rtsearch.library.index import open_index
     from rtsearch.library.narrowing import narrow
 
     index = open_index(library, settings, tell)
     index = narrow(index, settings.search, distinct=settings.show.distinct, until=iso_date(until))
-    answered = find_in(index)
+    answered = find_in(index, results)
     if out is not None and answered.objects:
         from rtsearch.recording import save_picture
         from rtsearch.render.contact_sheet import crop_sheet
@@ -122,53 +117,13 @@ def find(
     tell(f"looked for {answered.looked_for}: {counted(len(answered.objects), 'object')}")
     for item in answered.objects:
         box = [round(v) for v in item["xyxy"]]
-        answer(f"{item['label']} {item['row']} in {item['photo']} at {box}{answered.why(item)}")
+        answer(f"{item['label']} {item['row']} in {item['photo']} at {box}{_why(item, answered.colour)}")
     if out is not None:
         tell(f"sheet: {out}" if answered.objects else f"nothing was found, so {out} is not written")
 
 
-class _Answer(NamedTuple):
-    """Objects that words have found, and how the words were understood."""
-
-    looked_for: str
-    objects: list[dict[str, Any]]
-    why: Callable[[dict[str, Any]], str]
-
-
-def _finder(
-    library: Library, settings: Settings, text: str, results: int, *, plain: bool
-) -> Callable[[SearchIndex], _Answer]:
-    """Return what finds the objects that a text describes; one that is not understood is refused here."""
-    from rtsearch.words import pair_of, parse_request
-
-    pair = None if plain else settings.describe.text or pair_of(library)
-    if pair is not None:
-        return partial(_by_vectors, pair_name=pair, text=text, results=results)
-    return partial(_by_classes, request=parse_request(text, library.space.class_names), results=results)
-
-
-def _by_classes(index: SearchIndex, request: Request, results: int) -> _Answer:
-    import numpy as np
-
-    from rtsearch.words import find_words
-
-    names = index.library.space.class_names
-    hits = find_words(index, request, results)
-    places = index.hits(np.array([hit.row for hit in hits], np.int32))
-    objects = [{"row": hit.row, "share": hit.share, **place} for hit, place in zip(hits, places, strict=True)]
-    colour = request.main.colour
-    return _Answer(
-        request.meaning(names), objects, lambda item: f", {item['share']:.0%} {colour}" if colour else ""
-    )
-
-
-def _by_vectors(index: SearchIndex, text: str, results: int, pair_name: str) -> _Answer:
-    from rtsearch.models import default_folder
-    from rtsearch.words import CropVectors, TextPair
-
-    pair = TextPair(pair_name, default_folder())
-    vectors = CropVectors(index.library, pair)
-    hits = vectors.nearest(pair.embed_text(text), results, index.given)
-    places = zip(hits.rows.tolist(), hits.likeness.tolist(), index.hits(hits.rows), strict=True)
-    objects = [{"row": row, "likeness": round(likeness, 4), **place} for row, likeness, place in places]
-    return _Answer(f'"{text}" with {pair_name}', objects, lambda item: f", likeness {item['likeness']:.3f}")
+def _why(item: dict[str, Any], colour: str | None) -> str:
+    """Return how well an object fits the words, as the end of its line."""
+    if "likeness" in item:
+        return f", likeness {item['likeness']:.3f}"
+    return f", {item['share']:.0%} {colour}" if colour else ""

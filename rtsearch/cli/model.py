@@ -213,7 +213,12 @@ def import_model(
 def import_text(
     image: Annotated[Path, typer.Argument(metavar="IMAGE.onnx", help="Network of pictures.")],
     text: Annotated[Path, typer.Argument(metavar="TEXT.onnx", help="Network of texts, exported with it.")],
-    tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER.json", help="Its tokenizer.")],
+    tokenizer: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TOKENIZER", help="Its tokenizer.json, or bpe_simple_vocab_16e6.txt.gz of CLIP."
+        ),
+    ],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name of the pair.")],
 ) -> None:
     """Import a pair of networks for pictures and texts, such as CLIP, so that any words find crops.

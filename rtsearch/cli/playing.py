@@ -16,7 +16,7 @@ from rtsearch.cli.common import keep_older, tell
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
-    from rtsearch.live import Chooser, Display, Outputs, SceneSink
+    from rtsearch.live import Display, Outputs, SceneSink
     from rtsearch.send import Address, OutletReport
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "Playing",
     "SendOption",
     "SplitOption",
-    "chooser_of",
     "length_s",
     "outlet_addresses",
     "tell_outlets",
@@ -82,19 +81,6 @@ FindOption = Annotated[
 def with_find(overrides: Sequence[str] | None, words: str | None) -> list[str]:
     """Return settings of the command line with the words of ``--find``."""
     return [*(overrides or ()), *([] if words is None else [f"live.find={json.dumps(words)}"])]
-
-
-def chooser_of(settings: Settings, class_names: Sequence[str]) -> Chooser | None:
-    """Return what chooses the objects that the words of ``live.find`` describe; None without any.
-
-    Raises:
-        WordsError: a word is not known.
-    """
-    if not settings.live.find.strip():
-        return None
-    from rtsearch.words import FrameWords, parse_request
-
-    return FrameWords(parse_request(settings.live.find, class_names))
 
 
 def length_s(text: str | None) -> float | None:

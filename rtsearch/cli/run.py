@@ -42,7 +42,6 @@ from rtsearch.cli.playing import (
     Playing,
     SendOption,
     SplitOption,
-    chooser_of,
     length_s,
     outlet_addresses,
     tell_outlets,
@@ -203,6 +202,7 @@ def play_sources(
     """Open everything, play, close everything."""
     from rtsearch.live import Areas, Controls, follow_library, play
     from rtsearch.sources import require_one
+    from rtsearch.words import frame_words
 
     controls = Controls(
         settings.detect,
@@ -212,7 +212,7 @@ def play_sources(
         search=settings.search,
         areas=Areas.of(settings.live),
         sources=len(specs),
-        chooser=chooser_of(settings, library.space.class_names) if library is not None else None,
+        chooser=frame_words(settings.live.find, library.space.class_names) if library is not None else None,
     )
     with (
         open_searched(library, settings, playing.remember, sources=len(specs)) as searched,
@@ -220,7 +220,7 @@ def play_sources(
     ):
         pipeline, index, memory = searched.pipeline, searched.index, searched.memory
         if library is None:
-            controls.change(chooser=chooser_of(settings, pipeline.class_names))
+            controls.change(chooser=frame_words(settings.live.find, pipeline.class_names))
         _keep_apart(library, specs, playing)
         alone = len(specs) == 1
         opened = [

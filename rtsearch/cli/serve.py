@@ -85,8 +85,10 @@ def _serve_library(library: Library, settings: Settings, serving: Serving) -> No
     """Serve a library without sources until Ctrl-C."""
     from rtsearch._util.signals import stop_on_signal
     from rtsearch.live import Controls
+    from rtsearch.words import frame_words
 
-    controls = Controls(settings.detect, settings.show, search=settings.search)
+    chooser = frame_words(settings.live.find, library.space.class_names)  # of phones
+    controls = Controls(settings.detect, settings.show, search=settings.search, chooser=chooser)
     ended = threading.Event()
     with stop_on_signal(ended), open_library(library, settings, sources=1) as (pipeline, index):
         if not ended.is_set():

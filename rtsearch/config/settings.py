@@ -157,6 +157,7 @@ class AnalyzeSettings(_Section):
         commit_s: seconds after which a fragment is closed even if it is not full.
         min_px: shortest side of the box of an object that is stored, px of the photo; ``detect.min_px``
             counts where it is larger.
+        looks: 2 looks at each picture a second time, larger, and finds more; the CPU only.
         thumb_px: longer side of the stored crops, px.
         videos: look at films, too.
         video_fps: pictures per second of a film that are looked at, beside the first one after each cut.
@@ -169,6 +170,7 @@ class AnalyzeSettings(_Section):
     commit_photos: Annotated[int, Field(ge=1, le=100_000)] = 512
     commit_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     min_px: Annotated[int, Field(ge=0, le=4320)] = 40
+    looks: Annotated[int, Field(ge=1, le=2)] = 1
     thumb_px: Annotated[int, Field(ge=32, le=640)] = 360
     videos: bool = True
     video_fps: Annotated[float, Field(ge=0.1, le=30)] = 2.0

@@ -143,6 +143,7 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
     defaults = Settings(detect=overlap, analyze=AnalyzeSettings(thumb_px=128)).model_dump(mode="json")
     compared = [
         *(("detect", key) for key in now["detect"]),
+        ("analyze", "looks"),
         ("analyze", "thumb_px"),
         ("analyze", "video_fps"),
     ]

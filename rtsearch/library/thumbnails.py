@@ -14,10 +14,9 @@ import logging
 import os
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import cast
 
@@ -27,7 +26,7 @@ from cachetools import LRUCache
 
 from rtsearch._util.regular_files import open_descriptor
 from rtsearch.errors import PhotoError, StorageError
-from rtsearch.images.headers import read_header
+from rtsearch.images.headers import Header, read_header
 from rtsearch.library.crops import scaled
 from rtsearch.library.remote import RemotePack
 from rtsearch.types import I32Array, I64Array, U8Array
@@ -120,7 +119,7 @@ class ThumbCache:
         """
         picture = self.peek(row, height_px)
         if picture is None:
-            picture = self._decode(row, height_px)
+            picture = self._decode(row, lambda header: header.height // height_px if height_px else 1)
             if height_px:
                 picture = _fitted(picture, height_px)
                 if self._mark is not None:
@@ -131,6 +130,20 @@ class ThumbCache:
                     self._cache[row, height_px] = picture
         return picture
 
+    def coarse(self, rows: Sequence[int], side_px: int) -> list[U8Array]:
+        """The thumbnails of some rows, at a half or a quarter where their shorter sides keep ``side_px``.
+
+        They are decoded anew each time.
+
+        Returns:
+            (h, w, 3) uint8 BGR of each row; grey squares where a pack is damaged.
+        """
+
+        def decode(row: int) -> U8Array:
+            return self._decode(row, lambda header: min(header.width, header.height) // side_px)
+
+        return self._of_each(rows, decode)
+
     def prefetch(self, rows: Iterable[int], height_px: int = 0) -> None:
         """Decode the thumbnails of some rows (negative ones are passed over), in the order of their packs."""
         n = len(self._places)
@@ -139,12 +152,13 @@ class ThumbCache:
         order = np.lexsort((self._places.offset[missing], self._places.pack[missing]))
         others = [row for row in wanted if row >= n and self._beside is not None]
         rows_in_order = missing[order].tolist() + others
+        self._of_each(rows_in_order, lambda row: self.get(row, height_px))
+
+    def _of_each(self, rows: Sequence[int], get: Callable[[int], U8Array]) -> list[U8Array]:
         if any(isinstance(pack, RemotePack) for pack in self._places.packs[:1]):
             with ThreadPoolExecutor(_AT_A_TIME, "thumbs") as pool:  # each waits for the network
-                list(pool.map(self.get, rows_in_order, repeat(height_px)))
-            return
-        for row in rows_in_order:
-            self.get(row, height_px)
+                return list(pool.map(get, rows))
+        return [get(row) for row in rows]
 
     def jpeg(self, row: int) -> bytes | None:
         """Return the thumbnail of a row as it is stored; None where it is damaged or missing."""
@@ -165,11 +179,13 @@ class ThumbCache:
             self._cache.clear()
             self._packs.clear()
 
-    def _decode(self, row: int, height_px: int) -> U8Array:
+    def _decode(self, row: int, shrinks: Callable[[Header], int]) -> U8Array:
         jpeg, problem = self._stored(row)
         if jpeg is None:
             return self._grey(problem)
-        picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), _reduced(jpeg, height_px))
+        picture = cv2.imdecode(
+            np.frombuffer(jpeg, np.uint8), _reduced(shrinks(read_header(io.BytesIO(jpeg))))
+        )
         if picture is None:
             return self._grey(f"{self._places.packs[int(self._places.pack[row])]} is damaged")
         return cast(U8Array, picture)
@@ -223,9 +239,8 @@ def _fitted(picture: U8Array, height_px: int) -> U8Array:
     return scaled(picture, (scaled_px, height_px))
 
 
-def _reduced(jpeg: bytes, height_px: int) -> int:
-    """Return how a JPEG is decoded to fill a height: a half or a quarter of it where that will do."""
-    most = read_header(io.BytesIO(jpeg)).height // height_px if height_px else 1
+def _reduced(most: int) -> int:
+    """Return how to decode a JPEG that may become smaller by a factor: to a half, a quarter, or as it is."""
     return cv2.IMREAD_COLOR if most < 2 else _HALF if most < 4 else _QUARTER
 
 

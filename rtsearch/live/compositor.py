@@ -40,7 +40,6 @@ class Appearance:
         lost_s: time for which the source has given no pictures, s.
         controls_wh: room at the upper right that controls stand on, px.
         outlines: parts of the frame in which objects count, or do not.
-        dims: all but the objects is dim.
     """
 
     show: ShowSettings
@@ -49,7 +48,6 @@ class Appearance:
     lost_s: float = 0.0
     controls_wh: tuple[int, int] = (0, 0)
     outlines: tuple[Outline, ...] = ()
-    dims: bool = False
 
 
 class Drawn(NamedTuple):
@@ -172,7 +170,6 @@ class Compositor:
             grid=grid,
             lost_s=look.lost_s,
             outlines=look.outlines,
-            dims=look.dims,
         )
         self._drawn = scene, look
         picture = self._painter.paint(scene, canvas)

@@ -146,6 +146,12 @@ class ControlState:
     sets_up: bool = False
     chooser: Chooser | None = None
 
+    def chosen(self, bgr: U8Array, found: Detections) -> Detections:
+        """Return the objects of a frame that the chooser takes."""
+        if self.chooser is None:
+            return found
+        return found.rows(np.flatnonzero(self.chooser.matching(bgr, found)))
+
 
 class Controls:
     """Settings and commands of a run; safe to use from several threads.

@@ -18,8 +18,6 @@ import time
 from collections.abc import Callable, Generator
 from typing import Protocol
 
-import numpy as np
-
 from rtsearch._util.background import BackgroundIterator
 from rtsearch.config import DetectSettings, ShowSettings
 from rtsearch.errors import RtsearchError, StageError
@@ -296,9 +294,7 @@ def _counting(item: LiveFrame, now: ControlState) -> LiveFrame:
     bgr = item.frame.bgr
     outlines = now.areas.outlines(item.place, mirrored=item.mirrored)
     found = counting(item.detections, outlines, (bgr.shape[1], bgr.shape[0]))
-    if now.chooser is not None:
-        found = found.rows(np.flatnonzero(now.chooser.matching(bgr, found)))
-    return dataclasses.replace(item, detections=found)
+    return dataclasses.replace(item, detections=now.chosen(bgr, found))
 
 
 def _named(name: str, items: Callable[[], Generator[LiveFrame]]) -> Generator[LiveFrame]:

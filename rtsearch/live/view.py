@@ -262,7 +262,8 @@ class View:
         scene = self._compositor.scene(frame, objects, result.crops, self._look().show, result.walk)
         memory = self._shared.memory
         remembers = memory is not None and memory.remembers
-        return replace(scene, library=index.library.state, remembers=remembers)
+        dims = self._shared.controls.now.chooser is not None
+        return replace(scene, library=index.library.state, remembers=remembers, dims=dims)
 
     def _shown_of(self, index: SearchIndex) -> tuple[ThumbCache, SearchIndex, tuple[int, ...], int]:
         crops = self._shared.crops
@@ -300,14 +301,7 @@ class View:
         # On a wall they are seen only while they are set.
         drawn = now.sets_up or canvas_of(show).composition != "wall"
         outlines = now.areas.outlines(self.place, mirrored=self._mirrored) if drawn else ()
-        return Appearance(
-            show,
-            now.first_strip,
-            lost_s=lost_s,
-            controls_wh=room,
-            outlines=outlines,
-            dims=now.chooser is not None,
-        )
+        return Appearance(show, now.first_strip, lost_s=lost_s, controls_wh=room, outlines=outlines)
 
     def _lines(self, frame: Frame) -> tuple[str, ...]:
         lines = source_lines(self.source, frame, self._length_s)

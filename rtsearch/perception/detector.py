@@ -155,6 +155,10 @@ class Detector:
         width, height = (-(-side // multiple) for side in fitted)
         return width * multiple, height * multiple
 
+    def scales(self, image: U8Array) -> F32Array:
+        """Return pixels of the input per pixel of a picture, across and down, (2,) float32."""
+        return self._fit(image)[1]
+
     def _fit(self, image: U8Array) -> tuple[tuple[int, int], F32Array]:
         return fit((image.shape[1], image.shape[0]), self.input_wh, stretch=self._spec.stretch)
 
@@ -184,7 +188,7 @@ class Detector:
             maps: taps, each (c, h, w) float32.
         """
         height, width = image.shape[:2]
-        scale = np.tile(self._fit(image)[1], 2)
+        scale = np.tile(self.scales(image), 2)
         limits = np.array([width, height, width, height], np.float32) * scale
         least_px = np.maximum(np.float32(1), np.float32(settings.min_px) * scale[:2])
         kept = self._select(boxes, scores, limits, settings, least_px)

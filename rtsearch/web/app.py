@@ -16,6 +16,7 @@ from rtsearch.web.site import Site
 from rtsearch.web.status import Status
 from rtsearch.web.streams import LiveStreams
 from rtsearch.web.wall import LibraryWall
+from rtsearch.web.word_lookup import WordLookup
 
 __all__ = ["make_app"]
 
@@ -30,6 +31,7 @@ def make_app(site: Site) -> Starlette:
             phones.route,
             *LibraryLookup(site).routes,
             *LibraryWall(site).routes,
+            WordLookup(site).route,
             *ControlPanel(site).routes,
             *Status(site, streams, phones).routes,
         ],

@@ -125,7 +125,7 @@ class _Phone:
         if self._privacy is not None:
             frame = self._privacy.frame(frame, found)
             found = self._privacy.wanted(found, now.detect)
-        detected = LiveFrame(self._place, 0, frame, index=index, detections=found)
+        detected = LiveFrame(self._place, 0, frame, index=index, detections=now.chosen(bgr, found))
         objects = self._search.search(detected, now, own=False).objects
         every = objects.detections
         scene = Scene(
@@ -138,6 +138,7 @@ class _Phone:
             strips=objects.strips,
             held=objects.held,
             rows=objects.rows,
+            dims=now.chooser is not None,
             library=index.library.state,
         )
         site.hub.show(self._place, scene)

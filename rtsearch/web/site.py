@@ -31,6 +31,7 @@ from rtsearch.web.hub import SceneHub
 from rtsearch.web.meaning import Meaning
 from rtsearch.web.problems import RequestError
 from rtsearch.web.served import ServedLibraries, ServedLibrary
+from rtsearch.words import frame_words
 
 __all__ = ["FIRST_PHONE", "Site"]
 
@@ -44,7 +45,7 @@ _LIVE = {
     "show": True,
     "search": {"classes", "folders", "since"},
     "describe": {"meaning"},
-    "live": {"loop", "mirror"},
+    "live": {"find", "loop", "mirror"},
 }
 """Settings that can be changed while the server runs."""
 
@@ -77,9 +78,11 @@ class Site:
     _served: ServedLibraries = field(init=False)
     _watch: LibraryWatch = field(init=False)
     _meaning: Meaning = field(init=False)
+    _find: str = field(init=False)
     _changing: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
+        self._find = self.settings.live.find
         beside = None if self.memory is None else self.memory.recall.jpeg
         self._served = ServedLibraries(self.settings.live.cache_mb << 20, beside)
         self._served.now(self.begun)  # whose crops pages ask for by their addresses
@@ -149,7 +152,9 @@ class Site:
                 "detect": now.detect,
                 "show": now.show,
                 "search": now.search,
-                "live": settings.live.model_copy(update={"loop": now.loop, "mirror": now.mirror}),
+                "live": settings.live.model_copy(
+                    update={"find": self._find, "loop": now.loop, "mirror": now.mirror}
+                ),
                 "describe": settings.describe.model_copy(update={"meaning": self._meaning.wanted}),
             }
         )
@@ -174,13 +179,16 @@ class Site:
             settings = self._changed(changes)
             if settings.search != self.controls.now.search:  # what cannot be followed is refused here
                 narrow(self.index, settings.search, distinct=settings.show.distinct)
+            chooser = frame_words(settings.live.find, self.names)
             self._meaning.want(settings)
+            self._find = settings.live.find
             self.controls.change(
                 detect=settings.detect,
                 show=settings.show,
                 search=settings.search,
                 loop=settings.live.loop,
                 mirror=settings.live.mirror,
+                chooser=chooser,
             )
 
     def _changed(self, changes: dict[str, Any]) -> Settings:
@@ -233,6 +241,7 @@ class Site:
             "paused": now.paused,
             "loop": now.loop,
             "mirror": now.mirror,
+            "find": self._find,
             "results": now.show.results,
             "text": now.show.text,
             "words": self.words,

@@ -73,6 +73,7 @@ def message(place: int, scene: Scene, line: dict[str, Any], jpeg: bytes) -> byte
         "age_ms": round(age_s * 1e3, 1),
         "strips": scene.rows,
         "faint": [int(tracks[i]) for i in sorted(scene.faint)],
+        "dims": scene.dims,
         **line,
     }
     data = text_bytes(json_line(head))

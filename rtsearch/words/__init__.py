@@ -16,11 +16,13 @@ With a pair of networks for pictures and texts (``text_pair``):
 
 from rtsearch.words.crop_vectors import CropVectors, TextHits, embed_crops, pair_of
 from rtsearch.words.find import WordHit, find_words
-from rtsearch.words.frame import FrameWords
+from rtsearch.words.frame import FrameWords, frame_words
 from rtsearch.words.request import Part, Request, parse_request
 from rtsearch.words.text_pair import TextPair, import_pair
+from rtsearch.words.word_search import Answer, WordSearch
 
 __all__ = [
+    "Answer",
     "CropVectors",
     "FrameWords",
     "Part",
@@ -28,8 +30,10 @@ __all__ = [
     "TextHits",
     "TextPair",
     "WordHit",
+    "WordSearch",
     "embed_crops",
     "find_words",
+    "frame_words",
     "import_pair",
     "pair_of",
     "parse_request",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch.images.colour_names import COLOUR_NAMES, crop_colours
 from rtsearch.types import Detections, U8Array
 from rtsearch.words.find import HAS_COLOUR
-from rtsearch.words.request import Part, Request
+from rtsearch.words.request import Part, Request, parse_request
 
-__all__ = ["FrameWords"]
+__all__ = ["FrameWords", "frame_words"]
 
 
 class FrameWords:
@@ -33,6 +35,15 @@ class FrameWords:
         there = _of_part(self._request.main, bgr, found)
         complete = all(_of_part(part, bgr, found).any() for part in self._request.beside)
         return there if complete else np.zeros_like(there)
+
+
+def frame_words(text: str, class_names: Sequence[str]) -> FrameWords | None:
+    """Return what tells which objects a text describes; None for a text without a word.
+
+    Raises:
+        WordsError: a word is not known.
+    """
+    return FrameWords(parse_request(text, class_names)) if text.strip() else None
 
 
 def _of_part(part: Part, bgr: U8Array, found: Detections) -> NDArray[np.bool_]:

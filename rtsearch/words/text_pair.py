@@ -4,7 +4,8 @@
 
 The image network is any that ``perception.embedder`` takes. The text network takes the numbers of tokens,
 (n, length) of a fixed or free length, and an attention mask if it wants one. The tokenizer is a file of the
-package tokenizers, which comes with most models. The default normalisation of pictures is that of CLIP.
+package tokenizers, which comes with most models, or is made of CLIP's vocabulary, see ``clip_vocabulary``.
+The default normalisation of pictures is that of CLIP.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rtsearch._util.wording import one_line
 from rtsearch.errors import MissingDependencyError, ModelError, UnknownModelError, WordsError
 from rtsearch.perception.embedder import Embedder, Normalisation
 from rtsearch.types import F32Array, I64Array
+from rtsearch.words.clip_vocabulary import clip_tokenizer, is_clip_vocabulary
 
 __all__ = ["CLIP", "TextPair", "import_pair"]
 
@@ -39,6 +41,7 @@ _SUFFIX = ".words"
 _MOST_LIST_BYTES = 1 << 16
 _MOST_TOKENIZER_BYTES = 64 << 20
 _MOST_TOKENS = 512  # of networks that take any length
+_NEEDS_TOKENIZERS = "words need the package tokenizers: pip install 'rtsearch[words]'"
 _NAMED = "names have up to 64 letters, digits, '.', '_' and '-'"
 
 
@@ -199,7 +202,7 @@ def import_pair(name: str, files: dict[str, Path], folder: Path) -> TextPair:
         trial = Path(made) / f"{name}{_SUFFIX}"
         trial.mkdir()
         for part, path in files.items():
-            shutil.copyfile(path, trial / _FILES[part])
+            _copy(path, trial / _FILES[part])
         listed = _List(format=1, files={part: _file(trial / _FILES[part]) for part in _FILES})
         (trial / _LIST_NAME).write_text(listed.model_dump_json(indent=1), encoding="utf-8")
         pair = TextPair(name, Path(made))
@@ -210,6 +213,20 @@ def import_pair(name: str, files: dict[str, Path], folder: Path) -> TextPair:
             )
         trial.rename(final)
     return TextPair(name, folder)
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file of a pair; a vocabulary of CLIP becomes a file of the package tokenizers."""
+    with path.open("rb") as file:
+        if not is_clip_vocabulary(file.read(2)):
+            shutil.copyfile(path, target)
+            return
+    try:
+        clip_tokenizer(read_regular(path, _MOST_TOKENIZER_BYTES)).save(str(target))
+    except ImportError:
+        raise MissingDependencyError(_NEEDS_TOKENIZERS) from None
+    except ModelError as error:
+        raise ModelError(f"{path} is no vocabulary of CLIP: {error}") from None
 
 
 def _read_list(folder: Path, name: str) -> dict[str, _File]:
@@ -238,9 +255,7 @@ def _open_tokenizer(path: Path) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError:
-        raise MissingDependencyError(
-            "words need the package tokenizers: pip install 'rtsearch[words]'"
-        ) from None
+        raise MissingDependencyError(_NEEDS_TOKENIZERS) from None
     try:
         tokenizer = Tokenizer.from_str(read_regular(path, _MOST_TOKENIZER_BYTES).decode())
     except Exception as error:  # of tokenizers, which raises plain Exception

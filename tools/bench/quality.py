@@ -2,8 +2,8 @@
 
 FOLDER holds the photos and their labels in ``data/``, and the script that scores the vectors:
 ``bench/retrieval_quality.py VECTORS.npz --data DATA --json``. The analysis is the product's own, with every
-default but two: whole images are objects too, and the detection threshold is 0.25. The time of describing
-comes from the pictures that hold most objects. ``boxes`` is the mean average precision of the network
+default but three: whole images are objects too, small ones as well, and the threshold is 0.25. The time of
+describing comes from the pictures that hold most objects. ``boxes`` is the network's mean average precision
 (``coco_map.py``), and coverage the share of annotated boxes that the analysis found. Clips in
 ``data/videos/`` bring a second yardstick, see ``same_object.py``.
 
@@ -37,7 +37,7 @@ from rtsearch.models.catalogue import CATALOGUE
 from rtsearch.perception.backend import CpuBackend
 from rtsearch.pipeline import open_pipeline
 
-ALWAYS = ("detect.whole_image=true", "detect.threshold=0.25")
+ALWAYS = ("detect.whole_image=true", "detect.threshold=0.25", "analyze.min_px=0")
 SCORER = "bench/retrieval_quality.py"
 CROWDED = 20  # pictures that the describing is timed on
 ROUNDS = 5

@@ -96,7 +96,7 @@ def _opened(
 
     paths = [kept_network(sha256, functools.partial(ray.get, ref)) for sha256, ref in networks]
     settings = with_networks(Settings.model_validate_json(settings_json), paths)
-    pipeline = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL)
+    pipeline = open_pipeline(settings, engine="now", pictures=PHOTOS_PER_CALL, looks=settings.analyze.looks)
     if fingerprint_of(pipeline.feature_space) != fingerprint:
         raise FeatureSpaceError(
             f"{socket.gethostname()} describes objects otherwise than the machine that began the analysis"

@@ -249,13 +249,16 @@ class Wall {
     canvas.ondblclick = (event) => this.zoom(event.clientX, event.clientY, 3, true);
     addEventListener("keydown", (event) => {
       const pan = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-      if (event.key === "Escape") { this.sheets.open ? this.sheets.close() : this.unmark(); }
+      if (event.target === $("words")) { if (event.key === "Escape") $("words").blur(); return; }
+      if (event.key === "/") $("words").select();
+      else if (event.key === "Escape") { this.sheets.open ? this.sheets.close() : this.unmark(); }
       else if (event.key === "+" || event.key === "-") this.zoom(innerWidth / 2, innerHeight / 2, event.key === "+" ? 1.6 : 1 / 1.6, true);
       else if (event.key === "0") { this.goal = this.whole(); this.draw(); }
       else if (pan) { const v = this.goal ?? this.view; this.goal = this.clamp({ ...v, x: v.x + (pan[0] * innerWidth) / 4 / v.scale, y: v.y + (pan[1] * innerHeight) / 4 / v.scale }); this.draw(); }
       else return;
       event.preventDefault();
     });
+    $("words").onchange = () => this.find($("words").value.trim()).catch((error) => toast(error.message));
     $("pick").onclick = () => $("file").click();
     onPhoto((file) => this.search(file));
   }
@@ -288,7 +291,15 @@ class Wall {
     } catch (error) { toast(error.message); }
   }
 
-  results(found) {
+  /** Look for what words describe. */
+  async find(words) {
+    if (!words) { this.sheets.close(); this.unmark(); return; }
+    const { objects, looked_for: meant } = await fetchJson(`/api/find?k=64&words=${encodeURIComponent(words)}`);
+    if (objects.length) this.results(objects.map((o) => o.row), meant);
+    else toast(`nothing in the library is ${meant}`);
+  }
+
+  results(found, title = "Most similar") {
     const rows = [...new Set(found)];
     this.mark(rows);
     const near = make("div", { className: "near" });
@@ -297,7 +308,7 @@ class Wall {
       element.onclick = () => this.sheets.show("crop", row);
       near.append(element);
     }
-    this.sheets.results = async () => ["Most similar", near];
+    this.sheets.results = async () => [title, near];
     this.sheets.show("results");
   }
 

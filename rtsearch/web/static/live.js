@@ -63,14 +63,14 @@ class Page {
     Object.assign(place, { scene, aspect, objects });
     if (moves) this.changed();
     this.number();
-    place.picture.show(bitmap, objects, this.look(scene.wh));
+    place.picture.show(bitmap, objects, this.look(scene));
     this.attract?.saw(objects.length);
     this.arrangeStrips();
   }
 
-  look(wh) {
+  look({ wh, dims } = {}) {
     const here = [...this.places.values()].some((p) => p.objects.some((o) => this.lit.has(o.key))) || [...this.pins.keys()].some((key) => this.lit.has(key));
-    return { wh, lit: here ? this.lit : new Set(), pinned: new Set(this.pins.keys()), text: this.state.text, rem: this.rem, thumb: (row) => thumb(this.state, row) };
+    return { wh, dims, lit: here ? this.lit : new Set(), pinned: new Set(this.pins.keys()), text: this.state.text, rem: this.rem, thumb: (row) => thumb(this.state, row) };
   }
 
   /** Number objects by the places of their strips. */
@@ -118,7 +118,7 @@ class Page {
     cells(frames, aspects.length ? aspects : [1]).forEach((area, i) => {
       const place = [...this.places.entries()].sort((a, b) => a[0] - b[0])[i]?.[1];
       place?.picture.place(area, fill);
-      place?.picture.again(this.look(place.scene.wh));
+      place?.picture.again(this.look(place.scene));
     });
     Object.assign($("panel").style, { left: `${panel.x}px`, top: `${panel.y}px`, width: `${panel.w}px`, height: `${panel.h}px` });
     const low = this.rects.kind === "upright" || this.rects.kind === "phone";
@@ -143,6 +143,8 @@ class Page {
     this.state = state;
     $("source").textContent = this.photo?.name ?? (state.sources.map((s) => s.name).join(", ") || "rtsearch");
     $("library").textContent = `${state.objects.toLocaleString("en")} objects, ${state.photos.toLocaleString("en")} photos`;
+    $("looked").hidden = !state.find || Boolean(this.photo);
+    $("looked").textContent = `${state.find}  ×`;
     const [first] = state.sources, { hidden } = $("time");
     $("time").hidden = Boolean(this.photo) || !first?.seekable || !first.length_s;
     if ($("time").hidden !== hidden) this.changed();
@@ -187,7 +189,7 @@ class Page {
   }
 
   relight() {
-    for (const { picture, scene } of this.places.values()) picture.again(this.look(scene.wh));
+    for (const { picture, scene } of this.places.values()) picture.again(this.look(scene));
     this.arrangeStrips();
   }
 
@@ -227,6 +229,9 @@ class Page {
       patch(all).catch((error) => toast(error.message));
     }, 120);
   }
+
+  /** Light what words describe, and dim the rest; no words light everything. */
+  find(words) { return patch({ live: { find: words } }); }
 
   async search(file) {
     toast("searching", true);
@@ -296,6 +301,7 @@ class Page {
     this.notice = make("span", { className: "notice", title: "the network that finds objects, and its licence" });
     $("tools").append(...Object.values(this.buttons), this.notice);
     onPhoto((file) => this.search(file));
+    $("looked").onclick = () => this.find("").catch((error) => toast(error.message));
     $("seek").oninput = () => this.do({ do: "seek", to_s: Number($("seek").value) });
     document.addEventListener("drawn", ({ detail }) => {
       const [first] = this.state.sources;
@@ -317,7 +323,7 @@ class Page {
       l: () => this.change({ live: { loop: !this.state.loop } }), m: () => this.change({ live: { mirror: !this.state.mirror } }),
       t: () => this.change({ show: { text: texts[(texts.indexOf(this.state.text) + 1) % 3] } }),
       "+": () => this.sizeText(this.textSize + 0.1), "-": () => this.sizeText(this.textSize - 0.1),
-      o: () => $("file").click(), s: () => this.save(), c: () => this.sheets.toggle("controls"), n: () => this.sheets.toggle("numbers"),
+      o: () => $("file").click(), s: () => this.save(), c: () => this.sheets.toggle("controls"), "/": () => this.sheets.show("controls", true), n: () => this.sheets.toggle("numbers"),
       p: () => this.sheets.toggle("phone"), h: () => this.sheets.toggle("help"),
       f: () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen()),
       Escape: () => (this.sheets.open ? this.sheets.close() : this.photo ? this.leave() : (this.pins.clear(), this.relight())),

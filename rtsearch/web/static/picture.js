@@ -48,7 +48,20 @@ export class Picture {
     c.imageSmoothingQuality = scale * ratio < 0.5 ? "medium" : "low";
     c.drawImage(this.bitmap, x, y, shown.w, shown.h);
     this.boxes = this.objects.map((o) => ({ ...o, at: [x + o.xyxy[0] * scale, y + o.xyxy[1] * scale, (o.xyxy[2] - o.xyxy[0]) * scale, (o.xyxy[3] - o.xyxy[1]) * scale] }));
+    if (look.dims) this.dim(c, () => c.drawImage(this.bitmap, x, y, shown.w, shown.h));
     this.labels(c, look);
+  }
+
+  /** Darken the frame, and draw it again where objects are. */
+  dim(c, draw) {
+    c.save();
+    c.fillStyle = "rgb(14 15 15 / .68)";
+    c.fillRect(0, 0, this.area.w, this.area.h);
+    c.beginPath();
+    for (const { at, faint } of this.boxes) if (!faint) c.rect(...at);
+    c.clip();
+    draw();
+    c.restore();
   }
 
   labels(c, look) {

@@ -5,7 +5,7 @@ import { fetchJson, thumb, word } from "./wire.js";
 
 const KEYS = [
   ["space", "pause"], [", .", "one frame back, forward"], ["← →", "5 seconds back, forward"], ["l", "loop"],
-  ["m", "mirror, of a camera"], ["t", "all text, names only, none"], ["+ −", "size of text"], ["o", "search with a photo"],
+  ["m", "mirror, of a camera"], ["t", "all text, names only, none"], ["+ −", "size of text"], ["o", "search with a photo"], ["/", "look for words"],
   ["s", "save the picture"], ["f", "full screen"], ["c", "controls"], ["n", "numbers"], ["p", "a phone as camera"], ["h", "this help"],
 ];
 
@@ -76,7 +76,25 @@ export class Sheets {
     return ["A phone as camera", make("div", { className: "detail" }, image, words)];
   }
 
-  async controls() {
+  /** The box for words; what is not understood stands below it. */
+  words(find, focused) {
+    const input = make("input", { type: "text", value: find, placeholder: "red cup, two dogs, person in blue", maxLength: 200, autocomplete: "off", spellcheck: false });
+    const problem = make("span", { className: "problem" });
+    let asked = find;
+    input.onchange = async () => {
+      asked = input.value.trim();
+      problem.textContent = await this.page.find(asked).then(() => "", (error) => error.message);
+    };
+    input.onkeydown = (event) => {
+      if (event.key !== "Escape") return;
+      input.value = asked;
+      input.blur();
+    };
+    if (focused) setTimeout(() => input.select());
+    return make("label", { className: "wide" }, "look for", input, problem);
+  }
+
+  async controls(focused = false) {
     const settings = await fetchJson("/api/settings");
     const { classes, objects } = await fetchJson("/api/classes");
     const { page } = this;
@@ -107,6 +125,7 @@ export class Sheets {
     }
     draw();
     const content = make("div", { className: "columns" },
+      this.words(settings.live.find, focused),
       slider("similar by", "describe", "meaning", [0, 1, 0.25], ["looks", "kind"]),
       slider("threshold", "detect", "threshold", [0, 1, 0.01]),
       slider("max overlap", "detect", "max_overlap", [0, 1, 0.01]),
