@@ -44,9 +44,6 @@ class Hits(Protocol):
     def hits(self, rows: I32Array, /) -> Sequence[dict[str, Any]]: ...
 
 
-_FURTHER = ("folded", "t_s", "seen_s", "seen_ns")
-
-
 class Times:
     """Times of frames: presentation times, or for live sources seconds since the first recorded frame."""
 
@@ -130,23 +127,22 @@ def object_records(
     hits = library.hits(rows)
     boxes = _rounded(np.array([hit["xyxy"] for hit in hits], np.float32).reshape(-1, 4), 1)
     places = zip(rows.tolist(), hits, boxes, strict=True)
+    counts = (neighbours.row >= 0).sum(1).tolist()
     distance = _rounded(neighbours.distance, 5)
     objects = bare_records(detections, names)
-    for i, item in enumerate(objects):
+    for item, count, near in zip(objects, counts, distance, strict=True):
         item["neighbours"] = [
-            {
-                "row": row,
-                "photo": hit["photo"],
-                "xyxy": box,
-                "label": hit["label"],
-                "distance": far if math.isfinite(far) else None,
-            }
-            | {key: hit[key] for key in _FURTHER if key in hit}
-            for far, (row, hit, box) in zip(
-                distance[i][: (neighbours.row[i] >= 0).sum()], places, strict=False
-            )
+            _neighbour(row, hit, box, far) for far, (row, hit, box) in zip(near[:count], places, strict=False)
         ]
     return objects
+
+
+def _neighbour(row: int, hit: Mapping[str, Any], box: list[float], far: float) -> dict[str, Any]:
+    distance = far if math.isfinite(far) else None
+    # A hit's own values take the places that are kept for them here; its further ones come last.
+    near = {"row": row, "photo": "", "xyxy": (), "label": "", "distance": distance, **hit}
+    near["xyxy"] = box
+    return near
 
 
 def bare_records(detections: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
