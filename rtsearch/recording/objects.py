@@ -37,6 +37,9 @@ __all__ = [
 
 EventKind = Literal["new", "update", "end"]
 
+# Looking for values that hold themselves takes an eighth of the time of a line; those made here do not.
+_LINES = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
+
 
 class Hits(Protocol):
     """Source of facts about a library's rows: one dict per row; see ``SearchIndex.hits``."""
@@ -69,7 +72,7 @@ def text_bytes(text: str) -> bytes:
 
 def json_line(value: Mapping[str, Any]) -> str:
     """Return a JSON value as one line of text, without its end; NaN and infinity are errors."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _LINES.encode(value)
 
 
 def scene_record(
