@@ -19,7 +19,7 @@ from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings
 from rtsearch.live import Controls, Steadied
 from rtsearch.live.capture_side import GoTo, Orders
-from rtsearch.live.compositor import Appearance, Compositor, crop_height
+from rtsearch.live.compositor import Appearance, Compositor, _large_first, crop_height
 from rtsearch.live.controls import Scroll, Seek, Skip, Step, StepBack
 from rtsearch.live.live_frame import Latest
 from rtsearch.live.live_index import LiveIndex
@@ -351,3 +351,10 @@ def test_a_lost_camera_is_seen_and_told(
         "given: back after 4 s",
     ]
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in said)
+
+
+def test_the_largest_place_of_a_wall_is_not_for_a_narrow_crop() -> None:
+    heights, shapes = np.array([400, 90, 400, 400], np.float32), np.array([0.35, 1.0, 0.4, 0.9], np.float32)
+    assert _large_first(heights, shapes, 200.0) == (3, 0, 2, 1)
+    assert _large_first(heights, np.full(4, 0.35, np.float32), 200.0) == (0, 2, 3, 1)
+    assert _large_first(heights[:0], shapes[:0], 200.0) == ()

@@ -196,6 +196,19 @@ def test_when_a_session_ends(tmp_path, code, starts):
     assert (tmp_path / "session.ended").exists() == (code in (0, 2))
 
 
+def test_the_session_of_wayland_ends_with_its_compositor(tmp_path):
+    kiosk = tmp_path / "kiosk"
+    kiosk.write_text("#!/bin/sh\necho started\nsleep 0.5\nexit 75\n")
+    kiosk.chmod(0o755)
+    write_sessions([str(kiosk)], tmp_path)
+    session = tmp_path / ".local/share/rtsearch/kiosk-wayland"
+    command = ["sh", "-c", '"$0" & sleep 0.1', str(session)]  # as a compositor that dies
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as compositor:
+        compositor.wait()
+        assert compositor.stdout is not None
+        assert compositor.stdout.read() == "started\n"  # until the session, too, has ended
+
+
 def test_the_console_starts_the_session_until_the_kiosk_ends(tmp_path):
     """xinit, which tells nothing, in the place of an X server that is lost twice."""
     session = tmp_path / "my session"
@@ -228,9 +241,9 @@ def _own_folder(monkeypatch, tmp_path):
 @pytest.mark.usefixtures("_own_folder")
 def test_a_kiosk_that_cannot_begin_says_so_once(cli, blob_index, tmp_path):
     lib = blob_index.library.folder
-    assert cli("kiosk", lib).complaint.startswith(
-        "rtsearch: there is no display; start the kiosk in a session"
-    )
+    done = cli("kiosk", lib)
+    assert done.err.startswith("rtsearch: there is no display; start the kiosk in a session")
+    assert (done.code, done.out) == (75, "")  # whoever has started it starts display and kiosk again
     bad = tmp_path / "show.yaml"
     bad.write_text("show: {fullscren: true}\n")
     for options, words in (

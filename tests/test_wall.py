@@ -247,3 +247,10 @@ def test_sure_large_central_and_whole_objects_come_first() -> None:
     importance = WallRoom((640, 360)).importance(found)
     assert importance.argmax() == 1
     assert importance[1] > 1.5 * importance[[0, 2, 3]].max()
+
+
+def test_small_pictures_have_no_rows_of_specks() -> None:
+    """Two walls side by side have bands whose rest is lower than a crop that can be seen."""
+    for wh in ((640, 720), WIDE, UPRIGHT):
+        plan = compose_wall(scene((0, 1)), canvas(wh))
+        assert min(item.place[3] for item in plan.items if item.row >= 0) >= 0.04 * wh[1]

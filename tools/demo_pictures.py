@@ -1,16 +1,19 @@
-"""Make the pictures of README.md and their credits from the demo, as it is drawn today.
+"""Make the pictures of README.md and of docs/, and their credits, from the demo, as it is drawn today.
 
     python tools/demo_pictures.py
 
 Runs ``rtsearch demo`` into demo-out/ and writes docs/sheet.jpg (one frame and its neighbours), docs/live.webp
-(ten seconds of the live picture, below a megabyte) and docs/reference/credits.md (the photos in both).
+(ten seconds of the live picture, below a megabyte), docs/gallery/ (both compositions on several screens) and
+docs/reference/credits.md (the photos of the library). Photos whose licence would ask more of this repository
+than their names are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -19,16 +22,22 @@ from pathlib import Path
 import cv2
 from PIL import Image
 
+from rtsearch.jobs.demo.film import FPS as CLIP_FPS
+from rtsearch.jobs.demo.film import SHOT_FRAMES
 from rtsearch.jobs.demo.packages import PACKAGES
 from rtsearch.jobs.demo.pictures import SHOTS
 from rtsearch.library import Library
 
 TOP = Path(__file__).resolve().parents[1]
+RTSEARCH = Path(sys.executable).parent / "rtsearch"
 SECONDS = 10.0
 FPS = 8.0
 WIDTH = 640
 MOST_BYTES = 1_000_000
 QUALITIES = (70, 60, 50, 40, 30, 20, 12)
+LEFT_OUT = ("nature", "stamps")
+"""Beginnings of the names of photos under the GPL and CC BY-SA."""
+GALLERY = ("--screens", "1280x720", "1080x1920", "--at", "2.5", "--side", "800", "--seconds", "0")
 OTHERS = {
     "skimage": "scikit-image's pictures, free of copyright or CC0",
     "sklearn": "scikit-learn's photos by danielbuechele and vultilion (CC BY 2.0)",
@@ -42,14 +51,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TOP / "demo-out", help="folder of the demo")
     parser.add_argument("--begin", type=float, default=0.0, help="start of the ten seconds, s")
     options = parser.parse_args()
-    subprocess.run([Path(sys.executable).parent / "rtsearch", "demo", "--out", options.out], check=True)
+    patterns = ",".join(f"{short}-*" for short in LEFT_OUT)
+    command = [RTSEARCH, "demo", "--out", options.out, "--set", f"analyze.exclude={patterns}"]
+    subprocess.run(command, check=True)
     sheet = Image.open(options.out / "sheet.png").convert("RGB")
     sheet.save(TOP / "docs" / "sheet.jpg", quality=86, optimize=True)
     frames = animation(options.out / "live.mp4", options.begin)
     (TOP / "docs" / "live.webp").write_bytes(packed(frames))
-    shown = photos_of_sheet(options.out) | photos_of_clip(options.out, options.begin)
-    shown |= {shot.photo for shot in SHOTS}
+    make_gallery(options.out)
+    photos = {Path(path).name for path in Library.open(options.out / "library").photos().path}
+    shown = photos | {shot.photo for shot in SHOTS}
     (TOP / "docs" / "reference" / "credits.md").write_text(credits(shown), encoding="utf-8")
+
+
+def make_gallery(out: Path) -> None:
+    """Write the pictures of docs/gallery.md, with the clip and its second half beside it."""
+    clip, half = out / "clip.mp4", out / "half.mp4"
+    begin_s = len(SHOTS) // 2 * SHOT_FRAMES / CLIP_FPS
+    command = ["ffmpeg", "-v", "error", "-y", "-ss", f"{begin_s:g}", "-i", str(clip), "-crf", "16", str(half)]
+    subprocess.run(command, check=True)
+    command = [sys.executable, str(TOP / "tools" / "gallery.py"), str(out / "library"), str(clip), str(half)]
+    subprocess.run([*command, "--out", str(out / "gallery"), *GALLERY], check=True)
+    (TOP / "docs" / "gallery").mkdir(exist_ok=True)
+    page = (TOP / "docs" / "gallery.md").read_text(encoding="utf-8")
+    for name in re.findall(r"gallery/([^)]+\.jpg)", page):
+        shutil.copyfile(out / "gallery" / name, TOP / "docs" / "gallery" / name)
 
 
 def animation(video: Path, begin_s: float) -> list[Image.Image]:
@@ -92,31 +118,14 @@ def packed(frames: list[Image.Image]) -> bytes:
     raise SystemExit(f"ten seconds take more than {MOST_BYTES:,} bytes at the lowest quality")
 
 
-def photos_of_sheet(out: Path) -> set[str]:
-    """Names of the photos that the sheet shows crops of."""
-    command = [str(Path(sys.executable).parent / "rtsearch"), "query", str(out / "library")]
-    command += [str(out / "query.png"), "--json"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return {near["photo"] for found in json.loads(done.stdout)["objects"] for near in found["neighbours"]}
-
-
-def photos_of_clip(out: Path, begin_s: float) -> set[str]:
-    """Names of the photos that the animation shows crops of."""
-    library = Library.open(out / "library")
-    paths = library.photos().path
-    photo_of = [int(number) for batch in library.objects(["photo"]) for number in batch["photo"]]
-    lines = [json.loads(line) for line in (out / "live.jsonl").read_text(encoding="utf-8").splitlines()]
-    shown = [line["shown"] for line in lines if begin_s <= line.get("t_s", -1.0) <= begin_s + SECONDS]
-    return {paths[photo_of[row]] for strips in shown for strip in strips for row in strip["rows"]}
-
-
 def credits(shown: Iterable[str]) -> str:
     """A page that names the packages and the photos."""
     lines = [
         "# Credits of the pictures",
         "",
-        "[sheet.jpg](../sheet.jpg), [live.webp](../live.webp) and [page.jpg](../page.jpg) show the demo,",
-        "with photos of the packages below; the demo downloads them, and none is part of this project.",
+        "[sheet.jpg](../sheet.jpg), [live.webp](../live.webp), [page.jpg](../page.jpg),",
+        "[wall.jpg](../wall.jpg) and the [gallery](../gallery.md) show the demo, with crops of these photos.",
+        "The demo downloads them; none is part of this project.",
     ]
     about = {package.short: f"{package}: {package.about}" for package in PACKAGES} | OTHERS
     for short, text in about.items():

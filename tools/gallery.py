@@ -1,10 +1,11 @@
 """Make a gallery of the picture: both compositions, on several screens and with two sources, and two films.
 
-    python tools/gallery.py LIB CLIP CLIP [CLIP ...] [--out DIR] [--at 4 9] [--seconds 20] [--set NAME=VALUE]
+    python tools/gallery.py LIB CLIP CLIP [CLIP ...] [--out DIR] [--screens 1280x720 1080x1920]
+                            [--at 4 9] [--side 1280] [--seconds 20] [--set NAME=VALUE]
 
-Plays each clip without a window at 1280x720, 1080x1920 and 3840x2160 in each composition, and the first two
-clips side by side; keeps the pictures at the given times as DIR/COMPOSITION-WIDTHxHEIGHT-CLIP.jpg, of at most
-1280 px a side, and writes a film of the first clip per composition and DIR/gallery.md, which shows them all.
+Plays each clip without a window on each screen in each composition, and the first two clips side by side;
+keeps the pictures at the given times as DIR/COMPOSITION-WIDTHxHEIGHT-CLIP-TIMEs.jpg, and writes a film of the
+first clip per composition (none with --seconds 0) and DIR/gallery.md, which shows all.
 What the pictures show belongs to those who own clips and library.
 """
 
@@ -14,7 +15,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +23,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-SCREENS = ((1280, 720), (1080, 1920), (3840, 2160))
+SCREENS = ("1280x720", "1080x1920", "3840x2160")
 COMPOSITIONS = ("wall", "strips")
-MOST_PX = 1280
 QUALITY = 84
 
 
@@ -32,14 +32,14 @@ class Shot(NamedTuple):
     """Clips that play side by side on a screen, in a composition."""
 
     composition: str
-    wh: tuple[int, int]
+    screen: str
     clips: tuple[Path, ...]
 
     @property
     def name(self) -> str:
         """Name of its files."""
         stems = "+".join(clip.stem for clip in self.clips)
-        return f"{self.composition}-{self.wh[0]}x{self.wh[1]}-{stems}"
+        return f"{self.composition}-{self.screen}-{stems}"
 
 
 def main() -> None:
@@ -50,33 +50,35 @@ def main() -> None:
     parser.add_argument("library", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("gallery"), help="folder that gets the pictures")
+    parser.add_argument("--screens", nargs="+", default=SCREENS, metavar="WIDTHxHEIGHT", help="sizes, px")
     parser.add_argument("--at", type=float, nargs="+", default=[6.0], help="times of the pictures, s")
+    parser.add_argument("--side", type=int, default=1280, help="longest side of the pictures, px")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of the films")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     lines = ["# Gallery", ""]
-    for shot in shots(options.clips):
+    for shot in shots(options.clips, options.screens):
         print(shot.name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
             film = Path(folder) / "shot.mp4"
             play(options.library, shot, film, max(options.at) + 1.0, options.settings)
-            lines += [picture_of(film, at_s, shot, options.out) for at_s in options.at]
-    for composition in COMPOSITIONS:
-        shot = Shot(composition, SCREENS[0], (options.clips[0],))
+            lines += [picture_of(film, at_s, shot, options) for at_s in options.at]
+    for composition in COMPOSITIONS if options.seconds else ():
+        shot = Shot(composition, options.screens[0], (options.clips[0],))
         film = options.out / f"{shot.name}.mp4"
         play(options.library, shot, film, options.seconds, options.settings)
         lines.append(f"- film: [{film.name}]({film.name})")
     (options.out / "gallery.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def shots(clips: list[Path]) -> Iterator[Shot]:
+def shots(clips: list[Path], screens: Sequence[str]) -> Iterator[Shot]:
     """Yield every clip on every screen in each composition, then the first two clips side by side."""
     for composition in COMPOSITIONS:
-        for wh, clip in product(SCREENS, clips):
-            yield Shot(composition, wh, (clip,))
+        for screen, clip in product(screens, clips):
+            yield Shot(composition, screen, (clip,))
         if len(clips) > 1:
-            yield Shot(composition, SCREENS[0], (clips[0], clips[1]))
+            yield Shot(composition, screens[0], (clips[0], clips[1]))
 
 
 def play(library: Path, shot: Shot, film: Path, seconds: float, settings: list[str]) -> None:
@@ -93,7 +95,7 @@ def play(library: Path, shot: Shot, film: Path, seconds: float, settings: list[s
             command += ["--source", str(beginning(clip, seconds, Path(folder) / f"{i}{clip.suffix}"))]
         command += ["--out", str(film), "--set", "video.crf=16"]
         command += ["--set", f"show.composition={shot.composition}"]
-        command += ["--set", f"show.window_wh={shot.wh[0]}x{shot.wh[1]}"]
+        command += ["--set", f"show.window_wh={shot.screen}"]
         for setting in settings:
             command += ["--set", setting]
         subprocess.run(command, check=True)
@@ -106,7 +108,7 @@ def beginning(clip: Path, seconds: float, part: Path) -> Path:
     return part
 
 
-def picture_of(film: Path, at_s: float, shot: Shot, folder: Path) -> str:
+def picture_of(film: Path, at_s: float, shot: Shot, options: argparse.Namespace) -> str:
     """Save the picture of a film at a time, or its last one; return its line of the gallery."""
     capture = cv2.VideoCapture(str(film))
     last = max(0.0, capture.get(cv2.CAP_PROP_FRAME_COUNT) - 1)
@@ -115,10 +117,10 @@ def picture_of(film: Path, at_s: float, shot: Shot, folder: Path) -> str:
     capture.release()
     if not read:
         raise SystemExit(f"{film} has no picture at {at_s} s")
-    scale = min(1.0, MOST_PX / max(bgr.shape[:2]))
+    scale = min(1.0, options.side / max(bgr.shape[:2]))
     size = round(scale * bgr.shape[1]), round(scale * bgr.shape[0])
     small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA))
-    path = folder / f"{shot.name}-{at_s:g}s.jpg"
+    path = options.out / f"{shot.name}-{at_s:g}s.jpg"
     cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     return f"![{shot.name}]({path.name})\n"
 

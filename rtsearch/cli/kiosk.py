@@ -27,7 +27,7 @@ from rtsearch.errors import DisplayError
 
 __all__ = ["app"]
 
-_DISPLAY_GONE = 75  # exit code: start the display and the kiosk again
+_NO_DISPLAY = 75  # exit code: start the display and the kiosk again
 _NOT_PLAYING = 1
 
 
@@ -63,8 +63,8 @@ def run(
     """Play a library in full screen, and start again after a crash, a hang or an error.
 
     Cameras that are not there are waited for, and files play over and over. The command ends with exit code 0
-    when the user quits or it is told to end, with 2 where it cannot begin, and with 75 when the display has
-    gone.
+    when the user quits or it is told to end, with 2 where it cannot begin, and with 75 where there is no
+    display, or no longer: display and kiosk are to be started again.
 
     [bold]Examples:[/bold]
 
@@ -81,7 +81,8 @@ def run(
     outlet_addresses(send, settings, as_json=False)
     problem = display_problem()
     if problem:
-        raise DisplayError(f"{problem}; start the kiosk in a session: rtsearch kiosk install --help")
+        tell(f"rtsearch: {problem}; start the kiosk in a session: rtsearch kiosk install --help")
+        raise typer.Exit(_NO_DISPLAY)
     stop = threading.Event()
     command = _child(library.folder, source, send, config, override)
     supervisor = Supervisor(command, library.folder, StatusFile(status_folder()), tell, display_problem)
@@ -90,7 +91,7 @@ def run(
             supervisor.run(stop)
         except DisplayError as error:
             tell(f"rtsearch: {error}")
-            raise typer.Exit(_DISPLAY_GONE) from None
+            raise typer.Exit(_NO_DISPLAY) from None
 
 
 def _child(

@@ -51,6 +51,8 @@ def unit_text(command: Sequence[str]) -> str:
 Description=rtsearch, the picture on the screen
 PartOf=graphical-session.target
 After=graphical-session.target
+# A desktop may start this before its display: tried until it is there.
+StartLimitIntervalSec=0
 
 [Service]
 ExecStartPre=-/bin/sh -c "xset s off s noblank -dpms"
@@ -104,6 +106,7 @@ def _wayland_session(command: Sequence[str]) -> str:
 while :; do
     {shlex.join(command)}
     {_ENDS.format("")}
+    kill -0 $PPID 2>/dev/null || exit 1  # the compositor has gone; whoever has started it starts it again
     sleep 2
 done
 """

@@ -235,15 +235,16 @@ class SearchIndex:
         also ``t_s``, when the crop is seen, and ``seen_s``, when its track is first and last seen.
         """
         names = self.library.space.class_names
+        photos = self._table["photo"][rows].tolist()
         labels = self._table["label"][rows].tolist()
         boxes = self._table["xyxy"][rows].tolist()
         folded = [0] * len(rows) if self._found.folded is None else self._found.folded[rows].tolist()
         times = self._table["times_s"][rows].round(3).tolist()
         return [
-            {"photo": self.photo(row), "xyxy": box, "label": class_name(names, label), "folded": more}
+            {"photo": self.paths[photo], "xyxy": box, "label": class_name(names, label), "folded": more}
             | ({} if math.isnan(t_s) else {"t_s": t_s, "seen_s": seen_s})
-            for row, box, label, more, (t_s, *seen_s) in zip(
-                rows.tolist(), boxes, labels, folded, times, strict=True
+            for photo, box, label, more, (t_s, *seen_s) in zip(
+                photos, boxes, labels, folded, times, strict=True
             )
         ]
 

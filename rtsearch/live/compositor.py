@@ -23,6 +23,7 @@ from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Outline, Scene
 
 __all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "drift_height", "moved"]
 
+_NARROW = 0.6  # width by height
 _FAINT_AFTER = 5  # frames; 93 % of misses are no longer, and a box that flickers draws the eye
 _LIKE = 1.6  # how much wider or narrower than its place a crop may be before its line is laid out anew
 _NO_WALK = Walked()
@@ -230,7 +231,7 @@ class Compositor:
         stops = []
         for number, stop in enumerate(walk.stops, walk.first):
             like = np.array(stop[1:], np.int32)
-            order = list(_large_first(self._index.heights(like), least_px))
+            order = list(_large_first(self._index.heights(like), self._index.shapes(like), least_px))
             rows = np.array([stop[0], *like[order]], np.int32)
             name = show.word(class_name(self._names, int(self._index.labels[stop[0]])))
             crops = tuple(self._cache.peek(row) for row in rows.tolist())
@@ -254,7 +255,8 @@ class Compositor:
                 kept, order = then.shapes[:both], tuple(k for k in then.order if k < both)
                 order += tuple(range(both, len(rows)))
             else:
-                kept, order = (), _large_first(self._index.heights(rows), least_px)
+                heights = self._index.heights(rows)
+                kept, order = (), _large_first(heights, np.array(shapes, np.float32), least_px)
             self._places[track] = _Places(rows, (*kept, *shapes[len(kept) :]), order)
         return [self._places[track] for track in objects.detections.track.tolist()]
 
@@ -306,10 +308,14 @@ def _least_px(show: ShowSettings) -> float:
     return hero_px(canvas) / MOST_ENLARGED if canvas.composition == "wall" else 0.0
 
 
-def _large_first(heights: F32Array, least_px: float) -> tuple[int, ...]:
-    """Return an order of crops in which the nearest that are high enough take the large places."""
+def _large_first(heights: F32Array, shapes: F32Array, least_px: float) -> tuple[int, ...]:
+    """Return an order of crops in which the nearest that are high enough take the large places.
+
+    The first place, the largest, is for the nearest of them that is not narrow: one would leave it small.
+    """
     large = np.flatnonzero(heights >= least_px)[:HEROES].tolist()
-    return (*large, *(k for k in range(len(heights)) if k not in large))
+    first = [k for k in large if shapes[k] >= _NARROW][:1]
+    return tuple(dict.fromkeys([*first, *large, *range(len(heights))]))
 
 
 def drift_height(show: ShowSettings) -> int:

@@ -41,6 +41,7 @@ _WORD = 0.09  # sizes in a band, as shares of its height: the word,
 _HERO = 0.46  # the crops beside the first,
 _SMALL = 0.2  # and those below them
 _LEAST_HERO = 0.225  # of the picture's height: what is lower is no sight from afar
+_LEAST_SMALL = 0.04  # of the picture's height: what is lower is a row of specks
 _FIRST = 1.41  # height of the first crop, in heights of those beside it: twice as large
 _CAPTION = 0.45  # size of the words about the library, in sizes of a word
 _DRIFT_PX_S = 14
@@ -143,7 +144,8 @@ def _band(content: _Content, band: Place, canvas: Canvas) -> list[Item]:
         pixels = _words(content.word, round(_WORD * height), (width, head), canvas, canvas.theme.ink)
         items.append(Item((content.key, "word"), (x, y, width, head), pixels))
     room = (x, y + head, width, height - head)
-    places = _crop_places(content.shapes, room, hero_px(canvas), canvas.px(6))
+    least = round(_LEAST_SMALL * canvas.wh[1])
+    places = _crop_places(content.shapes, room, hero_px(canvas), canvas.px(6), least)
     crops = zip(places, content.crops, content.rows, strict=False)
     for at, (place, crop, row) in enumerate(crops):
         items.append(Item((content.key, at), place, crop, canvas.theme.field, row, covers=True))
@@ -155,13 +157,17 @@ def _head_px(band_height: int, canvas: Canvas) -> int:
     return 0 if canvas.text == "none" else round(1.5 * round(_WORD * band_height))
 
 
-def _crop_places(shapes: Sequence[float], room: Place, hero: int, gap: int) -> list[Place]:
-    """Return places of crops: a large first one, some of a height beside it, small ones in lines below."""
+def _crop_places(shapes: Sequence[float], room: Place, hero: int, gap: int, least: int) -> list[Place]:
+    """Return places of crops: a large first one, some of a height beside it, small ones in lines below.
+
+    Where these lines would be lower than ``least``, the crops beside the first take their room.
+    """
     if not shapes:
         return []
     x, y, width, height = room
     hero = max(1, min(hero, height))
     first = min(round(_FIRST * hero), height)
+    hero = first if first - hero - gap < least else hero
     wide = min(round(shapes[0] * first), round(0.5 * width))
     places = [(x, y, wide, first)]
     right, left = x + wide + gap, width - wide - gap

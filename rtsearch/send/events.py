@@ -51,14 +51,14 @@ class EventFinder:
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         alive = set(scene.tracks)
         for track in [track for track in self._told if track not in alive]:
-            yield event_record("end", time, scene.record, self._told[track].item)
+            yield event_record("end", time, scene.head, self._told[track].item)
             del self._told[track]
         for i, track in enumerate(scene.tracks):
             kind = self._kind(scene, i, self._told.get(track))
             if kind is None:
                 continue
-            item = scene.objects[i]
-            yield event_record(kind, time, scene.record, item)
+            item = scene.item(i)
+            yield event_record(kind, time, scene.head, item)
             label, row = int(scene.detections.label[i]), _row(scene, i)
             self._told[track] = _Told(scene.at_s, label, row, scene.shares[i], item)
 

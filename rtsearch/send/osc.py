@@ -39,7 +39,7 @@ class OscPeer(DatagramPeer):
             self._send(bundles(map(_lost, self._tracks)))
         self._tracks = []
 
-    def _messages(self, scene: SentScene, lost: list[int]) -> Iterator[Any]:
+    def _messages(self, scene: SentScene, lost: list[int]) -> Iterator[bytes]:
         of_frame = (scene.number, scene.t_s, *scene.wh, len(scene.tracks))
         yield message("/rtsearch/frame", "ifiii", of_frame)
         yield from map(_lost, lost)
@@ -52,7 +52,7 @@ class OscPeer(DatagramPeer):
             yield message("/rtsearch/object", "isfffffisf", (*values, *of_near))
 
 
-def _lost(track: int) -> Any:
+def _lost(track: int) -> bytes:
     return message("/rtsearch/lost", "i", (track,))
 
 

@@ -25,10 +25,6 @@ def require_outlet(address: Address) -> None:
     """
     # Most runs send nothing, so the modules of peers are loaded where they are used.
     match address.scheme:
-        case "osc" | "tuio":
-            from rtsearch.send.datagrams import require_osc
-
-            require_osc()
         case "mqtt" | "mqtts":
             from rtsearch.send.mqtt import require_mqtt
 

@@ -53,12 +53,22 @@ class SentScene:
     @cached_property
     def objects(self) -> list[dict[str, Any]]:
         """Return the objects as JSON values, those that are missed too."""
-        return self._objects(self.results)
+        return self._objects(self.detections, self.neighbours, self.results)
 
     @cached_property
     def nearest(self) -> list[dict[str, Any]]:
         """Return the objects with the first of their neighbours only."""
-        return self._objects(1)
+        return self._objects(self.detections, self.neighbours, 1)
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Return the frame without its objects as a JSON value; see ``recording.event_record``."""
+        return scene_record(self.number, self.t_s, self.wh, ())
+
+    def item(self, i: int) -> dict[str, Any]:
+        """Return one of the objects as a JSON value."""
+        near = Neighbours(self.neighbours.row[i : i + 1], self.neighbours.distance[i : i + 1])
+        return self._objects(self.detections.rows([i]), near, self.results)[0]
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -82,6 +92,6 @@ class SentScene:
         near = Neighbours(self.neighbours.row[:0], self.neighbours.distance[:0])
         return replace(self, detections=empty, neighbours=near, strips=(), seen=0)
 
-    def _objects(self, most: int) -> list[dict[str, Any]]:
-        near = Neighbours(self.neighbours.row[:, :most], self.neighbours.distance[:, :most])
-        return object_records(self.detections, self.class_names, near, self.library)
+    def _objects(self, found: Detections, near: Neighbours, most: int) -> list[dict[str, Any]]:
+        first = Neighbours(near.row[:, :most], near.distance[:, :most])
+        return object_records(found, self.class_names, first, self.library)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -53,7 +52,7 @@ class TuioPeer(DatagramPeer):
     def send(self, scene: SentScene, /) -> None:
         """Send the blobs of a scene."""
         blobs: dict[int, _Blob] = {}
-        sets: list[Any] = []
+        sets: list[bytes] = []
         for track, (left, top, w, h) in zip(scene.tracks, scene.shares.tolist(), strict=True):
             if track == WHOLE_IMAGE_TRACK or len(sets) == _MOST_BLOBS:
                 continue
@@ -72,7 +71,7 @@ class TuioPeer(DatagramPeer):
         self._blobs = {}
         self._send_blobs([], [])
 
-    def _send_blobs(self, tracks: list[int], sets: list[Any]) -> None:
+    def _send_blobs(self, tracks: list[int], sets: list[bytes]) -> None:
         self._frame = self._frame % np.iinfo(np.int32).max + 1
         source = message(_PROFILE, "ss", ("source", "rtsearch"))
         alive = message(_PROFILE, "s" + "i" * len(tracks), ("alive", *tracks))

@@ -13,6 +13,7 @@ Prints one JSON object per clip.
     same_photo     share of the crops of whose photo the strip shows another one
     farther        mean distance of what is shown, by that of the pooled query's true neighbours
     skipped        share of the searches that were left out, their answer being proved
+    in_sight       share of the objects found of each class that have a strip in sight, and their number
     misses         how often a track was missed and seen again, and after up to 2 and 5 frames
     search_ms      CPU of tracks, neighbours and strips per frame, median
     draw_ms        CPU of the picture per frame, median and 99th percentile
@@ -24,6 +25,8 @@ import argparse
 import json
 import statistics
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,7 @@ from rtsearch.render import theme
 from rtsearch.render.layout import canvas_of
 from rtsearch.render.plan import Plan
 from rtsearch.sources import open_source
-from rtsearch.types import F32Array, U8Array
+from rtsearch.types import F32Array, U8Array, class_name
 
 
 class Calm:
@@ -99,6 +102,23 @@ class Calm:
         }
 
 
+class InSight:
+    """Counts by class how many of the objects that are found have a strip in sight."""
+
+    def __init__(self) -> None:
+        self._found: Counter[str] = Counter()
+        self._shown: Counter[str] = Counter()
+
+    def add(self, names: Sequence[str], strips: Sequence[int], plan: Plan) -> None:
+        """Take in the objects of the next frame: the class and the strip of each."""
+        self._found.update(names)
+        self._shown.update(name for name, strip in zip(names, strips, strict=True) if strip in plan.shown)
+
+    def figures(self) -> dict[str, tuple[float, int]]:
+        """Return share and number of each class, the most frequent first."""
+        return {name: (round(self._shown[name] / n, 3), n) for name, n in self._found.most_common()}
+
+
 class Misses:
     """Counts how long tracks are missed until they are seen again."""
 
@@ -132,7 +152,7 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
     cache = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
     compositor = Compositor(index.library.space.class_names, cache, index)
     look, canvas = Appearance(settings.show), canvas_of(settings.show)
-    calm, misses, meter = Calm(index), Misses(), Meter()
+    calm, misses, in_sight, meter = Calm(index), Misses(), InSight(), Meter()
     distances: list[float] = []
     search_ms: list[float] = []
     draw_ms: list[float] = []
@@ -150,6 +170,8 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
             draw_ms.append((time.thread_time() - begun_s) * 1e3)
             tracks = seen.detections.track.tolist()
             calm.add(drawn.plan, drawn.picture, dict(zip(tracks, seen.strips, strict=True)))
+            names = [class_name(index.library.space.class_names, label) for label in found.label.tolist()]
+            in_sight.add(names, seen.strips[: len(found)], drawn.plan)
             misses.add(tracks[: len(found)])
             for i, track in enumerate(tracks[: len(found)]):
                 distances.append(farther(seen, i, steady.query_of(track), index))
@@ -161,6 +183,7 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
         **calm.figures(seconds),
         "farther": round(statistics.mean(distances or [1.0]), 4),
         "skipped": round(1 - steady.searched / max(1, steady.asked), 4),
+        "in_sight": in_sight.figures(),
         "misses": misses.figures(),
         "search_ms": round(statistics.median(search_ms), 3),
         "draw_ms": [round(float(np.percentile(draw_ms, share)), 2) for share in (50, 99)],
