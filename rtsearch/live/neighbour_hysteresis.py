@@ -11,6 +11,7 @@ k-th of the M, measured anew, is no farther than that, the k nearest of all are 
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Set
 from typing import NamedTuple
@@ -111,6 +112,8 @@ class Shown:
         self._shape: list[float] = []  # of their places, which keep that of their first crop
         self._origin: F32Array | None = None
         self._near = Candidates(self.row, nowhere, 0.0, np.zeros(0, np.int32), np.zeros(0, np.float32))
+        self._rows: list[int] = []  # of the candidates, as their photos
+        self._photos: list[int] = []
         self._near_distance: F32Array = np.zeros(0, np.float32)
         self._ranked: NDArray[np.intp] = np.zeros(0, np.intp)  # candidates by distance, one of each photo
 
@@ -145,6 +148,7 @@ class Shown:
     def renew(self, near: Candidates) -> None:
         """Take in a search."""
         self._origin, self._near = self.query, near
+        self._rows, self._photos = near.row.tolist(), near.photo.tolist()
         self._measure()
 
     def settle(self, room: Room, taken: Set[int] = _NO_ROWS, changes: int | None = None) -> int:
@@ -163,11 +167,8 @@ class Shown:
             self._keep(np.zeros(0, np.intp))
         if len(self._pool) == POOL_FRAMES and not self._is_refined:
             changes, self._is_refined = None, True
-        free = [
-            i
-            for i in self._ranked.tolist()
-            if self._near_distance[i] <= room.distance and int(self._near.row[i]) not in taken
-        ]
+        near = self._ranked[self._near_distance[self._ranked] <= room.distance]
+        free = [i for i in near.tolist() if self._rows[i] not in taken]
         self.distance = _distances(self._points, self.query)
         self._give_way(taken, free)
         changed = self._exchange(free, changes)
@@ -195,7 +196,10 @@ class Shown:
         fresh = self._fresh(free)
         while fresh and len(self.row) and (changes is None or done < changes):
             worst = int(self.distance.argmax())
-            new = next((i for i in fresh if self._is_better(i, worst)), None)
+            # Nearest first: after the first that is not clearly nearer, none is.
+            most = float(self.distance[worst]) / CLEARLY
+            nearer = itertools.takewhile(lambda i: self._near_distance[i] < most, fresh)
+            new = next((i for i in nearer if self._is_better(i, worst)), None)
             if new is None:
                 break
             self._put(worst, new)
@@ -215,8 +219,7 @@ class Shown:
     def _fresh(self, free: list[int]) -> list[int]:
         """Return candidates that are not shown, and of whose photos none is."""
         shown, photos = set(self.row.tolist()), set(self._photo)
-        near = self._near
-        return [i for i in free if int(near.row[i]) not in shown and int(near.photo[i]) not in photos]
+        return [i for i in free if self._rows[i] not in shown and self._photos[i] not in photos]
 
     def _put(self, place: int, new: int) -> None:
         """Show a candidate in a place; what was handed out before stays as it was."""

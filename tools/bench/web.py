@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,14 +158,15 @@ def browser(index: SearchIndex, pipeline: Pipeline, seconds: float) -> dict[str,
     with site_of(index, pipeline) as (site, port), camera(demo_clip()) as source:
         stamped = Stamped(site, source)
         command = [sys.executable, __file__, "--browser", str(port), str(seconds)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            ended = threading.Thread(target=child.wait)
-            ended.start()
+        with (
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child,
+            ThreadPoolExecutor(1) as reading,
+        ):
             opened = open_source(source.url, settings.live)
-            threading.Thread(target=lambda: (ended.join(), opened.close()), daemon=True).start()
+            said = reading.submit(lambda: child.communicate()[0])  # more than a pipe holds
+            said.add_done_callback(lambda _: opened.close())
             report = play(opened, pipeline, index, settings, Outputs(scenes=stamped), controls=site.controls)
-            assert child.stdout is not None
-            told = json.loads(child.stdout.read())
+            told = json.loads(said.result())
     number, at_s, captured_s = np.array(told.pop("drawn")).reshape(-1, 3).T
     sent_s = np.array([stamped.sent_s.get(int(n), np.nan) for n in number])
     known = np.isfinite(sent_s)
