@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -74,7 +75,7 @@ def serve(
 
     library, settings = library_and_settings(lib, config, override)
     tell_damage(library)
-    serving = Serving.begin((host, port), token, (None, None))
+    serving = replace(Serving.begin((host, port), token, (None, None)), as_json=as_json)
     ended = threading.Event()
     with serving.listening, stop_on_signal(ended), connected(ray, library.object_count):
         index = open_index(library, settings, tell)

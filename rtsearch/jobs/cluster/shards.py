@@ -21,6 +21,7 @@ from rtsearch import __version__
 from rtsearch._util.closing import Closing
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ClusterError, ServiceError
+from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.cluster.replica import Replica
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.service.shards import Mask, Question, Shard, mask_of, shard_numbers
@@ -72,11 +73,14 @@ class ClusterShards(Closing):
             num_cpus=0, max_restarts=-1, max_concurrency=2, scheduling_strategy="SPREAD"
         )
         self.replicas: list[list[Any]] = []
+        self._built: list[Any] = []  # references that a replica is started from again
         try:
             for shard, rows in enumerate(self._rows):
                 tell(f"shard {shard + 1} of {shards}: {len(rows):,} objects")
                 built = ray.put(Shard.of(index, rows))
-                self.replicas.append([actor.remote(__version__, built) for _ in range(replicas)])
+                self._built.append(built)
+                with quiet_decoders():  # Ray warns on standard error that its reference has to be kept
+                    self.replicas.append([actor.remote(__version__, built) for _ in range(replicas)])
             self._expect_all(stop)
         except BaseException:
             self.close()
