@@ -125,8 +125,8 @@ class Asking:
         while not self._end.is_set():
             try:
                 row = self._index.near(self._points, K, exact=True).row
-                whole = self._true is not None and self._index._missing == ()
-                self.wrong += whole and not np.array_equal(row, self._true)
+                if self._true is not None and self._index._missing == ():
+                    self.wrong += not np.array_equal(row, self._true)
             except ServiceError as error:
                 self.failed.append(str(error))
             self.done += 1

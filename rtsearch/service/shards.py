@@ -5,7 +5,7 @@
 
 A group of near duplicates stays in one shard, so it is found once, as in one tree. Groups are dealt out as if
 at random: of the k nearest a shard holds some k / N, and is asked for k of its own. These rank first in it,
-where a search with a recall misses least, so the whole misses no more than one tree does. Exact stays exact.
+where a search with a recall misses least, so the whole reaches the recall that is asked. Exact stays exact.
 """
 
 from __future__ import annotations
