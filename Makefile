@@ -1,7 +1,7 @@
 # make demo   installs what is missing, then runs the main job on real pictures (results in demo-out/)
 # make test   installs what is missing, then format, lint, types and tests
 # make test-fast  the same without the slow tests, for daily work
-# make test-ray   installs Ray too (240 MB), then tests the analysis by a cluster of two machines on this one
+# make test-ray   installs Ray too (240 MB), then tests analysis and search by a cluster of two machines on this one
 # make coverage   the same as make test, with the share of lines that the tests run
 # make bench  installs the peers too, then times analysis, a large library, the live loop and the search
 # make docs   installs what is missing, then builds the documentation into site/
@@ -26,7 +26,7 @@ test-fast: $(VENV)/.test
 	$(BIN)/python tools/check --fast
 
 test-ray: $(VENV)/.ray
-	$(BIN)/python -m pytest -q tests/test_ray.py
+	$(BIN)/python -m pytest -q tests/test_ray.py tests/test_ray_search.py
 
 coverage: $(VENV)/.test
 	$(BIN)/python tools/check --coverage

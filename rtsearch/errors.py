@@ -22,8 +22,10 @@
     │   ├── DamagedError(ValueError)           truncated or altered file, named
     │   ├── UnknownRowError(IndexError)        no object of that number
     │   └── LibraryBusyError(TimeoutError)     another process is writing
+    ├── ExportError(OSError)             a database cannot be written to
     ├── StorageError                     object storage cannot be reached, or refuses
     ├── ClusterError(OSError)            a Ray cluster cannot be reached, or its machines do not fit
+    ├── ServiceError(OSError)            a library behind an address cannot be reached, or answers nonsense
     ├── ServerError(OSError)             the page cannot be served: port taken, certificate wrong
     ├── WordsError(ValueError)           a request in words that is not understood
     ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
@@ -42,6 +44,7 @@ __all__ = [
     "DisplayError",
     "DownloadError",
     "EngineError",
+    "ExportError",
     "FeatureSpaceError",
     "FormatError",
     "LibraryBusyError",
@@ -56,6 +59,7 @@ __all__ = [
     "RunnerError",
     "SendError",
     "ServerError",
+    "ServiceError",
     "SourceError",
     "StageError",
     "StorageError",
@@ -168,12 +172,20 @@ class LibraryBusyError(LibraryError, TimeoutError):
     """Another process is writing to the library."""
 
 
+class ExportError(RtsearchError, OSError):
+    """A database cannot be reached, or refuses; the message has no secrets."""
+
+
 class StorageError(RtsearchError):
     """Object storage cannot be reached, or refuses; the message has no secrets."""
 
 
 class ClusterError(RtsearchError, OSError):
     """A Ray cluster cannot be reached, or one of its machines lacks photos, network or version."""
+
+
+class ServiceError(RtsearchError, OSError):
+    """A library behind an address cannot be reached, refuses, or answers what cannot be used."""
 
 
 class ServerError(RtsearchError, OSError):

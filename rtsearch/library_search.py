@@ -25,6 +25,7 @@ from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.recording import object_records
+from rtsearch.service import open_remote
 from rtsearch.storage import library_folder, naming_addresses
 from rtsearch.types import U8Array
 
@@ -90,6 +91,7 @@ class SearchableLibrary(Library, Closing):
 
     def __init__(self, library: Library, index: SearchIndex, pipeline: Pipeline, settings: Settings) -> None:
         super().__init__(library.folder, library.manifest, library.photo_root, library._lock)
+        self.elsewhere = library.elsewhere
         self._index, self._pipeline, self._settings = index, pipeline, settings
         self._crops = ThumbCache(index.thumb_places, settings.live.cache_mb << 20)
         self._one_photo = threading.Lock()
@@ -181,6 +183,8 @@ class SearchableLibrary(Library, Closing):
         """Give back the network's memory and threads, and the open files."""
         self._pipeline.close()
         self._crops.close()
+        if self.elsewhere is not None:
+            self.elsewhere.close()
 
     def _known(self, row: int) -> int:
         """Return a row, if there is such a one."""
@@ -198,7 +202,8 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
     The first search on a machine compiles the kernels, which takes half a minute.
 
     Args:
-        folder: the library, or its address, such as ``s3://bucket/pictures.lib``.
+        folder: the library, its address, such as ``s3://bucket/pictures.lib``, or that of a server,
+            ``http://HOST:PORT``; its token is that of the address or of RTSEARCH_TOKEN.
         overrides: settings as ``--set`` takes them, for example ``["detect.threshold=0.4"]``.
 
     Returns:
@@ -209,12 +214,13 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
         LibraryError: the library is damaged, of a newer version or without objects.
         FeatureSpaceError: the library was made by another network than the one that is there now.
         StorageError: object storage cannot be reached, or refuses.
+        ServiceError: the server cannot be reached, or refuses.
         ConfigError: an override is unknown or out of range.
         UnknownModelError: the network is not there; the message says how to get it.
         ModelError: the file is not a prepared model.
         RunnerError: the network cannot be run.
     """
-    return _opened(Library.open(library_folder(folder)), overrides)
+    return _opened(open_remote(folder) or Library.open(library_folder(folder)), overrides)
 
 
 def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:

@@ -30,6 +30,8 @@ COMMANDS = [
     ("memory", "info"),
     ("memory", "forget"),
     ("serve",),
+    ("cluster",),
+    ("cluster", "serve"),
     ("library",),
     ("library", "import"),
     ("library", "merge"),
@@ -63,7 +65,7 @@ COMMANDS = [
 ]
 
 
-GROUPS = (("library",), ("memory",), ("model",), ("engine",), ("kiosk",))
+GROUPS = (("cluster",), ("library",), ("memory",), ("model",), ("engine",), ("kiosk",))
 
 
 # Help ------------------------------------------------------------------------------------------------------

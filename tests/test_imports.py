@@ -18,7 +18,7 @@ FLOORS = (
     {"config", "types"},
     {"images", "models", "search", "storage"},
     {"engines", "library", "recording", "sources"},
-    {"memory", "render", "runners", "send"},
+    {"memory", "render", "runners", "send", "service"},
     {"perception"},
     {"gpu"},
     {"pipeline"},

@@ -10,6 +10,7 @@ import typer
 from rtsearch import __version__
 from rtsearch.cli import (
     analyze,
+    cluster,
     config,
     demo,
     doctor,
@@ -79,6 +80,7 @@ app.command("show")(show.show)
 app.add_typer(library.app, name="library")
 app.command("seen")(seen.seen)
 app.add_typer(memory.app, name="memory")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
 app.add_typer(kiosk.app, name="kiosk")

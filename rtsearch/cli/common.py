@@ -48,6 +48,7 @@ __all__ = [
     "Offline",
     "Overrides",
     "OverwriteFlag",
+    "SearchedLibrary",
     "answer",
     "answer_facts",
     "bytes_bar",
@@ -107,6 +108,12 @@ LibraryFolder = Annotated[
     Path,
     typer.Argument(metavar="LIB", help="Folder of the library, or its address.", parser=library_folder),
 ]
+SearchedLibrary = Annotated[
+    Path,
+    typer.Argument(
+        metavar="LIB", help="Folder of the library, its address, or http://HOST:PORT of rtsearch serve."
+    ),
+]
 
 
 def library_and_settings(
@@ -115,15 +122,16 @@ def library_and_settings(
     """Open a library and load the settings of a command on it; errors of settings come first.
 
     Args:
-        lib: folder of the library.
+        lib: folder of the library, or address of a server.
         config: file of settings, or None.
         overrides: settings of the command line.
         photos: folder of the library's photos, if they have moved.
     """
     from rtsearch.library import Library
+    from rtsearch.service import open_remote
 
     try:
-        library = Library.open(lib, photos)
+        library = open_remote(lib, photos) or Library.open(lib, photos)
     except RtsearchError:
         settings_of(config, overrides)
         raise
@@ -186,7 +194,7 @@ def tell_damage(library: Library) -> None:
     """Print the files of a library that are missing or truncated; the command continues."""
     from rtsearch.library import cut_files
 
-    damaged = cut_files(library)
+    damaged = cut_files(library) if library.elsewhere is None else []
     for line in damaged[:3]:
         tell(f"damaged: {line}", "red")
     if damaged:

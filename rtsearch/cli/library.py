@@ -25,11 +25,14 @@ from rtsearch.cli.common import (
     settings_of,
     share_bar,
     tell,
+    tell_if_slow,
     tell_some,
 )
+from rtsearch.config import Settings
 from rtsearch.storage.address import library_folder
 
 if TYPE_CHECKING:
+    from rtsearch.library import Library
     from rtsearch.library.index import SearchIndex
 
 __all__ = ["app"]
@@ -226,6 +229,18 @@ def export(
     yolo: Annotated[
         Path | None, typer.Option("--yolo", metavar="FOLDER", help="Write boxes as a folder of YOLO labels.")
     ] = None,
+    postgres: Annotated[
+        str | None,
+        typer.Option(
+            "--postgres",
+            metavar="DSN",
+            help="Write the table rtsearch_objects of a database with pgvector, such as "
+            "postgresql://user@host/name.",
+        ),
+    ] = None,
+    lance: Annotated[
+        Path | None, typer.Option("--lance", metavar="FOLDER", help="Write a Lance dataset.")
+    ] = None,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
@@ -233,7 +248,8 @@ def export(
 
     --vectors holds path, xyxy, whole, label, score and vector (exactly as searched) of every object; label is
     an index into the array class_names, -1 for a whole image. --coco and --yolo hold the boxes of photos, as
-    FiftyOne and training tools read them.
+    FiftyOne and training tools read them. --postgres and --lance hold what --vectors does, for databases that
+    search it.
 
     [bold]Examples:[/bold]
 
@@ -241,12 +257,15 @@ def export(
 
     rtsearch library export pictures.lib --coco boxes.json
     """
-    if vectors is None and coco is None and yolo is None:
-        raise typer.BadParameter("nothing to write; give --vectors OUT.npz, --coco OUT.json or --yolo FOLDER")
+    if not any((vectors, coco, yolo, postgres, lance)):
+        raise typer.BadParameter(
+            "nothing to write; give --vectors OUT.npz, --coco OUT.json, --yolo FOLDER, --postgres DSN or "
+            "--lance FOLDER"
+        )
     from rtsearch.library.export_labels import export_coco, export_yolo
 
     library, settings = library_and_settings(lib, config, override)
-    for out in (vectors, coco, yolo):
+    for out in (vectors, coco, yolo, lance):
         keep_apart(out, library=library)
     if vectors is not None:
         from rtsearch.library import export_npz
@@ -260,6 +279,23 @@ def export(
             counts = write(library, path)
             films = f"; {counts.of_films:,} of films are left out" if counts.of_films else ""
             tell(f"{counted(counts.objects, 'object')} of {counted(counts.photos, 'photo')} in {path}{films}")
+
+    if postgres is not None or lance is not None:
+        _export_tables(library, settings, postgres, lance)
+
+
+def _export_tables(library: Library, settings: Settings, postgres: str | None, lance: Path | None) -> None:
+    """Write the objects of a library for databases."""
+    from rtsearch.library.export_table import POSTGRES_TABLE, export_lance, export_postgres
+    from rtsearch.library.index import open_index
+
+    index = open_index(library, settings, tell)
+    if lance is not None:
+        tell(f"{counted(export_lance(index, lance), 'object')} in {lance}")
+    if postgres is not None:
+        with tell_if_slow("writing the table and its index, which takes 10 s for 100,000 objects"):
+            rows = export_postgres(index, postgres)
+        tell(f"{counted(rows, 'object')} in the table {POSTGRES_TABLE}")
 
 
 @app.command("map")

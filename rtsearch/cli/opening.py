@@ -31,7 +31,11 @@ __all__ = [
 
 LibraryIfAny = Annotated[
     Path | None,
-    typer.Argument(metavar="LIB", help="Folder of the library; none is needed with --remember."),
+    typer.Argument(
+        metavar="LIB",
+        help="Folder of the library, its address, or http://HOST:PORT of rtsearch serve; none is needed with "
+        "--remember.",
+    ),
 ]
 RememberOption = Annotated[
     Path | None,
@@ -67,6 +71,8 @@ def library_if_any(
     """
     if lib is not None:
         library, settings = library_and_settings(lib, config, overrides, photos)
+        if remember is not None and library.elsewhere is not None:
+            raise typer.BadParameter("--remember needs the folder of the library itself, not a server of it")
         keep_apart(remember, library=library)
         return library, settings
     if remember is None:

@@ -11,9 +11,9 @@ from rtsearch._util.wording import time_code
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
-    LibraryFolder,
     Offline,
     Overrides,
+    SearchedLibrary,
     answer,
     keep_apart,
     library_and_settings,
@@ -27,7 +27,7 @@ __all__ = ["query"]
 
 
 def query(
-    lib: LibraryFolder,
+    lib: SearchedLibrary,
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Photo to search with.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="SHEET.png", help="Save a picture of the results.")
@@ -42,7 +42,11 @@ def query(
 ) -> None:
     """Find the objects of one photo and, for each, the most similar ones of the library.
 
-    [bold]Example:[/bold] rtsearch query pictures.lib cat.jpg --out sheet.png
+    [bold]Examples:[/bold]
+
+    rtsearch query pictures.lib cat.jpg --out sheet.png
+
+    rtsearch query http://museum.local:8737 cat.jpg
     """
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, photo, *([config] if config else []), library=library)

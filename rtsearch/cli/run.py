@@ -188,7 +188,7 @@ def _with_source(given: list[str], sources: list[str]) -> str:
     given.remove(lib)
     played = [f"--source {shlex.quote(masked(name))}" for name in (sources + given)[:_NAMED]]
     more = " and so on" if len(sources) + len(given) > _NAMED else ""
-    command = f"rtsearch run {shlex.quote(lib)} {' '.join(played)}{more}"
+    command = f"rtsearch run {shlex.quote(masked(lib))} {' '.join(played)}{more}"
     return f"run takes the library, and sources with --source: {command}"
 
 

@@ -15,7 +15,7 @@ import typer
 
 from rtsearch import __version__
 from rtsearch.cli.common import answer, print_json, tell
-from rtsearch.config import Settings
+from rtsearch.config import Settings, WebSettings
 from rtsearch.errors import MissingDependencyError, ServerError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rtsearch.live import Controls, SceneSink
     from rtsearch.memory.live_memory import LiveMemory
     from rtsearch.pipeline import Pipeline
+    from rtsearch.service import Answers
     from rtsearch.web import Address
 
 __all__ = ["PORT", "HostOption", "PortOption", "Serving", "TokenOption"]
@@ -123,8 +124,18 @@ class Serving:
             self._tell(server.port)
             yield site.hub, shared
 
+    @contextlib.contextmanager
+    def search(self, answers: Answers, web: WebSettings) -> Iterator[None]:
+        """Serve the search of a library until the block is left."""
+        from rtsearch.web import Access, PageServer, SearchSite, is_loopback
+
+        access = Access(self.token, False, web.hosts, loopback=is_loopback(self.address.host))
+        with PageServer(SearchSite(answers, access), self.listening, self.address) as server:
+            self._tell(server.port)
+            yield
+
     def _tell(self, port: int) -> None:
-        """Say where the page is."""
+        """Say where the page, or the search, is."""
         from rtsearch.web.pages import lan_address
 
         host, everywhere = self.address.host, self.address.host in ("0.0.0.0", "::", "[::]")

@@ -55,7 +55,14 @@ from rtsearch.search.projection import Projection
 from rtsearch.storage import CACHE
 from rtsearch.types import WHOLE_IMAGE_LABEL
 
-__all__ = ["SearchIndex", "build_index", "open_index", "ready_index", "remembered_settings"]
+__all__ = [
+    "SearchIndex",
+    "build_index",
+    "open_index",
+    "ready_index",
+    "remembered_settings",
+    "shape_json",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +93,8 @@ def open_index(
         LibraryError: the library has no objects, is damaged, or the index cannot be written.
         StorageError: object storage cannot be reached, or the index is larger than its cache may be.
     """
+    if library.elsewhere is not None:
+        return library.elsewhere.index(settings)
     try:
         index = ready_index(library, settings)
     except DamagedError as error:
@@ -252,9 +261,10 @@ def remembered_settings(library: Library) -> dict[str, dict[str, Any]]:
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         raise damaged_manifest(library.folder, f"settings.{place}: {error.errors()[0]['msg']}") from None
-    path = _home(library) / _SETTINGS
+    path, elsewhere = _home(library) / _SETTINGS, library.elsewhere
     try:
-        shape = Settings.model_validate_json(read_regular(path, _MOST_SETTINGS_BYTES))
+        text = read_regular(path, _MOST_SETTINGS_BYTES) if elsewhere is None else elsewhere.shape
+        shape = Settings.model_validate_json(text)
         for section, fields in shape.model_dump(mode="json", include=_SHAPE).items():
             remembered.setdefault(section, {}).update(fields)
     except FileNotFoundError:
@@ -282,7 +292,7 @@ def _may_be_named(folder: Path, value: Any) -> bool:
 
 
 def _remember(library: Library, settings: Settings) -> None:
-    text = json.dumps(settings.model_dump(mode="json", include=_SHAPE)).encode()
+    text = shape_json(settings).encode()
     path = _home(library) / _SETTINGS
     with contextlib.suppress(OSError):
         if read_regular(path, _MOST_SETTINGS_BYTES) == text:
@@ -290,6 +300,11 @@ def _remember(library: Library, settings: Settings) -> None:
     with disk_errors(library.folder):
         write_atomic(path, text)
     _share(library, lambda remote: remote.put_settings(text))
+
+
+def shape_json(settings: Settings) -> str:
+    """Return the settings that shape an index, as JSON."""
+    return json.dumps(settings.model_dump(mode="json", include=_SHAPE))
 
 
 def _folder(library: Library, settings: Settings) -> Path:

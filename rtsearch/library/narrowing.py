@@ -13,11 +13,11 @@ from rtsearch.errors import ConfigError, LibraryError
 from rtsearch.library.files import sha256_of
 from rtsearch.library.film_times import seen_between_ns
 from rtsearch.library.reader import Library
-from rtsearch.library.search_index import SearchIndex
+from rtsearch.library.search_index import Narrowed, SearchIndex
 from rtsearch.models.vocabulary import classes_meant
 from rtsearch.types import WHOLE_IMAGE_LABEL, WHOLE_IMAGE_NAME
 
-__all__ = ["narrow"]
+__all__ = ["narrow", "narrow_by"]
 
 Mask = NDArray[np.bool_]
 
@@ -44,35 +44,43 @@ def narrow(
         ConfigError: a class or folder that there is not, or nothing is left to be found.
         LibraryError: the file to be left out cannot be read, or the library is damaged.
     """
-    by = (search.classes, search.folders, search.since, until, distinct, leave_out)
+    own = "" if leave_out is None else _sha256(leave_out)
+    by = Narrowed(search.classes, search.folders, search.since, until, distinct, own)
+    return narrow_by(index, by)
+
+
+def narrow_by(index: SearchIndex, by: Narrowed) -> SearchIndex:
+    """Return the index with searches that find what is wanted; see ``narrow``."""
     if index.narrowed_by == by:
         return index
-    allowed = _allowed(index, search, until)
-    if leave_out is not None:
-        others = _others_than(index, leave_out, folded=distinct)
+    if (elsewhere := index.narrowed_elsewhere(by)) is not None:
+        return elsewhere
+    allowed = _allowed(index, by)
+    if by.leave_out:
+        others = _others_than(index, by.leave_out, folded=by.distinct)
         allowed = others if allowed is None else allowed & others
-    narrowed = index.narrowed(allowed, distinct=distinct)
+    narrowed = index.narrowed(allowed, distinct=by.distinct)
     narrowed.narrowed_by = by
     return narrowed
 
 
-def _allowed(index: SearchIndex, search: SearchSettings, until: str) -> Mask | None:
+def _allowed(index: SearchIndex, by: Narrowed) -> Mask | None:
     """Return the rows that the settings want, (n,) bool; None for all."""
     wanted = []
-    if search.classes:
-        wanted.append(np.isin(index.labels, _labels(index.library, search.classes)))
-    if search.folders:
-        wanted.append(_below(index, search.folders)[index.photo_numbers])
-    if search.since or until:
+    if by.classes:
+        wanted.append(np.isin(index.labels, _labels(index.library, by.classes)))
+    if by.folders:
+        wanted.append(_below(index, by.folders)[index.photo_numbers])
+    if by.since or by.until:
         first_ns, last_ns = seen_between_ns(index)
-        wanted += [last_ns >= _ns(search.since)] if search.since else []
-        wanted += [first_ns <= _ns(until)] if until else []
+        wanted += [last_ns >= _ns(by.since)] if by.since else []
+        wanted += [first_ns <= _ns(by.until)] if by.until else []
     if not wanted:
         return None
     allowed: Mask = np.logical_and.reduce(wanted)
     if not allowed.any():
-        names = [f"search.{name}" for name in ("classes", "folders", "since") if getattr(search, name)]
-        names += ["--until"] * bool(until)
+        names = [f"search.{name}" for name in ("classes", "folders", "since") if getattr(by, name)]
+        names += ["--until"] * bool(by.until)
         raise ConfigError(
             f"{' and '.join(names)}: no object of {index.library.folder} is left to be found; ask for more"
         )
@@ -109,21 +117,24 @@ def _ns(moment: str) -> int:
     return int(datetime.fromisoformat(moment).timestamp() * 1e9)
 
 
-def _others_than(index: SearchIndex, file: Path, *, folded: bool) -> Mask:
+def _others_than(index: SearchIndex, sha256: str, *, folded: bool) -> Mask:
     """Return the rows that are not of a file, (n,) bool.
 
     Args:
         index: of all rows.
-        file: a photo under any name.
+        sha256: of a photo under any name.
         folded: leave out near duplicates, too.
     """
-    try:
-        sha256 = sha256_of(file)
-    except OSError as error:
-        raise LibraryError(f"{file} cannot be read: {error.strerror}") from None
     same = [number for number, known in enumerate(index.library.photos().sha256) if known == sha256]
     own: Mask = np.isin(index.photo_numbers, same)
     if folded:
         leader = index.leaders
         own = np.isin(leader, leader[own])
     return ~own
+
+
+def _sha256(file: Path) -> str:
+    try:
+        return sha256_of(file)
+    except OSError as error:
+        raise LibraryError(f"{file} cannot be read: {error.strerror}") from None

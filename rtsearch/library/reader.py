@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -22,10 +22,33 @@ from rtsearch.library.remote import RemotePack, remote_of
 from rtsearch.library.schema import OBJECT_COLUMNS, PhotoTable, is_safe_path
 from rtsearch.storage import folder_name, library_folder, naming_addresses, photo_folder
 
+if TYPE_CHECKING:
+    from rtsearch.config import Settings
+    from rtsearch.library.search_index import SearchIndex
+
 __all__ = ["BATCH_ROWS", "Library"]
 
 # 8 MB of vectors at 528 dimensions; a build over any number of objects holds one such batch at a time.
 BATCH_ROWS = 8192
+
+
+class Elsewhere(Protocol):
+    """Searches a library whose files are not on this machine; see ``service``."""
+
+    @property
+    def shape(self) -> bytes:
+        """Settings that shape the index, as JSON."""
+        ...
+
+    def index(self, settings: Settings) -> SearchIndex:
+        """Return the index for these settings."""
+        ...
+
+    def refuse(self) -> NoReturn:
+        """Refuse what needs the library's tables."""
+
+    def close(self) -> None:
+        """End the connections."""
 
 
 class Library:
@@ -36,7 +59,12 @@ class Library:
         manifest: its manifest, read and checked.
         photo_root: where the photos are, if they have moved since.
         lock: keeps the files that the manifest names from being removed.
+
+    Attributes:
+        elsewhere: searches it, where its files are not on this machine; else None.
     """
+
+    elsewhere: Elsewhere | None = None
 
     def __init__(
         self,
@@ -158,6 +186,8 @@ class Library:
         Raises:
             DamagedError: a file is missing, altered or truncated; it is named.
         """
+        if self.elsewhere is not None:
+            self.elsewhere.refuse()
         stored = [name for name in columns if name != "pack"] or ["label"]
         first_photo = 0
         for number, fragment in enumerate(self.fragments):
@@ -174,6 +204,8 @@ class Library:
         Raises:
             DamagedError: a file is missing, altered or truncated; it is named.
         """
+        if self.elsewhere is not None:
+            self.elsewhere.refuse()
         table = PhotoTable.empty()
         for fragment in self.fragments:
             table.extend(read_photos(self.folder, fragment))

@@ -16,7 +16,25 @@ from rtsearch.search import KDTree
 from rtsearch.search.projection import Projection
 from rtsearch.types import F32Array, I32Array, Neighbours, U8Array, class_name
 
-__all__ = ["SearchIndex"]
+__all__ = ["Narrowed", "SearchIndex", "hit_of", "shapes_of"]
+
+
+class Narrowed(NamedTuple):
+    """Settings that searches are narrowed by.
+
+    Attributes:
+        classes, folders, since: as in ``search``.
+        until: date, or date and time, in ISO format; "" for any.
+        distinct: of near duplicates only one is found.
+        leave_out: SHA-256 of a file whose objects are not found; "" for none.
+    """
+
+    classes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    since: str = ""
+    until: str = ""
+    distinct: bool = False
+    leave_out: str = ""
 
 
 class _Found(NamedTuple):
@@ -68,7 +86,7 @@ class SearchIndex:
         self._table = table
         self._found = _Found(tree)
         self._allowed: NDArray[np.bool_] | None = None  # rows that may be found; None for all
-        self.narrowed_by: tuple[object, ...] | None = None
+        self.narrowed_by: Narrowed | None = None
         self.alike_within: float | None = None
         self._whole: SearchIndex | None = None
 
@@ -153,6 +171,14 @@ class SearchIndex:
             return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, found, distinct=True)
         return _Found(self._tree, found, folded, found, distinct=True)
 
+    def narrowed_elsewhere(self, by: Narrowed) -> SearchIndex | None:
+        """Return the same index, narrowed by whoever searches for it; None where it is searched here.
+
+        Raises:
+            ConfigError: a class or folder that there is not, or nothing is left to be found.
+        """
+        return None
+
     @property
     def whole(self) -> SearchIndex:
         """Return the index of all rows that it was narrowed from; itself where it was not."""
@@ -209,18 +235,33 @@ class SearchIndex:
         """(n,) int32: number of each row's photo."""
         return self.photo_numbers[rows]
 
+    def label(self, row: int) -> int:
+        """Return the class of an object, -1 for a whole image."""
+        return int(self.labels[row])
+
+    def time_s(self, row: int) -> float:
+        """Return when the crop of a row is seen in its film, s; NaN in photos."""
+        return float(self.times_s[row, 0])
+
+    def folded(self, rows: I32Array) -> I32Array:
+        """(n,) int32: near duplicates that each row stands for in searches."""
+        folded = self._found.folded
+        return np.zeros(len(rows), np.int32) if folded is None else folded[rows]
+
+    def label_counts(self) -> dict[int, int]:
+        """Return the number of objects of each label that there are any of."""
+        label, count = np.unique(self.labels, return_counts=True)
+        return dict(zip(label.tolist(), count.tolist(), strict=True))
+
     def time_mark(self, row: int) -> str:
         """Return the time in a film that is written on a row's crop; "" for a photo."""
-        t_s = float(self.times_s[row, 0])
+        t_s = self.time_s(row)
         # NaN is of photos, and a container may have times that begin below 0.
         return time_code(t_s) if t_s >= 0 else ""
 
     def shapes(self, rows: I32Array, /) -> F32Array:
         """(n,) float32: width by height of each row's crop, as a strip shows it."""
-        xyxy = self._table["xyxy"][rows]
-        shape = (xyxy[:, 2] - xyxy[:, 0]) / np.maximum(xyxy[:, 3] - xyxy[:, 1], 1e-3)
-        clipped: F32Array = np.clip(shape, LEAST_ASPECT, MOST_ASPECT).astype(np.float32)
-        return clipped
+        return shapes_of(self._table["xyxy"][rows])
 
     def heights(self, rows: I32Array, /) -> F32Array:
         """(n,) float32: height of each row's box in its photo, px; 0 for a row that is not the library's."""
@@ -235,16 +276,12 @@ class SearchIndex:
         also ``t_s``, when the crop is seen, and ``seen_s``, when its track is first and last seen.
         """
         names = self.library.space.class_names
-        photos = self._table["photo"][rows].tolist()
-        labels = self._table["label"][rows].tolist()
-        boxes = self._table["xyxy"][rows].tolist()
-        folded = [0] * len(rows) if self._found.folded is None else self._found.folded[rows].tolist()
-        times = self._table["times_s"][rows].round(3).tolist()
+        labels, boxes = self._table["label"][rows].tolist(), self._table["xyxy"][rows].tolist()
+        folded, times = self.folded(rows).tolist(), self._table["times_s"][rows].tolist()
         return [
-            {"photo": self.paths[photo], "xyxy": box, "label": class_name(names, label), "folded": more}
-            | ({} if math.isnan(t_s) else {"t_s": t_s, "seen_s": seen_s})
-            for photo, box, label, more, (t_s, *seen_s) in zip(
-                photos, boxes, labels, folded, times, strict=True
+            hit_of(self.photo(row), box, class_name(names, label), more, times_s)
+            for row, box, label, more, times_s in zip(
+                rows.tolist(), boxes, labels, folded, times, strict=True
             )
         ]
 
@@ -252,3 +289,25 @@ class SearchIndex:
         """Load what the first query needs, so that nothing compiles on the frame path."""
         near = self.search(np.zeros((1, len(self.projection.matrix)), np.float32), k)
         self.points(near.row[0, :1])
+
+
+def shapes_of(xyxy: F32Array) -> F32Array:
+    """Return the width by the height of n boxes (n, 4) as strips show them, (n,) float32."""
+    shape = (xyxy[:, 2] - xyxy[:, 0]) / np.maximum(xyxy[:, 3] - xyxy[:, 1], 1e-3)
+    clipped: F32Array = np.clip(shape, LEAST_ASPECT, MOST_ASPECT).astype(np.float32)
+    return clipped
+
+
+def hit_of(photo: str, xyxy: list[float], label: str, folded: int, times_s: list[float]) -> dict[str, Any]:
+    """Return what is known of a row; see ``SearchIndex.hits``.
+
+    Args:
+        photo: path of its photo or film.
+        xyxy: box, px.
+        label: name of its class.
+        folded: near duplicates that are left out.
+        times_s: of the crop, first and last seen in a film; NaN in a photo.
+    """
+    known = {"photo": photo, "xyxy": xyxy, "label": label, "folded": folded}
+    t_s, *seen_s = (round(time_s, 3) for time_s in times_s)
+    return known if math.isnan(t_s) else {**known, "t_s": t_s, "seen_s": seen_s}

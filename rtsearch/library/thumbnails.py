@@ -25,13 +25,13 @@ import numpy as np
 from cachetools import LRUCache
 
 from rtsearch._util.regular_files import open_descriptor
-from rtsearch.errors import PhotoError, StorageError
+from rtsearch.errors import PhotoError, ServiceError, StorageError
 from rtsearch.images.headers import Header, read_header
 from rtsearch.library.crops import scaled
 from rtsearch.library.remote import RemotePack
 from rtsearch.types import I32Array, I64Array, U8Array
 
-__all__ = ["LEAST_ASPECT", "MOST_ASPECT", "ThumbCache", "ThumbPlaces"]
+__all__ = ["LEAST_ASPECT", "MAX_JPEG_BYTES", "MOST_ASPECT", "ThumbCache", "ThumbPlaces"]
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ GREY_SIDE_PX = 64
 # Most packs held open. A large library has hundreds, and a process may open 1024 files by default.
 OPEN_PACKS = 128
 _AT_A_TIME = 16  # crops that are fetched from object storage
+MAX_JPEG_BYTES = 4 << 20
+_NO_ROWS = np.zeros(0, np.int32)
 _HALF, _QUARTER = cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4
 
 
@@ -58,6 +60,7 @@ class ThumbPlaces:
         length: (n,) int32, bytes.
         crc32: (n,) int64, of those bytes; -1 where it is not known.
         packs: JPEGs end to end, in files or on object storage.
+        fetch: gives the JPEG of any row instead, over a network; None where they lie in packs.
     """
 
     pack: I32Array
@@ -65,6 +68,16 @@ class ThumbPlaces:
     length: I32Array
     crc32: I64Array
     packs: tuple[Path | RemotePack, ...]
+    fetch: Callable[[int], bytes] | None = None
+
+    @classmethod
+    def fetched(cls, fetch: Callable[[int], bytes]) -> ThumbPlaces:
+        """Return places of rows that a server keeps.
+
+        Args:
+            fetch: gives the JPEG of a row; raises a ServiceError where it cannot be had now.
+        """
+        return cls(_NO_ROWS, _NO_ROWS.astype(np.int64), _NO_ROWS, _NO_ROWS.astype(np.int64), (), fetch)
 
     def __len__(self) -> int:
         return len(self.pack)
@@ -119,7 +132,10 @@ class ThumbCache:
         """
         picture = self.peek(row, height_px)
         if picture is None:
-            picture = self._decode(row, lambda header: header.height // height_px if height_px else 1)
+            try:
+                picture = self._decode(row, lambda header: header.height // height_px if height_px else 1)
+            except ServiceError:  # it is asked for again
+                return _grey()
             if height_px:
                 picture = _fitted(picture, height_px)
                 if self._mark is not None:
@@ -150,19 +166,24 @@ class ThumbCache:
         wanted = [row for row in set(rows) if row >= 0 and self.peek(row, height_px) is None]
         missing = np.array([row for row in wanted if row < n], np.int64)
         order = np.lexsort((self._places.offset[missing], self._places.pack[missing]))
-        others = [row for row in wanted if row >= n and self._beside is not None]
+        elsewhere = self._beside is not None or self._places.fetch is not None
+        others = [row for row in wanted if row >= n and elsewhere]
         rows_in_order = missing[order].tolist() + others
         self._of_each(rows_in_order, lambda row: self.get(row, height_px))
 
     def _of_each(self, rows: Sequence[int], get: Callable[[int], U8Array]) -> list[U8Array]:
-        if any(isinstance(pack, RemotePack) for pack in self._places.packs[:1]):
+        far = any(isinstance(pack, RemotePack) for pack in self._places.packs[:1])
+        if far or (self._places.fetch is not None and rows):
             with ThreadPoolExecutor(_AT_A_TIME, "thumbs") as pool:  # each waits for the network
                 return list(pool.map(get, rows))
         return [get(row) for row in rows]
 
     def jpeg(self, row: int) -> bytes | None:
         """Return the thumbnail of a row as it is stored; None where it is damaged or missing."""
-        jpeg, problem = self._stored(row)
+        try:
+            jpeg, problem = self._stored(row)
+        except ServiceError:
+            return None
         if problem:
             self._warn(problem)
         return jpeg
@@ -187,7 +208,7 @@ class ThumbCache:
             np.frombuffer(jpeg, np.uint8), _reduced(shrinks(read_header(io.BytesIO(jpeg))))
         )
         if picture is None:
-            return self._grey(f"{self._places.packs[int(self._places.pack[row])]} is damaged")
+            return self._grey(f"the crop of row {row} is damaged")
         return cast(U8Array, picture)
 
     def _stored(self, row: int) -> tuple[bytes | None, str]:
@@ -196,6 +217,9 @@ class ThumbCache:
         if self._beside is not None and row >= len(places):
             jpeg = self._beside(row)
             return (jpeg, "") if jpeg and _is_thumb(jpeg) else (None, f"the crop of row {row} is gone")
+        if places.fetch is not None:
+            jpeg = places.fetch(row)
+            return (jpeg, "") if _is_thumb(jpeg) else (None, f"the crop of row {row} is no picture")
         if not 0 <= row < len(places):
             return None, f"there is no thumbnail for row {row}: there are {len(places)} rows"
         number = int(places.pack[row])
@@ -227,7 +251,11 @@ class ThumbCache:
 
     def _grey(self, why: str) -> U8Array:
         self._warn(why)
-        return np.full((GREY_SIDE_PX, GREY_SIDE_PX, 3), GREY, np.uint8)
+        return _grey()
+
+
+def _grey() -> U8Array:
+    return np.full((GREY_SIDE_PX, GREY_SIDE_PX, 3), GREY, np.uint8)
 
 
 def _fitted(picture: U8Array, height_px: int) -> U8Array:

@@ -14,7 +14,7 @@ shuffle     what the source ``random`` shows
 
 from rtsearch.live.areas import Areas
 from rtsearch.live.controls import Chooser, Controls
-from rtsearch.live.library_watch import LibraryWatch, follow_library
+from rtsearch.live.library_watch import LibraryWatch, follow_library, watch_library
 from rtsearch.live.report import LiveReport, SourceReport
 from rtsearch.live.session import play, show_again
 from rtsearch.live.shuffle import library_photos
@@ -40,4 +40,5 @@ __all__ = [
     "library_photos",
     "play",
     "show_again",
+    "watch_library",
 ]

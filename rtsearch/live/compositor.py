@@ -74,9 +74,8 @@ class Shown(Protocol):
         """Return the height of each row's box in its photo, (n,) px."""
         ...
 
-    @property
-    def labels(self) -> I32Array:
-        """Return the class of each row."""
+    def label(self, row: int, /) -> int:
+        """Return the class of a row."""
         ...
 
 
@@ -233,7 +232,7 @@ class Compositor:
             like = np.array(stop[1:], np.int32)
             order = list(_large_first(self._index.heights(like), self._index.shapes(like), least_px))
             rows = np.array([stop[0], *like[order]], np.int32)
-            name = show.word(class_name(self._names, int(self._index.labels[stop[0]])))
+            name = show.word(class_name(self._names, self._index.label(stop[0])))
             crops = tuple(self._cache.peek(row) for row in rows.tolist())
             stops.append(Stop(number, name, tuple(rows.tolist()), crops, tuple(self._index.shapes(rows))))
         return tuple(stops)

@@ -17,7 +17,7 @@ from rtsearch._util.closing import Closing
 from rtsearch._util.newest_work import NewestWork
 from rtsearch._util.wording import one_line, time_code
 from rtsearch.config import SearchSettings, ShowSettings
-from rtsearch.errors import RtsearchError
+from rtsearch.errors import RtsearchError, ServiceError
 from rtsearch.library.index import SearchIndex
 from rtsearch.live.library_crops import LibraryCrops
 from rtsearch.live.object_frame import object_frame
@@ -134,6 +134,15 @@ class Inspector(Closing):
 
     def _draw(self, question: _Question) -> Closer:
         """Return the picture of a look; in the thread."""
+        try:
+            return self._drawn(question)
+        except ServiceError as error:  # a library behind an address
+            caption = Caption("", one_line(error))
+            return lost_picture(
+                self._crops.of(question.searched).get(question.look.row), caption, question.canvas
+            )
+
+    def _drawn(self, question: _Question) -> Closer:
         (row, is_alike), index, show, canvas = question
         hit = index.hits(np.array([row], np.int32))[0]
         where = hit["photo"] + (f"    {time_code(hit['t_s'])}" if "t_s" in hit else "")

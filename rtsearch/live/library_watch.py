@@ -17,24 +17,27 @@ from pathlib import Path
 from rtsearch._util.closing import Closing
 from rtsearch._util.wording import counted, one_line
 from rtsearch.config import Settings
-from rtsearch.errors import DamagedError, LibraryBusyError, RtsearchError
+from rtsearch.errors import DamagedError, LibraryBusyError, RtsearchError, ServiceError
 from rtsearch.library import Library
 from rtsearch.library.files import MANIFEST_NAME
-from rtsearch.library.index import SearchIndex, build_index, ready_index
+from rtsearch.library.index import SearchIndex, build_index, open_index, ready_index
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
 from rtsearch.live.controls import Controls
+from rtsearch.service import RemoteLibrary
 
-__all__ = ["LibraryWatch", "follow_library"]
+__all__ = ["LibraryWatch", "follow_library", "watch_library"]
 
 _log = logging.getLogger(__name__)
 
+_ASK_S = 2.0  # between two questions to a server
 _LOOK_S = 0.5  # between two looks at the manifest, which cost a system call each
 _PATIENCE_S = 10.0  # for the index of a new state, which its writer builds, before it is built here
 _JOIN_S = 2.0
 
-Manifest = tuple[int, int, int]
-_NEVER: Manifest = (0, 0, 0)
+Mark = tuple[int, int, int] | str
+"""Changes whenever the library may have."""
+_NEVER: Mark = (0, 0, 0)
 
 
 class LibraryWatch(Closing):
@@ -47,6 +50,8 @@ class LibraryWatch(Closing):
         tell: gets a line about each, too.
     """
 
+    _look_s = _LOOK_S
+
     def __init__(
         self,
         index: SearchIndex,
@@ -58,7 +63,7 @@ class LibraryWatch(Closing):
         self._put = put
         self._tell = tell
         self._library = index.library  # in force
-        self._manifest: Manifest | None = _NEVER  # that was looked at last; None where there was none
+        self._manifest: Mark | None = _NEVER  # that was looked at last; None where there was none
         self._coming: Library | None = None  # new state whose index is not there yet
         self._since_s = 0.0
         self._problem = ""  # said last
@@ -78,7 +83,7 @@ class LibraryWatch(Closing):
             except Exception as error:
                 self._coming = None
                 self._warn(one_line(error))
-            self._closed.wait(_LOOK_S)
+            self._closed.wait(self._look_s)
 
     def _warn(self, problem: str) -> None:
         """Say once why a new state cannot be searched."""
@@ -88,7 +93,7 @@ class LibraryWatch(Closing):
 
     def _look(self) -> None:
         """Put the newest state of the library in force, if it is complete."""
-        manifest = self._stat()
+        manifest = self._mark()
         if manifest != self._manifest:
             self._manifest, self._coming, self._since_s = manifest, None, time.monotonic()
             self._coming = self._new_state()
@@ -104,7 +109,7 @@ class LibraryWatch(Closing):
         photos = counted(self._library.photo_count, "photo")
         self._tell(f"the library now holds {counted(len(index), 'object')} from {photos}")
 
-    def _stat(self) -> Manifest | None:
+    def _mark(self) -> Mark | None:
         """Return what changes whenever the manifest is replaced; None where it is gone."""
         with contextlib.suppress(OSError):
             stat = (self._library.folder / MANIFEST_NAME).stat()
@@ -149,6 +154,37 @@ def _ready(index: SearchIndex, settings: Settings) -> SearchIndex:
     return index
 
 
+class _RemoteWatch(LibraryWatch):
+    """Asks a server for new states of its library."""
+
+    _look_s = _ASK_S
+    _library: RemoteLibrary
+
+    def _mark(self) -> Mark | None:
+        with contextlib.suppress(ServiceError):  # it is looked for, and told about, by the connection
+            return self._library.newest().state
+        return self._manifest
+
+    def _new_state(self) -> Library | None:
+        library = self._library.newest()
+        library.require(self._library.space.recipe)
+        return None if library is self._library else library
+
+    def _complete(self, library: Library, settings: Settings) -> SearchIndex | None:
+        return open_index(library, settings)
+
+
+def watch_library(
+    index: SearchIndex,
+    settings: Callable[[], Settings],
+    put: Callable[[SearchIndex], None],
+    tell: Callable[[str], None] = _log.info,
+) -> LibraryWatch:
+    """Look out for new states of a library on this machine or of a server; see ``LibraryWatch``."""
+    kind = _RemoteWatch if isinstance(index.library, RemoteLibrary) else LibraryWatch
+    return kind(index, settings, put, tell)
+
+
 def follow_library(
     index: SearchIndex, settings: Settings, controls: Controls, tell: Callable[[str], None] = _log.info
 ) -> LibraryWatch:
@@ -165,4 +201,4 @@ def follow_library(
         state = controls.now
         return settings.model_copy(update={"search": state.search, "show": state.show})
 
-    return LibraryWatch(index, now, lambda newer: controls.change(index=newer), tell)
+    return watch_library(index, now, lambda newer: controls.change(index=newer), tell)

@@ -28,7 +28,7 @@ def object_frame(index: SearchIndex, row: int, max_photo_mp: float) -> Frame:
     """
     if row >= len(index):
         raise PhotoError("of what is remembered there is this crop only")
-    path, t_s = index.library.photo_path(index.photo(row)), float(index.times_s[row, 0])
+    path, t_s = index.library.photo_path(index.photo(row)), index.time_s(row)
     if math.isnan(t_s):
         with quiet_decoders():
             return Frame(0, time.monotonic(), None, read_photo(path, max_photo_mp))

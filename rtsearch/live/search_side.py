@@ -6,7 +6,10 @@ import time
 from dataclasses import dataclass, replace
 from math import inf
 
+import numpy as np
+
 from rtsearch.config import SearchSettings
+from rtsearch.errors import ServiceError
 from rtsearch.library.likeness import largest_distance
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import LiveFrame
@@ -111,11 +114,19 @@ class SearchSide:
     def _walked(self, frame: Frame, room: PictureRoom, after_s: float, *, seen: bool) -> Walked:
         """Return the walk through the library that a wall shows while nothing is seen."""
         after_s = after_s if isinstance(room, WallRoom) else 0.0
-        return self._walk.at(frame.at_s, self._index, after_s, seen=seen)
+        try:
+            return self._walk.at(frame.at_s, self._index, after_s, seen=seen)
+        except ServiceError:  # it goes on when the server answers again
+            return Walked()
 
     def _own(self, detected: LiveFrame, results: int) -> Neighbours:
         exact, recall = self._search.exact, self._search.recall
-        return self._index.near(detected.detections.vector, results, exact=exact, recall=recall)
+        points = detected.detections.vector
+        try:
+            return self._index.near(points, results, exact=exact, recall=recall)
+        except ServiceError:  # a record says that nothing is known, and the frames go on
+            nothing = len(points), results
+            return Neighbours(np.full(nothing, -1, np.int32), np.full(nothing, np.inf, np.float32))
 
 
 @dataclass(frozen=True, slots=True)

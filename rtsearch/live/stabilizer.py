@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from rtsearch.config import SearchSettings
+from rtsearch.errors import ServiceError
 from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
 from rtsearch.live.scene_cut import SceneCutDetector
 from rtsearch.live.strips import GridChoice
@@ -281,15 +282,23 @@ class Stabilizer:
                 wanted.append(shown)
                 queries.append(query)
         if wanted:
-            exact, recall = self._search.exact, self._search.recall
-            near = self._index.near(np.stack(queries), CANDIDATES * results, exact=exact, recall=recall)
-            for shown, rows, distance in zip(wanted, near.row, near.distance, strict=True):
-                there, index = rows[rows >= 0], self._index
-                photo, shape = index.photos_of(there), index.shapes(there)
-                shown.renew(Candidates(there, index.points(there), float(distance[-1]), photo, shape))
+            try:
+                self._renew(wanted, np.stack(queries), CANDIDATES * results)
+            except ServiceError:  # its strips stay as they are until the server answers again
+                for shown in wanted:
+                    shown.doubt()
         self.asked += len(found)
         self.searched += len(wanted)
         return wishes
+
+    def _renew(self, wanted: list[Shown], queries: F32Array, k: int) -> None:
+        """Search for objects, and give each its candidates."""
+        index, exact, recall = self._index, self._search.exact, self._search.recall
+        near = index.near(queries, k, exact=exact, recall=recall)
+        for shown, rows, distance in zip(wanted, near.row, near.distance, strict=True):
+            there = rows[rows >= 0]
+            photo, shape = index.photos_of(there), index.shapes(there)
+            shown.renew(Candidates(there, index.points(there), float(distance[-1]), photo, shape))
 
     def _come_back(self, point: F32Array, label: int, at_s: float) -> _Lost | None:
         """Take out the lost object that a new one may be: of its class, and nearest to it."""

@@ -102,6 +102,6 @@ def alike(
     near = index.near(point, _PER_PHOTO * most, exact=search.exact, recall=search.recall)
     ours = (near.row[0] >= 0) & (near.row[0] < len(index))
     rows = near.row[0][ours & (near.distance[0] <= most_distance)]
-    photos = np.concatenate([index.photos_of(np.array([row], np.int32)), index.photo_numbers[rows]])
+    photos = np.concatenate([index.photos_of(np.array([row], np.int32)), index.photos_of(rows)])
     _, first = np.unique(photos, return_index=True)
     return tuple(rows[np.sort(first)[1:] - 1].tolist())[:most]

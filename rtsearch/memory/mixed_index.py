@@ -12,7 +12,8 @@ from rtsearch._util.wording import ago
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT
 from rtsearch.memory.block import fingerprint_of
-from rtsearch.memory.recall import FIRST_ROW, Narrowing, Recollection, nearest_of
+from rtsearch.memory.recall import FIRST_ROW, Narrowing, Recollection
+from rtsearch.search.answers import nearest_of
 from rtsearch.types import F32Array, I32Array, Neighbours
 
 __all__ = ["MixedIndex"]

@@ -24,10 +24,11 @@ from rtsearch.memory.entry import Entry, name_of
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.hours import COLUMNS, names_in
 from rtsearch.memory.open_rows import OpenRows
+from rtsearch.search.answers import nearest_of
 from rtsearch.search.projection import Projection
 from rtsearch.types import F32Array, I32Array, I64Array, Neighbours, class_name
 
-__all__ = ["FIRST_ROW", "Narrowing", "Part", "Recollection", "nearest_of", "read_crop"]
+__all__ = ["FIRST_ROW", "Narrowing", "Part", "Recollection", "read_crop"]
 
 FIRST_ROW = 1 << 29
 """Number of the first row of a memory; rows of libraries have smaller ones."""
@@ -322,15 +323,3 @@ def read_crop(path: Path, offset: int, length: int, crc32: int) -> bytes:
     if zlib.crc32(jpeg) != crc32:
         raise DamagedError(f"{path} is damaged")
     return jpeg
-
-
-def nearest_of(found: Sequence[Neighbours], n: int, k: int) -> Neighbours:
-    """Return the k nearest of several answers to n queries; -1 and inf where there are fewer."""
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        return Neighbours(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float32))
-    row = np.concatenate([each.row for each in found], axis=1)
-    distance = np.concatenate([each.distance for each in found], axis=1)
-    order = np.argsort(distance, axis=1, kind="stable")[:, :k]
-    return Neighbours(np.take_along_axis(row, order, 1), np.take_along_axis(distance, order, 1))

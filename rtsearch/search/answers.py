@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsearch._util.cpu import usable_cores
-from rtsearch.types import F32Array, I32Array
+from rtsearch.types import F32Array, I32Array, Neighbours
 
-__all__ = ["Answer", "Result", "in_parts", "nothing", "widened"]
+__all__ = ["Answer", "Result", "in_parts", "nearest_of", "nothing", "widened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +66,15 @@ def in_parts(
             return in_parts(queries, run, size, cores)
     answers = list(pool.map(run, np.array_split(queries, parts)))
     return Answer(*(np.concatenate(columns) for columns in zip(*answers, strict=True)))
+
+
+def nearest_of(found: Sequence[Neighbours], n: int, k: int) -> Neighbours:
+    """Return the k nearest of several answers to n queries; -1 and inf where there are fewer."""
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return Neighbours(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float32))
+    row = np.concatenate([each.row for each in found], axis=1)
+    distance = np.concatenate([each.distance for each in found], axis=1)
+    order = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    return Neighbours(np.take_along_axis(row, order, 1), np.take_along_axis(distance, order, 1))

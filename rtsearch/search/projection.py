@@ -138,8 +138,17 @@ class Projection:
             DamagedError: the file is missing, truncated or altered, or of another shape.
         """
         table = load_array(folder / FILE_NAME, np.float32, (shape[0] + 1, shape[1]))
+        return cls.of_table(table, str(folder / FILE_NAME), blocks)
+
+    @classmethod
+    def of_table(cls, table: F32Array, name: str, blocks: Sequence[Mapping[str, Any]] = ()) -> Projection:
+        """Return the projection of a matrix with the offset as its last row, (D + 1, dim).
+
+        Raises:
+            DamagedError: it holds NaN or infinity; ``name`` says where it comes from.
+        """
         if not np.isfinite(table).all():
-            raise DamagedError(f"{folder / FILE_NAME} holds NaN or infinity")
+            raise DamagedError(f"{name} holds NaN or infinity")
         return cls(np.array(table[:-1]), np.array(table[-1]), _class_columns(blocks))
 
 

@@ -33,6 +33,8 @@ _LIBRARIES, _PHOTOS = "libraries", "photos"
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(.*)", re.DOTALL)  # a Path has folded two slashes to one
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _QUOTED = r"/(?:libraries|photos)/([\w.~%-]+)"
+_SERVER = re.compile(r"https?:/{1,2}[^/]")
+_FOLDED = re.compile(r"\b(https?):/(?=[^/\s])")  # a server's address that was a Path
 _MOST_NAME_BYTES = 250  # of a folder; file systems allow 255
 
 
@@ -105,6 +107,11 @@ def photo_folder(given: str | Path) -> Path:
 
 def _folder(given: str | Path, kind: str) -> Path:
     address = Address.parse(str(given))
+    if _SERVER.match(str(given)) and kind == _LIBRARIES:
+        raise StorageError(
+            f"{masked(str(given))} is a server of a library, which run, query and open_library search; "
+            "this needs the folder of the library itself"
+        )
     if address is None:
         return path_of(given) if isinstance(given, str) and given.startswith("file:") else Path(given)
     name = quote(str(address), safe="")
@@ -129,7 +136,7 @@ def folder_name(folder: Path) -> str:
 
 def in_addresses(text: str) -> str:
     """Return a message with addresses in place of the folders that stand for them."""
-    home = _home()
+    home, text = _home(), _FOLDED.sub(r"\1://", text)
     if home is None or str(home) not in text:
         return text
     return re.sub(re.escape(str(home)) + _QUOTED, lambda found: unquote(found[1]), text)

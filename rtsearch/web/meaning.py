@@ -46,6 +46,11 @@ class Meaning:
         return self._wanted.describe.meaning
 
     @property
+    def in_force(self) -> Settings:
+        """Settings whose index is searched."""
+        return self._in_force
+
+    @property
     def opening(self) -> bool:
         """Tell whether an index is being opened."""
         return self._opening

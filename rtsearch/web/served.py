@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.types import class_name
@@ -28,8 +26,7 @@ class ServedLibrary:
     @cached_property
     def class_counts(self) -> dict[str, int]:
         """Number of objects of each class that there are any of, the most frequent first."""
-        label, count = np.unique(self.index.labels, return_counts=True)
-        pairs = sorted(zip(count.tolist(), label.tolist(), strict=True), reverse=True)
+        pairs = sorted(((count, label) for label, count in self.index.label_counts().items()), reverse=True)
         return {class_name(self.index.library.space.class_names, label): count for count, label in pairs}
 
 

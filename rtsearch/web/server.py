@@ -15,7 +15,7 @@ import uvicorn
 from rtsearch._util.closing import Closing
 from rtsearch.errors import ServerError
 from rtsearch.web.app import make_app
-from rtsearch.web.site import Site
+from rtsearch.web.site import SearchSite, Site
 
 __all__ = ["Address", "PageServer", "bind", "is_loopback"]
 
@@ -101,7 +101,7 @@ class PageServer(Closing):
         ServerError: it does not start.
     """
 
-    def __init__(self, site: Site, listening: socket.socket, address: Address) -> None:
+    def __init__(self, site: Site | SearchSite, listening: socket.socket, address: Address) -> None:
         self._site = site
         self._listening = listening
         config = uvicorn.Config(

@@ -16,15 +16,16 @@ from rtsearch import __version__
 from rtsearch._util.masking import masked
 from rtsearch.config import Settings
 from rtsearch.errors import SendError
-from rtsearch.library.index import SearchIndex
+from rtsearch.library.index import SearchIndex, shape_json
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
-from rtsearch.live import Controls, LibraryWatch
+from rtsearch.live import Controls, LibraryWatch, watch_library
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.pipeline import Pipeline
 from rtsearch.send import parse_address
+from rtsearch.service import Answers
 from rtsearch.types import WHOLE_IMAGE_NAME
 from rtsearch.web.access import Access
 from rtsearch.web.hub import SceneHub
@@ -33,7 +34,7 @@ from rtsearch.web.problems import RequestError
 from rtsearch.web.served import ServedLibraries, ServedLibrary
 from rtsearch.words import frame_words
 
-__all__ = ["FIRST_PHONE", "Site"]
+__all__ = ["FIRST_PHONE", "SearchSite", "Site"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +49,23 @@ _LIVE = {
     "live": {"find", "loop", "mirror"},
 }
 """Settings that can be changed while the server runs."""
+
+
+@dataclass(frozen=True)
+class SearchSite:
+    """Search of a library for other machines, without a page.
+
+    Attributes:
+        answers: for the library.
+        access: rules for clients.
+    """
+
+    answers: Answers
+    access: Access
+
+    def close(self) -> None:
+        """Let go of files."""
+        self.answers.close()
 
 
 @dataclass
@@ -75,6 +93,7 @@ class Site:
     memory: LiveMemory | None = None
     hub: SceneHub = field(init=False)
     live_index: LiveIndex = field(init=False)
+    answers: Answers = field(init=False)
     _served: ServedLibraries = field(init=False)
     _watch: LibraryWatch = field(init=False)
     _meaning: Meaning = field(init=False)
@@ -88,7 +107,8 @@ class Site:
         self._served.now(self.begun)  # whose crops pages ask for by their addresses
         self.live_index = LiveIndex(self.begun, self.memory)
         self._meaning = Meaning(self.settings, self.begun, self.controls)
-        self._watch = LibraryWatch(self.begun, lambda: self.now, self._turn_to, self.tell)
+        self._watch = watch_library(self.begun, lambda: self.now, self._turn_to, self.tell)
+        self.answers = Answers(lambda: (self.index, shape_json(self._meaning.in_force)))
         self.hub = SceneHub(self.names, self.state, self.settings.web.jpeg_quality)
 
     @property
@@ -272,6 +292,7 @@ class Site:
         self._watch.close()
         self.hub.close()
         self._served.close()
+        self.answers.close()
 
 
 def _may_change(section: str, key: str) -> bool:

@@ -231,6 +231,8 @@ class LibraryWall:
 
 def _rows(which: _Which) -> I32Array:
     index = which.index
+    if index.library.elsewhere is not None:
+        index.library.elsewhere.refuse()
     every = np.arange(len(index), dtype=np.int32)
     if not which.label:
         return every

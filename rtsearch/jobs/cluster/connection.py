@@ -22,16 +22,18 @@ _SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported to anybody
 # Whatever listens at an address without being a Ray cluster would be waited for ten minutes.
 _SHORT = {"RAY_py_gcs_connect_timeout_s": str(_ANSWER_S), "RAY_NUM_REDIS_GET_RETRIES": "1"}
 _STORE_BYTES = 256 << 20  # of results that wait; Ray would take a third of the memory
+_OBJECT_BYTES = 1024  # a vector of 64 numbers takes 300 in a tree; two versions may be there at once
 _HOST_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str, objects: int = 0) -> Iterator[None]:
     """Be connected to Ray while the block runs.
 
     Args:
         address: ``local`` starts Ray on this machine, ``auto`` takes the cluster that this machine belongs
             to, HOST:PORT names its head.
+        objects: number of objects that are to be searched, for which ``local`` takes memory.
 
     Raises:
         MissingDependencyError: the extra ``ray`` is not installed.
@@ -39,7 +41,7 @@ def connected(address: str) -> Iterator[None]:
     """
     ray = _ray(_SILENT if address == "local" else _SILENT | _SHORT)
     try:
-        _init(ray, address)
+        _init(ray, address, _STORE_BYTES + objects * _OBJECT_BYTES)
         yield
     finally:
         ray.shutdown()
@@ -58,13 +60,13 @@ def _ray(variables: dict[str, str]) -> Any:
     return ray
 
 
-def _init(ray: Any, address: str) -> None:
+def _init(ray: Any, address: str, store_bytes: int) -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address == "local":
         options |= {
             "num_cpus": usable_cores(),
             "include_dashboard": False,
-            "object_store_memory": _STORE_BYTES,
+            "object_store_memory": store_bytes,
             "_node_ip_address": "127.0.0.1",  # nobody else is let in
         }
     elif address != "auto":

@@ -1,0 +1,154 @@
+"""Library of a server, as its clients know it: its manifest, and the state of its index."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rtsearch.config import Settings
+from rtsearch.errors import ConfigError, ServiceError
+from rtsearch.library.manifest import Manifest
+from rtsearch.library.reader import Library
+from rtsearch.library.search_index import SearchIndex
+from rtsearch.service.address import ServiceAddress
+from rtsearch.service.connection import Connection
+from rtsearch.service.protocol import FORMAT
+from rtsearch.service.remote_index import RemoteIndex
+
+__all__ = ["RemoteLibrary", "open_remote"]
+
+_MOST_ABOUT_BYTES = 64 << 20  # a manifest takes 500 bytes per fragment
+_OPEN_S = 30.0  # a server measures its library when it is first asked
+_MOST_DIM = 1000
+
+
+class _About(BaseModel):
+    """State of the library as its server tells it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int
+    state: str = Field(pattern=r"^[0-9a-f]{1,64}-[0-9a-f]{1,64}$")
+    objects: int = Field(ge=1, lt=2**31)
+    dim: int = Field(ge=1, le=_MOST_DIM)
+    alike_within: float | None = None
+    labels: dict[int, int] = {}
+    settings: dict[str, Any] = {}
+    manifest: dict[str, Any]
+
+
+class RemoteLibrary(Library):
+    """Library whose tables and crops lie with a server.
+
+    Args:
+        connection: to the server.
+        about: its state.
+        photo_root: where the photos are on this machine, if they are.
+    """
+
+    def __init__(self, connection: Connection, about: _About, photo_root: Path | None = None) -> None:
+        try:
+            manifest = Manifest.model_validate(about.manifest)
+        except ValidationError as error:
+            raise ServiceError(
+                f"{connection.address} describes no library: {error.errors()[0]['msg']}"
+            ) from None
+        super().__init__(Path(str(connection.address)), manifest, photo_root)
+        self.elsewhere = self
+        self.connection = connection
+        self.about = about
+        self._moved = photo_root
+
+    @property
+    def state(self) -> str:
+        """Names the state of the library and of its index."""
+        return self.about.state
+
+    @property
+    def shape(self) -> bytes:
+        """Settings that shape the index of the server, as JSON."""
+        return json.dumps(self.about.settings).encode()
+
+    def index(self, settings: Settings) -> SearchIndex:
+        """Return the index, which is as the server has it.
+
+        Raises:
+            ConfigError: the settings ask for another one.
+            ServiceError: the server is away, or answers nonsense.
+        """
+        given = Settings.model_validate(self.about.settings)
+        if (settings.describe.meaning, settings.project) != (given.describe.meaning, given.project):
+            raise ConfigError(
+                f"describe.meaning and project.*: {self.folder} is searched as its server says "
+                f"(describe.meaning={given.describe.meaning:g}); change them there"
+            )
+        return RemoteIndex.open(self)
+
+    def newest(self) -> RemoteLibrary:
+        """Return the library as its server has it now; itself where that is the same.
+
+        Raises:
+            ServiceError: the server is away, or answers nonsense.
+        """
+        about = _about(self.connection)
+        return self if about.state == self.state else RemoteLibrary(self.connection, about, self._moved)
+
+    def is_photo(self, file: Path) -> bool:
+        """Return False: photos are not written to through a server."""
+        return False
+
+    def refuse(self) -> NoReturn:
+        """Refuse what needs the library's tables.
+
+        Raises:
+            ServiceError: in any case.
+        """
+        raise ServiceError(f"{self.folder} gives no tables; this needs the folder of the library itself")
+
+    def close(self) -> None:
+        """End the connections."""
+        self.connection.close()
+
+
+def open_remote(given: str | Path, photo_root: Path | None = None) -> RemoteLibrary | None:
+    """Open the library that a server answers for; None for what is no address.
+
+    Args:
+        given: address, or a path made of one; without a token, that of RTSEARCH_TOKEN is used.
+        photo_root: where the photos are on this machine, if they are.
+
+    Raises:
+        ServiceError: it is no address of a library, or the server is away, refuses, or is of another version.
+    """
+    address = ServiceAddress.parse(given, os.environ.get("RTSEARCH_TOKEN", ""))
+    if address is None:
+        return None
+    connection = Connection(address)
+    try:
+        return RemoteLibrary(connection, _about(connection), photo_root)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _about(connection: Connection) -> _About:
+    body = connection.get("/api/index", _MOST_ABOUT_BYTES, _OPEN_S)
+    try:
+        about = _About.model_validate_json(body)
+        Settings.model_validate(about.settings)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(map(str, problem["loc"]))[:100]
+        raise ServiceError(
+            f"{connection.address} is no rtsearch serve: {place}: {problem['msg'][:200]}"
+        ) from None
+    if about.format != FORMAT:
+        raise ServiceError(
+            f"{connection.address} speaks format {about.format}, this is {FORMAT}: use the same version of "
+            "rtsearch"
+        )
+    return about
