@@ -96,9 +96,9 @@ def test_colours_order_by_their_share_of_the_crop(index, found, colour):
     name, crops = COLOUR_NAMES.index(colour), ThumbCache(index.thumb_places, 1 << 24)
     shares = {row: float(crop_colours(crops.get(row))[name]) for row in found("vehicle")}
     most = sorted((share for share in shares.values() if share >= 0.1), reverse=True)[:8]
-    near = {"abs": 0.02}  # large crops are decoded at a half or a quarter
-    assert [hit.share for hit in hits] == pytest.approx(most, **near)
-    assert all(shares[hit.row] == pytest.approx(hit.share, **near) for hit in hits)
+    near = 0.02  # large crops are decoded at a half or a quarter
+    assert [hit.share for hit in hits] == pytest.approx(most, abs=near)
+    assert all(shares[hit.row] == pytest.approx(hit.share, abs=near) for hit in hits)
 
 
 def test_the_command_answers_in_words_and_json(rtsearch, library, tmp_path):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch.config import DetectSettings
 from rtsearch.perception.detector import Detector, Found, drop_overlapping
@@ -50,6 +51,10 @@ class TwoLooks:
             _joined(one, more, self._usual.scales(image), settings)
             for image, one, more in zip(images, found, further, strict=True)
         ]
+
+    def at_boxes(self, image: U8Array, xyxy: F32Array, whole: NDArray[np.bool_]) -> Found:
+        """See ``Detector.at_boxes``."""
+        return self._usual.at_boxes(image, xyxy, whole)
 
     def close(self) -> None:
         """Close the runners."""
