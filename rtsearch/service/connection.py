@@ -16,7 +16,7 @@ from rtsearch._util.wording import one_line
 from rtsearch.errors import ServiceError
 from rtsearch.service.address import ServiceAddress
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "RefusedError"]
 
 _log = logging.getLogger(__name__)
 

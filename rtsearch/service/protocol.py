@@ -19,6 +19,7 @@ from rtsearch.service.facts import RECORD, Facts
 from rtsearch.types import F32Array, I32Array, Neighbours
 
 __all__ = [
+    "FORMAT",
     "MOST_K",
     "MOST_QUERIES",
     "MOST_ROWS",
