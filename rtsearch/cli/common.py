@@ -127,15 +127,24 @@ def library_and_settings(
         overrides: settings of the command line.
         photos: folder of the library's photos, if they have moved.
     """
-    from rtsearch.library import Library
-    from rtsearch.service import open_remote
-
     try:
-        library = open_remote(lib, photos) or Library.open(lib, photos)
+        library = _open_library(lib, photos)
     except RtsearchError:
         settings_of(config, overrides)
         raise
     return library, settings_of(config, overrides, library)
+
+
+def _open_library(lib: Path, photos: Path | None) -> Library:
+    from rtsearch.library import Library
+    from rtsearch.storage import is_server
+
+    if is_server(lib):  # its modules load the compiled search, which many commands do without
+        from rtsearch.service import open_remote
+
+        if (remote := open_remote(lib, photos)) is not None:
+            return remote
+    return Library.open(lib, photos)
 
 
 def settings_of(config: Path | None, overrides: list[str] | None, library: Library | None = None) -> Settings:

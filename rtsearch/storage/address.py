@@ -24,6 +24,7 @@ __all__ = [
     "cache_home",
     "folder_name",
     "in_addresses",
+    "is_server",
     "library_folder",
     "naming_addresses",
     "photo_folder",
@@ -33,7 +34,7 @@ _LIBRARIES, _PHOTOS = "libraries", "photos"
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(.*)", re.DOTALL)  # a Path has folded two slashes to one
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _QUOTED = r"/(?:libraries|photos)/([\w.~%-]+)"
-_SERVER = re.compile(r"https?:/{1,2}[^/]")
+_SERVER = re.compile(r"https?:/")
 _FOLDED = re.compile(r"\b(https?):/(?=[^/\s])")  # a server's address that was a Path
 _MOST_NAME_BYTES = 250  # of a folder; file systems allow 255
 
@@ -105,9 +106,14 @@ def photo_folder(given: str | Path) -> Path:
     return _folder(given, _PHOTOS)
 
 
+def is_server(given: str | Path) -> bool:
+    """Tell whether a library is named by the address of a server, http://HOST:PORT; see ``service``."""
+    return _SERVER.match(str(given)) is not None
+
+
 def _folder(given: str | Path, kind: str) -> Path:
     address = Address.parse(str(given))
-    if _SERVER.match(str(given)) and kind == _LIBRARIES:
+    if is_server(given) and kind == _LIBRARIES:
         raise StorageError(
             f"{masked(str(given))} is a server of a library, which run, query and open_library search; "
             "this needs the folder of the library itself"
