@@ -68,11 +68,21 @@ class Answers:
         self._search = search_here if search is None else search
         self._lock = threading.Lock()
         self._states: LRUCache[str, _State] = LRUCache(_STATES)
+        # Index and settings, and what was told of them.
+        self._told: tuple[SearchIndex, str, dict[str, Any]] | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return what a client has to know before it asks, as JSON values."""
+        """Return what a client has to know before it asks, as JSON values.
+
+        Clients ask every other second, so what was told of an index is kept.
+        """
         index, shape = self._index()
-        whole = index.whole
+        whole, told = index.whole, self._told
+        if told is None or told[0] is not whole or told[1] != shape:
+            told = self._told = whole, shape, self._about(whole, shape)
+        return told[2]
+
+    def _about(self, whole: SearchIndex, shape: str) -> dict[str, Any]:
         most = largest_distance(whole)
         return {
             "format": FORMAT,
@@ -140,9 +150,8 @@ class Answers:
     def _state(self, name: str) -> _State:
         with self._lock:
             state = self._states.get(name)
-        if (
-            state is None and self._keep(self._index()[0].whole) == name
-        ):  # known from before this server began
+        # A client may know it from before this server began.
+        if state is None and self._keep(self._index()[0].whole) == name:
             with self._lock:
                 state = self._states.get(name)
         if state is None:
