@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ray_cluster import NODE, two_machines
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import ClusterError
@@ -32,7 +33,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 COPIES = 3
 # A small input makes a photo a matter of milliseconds; fragments are not cut by time.
 SMALL = ("model.size=96", "detect.threshold=0.1", "analyze.commit_photos=20", "analyze.commit_s=3600")
-NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
 PATIENCE_S = 300
 
 
@@ -71,15 +71,8 @@ def whole(some_photos: Path, small_pipeline, settings, tmp_path_factory: pytest.
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of two machines with a core each."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        started = Cluster(initialize_head=True, head_node_args=NODE)
-        started.add_node(**NODE)
+    with two_machines(tmp_path_factory.mktemp("cache")) as started:
         yield started
-        started.shutdown()
 
 
 def start(photos: Path, library: Path, address: str) -> subprocess.Popen[str]:
@@ -258,3 +251,15 @@ def test_what_answers_but_is_no_cluster(some_photos, tmp_path):
         address = f"127.0.0.1:{listening.getsockname()[1]}"
         assert "no Ray cluster" in complaint(run(some_photos, tmp_path / "lib", address))
     assert not (tmp_path / "lib").exists()
+
+
+def test_what_ray_tells_of_its_machines_is_no_answer(cluster, capfd):
+    from ray._private import worker
+
+    with connected(cluster.address):
+        capfd.readouterr()
+        told = {"lines": ["a node has died"], "pid": "raylet", "is_err": False}
+        worker.print_to_stdstream(told, ignore_prefix=False)  # as Ray's own thread does
+        out, err = capfd.readouterr()
+    assert out == ""
+    assert "a node has died" in err

@@ -19,8 +19,9 @@ import blobs
 import numpy as np
 import psutil
 import pytest
+from ray_cluster import NODE, two_machines
 from test_library_watch import wait_for
-from test_ray import NODE, PATIENCE_S
+from test_ray import PATIENCE_S
 
 from rtsearch.config import load_settings
 from rtsearch.errors import ServiceError
@@ -39,15 +40,8 @@ SHARDS, K = 3, 6
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of two machines; the first one is that of the commands."""
-    from ray.cluster_utils import Cluster
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        started = Cluster(initialize_head=True, head_node_args=NODE)
-        started.add_node(**NODE)
+    with two_machines(tmp_path_factory.mktemp("cache")) as started:
         yield started
-        started.shutdown()
 
 
 def made(folder: Path, photos: int) -> SearchIndex:
@@ -78,6 +72,7 @@ def serving(folder: Path, address: str, *more: str) -> Iterator[tuple[subprocess
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, process.communicate()
+        assert line.startswith("{"), line
         yield process, json.loads(line)["url"]
     finally:
         process.send_signal(signal.SIGINT)

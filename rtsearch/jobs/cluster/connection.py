@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -57,7 +58,20 @@ def _ray(variables: dict[str, str]) -> Any:
         raise MissingDependencyError(
             f"--ray needs Ray, which does not load ({one_line(error)}): pip install 'rtsearch[ray]'"
         ) from None
+    _tell_on_stderr()
     return ray
+
+
+@functools.cache
+def _tell_on_stderr() -> None:
+    """Let Ray print what it tells of its machines on standard error: standard output is for answers."""
+    from ray._private import worker
+
+    tell = getattr(worker, "print_to_stdstream", None)  # there is no public way
+    if tell is not None:
+        worker.print_to_stdstream = lambda data, *more, **named: tell(
+            {**data, "is_err": True}, *more, **named
+        )
 
 
 def _init(ray: Any, address: str, store_bytes: int) -> None:
