@@ -118,7 +118,7 @@ def describe_again(
             quiet_decoders(),
             stop_on_signal(stop),
         ):
-            _Again(old, writer, pipeline, settings, report).describe(progress, stop)
+            _Again(old, writer, pipeline, settings, report, progress, stop).describe()
         whole = not report.interrupted and (drop or not report.failed)
         if whole and report.kept + report.photos:
             target.become(work)
@@ -160,20 +160,24 @@ class _Again:
         pipeline: Pipeline,
         settings: Settings,
         report: AgainReport,
+        progress: Callable[[Progress], None],
+        stop: threading.Event,
     ) -> None:
         assert isinstance(pipeline.backend, CpuBackend)  # a GPU's finds what it describes in the same pass
         self._backend = pipeline.backend
         self._old, self._writer, self._pipeline, self._settings = old, writer, pipeline, settings
-        self._report = report
+        self._report, self._progress, self._stop = report, progress, stop
+        self._boxes: dict[str, GivenBoxes] = {}  # by the path of their photo
         self._meter = Meter(window=512)
         self._done = self._total = 0
         self._committed_s = time.monotonic()
 
-    def describe(self, progress: Callable[[Progress], None], stop: threading.Event) -> None:
+    def describe(self) -> None:
         """Describe all photos and films that are not in the new library, and commit."""
         table, there = self._old.photos(), set(self._writer.photos().path)
         rows = [table.row(i) for i in range(len(table))]
-        boxes = {rows[i].path: each for i, each in boxes_of(self._old, self._pipeline.class_names).items()}
+        given = boxes_of(self._old, self._pipeline.class_names)
+        boxes = self._boxes = {rows[i].path: each for i, each in given.items()}
         todo = [row for row in rows if row.path not in there]
         for row in todo:
             if row.path not in boxes:  # it has no objects, or could not be read, and stays so
@@ -183,8 +187,8 @@ class _Again:
         try:
             films = [row for row in todo if boxes[row.path].of_film]
             photos = [row for row in todo if not boxes[row.path].of_film]
-            self._describe_photos(photos, boxes, progress, stop)
-            self._describe_films(films, boxes, progress, stop)
+            self._describe_photos(photos)
+            self._describe_films(films)
         except LibraryError:  # the disk refuses; another try would fail as well
             raise
         except Exception:
@@ -193,53 +197,41 @@ class _Again:
         self._writer.commit()
         self._report.interrupted = self._done < self._total
 
-    def _describe_photos(
-        self,
-        todo: list[PhotoRow],
-        boxes: dict[str, GivenBoxes],
-        progress: Callable[[Progress], None],
-        stop: threading.Event,
-    ) -> None:
-        rows = {row.path: row for row in todo if self._is_inside(row.path, progress)}
+    def _describe_photos(self, todo: list[PhotoRow]) -> None:
+        rows = {row.path: row for row in todo if self._is_inside(row.path)}
         files = [PhotoFile(row.path, row.size_bytes, row.mtime_ns) for row in rows.values()]
         with GivenBoxesPipeline(
-            *(boxes, self._backend, files, self._old.photo_root),
+            *(self._boxes, self._backend, files, self._old.photo_root),
             *(self._pipeline, self._settings, self._meter),
         ) as jobs:
             for job in jobs:
-                if stop.is_set():
+                if self._stop.is_set():
                     return
                 row = rows[job.file.path]
                 reason = job.reason or _change(row, job)
                 if reason or job.objects is None:
                     self._report.failed.append((row.path, reason))
                 else:
-                    self._add(row, boxes[row.path].rows(job.objects), job.jpegs)
-                self._next(progress)
+                    self._add(row, self._boxes[row.path].rows(job.objects), job.jpegs)
+                self._next()
 
-    def _is_inside(self, path: str, progress: Callable[[Progress], None]) -> bool:
+    def _is_inside(self, path: str) -> bool:
         """Tell whether a photo lies in the folder of photos; one that a link leads out of it has failed."""
         if address_of(self._old.photo_root) is None:
             try:
                 self._old.photo_path(path)
             except PhotoError as error:
                 self._report.failed.append((path, str(error)))
-                self._next(progress)
+                self._next()
                 return False
         return True
 
-    def _describe_films(
-        self,
-        todo: list[PhotoRow],
-        boxes: dict[str, GivenBoxes],
-        progress: Callable[[Progress], None],
-        stop: threading.Event,
-    ) -> None:
+    def _describe_films(self, todo: list[PhotoRow]) -> None:
         for row in todo:
-            if stop.is_set():
+            if self._stop.is_set():
                 return
             try:
-                described = self._describe_film(row, boxes[row.path], stop)
+                described = self._describe_film(row)
             except (PhotoError, SourceError) as error:
                 self._report.failed.append((row.path, str(error)))
             except OSError as error:
@@ -248,11 +240,9 @@ class _Again:
                 if described is None:
                     return
                 self._add(row, *described)
-            self._next(progress)
+            self._next()
 
-    def _describe_film(
-        self, row: PhotoRow, boxes: GivenBoxes, stop: threading.Event
-    ) -> tuple[ObjectRows, list[bytes]] | None:
+    def _describe_film(self, row: PhotoRow) -> tuple[ObjectRows, list[bytes]] | None:
         """Return the objects of a film, described in the pictures of their crops; None once it is stopped.
 
         Raises:
@@ -263,10 +253,11 @@ class _Again:
         path = self._old.photo_path(row.path)
         if film_sha256(path) != row.sha256:
             raise PhotoError(_CHANGED)
+        boxes = self._boxes[row.path]
         vectors = np.zeros((len(boxes.xyxy), self._backend.dim), np.float32)
         labels, jpegs = np.zeros(len(boxes.xyxy), np.int32), [b""] * len(boxes.xyxy)
         for bgr, places in film_pictures(path, boxes.times_s[:, 0]):
-            if stop.is_set():
+            if self._stop.is_set():
                 return None
             seen = boxes.some(places).described(bgr, self._backend, self._meter)
             vectors[places], labels[places] = seen.vector, seen.label
@@ -283,7 +274,7 @@ class _Again:
         self._report.photos += 1
         self._report.objects += len(objects)
 
-    def _next(self, progress: Callable[[Progress], None]) -> None:
+    def _next(self) -> None:
         """Count a photo, and commit when it is time."""
         self._done += 1
         self._meter.tick()
@@ -293,7 +284,7 @@ class _Again:
             self._committed_s = time.monotonic()
         report, rate = self._report, self._meter.fps()
         left_s = (self._total - self._done) / rate if rate else None
-        progress(Progress(self._done, self._total, report.objects, len(report.failed), rate, left_s))
+        self._progress(Progress(self._done, self._total, report.objects, len(report.failed), rate, left_s))
 
 
 def _change(row: PhotoRow, job: PhotoJob) -> str:
