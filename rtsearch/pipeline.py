@@ -232,8 +232,10 @@ def _on_cpu(
         else None
     )
     usual = Detector(runner, spec, input_wh, cut_padding=cut_padding)
-    larger = Detector(runner, spec, larger_wh(input_wh, spec.multiple), cut_padding=cut_padding)
-    detector = TwoLooks(usual, larger) if twice else usual
+    detector: Detector | TwoLooks = usual
+    if twice:
+        larger = larger_wh(input_wh, spec.multiple)
+        detector = TwoLooks(usual, Detector(runner, spec, larger, cut_padding=cut_padding))
     describer = Describer(spec, embedder)
     return CpuBackend(detector, describer, batch=spec.batch, callers=network_threads()), describer.recipe
 

@@ -126,7 +126,7 @@ class Detector:
         outputs = self._runner.run(self._blob(image, self.input_wh))
         boxes, scores = outputs["boxes"][0], outputs["scores"][0]
         height, width = image.shape[:2]
-        scale = np.tile(self._fit(image)[1], 2)
+        scale = np.tile(self.scales(image), 2)
         input_xyxy = np.clip(xyxy * scale, 0, np.array([width, height] * 2, np.float32) * scale)
         probability = np.stack([_fitting(box, boxes, scores) for box in input_xyxy])
         probability[whole] = scores.max(0, initial=0)

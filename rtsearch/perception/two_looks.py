@@ -57,8 +57,7 @@ class TwoLooks:
         return self._usual.at_boxes(image, xyxy, whole)
 
     def close(self) -> None:
-        """Close the runners."""
-        self._larger.close()
+        """Close the runner, which is of both."""
         self._usual.close()
 
 
