@@ -23,7 +23,6 @@ _LOOKED_AT = 96  # most crops whose colours are measured; 0.4 ms each with readi
 _LEAST_SHARE = 0.1
 HAS_COLOUR = 0.2  # share from which an object counts as having a colour
 _CROP_PX = 40  # shorter side at which colours are measured: most JPEGs are decoded at a quarter
-_CACHE_BYTES = 32 << 20
 
 Chosen = NDArray[np.bool_]
 
@@ -115,7 +114,7 @@ def _by_colour(index: SearchIndex, rows: I32Array, name: int, k: int) -> list[Wo
     """Return the rows with most of a colour, by their crops, which the stored histograms choose."""
     coarse = index.colours[rows, name]
     first = rows[np.argsort(255 - coarse, kind="stable")[: max(_LOOKED_AT, k)]]  # bytes are sorted by radix
-    crops = ThumbCache(index.thumb_places, _CACHE_BYTES)
+    crops = ThumbCache(index.thumb_places, 0)  # each crop is looked at once
     shares = [
         (float(crop_colours(crop)[name]), row)
         for row, crop in zip(first.tolist(), crops.coarse(first.tolist(), _CROP_PX), strict=True)
