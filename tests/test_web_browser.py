@@ -317,7 +317,9 @@ def test_the_wall_is_searched_by_words(open_page):
     box.press("Enter")
     page.locator(".sheet.open .near .tile").first.wait_for()
     assert page.locator(".sheet.open h2").inner_text() == "blue"
-    assert page.evaluate("rtsearch.marks.length") == page.locator(".near .tile").count() > 3
+    found = page.locator(".near .tile").count()
+    assert found > 3
+    page.wait_for_function("(found) => rtsearch.marks.length === found", arg=found)
     assert page.evaluate("rtsearch.view.scale") == scale
     box.fill("unicorn")
     box.press("Enter")

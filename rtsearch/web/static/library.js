@@ -315,6 +315,7 @@ class Wall {
   async mark(rows) {
     this.found = rows;
     const { cells } = await fetchJson(`/api/wall/${this.wall.key}/cells?rows=${rows.slice(0, 400).join()}`);
+    if (this.found !== rows) return;   // others are looked for meanwhile, or none
     this.marks = cells;
     if (cells.length) { this.goal = this.whole(); }
     this.draw();
