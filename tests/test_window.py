@@ -267,12 +267,21 @@ def banner_is_shown(shot: np.ndarray) -> bool:
 
 @pytest.fixture
 def paused(screen: Screen, library: Path, clip: Path, tmp_path: Path) -> Iterator[Run]:
-    """A run of the real clip, paused at a picture with a strip."""
+    """A run of the real clip, paused at a picture with a strip, whose crops are all there."""
     options = ["--set", "detect.whole_image=true", "--set", "show.text=all", "--realtime"]
     with Run(screen, tmp_path, library, "--source", clip, *options) as run:
         screen.until(is_there, 2 * WAIT_S)  # the first process on a loaded machine takes its time
         screen.key("space")
-        screen.until(banner_is_shown)
+        strips = np.s_[strip_tops(screen.until(banner_is_shown))[0] : 600, : WINDOW_WH[0]]
+        last = [screen.shot()[strips]]
+
+        def is_still(shot: np.ndarray) -> bool:
+            before = last.pop()
+            last.append(shot[strips])
+            return np.array_equal(before, last[0])
+
+        time.sleep(0.5)  # longer than crops take to come, and to fade in
+        screen.until(is_still)
         yield run
 
 
