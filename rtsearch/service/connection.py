@@ -39,6 +39,7 @@ class Connection(Closing):
         self.address = address
         self._idle: queue.LifoQueue[http.client.HTTPConnection] = queue.LifoQueue(_KEPT)
         self._lock = threading.Lock()
+        self._has_answered = False  # a server that never did is not looked for
         self._away = ""  # reason why it is looked for
         self._closed = threading.Event()
         self._looking: threading.Thread | None = None
@@ -82,7 +83,8 @@ class Connection(Closing):
             if isinstance(error, ServiceError):
                 raise
             reason = _reason(error)
-            self._look_for(reason)
+            if self._has_answered:
+                self._look_for(reason)
             raise ServiceError(
                 f"{self.address} does not answer: {reason}; is rtsearch serve running there?"
             ) from None
@@ -129,6 +131,7 @@ class Connection(Closing):
         except BaseException:
             connection.close()
             raise
+        self._has_answered = True
         try:
             self._idle.put_nowait(connection)
         except queue.Full:
