@@ -118,7 +118,7 @@ def analyze(
         analyze_again(place, None if lib is None else photos, settings, drop=drop, as_json=as_json)
         return
     if lib is None:
-        raise typer.BadParameter("Missing argument 'LIB', the folder of the library.")
+        raise typer.BadParameter("Missing argument 'LIB': rtsearch analyze PHOTOS LIB")
     from rtsearch.jobs.analyze import Upkeep
     from rtsearch.jobs.compare import Part
 

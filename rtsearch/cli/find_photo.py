@@ -52,6 +52,9 @@ def find_photo(
     _tell_found(found, asked, as_json=as_json)
     for path in files:
         tell(f"written: {path}")
+    for path in (written.out, written.cut):
+        if path is not None and not found.moments:
+            tell(f"nothing was found, so {path} is not written")
 
 
 def iso_date(text: str) -> str:

@@ -153,7 +153,8 @@ def fetch_missing(name: str, *, offline: bool) -> None:
         tell(f"downloading {name}, once: {mb(entry.bytes)}, under {entry.licence}, see {entry.licence_url}")
         try:
             _pull(entry)
-        except DownloadError:  # the message names model pull, which prints the answer of each place
+        except DownloadError as error:  # the message that follows names model pull
+            tell(str(error))
             raise missing from None
 
 
