@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtsearch.live.scene_cut import SceneCutDetector
+from rtsearch.images.scene_cut import SceneCutDetector
 from rtsearch.types import U8Array
 
 

@@ -144,7 +144,6 @@ def analyze_folder(
 ) -> tuple[AnalyzeReport, int]:
     """Analyse with a progress bar, then build the index; return the report and the number of objects."""
     from rtsearch.jobs.analyze import Progress, Upkeep, analyze
-    from rtsearch.jobs.cluster import connected
     from rtsearch.jobs.photo_pipeline import PHOTOS_PER_CALL, PhotoPipeline
     from rtsearch.library import Library
     from rtsearch.library.index import open_index
@@ -156,6 +155,8 @@ def analyze_folder(
         library = None
     with contextlib.ExitStack() as stack:
         if ray:
+            from rtsearch.jobs.cluster import connected
+
             stack.enter_context(connected(ray))
         pipeline = stack.enter_context(
             open_pipeline(

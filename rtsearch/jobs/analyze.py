@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
@@ -26,13 +26,16 @@ from rtsearch.errors import LibraryError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze_report import AnalyzeReport, Progress
 from rtsearch.jobs.compare import WHOLE, Part, Plan, compare
-from rtsearch.jobs.films import FilmJob, FilmPipeline, FilmTime
 from rtsearch.jobs.photo_pipeline import Look, PhotoJob, PhotoPipeline, Pipeline
 from rtsearch.library import FeatureSpace, LibraryWriter, PhotoRow, PhotoState
+from rtsearch.library.film_parts import remove_film_parts
 from rtsearch.library.left_out import left_out
 from rtsearch.library.missing import by_folder
 from rtsearch.library.photo_files import PhotoFiles, photo_files
 from rtsearch.storage import CACHE, library_folder, naming_addresses, photo_folder
+
+if TYPE_CHECKING:
+    from rtsearch.jobs.films import FilmJob, FilmTime
 
 __all__ = ["AnalyzeReport", "Pipeline", "Progress", "Upkeep", "analyze", "settings_to_remember"]
 
@@ -212,6 +215,11 @@ class _Run:
         films = [file for file in self._plan.todo if file.is_film]
         if stop.is_set():
             return
+        if not films:
+            remove_film_parts(self._writer.folder)
+            return
+        from rtsearch.jobs.films import FilmPipeline  # imported here, as it loads what films are decoded with
+
         pipeline = FilmPipeline(
             films, self._files.root, self._writer.folder, self._pipeline, self._all_settings, self._meter
         )

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rtsearch._util.closing import Closing
 from rtsearch.errors import PhotoError
-from rtsearch.live.scene_cut import SceneCutDetector
+from rtsearch.images.scene_cut import SceneCutDetector
 from rtsearch.sources.converter import Converter
 from rtsearch.sources.damage import Damage
 from rtsearch.sources.decoder import Decoder, local, reason

@@ -5,7 +5,7 @@ controls    what the user changes and asks for; report: the figures at the end
 channel     one source: capture_side, search_side and view, a part for each thread;
             live_frame: the record that goes through them
 stabilizer  tracks, strips and neighbours that stay; neighbour_hysteresis: the neighbours of one object;
-            strips: their grid; room: of a picture; scene_cut: cuts of a film
+            strips: their grid; room: of a picture
 compositor  the picture; notes: the lines in it; mosaic: several sources in one;
             loader: crops fetched meanwhile
 library_watch  puts a library that has grown in force; live_index: what is searched; library_crops: its crops

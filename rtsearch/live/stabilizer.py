@@ -16,8 +16,8 @@ import numpy as np
 
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ServiceError
+from rtsearch.images.scene_cut import SceneCutDetector
 from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
-from rtsearch.live.scene_cut import SceneCutDetector
 from rtsearch.live.strips import GridChoice
 from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings
+from rtsearch.images.scene_cut import SceneCutDetector
 from rtsearch.library import Library
-from rtsearch.live.scene_cut import SceneCutDetector
 from rtsearch.live.tracker import Tracker
 from rtsearch.perception.backend import InferenceBackend
 from rtsearch.search.projection import Projection
