@@ -19,6 +19,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import forked
 from clips import needs_ffmpeg
 from commands import Done
 
@@ -201,12 +202,11 @@ def no_thread_is_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def rtsearch() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the installed command in a process of its own, without a display: ``rtsearch("run", lib)``."""
-    command = Path(sys.executable).parent / "rtsearch"
 
     def call(*args: object, cwd: Path | None = None, env: dict[str, str] | None = None):
         environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
-        return subprocess.run(
-            [str(command), *map(str, args)],
+        return forked.run(
+            [forked.COMMAND, *args],
             check=False,
             capture_output=True,
             text=True,

@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import forked
 import pytest
 
 from rtsearch._util.atomic import publish, replacing, write_atomic
@@ -122,7 +123,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
         "with replacing(Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); print('now', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as writer:
         assert writer.stdout is not None

@@ -8,12 +8,12 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import pytest
 from commands import NEIGHBOUR_KEYS, OBJECT_KEYS
@@ -120,9 +120,9 @@ def test_several_sources_of_which_none_is_there(cli, library):
 
 
 def test_a_setting_plays_files_over_and_over(library, short_clip, tmp_path):
-    command = [sys.executable, "-m", "rtsearch", "run", str(library), "--headless", "--record", "o.jsonl"]
+    command = [forked.COMMAND, "run", library, "--headless", "--record", "o.jsonl"]
     command += ["--set", "live.loop=true", "--set", f"live.source={short_clip}"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+    with forked.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         record = tmp_path / "o.jsonl"
         while process.poll() is None and not (record.exists() and record.read_bytes().count(b"\n") > 30):
             time.sleep(0.05)
@@ -189,7 +189,9 @@ def test_a_library_that_moved_with_its_photos(cli, own_library, photos, tmp_path
 
 
 def test_the_installed_command(rtsearch, library, photos, tmp_path):
-    done = rtsearch("query", library, photos / "skimage-coffee.png", "--json", cwd=tmp_path)
+    """It is started as a user does."""
+    command = [forked.COMMAND, "query", library, photos / "skimage-coffee.png", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["objects"]
     done = rtsearch("run", tmp_path / "none")
@@ -197,11 +199,11 @@ def test_the_installed_command(rtsearch, library, photos, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def interrupted(args: list[object], until: Callable[[], bool]) -> subprocess.CompletedProcess[str]:
+def interrupted(args: list[str | Path], until: Callable[[], bool]) -> subprocess.CompletedProcess[str]:
     """A command that gets Ctrl-C once ``until`` holds."""
-    command = [str(Path(sys.executable).parent / "rtsearch"), *map(str, args)]
+    command = [forked.COMMAND, *args]
     environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
-    process = subprocess.Popen(
+    process = forked.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
     deadline_s = time.monotonic() + 120
@@ -245,7 +247,7 @@ def test_ctrl_c_ends_an_analysis_that_the_next_one_goes_on_with(cli, photos, tmp
     ("where", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
 def test_an_output_that_takes_nothing(model, tmp_path, command, where, why):
-    line = f"{Path(sys.executable).parent / 'rtsearch'} {command} {where}"
+    line = f"{forked.COMMAND} {command} {where}"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
     )
@@ -254,6 +256,6 @@ def test_an_output_that_takes_nothing(model, tmp_path, command, where, why):
 
 
 def test_an_output_that_nobody_reads(rtsearch, model):
-    command = f"{Path(sys.executable).parent / 'rtsearch'} model info --json | true"
+    command = f"{forked.COMMAND} model info --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert "Traceback" not in done.stderr

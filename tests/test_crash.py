@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from blobs import content, expected_files, files, run, write_photos
 
@@ -25,7 +26,7 @@ def start(photos: Path, library: Path, commit_photos: int, sleep_s: float) -> su
     """Analyse in a process of its own."""
     argv = [sys.executable, str(BLOBS), str(photos), str(library), str(commit_photos), str(sleep_s)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return forked.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def wait_for_library(process: subprocess.Popen[str], library: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import blobs
 import cv2
+import forked
 import numpy as np
 import pytest
 from test_films import blob_film
@@ -141,7 +142,7 @@ def test_kills_at_any_moment_lose_nothing(analysed):
     command = [sys.executable, "-c", code, str(analysed)]
     rng, killed = random.Random(0), 0
     for _ in range(8):
-        process = subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+        process = forked.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         for _ in range(rng.randint(1, 3)):  # photos are described, or all of them were
             process.stdout.readline()

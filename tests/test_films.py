@@ -16,6 +16,7 @@ import barcode
 import blobs
 import clips
 import cv2
+import forked
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -260,7 +261,7 @@ def test_parts_are_the_same_where_a_film_is_entered(tmp_path, monkeypatch):
 def start(photos: Path, library: Path, sleep_s: float) -> subprocess.Popen[str]:
     argv = [sys.executable, str(Path(blobs.__file__)), str(photos), str(library), "1", str(sleep_s)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return forked.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 @pytest.mark.slow

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import forked
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -381,7 +381,7 @@ def test_two_writers(tmp_path: Path) -> None:
             "    print(error)\n"
         )
         argv = [sys.executable, "-c", code, str(tmp_path), SPACE.model_dump_json()]
-        said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+        said = forked.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
         assert f"(pid {os.getpid()})" in said
         assert "try again" in said
         with pytest.raises(LibraryBusyError):

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import forked
 import memories
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_killed_at_random_moments(tmp_path, seed):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     known: set[str] = set()
     for _ in range(3):
-        process = subprocess.Popen(
+        process = forked.Popen(
             [sys.executable, str(SCRIPT), str(folder), "60"],
             stdout=subprocess.PIPE,
             text=True,

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import blobs
+import forked
 import numpy as np
 import pytest
 
@@ -59,7 +60,7 @@ def test_a_reader_in_another_process_counts_until_it_ends(folder: Path) -> None:
         "import sys, pathlib; from rtsearch.library import Library\n"
         "library = Library.open(pathlib.Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-c", code, str(lib)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as reader:
         assert reader.stdout is not None

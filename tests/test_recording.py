@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -150,7 +151,7 @@ def test_a_kill_loses_no_line(signals: tuple[signal.Signals], tmp_path: Path) ->
         "    print(i, flush=True)\n"
     )
     path = tmp_path / "run.jsonl"
-    process = subprocess.Popen(
+    process = forked.Popen(
         [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout is not None

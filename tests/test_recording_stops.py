@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from clips import needs_ffmpeg, paint
 from recorded import record_clip, recorded, shown
@@ -336,7 +337,7 @@ def test_a_video_that_can_grow_no_further_is_kept(tmp_path: Path, monkeypatch: p
 def _interrupt(code: str, path: Path, sent: signal.Signals) -> None:
     """Run code until 50 pictures are written; then interrupt its group, as a terminal does, or kill it."""
     command = [sys.executable, "-c", code, str(path), str(Path(__file__).parent)]
-    process = subprocess.Popen(
+    process = forked.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
     )
     assert process.stdout is not None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import blobs
+import forked
 import numpy as np
 import pytest
 from blobs import content, run, write_photos
@@ -427,7 +428,7 @@ def test_an_analysis_that_is_killed_goes_on_as_if_it_had_not_been(bucket, tmp_pa
 def _start(photos: Path, library: str, commit_photos: int, sleep_s: float) -> subprocess.Popen[str]:
     argv = [sys.executable, blobs.__file__, str(photos), library, str(commit_photos), str(sleep_s)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return forked.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def test_libraries_are_copied_to_and_from_s3(bucket, library, tmp_path, cli):

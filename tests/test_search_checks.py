@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -95,7 +95,7 @@ def test_no_made_up_array_crashes_a_search(tree: KDTree, tmp_path: Path) -> None
             save_arrays(tmp_path / "trees" / f"{name}:{how}".replace(" ", "_"), arrays, calibration)
             count += 1
     np.save(tmp_path / "queries.npy", np.concatenate([vectors(20, 1), np.full((1, DIM), 1e15, np.float32)]))
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-c", ASK, tmp_path / "trees", tmp_path / "queries.npy"],
         capture_output=True,
         text=True,

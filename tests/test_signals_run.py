@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+import forked
 import pyarrow.parquet as pq
 import pytest
 from clips import needs_ffmpeg, write_clip
@@ -37,7 +38,7 @@ class Recorded:
         command += [] if display else ["--headless"]
         command += ["--record", self.lines, "--record", self.table, "--out", self.video]
         command += ["--set", "show.window_wh=640x360"]
-        self.process = subprocess.Popen(
+        self.process = forked.Popen[bytes](
             [*([] if terminal is None else ["setsid", "--ctty"]), *map(str, command)],
             stdin=terminal or subprocess.DEVNULL,
             stdout=terminal or subprocess.PIPE,

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from clips import FFMPEG, ffmpeg, needs_ffmpeg, paint, read_number, write_clip
@@ -364,7 +365,7 @@ def test_ctrl_c_ends_a_wait_for_the_network(protocol: str, tmp_path: Path) -> No
         }
         url = address.get(protocol, f"{web.address}/x")
         command = [sys.executable, "-c", STALLED, url]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        with forked.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
             assert process.stdout is not None
             if protocol in address:
                 time.sleep(2.5)

@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import forked
 import pytest
 
 
@@ -51,7 +52,7 @@ def test_a_served_clip_until_ctrl_c(library, clip, tmp_path):
     """Others than this machine get a token that is made up; the address holds it."""
     command = [Path(sys.executable).parent / "rtsearch", "serve", library, "--source", clip]
     options = ["--host", "0.0.0.0", "--port", "0", "--json"]
-    with subprocess.Popen(
+    with forked.Popen(
         [*map(str, command), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
