@@ -60,7 +60,7 @@ SLOW_FILES = frozenset(
         *("crash", "device", "engines_cli", "faults", "first_strip", "gpu_check", "gpu_backend", "imports"),
         *("kernels", "live_timing", "live_transport", "package", "points", "private", "query"),
         *("remote_faults", "remote_library"),
-        *("recording_sound", "search_growing", "signals_run", "sources_rtsp", "window"),
+        *("recording_sound", "search_growing", "signals_run", "sources_rtsp", "window", "window_alone"),
     )
 )
 SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
+from screens import SCREEN_WH, WAIT_S, Run, Screen, open_screen
 from sent import until
-from test_window import SCREEN_WH, WAIT_S, Run, Screen, open_screen
 
 pytestmark = [pytest.mark.window, pytest.mark.slow]
 
@@ -35,7 +36,7 @@ class Kiosk:
     def __init__(self, screen: Screen, folder: Path, *args: object) -> None:
         self._command = [str(Path(sys.executable).parent / "rtsearch"), "kiosk"]
         self._environment = {**screen.environment, "XDG_RUNTIME_DIR": str(folder)}
-        self._process = subprocess.Popen(
+        self._process = forked.Popen(
             [*self._command, *map(str, args)],
             cwd=folder,
             env=self._environment,
@@ -45,7 +46,7 @@ class Kiosk:
         screen.shown = self._process
 
     def status(self) -> dict[str, Any]:
-        done = subprocess.run(
+        done = forked.run(
             [*self._command, "status", "--json"],
             env=self._environment,
             capture_output=True,
