@@ -1,11 +1,13 @@
 """What several test files share: the default model, real pictures, a library made of them.
 
-All of it is made once per session and only read by the tests; a test that changes a library copies it.
+All of it is made once for all processes of a run and only read by the tests; a test that changes a library
+copies it.
 """
 
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import os
 import shutil
@@ -17,11 +19,12 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import forked
 import hypothesis
 import pytest
-import forked
 from clips import needs_ffmpeg
 from commands import Done
+from shared import once
 
 from rtsearch.config import Settings
 from rtsearch.errors import MissingDependencyError
@@ -34,6 +37,7 @@ for _number in (signal.SIGTERM, signal.SIGHUP):
 
 # Containers often forbid bytecode to be written, and uv writes none when it installs. Each command that is
 # started then compiles a thousand modules first: "rtsearch run" of one photo took 3.7 s, with bytecode 2.4 s.
+# The next run of the tests finds it where pytest keeps what it remembers; Python looks at its age.
 if sys.dont_write_bytecode:
     _kept = Path(__file__).resolve().parents[1] / ".pytest_cache"
     if os.access(_kept if _kept.is_dir() else _kept.parent, os.W_OK):
@@ -42,7 +46,6 @@ if sys.dont_write_bytecode:
         sys.pycache_prefix = tempfile.mkdtemp(prefix="rtsearch-bytecode-")
         atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
-# The next run of the tests finds it where pytest keeps what it remembers; Python looks at its age.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
 
@@ -104,19 +107,18 @@ def short_clip(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> Path:
     """The first twelve frames of the real clip."""
     import cv2
 
-    path = tmp_path_factory.mktemp("short") / "short clip.avi"
-    capture = cv2.VideoCapture(str(clip))
-    writer = None
-    for _ in range(12):
-        bgr = capture.read()[1]
-        if writer is None:
-            code = cv2.VideoWriter.fourcc(*"MJPG")
-            writer = cv2.VideoWriter(str(path), code, 25, (bgr.shape[1], bgr.shape[0]))
-        writer.write(bgr)
-    assert writer is not None
-    writer.release()
-    capture.release()
-    return path
+    def make(folder: Path) -> None:
+        capture = cv2.VideoCapture(str(clip))
+        pictures = [capture.read()[1] for _ in range(12)]
+        capture.release()
+        height, width = pictures[0].shape[:2]
+        code = cv2.VideoWriter.fourcc(*"MJPG")
+        writer = cv2.VideoWriter(str(folder / "short clip.avi"), code, 25, (width, height))
+        for bgr in pictures:
+            writer.write(bgr)
+        writer.release()
+
+    return once(tmp_path_factory, "short", make) / "short clip.avi"
 
 
 @pytest.fixture(scope="session")
@@ -124,15 +126,20 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip that goes on for longer than any test: 3000 frames, small ones."""
     from clips import write_clip
 
-    return write_clip(tmp_path_factory.mktemp("long") / "long.avi", range(3000), wh=(96, 64))
+    def make(folder: Path) -> None:
+        write_clip(folder / "long.avi", range(3000), wh=(96, 64))
+
+    return once(tmp_path_factory, "long", make) / "long.avi"
 
 
 @pytest.fixture(scope="session")
 def photos(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of real pictures: those of scikit-image and scikit-learn, and frames of the clip."""
-    folder = tmp_path_factory.mktemp("real") / "photos"
-    assert gather_photos(folder, clip) >= 70
-    return folder
+
+    def make(folder: Path) -> None:
+        assert gather_photos(folder / "photos", clip) >= 70
+
+    return once(tmp_path_factory, "real photos", make) / "photos"
 
 
 @pytest.fixture(scope="session")
@@ -146,17 +153,18 @@ def pipeline(model: Path):
 
 
 @pytest.fixture(scope="session")
-def library(photos: Path, pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def library(photos: Path, model: Path, tmp_path_factory: pytest.TempPathFactory, request) -> Path:
     """The folder of a library of ``photos``, with its index."""
     from rtsearch.jobs.analyze import analyze
     from rtsearch.library import Library
     from rtsearch.library.index import build_index
 
-    folder = tmp_path_factory.mktemp("real") / "library"
-    report = analyze(photos, folder, pipeline, Settings())
-    assert report.failed == []
-    build_index(Library.open(folder), Settings())
-    return folder
+    def make(folder: Path) -> None:
+        report = analyze(photos, folder / "library", request.getfixturevalue("pipeline"), Settings())
+        assert report.failed == []
+        build_index(Library.open(folder / "library"), Settings())
+
+    return once(tmp_path_factory, "real", make) / "library"
 
 
 @pytest.fixture(scope="session")
@@ -230,11 +238,16 @@ def demo_run(
     rtsearch, model: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """The folder in which ``rtsearch demo --json`` has run without a network, and what it said."""
-    folder = tmp_path_factory.mktemp("demo of today")
-    without_downloads = {"XDG_CACHE_HOME": str(folder / "cache"), "RTSEARCH_ENGINES": str(model.parent)}
-    done = rtsearch("demo", "--offline", "--json", cwd=folder, env=without_downloads)
-    assert done.returncode == 0, done.stderr
-    return folder, done
+
+    def make(folder: Path) -> None:
+        without_downloads = {"XDG_CACHE_HOME": str(folder / "cache"), "RTSEARCH_ENGINES": str(model.parent)}
+        done = rtsearch("demo", "--offline", "--json", cwd=folder, env=without_downloads)
+        assert done.returncode == 0, done.stderr
+        said = ["rtsearch demo", done.returncode, done.stdout, done.stderr]
+        (folder / "said.json").write_text(json.dumps(said))
+
+    folder = once(tmp_path_factory, "demo of today", make)
+    return folder, subprocess.CompletedProcess(*json.loads((folder / "said.json").read_text()))
 
 
 @pytest.fixture
@@ -268,15 +281,19 @@ def blob_index(tmp_path_factory: pytest.TempPathFactory):
 
     from rtsearch.config import load_settings
     from rtsearch.library import Library
-    from rtsearch.library.index import open_index
+    from rtsearch.library.index import build_index, open_index
 
-    folder = tmp_path_factory.mktemp("blobs")
-    for i in range(PHOTOS):
-        path = folder / "photos" / f"{i:02d}.png"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", blobs.draw(i))[1].tobytes())
-    blobs.run(folder / "photos", folder / "lib")
-    index = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
+    settings = load_settings(None, ["project.dim=8"])
+
+    def make(folder: Path) -> None:
+        for i in range(PHOTOS):
+            path = folder / "photos" / f"{i:02d}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(cv2.imencode(".png", blobs.draw(i))[1].tobytes())
+        blobs.run(folder / "photos", folder / "lib")
+        build_index(Library.open(folder / "lib"), settings)
+
+    index = open_index(Library.open(once(tmp_path_factory, "blobs", make) / "lib"), settings)
     index.warm_up(5)
     return index
 
@@ -288,12 +305,16 @@ def barcode_index(tmp_path_factory: pytest.TempPathFactory):
 
     from rtsearch.config import load_settings
     from rtsearch.library import Library
-    from rtsearch.library.index import open_index
+    from rtsearch.library.index import build_index, open_index
 
-    folder = tmp_path_factory.mktemp("barcode")
-    blobs.write_photos(folder / "photos", 60)
-    blobs.run(folder / "photos", folder / "lib")
-    opened = open_index(Library.open(folder / "lib"), load_settings(None, ["project.dim=8"]))
+    settings = load_settings(None, ["project.dim=8"])
+
+    def make(folder: Path) -> None:
+        blobs.write_photos(folder / "photos", 60)
+        blobs.run(folder / "photos", folder / "lib")
+        build_index(Library.open(folder / "lib"), settings)
+
+    opened = open_index(Library.open(once(tmp_path_factory, "barcode", make) / "lib"), settings)
     opened.warm_up(5)
     return opened
 

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
+from shared import once
 
 from rtsearch.gpu import kernels
 
@@ -16,8 +18,12 @@ COMPILER = shutil.which("g++") or ""
 _LOCK = threading.Lock()  # shared memory of a block is static memory here
 
 
-def build(folder: Path, name: str = "kernels") -> ctypes.CDLL:
-    """Compile the kernels and a function to launch each of them."""
+def build(factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The kernels and a function to launch each of them, compiled once in a run of the tests."""
+    return ctypes.CDLL(str(once(factory, "kernels", _compile) / "kernels.so"))
+
+
+def _compile(folder: Path) -> None:
     text = '#include "cuda_shim.h"\n#include "kernels.cu"\n'
     for kernel in kernels.KERNELS:
         text += (
@@ -28,15 +34,13 @@ def build(folder: Path, name: str = "kernels") -> ctypes.CDLL:
         text += f'extern "C" int size_of_{struct}() {{ return sizeof({struct}); }}\n'
     text += 'extern "C" float half_to_float(unsigned short bits) { return from_half(bits); }\n'
     text += 'extern "C" unsigned short float_to_half(float value) { return to_half(value); }\n'
-    (folder / f"{name}.cpp").write_text(text)
-    library = folder / f"{name}.so"
+    source = folder / "kernels.cpp"
+    source.write_text(text)
     includes = [f"-I{Path(__file__).parent}", f"-I{Path(kernels.__file__).parent}"]
     command = [COMPILER, "-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    command += includes
-    command += [f"{folder / name}.cpp", "-o", str(library)]
+    command += [*includes, str(source), "-o", str(folder / "kernels.so")]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(library))
 
 
 def functions(library: ctypes.CDLL) -> dict[str, object]:

@@ -32,7 +32,7 @@ LOW = DetectSettings(threshold=0.1)
 
 @pytest.fixture(scope="module")
 def on_cpu(tmp_path_factory):
-    return cpu_kernels.functions(cpu_kernels.build(tmp_path_factory.mktemp("kernels")))
+    return cpu_kernels.functions(cpu_kernels.build(tmp_path_factory))
 
 
 class Looker:

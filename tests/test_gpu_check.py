@@ -116,7 +116,7 @@ def test_a_wheel_for_another_machine_is_one_line(tmp_path):
 def kernels(tmp_path_factory):
     if not cpu_kernels.COMPILER:
         pytest.skip("no C++ compiler (g++)")
-    return cpu_kernels.functions(cpu_kernels.build(tmp_path_factory.mktemp("kernels")))
+    return cpu_kernels.functions(cpu_kernels.build(tmp_path_factory))
 
 
 @pytest.fixture

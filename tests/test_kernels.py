@@ -44,7 +44,7 @@ def _no_word_about_taps() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    return cpu_kernels.build(tmp_path_factory.mktemp("kernels"))
+    return cpu_kernels.build(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
