@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import re
@@ -65,6 +66,7 @@ def test_frame_boxes_and_strips_of_a_message_belong_together(live):
             assert len(scene["shown"][0]["rows"]) >= 5
             assert scene["wh"] == list(barcode.WH)
             assert scene["v"] == 1
+            assert scene["library"] == live.site.fingerprint
 
 
 def test_a_viewer_that_confirms_gets_no_more_than_it_takes(live):
@@ -78,6 +80,47 @@ def test_a_viewer_that_confirms_gets_no_more_than_it_takes(live):
         again = next_scene(slow)[0]["frame"]
         assert again > first[-1] + 5  # the newest, not the next
         assert ahead > first[-1]
+
+
+def test_a_viewer_gets_frames_as_large_as_it_shows_them(live):
+    def width_of(viewer) -> int:
+        return decoded(next_scene(viewer)[1]).shape[1]
+
+    def becomes(viewer, width: int) -> bool:
+        return any(width_of(viewer) == width for _ in range(100))
+
+    with live.watch() as full, live.watch() as small, live.watch() as smaller:
+        assert {width_of(viewer) for viewer in (full, small, smaller)} == {320}
+        small.send("w240")
+        smaller.send("w200")
+        assert becomes(small, 240)
+        assert becomes(smaller, 200)
+        assert width_of(full) == 320
+        for text in ("w", "w-3", "w123456", "w2 0", "width"):
+            small.send(text)
+        small.send("w0")  # as small as they are made
+        assert becomes(small, 160)
+        live.ask("/api/control", "POST", {"do": "pause"})
+        small.send("w300")
+        assert becomes(small, 300)  # a picture that stands still, too
+        live.ask("/api/control", "POST", {"do": "resume"})
+    scene, data = unpacked_newest(live)
+    assert decoded(data).shape[1] == scene["wh"][0] == 320
+
+
+def test_no_frame_is_encoded_in_more_than_four_sizes(live):
+    with contextlib.ExitStack() as stack:
+        viewers = [stack.enter_context(live.watch()) for _ in range(6)]
+        for i, viewer in enumerate(viewers):
+            viewer.send(f"w{200 + 20 * i}")
+        for i, viewer in enumerate(viewers):
+            wanted = max(200 + 20 * i, 240)  # the larger sizes are made
+            assert any(decoded(next_scene(viewer)[1]).shape[1] == wanted for _ in range(200)), i
+
+
+def unpacked_newest(live) -> tuple[dict, bytes]:
+    with live.watch() as viewer:
+        return next_scene(viewer)
 
 
 def test_a_viewer_hears_of_changes_and_its_echo(live):
@@ -247,6 +290,27 @@ def test_viewers_get_the_words_of_classes(live):
             phone.send(jpeg(page.square()))
             assert json.loads(phone.recv(timeout=20))["words"] == {"red": "rot", "blue": ""}
         live.ask("/api/settings", "PATCH", {"show": {"labels": []}})
+
+
+def test_pages_have_the_colours_of_the_settings(live):
+    def said() -> dict[str, str]:
+        answer = live.ask("/theme.css")
+        assert answer.headers["content-type"].startswith("text/css")
+        return dict(re.findall(r"([\w-]+): ([^;]+);", answer.body.decode()))
+
+    dark = said()
+    assert (dark["--ground"], dark["--accent"], dark["color-scheme"]) == ("#0e0f0f", "#ffaf50", "dark")
+    assert dark["--ground-parts"] == "14 15 15"
+    with live.watch() as viewer:
+        assert (told := next_state(viewer))["theme"] == "dark"
+        assert told["crop_size"] == 1
+        change = {"show": {"theme": "#f0eee8 #1a1a1a #c25b00", "thumb_height": 152}}
+        assert live.ask("/api/settings", "PATCH", change).status == 200
+        told = next_state(viewer)
+        assert (told["theme"], told["crop_size"]) == (change["show"]["theme"], 2)
+    light = said()
+    assert (light["--ground"], light["--ink"], light["color-scheme"]) == ("#f0eee8", "#1a1a1a", "light")
+    live.site.change({"show": {"theme": "dark", "thumb_height": 76}})
 
 
 def test_the_server_goes_on_while_a_search_is_narrowed(barcode_index, monkeypatch):
@@ -542,7 +606,17 @@ def test_the_api_is_as_its_file_says(live):
 
     from rtsearch.web.app import make_app
 
-    pages = {"/", "/kiosk", "/library", "/phone", "/static/{name}", "/openapi.json", "/font", "/qr.svg"}
+    pages = {
+        "/",
+        "/kiosk",
+        "/library",
+        "/phone",
+        "/static/{name}",
+        "/openapi.json",
+        "/font",
+        "/theme.css",
+        "/qr.svg",
+    }
     routes = {
         (re.sub(r":whole", "", route.path), method.lower())
         for route in make_app(live.site).routes

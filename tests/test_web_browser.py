@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import barcode
 import blobs
 import cv2
-import numpy as np
 import pytest
+from browsing import NEEDS_CHROMIUM, NUMBERS, SCREENS, chromium, pages
 from page import served
 from test_films import look, write
 
@@ -20,37 +18,9 @@ from rtsearch.library import Library
 from rtsearch.library.index import open_index
 from rtsearch.web import Access
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra test")
-CHROMIUM = shutil.which("chromium-headless-shell")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium-headless-shell"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
-FLAGS = [
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-    *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
-]
-SCREENS = {"desktop": (1440, 900), "upright": (1080, 1920), "4K": (3840, 2160), "phone": (390, 844)}
 TOKEN = "a secret of the tests"
-
-# The number that the canvas shows, by the bar code's squares, and where its box is drawn.
-NUMBERS = """(count) => new Promise((done, fail) => {
-  setTimeout(() => fail(new Error("no pictures came")), 20000);
-  const seen = [];
-  document.addEventListener("drawn", ({ detail }) => {
-    const { picture } = rtsearch.places.get(0), { canvas, context } = picture;
-    let number = 0;
-    for (let bit = 0; bit < 8; bit++) {
-      const x = ((40 * bit + 20) / 320) * canvas.width, y = (220 / 240) * canvas.height;
-      if (context.getImageData(x, y, 1, 1).data[0] > 45) number += 1 << bit;
-    }
-    const left = (picture.boxes[0].at[0] / picture.area.w) * 320;
-    seen.push([number, detail.frame % 256, left, document.querySelectorAll(".strip:not(.gone)").length]);
-    if (seen.length === count) done(seen);
-  });
-})"""
 
 # A click in the middle of the box, which moves on with the next frame.
 CLICK_BOX = """(() => {
@@ -88,24 +58,10 @@ STILL = """new Promise((done) => {
 })"""
 
 
-def fake_camera(path: Path) -> Path:
-    """A film of bar codes that Chromium takes for a camera."""
-    with path.open("wb") as file:
-        file.write(b"YUV4MPEG2 W320 H240 F10:1 Ip A1:1 C420jpeg\n")
-        for number in range(10):
-            yuv = cv2.cvtColor(barcode.picture(number), cv2.COLOR_BGR2YUV_I420)
-            file.write(b"FRAME\n" + np.ascontiguousarray(yuv).tobytes())
-    return path
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory) -> Iterator[Any]:
-    camera = fake_camera(tmp_path_factory.mktemp("camera") / "camera.y4m")
-    with sync_api.sync_playwright() as playwright:
-        flags = [*FLAGS, f"--use-file-for-fake-video-capture={camera}"]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+    with chromium(tmp_path_factory.mktemp("camera")) as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -114,31 +70,11 @@ def server(barcode_index):
         yield running
 
 
-def is_problem(said: Any) -> bool:
-    """Tell whether a message of the console is one that no user has caused."""
-    return said.type == "error" and "422" not in said.text
-
-
 @pytest.fixture
 def open_page(browser, server):
-    """Opens a page of the server; at the end nothing may have gone wrong on it."""
-    contexts, problems = [], []
-
-    def opened(path: str = "/", wh: tuple[int, int] = SCREENS["desktop"], port: int = 0) -> Any:
-        context = browser.new_context(viewport={"width": wh[0], "height": wh[1]}, permissions=["camera"])
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if is_problem(said) else None)
-        page.goto(f"http://127.0.0.1:{port or server.port}{path}")
-        return page
-
-    yield opened
-    server.site.controls.change(paused=False)
-    for context in contexts:
-        context.close()
-    assert problems == []
+    with pages(browser, server.port) as opened:
+        yield opened
+        server.site.controls.change(paused=False)
 
 
 def test_frame_boxes_and_strips_belong_together(open_page):

@@ -1,6 +1,6 @@
 """Hand the newest scene of each source to all viewers, each at the rate that it can take.
 
-    main thread: show -> newest scene per source ─┬─> encoder thread: JSON + JPEG, once for all viewers
+    main thread: show -> newest scene per source ─┬─> encoder thread: JSON, a JPEG per size that is looked at
     phones: put ──────────────────────────────────┘     -> event loop -> newest message per source and viewer
 
 Nobody is waited for: a scene that nobody has fetched is replaced by the next one. A viewer confirms what it
@@ -23,7 +23,7 @@ from rtsearch.live import SourceReport
 from rtsearch.live.view import View
 from rtsearch.recording import Times
 from rtsearch.types import Scene
-from rtsearch.web.wire import frame_jpeg, message, scene_line
+from rtsearch.web.wire import MOST_WIDTH, frame_jpeg, message, scene_line
 
 __all__ = ["SceneHub", "Shown", "Viewer"]
 
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.1  # how often changed settings are looked for
 _NOT_CONFIRMED = 2  # messages on their way to a viewer that confirms them
+_MOST_SIZES = 4  # of JPEGs of one frame
+_LEAST_WIDTH = 160
 _JOIN_S = 2.0
 
 
@@ -52,9 +54,13 @@ class Viewer:
 
     Args:
         confirms: the client confirms each message that it has drawn.
+
+    Attributes:
+        width: of the frames that it shows, px; larger ones are of no use to it.
     """
 
     def __init__(self, *, confirms: bool) -> None:
+        self.width = MOST_WIDTH
         self._room = _NOT_CONFIRMED if confirms else None
         self._scenes: dict[int, bytes] = {}
         self._states: list[str] = []
@@ -120,6 +126,7 @@ class SceneHub:
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._viewers: set[Viewer] = set()
+        self._widths: tuple[int, ...] = ()  # of the JPEGs that viewers get, the largest first
         self._told = ""
         self._thread = threading.Thread(target=self._work, name="web", daemon=True)
         self._thread.start()
@@ -171,6 +178,7 @@ class SceneHub:
         """Add a viewer, which gets the newest scenes at once; called in the event loop."""
         self._loop = asyncio.get_running_loop()
         self._viewers.add(viewer)
+        self._measure()
         viewer.tell(json.dumps(self._state()))
         with self._changed:
             self._fresh |= set(self._newest)
@@ -179,6 +187,16 @@ class SceneHub:
     def part(self, viewer: Viewer) -> None:
         """Remove a viewer; called in the event loop."""
         self._viewers.discard(viewer)
+        self._measure()
+
+    def resize(self, viewer: Viewer, width: int) -> None:
+        """Take the width that a viewer shows frames at, px; called in the event loop."""
+        viewer.width = min(MOST_WIDTH, max(_LEAST_WIDTH, width))
+        self._measure()
+
+    def _measure(self) -> None:
+        """Choose the widths of JPEGs: those that are looked at, the largest where they are many."""
+        self._widths = tuple(sorted({each.width for each in self._viewers}, reverse=True)[:_MOST_SIZES])
 
     def close(self) -> None:
         """End the thread."""
@@ -188,19 +206,24 @@ class SceneHub:
         self._thread.join(_JOIN_S)
 
     def _work(self) -> None:
+        sent: tuple[int, ...] = ()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or bool(self._fresh and self._viewers), _LOOK_S)
                 if self._closed:
                     return
                 fresh, self._fresh = self._fresh, set()
+                widths = self._widths
+                if not set(widths) <= set(sent):  # a picture that stands still is sharp at its new size
+                    fresh = set(self._newest)
+                sent = widths
                 scenes = {place: self._newest[place] for place in fresh if place in self._newest}
-            if not self._viewers:
+            if not widths:
                 continue
             try:
                 self._tell_state()
                 for place, shown in scenes.items():
-                    self._send(place, shown)
+                    self._send(place, shown, widths)
             except Exception:
                 _log.warning("a scene could not be sent to viewers", exc_info=True)
 
@@ -215,14 +238,21 @@ class SceneHub:
 
             self._call(tell)
 
-    def _send(self, place: int, shown: Shown) -> None:
+    def _send(self, place: int, shown: Shown, widths: tuple[int, ...]) -> None:
+        """Hand a scene to all viewers, its frame in each of some widths, the largest first."""
         with self.meter.stage("web"):
-            line = scene_line(shown.scene, self._names, shown.t_s)
-            data = message(place, shown.scene, line, frame_jpeg(shown.scene.frame.bgr, self._quality))
+            line, bgr = scene_line(shown.scene, self._names, shown.t_s), shown.scene.frame.bgr
+            useful = [width for width in widths if width < bgr.shape[1]]
+            sizes = ([bgr.shape[1]] if len(useful) < len(widths) else []) + useful
+            made = {
+                width: message(place, shown.scene, line, frame_jpeg(bgr, self._quality, width))
+                for width in sizes
+            }
 
         def offer() -> None:
             for viewer in self._viewers:
-                viewer.offer(place, data)
+                fitting = min((width for width in made if width >= viewer.width), default=max(made))
+                viewer.offer(place, made[fitting])
 
         self._call(offer)
 

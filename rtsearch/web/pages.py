@@ -1,4 +1,4 @@
-"""Serve the pages, their scripts and styles, the font of the settings, and the QR code for phones."""
+"""Serve the pages, their scripts and styles, font and colours of the settings, and the QR code for phones."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtsearch.errors import MissingDependencyError
+from rtsearch.render.theme import Theme, mixed, theme_of
 from rtsearch.web.access import Role, needs
 from rtsearch.web.problems import RequestError
 from rtsearch.web.site import Site
 
-__all__ = ["Pages", "lan_address"]
+__all__ = ["Pages", "lan_address", "qr_svg", "theme_css"]
 
 _KINDS = {
     "css": "text/css",
@@ -53,6 +54,7 @@ class Pages:
             Route("/static/{name}", self._file),
             Route("/openapi.json", self._openapi),
             Route("/font", self._font),
+            Route("/theme.css", self._theme),
             Route("/qr.svg", needs(Role.OPERATOR)(self._qr)),
         ]
 
@@ -82,6 +84,10 @@ class Pages:
             raise RequestError(404, "show.font names no font")
         return FileResponse(font, media_type="font/ttf", headers=_FRESH)
 
+    async def _theme(self, request: Request) -> Response:
+        style = theme_css(theme_of(self._site.controls.now.show.theme))
+        return Response(style, media_type=_KINDS["css"], headers=_FRESH)
+
     async def _qr(self, request: Request) -> Response:
         url = str(request.base_url.replace(path="/phone"))
         host = request.url.hostname or ""
@@ -91,6 +97,24 @@ class Pages:
         token = self._site.access.phone_token
         code = await run_in_threadpool(qr_svg, f"{url}?{urlencode({'token': token})}" if token else url)
         return Response(code, media_type="image/svg+xml", headers={"cache-control": "no-store"})
+
+
+def theme_css(theme: Theme) -> str:
+    """Return colours as variables of CSS."""
+    ground, ink = theme.ground, theme.ink
+    colours = {
+        "ground": ground,
+        "ink": ink,
+        "accent": theme.accent,
+        "raised": mixed(ground, ink, 0.045),
+        "line": mixed(ground, ink, 0.13),
+        "faint": mixed(ground, ink, 0.43),
+        "soft": mixed(ground, ink, 0.68),
+    }
+    named = "".join(f"--{name}: #{r:02x}{g:02x}{b:02x}; " for name, (b, g, r) in colours.items())
+    parts = " ".join(map(str, ground[::-1]))
+    scheme = "dark" if sum(ground) < sum(ink) else "light"
+    return f":root {{ {named}--ground-parts: {parts}; color-scheme: {scheme}; }}\n"
 
 
 def qr_svg(text: str) -> bytes:

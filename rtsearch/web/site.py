@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from rtsearch import __version__
 from rtsearch._util.masking import masked
-from rtsearch.config import Settings
+from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import SendError
 from rtsearch.library.index import SearchIndex, shape_json
 from rtsearch.library.likeness import largest_distance
@@ -264,6 +264,8 @@ class Site:
             "find": self._find,
             "results": now.show.results,
             "text": now.show.text,
+            "theme": now.show.theme,
+            "crop_size": round(now.show.thumb_height / ShowSettings().thumb_height, 3),
             "words": self.words,
             "font": bool(self.settings.show.font),
             "attract_s": self.settings.show.attract_s,

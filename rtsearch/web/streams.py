@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -34,6 +35,7 @@ _PICTURES_PER_S = 15.0  # of the composed picture, which is drawn for this strea
 _BOUNDARY = "frame"
 _MOST_STREAMS = 8
 _MOST_PLACE = 999_999
+_WIDTH = re.compile("w([0-9]{1,5})")
 
 
 class LiveStreams:
@@ -79,6 +81,8 @@ class LiveStreams:
                     viewer.confirm()
                 elif text.startswith("t") and len(text) < 40:  # a viewer measures how far away the server is
                     viewer.echo(text)
+                elif (said := _WIDTH.fullmatch(text)) is not None:
+                    hub.resize(viewer, int(said[1]))
         except (WebSocketDisconnect, KeyError, RuntimeError):  # bytes came, or it has gone
             pass
         finally:

@@ -79,8 +79,13 @@ export class Attract {
     if (before?.row === row) return;
     const made = makeTile(row, thumb(this.page.state, row));
     Object.assign(made.element.style, { width: `${Math.ceil(w - 3)}px`, height: `${Math.ceil(h - 3)}px`, transform: `translate(${x}px, ${y}px)` });
-    this.root.insertBefore(made.element, this.word);
     this.tiles[i] = { ...made, row };
-    if (before) setTimeout(() => before.element.remove(), 1800);
+    made.element.dataset.place = i;
+    made.ready.then(() => {
+      if (this.tiles[i]?.element !== made.element) return;
+      const covered = this.root.querySelectorAll(`[data-place="${i}"]`);
+      this.root.insertBefore(made.element, this.word);
+      setTimeout(() => covered.forEach((old) => old.remove()), 1800);
+    });
   }
 }

@@ -1,6 +1,7 @@
 // Places of frame, panel and strips for a screen. The frame never moves for strips that come or go.
 
 const STEPS = [1, 2, 3, 4, 6];      // strips that room is made for; those beyond are scrolled to
+const MOST = 8;
 const STAYS_MS = 5000;              // a coarser grid must be enough for so long before it is taken
 
 export function fitType(scale = 1) {
@@ -14,7 +15,7 @@ export function fitType(scale = 1) {
 class Steps {
   constructor() { this.now = 1; this.since = 0; }
   take(needed, at, most) {
-    const steps = STEPS.filter((n) => n <= most), wanted = steps.find((n) => n >= needed) ?? steps.at(-1);
+    const steps = [...STEPS.filter((n) => n < most), most], wanted = steps.find((n) => n >= needed) ?? steps.at(-1);
     if (wanted >= this.now) { this.since = at; this.now = wanted; }
     else if (at - this.since > STAYS_MS) { this.now = wanted; this.since = at; }
     return this.now;
@@ -42,8 +43,13 @@ export class Slots {
 
 const inset = (x, y, w, h) => ({ x: Math.round(x), y: Math.round(y), w: Math.round(w), h: Math.round(h) });
 
-/** Rectangles {frames, panel, strips} and the kind of screen. */
-export function arrange(aspect, rem, { kiosk = false, sources = 1, bar = 5.6 } = {}) {
+/** Rectangles {frames, panel, strips}, the kind of screen, and for how many strips there is room with crops of some size. */
+export function arrange(aspect, rem, options = {}) {
+  const { most, ...places } = placesOf(aspect, rem, options);
+  return { ...places, most: Math.min(MOST, Math.max(1, Math.round(most / (options.crop ?? 1)))) };
+}
+
+function placesOf(aspect, rem, { kiosk = false, sources = 1, bar = 5.6 }) {
   const W = innerWidth, H = innerHeight;
   const narrow = W < 34 * rem, upright = H > W * 1.05;
   const m = narrow ? rem : 1.75 * rem, gap = 1.5 * rem;
@@ -91,11 +97,11 @@ export function cells(area, aspects) {
 }
 
 /** Room of a strip: height of its header, from strip to strip, and of its crops, with the gap between them. */
-export function stripSizes(area, count, rem, kind) {
+export function stripSizes(area, count, rem, kind, crop = 1) {
   const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem;
   const pitch = (area.h + gap) / count;
   const room = Math.floor(Math.max(24, pitch - header - gap));
-  return { pitch, room, gap: Math.max(3, Math.round(0.22 * rem)), least: kind === "phone" ? 3.4 * rem : 5.2 * rem, most: 22 * rem };
+  return { pitch, room, gap: Math.max(3, Math.round(0.22 * rem)), least: (kind === "phone" ? 3.4 : 5.2) * rem * crop, most: 22 * rem * Math.max(1, crop) };
 }
 
 const FEW = 8;              // crops from which on more of them are no gain

@@ -1,7 +1,7 @@
 // The library as a zoomable wall: tiles of crops from the server, at the size that the zoom asks for.
 
 import { fitType } from "./layout.js";
-import { $, make, onPhoto, toast } from "./page.js";
+import { $, colours, make, onPhoto, toast } from "./page.js";
 import { Sheets } from "./sheets.js";
 import { makeTile } from "./strips.js";
 import { fetchJson, searchPhoto, thumb, word } from "./wire.js";
@@ -84,7 +84,7 @@ class Wall {
     this.glide(at);
     const { x, y, scale } = this.view;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
-    c.fillStyle = "#0E0F0F";
+    c.fillStyle = colours.ground;
     c.fillRect(0, 0, W, H);
     c.imageSmoothingQuality = this.goal || this.pointers.size ? "low" : "high";
     const wanted = SIZES.findIndex((s) => s >= scale * ratio * 0.75);
@@ -160,14 +160,14 @@ class Wall {
 
   paintMarks(c, scale, x, y, W, H) {
     if (!this.marks.length) return;
-    c.fillStyle = "rgb(14 15 15 / .62)";
+    c.fillStyle = `rgb(${colours.parts} / .62)`;
     const hole = new Path2D();
     hole.rect(0, 0, W, H);
     const least = Math.max(scale, 9);
     const rects = this.marks.map(([, mx, my]) => [W / 2 + (mx + 0.5 - x) * scale - least / 2, H / 2 + (my + 0.5 - y) * scale - least / 2, least, least]);
     for (const [rx, ry, w, h] of rects) hole.rect(rx, ry, w, h);
     c.fill(hole, "evenodd");
-    c.strokeStyle = "#FFAF50"; c.lineWidth = 1.5;
+    c.strokeStyle = colours.accent; c.lineWidth = 1.5;
     for (const rect of rects) c.strokeRect(...rect);
   }
 

@@ -2,12 +2,13 @@
 
 import { Attract } from "./attract.js";
 import { Slots, arrange, cells, fitType, stripSizes } from "./layout.js";
-import { Picture } from "./picture.js";
-import { $, clock, make, onPhoto, toast } from "./page.js";
+import { Picture, pixelRatio } from "./picture.js";
+import { $, clock, make, onPhoto, toast, turnTo } from "./page.js";
 import { Sheets } from "./sheets.js";
 import { Strips } from "./strips.js";
 import { connect, control, fetchJson, objectsOf, patch, searchPhoto, thumb } from "./wire.js";
 
+const FIRST_PHONE = 1000;   // places before it are sources of the run
 const KIOSK = location.pathname === "/kiosk";
 document.body.classList.toggle("kiosk", KIOSK);
 const ICONS = {
@@ -21,6 +22,7 @@ class Page {
     this.state = { sources: [], text: "all", paused: false };
     this.textSize = Number(localStorage.getItem("text size") || 1);
     this.places = new Map();    // place: {picture, scene, aspect}
+    this.next = new Map();      // place: frame that is drawn next
     this.lit = new Set();
     this.pins = new Map();      // key: item
     this.slots = new Slots();
@@ -32,22 +34,39 @@ class Page {
     this.tools();
     addEventListener("resize", () => this.changed());
     this.changed();
-    this.away = connect({ scene: (message) => this.scene(message), state: (state) => this.take(state), status: (up) => this.status(up) });
+    this.link = connect({ scene: (message) => this.scene(message), state: (state) => this.take(state), status: (up) => this.status(up) });
+    this.askWidth();
   }
 
   // Scenes ----------------------------------------------------------------------------------------------
 
+  /** Decode a frame, and draw it with the next picture of the screen, unless a newer one of its source is there by then. */
   async scene({ scene, jpeg, received }) {
+    const came = this.came = (this.came ?? 0) + 1;
     const bitmap = await createImageBitmap(jpeg);
-    await new Promise((done) => requestAnimationFrame(done));
-    const known = this.state.sources.some((s) => s.place === scene.place) || this.state.phones?.includes(scene.place);
-    if (this.photo || !known) { bitmap.close(); return; }   // a phone may have gone meanwhile
-    this.put(scene, bitmap);
-    const now = performance.now();
-    this.drawn.times.push(now);
-    this.drawn.ages.push(scene.age_ms + this.away.ms + now - received);
-    for (const list of Object.values(this.drawn)) if (list.length > 90) list.shift();
-    document.dispatchEvent(new CustomEvent("drawn", { detail: scene }));
+    const before = this.next.get(scene.place);
+    if (before?.came > came) { bitmap.close(); return before.drawn; }
+    before?.bitmap.close();
+    if (!this.next.size) this.drawing = new Promise((done) => requestAnimationFrame(() => done(this.draw())));
+    Object.assign(scene, { received, decoded: performance.now() });
+    this.next.set(scene.place, { scene, bitmap, came, drawn: this.drawing });
+    await this.drawing;
+  }
+
+  /** Draw the newest frames that came. */
+  draw() {
+    const newest = [...this.next.values()];
+    this.next.clear();
+    for (const { scene, bitmap } of newest) {
+      const known = this.state.sources.some((s) => s.place === scene.place) || this.state.phones?.includes(scene.place);
+      if (this.photo || !known) { bitmap.close(); continue; }   // a phone may have gone meanwhile
+      this.put(scene, bitmap);
+      const now = performance.now();
+      this.drawn.times.push(now);
+      this.drawn.ages.push(scene.age_ms + this.link.ms + now - scene.received);
+      for (const list of Object.values(this.drawn)) if (list.length > 90) list.shift();
+      document.dispatchEvent(new CustomEvent("drawn", { detail: scene }));
+    }
   }
 
   put(scene, bitmap) {
@@ -70,7 +89,7 @@ class Page {
 
   look({ wh, dims } = {}) {
     const here = [...this.places.values()].some((p) => p.objects.some((o) => this.lit.has(o.key))) || [...this.pins.keys()].some((key) => this.lit.has(key));
-    return { wh, dims, lit: here ? this.lit : new Set(), pinned: new Set(this.pins.keys()), text: this.state.text, rem: this.rem, thumb: (row) => thumb(this.state, row) };
+    return { wh, dims, lit: here ? this.lit : new Set(), pinned: new Set(this.pins.keys()), text: this.state.text, rem: this.rem };
   }
 
   /** Number objects by the places of their strips. */
@@ -89,7 +108,7 @@ class Page {
 
   arrangeStrips() {
     const items = [...this.number(), ...[...this.pins.values()].map((pin, slot) => ({ ...pin, slot, number: slot + 1, pinned: true }))];
-    const sizes = stripSizes(this.rects.strips, this.rows, this.rem, this.rects.kind);
+    const sizes = stripSizes(this.rects.strips, this.rows, this.rem, this.rects.kind, this.state.crop_size);
     this.strips.show(KIOSK ? items.filter((item) => item.slot < this.rows) : items, sizes, this.look());
     if (!KIOSK) this.list();
   }
@@ -113,7 +132,7 @@ class Page {
   changed() {
     this.rem = fitType(this.textSize);
     const aspects = [...this.places.values()].map((p) => p.aspect);
-    this.rects = arrange(aspects[0] ?? 16 / 9, this.rem, { kiosk: KIOSK, sources: Math.max(1, aspects.length), bar: $("time").hidden ? 5.2 : 7.2 });
+    this.rects = arrange(aspects[0] ?? 16 / 9, this.rem, { kiosk: KIOSK, sources: Math.max(1, aspects.length), bar: $("time").hidden ? 5.2 : 7.2, crop: this.state.crop_size });
     const { frames, panel, strips, fill } = this.rects;
     cells(frames, aspects.length ? aspects : [1]).forEach((area, i) => {
       const place = [...this.places.entries()].sort((a, b) => a[0] - b[0])[i]?.[1];
@@ -127,6 +146,13 @@ class Page {
     document.body.dataset.kind = this.rects.kind;
     this.strips.place(strips);
     if (this.places.size) this.arrangeStrips();
+    this.askWidth();
+  }
+
+  /** Tell the server how large frames are shown: more pixels would be decoded for nothing. */
+  askWidth() {
+    const widths = [...this.places.values()].map(({ picture }) => picture.width);
+    this.link?.show(Math.round(Math.max(...(widths.length ? widths : [this.rects.frames.w * pixelRatio()]))));
   }
 
   sizeText(size) {
@@ -138,8 +164,9 @@ class Page {
   // State -----------------------------------------------------------------------------------------------
 
   take(state) {
-    if (this.state.library && this.state.library !== state.library) location.reload();
     const before = this.state;
+    if (before.version && before.version !== state.version) location.reload();
+    if (before.library !== state.library) this.pins.clear();   // rows are others there
     this.state = state;
     $("source").textContent = this.photo?.name ?? (state.sources.map((s) => s.name).join(", ") || "rtsearch");
     $("library").textContent = `${state.objects.toLocaleString("en")} objects, ${state.photos.toLocaleString("en")} photos`;
@@ -151,13 +178,16 @@ class Page {
     if (first?.length_s) { $("seek").max = first.length_s; $("length").textContent = clock(first.length_s); }
     if (this.buttons) { this.buttons.pause.firstChild.firstChild.setAttribute("d", ICONS[state.paused ? "play" : "pause"]); this.notice.textContent = `${state.network.name}, ${state.network.licence}`; }
     for (const source of state.sources) this.places.get(source.place)?.picture.element.classList.toggle("lost", source.lost);
-    const here = new Set(state.sources.map((s) => s.place));
+    const here = new Set([...state.sources.map((s) => s.place), ...(state.phones ?? [])]);
     for (const [place, { picture }] of this.places) {
-      if (!this.photo && !here.has(place) && !(state.phones ?? []).includes(place)) { picture.remove(); this.places.delete(place); this.changed(); }
+      // A server that was started again has no sources yet: their last pictures stay.
+      const stays = here.has(place) || (place < FIRST_PHONE && !state.sources.length);
+      if (!this.photo && !stays) { picture.remove(); this.places.delete(place); this.changed(); }
     }
     document.body.classList.toggle("remembers", Boolean(state.remembers));
     if (state.font && !before.font) new FontFace("wall", "url(/font)").load().then((font) => { document.fonts.add(font); this.changed(); }, () => {});
-    if (before.text !== state.text) this.changed();
+    if (before.theme && before.theme !== state.theme) turnTo(state.theme).then(() => this.changed());
+    if (before.text !== state.text || before.crop_size !== state.crop_size) this.changed();
     if (!this.photo && !state.sources.length && !this.places.size) this.empty();
     this.attract?.take(state);
   }
@@ -216,7 +246,7 @@ class Page {
 
   async more(row, label) {
     const { neighbours } = await fetchJson(`/api/objects/${row}/similar?k=${Math.max(16, this.state.results)}`);
-    this.pins.set(`like:${row}`, { key: `like:${row}`, name: ["like", label, row].filter((part) => part !== "").join(" "), rows: [row, ...neighbours.map((n) => n.row)], aspect: 1, score: 0 });
+    this.pins.set(`like:${row}`, { key: `like:${row}`, library: this.state.library, name: ["like", label, row].filter((part) => part !== "").join(" "), rows: [row, ...neighbours.map((n) => n.row)], aspect: 1, score: 0 });
     this.changed();
   }
 

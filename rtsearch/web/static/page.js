@@ -10,6 +10,25 @@ export const make = (tag, properties = {}, ...children) => {
 
 export const clock = (s) => `${Math.floor(Math.max(0, s) / 60)}:${String(Math.floor(Math.max(0, s) % 60)).padStart(2, "0")}`;
 
+/** Colours of the settings, for what is drawn on a canvas. */
+export const colours = {};
+
+function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  for (const [key, name] of Object.entries({ ground: "ground", ink: "ink", accent: "accent", parts: "ground-parts" })) colours[key] = style.getPropertyValue(`--${name}`).trim();
+}
+
+readColours();
+
+/** Get the colours of another theme; resolves once they are there. */
+export const turnTo = (theme) => new Promise((done) => {
+  const before = $("theme"), next = before.cloneNode();
+  next.href = `/theme.css?${encodeURIComponent(theme)}`;
+  next.onload = () => { before.remove(); readColours(); done(); };
+  next.onerror = () => { next.remove(); done(); };
+  before.after(next);
+});
+
 let hiding;
 
 /** Show some words for a moment, or until the next ones; none hides them. */

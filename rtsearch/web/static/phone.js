@@ -98,7 +98,7 @@ class Phone {
     const aspect = scene.wh[0] / scene.wh[1];
     if (aspect !== this.aspect) { this.aspect = aspect; this.lay(); }
     const objects = objectsOf(scene, scene.words);
-    const look = { wh: scene.wh, lit: new Set(), pinned: new Set(), text: "names", rem: this.rem, thumb: (row) => `/thumb/${scene.library}/${row}.jpg` };
+    const look = { wh: scene.wh, lit: new Set(), pinned: new Set(), text: "names", rem: this.rem };
     const count = this.slots.take(objects.sort((a, b) => a.strip - b.strip).map((o) => o.key), 0, this.rects.most);
     for (const o of objects) Object.assign(o, { slot: this.slots.of.get(o.key), number: this.slots.of.get(o.key) + 1 });
     this.picture.show(bitmap, objects, look);

@@ -1,8 +1,14 @@
 // One source on a canvas: the frame, and its boxes drawn over it at the resolution of the screen.
 
-const style = getComputedStyle(document.documentElement);
-const colour = (name) => style.getPropertyValue(name).trim();
-const INK = colour("--ink"), ACCENT = colour("--accent"), GROUND = colour("--ground");
+import { colours } from "./page.js";
+
+
+const FAMILY = getComputedStyle(document.body).fontFamily;
+
+const veil = (share) => `rgb(${colours.parts} / ${share})`;
+
+/** Pixels of a canvas for one of the page. */
+export const pixelRatio = () => Math.min(devicePixelRatio || 1, 2);
 
 export class Picture {
   constructor(parent) {
@@ -15,6 +21,15 @@ export class Picture {
     this.boxes = [];
     this.area = { x: 0, y: 0, w: 1, h: 1 };
   }
+
+  /** Pixels of the page for one of the frame. */
+  get scale() {
+    const { w, h } = this.area, [width, height] = this.look.wh;
+    return (this.fill ? Math.max : Math.min)(w / width, h / height);
+  }
+
+  /** Width that the frame is shown at, in pixels of the screen. */
+  get width() { return this.look?.wh ? this.look.wh[0] * this.scale * pixelRatio() : 1; }
 
   /** Put it at a place; with fill it is cut to it, else it is as large as fits. */
   place(area, fill) {
@@ -35,17 +50,16 @@ export class Picture {
   again(look = this.look) {
     this.look = look;
     if (!this.bitmap) return;
-    const ratio = Math.min(devicePixelRatio || 1, 2), { w, h } = this.area;
+    const ratio = pixelRatio(), { w, h } = this.area, { scale } = this;
     const width = Math.round(w * ratio), height = Math.round(h * ratio);
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
-    const scale = (this.fill ? Math.max : Math.min)(w / look.wh[0], h / look.wh[1]);
     const shown = { w: look.wh[0] * scale, h: look.wh[1] * scale };
     // What is cut is cut on both sides; what is smaller keeps to the upper left, where the edges of others are.
     const x = this.fill ? (w - shown.w) / 2 : 0, y = this.fill ? (h - shown.h) / 2 : 0, c = this.context;
     c.setTransform(ratio, 0, 0, ratio, 0, 0);
-    if (!this.fill) { c.fillStyle = GROUND; c.fillRect(0, 0, w, h); }
+    if (!this.fill) { c.fillStyle = colours.ground; c.fillRect(0, 0, w, h); }
     // "high" takes 15 ms a frame where the processor draws, and shows no more at sizes that are alike.
-    c.imageSmoothingQuality = scale * ratio < 0.5 ? "medium" : "low";
+    c.imageSmoothingQuality = shown.w * ratio < 0.5 * this.bitmap.width ? "medium" : "low";
     c.drawImage(this.bitmap, x, y, shown.w, shown.h);
     this.boxes = this.objects.map((o) => ({ ...o, at: [x + o.xyxy[0] * scale, y + o.xyxy[1] * scale, (o.xyxy[2] - o.xyxy[0]) * scale, (o.xyxy[3] - o.xyxy[1]) * scale] }));
     if (look.dims) this.dim(c, () => c.drawImage(this.bitmap, x, y, shown.w, shown.h));
@@ -55,7 +69,7 @@ export class Picture {
   /** Darken the frame, and draw it again where objects are. */
   dim(c, draw) {
     c.save();
-    c.fillStyle = "rgb(14 15 15 / .68)";
+    c.fillStyle = veil(.68);
     c.fillRect(0, 0, this.area.w, this.area.h);
     c.beginPath();
     for (const { at, faint } of this.boxes) if (!faint) c.rect(...at);
@@ -68,7 +82,7 @@ export class Picture {
     const lit = this.boxes.some((b) => look.lit.has(b.key)), rem = look.rem;
     const on = (b) => look.lit.has(b.key) || look.pinned.has(b.key);
     const drawn = this.boxes.filter((b) => !b.faint && !b.whole).sort((a, b) => look.lit.has(a.key) - look.lit.has(b.key));
-    c.font = `500 ${0.8 * rem}px ${getComputedStyle(document.body).fontFamily}`;
+    c.font = `500 ${0.8 * rem}px ${FAMILY}`;
     c.textBaseline = "middle";
     const places = look.text === "none" ? new Map() : this.placed(c, drawn.filter((b) => !b.held).reverse(), rem);
     for (const one of drawn) {
@@ -76,13 +90,13 @@ export class Picture {
       c.globalAlpha = lit && !look.lit.has(one.key) ? 0.3 : one.held ? 0.55 : 1;
       c.lineJoin = "miter";
       corners(c, x, y, w, h, on(one) ? Math.max(w, h) : Math.min(1.3 * rem, w / 3, h / 3));
-      c.strokeStyle = "rgb(14 15 15 / .5)"; c.lineWidth = 5; c.stroke();   // seen on white, too
-      c.strokeStyle = on(one) ? ACCENT : INK; c.lineWidth = 2; c.stroke();
+      c.strokeStyle = veil(.5); c.lineWidth = 5; c.stroke();   // seen on white, too
+      c.strokeStyle = on(one) ? colours.accent : colours.ink; c.lineWidth = 2; c.stroke();
       const label = places.get(one.key);
       if (!label) continue;
-      c.fillStyle = on(one) ? ACCENT : "rgb(14 15 15 / .78)";
+      c.fillStyle = on(one) ? colours.accent : veil(.78);
       c.fillRect(label.left, label.top, label.wide, label.high);
-      c.fillStyle = on(one) ? GROUND : INK;
+      c.fillStyle = on(one) ? colours.ground : colours.ink;
       c.fillText(label.text, label.left + 0.45 * rem, label.top + label.high / 2 + 0.5);
     }
     c.globalAlpha = 1;

@@ -1,0 +1,227 @@
+"""The page in a browser: sizes of frames and crops, colours, dropped photos, files, every control."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import barcode
+import cv2
+import pytest
+from browsing import NEEDS_CHROMIUM, SCREENS, chromium, pages
+from clips import write_clip
+from page import served
+from test_library_watch import NEW, Growing
+from test_web_growth import OVERRIDES
+
+from rtsearch.config import Settings
+from rtsearch.sources import Paced, open_source
+
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
+
+GROUND = "getComputedStyle(document.body.parentElement).backgroundColor"
+
+# A photo of base64 as a file that is dropped or pasted.
+GIVE = """([data, how]) => {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const given = new DataTransfer();
+  given.items.add(new File([bytes], "given.png", { type: "image/png" }));
+  if (how === "paste") { dispatchEvent(new ClipboardEvent("paste", { clipboardData: given })); return true; }
+  dispatchEvent(new DragEvent("dragenter"));
+  const shaded = document.getElementById("drop").classList.contains("open");
+  dispatchEvent(new DragEvent("drop", { dataTransfer: given, cancelable: true }));
+  return shaded && !document.getElementById("drop").classList.contains("open");
+}"""
+
+# Numbers of the frames that are drawn of two that come at once.
+AT_ONCE = """async () => {
+  const { scene, picture } = rtsearch.places.get(0), seen = [];
+  const jpeg = await new Promise((done) => picture.canvas.toBlob(done, "image/jpeg"));
+  document.addEventListener("drawn", ({ detail }) => seen.push(detail.frame));
+  const come = (frame) => rtsearch.scene({ scene: { ...scene, frame }, jpeg, received: performance.now() });
+  await Promise.all([come(9001), come(9002)]);
+  return seen.filter((frame) => frame > 9000);
+}"""
+
+# What the page asks the browser to keep awake. Headless Chromium has no screen, and grants nothing.
+LOCKS = """
+window.asked = [];
+const ask = navigator.wakeLock.request.bind(navigator.wakeLock);
+navigator.wakeLock.request = (kind) => { window.asked.push(kind); return ask(kind); };
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory) -> Iterator[Any]:
+    with chromium(tmp_path_factory.mktemp("camera")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_page(browser, server):
+    with pages(browser, server.port) as opened:
+        yield opened
+        server.site.controls.change(paused=False)
+
+
+@pytest.fixture(scope="module")
+def server(barcode_index):
+    with served(barcode_index, ["show.theme=light"], frames=100_000) as running:
+        yield running
+
+
+def test_frames_come_as_large_as_they_are_shown(open_page):
+    page = open_page("/", (250, 700))
+    for width in (250, 280):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.wait_for_function("(width) => rtsearch.places.get(0)?.picture.bitmap.width === width", arg=width)
+    assert page.evaluate("rtsearch.places.get(0).picture.canvas.width") == 280
+    page.set_viewport_size({"width": 1440, "height": 900})  # no frame is enlarged by the server
+    page.wait_for_function("(width) => rtsearch.places.get(0).picture.bitmap.width === width", arg=320)
+
+
+def test_of_two_frames_that_come_at_once_the_newest_is_drawn(open_page, server):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    server.ask("/api/control", "POST", {"do": "pause"})
+    page.wait_for_function("() => rtsearch.state.paused && !rtsearch.next.size")
+    assert page.evaluate(AT_ONCE) == [9002]
+
+
+def test_colours_follow_the_settings_while_it_runs(open_page, server):
+    page = open_page()
+    phone, wall, kiosk = open_page("/phone"), open_page("/library"), open_page("/kiosk")
+    for each in (page, phone, wall, kiosk):
+        assert each.evaluate(GROUND) == "rgb(240, 238, 232)"
+    page.locator(".tile").first.wait_for()
+    server.site.change({"show": {"theme": "#102030 #f0f0f0 #ff0000"}})
+    for each in (page, kiosk):
+        each.wait_for_function(f"() => {GROUND} === 'rgb(16, 32, 48)'")
+    page.locator(".strip").first.hover()
+    page.wait_for_function(
+        "() => getComputedStyle(document.querySelector('.strip .name')).color === 'rgb(255, 0, 0)'"
+    )
+    server.site.change({"show": {"theme": "light"}})
+
+
+def test_larger_crops_leave_room_for_fewer_strips(open_page, server):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    assert page.evaluate("rtsearch.rects.most") == 4
+    for height, strips in ((60, 5), (150, 2), (420, 1)):
+        server.site.change({"show": {"thumb_height": height}})
+        page.wait_for_function("(most) => rtsearch.rects.most === most", arg=strips)
+    server.site.change({"show": {"thumb_height": 76}})
+
+
+@pytest.mark.parametrize("how", ["drop", "paste"])
+@pytest.mark.parametrize("path", ["/", "/library"])
+def test_a_photo_that_is_dropped_or_pasted_is_searched_with(open_page, how, path):
+    page = open_page(path)
+    page.locator(".tile" if path == "/" else "body[data-ready=true]").first.wait_for()
+    data = base64.b64encode(cv2.imencode(".png", barcode.picture(9))[1].tobytes()).decode()
+    assert page.evaluate(GIVE, [data, how])
+    if path == "/":
+        page.get_by_text("back to the live picture").wait_for()
+        assert page.locator("#source").inner_text() == "given.png"
+    else:
+        page.locator(".sheet.open .near .tile").first.wait_for()
+
+
+def test_a_file_is_stepped_through_sought_in_and_looped(open_page, barcode_index, tmp_path):
+    clip = write_clip(tmp_path / "clip.avi", range(120), wh=(96, 64))
+    source = Paced(open_source(str(clip), Settings().live, loop=True))
+    with served(barcode_index, source=source) as server:
+        page = open_page("/", at=server.port)
+        page.locator("#time").wait_for()
+        assert page.locator("#length").inner_text() == "0:04"
+        at = "rtsearch.places.get(0).scene.t_s"
+        page.wait_for_function(f"() => {at} >= 0")
+        page.keyboard.press(" ")
+        page.wait_for_function("() => rtsearch.state.paused")
+        page.locator("#seek").fill("2")
+        page.wait_for_function(f"() => Math.abs({at} - 2) < 0.01")
+        page.keyboard.press(".")
+        page.wait_for_function(f"() => Math.abs({at} - 2 - 1 / 30) < 0.01")
+        page.keyboard.press(",")
+        page.wait_for_function(f"() => Math.abs({at} - 2) < 0.01")
+        page.get_by_label("one frame on").click()
+        page.wait_for_function(f"() => Math.abs({at} - 2 - 1 / 30) < 0.01")
+        page.locator("#panel").click(position={"x": 5, "y": 5})  # from the slider, whose arrows are its own
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_function(f"() => {at} < 0.01")
+        assert page.locator("#now").inner_text() == "0:00"
+        loops = server.site.controls.now.loop
+        with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+            page.keyboard.press("l")
+        assert server.site.controls.now.loop is not loops
+
+
+def test_every_control_changes_the_settings(open_page, server):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    page.keyboard.press("c")
+    for label, value in (
+        ("threshold", "0.4"),
+        ("max overlap", "0.6"),
+        ("results", "20"),
+        ("similar by", "0.75"),
+    ):
+        with page.expect_response(lambda answer: answer.request.method == "PATCH"):
+            page.locator(".sheet.open label", has_text=label).locator("input").fill(value)
+    now = server.site.now
+    assert (now.detect.threshold, now.detect.max_overlap, now.show.results) == (0.4, 0.6, 20)
+    assert now.describe.meaning == 0.75
+    page.wait_for_function("() => !rtsearch.state.opening")  # the index that was opened meanwhile is searched
+    assert server.site.live_index.begun is not server.site.index
+    size = "parseFloat(document.documentElement.style.fontSize)"
+    before = page.evaluate(size)
+    page.locator(".sheet.open label", has_text="size of text").locator("input").fill("1.3")
+    assert page.evaluate(size) == pytest.approx(1.3 * before, abs=0.02)
+    page.keyboard.press("Escape")
+    page.keyboard.press("-")
+    assert page.evaluate(size) == pytest.approx(1.2 * before, abs=0.02)
+    for text in ("none", "all"):
+        page.keyboard.press("t")
+        page.wait_for_function("(text) => rtsearch.state.text === text", arg=text)
+    page.locator(".strip .score", has_text=re.compile(r"\d")).first.wait_for(state="attached")
+    page.keyboard.press("n")
+    numbers = page.locator(".sheet.open .numbers")
+    numbers.get_by_text("camera to browser").wait_for()
+    assert numbers.get_by_text("frames a second").count() == 1
+    page.keyboard.press("p")
+    page.locator(".sheet.open .qr").wait_for()
+    changed = {"threshold": 0.3, "max_overlap": Settings().detect.max_overlap}
+    server.site.change(
+        {"detect": changed, "show": {"results": 5, "text": "names"}, "describe": {"meaning": 0.5}}
+    )
+
+
+def test_a_kiosk_keeps_the_screen_on(browser, server):
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    context.add_init_script(LOCKS)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(f"http://127.0.0.1:{server.port}/kiosk")
+    assert page.evaluate("window.asked") == ["screen"]
+    # Browsers let go of the screen with a page that is hidden.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert page.evaluate("window.asked") == ["screen", "screen"]
+    context.close()
+
+
+def test_a_kiosk_goes_on_with_a_library_that_has_grown(browser, tmp_path: Path):
+    """The last picture stays, and crops are those of the state that was searched."""
+    growing = Growing(tmp_path)
+    with served(growing.index, OVERRIDES, frames=100_000) as server, pages(browser, server.port) as opened:
+        page = opened("/kiosk", SCREENS["desktop"])
+        page.locator(".strip .tile img").first.wait_for()
+        page.evaluate("window.same = true")
+        growing.analyze(NEW)
+        new = growing.build()
+        page.wait_for_function("(state) => rtsearch.state.library === state", arg=new.library.state)
+        page.locator(f'.strip .tile img[src^="/thumb/{new.library.state}/"]').first.wait_for()
+        assert page.evaluate("window.same && rtsearch.places.size") == 1
