@@ -98,6 +98,9 @@ def test_the_recall_of_some_rows_is_kept(where: str) -> None:
             distance, row = tree.query(queries, k, recall=0.98, allowed=allowed)
             assert found(distance, wanted) >= 0.96, (share, k)
             assert allowed[row].all()
+            distance, row = tree.only(allowed).query(queries, k, recall=0.98)
+            assert found(distance, wanted) >= 0.96, (share, k)
+            assert allowed[row].all()
 
 
 def test_a_few_wide_dimensions_keep_their_codes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import naive
@@ -10,7 +11,9 @@ import pytest
 from test_search import clustered
 
 from rtsearch.errors import VectorError
-from rtsearch.search import GrowingTree, KDTree
+from rtsearch.search import GrowingTree, KDTree, Reach
+from rtsearch.search.answers import nearest_of
+from rtsearch.types import Neighbours
 
 
 def share_found(distance: np.ndarray, wanted: np.ndarray) -> float:
@@ -37,6 +40,77 @@ def test_some_rows_only(share: float) -> None:
         distance, row = some.query(queries, 9, allowed=allowed)
         assert there[row[row >= 0]].all()
         assert share_found(distance, wanted) >= 0.95
+        only = some.only(allowed)
+        assert len(only) == there.sum()
+        assert only.holds(np.arange(6000)).tolist() == there.tolist()
+        answer = only.search(queries, 9, exact=True)
+        np.testing.assert_allclose(answer.distance, wanted, rtol=2e-5)
+        assert there[answer.row[answer.row >= 0]].all()
+        distance, row = only.query(queries, 9)
+        assert there[row[row >= 0]].all()
+        assert share_found(distance, wanted) >= 0.95
+
+
+def test_a_tree_of_some_rows_keeps_nothing_of_the_mask_and_its_rows_their_numbers() -> None:
+    vectors = clustered(6000, 12)
+    tree = KDTree.build(vectors)
+    for step in (2, 50):  # marks, and a tree of its own
+        allowed = np.arange(6000) % step == 0
+        only = tree.only(allowed)
+        allowed[:] = False
+        rows = np.arange(0, 6000, step, dtype=np.int32)
+        np.testing.assert_array_equal(only.query(vectors[rows], 1, exact=True)[1][:, 0], rows)
+        np.testing.assert_array_equal(only.vectors(rows), vectors[rows])
+        fewer = only.without(rows[:3]).only(np.arange(only.row_end) < rows[6])
+        assert sorted(fewer.stored()[0].tolist()) == rows[3:6].tolist()
+        assert len(tree) == 6000
+
+
+def test_rows_that_no_tree_of_their_own_tells_apart() -> None:
+    vectors = clustered(6000, 12)
+    vectors[:2] = 0
+    vectors[1, 3] = 1e-16
+    distance, row = KDTree.build(vectors).only(np.arange(6000) < 2).query(vectors[:1], 3)
+    assert set(row[0].tolist()) == {0, 1, -1}
+    assert distance[0].tolist() == [0, pytest.approx(1e-16), np.inf]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("k", [1, 16, 100])
+def test_several_trees_find_together_what_one_would(k: int, exact: bool) -> None:
+    vectors, queries = clustered(12_000, 12), clustered(200, 12, seed=1)
+    queries[:5] += 50  # unlike all of them
+    ends = (0, 6000, 9000, 11_940, 12_000)  # the last one holds fewer than 100 rows
+    trees = [KDTree.build(vectors[a:b]) for a, b in itertools.pairwise(ends)]
+    searched: list[KDTree | GrowingTree] = [*trees[:-1], GrowingTree(trees[-1])]
+    reach, found = Reach(len(queries)), []
+    for tree, first in zip(searched, ends, strict=False):
+        distance, row = tree.query(queries, k, exact=exact, reach=reach)
+        found.append(Neighbours(np.where(row < 0, row, row + first).astype(np.int32), distance))
+    near = nearest_of(found, len(queries), k)
+    wanted, _ = naive.nearest_rows(vectors, queries, k)
+    apart = np.linalg.norm(vectors[near.row] - queries[:, None], axis=2)
+    np.testing.assert_allclose(near.distance, apart, rtol=2e-4, atol=1e-4)
+    assert share_found(near.distance, wanted) >= (1 if exact else 0.97)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_what_is_farther_than_the_neighbours_in_other_trees_is_not_looked_for(exact: bool) -> None:
+    vectors = clustered(6000, 12)
+    near, far, reach = KDTree.build(vectors), KDTree.build(vectors + 1000), Reach(20)
+    near.query(vectors[:20], 9, exact=exact, reach=reach)
+    assert not np.isfinite(far.query(vectors[:20], 9, exact=exact, reach=reach)[0]).any()
+    assert np.isfinite(far.query(vectors[:20], 9, exact=exact)[0]).all()
+
+
+def test_trees_with_fewer_rows_than_are_wanted_tell_the_others_nothing() -> None:
+    vectors = clustered(3000, 8)
+    few, many = KDTree.build(vectors[:9]), KDTree.build(vectors[9:])
+    for allowed in (None, np.arange(9) < 4):
+        reach = Reach(1)
+        few.query(vectors[:1], 16, allowed=allowed, reach=reach)
+        distance, _ = many.query(vectors[:1], 16, exact=True, reach=reach)
+        np.testing.assert_allclose(distance, naive.nearest_rows(vectors[9:], vectors[:1], 16)[0], rtol=2e-5)
 
 
 def test_some_rows_of_a_growing_tree() -> None:

@@ -102,16 +102,16 @@ class _Objects(NamedTuple):
             k: how many.
             among: rows that are looked at; None for all.
         """
-        k = min(k, len(self.searched))
-        allowed = None
+        k, tree = min(k, len(self.searched)), self.tree
         if among is not None:
             allowed = np.zeros(len(self.searched), np.bool_)
             allowed[among] = True
+            tree = tree.only(allowed)
         others = np.zeros((len(rows), k), np.int32)
         within, alike = np.zeros((2, len(rows), k), np.bool_)
         for at in range(0, len(rows), _BATCH_ROWS):
             some, here = rows[at : at + _BATCH_ROWS], slice(at, at + _BATCH_ROWS)
-            _, near = self.tree.query(self.searched[some], k, allowed=allowed)
+            _, near = tree.query(self.searched[some], k)
             away = np.linalg.norm(self.seen[near] - self.seen[some][:, None], axis=2)
             others[here], within[here] = near, (away <= self.reach) & (near >= 0)
             alike[here] = within[here] & (self.picture[near] != self.picture[some][:, None])

@@ -12,7 +12,7 @@ from rtsearch._util.wording import time_code
 from rtsearch.library.index_files import PhotoPaths
 from rtsearch.library.reader import Library
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
-from rtsearch.search import KDTree
+from rtsearch.search import KDTree, Reach
 from rtsearch.search.projection import Projection
 from rtsearch.types import F32Array, I32Array, Neighbours, U8Array, class_name
 
@@ -41,15 +41,13 @@ class _Found(NamedTuple):
     """Rows that searches find.
 
     Attributes:
-        tree: is searched.
-        allowed: (n,) bool, rows of the tree that may be found; None for all of them.
+        tree: is searched; holds all that may be found.
         folded: (n,) int32, near duplicates that each row stands for; None where no row stands for others.
         given: (n,) bool, rows that are found, near duplicates left out; None for all.
         distinct: of near duplicates only one is found.
     """
 
     tree: KDTree
-    allowed: NDArray[np.bool_] | None = None
     folded: I32Array | None = None
     given: NDArray[np.bool_] | None = None
     distinct: bool = False
@@ -150,7 +148,7 @@ class SearchIndex:
             distinct: of rows that are nearly the same only the first one is found.
         """
         view = SearchIndex(self.library, self.projection, self._tree, self._table, self.paths)
-        view._found = self._distinct(allowed) if distinct else _Found(self._tree, allowed, given=allowed)
+        view._found = self._distinct(allowed) if distinct else _Found(self._some(allowed), given=allowed)
         view._allowed = allowed
         view._whole = self.whole
         return view
@@ -163,13 +161,15 @@ class SearchIndex:
         np.minimum.at(first, leader[rows], rows)
         first_of = first[leader[rows]]
         if (first_of == rows).all():
-            return _Found(self._tree, allowed, given=allowed, distinct=True)
+            return _Found(self._some(allowed), given=allowed, distinct=True)
         folded = np.bincount(first_of, minlength=n).astype(np.int32) - 1
         found = np.zeros(n, np.bool_)
         found[first_of] = True
-        if allowed is None:  # marks cost a search nothing, a mask some microseconds
-            return _Found(self._tree.without(np.flatnonzero(~found)), None, folded, found, distinct=True)
-        return _Found(self._tree, found, folded, found, distinct=True)
+        return _Found(self._some(found), folded, found, distinct=True)
+
+    def _some(self, allowed: NDArray[np.bool_] | None) -> KDTree:
+        """Return the tree of the rows that may be found."""
+        return self._tree if allowed is None else self._tree.only(allowed)
 
     def narrowed_elsewhere(self, by: Narrowed) -> SearchIndex | None:
         """Return the same index, narrowed by whoever searches for it; None where it is searched here.
@@ -204,8 +204,13 @@ class SearchIndex:
 
     def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
         """The k nearest objects of each of (n, dim) points, which are projected descriptions."""
-        found = self._found
-        distance, row = found.tree.query(points, k, exact=exact, recall=recall, allowed=found.allowed)
+        return self._near(points, k, exact=exact, recall=recall)
+
+    def _near(
+        self, points: F32Array, k: int, *, exact: bool, recall: float, reach: Reach | None = None
+    ) -> Neighbours:
+        """The k nearest objects; ``reach`` is of what else is searched for the same points."""
+        distance, row = self._found.tree.query(points, k, exact=exact, recall=recall, reach=reach)
         return Neighbours(row, distance)
 
     def others(self, row: int, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:

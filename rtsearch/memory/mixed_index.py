@@ -13,6 +13,7 @@ from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT
 from rtsearch.memory.block import fingerprint_of
 from rtsearch.memory.recall import FIRST_ROW, Narrowing, Recollection
+from rtsearch.search import Reach
 from rtsearch.search.answers import nearest_of
 from rtsearch.types import F32Array, I32Array, Neighbours
 
@@ -44,19 +45,31 @@ class MixedIndex(SearchIndex):
 
     def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:
         """The k nearest objects of each of (n, dim) points, in the library and in the memory."""
-        own = super().near(points, k, exact=exact, recall=recall)
         if self.apart:
-            return own
-        remembered = self.remembered(points, k, exact=exact, recall=recall)
+            return super().near(points, k, exact=exact, recall=recall)
+        reach = Reach(len(points))
+        own = self._near(points, k, exact=exact, recall=recall, reach=reach)
+        remembered = self.remembered(points, k, exact=exact, recall=recall, reach=reach)
         return nearest_of([own, remembered], len(points), k)
 
     def remembered(
-        self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98
+        self,
+        points: F32Array,
+        k: int,
+        *,
+        exact: bool = False,
+        recall: float = 0.98,
+        reach: Reach | None = None,
     ) -> Neighbours:
-        """Return the k nearest entries of each of (n, dim) points; -1 and inf where there are fewer."""
+        """Return the k nearest entries of each of (n, dim) points; -1 and inf where there are fewer.
+
+        ``reach`` is of what else is searched for the same points.
+        """
         if self._narrowing is None or self._recall.fingerprint != self._fingerprint:
             return nearest_of([], len(points), k)
-        return self._recall.near(points, k, exact=exact, recall=recall, narrowing=self._narrowing)
+        return self._recall.near(
+            points, k, exact=exact, recall=recall, narrowing=self._narrowing, reach=reach
+        )
 
     def points(self, rows: I32Array) -> F32Array:
         """(n, dim) float32: where n rows lie."""

@@ -24,6 +24,7 @@ from rtsearch.memory.entry import Entry, name_of
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.hours import COLUMNS, names_in
 from rtsearch.memory.open_rows import OpenRows
+from rtsearch.search import GrowingTree, KDTree, Reach
 from rtsearch.search.answers import nearest_of
 from rtsearch.search.projection import Projection
 from rtsearch.types import F32Array, I32Array, I64Array, Neighbours, class_name
@@ -36,6 +37,7 @@ FIRST_ROW = 1 << 29
 _MOST_ROW = 10**9  # pages and programs read nine digits
 
 Part: TypeAlias = Block | OpenRows
+Tree: TypeAlias = KDTree | GrowingTree
 
 
 class Narrowing(NamedTuple):
@@ -63,7 +65,7 @@ class _Placed:
         self.part = part
         self.firsts: I64Array = np.array(firsts, np.int64)
         self.offsets: I64Array = np.array(offsets, np.int64)
-        self._allowed: tuple[Narrowing, NDArray[np.bool_] | None] = Narrowing(), None
+        self._some: tuple[Narrowing | None, Tree] = None, part.tree  # that was searched last
 
     def numbers(self, rows: I32Array) -> I32Array:
         """Return the numbers of rows of the part; -1 stays."""
@@ -79,14 +81,18 @@ class _Placed:
         """Return how many rows of the part have the numbers up to the end of each span."""
         return np.append(self.offsets[1:], len(self.part))
 
-    def allowed(self, narrowing: Narrowing) -> NDArray[np.bool_] | None:
-        """Return the rows that may be found; kept for a block, whose rows stay."""
+    def some(self, narrowing: Narrowing) -> tuple[Tree, NDArray[np.bool_] | None]:
+        """Return the tree to search, and which of its rows may be found, None for all.
+
+        Of a block, whose rows stay, that is a tree of these rows alone, which is kept.
+        """
         part = self.part
         if isinstance(part, OpenRows):
-            return narrowing.of(part.rows.columns, len(part))
-        if self._allowed[0] != narrowing:
-            self._allowed = narrowing, narrowing.of(part.rows.columns, len(part))
-        return self._allowed[1]
+            return part.tree, narrowing.of(part.rows.columns, len(part))
+        if self._some[0] != narrowing:
+            allowed = narrowing.of(part.rows.columns, len(part))
+            self._some = narrowing, part.tree if allowed is None else part.tree.only(allowed)
+        return self._some[1], None
 
 
 class Recollection:
@@ -228,14 +234,19 @@ class Recollection:
         exact: bool = False,
         recall: float = 0.98,
         narrowing: Narrowing | None = None,
+        reach: Reach | None = None,
     ) -> Neighbours:
-        """Return the k nearest entries of each of (n, dim) points; -1 and inf where there are fewer."""
-        found = []
+        """Return the k nearest entries of each of (n, dim) points; -1 and inf where there are fewer.
+
+        ``reach`` is of what else is searched for the same points.
+        """
+        found, reach = [], reach or Reach(len(points))
         for placed in self._placed:
-            tree = placed.part.tree
+            tree, allowed = placed.some(narrowing or Narrowing())
             if len(tree):
-                allowed = None if narrowing is None else placed.allowed(narrowing)
-                distance, row = tree.query(points, k, exact=exact, recall=recall, allowed=allowed)
+                distance, row = tree.query(
+                    points, k, exact=exact, recall=recall, allowed=allowed, reach=reach
+                )
                 found.append(Neighbours(placed.numbers(row), distance))
         return nearest_of(found, len(points), k)
 

@@ -9,12 +9,12 @@ Importing this package loads numba; ``import rtsearch`` does not.
 
 import numpy as np
 
-from rtsearch.search.answers import Result
+from rtsearch.search.answers import Reach, Result
 from rtsearch.search.growing import GrowingTree
 from rtsearch.search.kdtree import KDTree
 from rtsearch.search.watch import RecallWatch
 
-__all__ = ["GrowingTree", "KDTree", "RecallWatch", "Result", "warm_up"]
+__all__ = ["GrowingTree", "KDTree", "Reach", "RecallWatch", "Result", "warm_up"]
 
 
 def warm_up(dim: int = 64, k: int = 16) -> None:

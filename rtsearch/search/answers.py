@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rtsearch._util.cpu import usable_cores
 from rtsearch.types import F32Array, I32Array, Neighbours
 
-__all__ = ["Answer", "Result", "in_parts", "nearest_of", "nothing", "widened"]
+__all__ = ["Answer", "Reach", "Result", "in_parts", "nearest_of", "nothing", "widened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,32 @@ def widened(answer: Answer, k: int) -> Answer:
     return Answer(distance, row, answer.crowd)
 
 
+class Reach:
+    """Distances that searches of several trees for the same queries need not look beyond.
+
+    ``query`` of each tree takes it and lowers it. What is farther than the k nearest of all trees may be
+    missing in its answer; the nearest of all answers are found with the recall that was asked for.
+
+    Args:
+        queries: how many there are; all searches are for these, in their order, and for the same k.
+    """
+
+    def __init__(self, queries: int) -> None:
+        self.square = np.full((queries, 2), np.inf, np.float32)  # see query_kernels.search
+
+
 def in_parts(
-    queries: F32Array, run: Callable[[F32Array], Answer], size: int, pool: ThreadPoolExecutor | None = None
+    queries: int, run: Callable[[slice], Answer], size: int, pool: ThreadPoolExecutor | None = None
 ) -> Answer:
-    """Answer queries, about ``size`` at a time, in the threads of a pool; None takes one per core."""
-    parts = len(queries) // size
+    """Answer so many queries, about ``size`` at a time, in the threads of a pool; None takes one per core."""
+    parts = queries // size
     if parts < 2:
-        return run(queries)
+        return run(slice(0, queries))
     if pool is None:
         with ThreadPoolExecutor(min(parts, usable_cores())) as cores:
             return in_parts(queries, run, size, cores)
-    answers = list(pool.map(run, np.array_split(queries, parts)))
+    ends = [queries * part // parts for part in range(parts + 1)]
+    answers = list(pool.map(run, map(slice, ends[:-1], ends[1:])))
     return Answer(*(np.concatenate(columns) for columns in zip(*answers, strict=True)))
 
 

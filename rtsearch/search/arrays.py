@@ -13,7 +13,7 @@ costs 3 us, as much as a third of a whole query.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray
@@ -31,8 +31,10 @@ __all__ = [
     "SIZES",
     "TreeArrays",
     "allocate",
+    "empty_arrays",
     "handle_of",
-    "narrowed",
+    "passing_empty",
+    "restricted",
     "shapes_of",
     "view",
 ]
@@ -143,11 +145,39 @@ def allocate(sizes: dict[str, int]) -> TreeArrays:
     )
 
 
+def empty_arrays(dim: int) -> TreeArrays:
+    """Arrays of a tree of no points."""
+    sizes = dict.fromkeys(SIZES, 0) | {"dim": dim, "width": -(-dim // 8) * 8}
+    return TreeArrays(**{name: np.zeros(shape, dtype) for name, (dtype, shape) in shapes_of(sizes).items()})
+
+
+def passing_empty(arrays: TreeArrays) -> TreeArrays:
+    """The same arrays, with which searches pass by leaves and groups whose points are all removed."""
+    there = arrays.norm < PAD
+    held = _any(there, np.arange(0, len(there) + 1, BLOCK))
+    leaf = np.append(_any(held, arrays.leaf_block), False)  # the last place is that of padding
+    slot = leaf[arrays.slot_leaf]
+    group = np.zeros(len(arrays.group_norm), np.bool_)
+    group[: len(arrays.group_slot) - 1] = _any(slot, BLOCK * arrays.group_slot)
+    return arrays._replace(
+        front_norm=np.where(there, arrays.front_norm, PAD) if arrays.front_norm.size else arrays.front_norm,
+        slot_norm=np.where(slot, arrays.slot_norm, PAD),
+        group_norm=np.where(group, arrays.group_norm, PAD),
+    )
+
+
+def _any(flags: NDArray[np.bool_], starts: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Tell for each piece of the flags, which lie between starts, whether one of them is set."""
+    before = np.concatenate([[0], np.cumsum(flags, dtype=np.int32)])
+    some: NDArray[np.bool_] = np.diff(before[starts]) > 0
+    return some
+
+
 def handle_of(arrays: TreeArrays) -> I64Array:
     """Sizes and addresses for :func:`view`; the caller keeps the arrays alive.
 
-    The last three numbers are the address and length of a bool array of the rows that may be found, 0 and 0
-    where all may, and how many points that are. See :func:`narrowed`.
+    The last four numbers are the address and length of a bool array of the rows that may be found, 0 and 0
+    where all may, how many points that are, and how many leaves hold them. See :func:`restricted`.
     """
     sizes = [
         *arrays.vector.shape,
@@ -163,16 +193,17 @@ def handle_of(arrays: TreeArrays) -> I64Array:
         if (array.dtype, array.shape) != expected[name] or not array.flags.c_contiguous:
             raise AssertionError(f"{name}: expected {expected[name]}, got {array.dtype} {array.shape}")
     points = int(np.count_nonzero(arrays.norm < PAD))
-    return np.array([*sizes, *(array.ctypes.data for array in arrays), 0, 0, points], np.int64)
+    leaves = max(1, int(np.count_nonzero(arrays.slot_norm < PAD)))
+    return np.array([*sizes, *(array.ctypes.data for array in arrays), 0, 0, points, leaves], np.int64)
 
 
-def narrowed(handle: I64Array, allowed: NDArray[np.bool_], count: int) -> I64Array:
+def restricted(handle: I64Array, allowed: NDArray[np.bool_], count: int) -> I64Array:
     """Return a handle for searching the ``count`` points whose rows are allowed.
 
     The caller keeps ``allowed`` alive.
     """
     narrow = handle.copy()
-    narrow[-3:] = allowed.ctypes.data, len(allowed), max(1, count)
+    narrow[-4:-1] = allowed.ctypes.data, len(allowed), max(1, count)
     return narrow
 
 

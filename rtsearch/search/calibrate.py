@@ -19,7 +19,16 @@ import numpy as np
 
 from rtsearch.types import F32Array, I32Array, I64Array
 
-__all__ = ["EXACT", "Calibration", "Effort", "calibrate", "held_out"]
+__all__ = [
+    "EXACT",
+    "NOTHING_MEASURED",
+    "Calibration",
+    "Effort",
+    "Search",
+    "calibrate",
+    "held_out",
+    "narrowed",
+]
 
 _KS = (1, 5, 16, 100, 400)
 _RATIOS = (0.5, 0.75, 0.95, 1.15, 1.4, 1.8, 2.5, 3.5)
@@ -70,12 +79,17 @@ class Calibration(NamedTuple):
     usual_distance: F32Array
     usual_crowd: F32Array
 
+    @property
+    def most_k(self) -> int:
+        """The largest k that was measured; 1 where none was."""
+        return int(self.ks[-1]) if len(self.ks) else 1
+
     def effort(self, k: int, recall: float) -> Effort:
         """The least effort that keeps the promise at k; EXACT where none does.
 
         Recall rises ever more slowly with effort, so a straight line between two efforts promises too little.
         """
-        if len(self.ks) == 0 or k > self.ks[-1]:
+        if k > self.most_k or len(self.ks) == 0:
             return EXACT
         above = int(np.searchsorted(self.ks, k))
         below = above if self.ks[above] == k else above - 1
@@ -90,6 +104,10 @@ class Calibration(NamedTuple):
             float(np.interp(np.log(k), ks, self.usual_distance)) ** 2,
             float(np.interp(np.log(k), ks, crowds)),
         )
+
+
+_NONE, _TABLE = np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
+NOTHING_MEASURED = Calibration(np.zeros(0, np.int32), np.zeros(0, np.int32), _NONE, _TABLE, _NONE, _TABLE)
 
 
 def _crossing(curve: F32Array, recall: float) -> float:
@@ -115,12 +133,44 @@ def calibrate(queries: F32Array, n: int, groups: int, leaves: int, search: Searc
     ``search`` gives distances (m, k) and the crowd of each query (m,), -1 where its answer is exact.
     """
     ks = [k for k in _KS if 16 * k <= n]
-    efforts = []
+    probes = []
     for ratio in _RATIOS:
         share = min(1.0, _LEAVES * ratio**3 / leaves)
-        efforts.append(Effort(min(groups, max(4, round(share * groups))), ratio, np.inf, 1.0))
-    recall = np.zeros((len(ks), len(efforts)), np.float32)
-    usual_crowd = np.zeros((len(ks), len(efforts)), np.float32)
+        probes.append(min(groups, max(4, round(share * groups))))
+    efforts = np.array(probes, np.int32), np.array(_RATIOS, np.float32)
+    return Calibration(np.array(ks, np.int32), *efforts, *_measured(queries, ks, efforts, search))
+
+
+def narrowed(of: Calibration, share: float, queries: F32Array, n: int, search: Search) -> Calibration:
+    """Measure a tree again whose searches find n of its points, a share of those that were measured before.
+
+    Other points of it serve as queries, since what is looked for among some rows may be unlike all of these.
+    Recall is the lesser of theirs and the one of before. The k-th neighbour is as usual as one farther back
+    was before, or as theirs.
+    """
+    ks = [k for k in (_SMALL_K, 1) if 16 * k <= n and k in of.ks][:1]
+    if not ks:
+        return of
+    recall, distance, crowd = _measured(queries, ks, (of.probes, of.ratio), search)
+    back = np.log(of.ks / share)
+    usual = np.interp(back, np.log(of.ks), of.usual_distance).astype(np.float32)
+    crowds = [np.interp(back, np.log(of.ks), row) for row in of.usual_crowd.T]
+    before = usual[list(of.ks).index(ks[0])]
+    farther = distance[0] / before if 0 < before < distance[0] else np.float32(1)
+    return of._replace(
+        recall=np.minimum(of.recall, recall),
+        usual_distance=usual * farther,
+        usual_crowd=np.maximum(np.stack(crowds, axis=1), crowd).astype(np.float32),
+    )
+
+
+def _measured(
+    queries: F32Array, ks: list[int], efforts: tuple[I32Array, F32Array], search: Search
+) -> tuple[F32Array, F32Array, F32Array]:
+    """Recall, usual distance and usual crowd, as in a Calibration."""
+    probes, ratios = efforts
+    recall = np.zeros((len(ks), len(ratios)), np.float32)
+    usual_crowd = np.zeros((len(ks), len(ratios)), np.float32)
     usual_distance = np.zeros(len(ks), np.float32)
     truth = _truth(queries, ks, search)
     for a, k in enumerate(ks):
@@ -128,21 +178,14 @@ def calibrate(queries: F32Array, n: int, groups: int, leaves: int, search: Searc
         # The query itself comes first, at distance 0, and does not count.
         worst = truth[: len(some), k : k + 1] * np.float32(1 + 1e-6)
         usual_distance[a] = _usual(worst[:, 0])
-        for b, effort in enumerate(efforts):
-            found, crowd = search(some, k + 1, effort)
+        for b, effort in enumerate(zip(probes.tolist(), ratios.tolist(), strict=True)):
+            found, crowd = search(some, k + 1, Effort(*effort, np.inf, 1.0))
             usual_crowd[a, b:] = _usual(crowd)
             share_found = (found[:, 1:] <= worst).mean(axis=1)
             recall[a, b:] = share_found.mean() - _CAUTION * share_found.std() / np.sqrt(len(some))
             if recall[a, b] > _MOST_ASKED:
                 break
-    return Calibration(
-        np.array(ks, np.int32),
-        np.array([e.probes for e in efforts], np.int32),
-        np.array(_RATIOS, np.float32),
-        np.maximum.accumulate(recall, axis=1),
-        usual_distance,
-        usual_crowd,
-    )
+    return np.maximum.accumulate(recall, axis=1), usual_distance, usual_crowd
 
 
 def _usual(values: F32Array) -> float:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from rtsearch._util.jit import bare_kernel
 from rtsearch.errors import VectorError
-from rtsearch.search.answers import Result
+from rtsearch.search.answers import Reach, Result
 from rtsearch.search.arrays import LARGEST
 from rtsearch.search.input_checks import checked_allowed, checked_names, checked_vectors
 from rtsearch.search.kdtree import KDTree
@@ -156,9 +156,10 @@ class GrowingTree:
         exact: bool = False,
         recall: float = 0.98,
         allowed: NDArray[np.bool_] | None = None,
+        reach: Reach | None = None,
     ) -> tuple[F32Array, I32Array]:
         """Search like :meth:`KDTree.query`, over all rows that exist at the moment of the call."""
-        result = self.search(queries, k, exact=exact, recall=recall, allowed=allowed)
+        result = self.search(queries, k, exact=exact, recall=recall, allowed=allowed, reach=reach)
         return result.distance, result.row
 
     def search(
@@ -169,6 +170,7 @@ class GrowingTree:
         exact: bool = False,
         recall: float = 0.98,
         allowed: NDArray[np.bool_] | None = None,
+        reach: Reach | None = None,
     ) -> Result:
         """Search like :meth:`KDTree.search`, over all rows that exist at the moment of the call.
 
@@ -181,7 +183,7 @@ class GrowingTree:
             mask = _lengthened(allowed, state.next_row)
             inside = mask[: state.tree.row_end]
             vector, row = vector[mask[row]], row[mask[row]]
-        result = state.tree.search(clean, k, exact=exact, recall=recall, allowed=inside)
+        result = state.tree.search(clean, k, exact=exact, recall=recall, allowed=inside, reach=reach)
         if len(row) and k:
             _search_side(vector, row, clean, result.distance, result.row)
         return result

@@ -5,8 +5,8 @@ The class checks vectors once and hands them to the kernels, which docs/explanat
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,19 @@ from numpy.typing import NDArray
 
 from rtsearch._util.cpu import usable_cores
 from rtsearch.errors import VectorError
-from rtsearch.search import query_kernels
-from rtsearch.search.answers import Answer, Result, in_parts, nothing, widened
-from rtsearch.search.arrays import LARGEST, MOST_DIM, PAD, SIZES, TreeArrays, handle_of, narrowed, shapes_of
+from rtsearch.search.answers import Answer, Reach, Result, widened
+from rtsearch.search.arrays import MOST_DIM, TreeArrays, empty_arrays, restricted
 from rtsearch.search.build import build_arrays
-from rtsearch.search.calibrate import EXACT, Calibration, Effort, calibrate, held_out
+from rtsearch.search.calibrate import (
+    EXACT,
+    NOTHING_MEASURED,
+    Calibration,
+    Effort,
+    Search,
+    calibrate,
+    held_out,
+    narrowed,
+)
 from rtsearch.search.input_checks import (
     checked_allowed,
     checked_k,
@@ -28,37 +36,37 @@ from rtsearch.search.input_checks import (
     refuse_coarse,
     refuse_extremes,
 )
-from rtsearch.search.scratch import scratch_bytes
-from rtsearch.search.simd import BLOCK, instructions
+from rtsearch.search.places import Places
+from rtsearch.search.runner import ALONE, EXACT_PART, Runner
+from rtsearch.search.simd import instructions
 from rtsearch.search.store import load_arrays, save_arrays
-from rtsearch.types import F32Array, I32Array, I64Array, U8Array
+from rtsearch.types import F32Array, I32Array
 
 __all__ = ["KDTree"]
 
 LEAF_SIZE = 32  # 16 points cost more per leaf, 64 more per point; see docs/explanation/search.md
-_INSANE = "queries: NaN, infinity or a number beyond 1e15 among them; leave those rows out"
-_FEW_ALLOWED = 1 / 16  # share of the rows; so few are compared with, one by one, rather than searched exactly
-_PART, _EXACT_PART = 64, 8  # queries that a thread takes at once; starting it takes 50 us
+_FEW, _FEW_EXACT = 1 / 64, 1 / 16  # share of the rows; so few allowed ones are compared with, one by one
+_MARKED = 1 / 4  # share of the rows; fewer get a tree of their own, as most of what is near them is left out
+_SAMPLES, _SAMPLED = 128, 32  # places, and rows at each, from which the share of allowed ones is estimated
+_UNUSUAL = -2  # crowd of a query that the kernel leaves to the caller
+_OTHERS = 128  # rows that are left out, with which recall among the others is measured
 _MOST_PLANS = 1000
 _SAMPLE = 64  # vectors whose neighbours tell whether float32 is too coarse
-
-_F32, _I32, _U8 = np.dtype(np.float32), np.dtype(np.int32), np.dtype(np.uint8)  # found faster than the types
 
 
 class KDTree:
     """A KD-tree over the rows of an array of vectors. It never changes; many threads may query it."""
 
-    def __init__(self, arrays: TreeArrays, calibration: Calibration) -> None:
+    def __init__(self, arrays: TreeArrays, calibration: Calibration, places: Places | None = None) -> None:
         self._arrays = arrays
         self._calibration = calibration
-        self._handle = handle_of(arrays)
-        self._size = int(np.count_nonzero(arrays.norm < PAD))
+        self._places = places or Places(arrays)
+        self._runner = Runner(arrays, self._places)
+        self._run = self._runner.run
+        self._handle, self._size = self._runner.handle, self._runner.size
         self._stored, self._dim = (int(length) for length in arrays.vector.shape)
         self._row_end = int(arrays.row.max(initial=-1)) + 1
-        # None compiles the processor's instructions, True plain loops; see kernels.score.
-        self._plain = True if instructions() == "plain" else None
         self._plans: dict[tuple[int, float], Effort] = {}
-        self._scratch_bytes: dict[int, int] = {}
 
     @classmethod
     def build(
@@ -84,28 +92,31 @@ class KDTree:
         if leaf_size < 1:
             raise VectorError(f"leaf_size: expected at least 1, got {leaf_size}")
         if n == 0:
-            return cls(_empty_arrays(d), _no_calibration())
+            return cls(empty_arrays(d), NOTHING_MEASURED)
         plain = True if instructions() == "plain" else None
         threads = threads or usable_cores()
         held = held_out(n, seed)
         arrays = build_arrays(clean, held, leaf_size, seed, threads, plain)
-        tree = cls(arrays, _no_calibration())
-        if not np.can_cast(np.asarray(vectors).dtype, _F32):
+        tree = cls(arrays, NOTHING_MEASURED)
+        if not np.can_cast(np.asarray(vectors).dtype, np.float32):
             sample = np.arange(0, n, -(-n // _SAMPLE))
-            near = tree._run_parts(clean[sample], min(n, 16), EXACT, tree._handle).row
+            near = tree._runner.run_parts(clean[sample], min(n, 16), EXACT, tree._handle, ALONE).row
             refuse_coarse(np.asarray(vectors), clean, sample, near)
         return cls(arrays, tree._calibrate(clean[held], threads))
 
     def _calibrate(self, queries: F32Array, threads: int) -> Calibration:
         groups, leaves = len(self._arrays.group_slot) - 1, len(self._arrays.leaf_block) - 1
-
         with ThreadPoolExecutor(threads) as pool:
+            return calibrate(queries, len(self), groups, leaves, self._measured(pool))
 
-            def search(some: F32Array, k: int, effort: Effort) -> tuple[F32Array, F32Array]:
-                answer = self._run_parts(some, k, effort, self._handle, pool)
-                return answer.distance, answer.crowd
+    def _measured(self, pool: ThreadPoolExecutor | None = None) -> Search:
+        """Return what a calibration searches with."""
 
-            return calibrate(queries, len(self), groups, leaves, search)
+        def search(some: F32Array, k: int, effort: Effort) -> tuple[F32Array, F32Array]:
+            answer = self._runner.run_parts(some, k, effort, self._handle, ALONE, pool)
+            return answer.distance, answer.crowd
+
+        return search
 
     @classmethod
     def load(cls, folder: str | Path) -> KDTree:
@@ -165,6 +176,7 @@ class KDTree:
         exact: bool = False,
         recall: float = 0.98,
         allowed: NDArray[np.bool_] | None = None,
+        reach: Reach | None = None,
     ) -> tuple[F32Array, I32Array]:
         """Find the k nearest rows of each query.
 
@@ -173,7 +185,9 @@ class KDTree:
             k: neighbours per query.
             exact: search until the answer is proved.
             recall: share of the true neighbours that is found on average, 0.5 to 0.999.
-            allowed: (rows,) bool, the rows that may be found; None for all.
+            allowed: (rows,) bool, the rows that may be found; None for all. Where one mask serves many
+                searches, the tree that :meth:`only` gives answers faster.
+            reach: of the other trees that are searched for the same; None where this is the only one.
 
         Returns:
             distance (m, k) float32, Euclidean, ascending, and row (m, k) int32; inf and -1 where there are
@@ -185,10 +199,11 @@ class KDTree:
         """
         clean = checked_vectors("queries", queries, self._dim)
         plan = EXACT if exact else self._plans.get((k, recall)) or self._planned(k, recall)
-        if allowed is None and type(k) is int and 0 < k <= self._size and len(clean) < 2 * _EXACT_PART:
-            distance, row, _ = self._run(clean, k, plan, self._handle)
+        if allowed is None and type(k) is int and 0 < k <= self._size and len(clean) < 2 * EXACT_PART:
+            known = ALONE if reach is None else reach.square
+            distance, row, _ = self._run(clean, k, plan, self._handle, known)
         else:
-            distance, row, _ = self._find(clean, k, plan, recall, allowed)
+            distance, row, _ = self._find(clean, k, plan, recall, allowed, reach)
         return distance, row
 
     def search(
@@ -199,42 +214,55 @@ class KDTree:
         exact: bool = False,
         recall: float = 0.98,
         allowed: NDArray[np.bool_] | None = None,
+        reach: Reach | None = None,
     ) -> Result:
         """Search like :meth:`query`, and tell which answers are proved."""
         clean = checked_vectors("queries", queries, self._dim)
         plan = EXACT if exact else self._planned(k, recall)
-        distance, row, crowd = self._find(clean, k, plan, recall, allowed)
+        distance, row, crowd = self._find(clean, k, plan, recall, allowed, reach)
         return Result(distance, row, crowd < 0)
 
     def _find(
-        self, queries: F32Array, k: int, plan: Effort, recall: float, mask: NDArray[np.bool_] | None
+        self,
+        queries: F32Array,
+        k: int,
+        plan: Effort,
+        recall: float,
+        mask: NDArray[np.bool_] | None,
+        reach: Reach | None,
     ) -> Answer:
         k = checked_k(k, self._stored)
+        known = ALONE if reach is None else reach.square
         if mask is not None:
-            return widened(
-                self._find_allowed(queries, k, plan, recall, checked_allowed(mask, self._row_end)), k
-            )
-        return widened(self._run_parts(queries, min(k, self._size), plan, self._handle), k)
+            allowed = checked_allowed(mask, self._row_end)
+            return widened(self._find_allowed(queries, k, plan, recall, allowed, known), k)
+        few = min(k, self._size)
+        if few < k:  # what is the last of fewer tells other trees nothing
+            known = known.copy()
+        return widened(self._runner.run_parts(queries, few, plan, self._handle, known), k)
 
     def _find_allowed(
-        self, queries: F32Array, k: int, plan: Effort, recall: float, allowed: NDArray[np.bool_]
+        self,
+        queries: F32Array,
+        k: int,
+        plan: Effort,
+        recall: float,
+        allowed: NDArray[np.bool_],
+        known: F32Array,
     ) -> Answer:
-        rows, count = len(allowed), int(np.count_nonzero(allowed))
-        k = min(k, count, self._size)
-        if plan is not EXACT and k:
-            # Among all rows, the k-th that is allowed is about the (k * rows / count)-th, if those that are
-            # allowed lie anywhere. They may not: half the misses that were granted make up for that.
-            plan = self._planned(min(-(-k * rows // count), self._stored), min(0.5 + recall / 2, 0.999))
-        if k == 0 or (plan is EXACT and count <= _FEW_ALLOWED * rows):
-            return self._run_listed(queries, k, allowed)
-        handle = narrowed(self._handle, allowed, count)
-        answer = self._run_parts(queries, k, plan, handle)
-        unusual = answer.crowd == -2
-        if unusual.any():
-            # The allowed rows may lie anywhere: a search among all groups might miss as many.
-            some, few = queries[unusual], count <= 2 * _FEW_ALLOWED * rows
-            anew = self._run_listed(some, k, allowed) if few else self._run_parts(some, k, EXACT, handle)
-            for column, new in zip(answer, anew, strict=True):
+        share, few = _share(allowed), min(k, self._size)
+        if share <= (_FEW_EXACT if plan is EXACT else _FEW):
+            return self._runner.run_listed(queries, k, allowed)
+        if plan is not EXACT and few:
+            plan = self._planned(min(int(few / share), self._calibration.most_k), recall)
+        if few < k:
+            known = known.copy()
+        handle = restricted(self._handle, allowed, int(share * self._size))
+        answer = self._runner.run_parts(queries, few, plan, handle, known)
+        unusual = answer.crowd == _UNUSUAL
+        if unusual.any():  # it has to be searched among all groups, or compared with the few allowed rows
+            anew = self._runner.run_listed(queries[unusual], few, allowed)
+            for column, new in zip(answer, widened(anew, few), strict=True):
                 column[unusual] = new
         return answer
 
@@ -247,14 +275,38 @@ class KDTree:
         gone = np.atleast_1d(rows)
         if not gone.size:
             return self
-        positions = self._known_positions(gone)
-        block = np.searchsorted(self._arrays.block_point, positions, side="right") - 1
-        norm = self._arrays.norm.copy()
-        norm[block * BLOCK + positions - self._arrays.block_point[block]] = PAD
-        tree = KDTree(self._arrays._replace(norm=norm), self._calibration)
-        tree._position_of_row = self._position_of_row.copy()
-        tree._position_of_row[gone] = -1
-        return tree
+        arrays, places = self._places.without(self._places.known(gone))
+        return KDTree(arrays, self._calibration, places)
+
+    def only(self, allowed: NDArray[np.bool_]) -> KDTree:
+        """The tree of some rows alone, for many searches among them; rows keep their numbers.
+
+        Down to a quarter of the rows it shares all memory but the marks of the others. Fewer get a tree of
+        their own, built by one thread. The recall that is asked for is kept for queries like any row of this
+        tree, whether it may be found or not.
+
+        Args:
+            allowed: (rows,) bool, the rows that may be found; the tree keeps nothing of it.
+
+        Raises:
+            VectorError: wrong shape or dtype.
+        """
+        keep = checked_allowed(allowed, self._row_end)[self._arrays.row] & self._places.live
+        others = np.flatnonzero(self._places.live & ~keep)
+        if not len(others):
+            return self
+        count = int(np.count_nonzero(keep))
+        tree, share = KDTree(self._places.only(keep), self._calibration), count / self._size
+        if share < _MARKED:
+            # So few may be closer to each other than a tree of their own can tell.
+            with contextlib.suppress(VectorError):
+                own = KDTree.build(self._arrays.vector[keep], threads=1)
+                tree, share = own.renumbered(self._arrays.row[keep]), 1.0
+        some = others[:: -(-len(others) // _OTHERS)]
+        return KDTree(
+            tree._arrays,
+            narrowed(tree._calibration, share, self._arrays.vector[some], count, tree._measured()),
+        )
 
     def renumbered(self, names: NDArray[np.integer[Any]]) -> KDTree:
         """The same tree answering names[row] instead of row.
@@ -271,7 +323,7 @@ class KDTree:
         Raises:
             VectorError: rows that are no whole numbers.
         """
-        return self._positions(np.asarray(rows)) >= 0
+        return self._places.of(np.asarray(rows)) >= 0
 
     def vectors(self, rows: NDArray[np.integer[Any]]) -> F32Array:
         """(n, d) float32: the vectors of n rows, as they were given.
@@ -279,43 +331,12 @@ class KDTree:
         Raises:
             VectorError: a row is not in the tree.
         """
-        return self._arrays.vector[self._known_positions(np.asarray(rows))]
+        return self._arrays.vector[self._places.known(np.asarray(rows))]
 
     def stored(self) -> tuple[I32Array, F32Array]:
         """Rows and vectors of the tree, without the removed ones; in no particular order."""
-        live = self._live()
+        live = self._places.live
         return self._arrays.row[live], self._arrays.vector[live]
-
-    def _live(self) -> NDArray[np.bool_]:
-        point = self._arrays.block_point[:, None] + np.arange(BLOCK, dtype=np.int32)
-        live = np.zeros(len(self._arrays.row), np.bool_)
-        live[point[(self._arrays.norm < PAD).reshape(-1, BLOCK)]] = True
-        return live
-
-    @cached_property
-    def _position_of_row(self) -> I32Array:
-        """Position in ``vector`` of each row, -1 where there is none; made when first asked for."""
-        row, live = self._arrays.row, self._live()
-        places = np.full(int(row.max(initial=-1)) + 1, -1, np.int32)
-        places[row[live]] = np.flatnonzero(live)
-        return places
-
-    def _positions(self, rows: NDArray[np.integer[Any]]) -> I32Array:
-        if not rows.size:  # an empty list is an array of floats
-            return np.empty(rows.shape, np.int32)
-        if rows.dtype.kind not in "iu":
-            raise VectorError(f"rows: expected whole numbers, got {rows.dtype}")
-        places = self._position_of_row
-        known = (rows >= 0) & (rows < len(places))
-        positions = np.full(rows.shape, -1, np.int32)
-        positions[known] = places[rows[known].astype(np.int64)]
-        return positions
-
-    def _known_positions(self, rows: NDArray[np.integer[Any]]) -> I32Array:
-        positions = self._positions(rows)
-        if (positions < 0).any():
-            raise VectorError("rows: some of them are not in the tree")
-        return positions
 
     def _planned(self, k: int, recall: float) -> Effort:
         plan = self._plans.get((k, recall))
@@ -330,70 +351,13 @@ class KDTree:
             self._plans[k, recall] = plan
         return plan
 
-    def _measure(self, k: int) -> int:
-        self._scratch_bytes[k] = int(scratch_bytes(self._handle, k))
-        return self._scratch_bytes[k]
 
-    def _run_parts(
-        self,
-        queries: F32Array,
-        k: int,
-        plan: Effort,
-        handle: I64Array,
-        pool: ThreadPoolExecutor | None = None,
-    ) -> Answer:
-        """Answer queries, many of them in threads."""
-        if k == 0 or self._size == 0:
-            return self._run_listed(queries, 0, np.zeros(0, np.bool_))
-
-        def run(part: F32Array) -> Answer:
-            distance, row, scratch = self._run(part, k, plan, handle)
-            return Answer(distance, row, scratch[len(scratch) - 4 * len(part) :].view(_F32))
-
-        return in_parts(queries, run, _EXACT_PART if plan is EXACT else _PART, pool)
-
-    def _run(
-        self, queries: F32Array, k: int, plan: Effort, handle: I64Array
-    ) -> tuple[F32Array, I32Array, U8Array]:
-        """Return distance and row, (m, k) each, and scratch memory that ends with the crowd, 4 m bytes."""
-        m = len(queries)
-        probes, ratio, square, crowd = plan  # a starred call takes 0.1 us longer
-        shape = m, k
-        distance, row = np.empty(shape, _F32), np.empty(shape, _I32)
-        scratch = np.empty((self._scratch_bytes.get(k) or self._measure(k)) + 4 * m, _U8)
-        if not query_kernels.search(
-            handle, self._plain, scratch, queries, probes, ratio, square, crowd, distance, row
-        ):
-            raise VectorError(_INSANE)
-        return distance, row, scratch
-
-    def _run_listed(self, queries: F32Array, k: int, allowed: NDArray[np.bool_]) -> Answer:
-        """Compare the queries with every allowed row."""
-        if k == 0:
-            if not (np.abs(queries) <= LARGEST).all():
-                raise VectorError(_INSANE)
-            return nothing(len(queries))
-        positions = self._position_of_row[np.flatnonzero(allowed)]
-        if self._size < self._stored:
-            positions = positions[positions >= 0]
-
-        def run(part: F32Array) -> Answer:
-            m = len(part)
-            distance, row = np.empty((m, k), _F32), np.empty((m, k), _I32)
-            scratch = np.empty(self._scratch_bytes.get(k) or self._measure(k), _U8)
-            if not query_kernels.search_listed(self._handle, scratch, part, positions, distance, row):
-                raise VectorError(_INSANE)
-            return Answer(distance, row, np.full(m, -1, _F32))
-
-        return in_parts(queries, run, _PART)
-
-
-def _empty_arrays(dim: int) -> TreeArrays:
-    sizes = dict.fromkeys(SIZES, 0) | {"dim": dim, "width": -(-dim // 8) * 8}
-    return TreeArrays(**{name: np.zeros(shape, dtype) for name, (dtype, shape) in shapes_of(sizes).items()})
-
-
-def _no_calibration() -> Calibration:
-    nothing, none = np.zeros(0, np.float32), np.zeros(0, np.int32)
-    table = np.zeros((0, 0), np.float32)
-    return Calibration(none, none, nothing, table, nothing, table)
+def _share(allowed: NDArray[np.bool_]) -> float:
+    """Return the share of allowed rows, roughly where they are many: counting all costs half a search."""
+    apart = len(allowed) // _SAMPLES
+    if apart > _SAMPLED:
+        sample = allowed[: _SAMPLES * apart].reshape(_SAMPLES, apart)[:, :_SAMPLED]
+        share = np.count_nonzero(sample) / sample.size
+        if share > 2 * _FEW_EXACT:
+            return share
+    return np.count_nonzero(allowed) / max(1, len(allowed))

@@ -142,17 +142,19 @@ def _keep_allowed(value, item, rows, count, end):
 
 
 @bare_kernel
-def scan(plain, tree, work, scoring, groups, ratio, wanted):
-    """Scan leaves nearest first; keep about the ``wanted`` best codes; return how many, and the crowd.
+def scan(plain, tree, work, scoring, groups, ratio, wanted, most):
+    """Scan leaves nearest first; keep about the ``wanted`` best codes; return how many, their limit, and the
+    crowd.
 
-    The nearest few give a first limit; then come those whose distance is at most ``ratio`` times the limit's,
+    No code is kept whose squared distance is more than ``most``, infinity where nothing is known. The nearest
+    few leaves give a first limit; then come those whose distance is at most ``ratio`` times the limit's,
     until the falling limit ends it. The crowd is the share of the scored leaves within ``_CROWDED`` times
     that: large where the query is far from all points, compared with how far these are from each other.
     """
     scale, base = scoring[0], scoring[1]
     room = work.value.size - 2 * BLOCK
     count = 0
-    limit = FAR
+    limit = min(np.float32(0.5) * most - base, FAR)
     blocks = _score_leaves(plain, tree, work, scale, groups)
     enough = np.int64(np.float32(1.5 * wanted) / work.per_leaf)
     first = limit_for(work.block_value, blocks, min(blocks, max(_FIRST, enough)))
@@ -184,7 +186,7 @@ def scan(plain, tree, work, scoring, groups, ratio, wanted):
     if count > wanted + (wanted >> 2):
         count, limit = shrink(plain, work.value, work.item, count, wanted)
     reach = min(_CROWDED * ratio * (limit + base) - base, FAR)
-    return count, _share_below(work.slot_value, blocks * BLOCK, reach)
+    return count, limit, _share_below(work.slot_value, blocks * BLOCK, reach)
 
 
 @inlined

@@ -15,35 +15,44 @@ __all__ = ["search", "search_listed"]
 
 _WIDE = np.float32(1.4)  # least stop ratio where the usual one does not do
 _FAR = np.float32(4)  # times the usual squared distance; what is farther is searched for exactly
+_SPARSE = np.float32(
+    8
+)  # allowed points of a leaf; with fewer, most of what all groups hold is looked at in vain
+_NOTHING_KNOWN = (np.float32(np.inf), np.float32(np.inf))
 
 
 @bare_kernel
-def _answer(plain, tree, work, plan):
-    """Fill the result list for one query; return its length, and the crowd, -1 once the answer is proved.
+def _answer(plain, tree, work, plan, reach):
+    """Fill the result list for one query; return its length, the crowd, and the new reach (see ``search``).
 
     What the calibration has not seen is searched for anew, among all groups; what is far beyond it, exactly.
-    Where some rows only are allowed that is left to the caller, who is told by a crowd of -2.
+    Where few rows are allowed that is left to the caller, who is told by a crowd of -2.
     """
     probes, ratio, usual_square, usual_crowd = plan
     k = work.best_value.size - 1
     wanted, _ = wanted_and_room(k)
     rotate(work.query, tree.centre, tree.axes, work.rotated)
     scoring = encode_query(work.rotated, tree.step[0], work.code)
-    found, crowd = 0, np.float32(0)
+    last, worst = reach
+    base, found, crowd = scoring[1], 0, np.float32(0)
     for _ in range(2):
         groups = choose_groups(plain, tree, work, scoring[0], probes)
-        count, crowd = scan(plain, tree, work, scoring, groups, ratio, wanted)
+        count, limit, crowd = scan(plain, tree, work, scoring, groups, ratio, wanted, last)
         found = rerank(tree, work, count)
-        if usual_square < 0 or (
-            found == k and work.best_value[k - 1] <= usual_square and crowd <= usual_crowd
-        ):
+        if found == k:
+            worst = min(worst, work.best_value[k - 1])
+        if usual_square < 0 or (worst <= min(usual_square, FAR) and crowd <= usual_crowd):
             break
-        if work.allowed.size:
-            return found, np.float32(-2)
+        if work.allowed.size and work.per_leaf < _SPARSE:
+            return found, np.float32(-2), last, worst
         probes, ratio = tree.group_slot.size, max(_WIDE, ratio)
-    if usual_square < np.inf and (found < k or work.best_value[k - 1] > _FAR * usual_square):
-        return sweep(plain, tree, work, scoring, found), np.float32(-1)
-    return found, crowd
+    if limit < FAR:
+        last = np.float32(2) * (limit + base)
+    if usual_square < np.inf and worst > _FAR * usual_square:
+        found, crowd = sweep(plain, tree, work, scoring, found, worst), np.float32(-1)
+        if found == k:
+            worst = min(worst, work.best_value[k - 1])
+    return found, crowd, last, worst
 
 
 @inlined
@@ -69,12 +78,15 @@ def _give_answer(tree, work, found, distance, row):
 
 
 @inlined
-def _answer_each(plain, tree, work, queries, plan, distance, row, crowd):
+def _answer_each(plain, tree, work, queries, plan, distance, row, crowd, reach):
     """Answer all queries; False where one is not sane."""
     for i in range(queries.shape[0]):
         if not _take_query(work, queries[i]):
             return False
-        found, crowd[i] = _answer(plain, tree, work, plan)
+        known = (reach[i, 0], reach[i, 1]) if reach.size else _NOTHING_KNOWN
+        found, crowd[i], last, worst = _answer(plain, tree, work, plan, known)
+        if reach.size:
+            reach[i, 0], reach[i, 1] = last, worst
         _give_answer(tree, work, found, distance[i], row[i])
     return True
 
@@ -98,7 +110,7 @@ def _compare_each(tree, work, queries, positions, distance, row):
 
 
 @kernel
-def search(handle, plain, scratch, queries, probes, ratio, usual_square, usual_crowd, distance, row):
+def search(handle, plain, scratch, queries, probes, ratio, usual_square, usual_crowd, distance, row, reach):
     """Search for all queries (m, d) float32; fill distance and row (m, k).
 
     What is handed over costs a call 25 ns a number and 50 ns an array; hence the one piece of memory.
@@ -113,6 +125,9 @@ def search(handle, plain, scratch, queries, probes, ratio, usual_square, usual_c
         usual_square, usual_crowd: the search goes on where the k-th distance (squared) or the crowd is
             larger; -1 proves every answer, infinity goes on nowhere.
         distance, row: (m, k) float32, int32.
+        reach: (m, 2) float32, or (0, 2) where this tree is the only one: for each query the squared distances
+            of the last code that is kept, and of the k-th neighbour, in the trees that were searched before,
+            infinity before the first. Nothing farther is looked for; both fall with what is found.
 
     Returns:
         False where a query has a NaN, an infinity or a number beyond 1e15.
@@ -121,7 +136,7 @@ def search(handle, plain, scratch, queries, probes, ratio, usual_square, usual_c
     work = cut_up(handle, tree, distance.shape[1], scratch)
     plan = probes, np.float32(ratio), np.float32(usual_square), np.float32(usual_crowd)
     crowd = scratch[scratch.size - 4 * queries.shape[0] :].view(np.float32)
-    return _answer_each(plain, tree, work, queries, plan, distance, row, crowd)
+    return _answer_each(plain, tree, work, queries, plan, distance, row, crowd, reach)
 
 
 @kernel

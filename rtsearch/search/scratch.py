@@ -41,7 +41,7 @@ class Work(NamedTuple):
         best_value, best_item: (k + 1,) squared distances, ascending, and positions; the last place takes what
             does not belong there.
         allowed: bool of each row that may be found; empty where all may.
-        per_leaf: how many points of a leaf may be found, on average.
+        per_leaf: how many points of a leaf that holds any may be found, on average.
     """
 
     query: F32Array
@@ -144,6 +144,6 @@ def cut_up(handle, tree, k, scratch):
         item,
         carray(load_pointer(at), (k + 1,), f),
         carray(load_pointer(at + 4 * (k + 1)), (k + 1,), i),
-        carray(load_pointer(handle[-3]), (handle[-2],), np.bool_),
-        f(handle[-1]) / f(max(1, tree.leaf_block.size - 1)),
+        carray(load_pointer(handle[-4]), (handle[-3],), np.bool_),
+        f(handle[-2]) / f(handle[-1]),
     )

@@ -124,14 +124,14 @@ def _near_boxes(plain, tree, work, worst):
 
 
 @bare_kernel
-def sweep(plain, tree, work, scoring, found):
-    """Fill the result list with the nearest of all points; return its length.
+def sweep(plain, tree, work, scoring, found, worst):
+    """Fill the result list with the nearest of all points within ``worst`` (squared); return its length.
 
     What the ``found`` points of the approximate answer leave possible is looked at once more.
     The first dimensions of two codes lie no farther apart than all: of most blocks only those are read.
     """
     k = work.best_value.size - 1
-    worst = work.best_value[k - 1] * _SAME + np.float32(1e-37) if found == k else FAR
+    worst = min(worst * _SAME + np.float32(1e-37), FAR)
     kept = np.int64(found if k <= _SORTED else 0)
     near = _near_boxes(plain, tree, work, worst)
     front = work.code[: min(FRONT, work.code.size)]

@@ -130,8 +130,7 @@ class Shard:
         with self._lock:
             tree = self._narrowed.get(key)
         if tree is None:
-            allowed = np.unpackbits(mask(), count=len(self))
-            tree = self._tree.without(np.flatnonzero(allowed == 0).astype(np.int32))
+            tree = self._tree.only(np.unpackbits(mask(), count=len(self)).astype(np.bool_))
             with self._lock:
                 self._narrowed[key] = tree
         return tree

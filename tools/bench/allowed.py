@@ -5,10 +5,14 @@
 Rows are chosen in two ways: anywhere, and those on one side of a plane, as the objects of a class lie. One
 query at a time, all ways in turn, medians in microseconds; prints one JSON object:
 
-    all         recall .98 and exact, without a mask
-    allowed     for each share of the rows: ``query`` (recall .98), ``exact``, and ``brute``, which compares
-                the query with the allowed rows alone, already gathered, by a matrix product
-    slower      shares at which ``query`` takes longer than ``brute``
+    all      recall .98 and exact, without a mask
+    allowed  for each share of the rows
+             query, exact        the mask is handed over with the query (recall .98, and exact)
+             only, only_exact    the tree of the allowed rows, which took ``only_ms`` to make, is asked
+             brute               compares the query with the allowed rows, gathered before, by a product
+             gather              the same, which gathers them first
+             recall, only_recall share of the true neighbours that ``query`` and ``only`` find
+    slower   shares at which ``query`` takes longer than ``gather``, or ``only`` longer than ``brute``
 """
 
 from __future__ import annotations
@@ -31,6 +35,20 @@ QUERIES = 200
 SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
 
 F32Array = NDArray[np.float32]
+
+
+def gather(vectors: F32Array, mask: NDArray[np.bool_]) -> Callable[[F32Array], object]:
+    """Return what gathers the allowed of some vectors, and compares a query with them."""
+
+    def ask(query: F32Array) -> object:
+        return brute(vectors[mask])(query)
+
+    return ask
+
+
+def recall(found: F32Array, true: F32Array) -> float:
+    """Return the share of the true neighbours that was found, by their distances (m, k)."""
+    return round(float((found <= true[:, -1:] * np.float32(1 + 1e-6)).mean()), 4)
 
 
 def brute(vectors: F32Array) -> Callable[[F32Array], object]:
@@ -74,13 +92,31 @@ def measure(n: int, dim: int, rounds: int) -> dict[str, Any]:
         allowed_of: dict[str, dict[str, float]] = {}
         for share in SHARES:
             mask = order <= np.quantile(order, share)
+            start = time.perf_counter()
+            some = tree.only(mask)
+            only_ms = round((time.perf_counter() - start) * 1e3, 1)
             ways = {
                 "query": _asks(tree, allowed=mask),
                 "exact": _asks(tree, exact=True, allowed=mask),
+                "only": _asks(some),
+                "only_exact": _asks(some, exact=True),
                 "brute": brute(np.ascontiguousarray(vectors[mask])),
+                "gather": gather(vectors, mask),
             }
-            allowed_of[str(share)] = {"rows": int(mask.sum()), **medians_us(ways, queries, rounds)}
-        slower = [share for share, each in allowed_of.items() if each["query"] > each["brute"]]
+            rows, k = int(mask.sum()), min(K, int(mask.sum()))
+            true = some.query(queries, k, exact=True)[0]
+            allowed_of[str(share)] = {
+                "rows": rows,
+                "only_ms": only_ms,
+                **medians_us(ways, queries, rounds),
+                "recall": recall(tree.query(queries, k, allowed=mask)[0], true),
+                "only_recall": recall(some.query(queries, k)[0], true),
+            }
+        slower = [
+            share
+            for share, each in allowed_of.items()
+            if each["query"] > each["gather"] or each["only"] > each["brute"]
+        ]
         result[where] = {"allowed": allowed_of, "slower": slower}
     return result
 
