@@ -308,7 +308,7 @@ for i, tree in enumerate(trees):
 
 @pytest.fixture
 def trees(tmp_path: Path) -> list[KDTree | GrowingTree]:
-    """Trees of all kinds: built, loaded, without some rows, renumbered, empty, growing."""
+    """Trees of all kinds: built, loaded, without some rows, of some rows, renumbered, empty, growing."""
     vectors = clustered(3000, 9)
     built = KDTree.build(vectors)
     built.save(tmp_path)
@@ -319,6 +319,7 @@ def trees(tmp_path: Path) -> list[KDTree | GrowingTree]:
         built,
         KDTree.load(tmp_path),
         built.without(np.arange(0, 3000, 7)),
+        built.only(np.arange(3000) % 3 == 0),
         built.renumbered(np.arange(3000)[::-1]),
         KDTree.build(vectors[:0]),
         growing_tree,

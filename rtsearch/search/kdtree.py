@@ -57,11 +57,18 @@ _SAMPLE = 64  # vectors whose neighbours tell whether float32 is too coarse
 class KDTree:
     """A KD-tree over the rows of an array of vectors. It never changes; many threads may query it."""
 
-    def __init__(self, arrays: TreeArrays, calibration: Calibration, places: Places | None = None) -> None:
+    def __init__(
+        self,
+        arrays: TreeArrays,
+        calibration: Calibration,
+        places: Places | None = None,
+        pass_empty: bool = False,
+    ) -> None:
         self._arrays = arrays
         self._calibration = calibration
         self._places = places or Places(arrays)
-        self._runner = Runner(arrays, self._places)
+        self._pass_empty = pass_empty
+        self._runner = Runner(arrays, self._places, pass_empty)
         self._run = self._runner.run
         self._handle, self._size = self._runner.handle, self._runner.size
         self._stored, self._dim = (int(length) for length in arrays.vector.shape)
@@ -141,9 +148,9 @@ class KDTree:
             )
         save_arrays(Path(folder), self._arrays, self._calibration)
 
-    def __reduce__(self) -> tuple[type[KDTree], tuple[TreeArrays, Calibration]]:
+    def __reduce__(self) -> tuple[type[KDTree], tuple[TreeArrays, Calibration, None, bool]]:
         """Copies and pickles hold the arrays; the handle's addresses are those of one process."""
-        return type(self), (self._arrays, self._calibration)
+        return type(self), (self._arrays, self._calibration, None, self._pass_empty)
 
     def __len__(self) -> int:
         return self._size
@@ -276,7 +283,7 @@ class KDTree:
         if not gone.size:
             return self
         arrays, places = self._places.without(self._places.known(gone))
-        return KDTree(arrays, self._calibration, places)
+        return KDTree(arrays, self._calibration, places, self._pass_empty)
 
     def only(self, allowed: NDArray[np.bool_]) -> KDTree:
         """The tree of some rows alone, for many searches among them; rows keep their numbers.
@@ -296,17 +303,16 @@ class KDTree:
         if not len(others):
             return self
         count = int(np.count_nonzero(keep))
-        tree, share = KDTree(self._places.only(keep), self._calibration), count / self._size
+        marked = KDTree(self._places.only(keep), self._calibration, pass_empty=True)
+        tree, share = marked, count / self._size
         if share < _MARKED:
             # So few may be closer to each other than a tree of their own can tell.
             with contextlib.suppress(VectorError):
                 own = KDTree.build(self._arrays.vector[keep], threads=1)
                 tree, share = own.renumbered(self._arrays.row[keep]), 1.0
         some = others[:: -(-len(others) // _OTHERS)]
-        return KDTree(
-            tree._arrays,
-            narrowed(tree._calibration, share, self._arrays.vector[some], count, tree._measured()),
-        )
+        measured = narrowed(tree._calibration, share, self._arrays.vector[some], count, tree._measured())
+        return KDTree(tree._arrays, measured, pass_empty=tree._pass_empty)
 
     def renumbered(self, names: NDArray[np.integer[Any]]) -> KDTree:
         """The same tree answering names[row] instead of row.
@@ -315,7 +321,7 @@ class KDTree:
             VectorError: names that are no whole numbers from 0 to 2,147,483,646, or not one for each row.
         """
         row = checked_names(names, self._stored)[self._arrays.row]
-        return KDTree(self._arrays._replace(row=row), self._calibration)
+        return KDTree(self._arrays._replace(row=row), self._calibration, pass_empty=self._pass_empty)
 
     def holds(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
         """Tell which of (n,) rows are in the tree.

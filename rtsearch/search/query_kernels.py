@@ -15,9 +15,7 @@ __all__ = ["search", "search_listed"]
 
 _WIDE = np.float32(1.4)  # least stop ratio where the usual one does not do
 _FAR = np.float32(4)  # times the usual squared distance; what is farther is searched for exactly
-_SPARSE = np.float32(
-    8
-)  # allowed points of a leaf; with fewer, most of what all groups hold is looked at in vain
+_SPARSE = np.float32(8)  # allowed points of a leaf; with fewer, most of all that groups hold is no use
 _NOTHING_KNOWN = (np.float32(np.inf), np.float32(np.inf))
 
 
