@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import naive
@@ -11,7 +12,7 @@ import pytest
 from test_search import clustered
 
 from rtsearch.errors import VectorError
-from rtsearch.search import GrowingTree, KDTree, Reach
+from rtsearch.search import GrowingTree, KDTree, Reach, SomeRows
 from rtsearch.search.answers import nearest_of
 from rtsearch.types import Neighbours
 
@@ -64,6 +65,30 @@ def test_a_tree_of_some_rows_keeps_nothing_of_the_mask_and_its_rows_their_number
         fewer = only.without(rows[:3]).only(np.arange(only.row_end) < rows[6])
         assert sorted(fewer.stored()[0].tolist()) == rows[3:6].tolist()
         assert len(tree) == 6000
+
+
+def test_a_filter_that_is_used_a_lot_gets_a_tree_of_its_own() -> None:
+    vectors = clustered(6000, 12)
+    allowed = np.arange(6000) % 9 == 0
+    wanted, _ = naive.nearest_rows(vectors[allowed], vectors[:200], 7)
+    tree = KDTree.build(vectors)
+    some, growing = SomeRows(tree, allowed), SomeRows(GrowingTree(tree), allowed)
+    assert len(some) == len(growing) == allowed.sum()
+    with ThreadPoolExecutor(4) as pool:  # more than 64 queries in all
+        answers = list(
+            pool.map(lambda at: some.query(vectors[at : at + 50], 7, exact=True), range(0, 200, 50))
+        )
+    np.testing.assert_allclose(np.concatenate([each[0] for each in answers]), wanted, rtol=2e-5, atol=1e-4)
+    some.settle()
+    own, mask = some._now
+    assert mask is None
+    assert len(own) == allowed.sum()
+    for searched in (some, growing):
+        distance, row = searched.query(vectors[:200], 7, exact=True)
+        np.testing.assert_allclose(distance, wanted, rtol=2e-5, atol=1e-4)
+        assert allowed[row].all()
+        assert share_found(searched.query(vectors[:200], 7)[0], wanted) >= 0.95
+    assert growing._now[1] is allowed
 
 
 def test_rows_that_no_tree_of_their_own_tells_apart() -> None:

@@ -12,7 +12,7 @@ from rtsearch._util.wording import time_code
 from rtsearch.library.index_files import PhotoPaths
 from rtsearch.library.reader import Library
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
-from rtsearch.search import KDTree, Reach
+from rtsearch.search import KDTree, Reach, SomeRows
 from rtsearch.search.projection import Projection
 from rtsearch.types import F32Array, I32Array, Neighbours, U8Array, class_name
 
@@ -41,13 +41,13 @@ class _Found(NamedTuple):
     """Rows that searches find.
 
     Attributes:
-        tree: is searched; holds all that may be found.
+        tree: is searched; holds what may be found.
         folded: (n,) int32, near duplicates that each row stands for; None where no row stands for others.
         given: (n,) bool, rows that are found, near duplicates left out; None for all.
         distinct: of near duplicates only one is found.
     """
 
-    tree: KDTree
+    tree: KDTree | SomeRows
     folded: I32Array | None = None
     given: NDArray[np.bool_] | None = None
     distinct: bool = False
@@ -165,11 +165,12 @@ class SearchIndex:
         folded = np.bincount(first_of, minlength=n).astype(np.int32) - 1
         found = np.zeros(n, np.bool_)
         found[first_of] = True
-        return _Found(self._some(found), folded, found, distinct=True)
+        tree = self._tree.without(np.flatnonzero(~found)) if allowed is None else self._some(found)
+        return _Found(tree, folded, found, distinct=True)
 
-    def _some(self, allowed: NDArray[np.bool_] | None) -> KDTree:
-        """Return the tree of the rows that may be found."""
-        return self._tree if allowed is None else self._tree.only(allowed)
+    def _some(self, allowed: NDArray[np.bool_] | None) -> KDTree | SomeRows:
+        """Return what is searched for the rows that may be found."""
+        return self._tree if allowed is None else SomeRows(self._tree, allowed)
 
     def narrowed_elsewhere(self, by: Narrowed) -> SearchIndex | None:
         """Return the same index, narrowed by whoever searches for it; None where it is searched here.

@@ -24,7 +24,7 @@ from rtsearch.memory.entry import Entry, name_of
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.hours import COLUMNS, names_in
 from rtsearch.memory.open_rows import OpenRows
-from rtsearch.search import GrowingTree, KDTree, Reach
+from rtsearch.search import GrowingTree, KDTree, Reach, SomeRows
 from rtsearch.search.answers import nearest_of
 from rtsearch.search.projection import Projection
 from rtsearch.types import F32Array, I32Array, I64Array, Neighbours, class_name
@@ -37,7 +37,7 @@ FIRST_ROW = 1 << 29
 _MOST_ROW = 10**9  # pages and programs read nine digits
 
 Part: TypeAlias = Block | OpenRows
-Tree: TypeAlias = KDTree | GrowingTree
+Tree: TypeAlias = KDTree | GrowingTree | SomeRows
 
 
 class Narrowing(NamedTuple):
@@ -81,18 +81,16 @@ class _Placed:
         """Return how many rows of the part have the numbers up to the end of each span."""
         return np.append(self.offsets[1:], len(self.part))
 
-    def some(self, narrowing: Narrowing) -> tuple[Tree, NDArray[np.bool_] | None]:
-        """Return the tree to search, and which of its rows may be found, None for all.
-
-        Of a block, whose rows stay, that is a tree of these rows alone, which is kept.
-        """
+    def some(self, narrowing: Narrowing) -> Tree:
+        """Return what to search for the rows that may be found; kept for a block, whose rows stay."""
         part = self.part
         if isinstance(part, OpenRows):
-            return part.tree, narrowing.of(part.rows.columns, len(part))
+            allowed = narrowing.of(part.rows.columns, len(part))
+            return part.tree if allowed is None else SomeRows(part.tree, allowed)
         if self._some[0] != narrowing:
             allowed = narrowing.of(part.rows.columns, len(part))
-            self._some = narrowing, part.tree if allowed is None else part.tree.only(allowed)
-        return self._some[1], None
+            self._some = narrowing, part.tree if allowed is None else SomeRows(part.tree, allowed)
+        return self._some[1]
 
 
 class Recollection:
@@ -242,11 +240,9 @@ class Recollection:
         """
         found, reach = [], reach or Reach(len(points))
         for placed in self._placed:
-            tree, allowed = placed.some(narrowing or Narrowing())
+            tree = placed.some(narrowing or Narrowing())
             if len(tree):
-                distance, row = tree.query(
-                    points, k, exact=exact, recall=recall, allowed=allowed, reach=reach
-                )
+                distance, row = tree.query(points, k, exact=exact, recall=recall, reach=reach)
                 found.append(Neighbours(placed.numbers(row), distance))
         return nearest_of(found, len(points), k)
 

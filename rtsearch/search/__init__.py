@@ -2,6 +2,7 @@
 
     vectors -> KDTree -> the k nearest rows of each query, as exactly as asked for
                GrowingTree: the same while rows come and go
+               SomeRows: a filter over it
                RecallWatch: whether the promised recall is kept
 
 Importing this package loads numba; ``import rtsearch`` does not.
@@ -12,9 +13,10 @@ import numpy as np
 from rtsearch.search.answers import Reach, Result
 from rtsearch.search.growing import GrowingTree
 from rtsearch.search.kdtree import KDTree
+from rtsearch.search.some_rows import SomeRows
 from rtsearch.search.watch import RecallWatch
 
-__all__ = ["GrowingTree", "KDTree", "Reach", "RecallWatch", "Result", "warm_up"]
+__all__ = ["GrowingTree", "KDTree", "Reach", "RecallWatch", "Result", "SomeRows", "warm_up"]
 
 
 def warm_up(dim: int = 64, k: int = 16) -> None:

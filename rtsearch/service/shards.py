@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ServiceError
 from rtsearch.library.search_index import Narrowed, SearchIndex
-from rtsearch.search import KDTree
+from rtsearch.search import KDTree, SomeRows
 from rtsearch.search.answers import nearest_of
 from rtsearch.types import F32Array, I32Array, Neighbours
 
@@ -92,7 +92,7 @@ class Shard:
         self._tree = tree
         self._rows = rows
         self._lock = threading.Lock()
-        self._narrowed: LRUCache[str, KDTree] = LRUCache(_NARROWED)
+        self._narrowed: LRUCache[str, SomeRows] = LRUCache(_NARROWED)
 
     @classmethod
     def of(cls, index: SearchIndex, rows: I32Array) -> Shard:
@@ -118,7 +118,7 @@ class Shard:
             question: what is wanted.
             mask: gives the rows that may be found, where the shard does not know this narrowing yet.
         """
-        tree = self._tree if not question.key else self._narrowed_tree(question.key, mask)
+        tree: KDTree | SomeRows = self._tree if not question.key else self._narrowed_tree(question.key, mask)
         n, k = len(question.points), question.k
         if not len(tree):
             return nearest_of([], n, k)
@@ -126,11 +126,11 @@ class Shard:
         row = np.where(place >= 0, self._rows[np.maximum(place, 0)], np.int32(-1))
         return Neighbours(row.astype(np.int32), distance)
 
-    def _narrowed_tree(self, key: str, mask: Callable[[], Mask]) -> KDTree:
+    def _narrowed_tree(self, key: str, mask: Callable[[], Mask]) -> SomeRows:
         with self._lock:
             tree = self._narrowed.get(key)
         if tree is None:
-            tree = self._tree.only(np.unpackbits(mask(), count=len(self)).astype(np.bool_))
+            tree = SomeRows(self._tree, np.unpackbits(mask(), count=len(self)).astype(np.bool_))
             with self._lock:
                 self._narrowed[key] = tree
         return tree
