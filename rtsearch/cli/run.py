@@ -232,6 +232,8 @@ def play_sources(
             opened[0].seek(playing.from_s)
             controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
+        if problem and "random" in specs:
+            tell("random goes on until you stop it with Ctrl-C")
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls, playing.settings_file)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
