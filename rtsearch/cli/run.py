@@ -319,9 +319,14 @@ def no_window(playing: Playing, *, fullscreen: bool) -> str:
     """
     if playing.headless:
         return "not wanted"
-    from rtsearch.ui.display import display_problem, toolkit_problem
+    from rtsearch.ui.display import display_problem, far_display, toolkit_problem
 
     problem = display_problem() or toolkit_problem()
+    if not problem and (far := far_display()):
+        tell(
+            f"the display {far} is of another machine, which gets each picture whole; if that is slow: "
+            "rtsearch serve, or --serve, shows it in a browser"
+        )
     if problem and fullscreen:
         raise DisplayError(f"{problem}, and show.fullscreen asks for one; --headless runs without")
     if problem and not playing.written and not playing.send:
