@@ -14,10 +14,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from sent import person, scene, until
+from sent import NAMES, person, scene, until
 
+from rtsearch.recording import json_line, object_records, scene_record, shown_records, text_bytes
 from rtsearch.send import Outlets, parse_address, require_outlet
+from rtsearch.send.lines import LinesPeer
 from rtsearch.send.v4l2 import CameraPeer
+from rtsearch.types import Neighbours
 
 GCC = shutil.which("gcc") or shutil.which("cc") or shutil.which("g++")
 
@@ -74,6 +77,49 @@ def test_a_reader_that_stalls_gets_whole_pictures(tmp_path):
     assert levels == sorted(levels)
     assert report.sent == len(levels)
     assert report.sent + report.dropped == 5
+
+
+def test_lines_are_the_records_of_their_scenes(capfd):
+    """The texts of neighbours are kept from line to line: whatever comes next, they are the right ones."""
+    other = OddLibrary()
+    scenes = [
+        scene(0, [person(1), person(2)]),
+        scene(1, [person(1), person(2)], row=8),
+        scene(2),
+        scene(3, [person(1), person(3)], row=3, missed=1, library=other),
+        scene(4, [person(1)], row=3, library=other),
+        scene(5, [person(1)], row=8),
+    ]
+    far = scenes[1].neighbours.distance
+    far[0] = np.inf, 0.123456789
+    scenes[1].neighbours.row[1, 1] = -1
+    peer = LinesPeer()
+    peer.open()
+    asked = []
+    for each in scenes:
+        other.seen_ns, other.asked = [1, each.number], []
+        peer.send(each)
+        asked += other.asked
+        seen = each.detections.rows(slice(each.seen))
+        near = Neighbours(each.neighbours.row[: each.seen], each.neighbours.distance[: each.seen])
+        objects = object_records(seen, NAMES, near, each.library)
+        shown = shown_records(each.detections, NAMES, each.strips, each.neighbours.row, each.seen)
+        record = scene_record(each.number, each.t_s, each.wh, objects, shown)
+        assert capfd.readouterr().out == text_bytes(json_line(record) + "\n").decode()
+    assert asked == [[3, 4], [4]]
+
+
+class OddLibrary:
+    """Library of odd names, whose row 4 is of a memory and changes."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.seen_ns: list[int] = []
+
+    def hits(self, rows):
+        self.asked.append(rows.tolist())
+        hit = {"photo": '"distance":null \udcff.jpg', "xyxy": [0.04, 0, 9, 9], "label": "a\nb", "folded": 1}
+        return [{**hit, "seen_ns": self.seen_ns} if row == 4 else hit for row in rows.tolist()]
 
 
 def test_lines_of_json_are_those_of_records(tmp_path, capfd):
