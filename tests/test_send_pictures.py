@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -16,12 +17,14 @@ import numpy as np
 import pytest
 from sent import NAMES, person, scene, until
 
+from rtsearch.errors import MissingDependencyError
 from rtsearch.recording import json_line, object_records, scene_record, shown_records, text_bytes
 from rtsearch.send import Outlets, parse_address, require_outlet
 from rtsearch.send.lines import LinesPeer
 from rtsearch.send.v4l2 import CameraPeer
 from rtsearch.types import Neighbours
 
+COLOUR = 30, 200, 60
 GCC = shutil.which("gcc") or shutil.which("cc") or shutil.which("g++")
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -217,3 +220,50 @@ def test_devices_that_are_none(device, words):
     with pytest.raises(OSError, match=words):
         peer.open()
     peer.close()
+
+
+# NDI --------------------------------------------------------------------------------------------------------
+
+
+def test_without_its_package_ndi_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cyndilib.sender", None)
+    monkeypatch.setitem(sys.modules, "cyndilib", None)
+    with pytest.raises(MissingDependencyError, match=r"^ndi: needs cyndilib: pip install 'rtsearch\[ndi\]'$"):
+        require_outlet(parse_address("ndi:rtsearch"))
+
+
+@pytest.mark.slow
+def test_pictures_over_ndi(tmp_path, monkeypatch):
+    """NDI's own receiver gets them in their colours and in the size of the first."""
+    sources = {"ndi": {"networks": {"ips": "127.0.0.1"}}}  # asked for directly, without mDNS
+    (tmp_path / "ndi-config.v1.json").write_text(json.dumps(sources))
+    monkeypatch.setenv("NDI_CONFIG_DIR", str(tmp_path))
+    pytest.importorskip("cyndilib", reason="cyndilib is not installed: pip install 'rtsearch[ndi]'")
+    from cyndilib.finder import Finder
+    from cyndilib.receiver import ReceiveFrameType, Receiver
+    from cyndilib.video_frame import VideoRecvFrame
+    from cyndilib.wrapper.ndi_recv import RecvBandwidth, RecvColorFormat
+
+    frame, video = VideoRecvFrame(), ReceiveFrameType.recv_video
+    receiver = Receiver(color_format=RecvColorFormat.BGRX_BGRA, bandwidth=RecvBandwidth.highest)
+    receiver.set_video_frame(frame)
+
+    def arrives(out, picture, lit):
+        """Tell whether a picture of 1280x720 arrives, so much of which is lit."""
+        out.put_picture(picture)
+        if not receiver.receive(video, 100) & video or (frame.xres, frame.yres) != (1280, 720):
+            return False
+        pixels = np.frombuffer(frame, np.uint8).reshape(720, 1280, 4)
+        right = np.abs(pixels[360, 640, :3].astype(int) - COLOUR).max() <= 8  # planes of small ones: 25
+        return right and abs((pixels[..., 1] > 100).mean() - lit) < 0.01
+
+    large = np.full((720, 1280, 3), COLOUR, np.uint8)
+    with outlets("ndi:rtsearch test") as out, Finder() as finder:
+        out.put_picture(large)
+        until(finder.update_sources)
+        (name,) = finder.get_source_names()
+        assert name.endswith("(rtsearch test)")
+        receiver.set_source(finder.get_source(name))
+        until(partial(arrives, out, large, 1.0))
+        until(partial(arrives, out, large[:100, :101], 727 / 1280))
+        assert out.reports()[0].problem == ""

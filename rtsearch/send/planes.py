@@ -1,4 +1,4 @@
-"""Convert pictures to I420, the planes that virtual cameras and video over a network carry."""
+"""Convert pictures to I420, the planes that virtual cameras carry."""
 
 from __future__ import annotations
 

@@ -184,11 +184,11 @@ class Datagrams(Sleeper):
 
 def floors(frames: int, pipe: str) -> dict[str, float]:
     """CPU ms a frame of what outlets are made of."""
-    peers = {"wake": Sleeper, "datagram": Datagrams}
-    found = {
-        name: measured(Outlet(name, lambda _, p=peer: p(), lambda: None), range(frames))["cpu_ms"]
-        for name, peer in peers.items()
-    }
+
+    def spent_by(peer: Sleeper) -> float:
+        return measured(Outlet("floor", lambda _: peer, lambda: None), range(frames))["cpu_ms"]
+
+    found = {"wake": spent_by(Sleeper()), "datagram": spent_by(Datagrams())}
     picture, planes = np.full((WH[1], WH[0], 3), 99, np.uint8), Planes()
     descriptor = os.open(pipe, os.O_WRONLY)
     fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 1 << 20)
