@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import blobs
+import clips
 import cv2
 import numpy as np
 import pytest
@@ -54,6 +55,16 @@ def test_what_is_left_out_is_said(cli: Cli, folder: Path, tmp_path: Path) -> Non
     assert report["excluded"] == {"@eaDir": 1, "._*": 1}
     assert report["links"] == 1
     assert ["pipe.jpg", "a pipe, not a file"] in report["refused"]
+
+
+def test_of_films_alone_nothing_is_said_of_photos(cli: Cli, tmp_path: Path) -> None:
+    film = tmp_path / "films" / "f.avi"
+    film.parent.mkdir()
+    clips.write_clip(film, range(4), wh=(320, 240))
+    said = cli("analyze", film.parent, tmp_path / "lib").err
+    assert "1 film of 0.0 minutes analysed" in said
+    assert "photos analysed" not in said
+    assert "0 unchanged, 0 dropped, 0 failed" in said
 
 
 def test_folders_that_are_gone_are_kept_or_dropped(cli: Cli, folder: Path, tmp_path: Path) -> None:

@@ -174,6 +174,7 @@ def test_random_photos_of_the_library(cli, own_library, photos, monkeypatch):
     done = cli("run", own_library, "--source", "random", "--headless", "--json")
     assert (done.code, shown) == (0, [1, 2, 3, 4, 5])
     assert done.json["frames_shown"] == 5
+    assert "random goes on until you stop it with Ctrl-C" in done.err
 
 
 def test_a_library_that_moved_with_its_photos(cli, own_library, photos, tmp_path):

@@ -130,7 +130,9 @@ def test_the_demo_twice(demo_run, cli, tmp_path, monkeypatch):
     assert 0 < first["same_class_of_first_5"] <= 1
     assert 1 / 8 <= first["photos_of_first_8"] <= 1
     assert first["library_classes"] >= 5
-    assert f"over {first['library_objects']} objects of {first['library_classes']} classes" in done.stderr
+    assert (
+        f"searched: {first['library_objects']} objects of {first['library_classes']} classes" in done.stderr
+    )
     capture = cv2.VideoCapture(str(out / "live.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == PLAYED
     capture.release()

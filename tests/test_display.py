@@ -17,6 +17,7 @@ from rtsearch.ui import x11
 from rtsearch.ui.display import (
     OPENCV_ANEW,
     display_problem,
+    far_display,
     fit_screen,
     headless_opencv,
     inside_screen,
@@ -131,6 +132,22 @@ def test_an_opencv_without_windows_beside_the_other(monkeypatch, tmp_path):
 )
 def test_a_window_is_no_larger_than_the_screen(wanted, screen, opened):
     assert fit_screen(wanted, screen) == opened
+
+
+@pytest.mark.parametrize(("screen", "opened"), [((3840, 2160), (2560, 1440)), ((2560, 1440), (2304, 1296))])
+def test_a_window_is_larger_where_the_desktop_draws_everything_larger(screen, opened):
+    assert fit_screen((1280, 720), screen, 2.0) == opened
+
+
+@pytest.mark.parametrize(
+    ("display", "far"),
+    [(None, ""), (":0", ""), ("unix:0.0", ""), ("localhost:10.0", "localhost:10.0"), ("desk:0", "desk:0")],
+)
+def test_a_display_of_another_machine(monkeypatch, display, far):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    if display is not None:
+        monkeypatch.setenv("DISPLAY", display)
+    assert far_display() == far
 
 
 @pytest.mark.parametrize("display", [None, ":987", "nonsense"])

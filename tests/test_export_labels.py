@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import blobs
@@ -59,7 +60,9 @@ def test_coco(made, tmp_path, monkeypatch, batch_rows):
         found.setdefault(images[item["image_id"]]["file_name"], []).append((item["category_id"] - 1, box))
     assert found == wanted
     assert counts.objects == len(made_of["annotations"]) == sum(map(len, wanted.values()))
-    assert (counts.photos, counts.of_films) == (len(images), library.object_count - counts.objects)
+    assert counts.photos == len(wanted)
+    assert counts.photos + counts.empty == len(images)
+    assert counts.of_films == library.object_count - counts.objects
     assert len({item["id"] for item in made_of["annotations"]}) == counts.objects
 
 
@@ -72,6 +75,7 @@ def test_yolo(made, tmp_path):
     wanted = boxes_of(library)
     files = sorted((tmp_path / "yolo" / "labels").rglob("*.txt"))
     assert len(files) == len(wanted) == counts.photos
+    assert counts == export_coco(library, tmp_path / "boxes.json")
     for path, labelled in wanted.items():
         assert (tmp_path / "yolo" / "images" / path).is_file()
         lines = (tmp_path / "yolo" / "labels" / path).with_suffix(".txt").read_text().splitlines()
@@ -108,6 +112,7 @@ def test_the_command(cli, made, tmp_path):
     done = cli("library", "export", made / "lib", "--coco", tmp_path / "b.json", "--yolo", tmp_path / "y")
     assert done.code == 0
     assert "of films are left out" in done.err
+    assert len(re.findall(r"\d+ objects of \d+ photos in .*; \d+ photos? without an object", done.err)) == 2
     assert (tmp_path / "b.json").is_file()
     assert (tmp_path / "y" / "data.yaml").is_file()
     assert "nothing to write; give --vectors" in cli("library", "export", made / "lib").complaint

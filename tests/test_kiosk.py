@@ -209,6 +209,20 @@ def test_the_session_of_wayland_ends_with_its_compositor(tmp_path):
         assert compositor.stdout.read() == "started\n"  # until the session, too, has ended
 
 
+def test_the_session_goes_on_while_labwc_runs(tmp_path):
+    """labwc is not the parent of what it has started, and says which process it is."""
+    kiosk = tmp_path / "kiosk"
+    kiosk.write_text('#!/bin/sh\necho started\n[ -e "$0.once" ] && exit 0\n: > "$0.once"\nexit 75\n')
+    kiosk.chmod(0o755)
+    write_sessions([str(kiosk)], tmp_path)
+    session = tmp_path / ".local/share/rtsearch/kiosk-wayland"
+    environment = {**os.environ, "LABWC_PID": str(os.getpid())}
+    command = ["sh", "-c", '"$0" &', str(session)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.read() == "started\nstarted\n"
+
+
 def test_the_console_starts_the_session_until_the_kiosk_ends(tmp_path):
     """xinit, which tells nothing, in the place of an X server that is lost twice."""
     session = tmp_path / "my session"

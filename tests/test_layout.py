@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import ShowSettings
-from rtsearch.render.layout import Place, base_strips, canvas_of, lay_out
+from rtsearch.render.layout import Place, base_strips, canvas_of, lay_out, still_strips
 from rtsearch.render.sliders import SLIDERS, panel_room
 
 HD = (1280, 720)
@@ -48,6 +48,15 @@ def test_the_frame_keeps_its_place_while_strips_fit_below_it(strips, frame_heigh
     assert (height, layout.line_height) == (frame_height, line)
     assert y == 0
     assert x == (1280 - width) // 2
+
+
+@pytest.mark.parametrize("frame_wh", [(1280, 720), (640, 480), (720, 1280)])
+def test_up_to_a_number_of_strips_the_frame_stays(frame_wh):
+    canvas = canvas_of(ShowSettings())
+    still = still_strips(canvas, frame_wh)
+    places = {n: lay_out(canvas, frame_wh, n).frame for n in range(base_strips(canvas, frame_wh), still + 1)}
+    assert len(set(places.values())) == 1
+    assert still == canvas.most_strips or lay_out(canvas, frame_wh, still + 1).frame not in places.values()
 
 
 def test_an_upright_frame_stands_beside_its_strips():

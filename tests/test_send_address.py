@@ -31,6 +31,7 @@ from rtsearch.send import Address, parse_address, require_outlet
         ("http://[::1]:8080", Address("http", "::1", 8080, "/"), "http://[::1]:8080"),
         ("v4l2:/dev/video10", Address("v4l2", path="/dev/video10"), "v4l2:/dev/video10"),
         ("pipe:raw.bgr", Address("pipe", path="raw.bgr"), "pipe:raw.bgr"),
+        ("ndi:Hall, left", Address("ndi", path="Hall, left"), "ndi:Hall, left"),
     ],
 )
 def test_addresses(text, address, name):
@@ -43,7 +44,9 @@ def test_addresses(text, address, name):
     [
         ("", "expected an address that begins with osc:"),
         ("9000", "expected an address"),
-        ("ndi://host", "expected an address"),
+        ("ndi://host", "expected a name of 1 to 100 letters; for example ndi:rtsearch"),
+        ("ndi:", "expected a name of 1 to 100 letters"),
+        (f"ndi:{'x' * 101}", "expected a name of 1 to 100 letters"),
         ("localhost:9000", "expected an address"),
         ("osc://", "there is no host in it; for example osc://127.0.0.1:9000"),
         ("osc:9000", "there is no host in it"),

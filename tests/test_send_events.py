@@ -54,13 +54,13 @@ def test_an_event_has_the_values_of_records():
     assert json_line(event)
     time = datetime.fromisoformat(event.pop("time"))
     assert abs((datetime.now(UTC) - time).total_seconds()) < 600
-    shown = scene(5, [person(3)]).record
+    shown = scene(5, [person(3)]).item(0)
     assert event == {
         "event": "new",
         "frame": 5,
         "t_s": 0.2,
         "wh": [640, 480],
-        "object": shown["objects"][0],
+        "object": shown,
     }
     (ended,) = finder.events(scene(6))
     assert (ended["event"], ended["frame"], ended["object"]) == ("end", 6, event["object"])

@@ -9,16 +9,22 @@ import struct
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from sent import person, scene, until
+from sent import NAMES, person, scene, until
 
+from rtsearch.errors import MissingDependencyError
+from rtsearch.recording import json_line, object_records, scene_record, shown_records, text_bytes
 from rtsearch.send import Outlets, parse_address, require_outlet
+from rtsearch.send.lines import LinesPeer
 from rtsearch.send.v4l2 import CameraPeer
+from rtsearch.types import Neighbours
 
+COLOUR = 30, 200, 60
 GCC = shutil.which("gcc") or shutil.which("cc") or shutil.which("g++")
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -74,6 +80,49 @@ def test_a_reader_that_stalls_gets_whole_pictures(tmp_path):
     assert levels == sorted(levels)
     assert report.sent == len(levels)
     assert report.sent + report.dropped == 5
+
+
+def test_lines_are_the_records_of_their_scenes(capfd):
+    """The texts of neighbours are kept from line to line: whatever comes next, they are the right ones."""
+    other = OddLibrary()
+    scenes = [
+        scene(0, [person(1), person(2)]),
+        scene(1, [person(1), person(2)], row=8),
+        scene(2),
+        scene(3, [person(1), person(3)], row=3, missed=1, library=other),
+        scene(4, [person(1)], row=3, library=other),
+        scene(5, [person(1)], row=8),
+    ]
+    far = scenes[1].neighbours.distance
+    far[0] = np.inf, 0.123456789
+    scenes[1].neighbours.row[1, 1] = -1
+    peer = LinesPeer()
+    peer.open()
+    asked = []
+    for each in scenes:
+        other.seen_ns, other.asked = [1, each.number], []
+        peer.send(each)
+        asked += other.asked
+        seen = each.detections.rows(slice(each.seen))
+        near = Neighbours(each.neighbours.row[: each.seen], each.neighbours.distance[: each.seen])
+        objects = object_records(seen, NAMES, near, each.library)
+        shown = shown_records(each.detections, NAMES, each.strips, each.neighbours.row, each.seen)
+        record = scene_record(each.number, each.t_s, each.wh, objects, shown)
+        assert capfd.readouterr().out == text_bytes(json_line(record) + "\n").decode()
+    assert asked == [[3, 4], [4]]
+
+
+class OddLibrary:
+    """Library of odd names, whose row 4 is of a memory and changes."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[int]] = []
+        self.seen_ns: list[int] = []
+
+    def hits(self, rows):
+        self.asked.append(rows.tolist())
+        hit = {"photo": '"distance":null \udcff.jpg', "xyxy": [0.04, 0, 9, 9], "label": "a\nb", "folded": 1}
+        return [{**hit, "seen_ns": self.seen_ns} if row == 4 else hit for row in rows.tolist()]
 
 
 def test_lines_of_json_are_those_of_records(tmp_path, capfd):
@@ -171,3 +220,50 @@ def test_devices_that_are_none(device, words):
     with pytest.raises(OSError, match=words):
         peer.open()
     peer.close()
+
+
+# NDI --------------------------------------------------------------------------------------------------------
+
+
+def test_without_its_package_ndi_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cyndilib.sender", None)
+    monkeypatch.setitem(sys.modules, "cyndilib", None)
+    with pytest.raises(MissingDependencyError, match=r"^ndi: needs cyndilib: pip install 'rtsearch\[ndi\]'$"):
+        require_outlet(parse_address("ndi:rtsearch"))
+
+
+@pytest.mark.slow
+def test_pictures_over_ndi(tmp_path, monkeypatch):
+    """NDI's own receiver gets them in their colours and in the size of the first."""
+    sources = {"ndi": {"networks": {"ips": "127.0.0.1"}}}  # asked for directly, without mDNS
+    (tmp_path / "ndi-config.v1.json").write_text(json.dumps(sources))
+    monkeypatch.setenv("NDI_CONFIG_DIR", str(tmp_path))
+    pytest.importorskip("cyndilib", reason="cyndilib is not installed: pip install 'rtsearch[ndi]'")
+    from cyndilib.finder import Finder
+    from cyndilib.receiver import ReceiveFrameType, Receiver
+    from cyndilib.video_frame import VideoRecvFrame
+    from cyndilib.wrapper.ndi_recv import RecvBandwidth, RecvColorFormat
+
+    frame, video = VideoRecvFrame(), ReceiveFrameType.recv_video
+    receiver = Receiver(color_format=RecvColorFormat.BGRX_BGRA, bandwidth=RecvBandwidth.highest)
+    receiver.set_video_frame(frame)
+
+    def arrives(out, picture, lit):
+        """Tell whether a picture of 1280x720 arrives, so much of which is lit."""
+        out.put_picture(picture)
+        if not receiver.receive(video, 100) & video or (frame.xres, frame.yres) != (1280, 720):
+            return False
+        pixels = np.frombuffer(frame, np.uint8).reshape(720, 1280, 4)
+        right = np.abs(pixels[360, 640, :3].astype(int) - COLOUR).max() <= 8  # planes of small ones: 25
+        return right and abs((pixels[..., 1] > 100).mean() - lit) < 0.01
+
+    large = np.full((720, 1280, 3), COLOUR, np.uint8)
+    with outlets("ndi:rtsearch test") as out, Finder() as finder:
+        out.put_picture(large)
+        until(finder.update_sources)
+        (name,) = finder.get_source_names()
+        assert name.endswith("(rtsearch test)")
+        receiver.set_source(finder.get_source(name))
+        until(partial(arrives, out, large, 1.0))
+        until(partial(arrives, out, large[:100, :101], 727 / 1280))
+        assert out.reports()[0].problem == ""

@@ -112,12 +112,12 @@ def test_a_lost_source_has_no_objects(blob_index, capfd):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--send", "ndi://host"), "--send ndi://host: expected an address that begins with osc:"),
+        (("--send", "rtp://host"), "--send rtp://host: expected an address that begins with osc:"),
         (("--send", "osc://127.0.0.1:x"), "port could not be cast"),
         (("--send", "mqtt://u:hunter2@h:0"), "--send mqtt://u:***@h:0: port 0 is none"),
         (("--send", "-", "--send", "-"), "--send - is given twice"),
         (("--send", "-", "--json"), "both write to standard output"),
-        (("--set", "send.to=ndi://x"), "--send ndi://x: expected an address"),
+        (("--set", "send.to=rtp://x"), "--send rtp://x: expected an address"),
         (("--send", "-", "--source", "1"), "--send sends the objects of one source"),
         (("--send", "pipe:/nowhere/raw"), "no pipe can be made there"),
     ],

@@ -20,6 +20,7 @@ from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.sources import cameras, open_source
 from rtsearch.sources.capture import LostError
 from rtsearch.sources.usb import CameraFinder, wishes
+from rtsearch.ui.x11 import screen_scale
 
 LIVE = LiveSettings(open_timeout_s=1.0)
 
@@ -125,6 +126,19 @@ def test_screen_and_region() -> None:
         assert list(source) == []
     with pytest.raises(SourceError, match="region 600,400,300,200 is not inside of 0,0,640,480"):
         open_source("screen:600,400,300,200", LIVE)
+
+
+@pytest.mark.window
+@pytest.mark.usefixtures("_display")
+@pytest.mark.parametrize(
+    ("dpi", "scale"), [("96", 1.0), ("192", 2.0), ("144.0", 1.5), ("30", 1.0), ("999", 4.0)]
+)
+def test_how_much_larger_the_desktop_draws(dpi: str, scale: float) -> None:
+    if shutil.which("xrdb") is None:
+        pytest.skip("xrdb is not installed: apt-get install x11-xserver-utils")
+    assert screen_scale() == 1.0
+    subprocess.run(["xrdb", "-nocpp"], input=f"Xft.hinting: 1\nXft.dpi:\t{dpi}\n", text=True, check=True)
+    assert screen_scale() == scale
 
 
 DISPLAY_GOES = """

@@ -39,7 +39,14 @@ class Place:
     def stays_s(self) -> float:
         return 0.0
 
+    @property
+    def still(self) -> int:
+        return self.strips
+
     def importance(self, found: Detections) -> F32Array:
+        return np.ones(len(found), np.float32)
+
+    def ground(self, found: Detections) -> F32Array:
         return np.ones(len(found), np.float32)
 
     def room(self, grid: int, lines: int, most_distance: float) -> Room:
@@ -487,6 +494,51 @@ def test_a_band_stays_for_four_seconds_although_its_object_has_gone() -> None:
             assert left.strips == (0,)
             assert left.held == {0}
     assert left.strips == ()
+
+
+def test_an_object_that_comes_back_elsewhere_goes_on_in_its_band() -> None:
+    """Its tracker has lost it; its crops and the four seconds of its band go on."""
+    index, fps = Rows(500), 10
+    steady = Stabilizer(index, EXACT)
+    none = at(sized(), np.zeros((0, DIM), np.float32))
+    moved = dataclasses.replace(sized(80), xyxy=sized(80).xyxy + np.float32(300))
+    for t in range(60):
+        objects = (
+            at(moved if 20 <= t < 22 else sized(80), index.vectors[:1]) if t < 10 or 20 <= t < 22 else none
+        )
+        seen = steady.update(Frame(t, 0.0, t / fps, BLACK), objects, Bands())
+        if t == 9:
+            before = seen
+        if 9 < t < 40:
+            assert seen.strips == (0,)
+            assert rows_of(seen) == rows_of(before)
+    assert seen.strips == ()
+
+
+class Table(Place):
+    """The first class is the ground of the second while that is there."""
+
+    def ground(self, found: Detections) -> F32Array:
+        under = (found.label == 0) & (found.label == 1).any()
+        return np.where(under, 0.35, 1).astype(np.float32)
+
+
+def test_what_is_held_up_takes_the_strip_of_a_table_that_comes_back_late() -> None:
+    """It comes and goes; for two seconds after it has gone its strip waits for it."""
+    index, fps = Rows(500), 10
+    steady, place = Stabilizer(index, EXACT), Table(strips=2)
+    strips = []
+    for t in range(60):
+        objects = found(3 if 10 <= t < 30 else 2)
+        objects = dataclasses.replace(objects, label=np.array([2, 0, 1], np.int32)[: len(objects)])
+        seen = steady.update(Frame(t, 0.0, t / fps, BLACK), at(objects, index.vectors[: len(objects)]), place)
+        strips.append(dict(zip(seen.detections.label.tolist(), seen.strips, strict=True)))
+    assert {each[2] for each in strips} == {0}  # who holds it stays
+    assert [each[0] for each in strips[:10]] == [1] * 10
+    assert [(each[0], each[1]) for each in strips[10:30]] == [(2, 1)] * 20
+    back = next(t for t in range(30, 60) if strips[t][0] == 1)
+    assert 50 <= back <= 56  # half a second of it is that of a missed object
+    assert [each[0] for each in strips[back:]] == [1] * (60 - back)
 
 
 @pytest.mark.parametrize(("side", "takes_s"), [(200, 4.0), (90, None)])

@@ -12,7 +12,7 @@ from playing import SETTINGS, Given, Watcher, run
 
 from rtsearch.live import Controls, GridChoice, Outputs
 from rtsearch.live.session import scrolled
-from rtsearch.live.strips import GROWS_AFTER_S, SHRINKS_AFTER_S
+from rtsearch.live.strips import GROWS_AFTER_S, GROWS_SOON_S, SHRINKS_AFTER_S
 from rtsearch.render.layout import canvas_of
 
 FPS = 25
@@ -52,6 +52,13 @@ def test_the_grid_never_changes_twice_within_five_seconds(objects: list[int]) ->
     assert all(2 <= grid <= 6 for grid in grids)
     changes = [t for t in range(1, len(grids)) if grids[t] != grids[t - 1]]
     assert all(later - sooner >= GROWS for sooner, later in pairwise([0, *changes]))
+
+
+def test_it_gets_soon_what_moves_nothing_else() -> None:
+    grid = GridChoice()
+    grids = [grid.keep(1 if t < 5 else 5, 2, 6, t / FPS, 3) for t in range(GROWS + 30)]
+    assert grids.index(3) == 5 + GROWS_SOON_S * FPS
+    assert grids.index(5) == 5 + GROWS_SOON_S * FPS + 1 + GROWS
 
 
 def test_another_photo_is_laid_out_anew() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtsearch.config import ShowSettings
-from rtsearch.live.room import WallRoom
+from rtsearch.live.room import StripRoom, WallRoom, lies_before
 from rtsearch.render.drift import DriftPicture, line_px
 from rtsearch.render.layout import Canvas, Place, canvas_of
 from rtsearch.render.painter import Painter, compose
@@ -235,7 +235,7 @@ def test_full_screen_is_a_wall_unless_it_is_said_otherwise() -> None:
 def test_sure_large_central_and_whole_objects_come_first() -> None:
     boxes = np.array(
         [
-            [300, 100, 340, 140],  # small
+            [400, 100, 440, 140],  # small
             [250, 100, 390, 260],  # large, in the middle
             [0, 100, 140, 260],  # as large, cut by the edge
             [250, 100, 390, 260],  # as the second, but doubtful
@@ -247,6 +247,36 @@ def test_sure_large_central_and_whole_objects_come_first() -> None:
     importance = WallRoom((640, 360)).importance(found)
     assert importance.argmax() == 1
     assert importance[1] > 1.5 * importance[[0, 2, 3]].max()
+
+
+def test_what_is_held_up_comes_before_a_table_and_with_its_holder() -> None:
+    person, cup, table = [200, 0, 440, 340], [380, 190, 440, 260], [0, 220, 640, 360]
+    found = Detections(
+        np.array([person, table, cup], np.float32),
+        np.array([0.9, 0.6, 0.8], np.float32),
+        np.arange(3, dtype=np.int32),
+        np.zeros((3, 0), np.float32),
+    )
+    for room in (WallRoom((640, 360)), StripRoom(canvas_of(ShowSettings()), (640, 360))):
+        weights = room.ground(found)
+        person_s, table_s, cup_s = (weights * room.importance(found)).tolist()
+        assert cup_s > person_s > 1.5 * table_s
+        assert weights[2] == 1
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 400)] * 4, st.integers(0, 1)), max_size=8))
+def test_what_lies_before_what(boxes: list[tuple[int, int, int, int, int]]) -> None:
+    xyxy = np.array([[x, y, x + w + 1, y + h + 1] for x, y, w, h, _ in boxes], np.float32).reshape(-1, 4)
+    label = np.array([box[-1] for box in boxes], np.int32)
+    n = len(boxes)
+    before = lies_before(Detections(xyxy, np.ones(n, np.float32), label, np.zeros((n, 0), np.float32)))
+    assert before.shape == (n, n)
+    assert not (before & before.T).any()
+    for i, j in np.argwhere(before):
+        assert label[i] != label[j]
+        (a, b), (left, right) = xyxy[i].reshape(2, 2), xyxy[j].reshape(2, 2)
+        assert (b - a).prod() < 0.35 * (right - left).prod()
+        assert (np.minimum(b, right) - np.maximum(a, left)).prod() > 0.4 * (b - a).prod()
 
 
 def test_small_pictures_have_no_rows_of_specks() -> None:

@@ -111,6 +111,16 @@ def test_the_command_answers_in_words_and_json(rtsearch, library, tmp_path):
     answer = json.loads(rtsearch("find", library, "black cars", "--results", 3, "--json").stdout)
     assert answer["looked_for"] == "car in black"
     assert [item["label"] for item in answer["objects"]] == ["car"] * 3
+    assert answer["unused"] == []
+
+
+def test_the_command_names_words_without_effect(rtsearch, library):
+    words = ("find", library, "black automobile and two", "--results", 3)
+    assert (
+        'looked for car in black ("automobile" means car; "two" changes nothing): 3'
+        in rtsearch(*words).stderr
+    )
+    assert json.loads(rtsearch(*words, "--json").stdout)["unused"] == ["two"]
 
 
 def test_nothing_that_is_found_is_no_picture(rtsearch, library, tmp_path):

@@ -49,6 +49,24 @@ def test_what_is_understood(text, meaning):
 
 
 @pytest.mark.parametrize(
+    ("text", "remarks", "unused"),
+    [
+        ("red cup", "", ()),
+        ("two of my cups on a table", '"table" means dining table', ()),
+        ("animal", "", ()),  # its meaning lists what it means
+        ("woman in a red dress", '"woman" means person; "dress" changes nothing', ("dress",)),
+        ("red blue cup", '"red" changes nothing', ("red",)),
+        ("two three cups", '"two" changes nothing', ("two",)),
+        ("cup two", '"two" changes nothing', ("two",)),
+        ("person in a black suit and coat", '"suit" and "coat" change nothing', ("suit", "coat")),
+    ],
+)
+def test_words_of_another_meaning_or_none_are_named(text, remarks, unused):
+    request = parse_request(text, COCO)
+    assert (request.remarks(COCO), request.unused) == (remarks, unused)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "expected 1 to 24 words"),

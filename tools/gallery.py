@@ -3,9 +3,10 @@
     python tools/gallery.py LIB CLIP CLIP [CLIP ...] [--out DIR] [--screens 1280x720 1080x1920]
                             [--at 4 9] [--side 1280] [--seconds 20] [--set NAME=VALUE]
 
-Plays each clip without a window on each screen in each composition, and the first two clips side by side;
-keeps the pictures at the given times as DIR/COMPOSITION-WIDTHxHEIGHT-CLIP-TIMEs.jpg, and writes a film of the
-first clip per composition (none with --seconds 0) and DIR/gallery.md, which shows all.
+Plays each clip without a window on each screen, and beside the next clip, in each composition: sixteen
+pictures per composition of four clips. Keeps the pictures at the given times as
+DIR/COMPOSITION-WIDTHxHEIGHT-CLIP-TIMEs.webp, and writes a film of all clips, one after the other, per
+composition (none with --seconds 0), and DIR/gallery.md, which shows all.
 What the pictures show belongs to those who own clips and library.
 """
 
@@ -25,7 +26,8 @@ import numpy as np
 
 SCREENS = ("1280x720", "1080x1920", "3840x2160")
 COMPOSITIONS = ("wall", "strips")
-QUALITY = 84
+QUALITY = 80  # of the pictures
+FILM_CRF = 30
 
 
 class Shot(NamedTuple):
@@ -64,21 +66,39 @@ def main() -> None:
             film = Path(folder) / "shot.mp4"
             play(options.library, shot, film, max(options.at) + 1.0, options.settings)
             lines += [picture_of(film, at_s, shot, options) for at_s in options.at]
-    for composition in COMPOSITIONS if options.seconds else ():
-        shot = Shot(composition, options.screens[0], (options.clips[0],))
-        film = options.out / f"{shot.name}.mp4"
-        play(options.library, shot, film, options.seconds, options.settings)
-        lines.append(f"- film: [{film.name}]({film.name})")
+    if options.seconds:
+        with tempfile.TemporaryDirectory() as folder:
+            clip = in_turn(options.clips, options.seconds, Path(folder) / "clips.mp4")
+            for composition in COMPOSITIONS:
+                shot = Shot(composition, options.screens[0], (clip,))
+                film = options.out / f"{shot.name}.mp4"
+                play(
+                    options.library, shot, film, options.seconds, [*options.settings, f"video.crf={FILM_CRF}"]
+                )
+                lines.append(f"- film: [{film.name}]({film.name})")
     (options.out / "gallery.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def shots(clips: list[Path], screens: Sequence[str]) -> Iterator[Shot]:
-    """Yield every clip on every screen in each composition, then the first two clips side by side."""
+    """Yield every clip on every screen in each composition, then each clip beside the next one."""
     for composition in COMPOSITIONS:
         for screen, clip in product(screens, clips):
             yield Shot(composition, screen, (clip,))
-        if len(clips) > 1:
-            yield Shot(composition, screens[0], (clips[0], clips[1]))
+        for clip, other in zip(clips, clips[1:] + clips[:1], strict=True) if len(clips) > 1 else ():
+            yield Shot(composition, screens[0], (clip, other))
+
+
+def in_turn(clips: Sequence[Path], seconds: float, film: Path) -> Path:
+    """Write the beginnings of clips one after the other, of 1280x720 px and so many seconds in all."""
+    each = seconds / len(clips)
+    command = ["ffmpeg", "-v", "error"]
+    for clip in clips:
+        command += ["-t", f"{each:g}", "-i", str(clip)]
+    alike = "scale=1280:720:force_original_aspect_ratio=increase,crop=1280:720,fps=30,setsar=1"
+    parts = [f"[{i}:v]{alike}[v{i}]" for i in range(len(clips))]
+    parts.append("".join(f"[v{i}]" for i in range(len(clips))) + f"concat=n={len(clips)}")
+    subprocess.run([*command, "-filter_complex", ";".join(parts), "-crf", "16", str(film)], check=True)
+    return film
 
 
 def play(library: Path, shot: Shot, film: Path, seconds: float, settings: list[str]) -> None:
@@ -120,8 +140,8 @@ def picture_of(film: Path, at_s: float, shot: Shot, options: argparse.Namespace)
     scale = min(1.0, options.side / max(bgr.shape[:2]))
     size = round(scale * bgr.shape[1]), round(scale * bgr.shape[0])
     small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA))
-    path = options.out / f"{shot.name}-{at_s:g}s.jpg"
-    cv2.imwrite(str(path), small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    path = options.out / f"{shot.name}-{at_s:g}s.webp"
+    cv2.imwrite(str(path), small, [cv2.IMWRITE_WEBP_QUALITY, QUALITY])
     return f"![{shot.name}]({path.name})\n"
 
 

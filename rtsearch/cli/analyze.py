@@ -191,17 +191,10 @@ def analyze_folder(
     _tell_of_photos(report)
     library = Library.open(lib)
     tell_damage(library)
-    photos_analysed = report.analysed - report.films
-    rate = photos_analysed / report.seconds if report.seconds else 0.0
-    if report.films:
-        tell(f"{counted(report.films, 'film')} of {report.film_s / 60:.1f} minutes analysed")
-    tell(
-        f"{counted(photos_analysed, 'photo')} analysed in {report.seconds:.0f} s ({rate:.1f}/s), "
-        f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: "
-        f"{counted(library.object_count, 'object')} in {lib}"
-    )
+    _tell_counts(report, f"{counted(library.object_count, 'object')} in {lib}")
     if library.object_count and not report.interrupted:
         index = open_index(library, settings, tell, remember=True)
+        _tell_if_small(library.object_count, settings.show.max_distance)
         if settings.describe.text:
             from rtsearch.cli.words import embed_for_words
 
@@ -221,6 +214,29 @@ def _by_cluster(pipeline: Pipeline, stop: threading.Event) -> Look:
     return lambda todo, root, _pipeline, settings, _meter: ClusterPhotos(
         todo, root, pipeline, settings, stop=stop
     )
+
+
+def _tell_counts(report: AnalyzeReport, result: str) -> None:
+    """Print how many photos and films were analysed, and what there is now."""
+    photos = report.analysed - report.films
+    if report.films:
+        tell(f"{counted(report.films, 'film')} of {report.film_s / 60:.1f} minutes analysed")
+    kept = f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: {result}"
+    if photos or not report.films:
+        rate = photos / report.seconds if report.seconds else 0.0
+        kept = f"{counted(photos, 'photo')} analysed in {report.seconds:.0f} s ({rate:.1f}/s), {kept}"
+    tell(kept)
+
+
+def _tell_if_small(objects: int, most_distance: float) -> None:
+    """Tell why things that are unlike may stand beside each other, where nothing keeps them apart."""
+    from rtsearch.library.likeness import LEAST_OBJECTS
+
+    if objects < LEAST_OBJECTS and not most_distance:
+        tell(
+            f"with fewer than {LEAST_OBJECTS} objects it cannot be measured what is alike: strips show the "
+            "nearest, however unlike; more photos help"
+        )
 
 
 def _tell_of_photos(report: AnalyzeReport) -> None:

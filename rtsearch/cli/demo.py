@@ -27,6 +27,12 @@ __all__ = ["demo"]
 # A large frame with four strips below. Objects of less than 40 px are people in the background, whose blurred
 # crops would fill the strips of persons.
 _LOOK = ("show.header_height=360", "show.thumb_height=84", "detect.min_px=40")
+_WRITTEN = {
+    "sheet.png": "one frame, and below it the most similar objects of the photos",
+    "live.mp4": "the same for the whole clip",
+    "live.jsonl": "what was seen and found in each frame, for programs",
+    "summary.json": "figures of this run",
+}
 _PLAYED = "detect.threshold=0.45"  # what is played has no doubtful objects; the library may
 
 
@@ -107,10 +113,8 @@ def _play(library: Library, pictures: Pictures, settings: Settings, out: Path, *
     write_atomic(out / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
     if as_json:
         print_json(summary)
-    for name in ("sheet.png", "live.mp4", "live.jsonl", "summary.json"):
-        tell(f"  {out / name}")
-    tell(str(figures))
-    tell(
-        f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s over {counted(objects, 'object')} of "
-        f"{classes} classes. For your own photos: rtsearch analyze PHOTOS LIB"
-    )
+    for name, what in _WRITTEN.items():
+        tell(f"  {out / name!s:<{len(str(out)) + 14}} {what}")
+    speed = f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s"
+    tell(f"{speed}; searched: {counted(objects, 'object')} of {classes} classes. {figures}")
+    tell("Now with your own photos: rtsearch analyze PHOTOS mine.lib, then rtsearch run mine.lib")

@@ -112,7 +112,8 @@ def find(
 
         save_picture(crop_sheet(index, [item["row"] for item in answered.objects]), out)
     if as_json:
-        print_json({"words": text, "looked_for": answered.looked_for, "objects": answered.objects})
+        facts = {"words": text, "looked_for": answered.looked_for, "unused": answered.unused}
+        print_json({**facts, "objects": answered.objects})
         return
     tell(f"looked for {answered.looked_for}: {counted(len(answered.objects), 'object')}")
     for item in answered.objects:

@@ -278,8 +278,9 @@ def export(
         if path is not None:
             counts = write(library, path)
             films = f"; {counts.of_films:,} of films are left out" if counts.of_films else ""
-            tell(f"{counted(counts.objects, 'object')} of {counted(counts.photos, 'photo')} in {path}{films}")
-
+            empty = f"; {counted(counts.empty, 'photo')} without an object" if counts.empty else ""
+            told = f"{counted(counts.objects, 'object')} of {counted(counts.photos, 'photo')} in {path}"
+            tell(f"{told}{empty}{films}")
     if postgres is not None or lance is not None:
         _export_tables(library, settings, postgres, lance)
 

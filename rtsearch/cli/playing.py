@@ -57,7 +57,7 @@ SendOption = Annotated[
         metavar="URL",
         help="Send objects to another program (osc://HOST:9000, tuio://HOST:3333, mqtt://HOST/PREFIX, "
         "https://HOST/PATH, - for JSON lines on standard output) or the picture (v4l2:/dev/video10, "
-        "pipe:FILE); default: send.to. May be repeated.",
+        "pipe:FILE, ndi:NAME); default: send.to. May be repeated.",
     ),
 ]
 SplitOption = Annotated[

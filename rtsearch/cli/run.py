@@ -232,6 +232,8 @@ def play_sources(
             opened[0].seek(playing.from_s)
             controls.step()
         problem = no_window(playing, fullscreen=settings.show.fullscreen)
+        if problem and "random" in specs:
+            tell("random goes on until you stop it with Ctrl-C")
         players = [_paced(source, playing, window=not problem) for source in opened]
         screen = stack.enter_context(open_window(controls, playing.settings_file)) if not problem else None
         bar = stack.enter_context(count_bar("frames"))
@@ -317,9 +319,14 @@ def no_window(playing: Playing, *, fullscreen: bool) -> str:
     """
     if playing.headless:
         return "not wanted"
-    from rtsearch.ui.display import display_problem, toolkit_problem
+    from rtsearch.ui.display import display_problem, far_display, toolkit_problem
 
     problem = display_problem() or toolkit_problem()
+    if not problem and (far := far_display()):
+        tell(
+            f"the display {far} is of another machine, which gets each picture whole; if that is slow: "
+            "rtsearch serve, or --serve, shows it in a browser"
+        )
     if problem and fullscreen:
         raise DisplayError(f"{problem}, and show.fullscreen asks for one; --headless runs without")
     if problem and not playing.written and not playing.send:

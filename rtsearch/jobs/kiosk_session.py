@@ -40,7 +40,8 @@ def write_sessions(command: Sequence[str], home: Path) -> list[str]:
         f"{unit}: on a desktop that logs in by itself: systemctl --user enable --now rtsearch-kiosk",
         f"{console}: without a desktop, from a text console: {shlex.quote(str(console))} :0",
         f"{x11}: the session that it starts, with openbox",
-        f"{wayland}: the same with Wayland: cage -- {shlex.quote(str(wayland))}",
+        f"{wayland}: the same with Wayland: cage -- {shlex.quote(str(wayland))}, or with labwc: "
+        f"labwc -S {shlex.quote(str(wayland))}",
     ]
 
 
@@ -106,7 +107,8 @@ def _wayland_session(command: Sequence[str]) -> str:
 while :; do
     {shlex.join(command)}
     {_ENDS.format("")}
-    kill -0 $PPID 2>/dev/null || exit 1  # the compositor has gone; whoever has started it starts it again
+    # Once the compositor has gone, whoever has started it starts it again. labwc is not the parent.
+    kill -0 ${{LABWC_PID:-$PPID}} 2>/dev/null || exit 1
     sleep 2
 done
 """

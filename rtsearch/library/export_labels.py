@@ -25,11 +25,19 @@ _COLUMNS = ("photo", "xyxy", "label", "score", "whole", "times_s")
 
 
 class LabelCounts(NamedTuple):
-    """Numbers of what was exported, and of objects of films, which were left out."""
+    """Numbers of what was exported: photos with objects, these, and what has or is none of them.
+
+    Attributes:
+        photos: photos with objects.
+        objects: these objects.
+        of_films: objects of films, which were left out.
+        empty: photos without an object; they are there as pictures of nothing.
+    """
 
     photos: int
     objects: int
     of_films: int
+    empty: int
 
 
 class _Labels(NamedTuple):
@@ -59,7 +67,8 @@ def export_coco(library: Library, out: Path) -> LabelCounts:
     if out.suffix.lower() != ".json":
         raise LibraryError(f"{out}: COCO's format is written as .json; choose such a name")
     photos, films = library.photos(), _Films()
-    objects = 0
+    shown = [i for i in range(len(photos)) if _is_photo(photos, i)]
+    objects = with_objects = 0
     try:
         with replacing(out) as file:
             info = {"description": f"objects of {library.folder.name}, found by rtsearch"}
@@ -67,20 +76,20 @@ def export_coco(library: Library, out: Path) -> LabelCounts:
             names = library.space.class_names
             file.write(json.dumps([{"id": i + 1, "name": name} for i, name in enumerate(names)]).encode())
             file.write(b',"images":[')
-            shown = [i for i in range(len(photos)) if _is_photo(photos, i)]
             for count, i in enumerate(shown):
                 image = {"id": i, "file_name": photos.path[i]}
                 image |= {"width": photos.width[i], "height": photos.height[i]}
                 file.write(b",\n" * bool(count) + json.dumps(image).encode())
             file.write(b'],"annotations":[')
             for labels in _labels(library, films):
+                with_objects += 1
                 for annotation in _annotations(labels):
                     file.write(b",\n" * bool(objects) + json.dumps(annotation).encode())
                     objects += 1
             file.write(b"]}\n")
     except OSError as error:
         raise LibraryError(f"{out} cannot be written: {error.strerror or error}") from None
-    return LabelCounts(len(shown), objects, films.objects)
+    return LabelCounts(with_objects, objects, films.objects, len(shown) - with_objects)
 
 
 def export_yolo(library: Library, folder: Path) -> LabelCounts:
@@ -121,7 +130,8 @@ def export_yolo(library: Library, folder: Path) -> LabelCounts:
         write_atomic(folder / "data.yaml", yaml.safe_dump(about, sort_keys=False).encode())
     except OSError as error:
         raise LibraryError(f"{folder} cannot be written: {error.strerror or error}") from None
-    return LabelCounts(len(named), objects, films.objects)
+    shown = sum(_is_photo(photos, i) for i in range(len(photos)))
+    return LabelCounts(len(named), objects, films.objects, shown - len(named))
 
 
 class _Films:

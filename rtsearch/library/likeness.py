@@ -13,13 +13,15 @@ import numpy as np
 
 from rtsearch.library.index import SearchIndex
 
-__all__ = ["largest_distance", "measured_distance"]
+__all__ = ["LEAST_OBJECTS", "largest_distance", "measured_distance"]
+
+LEAST_OBJECTS = 200
+"""Objects from which on a library can tell."""
 
 _OBJECTS = 256  # of a large library; their choice moves the distance by half a hundredth
 _PAIRS = 4_000_000  # of objects that may be compared: all of two thousand, or it would move by a tenth
 _NEIGHBOURS = 64
 _GROUP = 256  # neighbours of which the share of the right class is taken
-_LEAST_OBJECTS = 200  # of a library that can tell
 _LEAST_NEIGHBOURS = 5  # neighbours that half of the objects keep in any case
 _ALIKE = 0.5
 
@@ -49,7 +51,7 @@ def measured_distance(index: SearchIndex, seed: int = 0) -> float:
         seed: of the choice of objects, where there are many.
     """
     given = np.arange(len(index)) if index.given is None else np.flatnonzero(index.given)
-    if len(given) < _LEAST_OBJECTS:
+    if len(given) < LEAST_OBJECTS:
         return np.inf
     count = min(len(given), max(_OBJECTS, _PAIRS // len(given)))
     chosen = np.random.default_rng(seed).choice(given, count, replace=False)

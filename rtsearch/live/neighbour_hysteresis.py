@@ -124,8 +124,12 @@ class Shown:
 
     def is_like(self, point: F32Array, label: int) -> bool:
         """Tell whether a (dim,) point of a class may be the object's."""
-        far = len(self.distance) > 0 and np.linalg.norm(point - self.query) > SAME * self.distance.max()
+        far = len(self.distance) > 0 and self.distance_to(point) > SAME * self.distance.max()
         return not far and label == self._label
+
+    def distance_to(self, point: F32Array) -> float:
+        """Return how far a (dim,) point is from the object's."""
+        return float(np.linalg.norm(point - self.query))
 
     def look(self, point: F32Array, label: int, k: int) -> F32Array | None:
         """Take in the object's (dim,) point and class of this frame.

@@ -16,8 +16,9 @@ from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.live_index import LiveIndex
 from rtsearch.live.room import PictureRoom, WallRoom, room_of
 from rtsearch.live.seen_before import HalfOfTheStrips, SeenBefore
-from rtsearch.live.stabilizer import Stabilizer, Steadied, Wanted
+from rtsearch.live.stabilizer import Stabilizer, Steadied
 from rtsearch.live.walk import Walk, Walked
+from rtsearch.live.wanted import Wanted
 from rtsearch.memory.mixed_index import MixedIndex
 from rtsearch.render.layout import canvas_of
 from rtsearch.types import Detections, Frame, Neighbours

@@ -13,7 +13,8 @@ import numpy as np
 
 from rtsearch.config import SearchSettings
 from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
-from rtsearch.live.stabilizer import Steadied, Wanted
+from rtsearch.live.stabilizer import Steadied
+from rtsearch.live.wanted import Wanted
 from rtsearch.memory.mixed_index import MixedIndex
 from rtsearch.types import Detections, F32Array, Neighbours
 
@@ -48,9 +49,18 @@ class HalfOfTheStrips:
         """Return the least time for which an object keeps its strips, s."""
         return self.whole.stays_s
 
+    @property
+    def still(self) -> int:
+        """Return the number of strips for the library's crops up to which the frame keeps its place."""
+        return max(1, self.whole.still // 2)
+
     def importance(self, found: Detections) -> F32Array:
         """Return the importance of n objects, (n,)."""
         return self.whole.importance(found)
+
+    def ground(self, found: Detections) -> F32Array:
+        """Return what is left of the importance of n objects that are the ground of others, (n,)."""
+        return self.whole.ground(found)
 
     def room(self, grid: int, lines: int, most_distance: float) -> Room:
         """Return the room of a strip, which never goes on in the one below: that is the memory's."""

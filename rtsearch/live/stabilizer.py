@@ -9,75 +9,30 @@ its vector tells, gets its strip and its crops again.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ServiceError
 from rtsearch.images.scene_cut import SceneCutDetector
-from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
+from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Shown
 from rtsearch.live.strips import GridChoice
-from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks
-from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours
+from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks, is_over
+from rtsearch.live.wanted import Searched, Wanted
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, Neighbours
 
-__all__ = ["Searched", "Stabilizer", "Steadied", "Wanted"]
+__all__ = ["Stabilizer", "Steadied"]
 
 _HELD_S = 0.5
 """Time for which a missed object is shown, s of the source; ``tracker`` limits the number of frames."""
 _LEFT = 1000  # frames that an object counts as missed that keeps its strip although it is lost
 _OUTRANKED = 2000  # the same of one that makes way for a more important one
 _CLEARLY_MORE = 1.5  # how much more important an object is that takes another's strip
+_PATIENT = 0.5  # ground of which less is left makes way at once, and waits for what lies before it
 _CHANGE_S = 0.5
 """Least time from one change of a crop to the next, s of the source."""
-
-
-class Wanted(Protocol):
-    """Grid and crops that a picture has room for."""
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Return the least and the largest number of strips."""
-        ...
-
-    @property
-    def most_crops(self) -> int:
-        """Return the largest number of crops of an object."""
-        ...
-
-    @property
-    def stays_s(self) -> float:
-        """Return the least time for which an object keeps its strip, s."""
-        ...
-
-    def importance(self, found: Detections) -> F32Array:
-        """Return the importance of n objects, (n,); a clearly more important one takes another's strip."""
-        ...
-
-    def room(self, grid: int, lines: int, most_distance: float) -> Room:
-        """Return the room of a strip of so many lines in a grid of so many strips."""
-        ...
-
-
-class Searched(Protocol):
-    """Part of an index that is needed here."""
-
-    def near(self, points: F32Array, k: int, /, *, exact: bool, recall: float) -> Neighbours:
-        """Return the k nearest rows of each of (n, dim) points."""
-        ...
-
-    def points(self, rows: I32Array, /) -> F32Array:
-        """Return the points of rows, (n, dim)."""
-        ...
-
-    def photos_of(self, rows: I32Array, /) -> I32Array:
-        """Return the number of each row's photo, (n,)."""
-        ...
-
-    def shapes(self, rows: I32Array, /) -> F32Array:
-        """Return the aspect ratio of each row's crop, (n,)."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +134,7 @@ class Stabilizer:
         self._lost: list[_Lost] = []
         self._strip_of: dict[int, int] = {}  # by track
         self._in_sight: set[int] = set()  # tracks
+        self._grounds: dict[int, tuple[float, float]] = {}  # by track: when, and what was left of it
         self._since_s: dict[int, float] = {}  # by track in sight: since when
         self._changed_s = -np.inf  # when a crop gave way to a better one
         self._picture = ""
@@ -213,15 +169,17 @@ class Stabilizer:
         missed = [0] * len(found) + [frames for frames, _ in held]
         shown = _joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
-        visible = self._grid.keep(len(alive), *wanted.grid, frame.at_s)
-        importance = wanted.importance(shown)
+        visible = self._grid.keep(len(alive), *wanted.grid, frame.at_s, wanted.still)
+        ground = self._ground(shown, wanted, frame.at_s)
+        importance = ground * wanted.importance(shown)
         order = np.argsort(-importance, kind="stable").tolist()
         ranked = [alive[i] for i in order]
         since = [missed[i] for i in order]
-        outranked = self._outranked(ranked, importance[order], wanted.stays_s, frame.at_s)
+        patient = {alive[i] for i in np.flatnonzero(ground < _PATIENT)}
+        outranked = self._outranked(ranked, importance[order], visible, wanted.stays_s, frame.at_s, patient)
         if outranked is not None:
             since[outranked] = _OUTRANKED
-        placed = self._strips.place(ranked, visible, frame.at_s, since, wishes)
+        placed = self._strips.place(ranked, visible, frame.at_s, since, wishes, patient)
         self._strip_of = dict(zip(ranked, placed, strict=True))
         strips = tuple(self._strip_of[track] for track in alive)
         self._settle(found.track.tolist(), visible, wanted, frame.at_s)
@@ -268,10 +226,13 @@ class Stabilizer:
         wanted: list[Shown] = []
         queries: list[F32Array] = []
         wishes: dict[int, int] = {}
+        seen = set(found.track.tolist())
         for i, track in enumerate(found.track.tolist()):
             known, label = self._objects.get(track), int(found.label[i])
             if known is not None:
                 shown = known.shown
+            elif (heir_of := self._gone_in_sight(found.vector[i], label, seen, at_s)) is not None:
+                shown, wishes[track] = self._hand_on(heir_of, track), self._strip_of[heir_of]
             elif (back := self._come_back(found.vector[i], label, at_s)) is not None:
                 shown, wishes[track] = back.shown, back.strip
             else:
@@ -306,17 +267,50 @@ class Stabilizer:
         like = [lost for lost in self._lost if lost.shown.is_like(point, label)]
         if not like:
             return None
-        back = min(like, key=lambda lost: float(np.linalg.norm(lost.shown.query - point)))
+        back = min(like, key=lambda lost: lost.shown.distance_to(point))
         self._lost.remove(back)
         return back
 
-    def _outranked(self, ranked: list[int], importance: F32Array, stays_s: float, at_s: float) -> int | None:
+    def _gone_in_sight(self, point: F32Array, label: int, seen: Set[int], at_s: float) -> int | None:
+        """Return the track in sight, kept only as strips stay a while, whose object a new one may be."""
+        gone = [
+            track
+            for track in self._in_sight - seen
+            if at_s - self._objects[track].seen_s > _HELD_S
+            and self._objects[track].shown.is_like(point, label)
+        ]
+        return min(gone, key=lambda track: self._objects[track].shown.distance_to(point), default=None)
+
+    def _hand_on(self, old: int, new: int) -> Shown:
+        """Let a new track go on in the strip of an old one; returns its crops."""
+        self._in_sight = self._in_sight - {old} | {new}
+        self._since_s[new] = self._since_s.pop(old)
+        return self._objects.pop(old).shown
+
+    def _ground(self, shown: Detections, wanted: Wanted, at_s: float) -> F32Array:
+        """Return what is left of the importance of n objects, (n,); the ground of others stays it a while."""
+        tracks, weights = shown.track.tolist(), wanted.ground(shown).tolist()
+        now = {track: (at_s, weight) for track, weight in zip(tracks, weights, strict=True) if weight < 1}
+        self._grounds = {t: was for t, was in self._grounds.items() if not is_over(was[0], at_s)} | now
+        return np.array([self._grounds.get(track, (0, 1))[1] for track in tracks], np.float32)
+
+    def _outranked(
+        self,
+        ranked: list[int],
+        importance: F32Array,
+        visible: int,
+        stays_s: float,
+        at_s: float,
+        patient: Set[int],
+    ) -> int | None:
         """Return the least important object in sight if it is to make way for one out of sight."""
         hidden = [i for i, track in enumerate(ranked) if track not in self._in_sight]
+        if len(ranked) - len(hidden) < visible:  # there is a strip for it
+            return None
         due = [
             i
             for i, track in enumerate(ranked)
-            if track in self._in_sight and at_s - self._since_s[track] >= stays_s
+            if track in self._in_sight and (track in patient or at_s - self._since_s[track] >= stays_s)
         ]
         if not hidden or not due or importance[hidden[0]] <= _CLEARLY_MORE * importance[due[-1]]:
             return None

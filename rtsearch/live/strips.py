@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["GROWS_AFTER_S", "SHRINKS_AFTER_S", "GridChoice"]
+__all__ = ["GROWS_AFTER_S", "GROWS_SOON_S", "SHRINKS_AFTER_S", "GridChoice"]
 
 GROWS_AFTER_S = 5.0
 """Time for which more objects than strips must be there before the grid gets more strips, s."""
+GROWS_SOON_S = 0.4
+"""The same where all else in the picture keeps its place, s."""
 SHRINKS_AFTER_S = 20.0
 """Time for which fewer must be there before it gets fewer again, s; most who leave are followed by others."""
 
@@ -21,12 +23,12 @@ class GridChoice:
     def __init__(self) -> None:
         self._strips = 0  # 0: not chosen yet
         self._base = 0
-        self._over: tuple[float, int] | None = (
-            None  # since when more strips are wanted, and the fewest of these
-        )
+        # Since when more strips are wanted, and the fewest of these; the same where nothing else moves.
+        self._over: tuple[float, int] | None = None
+        self._soon: tuple[float, int] | None = None
         self._under: tuple[float, int] | None = None  # since when fewer are, and the most of these
 
-    def keep(self, objects: int, base: int, most: int, at_s: float) -> int:
+    def keep(self, objects: int, base: int, most: int, at_s: float, still: int = 0) -> int:
         """Return the number of strips of the grid, now that a frame shows so many objects.
 
         Args:
@@ -34,15 +36,21 @@ class GridChoice:
             base: strips that the picture's shape suggests, which is also the least number.
             most: strips that fit.
             at_s: time of the frame.
+            still: strips up to which nothing else in the picture moves; the grid gets these soon.
         """
         wanted = min(max(objects, base), most)
         if not self._strips or base != self._base:
             self._strips, self._base = wanted, base
         self._over = _since(self._over, wanted, at_s, min) if wanted > self._strips else None
+        soon = min(wanted, still)
+        self._soon = _since(self._soon, soon, at_s, min) if soon > self._strips else None
         self._under = _since(self._under, wanted, at_s, max) if wanted < self._strips else None
-        for run, after_s in ((self._over, GROWS_AFTER_S), (self._under, SHRINKS_AFTER_S)):
+        runs = ((self._over, GROWS_AFTER_S), (self._soon, GROWS_SOON_S), (self._under, SHRINKS_AFTER_S))
+        for run, after_s in runs:
             if run is not None and round(at_s - run[0], 6) >= after_s:  # times are sums of floats
-                self._strips, self._over, self._under = run[1], None, None
+                self._strips = run[1]
+                self._over = self._soon = self._under = None
+                break
         return self._strips
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ stays alive, with its box moved along.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ _MOST_MISSES = 15  # frames; half a second of a camera. A track of m frames outl
 STAYS_S = 5.0
 """A strip that falls free waits for its object for so long, by the source's own time."""
 _MAKES_WAY_AFTER = 8  # frames; of those that are thrown out sooner four of five are seen again within as many
+_PATIENCE_S = 2.0
 _SAME_S = 1e-6  # times are sums of floats
 
 
@@ -134,6 +135,7 @@ class Strips:
         at_s: float,
         missed: Sequence[int] = (),
         wishes: Mapping[int, int] | None = None,
+        patient: Set[int] = frozenset(),
     ) -> list[int]:
         """Return the strip of each track; tracks that are not named any more give theirs back.
 
@@ -144,6 +146,7 @@ class Strips:
             missed: frames since each track was seen, 0 for all unless given; what is missed for long makes
                 way for what would be out of sight.
             wishes: strips that some new tracks had before they were lost.
+            patient: tracks that leave strips in sight to the objects that they wait for, for a while.
         """
         wishes = wishes or {}
         before = set(self._taken.values())
@@ -163,13 +166,15 @@ class Strips:
                 del self._left[wishes[track]]
         new = [track for track in new if track not in self._taken]
         for track in hidden + new:
-            free = self._first_free(visible)
+            free = self._first_free(visible, at_s, patient=track in patient)
             if track not in self._taken or free < visible:
                 self._taken[track] = free
         for track in hidden:
             if self._taken[track] >= len(self._taken):  # there are as many gaps as such strips
-                self._taken[track] = self._first_free()
-        self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible)
+                waits = track in patient
+                free = self._first_free(visible if waits else 0, at_s, patient=waits)
+                self._taken[track] = min(free, self._taken[track])
+        self._bring_up(dict(zip(tracks, missed or [0] * len(tracks), strict=True)), visible, patient)
         self._close_gap(at_s)
         return [self._taken[track] for track in tracks]
 
@@ -180,9 +185,9 @@ class Strips:
             below += 1
         return below - strip - 1
 
-    def _bring_up(self, missed: dict[int, int], visible: int) -> None:
+    def _bring_up(self, missed: dict[int, int], visible: int, patient: Set[int]) -> None:
         """Let tracks that are seen take strips in sight of missed ones, of the longest missed first."""
-        below = [track for track in missed if not missed[track] and self._taken[track] >= visible]
+        below = [t for t in missed if not missed[t] and self._taken[t] >= visible and t not in patient]
         above = [t for t in missed if missed[t] > _MAKES_WAY_AFTER and self._taken[t] < visible]
         above.sort(key=missed.__getitem__, reverse=True)
         for up, down in zip(below, above, strict=False):
@@ -197,8 +202,10 @@ class Strips:
         if due:
             self._taken[taken[lowest]] = due[0]
 
-    def _first_free(self, visible: int = 0) -> int:
+    def _first_free(self, visible: int = 0, at_s: float = 0.0, *, patient: bool = False) -> int:
         """Return a free strip: one in sight that waits for nobody, else one in sight, else the first."""
         taken = set(self._taken.values())
+        if patient:
+            taken |= {s for s, left_s in self._left.items() if s < visible and at_s - left_s < _PATIENCE_S}
         free = [strip for strip in range(max(visible, len(taken) + 1)) if strip not in taken]
         return next((strip for strip in free if strip < visible and strip not in self._left), free[0])

@@ -106,6 +106,7 @@ class Vocabulary:
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._labels: dict[str, set[int]] = {}
+        self._names = {name.lower().replace("_", " ") for name in class_names}
         for label, name in enumerate(class_names):
             own = name.lower().replace("_", " ")
             for word in (own, *_SYNONYMS.get(own, "").split(",")):
@@ -123,6 +124,10 @@ class Vocabulary:
                 if form in self._labels:
                     return length, tuple(sorted(self._labels[form]))
         return 0, ()
+
+    def is_name(self, words: Sequence[str]) -> bool:
+        """Tell whether words are the name of a class, or its plural, rather than another word for it."""
+        return any(form in self._names for form in _singulars(words))
 
     def nearest(self, word: str) -> list[str]:
         """Return up to three known words that are spelt much like a word."""

@@ -11,6 +11,7 @@ Records, signals to other programs and pages hold the same values:
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -29,6 +30,7 @@ __all__ = [
     "bare_records",
     "event_record",
     "json_line",
+    "neighbour_records",
     "object_records",
     "scene_record",
     "shown_records",
@@ -126,18 +128,26 @@ def object_records(
         neighbours: neighbours of the same n objects.
         library: source of photo, box and label of a row.
     """
-    rows = neighbours.row[neighbours.row >= 0]
+    there = neighbours.row >= 0
+    near = iter(neighbour_records(neighbours.row[there], neighbours.distance[there], library))
+    objects = bare_records(detections, names)
+    for item, count in zip(objects, there.sum(1).tolist(), strict=True):
+        item["neighbours"] = list(itertools.islice(near, count))
+    return objects
+
+
+def neighbour_records(rows: I32Array, distance: F32Array, library: Hits) -> list[dict[str, Any]]:
+    """Return n neighbours as JSON values; see ``object_records``.
+
+    Args:
+        rows: (n,), rows of the library.
+        distance: (n,), of each; infinite where it is not known.
+        library: source of photo, box and label of a row.
+    """
     hits = library.hits(rows)
     boxes = _rounded(np.array([hit["xyxy"] for hit in hits], np.float32).reshape(-1, 4), 1)
-    places = zip(rows.tolist(), hits, boxes, strict=True)
-    counts = (neighbours.row >= 0).sum(1).tolist()
-    distance = _rounded(neighbours.distance, 5)
-    objects = bare_records(detections, names)
-    for item, count, near in zip(objects, counts, distance, strict=True):
-        item["neighbours"] = [
-            _neighbour(row, hit, box, far) for far, (row, hit, box) in zip(near[:count], places, strict=False)
-        ]
-    return objects
+    facts = zip(rows.tolist(), hits, boxes, _rounded(distance, 5), strict=True)
+    return [_neighbour(row, hit, box, far) for row, hit, box, far in facts]
 
 
 def _neighbour(row: int, hit: Mapping[str, Any], box: list[float], far: float) -> dict[str, Any]:

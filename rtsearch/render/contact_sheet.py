@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import cv2
 import numpy as np
 
-from rtsearch.library.crops import scaled
+from rtsearch.library.crops import MOST_ENLARGED
 from rtsearch.library.index import SearchIndex
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.render.grid_sort import arrange, grid_shape
@@ -28,11 +29,14 @@ __all__ = ["crop_sheet", "map_picture", "neighbour_sheet"]
 _MAP_PX = 3840  # width of a map, sharp on large screens and in magnified parts
 _MAP_CELL_PX = (44, 240)  # smaller objects are not recognised, larger ones exceed the stored crops
 _MAP_GAP_PX = 2
+_MAP_SOFT = 0.25  # share of the objects that are enlarged further than is sharp: they are smaller than others
 _HEAD = 0.25  # share of the cut that an upright crop loses at its top, where heads are
 _SHEET_CELL_PX = 100
 _SHEET_LABEL_PX = 110
-_CROP_CELL_PX = 160
+_CROP_SHEET_PX = 1280  # width of a sheet of many crops
 _CROP_COLUMNS = 8
+_MOST_CROP_PX = 400
+_CROP_LABEL_PX, _CROP_TEXT_PX = 24, 15
 _CACHE_BYTES = 64 << 20
 
 
@@ -54,7 +58,8 @@ def map_picture(
     points = index.points(rows)
     grid = arrange(points, grid_shape(len(rows)), seed, lambda share: progress("arranging", share))
     lines, columns = grid.shape
-    cell = int(np.clip(_MAP_PX // columns, *_MAP_CELL_PX))
+    sharp = MOST_ENLARGED * np.quantile(_short_sides(index.boxes[rows]), _MAP_SOFT)
+    cell = int(np.clip(min(_MAP_PX // columns, sharp), *_MAP_CELL_PX))
     cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
     picture = np.full((lines * cell, columns * cell, 3), BACKGROUND, np.uint8)
     for line in range(lines):
@@ -87,16 +92,24 @@ def neighbour_sheet(index: SearchIndex, objects: int = 12, results: int = 12, se
 
 
 def crop_sheet(index: SearchIndex, rows: Sequence[int]) -> U8Array:
-    """Return objects as a grid of squares, in their order from the top left, (H, W, 3) uint8 BGR."""
-    cell, columns = _CROP_CELL_PX, min(_CROP_COLUMNS, max(1, len(rows)))
-    lines = max(1, -(-len(rows) // columns))
-    picture = np.full((lines * cell, columns * cell, 3), BACKGROUND, np.uint8)
+    """Return objects in their order from the top left, (H, W, 3) uint8 BGR; few are large.
+
+    Below each stand its number in this order, its class and its row.
+    """
+    columns = min(_CROP_COLUMNS, max(1, len(rows)))
+    cell = min(_CROP_SHEET_PX // columns, _MOST_CROP_PX)
+    lines, high = max(1, -(-len(rows) // columns)), cell + _CROP_LABEL_PX
+    picture = np.full((lines * high, columns * cell, 3), BACKGROUND, np.uint8)
     cache = ThumbCache(index.thumb_places, _CACHE_BYTES)
     marks = TimeMarks(index, "")
-    for place, row in enumerate(rows):
-        y, x = place // columns * cell, place % columns * cell
-        picture[y : y + cell - 2, x : x + cell - 2] = _square(cache.get(row), cell - 2)
-        marks.draw(row, picture[y : y + cell - 2, x : x + cell - 2])
+    hits = index.hits(np.array(rows, np.int32))
+    for place, (row, hit) in enumerate(zip(rows, hits, strict=True)):
+        y, x = place // columns * high, place % columns * cell
+        square = picture[y : y + cell - 2, x : x + cell - 2]
+        square[:] = _square(cache.get(row), cell - 2)
+        marks.draw(row, square)
+        label = fit_text(f"{place + 1}  {hit['label']} {row}", _CROP_TEXT_PX, cell - 10)
+        draw_text(picture, label, (x + 4, y + cell + 1), _CROP_TEXT_PX, TEXT)
     return picture
 
 
@@ -106,6 +119,12 @@ def _sample(count: int, wanted: int, seed: int) -> I32Array:
     return np.sort(chosen).astype(np.int32)
 
 
+def _short_sides(boxes: F32Array) -> F32Array:
+    """Return the shorter side of each of (n, 4) boxes, px."""
+    sides: F32Array = (boxes[:, 2:] - boxes[:, :2]).min(1)
+    return sides
+
+
 def _from_other_photos(index: SearchIndex, point: F32Array, own: str, results: int) -> list[int]:
     # An object's own photo rarely has more than a few of its neighbours.
     nearest = index.near(point[None], results + 64, exact=True).row[0].tolist()
@@ -113,13 +132,13 @@ def _from_other_photos(index: SearchIndex, point: F32Array, own: str, results: i
 
 
 def _square(thumb: U8Array, side_px: int) -> U8Array:
-    """Return the whole thumbnail inside a square, the rest dark."""
+    """Return the whole thumbnail inside a square, no larger than is sharp, the rest dark."""
     height, width = thumb.shape[:2]
-    scale = side_px / max(height, width)
+    scale = min(MOST_ENLARGED, side_px / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     square = np.full((side_px, side_px, 3), BACKGROUND, np.uint8)
     x, y = (side_px - size[0]) // 2, (side_px - size[1]) // 2
-    square[y : y + size[1], x : x + size[0]] = scaled(thumb, size)
+    square[y : y + size[1], x : x + size[0]] = _resized(thumb, size)
     return cast(U8Array, square)
 
 
@@ -128,4 +147,9 @@ def _cut_square(thumb: U8Array, side_px: int) -> U8Array:
     height, width = thumb.shape[:2]
     side = min(height, width)
     y, x = int((height - side) * _HEAD), (width - side) // 2
-    return scaled(thumb[y : y + side, x : x + side], (side_px, side_px))
+    return _resized(thumb[y : y + side, x : x + side], (side_px, side_px))
+
+
+def _resized(thumb: U8Array, wh: tuple[int, int]) -> U8Array:
+    method = cv2.INTER_AREA if wh[0] < thumb.shape[1] else cv2.INTER_CUBIC
+    return cast(U8Array, cv2.resize(thumb, wh, interpolation=method))

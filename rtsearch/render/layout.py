@@ -24,7 +24,17 @@ from typing import Literal, NamedTuple, TypeAlias
 from rtsearch.config import ShowSettings
 from rtsearch.render.theme import DARK, Theme, theme_of
 
-__all__ = ["COLOUR_PX", "Canvas", "Layout", "Place", "Where", "base_strips", "canvas_of", "lay_out"]
+__all__ = [
+    "COLOUR_PX",
+    "Canvas",
+    "Layout",
+    "Place",
+    "Where",
+    "base_strips",
+    "canvas_of",
+    "lay_out",
+    "still_strips",
+]
 
 _WHOLE_PX = 720  # shorter side of the picture that sizes in the settings are for
 _GAP_PX = 4
@@ -184,6 +194,15 @@ def base_strips(canvas: Canvas, frame_wh: tuple[int, int]) -> int:
     room = canvas.wh[1] if _stands_left(canvas, frame_wh) else canvas.wh[1] - _kept(canvas, frame_wh)
     fitting = math.floor(room / (_LARGE * canvas.thumb_height + canvas.gap))
     return min(max(1, fitting), canvas.most_strips)
+
+
+@lru_cache(maxsize=64)
+def still_strips(canvas: Canvas, frame_wh: tuple[int, int]) -> int:
+    """Return the largest number of strips for which the frame keeps the place that it begins with."""
+    base = base_strips(canvas, frame_wh)
+    place = lay_out(canvas, frame_wh, base).frame
+    grids = range(base + 1, canvas.most_strips + 1)
+    return max((n for n in grids if lay_out(canvas, frame_wh, n).frame == place), default=base)
 
 
 @lru_cache(maxsize=256)

@@ -36,7 +36,9 @@ CROPS = 30
 HEROES = 5
 """Largest number of these that are large."""
 _CAMERA_WIDTH = 0.62  # share of a wide picture
-_CAMERA_HEIGHT = 0.34  # share of an upright one
+_CAMERA_HEIGHT = 0.34  # least share of an upright one, such as 1080x1920
+_MOST_CAMERA_HEIGHT = 0.42  # of one that is nearly square, such as half of a wide screen
+_USUAL = 9 / 16
 _WORD = 0.09  # sizes in a band, as shares of its height: the word,
 _HERO = 0.46  # the crops beside the first,
 _SMALL = 0.2  # and those below them
@@ -74,7 +76,8 @@ def wall_places(wh: tuple[int, int], gap: int) -> WallPlaces:
         high = (height - 3 * gap) // 2
         bands = tuple((x + gap, gap + i * (high + gap), width - x - 2 * gap, high) for i in range(BANDS))
         return WallPlaces((0, 0, x, height), bands)
-    y = round(_CAMERA_HEIGHT * height)
+    whole = _USUAL * width / height  # share at which a usual frame is not cut
+    y = round(min(max(whole, _CAMERA_HEIGHT), _MOST_CAMERA_HEIGHT) * height)
     high = (height - y - 3 * gap) // 2
     bands = tuple((gap, y + gap + i * (high + gap), width - 2 * gap, high) for i in range(BANDS))
     return WallPlaces((0, 0, width, y), bands)

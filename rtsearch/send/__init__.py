@@ -1,7 +1,7 @@
-"""Send what a run sees to other programs: OSC, TUIO, MQTT, webhooks, lines of JSON, virtual cameras, pipes.
+"""Send what a run sees to other programs: OSC, TUIO, MQTT, webhooks, JSON lines, virtual cameras, pipes, NDI.
 
     main thread -> Outlets.put_scene    -> Outlet (thread, newest scene only)   -> OSC, TUIO, MQTT, webhook, -
-                   Outlets.put_picture  -> Outlet (thread, newest picture only) -> v4l2, pipe
+                   Outlets.put_picture  -> Outlet (thread, newest picture only) -> v4l2, pipe, NDI
 
 No outlet holds a frame back: what comes too fast or cannot be sent is dropped and counted.
 """

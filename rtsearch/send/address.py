@@ -13,8 +13,8 @@ from rtsearch.errors import SendError
 __all__ = ["SCHEMES", "Address", "parse_address"]
 
 _PORTS = {"osc": 9000, "tuio": 3333, "mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443}
-_FILES = ("v4l2", "pipe")
-SCHEMES = (*_PORTS, *_FILES)
+_PICTURES = ("v4l2", "pipe", "ndi")
+SCHEMES = (*_PORTS, *_PICTURES)
 """Schemes of outlets, beside ``-`` for standard output."""
 
 _EXAMPLES = {
@@ -26,7 +26,9 @@ _EXAMPLES = {
     "https": "https://example.org/hook#secret=KEY",
     "v4l2": "v4l2:/dev/video10",
     "pipe": "pipe:/tmp/rtsearch.bgr",
+    "ndi": "ndi:rtsearch",
 }
+_NAME = re.compile(r"[^\x00-\x1f/][^\x00-\x1f]{0,99}")  # of NDI sources; //HOST is none
 _PREFIX = re.compile(r"[^\x00-\x1f+#$][^\x00-\x1f+#]{0,199}")  # of MQTT topics: no wildcards
 
 
@@ -38,7 +40,8 @@ class Address:
         scheme: one of ``SCHEMES``, or ``-`` for standard output.
         host: name or number of the peer; "" for files.
         port: port of the peer; 0 for files.
-        path: path of a webhook with its query, prefix of MQTT topics, or file; "" for none.
+        path: path of a webhook with its query, prefix of MQTT topics, file, or name of an NDI source; "" for
+            none.
         user: user name; "" for none.
         password: password; "" for none.
         secret: key that signs the bodies of a webhook; "" for none.
@@ -64,7 +67,7 @@ class Address:
     @property
     def is_picture(self) -> bool:
         """Tell whether the outlet sends pictures rather than objects."""
-        return self.scheme in _FILES
+        return self.scheme in _PICTURES
 
 
 def parse_address(text: str) -> Address:
@@ -81,9 +84,17 @@ def parse_address(text: str) -> Address:
     if not colon or scheme not in SCHEMES:
         known = ", ".join(f"{one}:" for one in SCHEMES)
         raise SendError(f"--send {masked(text)}: expected an address that begins with {known} or is -")
-    if scheme in _FILES:
+    if scheme == "ndi":
+        return _named(rest)
+    if scheme in _PICTURES:
         return _file(scheme, rest)
     return _network(scheme, text)
+
+
+def _named(name: str) -> Address:
+    if not _NAME.fullmatch(name):
+        raise _wrong(f"ndi:{name}", "expected a name of 1 to 100 letters", "ndi")
+    return Address("ndi", path=name)
 
 
 def _file(scheme: str, rest: str) -> Address:

@@ -7,9 +7,11 @@ each message that it has built once more, byte by byte, which takes longer than 
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from rtsearch.recording import text_bytes
 
@@ -19,15 +21,26 @@ _MOST_BYTES = 1400
 _HEAD = b"#bundle\0" + (1).to_bytes(8, "big")  # the time 1 is "immediately"
 _SIZE_BYTES = 4  # before each message
 _WORD_BYTES = 4  # that texts are filled up to
-_NUMBERS = {"i": struct.Struct(">i"), "f": struct.Struct(">f")}
 
 
 def message(address: str, kinds: str, values: Sequence[str | float]) -> bytes:
     """Return an OSC message; ``kinds`` has one letter per value: i (int32), f (float32) or s (text)."""
-    parts = [_text(address), _text(f",{kinds}")]
-    for kind, value in zip(kinds, values, strict=True):
-        parts.append(_text(str(value)) if kind == "s" else _NUMBERS[kind].pack(value))
+    head, runs = _plan(address, kinds)
+    parts, at = [head], 0
+    for count, numbers in runs:
+        parts.append(numbers.pack(*values[at : at + count]) if numbers else _text(str(values[at])))
+        at += count
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _plan(address: str, kinds: str) -> tuple[bytes, list[tuple[int, struct.Struct | None]]]:
+    """Return what a message begins with, and the runs of its values: numbers together, each text alone."""
+    runs: list[tuple[int, struct.Struct | None]] = []
+    for is_text, run in itertools.groupby(kinds, "s".__eq__):
+        letters = "".join(run)
+        runs += [(1, None)] * len(letters) if is_text else [(len(letters), struct.Struct(f">{letters}"))]
+    return _text(address) + _text(f",{kinds}"), runs
 
 
 def bundles(
@@ -59,6 +72,7 @@ def _bundle(messages: Sequence[bytes]) -> bytes:
     return b"".join(parts)
 
 
+@lru_cache(maxsize=4096)
 def _text(text: str) -> bytes:
     """Return a text with the zero that ends it, filled up with zeros to whole words."""
     encoded = text_bytes(text)

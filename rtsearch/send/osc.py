@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import Any
 
 from rtsearch.recording import text_bytes
+from rtsearch.send.by_row import ByRow
 from rtsearch.send.datagrams import DatagramPeer, bundles, message
 from rtsearch.send.scene import SentScene
 
 __all__ = ["OscPeer"]
 
 _MOST_PATH = 400  # bytes of a photo's path, whose end says most
+_NOTHING = (-1, "", -1.0)
 
 
 class OscPeer(DatagramPeer):
@@ -26,6 +28,7 @@ class OscPeer(DatagramPeer):
     def __init__(self, host: str, port: int) -> None:
         super().__init__(host, port)
         self._tracks: list[int] = []
+        self._photos = ByRow(lambda near: _path(near["photo"]))
 
     def send(self, scene: SentScene, /) -> None:
         """Send the bundles of a scene."""
@@ -43,13 +46,24 @@ class OscPeer(DatagramPeer):
         of_frame = (scene.number, scene.t_s, *scene.wh, len(scene.tracks))
         yield message("/rtsearch/frame", "ifiii", of_frame)
         yield from map(_lost, lost)
-        none: dict[str, Any] = {"row": -1, "photo": "", "distance": None}
-        for item, share in zip(scene.nearest, scene.shares.tolist(), strict=True):
-            near = next(iter(item["neighbours"]), none)
-            distance = -1.0 if near["distance"] is None else near["distance"]
-            values = (item["track"], item["label"], item["score"], *share)
-            of_near = (near["row"], _path(near["photo"]), distance)
-            yield message("/rtsearch/object", "isfffffisf", (*values, *of_near))
+        found, nearest = scene.detections, self._nearest(scene)
+        items = zip(
+            scene.tracks, scene.names, found.score.tolist(), scene.shares.tolist(), nearest, strict=True
+        )
+        for track, name, score, share, near in items:
+            yield message("/rtsearch/object", "isfffffisf", (track, name, score, *share, *near))
+
+    def _nearest(self, scene: SentScene) -> list[tuple[int, str, float]]:
+        """Return row, photo and distance of the first neighbour of each object."""
+        near = scene.neighbours
+        if not near.row.shape[1]:
+            return [_NOTHING] * len(near.row)
+        rows, distances = near.row[:, 0].tolist(), near.distance[:, 0].tolist()
+        photos = iter(self._photos.of([row for row in rows if row >= 0], scene.library))
+        return [
+            (row, next(photos), distance if math.isfinite(distance) else -1.0) if row >= 0 else _NOTHING
+            for row, distance in zip(rows, distances, strict=True)
+        ]
 
 
 def _lost(track: int) -> bytes:

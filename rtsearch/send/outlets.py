@@ -33,6 +33,10 @@ def require_outlet(address: Address) -> None:
             from rtsearch.send.pipe import require_pipe
 
             require_pipe(Path(address.path))
+        case "ndi":
+            from rtsearch.send.ndi import require_ndi
+
+            require_ndi()
         case "v4l2":
             from rtsearch.send.v4l2 import require_device
 
@@ -125,6 +129,10 @@ def picture_peer(address: Address) -> Callable[[threading.Event], Peer[U8Array]]
             from rtsearch.send.pipe import PipePeer
 
             return PipePeer(Path(address.path), closing)
+        if address.scheme == "ndi":
+            from rtsearch.send.ndi import NdiPeer
+
+            return NdiPeer(address.path)
         from rtsearch.send.v4l2 import CameraPeer
 
         return CameraPeer(Path(address.path))

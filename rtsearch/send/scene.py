@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rtsearch.recording import Hits, object_records, scene_record, shown_records
-from rtsearch.types import Detections, F32Array, Neighbours
+from rtsearch.recording import Hits, bare_records, object_records, scene_record, shown_records
+from rtsearch.types import Detections, F32Array, Neighbours, class_name
 
 __all__ = ["SentScene"]
 
@@ -51,14 +51,9 @@ class SentScene:
         return tracks
 
     @cached_property
-    def objects(self) -> list[dict[str, Any]]:
-        """Return the objects as JSON values, those that are missed too."""
-        return self._objects(self.detections, self.neighbours, self.results)
-
-    @cached_property
-    def nearest(self) -> list[dict[str, Any]]:
-        """Return the objects with the first of their neighbours only."""
-        return self._objects(self.detections, self.neighbours, 1)
+    def names(self) -> list[str]:
+        """Return the name of each object's class."""
+        return [class_name(self.class_names, label) for label in self.detections.label.tolist()]
 
     @property
     def head(self) -> dict[str, Any]:
@@ -67,15 +62,18 @@ class SentScene:
 
     def item(self, i: int) -> dict[str, Any]:
         """Return one of the objects as a JSON value."""
-        near = Neighbours(self.neighbours.row[i : i + 1], self.neighbours.distance[i : i + 1])
-        return self._objects(self.detections.rows([i]), near, self.results)[0]
+        first = slice(0, self.results)
+        near = Neighbours(self.neighbours.row[i : i + 1, first], self.neighbours.distance[i : i + 1, first])
+        return object_records(self.detections.rows([i]), self.class_names, near, self.library)[0]
 
-    @cached_property
-    def record(self) -> dict[str, Any]:
-        """Return the scene as the line of a record; see ``recording.scene_record``."""
+    @property
+    def outline(self) -> dict[str, Any]:
+        """Return the scene as the line of a record, but with None for the neighbours of each object."""
         names, rows = self.class_names, self.neighbours.row
         shown = shown_records(self.detections, names, self.strips, rows, self.seen)
-        return scene_record(self.number, self.t_s, self.wh, self.objects[: self.seen], shown)
+        seen = bare_records(self.detections.rows(slice(self.seen)), names)
+        objects = [{**item, "neighbours": None} for item in seen]
+        return scene_record(self.number, self.t_s, self.wh, objects, shown)
 
     @cached_property
     def shares(self) -> F32Array:
@@ -91,7 +89,3 @@ class SentScene:
         empty = Detections(none.xyxy[:0], none.score[:0], none.label[:0], none.vector[:0], none.track[:0])
         near = Neighbours(self.neighbours.row[:0], self.neighbours.distance[:0])
         return replace(self, detections=empty, neighbours=near, strips=(), seen=0)
-
-    def _objects(self, found: Detections, near: Neighbours, most: int) -> list[dict[str, Any]]:
-        first = Neighbours(near.row[:, :most], near.distance[:, :most])
-        return object_records(found, self.class_names, first, self.library)

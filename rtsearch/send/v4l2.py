@@ -11,10 +11,8 @@ import stat
 import struct
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from rtsearch.errors import SendError
+from rtsearch.send.planes import Planes, even_wh
 from rtsearch.types import U8Array
 
 __all__ = ["CameraPeer", "output_format", "require_device"]
@@ -63,6 +61,7 @@ class CameraPeer:
         self._path = path
         self._descriptor: int | None = None
         self._wh: tuple[int, int] | None = None
+        self._planes = Planes()
 
     def open(self) -> None:
         """Open the device.
@@ -94,10 +93,10 @@ class CameraPeer:
             OSError: the device does not take it.
         """
         assert self._descriptor is not None
-        height, width = (side // 2 * 2 for side in picture.shape[:2])
-        if self._wh != (width, height):
-            self._set_format(width, height)
-        planes = cv2.cvtColor(np.ascontiguousarray(picture[:height, :width]), cv2.COLOR_BGR2YUV_I420)
+        wh = even_wh(picture)
+        if self._wh != wh:
+            self._set_format(*wh)
+        planes = self._planes.of(picture)
         if os.write(self._descriptor, planes.data) != planes.nbytes:
             raise SendError("the device took a part of a picture only")
 

@@ -18,6 +18,7 @@ __all__ = [
     "OPENCV_ANEW",
     "chosen_monitor",
     "display_problem",
+    "far_display",
     "fit_screen",
     "headless_opencv",
     "inside_screen",
@@ -51,6 +52,12 @@ def display_problem() -> str:
         return f"the display {display} does not answer"
     refused = refusal()
     return f"the display {display} {refused}" if refused else ""
+
+
+def far_display() -> str:
+    """Return the display of windows if it is of another machine, as through ``ssh -X``, else ""."""
+    display = os.environ.get("DISPLAY", "")
+    return "" if display.rpartition(":")[0] in ("", "unix") else display
 
 
 def toolkit_problem() -> str:
@@ -127,10 +134,16 @@ def chosen_monitor(wanted: str) -> Monitor | None:
     raise DisplayError(f"show.monitor = {wanted!r}: there is no such monitor, but {names}")
 
 
-def fit_screen(window_wh: tuple[int, int], screen_wh: tuple[int, int]) -> tuple[int, int]:
-    """Return the size of a window, px, reduced in proportion to fit the screen."""
+def fit_screen(window_wh: tuple[int, int], screen_wh: tuple[int, int], scale: float = 1.0) -> tuple[int, int]:
+    """Return the size of a window, px, reduced in proportion to fit the screen.
+
+    Args:
+        window_wh: wanted size.
+        screen_wh: size of the screen.
+        scale: how much larger than usual things are drawn there.
+    """
     width, height = window_wh
-    share = min(1.0, screen_wh[0] / width, _HIGHEST * screen_wh[1] / height)
+    share = min(scale, screen_wh[0] / width, _HIGHEST * screen_wh[1] / height)
     return max(LEAST_WH[0], round(share * width)), max(LEAST_WH[1], round(share * height))
 
 

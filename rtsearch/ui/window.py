@@ -30,7 +30,7 @@ from rtsearch.ui.full_screen import FullScreen
 from rtsearch.ui.keys import ACTIONS, HELP, SET_UP_ACTIONS, SET_UP_HINT, SKIP_S
 from rtsearch.ui.set_up import SetUp
 from rtsearch.ui.waiting_card import WaitingCard
-from rtsearch.ui.x11 import screen_wh
+from rtsearch.ui.x11 import screen_scale, screen_wh
 
 __all__ = ["Window"]
 
@@ -78,7 +78,7 @@ class Window:
         self._settles_until_s = math.inf
         if self._screen_wh is not None:
             room_wh = self._screen_wh if monitor is None else (monitor.width, monitor.height)
-            fitting = fit_screen(controls.now.show.window_wh, room_wh)
+            fitting = fit_screen(controls.now.show.window_wh, room_wh, screen_scale())
             self._change_show(window_wh=fitting)
         cv2.namedWindow(title, flags)
         cv2.resizeWindow(title, *controls.now.show.window_wh)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from typing import Any, NamedTuple
 
 from rtsearch._util.closing import Closing
 
-__all__ = ["Monitor", "Pointer", "has_window_manager", "monitors", "refusal", "screen_wh"]
+__all__ = ["Monitor", "Pointer", "has_window_manager", "monitors", "refusal", "screen_scale", "screen_wh"]
 
 _ANSWERS_S = 10.0
+_USUAL_DPI, _MOST_SCALE = 96, 4.0
 _OPENS = (
     "import ctypes, sys; x11 = ctypes.CDLL('libX11.so.6'); x11.XOpenDisplay.restype = ctypes.c_void_p; "
     "sys.exit(0 if x11.XOpenDisplay(None) else 3)"
@@ -40,6 +42,18 @@ def screen_wh() -> tuple[int, int] | None:
     """Return width and height of the X screen, all monitors together, px; None where there is none."""
     with _opened() as (x11, display):
         return None if display is None else (x11.XDisplayWidth(display, 0), x11.XDisplayHeight(display, 0))
+
+
+def screen_scale() -> float:
+    """Return how much larger than usual the desktop draws things: its dots per inch by 96, 1 to 4."""
+    with _opened() as (x11, display):
+        if display is None:
+            return 1.0
+        x11.XResourceManagerString.restype = ctypes.c_char_p
+        found = re.search(
+            rb"^Xft\.dpi:\s*(\d+(?:\.\d+)?)\s*$", x11.XResourceManagerString(display) or b"", re.M
+        )
+    return min(max(float(found[1]) / _USUAL_DPI, 1.0), _MOST_SCALE) if found else 1.0
 
 
 class Monitor(NamedTuple):

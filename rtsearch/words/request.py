@@ -59,15 +59,26 @@ class Request:
     Attributes:
         main: the objects that are looked for.
         beside: other objects that must be in the same photo.
+        meant: words that are no name of a class, with the label of the one that they mean.
+        unused: words that change nothing.
     """
 
     main: Part
     beside: tuple[Part, ...] = ()
+    meant: tuple[tuple[str, int], ...] = ()
+    unused: tuple[str, ...] = ()
 
     def meaning(self, class_names: Sequence[str]) -> str:
         """Return how the words were understood, such as ``2 x cup in red, in photos with person``."""
         beside = " and ".join(_understood(part, class_names) for part in self.beside)
         return _understood(self.main, class_names) + (f", in photos with {beside}" if beside else "")
+
+    def remarks(self, class_names: Sequence[str]) -> str:
+        """Return what became of other words, such as ``"mug" means cup; "dress" changes nothing``."""
+        meant = [f'"{word}" means {class_names[label]}' for word, label in self.meant]
+        unused = " and ".join(f'"{word}"' for word in self.unused)
+        changes = "changes nothing" if len(self.unused) == 1 else "change nothing"
+        return "; ".join((*meant, *([f"{unused} {changes}"] * bool(unused))))
 
 
 def _understood(part: Part, class_names: Sequence[str]) -> str:
@@ -106,6 +117,9 @@ class _Parts:
         self._parts: list[Part] = []
         self._colour: str | None = None
         self._count: int | None = None
+        self._said: dict[str, str] = {}  # the words of colour and number, before their noun
+        self._meant: dict[str, int] = {}
+        self._unused: list[str] = []
         self._worn = False
 
     def take(self, words: Sequence[str]) -> int:
@@ -118,10 +132,13 @@ class _Parts:
         length, labels = self._vocabulary.noun(words)
         # "an orange cup" has a colour, "an orange" is a fruit.
         if word in COLOUR_WORDS and (not length or self._begins_thing(words[1:])):
-            self._take_colour(COLOUR_WORDS[word], alone=not self._begins_thing(words[1:]))
+            self._take_colour(word, alone=not self._begins_thing(words[1:]))
             return 1
         if length:
             self._parts.append(Part(labels, self._colour, self._count))
+            self._said.clear()
+            if len(labels) == 1 and not self._vocabulary.is_name(words[:length]):
+                self._meant[" ".join(words[:length])] = labels[0]
             self._colour, self._count, self._worn = None, None, False
             return length
         self._take_small(word)
@@ -137,7 +154,8 @@ class _Parts:
             raise WordsError(f'what is {self._colour}? name a thing, such as "{self._colour} cup"')
         if not self._parts:
             raise WordsError('name a thing to look for, such as "red cup"')
-        return Request(self._parts[0], tuple(self._parts[1:]))
+        unused = (*self._unused, *self._said.values())
+        return Request(self._parts[0], tuple(self._parts[1:]), tuple(self._meant.items()), unused)
 
     def _begins_thing(self, words: Sequence[str]) -> bool:
         """Tell whether words begin with a noun, with colours before it or not."""
@@ -145,17 +163,26 @@ class _Parts:
             words = words[1:]
         return bool(words) and self._vocabulary.noun(words)[0] > 0
 
-    def _take_colour(self, colour: str, *, alone: bool) -> None:
-        last = self._parts[-1] if self._parts else None
+    def _take_colour(self, word: str, *, alone: bool) -> None:
+        last, colour = self._parts[-1] if self._parts else None, COLOUR_WORDS[word]
         if alone and self._worn and last is not None and last.colour is None:
             self._parts[-1] = replace(last, colour=colour)
         else:
+            self._say("colour", word)
             self._colour = colour
+
+    def _say(self, what: str, word: str) -> None:
+        """Note a word for the next noun; one that it takes the place of is not used."""
+        if what in self._said:
+            self._unused.append(self._said[what])
+        self._said[what] = word
 
     def _take_small(self, word: str) -> None:
         if word in _CLOTHES and self._parts and self._parts[-1].colour:
             self._worn = False
+            self._unused.append(word)
         elif (count := number(word)) is not None:
+            self._say("number", word)
             self._count = count
         elif word in _WEARS:
             self._worn = True

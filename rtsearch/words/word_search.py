@@ -24,15 +24,17 @@ class Answer(NamedTuple):
     """Objects that words have found, best first.
 
     Attributes:
-        looked_for: how the words were understood.
+        looked_for: how the words were understood, and which of them mean something else or nothing.
         objects: ``row`` of each, the facts of ``SearchIndex.hits``, and its ``share`` of the colour asked for
             (None without one), or its ``likeness`` with a pair of networks.
         colour: name of the colour that ``share`` is of.
+        unused: words that change nothing.
     """
 
     looked_for: str
     objects: list[dict[str, Any]]
     colour: str | None = None
+    unused: tuple[str, ...] = ()
 
 
 Question: TypeAlias = Callable[[SearchIndex, int], Answer]
@@ -80,7 +82,9 @@ class _ByClasses:
         objects = [
             {"row": hit.row, "share": hit.share, **place} for hit, place in zip(hits, places, strict=True)
         ]
-        return Answer(self.request.meaning(self.names), objects, self.request.main.colour)
+        meaning, remarks = self.request.meaning(self.names), self.request.remarks(self.names)
+        looked_for = f"{meaning} ({remarks})" if remarks else meaning
+        return Answer(looked_for, objects, self.request.main.colour, self.request.unused)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,9 @@ class NeighbourFigures:
 
     def __str__(self) -> str:
         return (
-            f"of the first five crops {self.same_class_of_first_5:.0%} are of the object's class, and of the "
-            f"first eight {self.photos_of_first_8:.0%} of a photo of their own, "
-            f"in {counted(self.strips, 'strip')}"
+            f"In {counted(self.strips, 'strip')}, {self.same_class_of_first_5:.0%} of the first five crops "
+            f"show what the object is, such as a cup beside a cup; {self.photos_of_first_8:.0%} of the first "
+            "eight come from different photos."
         )
 
 
