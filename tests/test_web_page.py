@@ -46,6 +46,14 @@ AT_ONCE = """async () => {
   return seen.filter((frame) => frame > 9000);
 }"""
 
+# Left, upper edge, width and height of so many strips.
+PLACES = """async (count) => {
+  const { stripSizes } = await import("/static/layout.js"), { rects, rem } = rtsearch;
+  const { columns, width, beside, pitch, room } = stripSizes(rects.strips, count, rem, rects.kind);
+  const of = (slot) => [(slot % columns) * beside, Math.floor(slot / columns) * pitch, width, room];
+  return Array.from({ length: count }, (_, slot) => of(slot));
+}"""
+
 # What the page asks the browser to keep awake. Headless Chromium has no screen, and grants nothing.
 LOCKS = """
 window.asked = [];
@@ -110,11 +118,43 @@ def test_colours_follow_the_settings_while_it_runs(open_page, server):
 def test_larger_crops_leave_room_for_fewer_strips(open_page, server):
     page = open_page()
     page.locator(".tile").first.wait_for()
-    assert page.evaluate("rtsearch.rects.most") == 4
-    for height, strips in ((60, 5), (150, 2), (420, 1)):
+    assert page.evaluate("rtsearch.rects.most") == 6
+    for height, strips in ((60, 8), (150, 3), (420, 1)):
         server.site.change({"show": {"thumb_height": height}})
         page.wait_for_function("(most) => rtsearch.rects.most === most", arg=strips)
     server.site.change({"show": {"thumb_height": 76}})
+
+
+@pytest.mark.parametrize("kind", ["phone", "upright"])
+def test_a_sheet_that_covers_the_strips_takes_their_clicks(open_page, kind):
+    page = open_page("/", SCREENS[kind])
+    page.locator(".tile").first.click()
+    page.locator(".sheet.open").get_by_text("More like this").click()
+    page.locator(".sheet.open").get_by_text("close").click()
+    page.locator(".strip.pinned", has_text="like ").wait_for()
+
+
+def test_strips_lie_beside_each_other_where_the_screen_is_wide(open_page):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    for count, columns in ((1, 1), (3, 1), (4, 2), (6, 2)):
+        places = page.evaluate(PLACES, count)
+        room = page.evaluate("rtsearch.rects.strips")
+        assert len({left for left, *_ in places}) == columns
+        assert len(set(map(tuple, places))) == count
+        assert max(left + width for left, _, width, _ in places) == pytest.approx(room["w"], abs=2)
+        assert max(top + height for _, top, _, height in places) <= room["h"] + 1
+
+
+def test_the_strips_of_a_photo_take_the_room_of_those_before(open_page, tmp_path):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), barcode.picture(9))
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    page.evaluate("rtsearch.slots.take([1, 2, 3, 4, 5, 6], 0, 6)")  # as of six objects
+    page.set_input_files("#file", photo)
+    page.get_by_text("back to the live picture").wait_for()
+    assert page.evaluate("rtsearch.rows") == 1
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])

@@ -78,7 +78,7 @@ function placesOf(aspect, rem, { kiosk = false, sources = 1, bar = 5.6 }) {
   const frames = inset(m, m, w, Math.min(h, sources > 1 ? h : w / aspect));
   const panel = inset(m + w + gap * 1.5, m, W - 2 * m - w - gap * 1.5, frames.h);
   const stripsY = m + frames.h + gap;
-  return { kind: "wide", most: 4, frames, panel, strips: inset(m, stripsY, W - 2 * m, H - stripsY - m * 0.5) };
+  return { kind: "wide", most: 6, frames, panel, strips: inset(m, stripsY, W - 2 * m, H - stripsY - m * 0.5) };
 }
 
 /** Cells of several frames within a rectangle, as large as possible. */
@@ -96,12 +96,15 @@ export function cells(area, aspects) {
     area.x + (i % best.columns) * (best.w + gap), area.y + Math.floor(i / best.columns) * (best.h + gap), best.w, best.h));
 }
 
-/** Room of a strip: height of its header, from strip to strip, and of its crops, with the gap between them. */
+const BESIDE = 4;           // strips from which on two lie beside each other on wide screens
+
+/** Room of strips: columns of them, width, from one to the next, and height of crops, with the gap between them. */
 export function stripSizes(area, count, rem, kind, crop = 1) {
-  const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem;
-  const pitch = (area.h + gap) / count;
+  const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem, between = 1.5 * rem;
+  const columns = kind === "wide" && count >= BESIDE ? 2 : 1;
+  const width = Math.floor((area.w - (columns - 1) * between) / columns), pitch = (area.h + gap) / Math.ceil(count / columns);
   const room = Math.floor(Math.max(24, pitch - header - gap));
-  return { pitch, room, gap: Math.max(3, Math.round(0.22 * rem)), least: (kind === "phone" ? 3.4 : 5.2) * rem * crop, most: 22 * rem * Math.max(1, crop) };
+  return { columns, width, beside: width + between, pitch, room, gap: Math.max(3, Math.round(0.22 * rem)), least: (kind === "phone" ? 3.1 : kind === "wide" ? 4.6 : 5.2) * rem * crop, most: 22 * rem * Math.max(1, crop) };
 }
 
 const FEW = 8;              // crops from which on more of them are no gain

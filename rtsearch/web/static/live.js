@@ -113,10 +113,10 @@ class Page {
     if (!KIOSK) this.list();
   }
 
-  /** The names of what is seen, large. */
+  /** The names of what has strips, large: those that come and go with single frames would flicker. */
   list() {
     const counts = new Map();
-    for (const { objects } of this.places.values()) for (const o of objects) if (!o.held && o.name) counts.set(o.name, (counts.get(o.name) ?? 0) + 1);
+    for (const { objects } of this.places.values()) for (const o of objects) if (o.name) counts.set(o.name, (counts.get(o.name) ?? 0) + 1);
     const key = JSON.stringify([...counts]);
     if (key === this.listed) return;
     this.listed = key;
@@ -272,6 +272,7 @@ class Page {
       if (!bitmap) throw new Error("the browser cannot show this kind of photo");
       for (const { picture } of this.places.values()) picture.remove();
       this.places.clear();
+      this.slots = new Slots();
       this.photo = { name: found.photo || "your photo" };
       this.put({ place: 0, ...found }, bitmap);
       this.take(this.state);
@@ -286,7 +287,8 @@ class Page {
     this.photo = null;
     for (const { picture } of this.places.values()) picture.remove();
     this.places.clear();
-    this.strips.show([], { pitch: 1 }, this.look());
+    this.slots = new Slots();
+    this.strips.show([], {}, this.look());
     this.listed = "";
     this.button();
     this.take(this.state);
