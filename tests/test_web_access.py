@@ -106,6 +106,14 @@ def test_every_answer_has_the_security_headers(local, path):
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+
+
+def test_pages_by_http_in_a_network_have_no_header_that_browsers_complain_of(barcode_index):
+    with served(barcode_index, access=Access(TOKEN, loopback=False)) as server:
+        headers = server.ask("/", **bearer()).headers
+    assert "cross-origin-opener-policy" not in headers
+    assert "content-security-policy" in headers
 
 
 EVERYTHING = [

@@ -308,7 +308,7 @@ def test_a_phone_is_shown_among_the_sources(open_page):
     phone.get_by_text("Start the camera").click()
     phone.locator(".tile").first.wait_for()
     page.locator(".frame").nth(1).wait_for()
-    assert page.locator(".strip:not(.gone)").count() >= 2
+    page.wait_for_function("() => document.querySelectorAll('.strip:not(.gone)').length >= 2")
     phone.close()
     page.locator(".frame").nth(1).wait_for(state="detached")
 

@@ -52,6 +52,8 @@ _HEADERS = {
     "permissions-policy": "camera=(self), screen-wake-lock=(self), microphone=(), geolocation=()",
 }
 
+_SECURE_ONLY = "cross-origin-opener-policy"
+
 
 class Role(IntEnum):
     """Rights of a client, each with those before it."""
@@ -188,7 +190,9 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers: dict[str, str] = dict(_HEADERS)
+        headers = dict(_HEADERS)
+        if scope["scheme"] in ("http", "ws") and not self._access.loopback:
+            del headers[_SECURE_ONLY]  # browsers complain of it on pages by http
 
         async def with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):

@@ -65,9 +65,13 @@ class Pages:
     async def _page(self, request: Request) -> Response:
         page = _PAGES[request.url.path]
         least = Role.PHONE if page == "phone" else Role.VIEWER
-        if request.scope["role"] < least:
+        role: Role = request.scope["role"]
+        if role < least:
             return self._answer("locked.html", 401)
-        return self._answer(f"{page}.html")
+        html = self._files[f"{page}.html"].replace(
+            b"<body>", b'<body data-role="%b">' % role.name.lower().encode()
+        )
+        return Response(html, media_type=_KINDS["html"], headers=_FRESH)
 
     async def _file(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -146,7 +146,7 @@ export function makeTile(row, address) {
   const image = new Image();
   image.alt = "";
   image.src = address;
-  const ready = image.decode().catch(() => {});
+  const ready = image.decode().catch(() => image.remove());   // the ground shows, and no torn picture
   made.append(image);
   return { element: made, row, ready };
 }
