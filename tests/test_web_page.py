@@ -165,6 +165,15 @@ def test_the_strips_of_a_photo_take_the_room_of_those_before(open_page, tmp_path
     assert page.evaluate("rtsearch.rows") == 1
 
 
+@pytest.mark.parametrize("path", ["/", "/library", "/phone"])
+def test_a_photo_that_is_too_large_is_not_sent(open_page, server, path):
+    page = open_page(path)
+    page.wait_for_function("() => document.getElementById('file').onchange")
+    large = bytes((server.site.settings.web.upload_mb << 20) + 1)
+    page.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": large})
+    page.locator(".toast.open", has_text="larger than").wait_for()
+
+
 def test_a_crop_that_is_damaged_leaves_its_place_empty(open_page):
     page = open_page("/library")  # from where no crops are fetched
     page.locator("body[data-ready=true]").wait_for()

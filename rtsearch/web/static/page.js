@@ -56,7 +56,11 @@ export function toast(words, stays = false) {
 /** Call search with each photo that somebody chooses, pastes or drops. */
 export function onPhoto(search) {
   if (!may("phone")) return;
-  const first = ([file]) => { if (file) search(file); };
+  const most = Number(document.body.dataset.uploadMb);   // a larger one would be cut off while it is sent
+  const first = ([file]) => {
+    if (file?.size > most << 20) toast(`the photo is larger than ${most} MB`);
+    else if (file) search(file);
+  };
   $("file").onchange = () => { first($("file").files); $("file").value = ""; };
   addEventListener("paste", (event) => first(event.clipboardData.files));
   let inside = 0;
