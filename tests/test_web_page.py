@@ -62,6 +62,14 @@ CELLS = """async (count) => {
   return [frames, cells(frames, Array(count).fill(16 / 9)).map(({ x, y, w, h }) => [x, y, w, h])];
 }"""
 
+# Colour in the middle of the wall's last cell.
+LAST_CELL = """(() => {
+  const { view, wall, ratio, context } = rtsearch;
+  const x = (innerWidth / 2 + (wall.columns - 0.5 - view.x) * view.scale) * ratio;
+  const y = (innerHeight / 2 + (wall.rows - 0.5 - view.y) * view.scale) * ratio;
+  return [...context.getImageData(x, y, 1, 1).data.slice(0, 3)].join();
+})()"""
+
 # What the page asks the browser to keep awake. Headless Chromium has no screen, and grants nothing.
 LOCKS = """
 window.asked = [];
@@ -171,7 +179,14 @@ def test_a_photo_that_is_too_large_is_not_sent(open_page, server, path):
     page.wait_for_function("() => document.getElementById('file').onchange")
     large = bytes((server.site.settings.web.upload_mb << 20) + 1)
     page.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": large})
-    page.locator(".toast.open", has_text="larger than").wait_for()
+    page.locator(".toast.open", has_text="larger than 20 MB").wait_for()
+
+
+def test_the_end_of_the_wall_has_the_colour_of_the_page(open_page):
+    page = open_page("/library")  # of a light theme
+    page.locator("body[data-ready=true]").wait_for()
+    assert page.evaluate("rtsearch.wall.objects < rtsearch.wall.columns * rtsearch.wall.rows")
+    page.wait_for_function(f"() => rtsearch.tiles.size > 0 && ({LAST_CELL}) === '240,238,232'")
 
 
 def test_a_crop_that_is_damaged_leaves_its_place_empty(open_page):

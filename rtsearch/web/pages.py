@@ -68,9 +68,8 @@ class Pages:
         role: Role = request.scope["role"]
         if role < least:
             return self._answer("locked.html", 401)
-        html = self._files[f"{page}.html"].replace(
-            b"<body>", b'<body data-role="%b">' % role.name.lower().encode()
-        )
+        told = f'<body data-role="{role.name.lower()}" data-upload-mb="{self._site.settings.web.upload_mb}">'
+        html = self._files[f"{page}.html"].replace(b"<body>", told.encode())
         return Response(html, media_type=_KINDS["html"], headers=_FRESH)
 
     async def _file(self, request: Request) -> Response:

@@ -82,10 +82,10 @@ class Page {
     const objects = objectsOf(scene, this.state.words, `${scene.place}:`);
     Object.assign(place, { scene, aspect, objects });
     if (moves) this.changed();
-    this.number();
+    const bare = this.number();
     place.picture.show(bitmap, objects, this.look(scene));
     this.attract?.saw(objects.length);
-    this.arrangeStrips();
+    this.arrangeStrips(bare);
   }
 
   look({ wh, dims } = {}) {
@@ -107,9 +107,9 @@ class Page {
     return bare;
   }
 
-  arrangeStrips() {
+  arrangeStrips(bare = this.number()) {
     if (this.places.size) { this.blank?.remove(); this.blank = null; }
-    const bare = this.number(), examples = this.pins.size ? [] : this.blank?.items ?? [];
+    const examples = this.pins.size ? [] : this.blank?.items ?? [];
     this.rows = Math.max(this.rows, examples.length);
     const items = [...examples, ...bare, ...[...this.pins.values()].map((pin, slot) => ({ ...pin, slot, number: slot + 1, pinned: true }))];
     const sizes = stripSizes(this.rects.strips, this.rows, this.rem, this.rects.kind, this.state.crop_size);
