@@ -106,6 +106,14 @@ def test_every_answer_has_the_security_headers(local, path):
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+
+
+def test_pages_by_http_in_a_network_have_no_header_that_browsers_complain_of(barcode_index):
+    with served(barcode_index, access=Access(TOKEN, loopback=False)) as server:
+        headers = server.ask("/", **bearer()).headers
+    assert "cross-origin-opener-policy" not in headers
+    assert "content-security-policy" in headers
 
 
 EVERYTHING = [
@@ -165,6 +173,18 @@ def test_after_many_wrong_tokens_none_is_looked_at(barcode_index):
         assert tried == [401] * 20 + [429] * 5
         assert server.ask("/api/settings", **bearer()).status == 429
         assert server.ask("/healthz").status == 200
+        kept = server.site.access.cookie(Role.OPERATOR, secure=False).split(";")[0]
+        assert server.ask("/api/settings", Cookie=kept).status == 200  # strangers shut no browser out
+
+
+def test_a_phone_does_not_guess_the_token_either(barcode_index):
+    with served(barcode_index, access=Access(TOKEN)) as server:
+        kept = server.site.access.cookie(Role.PHONE, secure=False).split(";")[0]
+        tried = [server.ask("/api/settings", Cookie=kept, **bearer(f"wrong {i}")).status for i in range(20)]
+        assert set(tried) == {401}
+        assert server.ask("/api/settings", Cookie=kept, **bearer()).status == 401  # it is not looked at
+        assert server.ask("/phone", Cookie=kept).status == 200
+        assert server.ask("/api/settings", **bearer()).status == 429
 
 
 def test_a_cookie_of_another_server_is_no_guess_when_it_comes_again(barcode_index):

@@ -195,7 +195,9 @@ def test_one_strip_fills_its_room(open_page, barcode_index, tmp_path):
         for wh in SCREENS.values():
             page = open_page("/", wh, alone.port)
             page.set_input_files("#file", photo)
-            page.locator(".tile").first.wait_for()
+            page.get_by_text("close").wait_for()
+            page.wait_for_function("() => !document.querySelector('.strip .number:empty')")  # of examples
+            page.locator(".strip .tile").first.wait_for()
             room = page.locator("#strips").bounding_box()
             assert room["y"] + 0.7 * room["height"] < page.evaluate(LOWEST) <= room["y"] + room["height"] + 1
             page.context.close()
@@ -308,7 +310,7 @@ def test_a_phone_is_shown_among_the_sources(open_page):
     phone.get_by_text("Start the camera").click()
     phone.locator(".tile").first.wait_for()
     page.locator(".frame").nth(1).wait_for()
-    assert page.locator(".strip:not(.gone)").count() >= 2
+    page.wait_for_function("() => document.querySelectorAll('.strip:not(.gone)').length >= 2")
     phone.close()
     page.locator(".frame").nth(1).wait_for(state="detached")
 

@@ -19,6 +19,7 @@ from test_web_growth import OVERRIDES
 
 from rtsearch.config import Settings
 from rtsearch.sources import Paced, open_source
+from rtsearch.web import Access
 
 pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 
@@ -45,6 +46,29 @@ AT_ONCE = """async () => {
   await Promise.all([come(9001), come(9002)]);
   return seen.filter((frame) => frame > 9000);
 }"""
+
+# Left, upper edge, width and height of so many strips.
+PLACES = """async (count) => {
+  const { stripSizes } = await import("/static/layout.js"), { rects, rem } = rtsearch;
+  const { columns, width, beside, pitch, room } = stripSizes(rects.strips, count, rem, rects.kind);
+  const of = (slot) => [(slot % columns) * beside, Math.floor(slot / columns) * pitch, width, room];
+  return Array.from({ length: count }, (_, slot) => of(slot));
+}"""
+
+# Room of the frames of so many sources, and left, upper edge, width and height of each.
+CELLS = """async (count) => {
+  const { arrange, cells } = await import("/static/layout.js");
+  const { frames } = arrange(16 / 9, rtsearch.rem, { sources: count });
+  return [frames, cells(frames, Array(count).fill(16 / 9)).map(({ x, y, w, h }) => [x, y, w, h])];
+}"""
+
+# Colour in the middle of the wall's last cell.
+LAST_CELL = """(() => {
+  const { view, wall, ratio, context } = rtsearch;
+  const x = (innerWidth / 2 + (wall.columns - 0.5 - view.x) * view.scale) * ratio;
+  const y = (innerHeight / 2 + (wall.rows - 0.5 - view.y) * view.scale) * ratio;
+  return [...context.getImageData(x, y, 1, 1).data.slice(0, 3)].join();
+})()"""
 
 # What the page asks the browser to keep awake. Headless Chromium has no screen, and grants nothing.
 LOCKS = """
@@ -110,11 +134,127 @@ def test_colours_follow_the_settings_while_it_runs(open_page, server):
 def test_larger_crops_leave_room_for_fewer_strips(open_page, server):
     page = open_page()
     page.locator(".tile").first.wait_for()
-    assert page.evaluate("rtsearch.rects.most") == 4
-    for height, strips in ((60, 5), (150, 2), (420, 1)):
+    assert page.evaluate("rtsearch.rects.most") == 6
+    for height, strips in ((60, 8), (150, 3), (420, 1)):
         server.site.change({"show": {"thumb_height": height}})
         page.wait_for_function("(most) => rtsearch.rects.most === most", arg=strips)
     server.site.change({"show": {"thumb_height": 76}})
+
+
+@pytest.mark.parametrize("kind", ["phone", "upright"])
+def test_a_sheet_that_covers_the_strips_takes_their_clicks(open_page, kind):
+    page = open_page("/", SCREENS[kind])
+    page.locator(".tile").first.click()
+    page.locator(".sheet.open").get_by_text("More like this").click()
+    page.locator(".sheet.open").get_by_text("close").click()
+    page.locator(".strip.pinned", has_text="like ").wait_for()
+
+
+def test_strips_lie_beside_each_other_where_the_screen_is_wide(open_page):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    for count, columns in ((1, 1), (3, 1), (4, 2), (6, 2)):
+        places = page.evaluate(PLACES, count)
+        room = page.evaluate("rtsearch.rects.strips")
+        assert len({left for left, *_ in places}) == columns
+        assert len(set(map(tuple, places))) == count
+        assert max(left + width for left, _, width, _ in places) == pytest.approx(room["w"], abs=2)
+        assert max(top + height for _, top, _, height in places) <= room["h"] + 1
+
+
+def test_the_strips_of_a_photo_take_the_room_of_those_before(open_page, tmp_path):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), barcode.picture(9))
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    page.evaluate("rtsearch.slots.take([1, 2, 3, 4, 5, 6], 0, 6)")  # as of six objects
+    page.set_input_files("#file", photo)
+    page.get_by_text("back to the live picture").wait_for()
+    assert page.evaluate("rtsearch.rows") == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/library", "/phone"])
+def test_a_photo_that_is_too_large_is_not_sent(open_page, server, path):
+    page = open_page(path)
+    page.wait_for_function("() => document.getElementById('file').onchange")
+    large = bytes((server.site.settings.web.upload_mb << 20) + 1)
+    page.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": large})
+    page.locator(".toast.open", has_text="larger than 20 MB").wait_for()
+
+
+def test_the_end_of_the_wall_has_the_colour_of_the_page(open_page):
+    page = open_page("/library")  # of a light theme
+    page.locator("body[data-ready=true]").wait_for()
+    assert page.evaluate("rtsearch.wall.objects < rtsearch.wall.columns * rtsearch.wall.rows")
+    page.wait_for_function(f"() => rtsearch.tiles.size > 0 && ({LAST_CELL}) === '240,238,232'")
+
+
+def test_a_crop_that_is_damaged_leaves_its_place_empty(open_page):
+    page = open_page("/library")  # from where no crops are fetched
+    page.locator("body[data-ready=true]").wait_for()
+    made = """async () => {
+      const { makeTile } = await import("/static/strips.js");
+      const tile = makeTile(0, "data:image/jpeg;base64,AAAA");
+      await tile.ready;
+      return tile.element.children.length;
+    }"""
+    assert page.evaluate(made) == 0
+
+
+def test_a_library_alone_shows_where_to_drop_a_photo_and_examples(open_page, barcode_index, tmp_path):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), barcode.picture(9))
+    with served(barcode_index) as alone:
+        for wh in (SCREENS["desktop"], SCREENS["phone"]):
+            page = open_page("/", wh, alone.port)
+            page.locator(".strip .tile").first.wait_for()
+            with page.expect_file_chooser() as chooser:
+                page.get_by_text("Drop a photo here").click()
+            chooser.value.set_files(photo)
+            page.get_by_text("close").wait_for()
+            assert page.locator(".blank").count() == 0
+            page.wait_for_function("() => document.querySelectorAll('.strip:not(.gone)').length === 1")
+            page.keyboard.press("Escape")
+            page.locator(".blank").wait_for()
+            page.context.close()
+
+
+def test_frames_of_several_sources_lie_side_by_side(open_page):
+    page = open_page()
+    page.locator(".tile").first.wait_for()
+    for wh in SCREENS.values():
+        page.set_viewport_size({"width": wh[0], "height": wh[1]})
+        for count in range(1, 6):
+            frames, places = page.evaluate(CELLS, count)
+            for x, y, w, h in places:
+                assert w / h == pytest.approx(16 / 9, abs=0.05)
+                assert frames["x"] <= x < x + w <= frames["x"] + frames["w"] + 4
+                assert frames["y"] <= y < y + h <= frames["y"] + frames["h"] + 4
+            assert max(w for _, _, w, _ in places) * count > 0.2 * frames["w"]
+
+
+def test_who_may_only_look_is_offered_no_more(browser, barcode_index):
+    problems: list[str] = []
+    public = Access("a secret of the tests", public=True)
+    with served(barcode_index, ["web.public=true"], public, frames=100_000) as server:
+        context = browser.new_context(viewport={"width": 1280, "height": 720})
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        page.locator(".tile").first.wait_for()
+        assert page.locator("#tools button:visible").count() == 2  # the library, keys
+        for key in "cp n":
+            page.keyboard.press(key)
+        page.locator(".sheet.open", has_text="Numbers").wait_for()
+        assert not server.site.controls.now.paused
+        page.goto(f"http://127.0.0.1:{server.port}/?token=a%20secret%20of%20the%20tests&x=1")
+        page.locator(".tile").first.wait_for()
+        assert page.url == f"http://127.0.0.1:{server.port}/?x=1"  # the cookie has the token
+        page.keyboard.press("p")
+        page.locator(".sheet.open .qr").wait_for()
+        context.close()
+    assert problems == []
 
 
 @pytest.mark.parametrize("how", ["drop", "paste"])
@@ -194,6 +334,7 @@ def test_every_control_changes_the_settings(open_page, server):
     assert numbers.get_by_text("frames a second").count() == 1
     page.keyboard.press("p")
     page.locator(".sheet.open .qr").wait_for()
+    page.locator(".sheet.open", has_text="--host 0.0.0.0").wait_for()  # no phone reaches this server
     changed = {"threshold": 0.3, "max_overlap": Settings().detect.max_overlap}
     server.site.change(
         {"detect": changed, "show": {"results": 5, "text": "names"}, "describe": {"meaning": 0.5}}

@@ -52,6 +52,8 @@ _HEADERS = {
     "permissions-policy": "camera=(self), screen-wake-lock=(self), microphone=(), geolocation=()",
 }
 
+_SECURE_ONLY = "cross-origin-opener-policy"
+
 
 class Role(IntEnum):
     """Rights of a client, each with those before it."""
@@ -106,7 +108,9 @@ class Access:
         """Return the role of a client.
 
         A browser sends the cookie of a former token, or of another server of this machine, with each
-        request. So a token that was refused is no new guess when it comes again: it is passed over.
+        request. So a token that was refused is no new guess when it comes again: it is passed over. The
+        secrets of cookies, which cannot be guessed, are taken after any number of wrong tokens: a stranger
+        shuts no browser out that has been let in.
 
         Raises:
             RequestError: 429 after many wrong tokens.
@@ -116,25 +120,26 @@ class Access:
         given = [text for text in _given_tokens(connection) if _digest(text) not in self._refused]
         if given:
             now_s = time.monotonic()
-            if len(self._wrong_s) == _WRONG_TOKENS and now_s - self._wrong_s[0] < _MINUTE_S:
+            full = len(self._wrong_s) == _WRONG_TOKENS and now_s - self._wrong_s[0] < _MINUTE_S
+            roles = [self._role_with(text, cookies_alone=full) for text in given]
+            if full and not any(roles):
                 raise RequestError(429, "too many wrong tokens; wait a minute")
-            roles = [self._role_with(text) for text in given]
             for text, role in zip(given, roles, strict=True):
-                if role is Role.NONE:
+                if role is Role.NONE and not full:  # a phone that guesses is counted, too
                     self._refused[_digest(text)] = True
                     self._wrong_s.append(now_s)
             if any(roles):
                 return max(roles)
         return Role.VIEWER if self.public else Role.NONE
 
-    def _role_with(self, text: str) -> Role:
-        """Return the role that a token gives, NONE for a wrong one."""
-        known = (
-            (Role.OPERATOR, self.token),
+    def _role_with(self, text: str, *, cookies_alone: bool) -> Role:
+        """Return the role that a token or the secret of a cookie gives, NONE for a wrong one."""
+        cookies = (
             (Role.OPERATOR, _derived(self.token, "cookie")),
-            (Role.PHONE, self.phone_token),
             (Role.PHONE, _derived(self.token, "phone cookie")),
         )
+        tokens = ((Role.OPERATOR, self.token), (Role.PHONE, self.phone_token))
+        known = cookies if cookies_alone else cookies + tokens
         return max(role if _same(text, secret) else Role.NONE for role, secret in known)
 
     def cookie(self, role: Role, *, secure: bool) -> str:
@@ -188,7 +193,9 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers: dict[str, str] = dict(_HEADERS)
+        headers = dict(_HEADERS)
+        if scope["scheme"] in ("http", "ws") and not self._access.loopback:
+            del headers[_SECURE_ONLY]  # browsers complain of it on pages by http
 
         async def with_headers(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):

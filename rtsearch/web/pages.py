@@ -65,9 +65,12 @@ class Pages:
     async def _page(self, request: Request) -> Response:
         page = _PAGES[request.url.path]
         least = Role.PHONE if page == "phone" else Role.VIEWER
-        if request.scope["role"] < least:
+        role: Role = request.scope["role"]
+        if role < least:
             return self._answer("locked.html", 401)
-        return self._answer(f"{page}.html")
+        told = f'<body data-role="{role.name.lower()}" data-upload-mb="{self._site.settings.web.upload_mb}">'
+        html = self._files[f"{page}.html"].replace(b"<body>", told.encode())
+        return Response(html, media_type=_KINDS["html"], headers=_FRESH)
 
     async def _file(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -269,6 +269,7 @@ class Site:
             "words": self.words,
             "font": bool(self.settings.show.font),
             "attract_s": self.settings.show.attract_s,
+            "here_only": self.access.loopback,
             "phones": [place for place in self.hub.newest() if place >= FIRST_PHONE],
             "meaning": self._meaning.wanted,
             "opening": self._meaning.opening,

@@ -62,8 +62,8 @@ function placesOf(aspect, rem, { kiosk = false, sources = 1, bar = 5.6 }) {
     return { kind: "kiosk", most: 4, fill: true, frames: inset(0, 0, W, h), strips: inset(m, h + m, W - 2 * m, H - h - 2 * m), panel: inset(0, 0, 0, 0) };
   }
   if (upright) {
-    const h = Math.min((W - (narrow ? 0 : 2 * m)) / aspect, H * 0.42);
     const x = narrow ? 0 : m, y = narrow ? 0 : m;
+    const { rows, wide } = grid(W - 2 * x, H * 0.42, sources, aspect), h = rows * wide / aspect + (rows - 1) * SEAM;
     const panelY = y + h + (narrow ? 0.5 * rem : gap * 0.75);
     const stripsY = panelY + bar * rem;
     return {
@@ -74,34 +74,45 @@ function placesOf(aspect, rem, { kiosk = false, sources = 1, bar = 5.6 }) {
     };
   }
   const h = Math.round((H - 2 * m) * 0.48);
-  const w = Math.min(h * aspect * (sources > 1 ? Math.min(sources, 2) : 1), (W - 2 * m) * 0.66);
-  const frames = inset(m, m, w, Math.min(h, sources > 1 ? h : w / aspect));
+  const { columns, rows, wide } = grid((W - 2 * m) * 0.66, h, sources, aspect);
+  const w = columns * wide + (columns - 1) * SEAM;
+  const frames = inset(m, m, w, rows * wide / aspect + (rows - 1) * SEAM);
   const panel = inset(m + w + gap * 1.5, m, W - 2 * m - w - gap * 1.5, frames.h);
   const stripsY = m + frames.h + gap;
-  return { kind: "wide", most: 4, frames, panel, strips: inset(m, stripsY, W - 2 * m, H - stripsY - m * 0.5) };
+  return { kind: "wide", most: 6, frames, panel, strips: inset(m, stripsY, W - 2 * m, H - stripsY - m * 0.5) };
 }
 
-/** Cells of several frames within a rectangle, as large as possible. */
-export function cells(area, aspects) {
-  const n = aspects.length, gap = 4;
-  if (n === 1) return [area];
+const SEAM = 4;             // px between the frames of several sources
+
+/** Columns and rows of frames, and their size, that use most of a rectangle. */
+function grid(w, h, count, aspect) {
   let best = null;
-  for (let columns = 1; columns <= n; columns++) {
-    const rows = Math.ceil(n / columns);
-    const w = (area.w - gap * (columns - 1)) / columns, h = (area.h - gap * (rows - 1)) / rows;
-    const used = Math.min(w, h * aspects[0]) * Math.min(h, w / aspects[0]);
-    if (!best || used > best.used) best = { used, columns, w, h };
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns);
+    const cell = { w: (w - SEAM * (columns - 1)) / columns, h: (h - SEAM * (rows - 1)) / rows };
+    const wide = Math.min(cell.w, cell.h * aspect);
+    if (!best || wide > best.wide) best = { columns, rows, cell, wide };
   }
-  return aspects.map((_, i) => inset(
-    area.x + (i % best.columns) * (best.w + gap), area.y + Math.floor(i / best.columns) * (best.h + gap), best.w, best.h));
+  return best;
 }
 
-/** Room of a strip: height of its header, from strip to strip, and of its crops, with the gap between them. */
+/** Cells of several frames within a rectangle, as large as possible; with fill they cover it, else they are as wide as the frames. */
+export function cells(area, aspects, fill = false) {
+  if (aspects.length === 1) return [area];
+  const { columns, cell, wide } = grid(area.w, area.h, aspects.length, aspects[0]);
+  const { w, h } = fill ? cell : { w: wide, h: wide / aspects[0] };
+  return aspects.map((_, i) => inset(area.x + (i % columns) * (w + SEAM), area.y + Math.floor(i / columns) * (h + SEAM), w, h));
+}
+
+const BESIDE = 4;           // strips from which on two lie beside each other on wide screens
+
+/** Room of strips: columns of them, width, from one to the next, and height of crops, with the gap between them. */
 export function stripSizes(area, count, rem, kind, crop = 1) {
-  const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem;
-  const pitch = (area.h + gap) / count;
+  const header = 1.75 * rem, gap = kind === "phone" ? 0.5 * rem : 0.9 * rem, between = 1.5 * rem;
+  const columns = kind === "wide" && count >= BESIDE ? 2 : 1;
+  const width = Math.floor((area.w - (columns - 1) * between) / columns), pitch = (area.h + gap) / Math.ceil(count / columns);
   const room = Math.floor(Math.max(24, pitch - header - gap));
-  return { pitch, room, gap: Math.max(3, Math.round(0.22 * rem)), least: (kind === "phone" ? 3.4 : 5.2) * rem * crop, most: 22 * rem * Math.max(1, crop) };
+  return { columns, width, beside: width + between, pitch, room, gap: Math.max(3, Math.round(0.22 * rem)), least: (kind === "phone" ? 3.1 : kind === "wide" ? 4.6 : 5.2) * rem * crop, most: 22 * rem * Math.max(1, crop) };
 }
 
 const FEW = 8;              // crops from which on more of them are no gain

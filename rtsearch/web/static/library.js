@@ -90,6 +90,7 @@ class Wall {
     const wanted = SIZES.findIndex((s) => s >= scale * ratio * 0.75);
     const level = wanted < 0 ? SIZES.length - 1 : wanted;
     this.fetch(this.paintTiles(c, level, W, H));
+    this.paintRest(c, W, H);
     this.paintMarks(c, scale, x, y, W, H);
   }
 
@@ -107,6 +108,13 @@ class Wall {
       if (!this.paintCells(c, level, tx * per, ty * per, per, place)) this.lacks++;
     }
     return missing;
+  }
+
+  /** Cover the cells behind the last object, which are dark in the tiles of every theme. */
+  paintRest(c, W, H) {
+    const { columns, rows, objects } = this.wall, { x, y, scale } = this.view, used = objects - (rows - 1) * columns;
+    c.fillStyle = colours.ground;
+    c.fillRect(W / 2 + (used - x) * scale, H / 2 + (rows - 1 - y) * scale, (columns - used) * scale + 1, scale + 1);
   }
 
   address({ key }, level, tx, ty) { return `/wall/${key}/${SIZES[level]}/${tx}/${ty}.jpg`; }

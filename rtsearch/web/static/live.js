@@ -1,13 +1,15 @@
 // The live view and the kiosk: scenes as they come, and what one can do with them.
 
 import { Attract } from "./attract.js";
+import { Blank } from "./blank.js";
 import { Slots, arrange, cells, fitType, stripSizes } from "./layout.js";
 import { Picture, pixelRatio } from "./picture.js";
-import { $, clock, make, onPhoto, toast, turnTo } from "./page.js";
+import { $, clock, make, may, onPhoto, putAt, toast, turnTo } from "./page.js";
 import { Sheets } from "./sheets.js";
 import { Strips } from "./strips.js";
-import { connect, control, fetchJson, objectsOf, patch, searchPhoto, thumb } from "./wire.js";
+import { connect, control, fetchJson, objectsOf, patch, searchPhoto } from "./wire.js";
 
+const LINE_REM = 2.1 * 1.22;   // height of a name in the list, as in live.css
 const FIRST_PHONE = 1000;   // places before it are sources of the run
 const KIOSK = location.pathname === "/kiosk";
 document.body.classList.toggle("kiosk", KIOSK);
@@ -76,15 +78,14 @@ class Page {
       this.listen(place.picture);
       this.places.set(scene.place, place);
     }
-    const aspect = scene.wh[0] / scene.wh[1];
-    const moves = place.aspect !== aspect;
+    const aspect = scene.wh[0] / scene.wh[1], moves = place.aspect !== aspect;
     const objects = objectsOf(scene, this.state.words, `${scene.place}:`);
     Object.assign(place, { scene, aspect, objects });
     if (moves) this.changed();
-    this.number();
+    const bare = this.number();
     place.picture.show(bitmap, objects, this.look(scene));
     this.attract?.saw(objects.length);
-    this.arrangeStrips();
+    this.arrangeStrips(bare);
   }
 
   look({ wh, dims } = {}) {
@@ -106,21 +107,24 @@ class Page {
     return bare;
   }
 
-  arrangeStrips() {
-    const items = [...this.number(), ...[...this.pins.values()].map((pin, slot) => ({ ...pin, slot, number: slot + 1, pinned: true }))];
+  arrangeStrips(bare = this.number()) {
+    if (this.places.size) { this.blank?.remove(); this.blank = null; }
+    const examples = this.pins.size ? [] : this.blank?.items ?? [];
+    this.rows = Math.max(this.rows, examples.length);
+    const items = [...examples, ...bare, ...[...this.pins.values()].map((pin, slot) => ({ ...pin, slot, number: slot + 1, pinned: true }))];
     const sizes = stripSizes(this.rects.strips, this.rows, this.rem, this.rects.kind, this.state.crop_size);
     this.strips.show(KIOSK ? items.filter((item) => item.slot < this.rows) : items, sizes, this.look());
-    if (!KIOSK) this.list();
+    if (!KIOSK && this.places.size) this.list();
   }
 
-  /** The names of what is seen, large. */
+  /** The names of what has strips, large: those that come and go with single frames would flicker. */
   list() {
     const counts = new Map();
-    for (const { objects } of this.places.values()) for (const o of objects) if (!o.held && o.name) counts.set(o.name, (counts.get(o.name) ?? 0) + 1);
-    const key = JSON.stringify([...counts]);
+    for (const { objects } of this.places.values()) for (const o of objects) if (o.name) counts.set(o.name, (counts.get(o.name) ?? 0) + 1);
+    const key = JSON.stringify([this.names, ...counts]);
     if (key === this.listed) return;
     this.listed = key;
-    $("seen").replaceChildren(...[...counts].slice(0, 7).map(([name, count]) => {
+    $("seen").replaceChildren(...[...counts].slice(0, this.names).map(([name, count]) => {
       const item = make("li", { textContent: name, onpointerenter: () => this.lightAll(name), onpointerleave: () => this.light(null) });
       if (count > 1) item.append(make("sup", { textContent: count }));
       return item;
@@ -134,18 +138,20 @@ class Page {
     const aspects = [...this.places.values()].map((p) => p.aspect);
     this.rects = arrange(aspects[0] ?? 16 / 9, this.rem, { kiosk: KIOSK, sources: Math.max(1, aspects.length), bar: $("time").hidden ? 5.2 : 7.2, crop: this.state.crop_size });
     const { frames, panel, strips, fill } = this.rects;
-    cells(frames, aspects.length ? aspects : [1]).forEach((area, i) => {
+    cells(frames, aspects.length ? aspects : [1], fill).forEach((area, i) => {
       const place = [...this.places.entries()].sort((a, b) => a[0] - b[0])[i]?.[1];
       place?.picture.place(area, fill);
       place?.picture.again(this.look(place.scene));
     });
-    Object.assign($("panel").style, { left: `${panel.x}px`, top: `${panel.y}px`, width: `${panel.w}px`, height: `${panel.h}px` });
+    document.body.dataset.kind = this.rects.kind;
+    putAt($("panel"), panel);
+    this.names = Math.max(1, Math.floor($("seen").parentElement.clientHeight / (LINE_REM * this.rem)));   // none is cut
     const low = this.rects.kind === "upright" || this.rects.kind === "phone";
     this.sheets?.place(low ? { ...strips, y: panel.y, h: innerHeight - panel.y - 8 } : panel);
     $("panel").style.visibility = this.sheets?.open ? "hidden" : "";
-    document.body.dataset.kind = this.rects.kind;
     this.strips.place(strips);
-    if (this.places.size) this.arrangeStrips();
+    if (this.blank) putAt(this.blank.element, frames);
+    if (this.places.size || this.blank) this.arrangeStrips();
     this.askWidth();
   }
 
@@ -192,7 +198,12 @@ class Page {
     this.attract?.take(state);
   }
 
-  empty() { $("seen").replaceChildren(make("li", { textContent: "Drop a photo", className: "soft" })); }
+  empty() {
+    $("seen").replaceChildren(make("li", { textContent: "Drop a photo", className: "soft" }));
+    if (KIOSK || this.blank) return;
+    this.blank = new Blank(this.state, () => this.arrangeStrips());
+    this.changed();
+  }
 
   status(up) {
     if (this.up === false && up) toast("");
@@ -235,7 +246,7 @@ class Page {
 
   pin(key) {
     if (!this.pins.delete(key)) {
-      const found = [...this.places.values()].flatMap((p) => p.objects).find((o) => o.key === key);
+      const found = [...[...this.places.values()].flatMap((p) => p.objects), ...(this.blank?.items ?? [])].find((o) => o.key === key);
       if (!found) return;
       this.pins.set(key, found);
     }
@@ -254,9 +265,8 @@ class Page {
     for (const [section, keys] of Object.entries(changes)) this.waiting[section] = { ...this.waiting[section], ...keys };
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      const all = this.waiting;
+      patch(this.waiting).catch((error) => toast(error.message));
       this.waiting = {};
-      patch(all).catch((error) => toast(error.message));
     }, 120);
   }
 
@@ -272,6 +282,7 @@ class Page {
       if (!bitmap) throw new Error("the browser cannot show this kind of photo");
       for (const { picture } of this.places.values()) picture.remove();
       this.places.clear();
+      this.slots = new Slots();
       this.photo = { name: found.photo || "your photo" };
       this.put({ place: 0, ...found }, bitmap);
       this.take(this.state);
@@ -286,7 +297,8 @@ class Page {
     this.photo = null;
     for (const { picture } of this.places.values()) picture.remove();
     this.places.clear();
-    this.strips.show([], { pitch: 1 }, this.look());
+    this.slots = new Slots();
+    this.strips.show([], {}, this.look());
     this.listed = "";
     this.button();
     this.take(this.state);
@@ -329,6 +341,9 @@ class Page {
       help: button("help", "keys", () => this.sheets.toggle("help")),
     };
     this.notice = make("span", { className: "notice", title: "the network that finds objects, and its licence" });
+    for (const name of ["pause", "back", "step", "phone", "controls"]) this.buttons[name].hidden = !may("operator");
+    this.buttons.photo.hidden = !may("phone");
+    $("seek").disabled = $("looked").disabled = !may("operator");
     $("tools").append(...Object.values(this.buttons), this.notice);
     onPhoto((file) => this.search(file));
     $("looked").onclick = () => this.find("").catch((error) => toast(error.message));
@@ -358,7 +373,8 @@ class Page {
       f: () => (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen()),
       Escape: () => (this.sheets.open ? this.sheets.close() : this.photo ? this.leave() : (this.pins.clear(), this.relight())),
     }[event.key];
-    if (!act || (event.key.startsWith("Arrow") && event.target.type === "range")) return;
+    const allowed = may("operator") || "+-snhf".includes(event.key) || event.key === "Escape" || (event.key === "o" && may("phone"));
+    if (!act || !allowed || (event.key.startsWith("Arrow") && event.target.type === "range")) return;
     event.preventDefault();
     act();
   }

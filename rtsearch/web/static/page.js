@@ -8,6 +8,20 @@ export const make = (tag, properties = {}, ...children) => {
   return made;
 };
 
+/** Put an element at a rectangle of the page. */
+export const putAt = ({ style }, { x, y, w, h }) => Object.assign(style, { left: `${x}px`, top: `${y}px`, width: `${w}px`, height: `${h}px` });
+
+/** Tell whether whoever looks may do what a role may. */
+export const may = (role) => ROLES.indexOf(document.body.dataset.role) >= ROLES.indexOf(role);
+const ROLES = ["viewer", "phone", "operator"];
+
+// The cookie has the token now; the address is seen, kept as a bookmark and passed on.
+const address = new URL(location.href);
+if (address.searchParams.has("token")) {
+  address.searchParams.delete("token");
+  history.replaceState(null, "", address);
+}
+
 export const clock = (s) => `${Math.floor(Math.max(0, s) / 60)}:${String(Math.floor(Math.max(0, s) % 60)).padStart(2, "0")}`;
 
 /** Colours of the settings, for what is drawn on a canvas. */
@@ -41,7 +55,12 @@ export function toast(words, stays = false) {
 
 /** Call search with each photo that somebody chooses, pastes or drops. */
 export function onPhoto(search) {
-  const first = ([file]) => { if (file) search(file); };
+  if (!may("phone")) return;
+  const most = Number(document.body.dataset.uploadMb);   // a larger one would be cut off while it is sent
+  const first = ([file]) => {
+    if (file?.size > most << 20) toast(`the photo is larger than ${most} MB`);
+    else if (file) search(file);
+  };
   $("file").onchange = () => { first($("file").files); $("file").value = ""; };
   addEventListener("paste", (event) => first(event.clipboardData.files));
   let inside = 0;

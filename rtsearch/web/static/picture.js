@@ -13,7 +13,7 @@ export const pixelRatio = () => Math.min(devicePixelRatio || 1, 2);
 export class Picture {
   constructor(parent) {
     this.element = document.createElement("div");
-    this.element.className = "frame moved";
+    this.element.className = "frame";
     this.canvas = document.createElement("canvas");
     this.element.append(this.canvas);
     parent.append(this.element);
@@ -35,6 +35,8 @@ export class Picture {
   place(area, fill) {
     this.fill = fill;
     if (["x", "y", "w", "h"].every((k) => this.area[k] === area[k])) return;
+    if (this.placed) this.element.classList.add("moved");   // a new one flies in from nowhere
+    this.placed = true;
     this.area = area;
     Object.assign(this.element.style, { width: `${area.w}px`, height: `${area.h}px`, transform: `translate(${area.x}px, ${area.y}px)` });
     this.again();
@@ -84,7 +86,7 @@ export class Picture {
     const drawn = this.boxes.filter((b) => !b.faint && !b.whole).sort((a, b) => look.lit.has(a.key) - look.lit.has(b.key));
     c.font = `500 ${0.8 * rem}px ${FAMILY}`;
     c.textBaseline = "middle";
-    const places = look.text === "none" ? new Map() : this.placed(c, drawn.filter((b) => !b.held).reverse(), rem);
+    const places = look.text === "none" ? new Map() : this.spread(c, drawn.filter((b) => !b.held).reverse(), rem);
     for (const one of drawn) {
       const [x, y, w, h] = one.at;
       c.globalAlpha = lit && !look.lit.has(one.key) ? 0.3 : one.held ? 0.55 : 1;
@@ -103,7 +105,7 @@ export class Picture {
   }
 
   /** Places of labels, none over another: above the box, within it or below; where nothing is free the number alone. */
-  placed(c, boxes, rem) {
+  spread(c, boxes, rem) {
     const places = new Map(), high = 1.35 * rem;
     const free = (at) => ![...places.values()].some((o) => at.left < o.left + o.wide && o.left < at.left + at.wide && at.top < o.top + high && o.top < at.top + high);
     for (const { key, number, name, at: [x, y, w, h] } of boxes) {

@@ -1,6 +1,6 @@
 // What opens beside the frame: controls, help, numbers, the phones' code, and one crop with its photo.
 
-import { clock, make, toast } from "./page.js";
+import { clock, make, putAt, toast } from "./page.js";
 import { fetchJson, thumb, word } from "./wire.js";
 
 const KEYS = [
@@ -15,9 +15,9 @@ const moments = ({ t_s: at, seen_s: [first, last] }) => `at ${clock(at)}${last -
 export class Sheets {
   constructor(root, page) { this.root = root; this.page = page; this.open = ""; }
 
-  place({ x, y, w, h }) {
-    Object.assign(this.root.style, { left: `${x}px`, top: `${y}px`, width: `${w}px`, height: `${h}px` });
-    this.root.style.setProperty("--photo-h", `${Math.round(h - 60)}px`);
+  place(rect) {
+    putAt(this.root, rect);
+    this.root.style.setProperty("--photo-h", `${Math.round(rect.h - 60)}px`);
   }
 
   toggle(name) { this.open === name ? this.close() : this.show(name); }
@@ -70,9 +70,11 @@ export class Sheets {
   async phone() {
     const image = make("img", { className: "qr", src: `/qr.svg?${Date.now()}`, alt: "address of the page for phones" });
     const secure = location.protocol === "https:";
-    const words = make("p", { className: "small soft", textContent: secure
-      ? "A phone that opens this address becomes a source."
-      : "A phone that opens this address can send photos. Live pictures need https: start with --cert and --key." });
+    const alone = this.page.state.here_only && /^(localhost|127\..*|\[::1\])$/.test(location.hostname);   // no proxy before it either
+    const words = make("p", { className: "small soft", textContent: alone
+      ? "This server answers its own machine alone. Start it with --host 0.0.0.0 for phones, and with --cert and --key for their live pictures."
+      : secure ? "A phone that opens this address becomes a source."
+        : "A phone that opens this address can send photos. Live pictures need https: start with --cert and --key." });
     return ["A phone as camera", make("div", { className: "detail" }, image, words)];
   }
 

@@ -16,10 +16,9 @@ const element = (tag, name, text = "") => {
 };
 
 export class Strips {
-  constructor(root, on) { this.root = root; this.on = on; this.strips = new Map(); this.area = { w: 1 }; }
+  constructor(root, on) { this.root = root; this.on = on; this.strips = new Map(); }
 
   place(area) {
-    this.area = area;
     Object.assign(this.root.style, { width: `${area.w}px`, height: `${area.h}px`, transform: `translate(${area.x}px, ${area.y}px)` });
   }
 
@@ -32,9 +31,9 @@ export class Strips {
       if (!strip) {
         strip = new Strip(item, this.on);
         this.strips.set(item.key, strip);
-        strip.update(item, sizes, this.area.w, look);
+        strip.update(item, sizes, look);
         strip.appear(this.root);
-      } else strip.update(item, sizes, this.area.w, look);
+      } else strip.update(item, sizes, look);
     }
     for (const [key, strip] of this.strips) {
       if (alive.has(key)) continue;
@@ -83,13 +82,14 @@ class Strip {
     setTimeout(() => this.element.remove(), FADE_MS);
   }
 
-  move(y) {
-    if (y !== this.y) this.element.style.transform = `translate(0, ${Math.round(y)}px)`;
-    this.y = y;
+  move(slot, { columns, width, beside, pitch }) {
+    const at = `translate(${Math.round((slot % columns) * beside)}px, ${Math.round(Math.floor(slot / columns) * pitch)}px)`, wide = `${width}px`;
+    if (at !== this.at) this.element.style.transform = this.at = at;
+    if (wide !== this.wide) this.element.style.width = this.wide = wide;
   }
 
-  update(item, sizes, width, look) {
-    this.move(item.slot * sizes.pitch);
+  update(item, sizes, look) {
+    this.move(item.slot, sizes);
     const state = `strip${item.pinned ? " pinned" : ""}${look.lit.has(item.key) ? " lit" : look.lit.size ? " dim" : ""}`;
     if (this.element.className !== state) this.element.className = state;
     text(this.number, item.number ? String(item.number) : "");
@@ -97,14 +97,14 @@ class Strip {
     if (!(Math.abs(item.score - this.said) < CALM)) this.said = item.score;
     text(this.score, look.text === "all" && this.said ? `${Math.round(this.said * 100)}` : "");
     text(this.pin, item.pinned ? "unpin" : "pin");
-    const key = `${item.library};${item.rows.join()};${width};${sizes.room}`;
+    const key = `${item.library};${item.rows.join()};${sizes.width};${sizes.room}`;
     if (key === this.drawn) return;
     this.drawn = key;
-    this.arrange(item, sizes, width);
+    this.arrange(item, sizes);
   }
 
-  arrange({ rows, library }, sizes, width) {
-    const { gap } = sizes, all = [...new Set(rows)];
+  arrange({ rows, library }, sizes) {
+    const { gap, width } = sizes, all = [...new Set(rows)];
     const { lines, columns, w, h } = fitCrops(width, sizes, this.ratio, all.length, this.lines);
     const unique = all.slice(0, columns * lines);
     this.lines = lines;
@@ -146,7 +146,7 @@ export function makeTile(row, address) {
   const image = new Image();
   image.alt = "";
   image.src = address;
-  const ready = image.decode().catch(() => {});
+  const ready = image.decode().catch(() => image.remove());   // the ground shows, and no torn picture
   made.append(image);
   return { element: made, row, ready };
 }
