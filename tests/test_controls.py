@@ -357,3 +357,9 @@ def test_the_largest_place_of_a_wall_is_not_for_a_narrow_crop() -> None:
     assert _large_first(heights, shapes, 200.0) == (3, 0, 2, 1)
     assert _large_first(heights, np.full(4, 0.35, np.float32), 200.0) == (0, 2, 3, 1)
     assert _large_first(heights[:0], shapes[:0], 200.0) == ()
+
+
+def test_the_largest_place_of_a_wall_is_filled_where_a_crop_is_high_enough() -> None:
+    shapes = np.ones(3, np.float32)
+    assert _large_first(np.array([250, 100, 300], np.float32), shapes, 200.0) == (2, 0, 1)
+    assert _large_first(np.array([250, 100, 270], np.float32), shapes, 200.0) == (0, 2, 1)

@@ -21,6 +21,7 @@ from rtsearch.errors import MissingDependencyError
 from rtsearch.recording import json_line, object_records, scene_record, shown_records, text_bytes
 from rtsearch.send import Outlets, parse_address, require_outlet
 from rtsearch.send.lines import LinesPeer
+from rtsearch.send.planes import Planes
 from rtsearch.send.v4l2 import CameraPeer
 from rtsearch.types import Neighbours
 
@@ -220,6 +221,13 @@ def test_devices_that_are_none(device, words):
     with pytest.raises(OSError, match=words):
         peer.open()
     peer.close()
+
+
+@pytest.mark.parametrize("wh", [(1280, 720), (66, 38), (65, 37), (2, 2), (40_000, 4)])
+def test_planes_are_those_of_opencv(wh):
+    colours = np.random.default_rng(0).integers(0, 256, (wh[1], wh[0], 3), np.uint8)
+    even = np.ascontiguousarray(colours[: wh[1] // 2 * 2, : wh[0] // 2 * 2])
+    assert (Planes().of(colours) == cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420)).all()
 
 
 # NDI --------------------------------------------------------------------------------------------------------

@@ -515,12 +515,55 @@ def test_an_object_that_comes_back_elsewhere_goes_on_in_its_band() -> None:
     assert seen.strips == ()
 
 
+def kinds(sides: list[tuple[int, float]], left: float = 0) -> Detections:
+    """Objects of a class and a side each, beside each other."""
+    objects = sized(*(side for _, side in sides), left=left)
+    return dataclasses.replace(objects, label=np.array([label for label, _ in sides], np.int32))
+
+
+def test_another_object_of_a_class_goes_on_in_the_band_of_a_lost_one() -> None:
+    """Cups that are moved about are lost and found; their band is that of a cup all the time."""
+    index, fps = Rows(500), 10
+    steady = Stabilizer(index, EXACT)
+    for t in range(35):
+        objects = kinds([(0, 80.0), (1, 50.0)] + [(1, 30.0)] * (t > 5), left=t)
+        objects = at(objects, index.vectors[: len(objects)])
+        objects = objects.rows([0, 2]) if t > 20 else objects
+        seen = steady.update(Frame(t, 0.0, t / fps, BLACK), objects, Bands())
+        bands = dict(zip(seen.strips, seen.detections.label.tolist(), strict=True))
+        assert (bands[0], bands[1]) == (0, 1)
+        if t > 26:  # half a second of it is that of a missed object
+            assert seen.strips == (0, 1)
+
+
+@pytest.mark.parametrize(("frames", "second", "shown"), [(2, 2, False), (30, 2, True), (30, 0, False)])
+def test_no_glimpse_takes_a_band_of_ground_and_no_second_of_a_kind(
+    frames: int, second: int, shown: bool
+) -> None:
+    index, fps = Rows(500), 10
+    steady, place = Stabilizer(index, EXACT), BandsOnTable()
+    for t in range(40):
+        objects = kinds([(0, 80.0), (1, 60.0)] + [(second, 90.0)] * (10 <= t < 10 + frames))
+        seen = steady.update(Frame(t, 0.0, t / fps, BLACK), at(objects, index.vectors[: len(objects)]), place)
+        if t == 12:
+            bands = dict(zip(seen.strips, seen.detections.label.tolist(), strict=True))
+            assert (bands[1] == 2) is shown
+
+
 class Table(Place):
     """The first class is the ground of the second while that is there."""
 
     def ground(self, found: Detections) -> F32Array:
         under = (found.label == 0) & (found.label == 1).any()
         return np.where(under, 0.35, 1).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class BandsOnTable(Bands):
+    """Bands in which the second class is the ground of all others."""
+
+    def ground(self, found: Detections) -> F32Array:
+        return np.where(found.label == 1, 0.35, 1).astype(np.float32)
 
 
 def test_what_is_held_up_takes_the_strip_of_a_table_that_comes_back_late() -> None:

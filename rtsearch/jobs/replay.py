@@ -192,7 +192,9 @@ class _RecordLookup:
             return self._steadied(found, near, strips, objects, grid)
         if [item["track"] for item in shown[: len(objects)]] != found.track.tolist():
             raise self._recording.problem(i, "the strips shown are not those of its objects")
-        every = _detections([*objects, *shown[len(objects) :]], self._labels)
+        # A strip is named by what its track was called most, not by what one frame says.
+        named = [{**item, "label": strip["label"]} for item, strip in zip(objects, shown, strict=False)]
+        every = _detections([*named, *shown[len(objects) :]], self._labels)
         self._check_boxes(i, every.xyxy[len(objects) :], frame)
         near = [item["rows"] for item in shown]
         if any(not 0 <= row < len(self._index) for rows in near for row in rows):
@@ -204,7 +206,7 @@ class _RecordLookup:
     def _grid_for(self, objects: int, frame: Frame, show: ShowSettings) -> int:
         """Return the number of strips of the grid, as the run chose it."""
         room = room_of(canvas_of(show), frame.bgr.shape[1::-1])
-        return self._grid.keep(objects, *room.grid, frame.at_s)
+        return self._grid.keep(objects, *room.grid, frame.at_s, room.still)
 
     def _check_boxes(self, i: int, xyxy: F32Array, frame: Frame) -> None:
         height, width = frame.bgr.shape[:2]

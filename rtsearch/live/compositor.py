@@ -18,7 +18,7 @@ from rtsearch.render.drift import line_px
 from rtsearch.render.layout import canvas_of, lay_out
 from rtsearch.render.painter import Painter, eased
 from rtsearch.render.plan import Plan
-from rtsearch.render.wall import HEROES, hero_px, wall_places
+from rtsearch.render.wall import FIRST, HEROES, hero_px, wall_places
 from rtsearch.types import F32Array, Frame, I32Array, Neighbours, Outline, Scene, Stop, U8Array, class_name
 
 __all__ = ["Appearance", "Compositor", "Drawn", "crop_height", "drift_height", "moved"]
@@ -310,11 +310,13 @@ def _least_px(show: ShowSettings) -> float:
 def _large_first(heights: F32Array, shapes: F32Array, least_px: float) -> tuple[int, ...]:
     """Return an order of crops in which the nearest that are high enough take the large places.
 
-    The first place, the largest, is for the nearest of them that is not narrow: one would leave it small.
+    The first place, the largest, is for the nearest of them that is high enough to fill it, or else for the
+    nearest, but for none that is narrow: one would leave it small.
     """
     large = np.flatnonzero(heights >= least_px)[:HEROES].tolist()
-    first = [k for k in large if shapes[k] >= _NARROW][:1]
-    return tuple(dict.fromkeys([*first, *large, *range(len(heights))]))
+    wide = [k for k in large if shapes[k] >= _NARROW]
+    first = [k for k in wide if heights[k] >= FIRST * least_px] or wide
+    return tuple(dict.fromkeys([*first[:1], *large, *range(len(heights))]))
 
 
 def drift_height(show: ShowSettings) -> int:

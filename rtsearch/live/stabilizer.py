@@ -17,11 +17,13 @@ import numpy as np
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ServiceError
 from rtsearch.images.scene_cut import SceneCutDetector
+from rtsearch.live.label_votes import LabelVotes
 from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Shown
 from rtsearch.live.strips import GridChoice
+from rtsearch.live.tracked import Lost, Tracked, freshest, joined, neighbour_table
 from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks, is_over
 from rtsearch.live.wanted import Searched, Wanted
-from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, Neighbours
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours
 
 __all__ = ["Stabilizer", "Steadied"]
 
@@ -30,6 +32,7 @@ _HELD_S = 0.5
 _LEFT = 1000  # frames that an object counts as missed that keeps its strip although it is lost
 _OUTRANKED = 2000  # the same of one that makes way for a more important one
 _CLEARLY_MORE = 1.5  # how much more important an object is that takes another's strip
+_GLIMPSE = 3  # frames from which on an object is no glimpse, for which no strip stays and none makes way
 _PATIENT = 0.5  # ground of which less is left makes way at once, and waits for what lies before it
 _CHANGE_S = 0.5
 """Least time from one change of a crop to the next, s of the source."""
@@ -81,24 +84,6 @@ class Steadied:
         return self.detections.rows([i for i, frames in enumerate(self.missed) if not frames])
 
 
-@dataclass(slots=True)
-class _Object:
-    """Track with its neighbours, and its object as it was last seen."""
-
-    shown: Shown
-    seen: Detections
-    seen_s: float
-
-
-@dataclass(slots=True)
-class _Lost:
-    """Object that was lost, which may come back: its neighbours, its strip, and when it was lost."""
-
-    shown: Shown
-    strip: int
-    lost_s: float
-
-
 class Stabilizer:
     """Follows the objects of one source and their neighbours.
 
@@ -128,10 +113,11 @@ class Stabilizer:
         self._index = index
         self._search = search
         self._tracker = Tracker()
+        self._labels = LabelVotes()
         self._strips = Strips()
         self._grid = GridChoice()
-        self._objects: dict[int, _Object] = {}
-        self._lost: list[_Lost] = []
+        self._objects: dict[int, Tracked] = {}
+        self._lost: list[Lost] = []
         self._strip_of: dict[int, int] = {}  # by track
         self._in_sight: set[int] = set()  # tracks
         self._grounds: dict[int, tuple[float, float]] = {}  # by track: when, and what was left of it
@@ -156,7 +142,8 @@ class Stabilizer:
             self._grid.clear()
         tracks = self._tracker.update(found.xyxy, found.label == WHOLE_IMAGE_LABEL)
         found = replace(found, track=tracks.number)
-        wishes = self._look(found, frame.at_s, wanted.most_crops)
+        called, found = found.label, replace(found, label=self._labels.add(found))
+        wishes = self._look(found, called, frame.at_s, wanted)
         held = self._held(tracks, frame)
         kept = [*found.track.tolist(), *(int(objects.track[0]) for _, objects in held)]
         for track in self._in_sight - set(kept):
@@ -164,19 +151,20 @@ class Stabilizer:
                 held.append((_LEFT, self._objects[track].seen))
                 kept.append(track)
         self._let_go(set(kept), frame.at_s)
+        self._labels.keep(set(kept))
         if most is not None:
-            held = _freshest(held, most - int((found.label != WHOLE_IMAGE_LABEL).sum()))
+            held = freshest(held, most - int((found.label != WHOLE_IMAGE_LABEL).sum()))
         missed = [0] * len(found) + [frames for frames, _ in held]
-        shown = _joined([found, *(objects for _, objects in held)])
+        shown = joined([found, *(objects for _, objects in held)])
         alive = shown.track.tolist()
         visible = self._grid.keep(len(alive), *wanted.grid, frame.at_s, wanted.still)
         ground = self._ground(shown, wanted, frame.at_s)
         importance = ground * wanted.importance(shown)
         order = np.argsort(-importance, kind="stable").tolist()
         ranked = [alive[i] for i in order]
-        since = [missed[i] for i in order]
+        since = [self._missed_for(alive[i], missed[i], wanted.stays_s, frame.at_s) for i in order]
         patient = {alive[i] for i in np.flatnonzero(ground < _PATIENT)}
-        outranked = self._outranked(ranked, importance[order], visible, wanted.stays_s, frame.at_s, patient)
+        outranked = self._outranked(ranked, importance[order], visible, wanted, frame.at_s, patient)
         if outranked is not None:
             since[outranked] = _OUTRANKED
         placed = self._strips.place(ranked, visible, frame.at_s, since, wishes, patient)
@@ -185,7 +173,7 @@ class Stabilizer:
         self._settle(found.track.tolist(), visible, wanted, frame.at_s)
         return Steadied(
             detections=shown,
-            neighbours=_table([self._objects[track].shown for track in alive]),
+            neighbours=neighbour_table([self._objects[track].shown for track in alive]),
             strips=strips,
             missed=tuple(missed),
             step=np.concatenate([tracks.step, np.zeros((len(held), 4), np.float32)]),
@@ -207,6 +195,7 @@ class Stabilizer:
     def begin_anew(self) -> None:
         """Forget all objects: the next picture has nothing to do with the last."""
         self._tracker.reset()
+        self._labels = LabelVotes()
         self._objects.clear()
         self._lost.clear()
         self._strip_of.clear()
@@ -217,39 +206,46 @@ class Stabilizer:
         """(dim,) the pooled query of a track that is alive."""
         return self._objects[track].shown.query
 
-    def _look(self, found: Detections, at_s: float, results: int) -> dict[int, int]:
+    def _look(self, found: Detections, called: I32Array, at_s: float, wanted: Wanted) -> dict[int, int]:
         """Renew the candidates of each object, with one search for all that need one.
+
+        Args:
+            found: n objects.
+            called: (n,), the class that this frame gives to each.
+            at_s: time of the frame.
+            wanted: crops of the picture.
 
         Returns:
             The strip that an object had, by its track, where it has come back.
         """
-        wanted: list[Shown] = []
+        due: list[Shown] = []
         queries: list[F32Array] = []
         wishes: dict[int, int] = {}
         seen = set(found.track.tolist())
-        for i, track in enumerate(found.track.tolist()):
-            known, label = self._objects.get(track), int(found.label[i])
+        for i, (track, label) in enumerate(zip(found.track.tolist(), called.tolist(), strict=True)):
+            point, known = found.vector[i], self._objects.get(track)
+            if wanted.stays_s and track not in self._in_sight:
+                known = self._go_on(track, point, int(found.label[i]), seen, at_s) or known
             if known is not None:
                 shown = known.shown
-            elif (heir_of := self._gone_in_sight(found.vector[i], label, seen, at_s)) is not None:
-                shown, wishes[track] = self._hand_on(heir_of, track), self._strip_of[heir_of]
-            elif (back := self._come_back(found.vector[i], label, at_s)) is not None:
+            elif (back := self._come_back(point, label, at_s)) is not None:
                 shown, wishes[track] = back.shown, back.strip
             else:
                 shown = Shown(found.vector.shape[1])
-            self._objects[track] = _Object(shown, found.rows([i]), at_s)
-            query = shown.look(found.vector[i], label, results)
+            frames = 1 if known is None else known.frames + 1
+            self._objects[track] = Tracked(shown, found.rows([i]), at_s, frames)
+            query = shown.look(point, label, wanted.most_crops)
             if query is not None:
-                wanted.append(shown)
+                due.append(shown)
                 queries.append(query)
-        if wanted:
+        if due:
             try:
-                self._renew(wanted, np.stack(queries), CANDIDATES * results)
+                self._renew(due, np.stack(queries), CANDIDATES * wanted.most_crops)
             except ServiceError:  # its strips stay as they are until the server answers again
-                for shown in wanted:
+                for shown in due:
                     shown.doubt()
         self.asked += len(found)
-        self.searched += len(wanted)
+        self.searched += len(due)
         return wishes
 
     def _renew(self, wanted: list[Shown], queries: F32Array, k: int) -> None:
@@ -261,7 +257,7 @@ class Stabilizer:
             photo, shape = index.photos_of(there), index.shapes(there)
             shown.renew(Candidates(there, index.points(there), float(distance[-1]), photo, shape))
 
-    def _come_back(self, point: F32Array, label: int, at_s: float) -> _Lost | None:
+    def _come_back(self, point: F32Array, label: int, at_s: float) -> Lost | None:
         """Take out the lost object that a new one may be: of its class, and nearest to it."""
         self._lost = [lost for lost in self._lost if 0 <= at_s - lost.lost_s <= STAYS_S]
         like = [lost for lost in self._lost if lost.shown.is_like(point, label)]
@@ -271,21 +267,17 @@ class Stabilizer:
         self._lost.remove(back)
         return back
 
-    def _gone_in_sight(self, point: F32Array, label: int, seen: Set[int], at_s: float) -> int | None:
-        """Return the track in sight, kept only as strips stay a while, whose object a new one may be."""
-        gone = [
-            track
-            for track in self._in_sight - seen
-            if at_s - self._objects[track].seen_s > _HELD_S
-            and self._objects[track].shown.is_like(point, label)
-        ]
-        return min(gone, key=lambda track: self._objects[track].shown.distance_to(point), default=None)
-
-    def _hand_on(self, old: int, new: int) -> Shown:
-        """Let a new track go on in the strip of an old one; returns its crops."""
-        self._in_sight = self._in_sight - {old} | {new}
-        self._since_s[new] = self._since_s.pop(old)
-        return self._objects.pop(old).shown
+    def _go_on(self, track: int, point: F32Array, label: int, seen: Set[int], at_s: float) -> Tracked | None:
+        """Let a track go on in the strip of the nearest object of its class that is lost; returns that."""
+        kept = {old: self._objects[old] for old in self._in_sight - seen}
+        gone = [old for old, one in kept.items() if at_s - one.seen_s > _HELD_S and one.label == label]
+        if not gone:
+            return None
+        old = min(gone, key=lambda old: kept[old].shown.distance_to(point))
+        self._in_sight = self._in_sight - {old} | {track}
+        self._since_s[track] = self._since_s.pop(old)
+        self._strips.hand_on(old, track)
+        return self._objects.pop(old)
 
     def _ground(self, shown: Detections, wanted: Wanted, at_s: float) -> F32Array:
         """Return what is left of the importance of n objects, (n,); the ground of others stays it a while."""
@@ -294,12 +286,17 @@ class Stabilizer:
         self._grounds = {t: was for t, was in self._grounds.items() if not is_over(was[0], at_s)} | now
         return np.array([self._grounds.get(track, (0, 1))[1] for track in tracks], np.float32)
 
+    def _missed_for(self, track: int, frames: int, stays_s: float, at_s: float) -> int:
+        """Return for how many frames a track counts as missed: for few, while its strip stays."""
+        new = track not in self._in_sight or self._objects[track].frames < _GLIMPSE
+        return frames if new or at_s - self._since_s[track] >= stays_s else min(frames, 1)
+
     def _outranked(
         self,
         ranked: list[int],
         importance: F32Array,
         visible: int,
-        stays_s: float,
+        wanted: Wanted,
         at_s: float,
         patient: Set[int],
     ) -> int | None:
@@ -310,18 +307,26 @@ class Stabilizer:
         due = [
             i
             for i, track in enumerate(ranked)
-            if track in self._in_sight and (track in patient or at_s - self._since_s[track] >= stays_s)
+            if track in self._in_sight and (track in patient or at_s - self._since_s[track] >= wanted.stays_s)
         ]
+        if due and wanted.stays_s:  # few strips, for all kinds of things
+            hidden = [i for i in hidden if self._adds(ranked[i], ranked[due[-1]])]
         if not hidden or not due or importance[hidden[0]] <= _CLEARLY_MORE * importance[due[-1]]:
             return None
         return due[-1]
+
+    def _adds(self, track: int, other: int) -> bool:
+        """Tell whether a track that takes the place of another one is no glimpse, and no second of a kind."""
+        label, others = self._objects[track].label, self._in_sight - {other}
+        twice = label in {self._objects[one].label for one in others} and label != self._objects[other].label
+        return not twice and self._objects[track].frames >= _GLIMPSE
 
     def _let_go(self, kept: set[int], at_s: float) -> None:
         """Remember objects that are lost for as long as they may come back."""
         for track in self._objects.keys() - kept:
             shown = self._objects.pop(track).shown
             if track in self._strip_of:
-                self._lost.append(_Lost(shown, self._strip_of[track], at_s))
+                self._lost.append(Lost(shown, self._strip_of[track], at_s))
 
     def _settle(self, tracks: list[int], visible: int, wanted: Wanted, at_s: float) -> None:
         """Decide which crops each object's strip shows; no other shows those of a strip that was in sight."""
@@ -351,29 +356,3 @@ class Stabilizer:
             for track, frames, box in missed
             if track in self._objects and 0 <= frame.at_s - self._objects[track].seen_s <= _HELD_S
         ]
-
-
-def _freshest(held: list[tuple[int, Detections]], room: int) -> list[tuple[int, Detections]]:
-    """Return those that were missed for the fewest frames, at most ``room``, in their order."""
-    first = sorted(range(len(held)), key=lambda i: held[i][0])[: max(0, room)]
-    return [held[i] for i in sorted(first)]
-
-
-def _joined(parts: list[Detections]) -> Detections:
-    if len(parts) == 1:
-        return parts[0]
-    return Detections(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in ("xyxy", "score", "label", "vector", "track")
-        )
-    )
-
-
-def _table(near: list[Shown]) -> Neighbours:
-    """Return the rows of several objects, filled up with -1."""
-    row = np.full((len(near), max((len(shown.row) for shown in near), default=0)), -1, np.int32)
-    distance = np.full(row.shape, np.inf, np.float32)
-    for i, shown in enumerate(near):
-        row[i, : len(shown.row)], distance[i, : len(shown.row)] = shown.row, shown.distance
-    return Neighbours(row, distance)

@@ -178,6 +178,10 @@ class Strips:
         self._close_gap(at_s)
         return [self._taken[track] for track in tracks]
 
+    def hand_on(self, old: int, new: int) -> None:
+        """Give the strip of a track to another one, which leaves its own."""
+        self._taken[new] = self._taken.pop(old)
+
     def free_below(self, strip: int, visible: int) -> int:
         """Return how many strips in sight right below one are free and wait for nobody."""
         taken, below = {*self._taken.values(), *self._left}, strip + 1

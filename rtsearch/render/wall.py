@@ -27,7 +27,7 @@ from rtsearch.render.text import draw_text, fit_text, text_wh
 from rtsearch.render.theme import Colour
 from rtsearch.types import Scene, U8Array
 
-__all__ = ["BANDS", "CROPS", "HEROES", "compose_wall", "hero_px", "wall_places"]
+__all__ = ["BANDS", "CROPS", "FIRST", "HEROES", "compose_wall", "hero_px", "wall_places"]
 
 BANDS = 2
 """Number of bands."""
@@ -35,6 +35,8 @@ CROPS = 30
 """Largest number of crops of a band."""
 HEROES = 5
 """Largest number of these that are large."""
+FIRST = 1.41
+"""Height of the first crop, in heights of those beside it: it is twice as large."""
 _CAMERA_WIDTH = 0.62  # share of a wide picture
 _CAMERA_HEIGHT = 0.34  # least share of an upright one, such as 1080x1920
 _MOST_CAMERA_HEIGHT = 0.42  # of one that is nearly square, such as half of a wide screen
@@ -44,7 +46,6 @@ _HERO = 0.46  # the crops beside the first,
 _SMALL = 0.2  # and those below them
 _LEAST_HERO = 0.225  # of the picture's height: what is lower is no sight from afar
 _LEAST_SMALL = 0.04  # of the picture's height: what is lower is a row of specks
-_FIRST = 1.41  # height of the first crop, in heights of those beside it: twice as large
 _CAPTION = 0.45  # size of the words about the library, in sizes of a word
 _DRIFT_PX_S = 14
 _FADE_S = 0.4
@@ -169,7 +170,7 @@ def _crop_places(shapes: Sequence[float], room: Place, hero: int, gap: int, leas
         return []
     x, y, width, height = room
     hero = max(1, min(hero, height))
-    first = min(round(_FIRST * hero), height)
+    first = min(round(FIRST * hero), height)
     hero = first if first - hero - gap < least else hero
     wide = min(round(shapes[0] * first), round(0.5 * width))
     places = [(x, y, wide, first)]

@@ -9,6 +9,8 @@ from rtsearch.types import U8Array
 
 __all__ = ["Planes", "even_wh"]
 
+_ALONE_PX = 320 * 240  # OpenCV converts fewer in one thread; its others would spin for longer than they work
+
 
 def even_wh(picture: U8Array) -> tuple[int, int]:
     """Return width and height of a picture without an odd column or line at its end, px."""
@@ -27,5 +29,14 @@ class Planes:
         width, height = even_wh(picture)
         if self._planes.shape != (height * 3 // 2, width):
             self._planes = np.empty((height * 3 // 2, width), np.uint8)
-        cv2.cvtColor(np.ascontiguousarray(picture[:height, :width]), cv2.COLOR_BGR2YUV_I420, self._planes)
+        light = self._planes[:height]
+        colours = self._planes[height:].reshape(2, height // 2, width // 2)
+        step = max(2, (_ALONE_PX - 1) // max(1, width) // 2 * 2)
+        part = np.empty((step * 3 // 2, width), np.uint8)
+        for y in range(0, height, step):
+            high = min(step, height - y)
+            some = part[: high * 3 // 2]
+            cv2.cvtColor(np.ascontiguousarray(picture[y : y + high, :width]), cv2.COLOR_BGR2YUV_I420, some)
+            light[y : y + high] = some[:high]
+            colours[:, y // 2 : (y + high) // 2] = some[high:].reshape(2, high // 2, width // 2)
         return self._planes

@@ -13,7 +13,8 @@ Prints one JSON object per clip.
     same_photo     share of the crops of whose photo the strip shows another one
     farther        mean distance of what is shown, by that of the pooled query's true neighbours
     skipped        share of the searches that were left out, their answer being proved
-    in_sight       share of the objects found of each class that have a strip in sight, and their number
+    in_sight       of each class: share of the objects found that have a strip in sight, share of the frames
+                   with such objects in which a strip in sight shows one, and the number of objects
     misses         how often a track was missed and seen again, and after up to 2 and 5 frames
     search_ms      CPU of tracks, neighbours and strips per frame, median
     draw_ms        CPU of the picture per frame, median and 99th percentile
@@ -108,15 +109,30 @@ class InSight:
     def __init__(self) -> None:
         self._found: Counter[str] = Counter()
         self._shown: Counter[str] = Counter()
+        self._frames: Counter[str] = Counter()
+        self._frames_shown: Counter[str] = Counter()
 
-    def add(self, names: Sequence[str], strips: Sequence[int], plan: Plan) -> None:
-        """Take in the objects of the next frame: the class and the strip of each."""
-        self._found.update(names)
-        self._shown.update(name for name, strip in zip(names, strips, strict=True) if strip in plan.shown)
+    def add(self, found: Sequence[str], shown: Sequence[str], strips: Sequence[int], plan: Plan) -> None:
+        """Take in the next frame: the class that it gives to each object, and class and strip as shown.
 
-    def figures(self) -> dict[str, tuple[float, int]]:
-        """Return share and number of each class, the most frequent first."""
-        return {name: (round(self._shown[name] / n, 3), n) for name, n in self._found.most_common()}
+        What is shown begins with the objects of the frame, and what is missed in it follows.
+        """
+        there = {name for name, strip in zip(shown, strips, strict=True) if strip in plan.shown}
+        self._found.update(found)
+        self._shown.update(name for name, strip in zip(found, strips, strict=False) if strip in plan.shown)
+        self._frames.update(set(found))
+        self._frames_shown.update(set(found) & there)
+
+    def figures(self) -> dict[str, tuple[float, float, int]]:
+        """Return both shares and the number of each class, the most frequent first."""
+        return {
+            name: (
+                round(self._shown[name] / n, 3),
+                round(self._frames_shown[name] / self._frames[name], 3),
+                n,
+            )
+            for name, n in self._found.most_common()
+        }
 
 
 class Misses:
@@ -170,8 +186,10 @@ def measure(clip: Path, pipeline: Pipeline, index: SearchIndex, settings: Settin
             draw_ms.append((time.thread_time() - begun_s) * 1e3)
             tracks = seen.detections.track.tolist()
             calm.add(drawn.plan, drawn.picture, dict(zip(tracks, seen.strips, strict=True)))
-            names = [class_name(index.library.space.class_names, label) for label in found.label.tolist()]
-            in_sight.add(names, seen.strips[: len(found)], drawn.plan)
+            names = index.library.space.class_names
+            called = [class_name(names, label) for label in found.label.tolist()]
+            shown = [class_name(names, label) for label in seen.detections.label.tolist()]
+            in_sight.add(called, shown, seen.strips, drawn.plan)
             misses.add(tracks[: len(found)])
             for i, track in enumerate(tracks[: len(found)]):
                 distances.append(farther(seen, i, steady.query_of(track), index))
