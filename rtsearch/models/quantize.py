@@ -1,9 +1,9 @@
 """Compute the convolutions of a prepared model in int8, which processors with VNNI do in less time.
 
 Static quantisation with onnxruntime's own tool: only convolutions, unsigned activations, signed weights with
-a scale per channel; signed activations are slower than float32. Which convolutions stay in float32 is
-measured: each is quantised alone, and those that move boxes, scores and maps most for their share of the work
-are left out until a caller's comparison is content.
+a scale per channel; signed activations are slower than float32. Convolutions that give boxes or scores stay
+in float32. Which others do is measured: each is quantised alone, and those that move boxes, scores and maps
+most for their share of the work are left out until a caller's comparison is content.
 """
 
 from __future__ import annotations
@@ -12,27 +12,24 @@ import contextlib
 import io
 import logging
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from rtsearch._util.cpu import network_threads
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ModelError
 from rtsearch.models.edit import sort
+from rtsearch.models.map_ranges import best_range, map_values, open_quiet
 from rtsearch.models.view import GraphView
 from rtsearch.types import F32Array
 
 __all__ = ["quantized"]
 
 # Shares of the convolutions that stay in float32, tried in turn; docs/explanation/performance.md: their cost.
-_LEFT_OUT = (0.29, 0.36, 0.43, 0.5)
+_LEFT_OUT = (0.18, 0.22, 0.26, 0.31, 0.36, 0.43, 0.5)
+_WEIGHTS = (0.25, 0.25, 0.5)  # of the errors of boxes, scores and maps
 _LEAST_COST = 0.003  # added to the share of the work of each: converting to int8 and back takes time too
 _SURE = 0.1  # candidates of less confidence in float32 are not compared
 
@@ -64,8 +61,8 @@ def quantized(
     if not names:
         raise ModelError("it has no convolutions in float32")
     try:
-        with tempfile.TemporaryDirectory(prefix="rtsearch-") as folder, _quiet():
-            return _search(_Quantizer(named, Path(folder), calibration), names, trial, agrees, progress)
+        with _quiet():
+            return _search(_Quantizer(named, calibration), names, trial, agrees, progress)
     except ModelError:
         raise
     except Exception as error:  # exceptions of onnxruntime and its tools have no common base below Exception
@@ -79,15 +76,17 @@ def _search(
     agrees: Callable[[onnx.ModelProto], bool],
     progress: Callable[[str, float], None],
 ) -> tuple[onnx.ModelProto, list[str], bool]:
+    last = _last_convolutions(quantizer.model)
     wanted = _outputs(quantizer.model, trial)
     errors = []
     for i, name in enumerate(names):
         progress("measuring each convolution", i / len(names))
         errors.append(_error(wanted, _outputs(quantizer.made([name]), trial)))
     share = np.array(errors) / np.maximum(np.sum(errors, axis=0), 1e-30)
-    price = share.max(axis=1) / (quantizer.work(names) + _LEAST_COST)
+    price = share @ _WEIGHTS / (quantizer.work(names) + _LEAST_COST)
+    price[[name in last for name in names]] = np.inf
     worst = [names[i] for i in np.argsort(-price, kind="stable")]
-    tries = sorted({round(part * len(names)) for part in _LEFT_OUT})
+    tries = sorted({max(round(part * len(names)), len(last)) for part in _LEFT_OUT})
     for i, count in enumerate(tries):
         progress("comparing with float32", i / len(tries))
         left_out = worst[:count]
@@ -97,28 +96,43 @@ def _search(
     return made, left_out, False
 
 
+def _last_convolutions(model: onnx.ModelProto) -> set[str]:
+    """Return the names of the convolutions that boxes and scores come from without another in between."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    left = [output.name for output in model.graph.output[:2]]
+    seen: set[str] = set()
+    found: set[str] = set()
+    while left:
+        node = makers.get(name := left.pop())
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type == "Conv":
+            found.add(node.name)
+        else:
+            left += node.input
+    return found
+
+
 class _Quantizer:
     """Makes int8 models of one model and the ranges of its maps.
 
     Args:
-        model: prepared model in float32.
-        folder: folder for files that onnxruntime's tool writes.
+        model: prepared model in float32, whose nodes have names of their own.
         calibration: inputs that the ranges are taken from.
     """
 
-    def __init__(self, model: onnx.ModelProto, folder: Path, calibration: Sequence[F32Array]) -> None:
-        from onnxruntime.quantization.calibrate import create_calibrator
+    def __init__(self, model: onnx.ModelProto, calibration: Sequence[F32Array]) -> None:
+        from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 
-        self.model = model
         height, width = calibration[0].shape[2:]
+        self.model = model
         self._view = GraphView(model, "images", (width, height))
-        source = folder / "float.onnx"
-        onnx.save(model, source)
-        ranges = str(folder / "ranges.onnx")
-        calibrator: Any = create_calibrator(source, ["Conv"], augmented_model_path=ranges)
-        calibrator.set_execution_providers(["CPUExecutionProvider"])
-        calibrator.collect_data(_reader(calibration))
-        self._ranges = calibrator.compute_data()
+        convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+        maps = sorted({name for node in convolutions for name in (node.input[0], node.output[0])})
+        values = map_values(model, maps, calibration)
+        ranges = {name: tuple(np.array(end, np.float32) for end in best_range(values[name])) for name in maps}
+        self._ranges = TensorsData(CalibrationMethod.MinMax, ranges)
 
     def work(self, names: list[str]) -> NDArray[np.float64]:
         """Return the shares of some convolutions in the multiplications of all of them."""
@@ -154,24 +168,8 @@ class _Quantizer:
         return made
 
 
-def _reader(inputs: Sequence[F32Array]) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # a class without types
-        _left: Iterator[F32Array] = iter(inputs)
-
-        def get_next(self) -> dict[str, F32Array] | None:
-            given = next(self._left, None)
-            return None if given is None else {"images": given}
-
-    return Reader()
-
-
 def _outputs(model: onnx.ModelProto, inputs: Sequence[F32Array]) -> list[list[F32Array]]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = network_threads()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_quiet(model)
     return [session.run(None, {"images": given}) for given in inputs]
 
 

@@ -37,7 +37,7 @@ from rtsearch.models.catalogue import CATALOGUE
 from rtsearch.perception.backend import CpuBackend
 from rtsearch.pipeline import open_pipeline
 
-ALWAYS = ("detect.whole_image=true", "detect.threshold=0.25", "analyze.min_px=0")
+ALWAYS = ("detect.whole_image=true", "detect.threshold=0.25", "analyze.min_px=0", "analyze.videos=false")
 SCORER = "bench/retrieval_quality.py"
 CROWDED = 20  # pictures that the describing is timed on
 ROUNDS = 5
