@@ -583,3 +583,49 @@ def test_a_manifest_is_read_once(cli, library, photos, monkeypatch):
         assert cli(*command).code == 0
         # A run looks once more, beside the loop: the library may have grown since.
         assert folders in ([library], [library] * (1 + (command[0] == "run")))
+
+
+# Secrets in the wrong place --------------------------------------------------------------------------------
+
+
+SECRET_URL = "rtsp://adm:geheim@127.0.0.1:1/live"
+MISPLACED = [
+    ["run", SECRET_URL],
+    ["kiosk", "run", SECRET_URL],
+    ["serve", SECRET_URL],
+    ["find", SECRET_URL, "cup"],
+    ["show", SECRET_URL, "1"],
+    ["analyze", SECRET_URL, "x.lib"],
+    ["query", SECRET_URL, SECRET_URL],
+    ["memory", "info", SECRET_URL],
+    ["model", "import", SECRET_URL],
+    ["config", "--set", f"live.sorce={SECRET_URL}"],
+    ["config", "--set", f"live.source=[{SECRET_URL}"],
+    ["config", "--set", f"detect.threshold={SECRET_URL}"],
+    ["config", "--config", SECRET_URL],
+    ["config", "--config", "section.yaml"],
+    ["config", "--config", "mapping.yaml"],
+    ["config", "--config", "long.yaml"],
+    ["config", SECRET_URL],
+    [SECRET_URL],
+]
+
+
+@pytest.mark.parametrize("words", MISPLACED, ids=lambda words: " ".join(words)[:40])
+def test_a_password_in_the_wrong_place_is_masked(cli, words: list[str]) -> None:
+    Path("section.yaml").write_text(f"live: {SECRET_URL}\n")
+    Path("mapping.yaml").write_text(f"live:\n  source: {{a: '{SECRET_URL}'}}\n")
+    Path("long.yaml").write_text(f"live:\n  source: {{{'a' * 60}: '{SECRET_URL}'}}\n")
+    done = cli(*words)
+    assert done.code
+    assert "geh" not in done.err + done.out
+    assert done.complaint
+
+
+@pytest.mark.parametrize("options", [[], ["--changed"], ["--json"]])
+def test_printed_settings_have_no_password(cli, options: list[str]) -> None:
+    done = cli("config", *options, "--set", f"live.source={SECRET_URL}")
+    assert done.code == 0
+    assert "geheim" not in done.out + done.err
+    assert "rtsp://adm:***@127.0.0.1:1/live" in done.out
+    assert "is printed as ***" in done.err

@@ -67,10 +67,13 @@ def test_frames_of_another_choice_are_replaced(clip, tmp_path):
 
     gather_photos(tmp_path, clip)
     assert numbers() == list(range(0, 250, 5))
-    (tmp_path / "mine-bikes.jpg").write_bytes(b"")
-    gather_photos(tmp_path, clip, 10, 30, left_out=["skimage-coffee.png"])
-    assert numbers() == list(range(10, 250, 30))
-    assert (tmp_path / "mine-bikes.jpg").exists()
+    own = [tmp_path / name for name in ("mine-bikes.jpg", "bikes-000007.jpg", "skimage-chelsea.png")]
+    own[2].unlink(missing_ok=True)
+    for path in own:
+        path.write_bytes(b"mine")
+    gather_photos(tmp_path, clip, 10, 30, left_out=["skimage-coffee.png", own[2].name])
+    assert numbers() == [7, *range(10, 250, 30)]
+    assert [path.read_bytes() for path in own] == [b"mine"] * 3
     assert not (tmp_path / "skimage-coffee.png").exists()
 
 

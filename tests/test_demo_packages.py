@@ -266,10 +266,11 @@ def test_photos_stand_beside_their_credits(tmp_path, package):
         (cache / name).write_bytes(name.encode())
     for name in ("some-old.jpg", "mine.jpg", "something.jpg"):
         (folder / name).write_bytes(b"")
+    (folder / "some-b.jpg").write_bytes(b"some-b.jpg")  # copied by an earlier call
     part = Collected(package, cache, ("some-LICENSE.txt", "some-a.jpg", "some-b.jpg"))
     copy_photos([part], folder, without=["some-b.jpg"])
     assert {path.name for path in folder.iterdir()} == {
-        *("some-a.jpg", "some-LICENSE.txt", CREDITS, "mine.jpg", "something.jpg")
+        *("some-a.jpg", "some-LICENSE.txt", CREDITS, "mine.jpg", "something.jpg", "some-old.jpg")
     }
     assert "some-*  some-photos 1.0. Noise. See some-LICENSE.txt." in (folder / CREDITS).read_text()
     before = (folder / "some-a.jpg").stat().st_mtime_ns

@@ -217,6 +217,31 @@ def test_what_another_run_has_left_is_not_mixed_in(analysed):
     assert not left.exists()
 
 
+FOREIGN = [".again-photos/a.jpg", ".again-0123456789ab/a.jpg", ".again-0123456789ab/thumbs/000001.pack"]
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["nothing to do", "another network"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_no_run_has_made_stays(analysed, name: str, changed: bool):
+    file = analysed / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"mine")
+    report = again(analysed) if changed else again(analysed, blobs.BlobPipeline(feature_space=OTHER))
+    assert report.replaced == changed
+    assert file.read_bytes() == b"mine"
+
+
+def test_a_foreign_file_keeps_the_folder_of_a_run(analysed):
+    stop = threading.Event()
+    third = blobs.BlobPipeline(feature_space={"model": "blobs", "version": 3})
+    again(analysed, third, progress=lambda now: stop.set(), stop=stop)
+    [left] = analysed.glob(".again-*")
+    (left / "thumbs/notes.txt").write_bytes(b"mine")
+    assert again(analysed).replaced
+    assert (left / "thumbs/notes.txt").read_bytes() == b"mine"
+    assert (left / "manifest.json").exists()
+
+
 def test_a_writer_waits_for_the_end(analysed):
     refused = []
 

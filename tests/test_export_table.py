@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rtsearch.errors import LibraryError, MissingDependencyError
+from rtsearch.errors import ExportError, LibraryError, MissingDependencyError
 from rtsearch.library.export_table import POSTGRES_TABLE, export_lance, export_postgres
 from rtsearch.types import class_name
 
@@ -124,3 +126,32 @@ def test_the_extras_are_named(blob_index, tmp_path, monkeypatch) -> None:
         export_lance(blob_index, tmp_path / "out")
     with pytest.raises(MissingDependencyError, match=r"rtsearch\[postgres\]"):
         export_postgres(blob_index, "postgresql://nowhere")
+
+
+@pytest.mark.parametrize("address", ["postgresql://u:ge/heim@h/x", "host=h password=ge heim"])
+def test_a_wrong_address_of_a_database_is_not_quoted(monkeypatch, blob_index, address: str) -> None:
+    """libpq's messages name the word that it does not understand; these are its own for such addresses."""
+
+    class Error(Exception):
+        pass
+
+    def parse(given: str) -> dict[str, str]:
+        if "=" in given:
+            raise Error('missing "=" after "heim" in connection info string')
+        return {"user": "u", "host": "u", "port": "ge"}
+
+    def connect(*args: object, **options: object) -> None:
+        raise Error('invalid integer value "ge" for connection option "port"')
+
+    modules = {
+        "psycopg": SimpleNamespace(Error=Error, connect=connect),
+        "psycopg.conninfo": SimpleNamespace(conninfo_to_dict=parse),
+        "pgvector": SimpleNamespace(),
+        "pgvector.psycopg": SimpleNamespace(),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with pytest.raises(ExportError, match="no address of a database") as said:
+        export_postgres(blob_index, address)
+    assert '"' not in str(said.value)
+    assert "heim" not in str(said.value)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsearch._util.masking import masked, unencoded
+from rtsearch._util.masking import masked, masked_words, unencoded
 from rtsearch.config import LiveSettings, Settings
 
 SHOWN = [
@@ -72,9 +72,27 @@ def test_a_secret_parameter_is_never_shown(scheme: str, key: str, secret: str, b
     assert masked(shown) == shown
 
 
+IN_MESSAGES = [
+    ("", ""),
+    ("no photos in '/home/ann/12:30@home'", "no photos in '/home/ann/12:30@home'"),
+    ("clip.mp4: it ends after 8.0 s; wanted: 10", "clip.mp4: it ends after 8.0 s; wanted: 10"),
+    ("rtsp:/adm:JJ@cam/x is missing", "rtsp:/adm:***@cam/x is missing"),
+    ("--set live.source=[http://JJ@cam: '[http://JJ@cam' is not", None),
+    ("c.yaml: live = {'a': 'rtsp://adm:JJ@cam/x'}: no", "c.yaml: live = {'a': 'rtsp://adm:***@cam/x'}: no"),
+    ("'http://h/v?pwd=JJ', (http://h/v?a=1)", "'http://h/v?pwd=***', (http://h/v?a=1)"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), IN_MESSAGES)
+def test_secrets_within_messages_are_masked(text: str, shown: str | None) -> None:
+    assert "JJ" not in masked_words(text)
+    assert shown is None or masked_words(text) == shown
+
+
 @given(st.text())
 def test_any_text_has_a_masked_name(text: str) -> None:
     assert masked(masked(text)) == masked(text)
+    assert masked_words(masked_words(text)) == masked_words(text)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-__all__ = ["masked", "unencoded"]
+__all__ = ["masked", "masked_words", "unencoded"]
 
 _HIDDEN = "***"
 _URL = re.compile(r"(?P<start>(?:[a-z][a-z0-9+.-]+:)+/+)(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
@@ -19,6 +19,9 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _PARAMETER = re.compile(r"(?P<key>[^=&?#;/]*)=(?P<value>[^&]*)")
+_WORD = re.compile(r"\S+")
+_START = re.compile(r"(?:[a-z][a-z0-9+.-]+:)+/+", re.IGNORECASE)
+_MARKS = "\"'`()[]{}<>,:;.?!"
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-f:.]+(?:%\w+)?\])?(?::\d+)?", re.IGNORECASE)
 
 
@@ -39,6 +42,25 @@ def masked(name: str) -> str:
         before = _HIDDEN
     shown = f"{before}{at}{after}"
     return f"{start}{_PARAMETER.sub(_without_value, shown) if url else shown}"
+
+
+def masked_words(text: str) -> str:
+    """Return a message in which each word that may be the name of a source is masked.
+
+    Quotes and punctuation around a word are not part of it. A path that was made of a URL has one slash.
+    """
+    return _WORD.sub(_masked_word, text)
+
+
+def _masked_word(word: re.Match[str]) -> str:
+    found = _START.search(word[0])
+    if found is None and "@" not in word[0]:
+        return word[0]
+    name = word[0] if found is None else word[0][found.start() :]
+    name = name.lstrip(_MARKS)
+    before = word[0][: len(word[0]) - len(name)]
+    bare = name.rstrip(_MARKS)
+    return f"{before}{masked(bare)}{name[len(bare) :]}"
 
 
 def _without_value(parameter: re.Match[str]) -> str:

@@ -32,6 +32,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from rtsearch._util.masking import masked_words
 from rtsearch._util.wording import counted
 from rtsearch.cli.printable import printable
 from rtsearch.config import Settings, load_settings
@@ -187,8 +188,8 @@ def tell_if_slow(text: str, after_s: float = 3.0) -> Iterator[None]:
 
 
 def tell(text: str, style: str = "") -> None:
-    """Print a message on standard error; brackets in it are no markup."""
-    _messages.print(Text(printable(text), style), soft_wrap=True)
+    """Print a message on standard error, without secrets; brackets in it are no markup."""
+    _messages.print(Text(printable(masked_words(text)), style), soft_wrap=True)
 
 
 def tell_some(lines: Sequence[str], style: str = "yellow") -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtsearch._util.masking import masked
 from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, print_json, settings_of, tell
+
+if TYPE_CHECKING:
+    from rtsearch.config import Settings
 
 __all__ = ["show_config"]
 
@@ -23,6 +27,7 @@ def show_config(
     """Print every setting with its meaning, range and default; --config and --set change the values.
 
     The output is a file for --config; settings that a file leaves out keep the values of the library.
+    Passwords in live.source are printed as ***.
 
     [bold]Examples:[/bold]
 
@@ -32,7 +37,7 @@ def show_config(
     """
     from rtsearch.config.document import changed_settings, write_changed, write_document
 
-    settings = settings_of(config, override)
+    settings = _without_secrets(settings_of(config, override))
     if as_json:
         print_json(changed_settings(settings) if changed else settings.model_dump(mode="json"))
         return
@@ -40,3 +45,11 @@ def show_config(
     sys.stdout.write(text)
     if not text:
         tell("all settings have their defaults")
+
+
+def _without_secrets(settings: Settings) -> Settings:
+    source = masked(settings.live.source)
+    if source == settings.live.source:
+        return settings
+    tell("live.source holds a secret, which is printed as ***")
+    return settings.model_copy(update={"live": settings.live.model_copy(update={"source": source})})

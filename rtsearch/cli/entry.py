@@ -6,6 +6,7 @@ import sys
 from typing import Any, NoReturn
 
 from rtsearch._util.dependencies import import_problem
+from rtsearch._util.masking import masked_words
 from rtsearch.cli import let_ctrl_c_end
 from rtsearch.cli.printable import printable
 from rtsearch.cli.streams import worded_output
@@ -61,7 +62,7 @@ def _end_stopped(error: BaseException | None) -> NoReturn:
 
 def _end(message: str, code: int) -> NoReturn:
     if message:
-        line = " ".join(message.split())
+        line = masked_words(" ".join(message.split()))  # an argument may be a URL in the wrong place
         line = line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}..."
         sys.stderr.write(f"rtsearch: {printable(line)}\n")
     sys.exit(code)
@@ -69,7 +70,7 @@ def _end(message: str, code: int) -> NoReturn:
 
 def _how_to_use(error: Any) -> str:
     """Return the message about wrong arguments, which names the help; "" where help was shown."""
-    message = error.format_message().rstrip(".")
+    message = masked_words(error.format_message().rstrip("."))
     if "extra argument" in message and len(message) > _MOST_NAMED:
         message = (
             f"{message[:_MOST_NAMED]}..."  # it names all arguments, and a shell can expand *.jpg to thousands

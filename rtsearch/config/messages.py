@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from rtsearch._util.masking import masked_words
 from rtsearch.config.settings import Settings
 
 __all__ = ["first_problem", "known_settings", "unknown_setting", "written"]
@@ -24,7 +25,7 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return unknown_setting(path)
     wanted = None if problem["type"] == "missing" else _wanted_number(problem["loc"])
-    given = repr(problem["input"])
+    given = masked_words(repr(problem["input"]))  # a cut URL could not be masked
     given = given if len(given) <= _MOST_SHOWN else f"{given[:_MOST_SHOWN]}..."
     if wanted is None:
         return f"{path} = {given}: {problem['msg'][0].lower()}{problem['msg'][1:]}"

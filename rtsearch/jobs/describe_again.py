@@ -8,7 +8,9 @@ of the old one. A run that was stopped or killed goes on with the first photo th
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -31,12 +33,16 @@ from rtsearch.library import FeatureSpace, Library, LibraryWriter, ObjectRows, P
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.manifest import fingerprint_of
 from rtsearch.library.photos import PhotoFile
+from rtsearch.library.sweep import remove_library
 from rtsearch.perception.backend import CpuBackend
 from rtsearch.storage import address_of, library_folder, naming_addresses, photo_folder
 
 __all__ = ["AgainReport", "describe_again"]
 
+_log = logging.getLogger(__name__)
+
 _WORK = ".again-"
+_WORK_NAME = re.compile(r"\.again-[0-9a-f]{12}")
 _CHANGED = "has changed since its boxes were found"
 
 
@@ -123,7 +129,7 @@ def describe_again(
         if whole and report.kept + report.photos:
             target.become(work)
             report.replaced = True
-            shutil.rmtree(work, ignore_errors=True)
+            _remove(work)
     report.seconds = time.monotonic() - begun_s
     return report
 
@@ -144,10 +150,16 @@ def _root(library: Library) -> Path:
 
 
 def _remove_others(folder: Path, keep: str) -> None:
-    """Remove what runs have left half done, but for one folder."""
+    """Remove what runs have left half done, but for one folder; what a run has not made stays."""
     for path in folder.glob(f"{_WORK}*"):
-        if path.name != keep and path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+        if path.name != keep and _WORK_NAME.fullmatch(path.name):
+            _remove(path)
+
+
+def _remove(work: Path) -> None:
+    with contextlib.suppress(OSError):
+        if not remove_library(work):
+            _log.warning("%s holds files that no run has made, and stays", work)
 
 
 class _Again:

@@ -8,6 +8,7 @@ duplicates, so that ``WHERE row = leader`` finds each of them once. ``t_s`` is n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from rtsearch._util.masking import masked
+from rtsearch._util.masking import masked, masked_words
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ExportError, LibraryError, MissingDependencyError
 from rtsearch.library.search_index import SearchIndex
@@ -102,6 +103,7 @@ def export_postgres(index: SearchIndex, address: str) -> int:
             f"--postgres needs psycopg and pgvector, of which one does not load ({one_line(error)}): "
             "pip install 'rtsearch[postgres]'"
         ) from None
+    _check_address(address)
     try:
         with psycopg.connect(address, connect_timeout=10) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -109,8 +111,24 @@ def export_postgres(index: SearchIndex, address: str) -> int:
             _refuse_others(connection)
             _fill(connection, index)
     except psycopg.Error as error:
-        raise ExportError(f"{_named(address)}: {one_line(error)}") from None
+        raise ExportError(f"{_named(address)}: {masked_words(one_line(error))}") from None
     return len(index)
+
+
+def _check_address(address: str) -> None:
+    """Refuse an address that libpq does not understand; its own message may quote a part of the password."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        ports = str(conninfo_to_dict(address).get("port") or "")
+    except psycopg.Error:
+        ports = "?"
+    if re.search(r"[^\d,]", ports):
+        raise ExportError(
+            "--postgres: this is no address of a database, such as postgresql://user@host/name; "
+            "/ ? # @ : and spaces in a password must be percent-encoded"
+        )
 
 
 def _refuse_others(connection: psycopg.Connection[Any]) -> None:

@@ -12,10 +12,17 @@ from collections.abc import Collection
 from pathlib import Path
 
 from rtsearch.errors import LibraryError
-from rtsearch.library.files import TMP_SUFFIX
-from rtsearch.library.manifest import PARTS
+from rtsearch.library.files import LOCK_NAME, MANIFEST_NAME, TMP_SUFFIX
+from rtsearch.library.manifest import PARTS, Manifest
 
-__all__ = ["final_name", "own_folder", "remove_fragments", "remove_index", "remove_temporaries"]
+__all__ = [
+    "final_name",
+    "own_folder",
+    "remove_fragments",
+    "remove_index",
+    "remove_library",
+    "remove_temporaries",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +51,9 @@ def remove_fragments(library: Path, keep: Collection[Path]) -> None:
     Raises:
         LibraryError: a folder of the library is a link.
     """
-    for part, suffix in PARTS.items():
-        name = re.compile(rf"\d{{6,}}{re.escape(suffix)}({re.escape(TMP_SUFFIX)})?")
+    for part in PARTS:
         for path in own_folder(library / part).iterdir():
-            if path not in keep and name.fullmatch(path.name) and _begins(path, _FIRST_BYTES[suffix]):
+            if path not in keep and _is_of_fragment(path, part):
                 _log.debug("removing %s, which the manifest does not name", path)
                 path.unlink(missing_ok=True)
 
@@ -69,6 +75,43 @@ def remove_index(folder: Path, names: Collection[str]) -> bool:
         path.unlink(missing_ok=True)
     folder.rmdir()
     return True
+
+
+def remove_library(folder: Path) -> bool:
+    """Remove a library without an index, unless its folder holds anything but the files of one.
+
+    Returns:
+        False where it is still there.
+    """
+    if folder.is_symlink() or not folder.is_dir() or not _is_plain(folder / MANIFEST_NAME):
+        return False
+    try:
+        Manifest.read(folder)
+    except LibraryError:
+        return False
+    inside = list(folder.iterdir())
+    parts = [path for path in inside if path.name in PARTS and path.is_dir() and not path.is_symlink()]
+    files = [path for path in inside if path not in parts]
+    own = {MANIFEST_NAME, LOCK_NAME}
+    if not all((path.name in own or final_name(path) == MANIFEST_NAME) and _is_plain(path) for path in files):
+        return False
+    fragments = {path: part.name for part in parts for path in part.iterdir()}
+    if not all(_is_of_fragment(path, part) for path, part in fragments.items()):
+        return False
+    for path in fragments:
+        path.unlink(missing_ok=True)
+    for path in parts:
+        path.rmdir()
+    for path in sorted(files, key=lambda path: path.name == MANIFEST_NAME):  # the manifest last
+        path.unlink(missing_ok=True)
+    folder.rmdir()
+    return True
+
+
+def _is_of_fragment(path: Path, part: str) -> bool:
+    suffix = PARTS[part]
+    name = re.compile(rf"\d{{6,}}{re.escape(suffix)}({re.escape(TMP_SUFFIX)})?")
+    return bool(name.fullmatch(path.name)) and _begins(path, _FIRST_BYTES[suffix])
 
 
 def final_name(path: Path) -> str:

@@ -5,6 +5,7 @@ Each package has a folder of its own in the cache, which is renamed to its final
 
 from __future__ import annotations
 
+import filecmp
 import json
 import re
 import shutil
@@ -158,7 +159,7 @@ def copy_photos(collected: Sequence[Collected], folder: Path, without: Collectio
     """Copy photos into a folder, with their credits; files that are there already stay.
 
     Args:
-        collected: the packages. Other photos of theirs, which an earlier call copied, are removed.
+        collected: the packages. Copies of theirs that are not wanted any more are removed.
         folder: folder for the photos.
         without: names of photos that are not copied.
 
@@ -168,8 +169,10 @@ def copy_photos(collected: Sequence[Collected], folder: Path, without: Collectio
     folder.mkdir(parents=True, exist_ok=True)
     for part in collected:
         wanted = sorted(set(part.names).difference(without))
-        for path in set(folder.glob(f"{part.package.short}-*")).difference(folder / name for name in wanted):
-            path.unlink()
+        for name in set(part.names).difference(wanted):
+            source, copy = part.folder / name, folder / name
+            if copy.is_file() and filecmp.cmp(source, copy, shallow=False):  # else it is somebody's
+                copy.unlink()
         for name in wanted:
             source, copy = part.folder / name, folder / name
             if not copy.exists() or copy.stat().st_size != source.stat().st_size:

@@ -6,6 +6,7 @@ another thing, at least another place, and none is the same car a moment earlier
 
 from __future__ import annotations
 
+import filecmp
 import importlib.metadata
 import importlib.util
 import shutil
@@ -106,7 +107,8 @@ def gather_photos(
             copy = folder / f"{package}-{path.name}"
             kind = kind_of_suffix(path.suffix)
             if copy.name in left_out:
-                copy.unlink(missing_ok=True)
+                if copy.is_file() and filecmp.cmp(path, copy, shallow=False):
+                    copy.unlink()
             elif kind is not None and kind.name in _KINDS and not copy.exists():
                 shutil.copyfile(path, copy)
     _save_frames(clip, folder, begin, every)
@@ -121,12 +123,18 @@ def _save_frames(clip: Path, folder: Path, begin: int, every: int) -> None:
             stale.append(path)
     if first.exists() and not stale:
         return
-    for path in (first, *stale):  # the first frame first: it says that all are there
-        path.unlink(missing_ok=True)
-    numbered = list(enumerate(_frames(clip)[0]))[begin::every]
-    for number, bgr in reversed(numbered):  # the first frame last
-        jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-        write_atomic(folder / _frame_name(clip, number), jpeg.tobytes())
+    frames = _frames(clip)[0]
+    first.unlink(missing_ok=True)  # it says that all are there
+    for path in stale:
+        number = int(path.stem.removeprefix(f"{clip.stem}-"))
+        if number < len(frames) and path.is_file() and path.read_bytes() == _jpeg(frames[number]):
+            path.unlink()  # others of such a name are somebody's
+    for number, bgr in reversed(list(enumerate(frames))[begin::every]):  # the first frame last
+        write_atomic(folder / _frame_name(clip, number), _jpeg(bgr))
+
+
+def _jpeg(bgr: U8Array) -> bytes:
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
 
 
 def _frame_name(clip: Path, number: int) -> str:
