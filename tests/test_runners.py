@@ -1,3 +1,4 @@
+import os
 import threading
 
 import exports
@@ -9,6 +10,7 @@ from onnx import TensorProto, helper
 from rtsearch.errors import RunnerError
 from rtsearch.runners import Runner
 from rtsearch.runners.onnx import OnnxRunner
+from rtsearch.runners.precision import _known
 
 
 def model_file(path, sides=("batch", 3, "height", "width"), kind="Relu"):
@@ -167,3 +169,8 @@ def test_other_threads_go_on_while_it_runs(tmp_path):
         steps += 1
     worker.join()
     assert steps > 3
+
+
+def test_a_pipe_in_place_of_the_kept_times_is_passed_over(tmp_path):
+    os.mkfifo(tmp_path / "net.json")
+    assert _known(tmp_path / "net.json") == {}

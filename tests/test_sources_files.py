@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -215,6 +216,25 @@ def test_transparency_of_an_animation_is_white(tmp_path: Path) -> None:
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, lossless=True, exact=True)
     seen = [bgr[16, 16].tolist() for bgr in pictures(path)]
     assert seen == [[255, 255, 255], [0, 0, 255], [204, 204, 255]]
+
+
+@pytest.mark.parametrize(
+    ("side", "more_bytes", "said"),
+    [(9000, 0, "too large"), (9000, 1 << 20, "too large"), (4000, 0, "in [0-9]+ bytes"), (2000, 0, "")],
+)
+def test_a_small_webp_takes_little_memory(tmp_path: Path, side: int, more_bytes: int, said: str) -> None:
+    path, small = tmp_path / "a.webp", [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    small[0].save(path, save_all=True, append_images=small[1:], duration=100, lossless=True)
+    data = bytearray(path.read_bytes())
+    data[24:30] = 2 * (side - 1).to_bytes(3, "little")  # the size of the canvas (RFC 9649, 2.7)
+    path.write_bytes(bytes(data) + bytes(more_bytes))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if said:
+        with pytest.raises(SourceError, match=said):
+            open_source(str(path), LIVE)
+    else:
+        assert [bgr.shape for bgr in pictures(path)] == [(side, side, 3)] * 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
 
 
 @pytest.mark.parametrize("name", ["one.gif", "one.webp", "one.png"])

@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime as ort
 
 from rtsearch._util.atomic import write_atomic
+from rtsearch._util.regular_files import read_regular
 from rtsearch.errors import RunnerError
 from rtsearch.runners.onnx import OnnxRunner
 from rtsearch.types import F32Array
@@ -103,9 +104,7 @@ def _processor() -> str:
 
 def _known(path: Path) -> dict[str, float]:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return {}
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_regular(path, _MOST_BYTES))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(values, dict):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rtsearch._util.regular_files import open_regular
 from rtsearch.errors import PhotoError, SourceError
-from rtsearch.images.headers import read_header
+from rtsearch.images.headers import Header, read_header
 from rtsearch.sources.base import Source
 from rtsearch.sources.converter import MAX_PIXELS
 from rtsearch.sources.timeline import Timeline
@@ -17,7 +18,12 @@ from rtsearch.types import Frame, U8Array
 
 __all__ = ["WebpAnimation", "animated_kind", "is_heif_photo"]
 
+# libwebp and Pillow keep 16 bytes of each pixel at a time; a frame of 4096 x 4096 takes 0.4 GB in all.
+_MOST_WEBP_PIXELS = 4096 * 4096
+_USUAL_WEBP_PIXELS = 2048 * 2048  # so large are frames that a few bytes make, such as blank ones
+_MOST_PIXELS_PER_BYTE = 4096
 _USUAL_FPS = 10.0  # of frames that say no time; browsers do so
+_WEBP_START = 30
 _HEIF_PHOTOS = frozenset({b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf"})
 
 
@@ -29,18 +35,43 @@ def is_heif_photo(path: Path) -> bool:
 
 
 def animated_kind(path: Path) -> str:
-    """Return ``GIF``, ``PNG`` or ``WebP`` for a file of several frames of a size within reason, else ""."""
+    """Return ``GIF``, ``PNG`` or ``WebP`` for a file of several frames of a size within reason, else "".
+
+    Raises:
+        SourceError: it is an animation in WebP whose frames are too large.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             header = read_header(file)
+            file.seek(0)
+            moves = _webp_moves(file.read(_WEBP_START))
+        if header.kind == "WebP" and moves:
+            _expect_playable(path, header)
         if header.width * header.height > MAX_PIXELS or header.kind not in ("GIF", "PNG", "WebP"):
             return ""
         with Image.open(path) as picture:
             return header.kind if getattr(picture, "is_animated", False) else ""
+    except SourceError:
+        raise
     except (PhotoError, UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return ""  # whoever reads it as a photo says why
+
+
+def _webp_moves(start: bytes) -> bool:
+    """Return the mark of an animation in a header (RFC 9649, 2.7); Pillow takes memory before it says so."""
+    return start[12:16] == b"VP8X" and bool(start[20] & 2)
+
+
+def _expect_playable(path: Path, header: Header) -> None:
+    """Hold the frames of a WebP against its bytes, and refuse those that take too much memory."""
+    pixels, size_bytes = header.width * header.height, path.stat().st_size
+    wh = f"{header.width} x {header.height} pixels"
+    if pixels > _MOST_WEBP_PIXELS:
+        raise SourceError(f"{path}: frames of {wh} are too large to be played")
+    if pixels > max(_USUAL_WEBP_PIXELS, size_bytes * _MOST_PIXELS_PER_BYTE):
+        raise SourceError(f"{path} is damaged: it claims frames of {wh} in {size_bytes} bytes")
 
 
 class WebpAnimation(Source):
