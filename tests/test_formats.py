@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from test_images import encoded, quarters
 
-from rtsearch.errors import PhotoError
+from rtsearch.errors import PhotoError, UnreadPhotoError
 from rtsearch.images.decode import photo_header, quiet_decoders, read_photo
 from rtsearch.images.formats import KINDS, PHOTO_SUFFIXES, kind_of, kind_of_suffix
 from rtsearch.types import U8Array
@@ -218,3 +218,17 @@ def test_the_table_is_consistent() -> None:
     assert kind_of_suffix(".bmp") is kind_of(encoded(".bmp", quarters())[:32])
     for start in (b"", b"P", b"P6", b"\0\0\0\x18ftyp"):
         assert kind_of(start) is None
+
+
+def test_a_reader_that_does_not_load_is_no_fault_of_the_photo(tmp_path: Path, monkeypatch) -> None:
+    """So that the photo is tried again: what has failed for its own sake is not."""
+
+    def missing(name: str) -> None:
+        raise ImportError("libheif.so.1: cannot open shared object file")
+
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(8) + b"mif1" + bytes(100))
+    monkeypatch.setattr("rtsearch.images.formats.importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("rtsearch.images.decoders.importlib.import_module", missing)
+    with pytest.raises(UnreadPhotoError, match="does not load: libheif.so.1"):
+        photo_header(path, 120)

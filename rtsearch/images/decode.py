@@ -135,6 +135,8 @@ def _header(file: BinaryIO, suffix: str, size_bytes: int, most_pixels: int) -> H
 
 def _undecodable(error: Exception) -> PhotoError:
     """Word what a decoder raises; on damaged files, that is nearly everything there is."""
+    if isinstance(error, ImportError):  # of an extra, such as a library of the system that is missing
+        return UnreadPhotoError(f"cannot be read, as a package does not load: {one_line(error)}")
     return PhotoError(f"cannot be decoded: {one_line(error)}")
 
 
