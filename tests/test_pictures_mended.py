@@ -13,8 +13,11 @@ import pytest
 from PIL import Image, ImageCms
 from test_images import exif, jpeg_with, quarters, saved_with
 
+from rtsearch.config import LiveSettings
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import decode_photo, photo_header, quiet_decoders, read_photo
+from rtsearch.sources import open_source
+from rtsearch.sources.jpegs import decode_picture
 from rtsearch.types import U8Array
 
 # JPEGs that lack their end --------------------------------------------------------------------------------
@@ -150,6 +153,37 @@ def test_colours_become_those_of_srgb(
     expected = in_srgb(colours(), primaries, gamma)
     assert np.abs(expected - colours()).max() > 5
     assert np.abs(read_photo(tmp_path / "a") - expected)[4::8, 4::8].max() < 4
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "PNG"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_animations_have_the_colours_of_srgb_and_are_upright(
+    tmp_path: Path, kind: str, orientation: int
+) -> None:
+    path = tmp_path / f"a.{kind.lower()}"
+    frames = [Image.fromarray(np.ascontiguousarray(each[:, :, ::-1])) for each in (colours(), colours() + 9)]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    icc = colour_profile(DISPLAY_P3, 2.2)
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=100, icc_profile=icc, exif=exif, **options
+    )
+    with open_source(str(path), LiveSettings()) as source:
+        seen = [frame.bgr for frame in source]
+        assert source.wh == (seen[0].shape[1], seen[0].shape[0])
+    for bgr, given in zip(seen, (colours(), colours() + 9), strict=True):
+        expected = in_srgb(given, DISPLAY_P3, 2.2)
+        expected = np.rot90(expected, -1) if orientation == 6 else expected
+        assert bgr.shape == expected.shape
+        assert np.abs(bgr - expected)[4::8, 4::8].max() < 4
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_pictures_of_a_network_have_the_colours_of_srgb(kind: str) -> None:
+    options = dict(next(options for known, options in WAYS if known == kind))
+    bgr = decode_picture(written(colours(), kind, colour_profile(DISPLAY_P3, 2.2), **options))
+    assert np.abs(bgr - in_srgb(colours(), DISPLAY_P3, 2.2))[4::8, 4::8].max() < 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])

@@ -29,7 +29,7 @@ from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
 from rtsearch.images.formats import PHOTO_SUFFIXES
-from rtsearch.sources.animation import WebpAnimation, animated_kind, is_heif_photo
+from rtsearch.sources.animation import WebpAnimation, animated_kind, carried_by, is_heif_photo
 from rtsearch.sources.base import Source, Status
 from rtsearch.sources.capture import Limits
 from rtsearch.sources.live_capture import LiveCapture, require_one
@@ -119,7 +119,9 @@ def _file(path: Path, live: LiveSettings, *, read: Callable[[Path], U8Array], lo
             raise SourceError(f"{path} is empty")
         photo = path.suffix.lower() in PHOTO_SUFFIXES
         if photo and (kind := animated_kind(path)):
-            return WebpAnimation(path, loop=loop) if kind == "WebP" else VideoFile(str(path), loop=loop)
+            if kind == "WebP":
+                return WebpAnimation(path, loop=loop)
+            return VideoFile(str(path), loop=loop, carried=carried_by(path, kind))
         if photo or is_heif_photo(path):
             return Photos(str(path), [path], every_s=live.random_s, read=read, frames=1)
     return VideoFile(str(path), loop=loop)

@@ -8,21 +8,26 @@ from pathlib import Path
 
 import numpy as np
 
-from rtsearch._util.regular_files import open_regular
+from rtsearch._util.regular_files import open_regular, read_regular
 from rtsearch.errors import PhotoError, SourceError
+from rtsearch.images.colour_profiles import to_srgb
+from rtsearch.images.decoders import upright
+from rtsearch.images.embedded import Embedded, embedded
 from rtsearch.images.headers import Header, read_header
 from rtsearch.sources.base import Source
 from rtsearch.sources.converter import MAX_PIXELS
 from rtsearch.sources.timeline import Timeline
 from rtsearch.types import Frame, U8Array
 
-__all__ = ["WebpAnimation", "animated_kind", "is_heif_photo"]
+__all__ = ["WebpAnimation", "animated_kind", "carried_by", "is_heif_photo"]
 
 # libwebp and Pillow keep 16 bytes of each pixel at a time; a frame of 4096 x 4096 takes 0.4 GB in all.
 _MOST_WEBP_PIXELS = 4096 * 4096
 _USUAL_WEBP_PIXELS = 2048 * 2048  # so large are frames that a few bytes make, such as blank ones
 _MOST_PIXELS_PER_BYTE = 4096
 _USUAL_FPS = 10.0  # of frames that say no time; browsers do so
+_ON_ITS_SIDE = frozenset({5, 6, 7, 8})  # orientations of EXIF
+_MOST_BYTES = 1 << 30
 _WEBP_START = 30
 _HEIF_PHOTOS = frozenset({b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2", b"miaf"})
 
@@ -57,6 +62,16 @@ def animated_kind(path: Path) -> str:
         raise
     except (PhotoError, UnidentifiedImageError, OSError, ValueError, SyntaxError):
         return ""  # whoever reads it as a photo says why
+
+
+def carried_by(path: Path, kind: str) -> Embedded:
+    """Return orientation and colour profile of an animation, which hold for all frames; a GIF has none."""
+    if kind not in ("PNG", "WebP"):
+        return Embedded()
+    try:
+        return embedded(read_regular(path, _MOST_BYTES), kind)
+    except OSError:
+        return Embedded()  # whoever opens it says why
 
 
 def _webp_moves(start: bytes) -> bool:
@@ -95,12 +110,15 @@ class WebpAnimation(Source):
         self._next_id = self._turn = 0
         self._target_s: float | None = None
         self._timeline = Timeline(_USUAL_FPS)
+        self._carried = carried_by(path, "WebP")
         try:
             self._picture = Image.open(path)
             self._count: int = self._picture.n_frames  # type: ignore[attr-defined]
         except (OSError, ValueError) as error:
             raise SourceError(f"{path} cannot be played: {error}") from None
-        super().__init__(str(path), frames=self._count, wh=self._picture.size)
+        width, height = self._picture.size
+        wh = (height, width) if self._carried.orientation in _ON_ITS_SIDE else (width, height)
+        super().__init__(str(path), frames=self._count, wh=wh)
         self.loop = loop
 
     def __next__(self) -> Frame:
@@ -144,4 +162,6 @@ class WebpAnimation(Source):
         alpha = rgba[:, :, 3:].astype(np.uint16)
         over = (rgba[:, :, 2::-1] * alpha + 255 * (255 - alpha) + 127) // 255
         bgr: U8Array = np.ascontiguousarray(over, dtype=np.uint8)
+        to_srgb(bgr, self._carried.icc)
+        bgr = upright(bgr, self._carried.orientation)
         return self._timeline.mend(self._picture.info.get("timestamp", 0) / 1000), bgr

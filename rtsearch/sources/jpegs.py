@@ -19,7 +19,9 @@ from av.codec.context import CodecContext
 from av.packet import Packet
 
 from rtsearch.errors import PhotoError
-from rtsearch.images.headers import expect_plausible, read_header
+from rtsearch.images.colour_profiles import to_srgb
+from rtsearch.images.embedded import embedded
+from rtsearch.images.headers import expect_plausible, expect_whole_chunks, read_header
 from rtsearch.sources.converter import MAX_PIXELS
 from rtsearch.types import U8Array
 
@@ -134,11 +136,14 @@ def decode_picture(data: bytes) -> U8Array | None:
     """Decode a picture that came over a network.
 
     Returns:
-        (H, W, 3) uint8 BGR; None where it is damaged, ends early, or claims a size beyond reason.
+        (H, W, 3) uint8 BGR, colours of sRGB; None where it is damaged, ends early, or claims a size beyond
+        reason.
     """
     try:
         header = read_header(BytesIO(data))
         expect_plausible(header, len(data))
+        if header.kind == "PNG":
+            expect_whole_chunks(data)
     except PhotoError:
         return None
     if header.width * header.height > MAX_PIXELS:
@@ -149,6 +154,8 @@ def decode_picture(data: bytes) -> U8Array | None:
         return None
     if bgr is None or (header.kind == "JPEG" and _ends_flat(bgr) and not _is_complete(data)):
         return None
+    if header.kind in ("JPEG", "PNG", "WebP") and (icc := embedded(data, header.kind).icc):
+        to_srgb(bgr, icc)
     return bgr
 
 

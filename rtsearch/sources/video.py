@@ -22,6 +22,9 @@ from av.video.frame import VideoFrame
 
 from rtsearch._util.masking import masked
 from rtsearch.errors import SourceError
+from rtsearch.images.colour_profiles import to_srgb
+from rtsearch.images.decoders import upright
+from rtsearch.images.embedded import Embedded
 from rtsearch.sources.base import Source
 from rtsearch.sources.beside import Beside
 from rtsearch.sources.capture import LostError
@@ -48,6 +51,7 @@ class VideoFile(Source):
         loop: start again at the end; frame numbers go on, times start again.
         open_decoder: opens it, where it is not a local file; called again for each loop.
         beside: runs the calls of such a decoder, which may wait for a network; stopped with this source.
+        carried: orientation and colour profile of an animation in PNG, of which FFmpeg makes no use.
 
     Raises:
         SourceError: it holds no video that can be decoded.
@@ -62,7 +66,9 @@ class VideoFile(Source):
         loop: bool = False,
         open_decoder: Callable[[], Decoder] | None = None,
         beside: Beside | None = None,
+        carried: Embedded = Embedded(),  # noqa: B008  it is a tuple
     ) -> None:
+        self._carried = carried
         self._shown = masked(path)
         self._open = open_decoder or (lambda: Decoder(local(path), options={}, limits_s=(None, None)))
         self._beside = beside
@@ -169,9 +175,13 @@ class VideoFile(Source):
         while (frame := self._waiting or self._grab()) is not None:
             self._waiting = None
             try:
-                return self._converter.bgr(frame, self._decoder.pixel_aspect)
+                bgr = self._converter.bgr(frame, self._decoder.pixel_aspect)
             except FFmpegError:
                 self._refused += 1
+                continue
+            to_srgb(bgr, self._carried.icc)
+            # FFmpeg 8 tells the orientation as a rotation, which the converter has undone.
+            return bgr if frame.rotation else upright(bgr, self._carried.orientation)
         return None
 
     def _rewind(self) -> None:
