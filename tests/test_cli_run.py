@@ -260,3 +260,11 @@ def test_an_output_that_nobody_reads(rtsearch, model):
     command = f"{forked.COMMAND} model info --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_without_photos_says_what_is_there_instead(cli, own_library: Path, tmp_path: Path) -> None:
+    (tmp_path / "designs").mkdir()
+    (tmp_path / "designs/poster.psd").write_bytes(b"8BPS")
+    said = cli("run", own_library, "--headless", "--source", tmp_path / "designs").complaint
+    assert "no photos that can be looked at" in said
+    assert "1 .psd (export them as PNG)" in said

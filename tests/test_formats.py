@@ -230,5 +230,5 @@ def test_a_reader_that_does_not_load_is_no_fault_of_the_photo(tmp_path: Path, mo
     path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(8) + b"mif1" + bytes(100))
     monkeypatch.setattr("rtsearch.images.formats.importlib.util.find_spec", lambda name: object())
     monkeypatch.setattr("rtsearch.images.decoders.importlib.import_module", missing)
-    with pytest.raises(UnreadPhotoError, match="does not load: libheif.so.1"):
+    with pytest.raises(UnreadPhotoError, match=r"does not load: libheif\.so"):
         photo_header(path, 120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -322,3 +323,42 @@ def test_users_own_switches_are_left_alone(tmp_path: Path, monkeypatch: pytest.M
     with open_source(str(write_clip(tmp_path / "clip.avi", range(2))), LIVE) as source:
         assert len(list(source)) == 2
     assert os.environ[key] == "fflags;genpts"
+
+
+@pytest.mark.parametrize("paced", [False, True])
+def test_a_folder_is_played_over_and_over(tmp_path: Path, paced: bool) -> None:
+    for i in range(3):
+        save_photo(tmp_path / f"{i}.png", i)
+    live = LIVE.model_copy(update={"random_s": 0.02})
+    opened = open_source(str(tmp_path), live)
+    with Paced(opened) if paced else opened as source:
+        source.loop = True
+        frames = [next(source) for _ in range(7)]
+        source.loop = False
+        frames += list(source)
+    assert [read_number(frame.bgr) for frame in frames] == [0, 1, 2, 0, 1, 2, 0, 1, 2]
+    assert [frame.pts_s for frame in frames] == pytest.approx([0.02 * i for i in range(9)])
+
+
+def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+    for name in ("x.mp4", "x.jpg", "x"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(SourceError, match=f"{name} is a pipe, not a file or folder$"):
+            open_source(str(tmp_path / name), LIVE)
+
+
+def test_a_folder_that_cannot_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_photo(tmp_path / "1.png", 1)
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr("rtsearch.sources.slideshow.os.scandir", refuse)
+    assert photos.photos_under(tmp_path) == [tmp_path / "1.png"]
+    assert "closed: the folder cannot be read: Permission denied" in caplog.text

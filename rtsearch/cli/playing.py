@@ -145,7 +145,7 @@ class Playing:
         out: the picture as a video.
         records: the objects and neighbours.
         clock: None: the wall clock where files are only watched, else every frame.
-        loop: video files begin again at their end.
+        loop: files and folders begin again at their end.
         overwrite: replace videos and records that are there already.
         style: of the video.
         split_s: length of its pieces; None for one file.

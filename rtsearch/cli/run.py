@@ -107,7 +107,7 @@ def run(
     patient: Annotated[
         bool, typer.Option("--patient", help="Wait for a camera or stream that is not there yet.")
     ] = False,
-    loop: Annotated[bool, typer.Option("--loop", help="Play video files over and over.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Play files and folders over and over.")] = False,
     find: FindOption = None,
     photos: Annotated[
         Path | None,
@@ -262,20 +262,28 @@ def _open(
     patient: bool,
 ) -> Source:
     from rtsearch.images.decode import read_photo
+    from rtsearch.library.photos import find_photos
     from rtsearch.live import library_photos
     from rtsearch.sources import open_source
+    from rtsearch.sources.slideshow import photos_under
 
     if spec == "random":
         _expect_photos(index.library, list(islice(library_photos(index), _LOOKED_FOR)))
-    source = open_source(
-        spec,
-        settings.live,
-        photos=library_photos(index) if spec == "random" else (),
-        read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
-        several=several,
-        patient=patient,
-        exclude=settings.analyze.exclude,
-    )
+    try:
+        source = open_source(
+            spec,
+            settings.live,
+            photos=library_photos(index) if spec == "random" else (),
+            read=lambda path: read_photo(path, settings.analyze.max_photo_mp),
+            several=several,
+            patient=patient,
+            exclude=settings.analyze.exclude,
+        )
+    except SourceError:
+        folder = path_of(spec)
+        if folder.is_dir() and not photos_under(folder, settings.analyze.exclude):
+            find_photos(folder, exclude=settings.analyze.exclude)  # its error says what is there instead
+        raise
     stack.callback(source.close)
     return source
 

@@ -118,7 +118,7 @@ class ControlState:
         detect: thresholds.
         show: layout and number of results.
         paused: nothing new is shown but what is asked for.
-        loop: video files begin again at their end.
+        loop: files and folders begin again at their end.
         mirror: cameras and streams are shown, searched and recorded with left and right changed.
         first_strip: strip on top, where there are more than fit.
         sliders: that stand on the picture.

@@ -25,6 +25,7 @@ import cv2  # noqa: F401  Where PyAV is loaded first, Qt takes its libxcb, and O
 # isort: split
 from rtsearch._util.masking import masked
 from rtsearch._util.paths import path_of
+from rtsearch._util.regular_files import kind_of_file
 from rtsearch.config import LiveSettings
 from rtsearch.errors import SourceError
 from rtsearch.images.decode import read_photo
@@ -91,6 +92,8 @@ def open_source(
     if path.is_dir():
         paths = photos_under(path, exclude)
         return Photos(spec, paths, every_s=live.random_s, read=read, frames=len(paths))
+    if path.exists() and not path.is_file():
+        raise SourceError(f"{path} is {kind_of_file(path.stat().st_mode)}, not a file or folder")
     if path.is_file() or ("%" in path.name and path.parent.is_dir()):
         return _file(path, live, read=read, loop=loop)
     found = [device for device, name in cameras().items() if spec and spec.lower() in name.lower()]

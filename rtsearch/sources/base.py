@@ -28,7 +28,7 @@ class Source(Closing):
         slides: True where each picture is there to be looked at, for seconds (photos).
         paced: True where pictures are there already and the wall clock says when each is due.
         seekable: True where there is a timeline to seek in.
-        loop: begin again at the end; only video files do.
+        loop: begin again at the end; only files and folders do.
         name: what to call it on the screen and in messages; secrets are masked.
         fps: nominal frames per second, or None.
         frames: how many frames there are, as the container promises, or None.

@@ -68,11 +68,12 @@ def photos_under(folder: Path, exclude: Sequence[str] = ()) -> list[Path]:
 
 
 def _inside(folder: Path) -> list[os.DirEntry[str]]:
-    """List a folder; one that cannot be read is as good as empty."""
+    """List a folder; one that cannot be read is left out, and the log says so."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except OSError:
+    except OSError as error:
+        log.warning("left out: %s: the folder cannot be read: %s", folder, error.strerror)
         return []
 
 
@@ -83,7 +84,8 @@ class Photos(Source):
 
     Args:
         name: what to call the source.
-        paths: where the photos are; may go on for ever.
+        paths: where the photos are; may go on for ever. A sequence begins again at its end while ``loop`` is
+            true; times go on.
         every_s: seconds that each stays.
         read: gives the picture at a path, or raises PhotoError.
         frames: how many there are, where that is known.
@@ -103,6 +105,7 @@ class Photos(Source):
         read: Callable[[Path], U8Array] = read_photo,
         frames: int | None = None,
     ) -> None:
+        self._all = paths if isinstance(paths, Sequence) else ()  # to begin again with
         self._paths: Iterator[Path] = iter(paths)
         self._waiting: deque[Path] = deque()  # taken from the paths; the first has its turn
         self._shown: deque[Path] = deque(maxlen=_WITNESSES)
@@ -166,6 +169,9 @@ class Photos(Source):
     def _turn(self) -> Path | None:
         """Return the photo whose turn it is; None at the end."""
         if not self._waiting:
+            self._waiting.extend(itertools.islice(self._paths, 1))
+        if not self._waiting and self.loop:
+            self._paths = iter(self._all)
             self._waiting.extend(itertools.islice(self._paths, 1))
         return self._waiting[0] if self._waiting else None
 
