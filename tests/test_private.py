@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -95,3 +96,14 @@ def test_rtsearch_comes_before_onnxruntime() -> None:
         assert "onnxruntime" not in first, path
         if "import onnxruntime" in path.read_text(encoding="utf-8"):
             assert "rtsearch" in first, path
+
+
+def test_nobody_is_told_to_start_ray_with_its_usage_stats() -> None:
+    files = [*(TOP / "docs").rglob("*"), *(TOP / "rtsearch").rglob("*.py"), TOP / "README.md"]
+    asked = []
+    for path in files:
+        if path.suffix in (".md", ".yaml", ".py"):
+            text = re.sub(r'"\s*\n\s*"', "", path.read_text(encoding="utf-8"))  # a text of several lines
+            asked += re.findall(r"ray start .*?(?=ray start |$)", text, re.MULTILINE)
+    assert len(asked) >= 6
+    assert [words for words in asked if "--disable-usage-stats" not in words] == []

@@ -110,5 +110,5 @@ def _no_cluster(address: str, error: Exception) -> str:
         return f"Ray does not start on this machine: {reason}"
     return (
         f"no Ray cluster that this machine belongs to at {address} ({reason}); on the head: ray start "
-        "--head, here: ray start --address=HOST:PORT"
+        "--head --disable-usage-stats, here: ray start --address=HOST:PORT --disable-usage-stats"
     )
