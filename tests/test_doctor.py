@@ -172,3 +172,17 @@ def test_the_command_where_something_is_missing(bare, monkeypatch, capfd):
     assert code == 1
     assert out.endswith("missing: model\n")
     assert "rtsearch model pull yolo26n" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("managed", "said"),
+    [(True, ":7, 800x600"), (False, ":7, 800x600, no window manager: windows have no frame")],
+)
+def test_a_missing_window_manager_is_said(monkeypatch, managed: bool, said: str):
+    monkeypatch.setenv("DISPLAY", ":7")
+    monkeypatch.setattr("rtsearch.ui.display.display_problem", lambda: "")
+    monkeypatch.setattr("rtsearch.ui.display.prepare_windows", lambda: True)
+    monkeypatch.setattr("rtsearch.ui.x11.screen_wh", lambda: (800, 600))
+    monkeypatch.setattr("rtsearch.ui.x11.has_window_manager", lambda: managed)
+    finding = found()["display"]
+    assert (finding.state, finding.what) == ("ok", said)
