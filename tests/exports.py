@@ -196,7 +196,10 @@ def free_export(opset):
         column, row = (
             g.op("Range", g.const(0, np.int64), size, g.const(1, np.int64)) for size in (width, height)
         )
-        both = g.op("Unsqueeze", height, axes=[0]), g.op("Unsqueeze", width, axes=[0])
+        if opset < 13:  # then the axes became an input
+            both = g.op("Unsqueeze", height, axes=[0]), g.op("Unsqueeze", width, axes=[0])
+        else:
+            both = tuple(g.op("Unsqueeze", size, g.const((0,), np.int64)) for size in (height, width))
         shape, flat = g.op("Concat", *both, axis=0), g.const((1, 1, -1), np.int64)
         row = g.op("Reshape", row, g.const((-1, 1), np.int64))
         grids = [g.op("Reshape", g.op("Expand", axis, shape), flat) for axis in (column, row)]

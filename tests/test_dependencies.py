@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -152,3 +153,11 @@ def test_every_dependency_is_known():
     project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {line.partition(">")[0] for line in project["dependencies"]}
     assert names <= set(NEEDED.values())
+
+
+def test_versions_of_filelock_with_published_weaknesses_are_refused():
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (wanted,) = (line for line in project["dependencies"] if line.startswith("filelock"))
+    floor = re.search(r">=(\d+)\.(\d+)\.(\d+)", wanted)
+    assert floor is not None
+    assert tuple(map(int, floor.groups())) >= (3, 20, 3)

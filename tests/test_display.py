@@ -11,6 +11,9 @@ from types import SimpleNamespace
 import cv2
 import pytest
 
+from rtsearch.cli.playing import Playing
+from rtsearch.cli.run import no_window
+from rtsearch.errors import DisplayError
 from rtsearch.jobs.doctor import examine
 from rtsearch.ui import display as module
 from rtsearch.ui import x11
@@ -102,6 +105,14 @@ def test_an_opencv_without_windows(monkeypatch, tmp_path):
     assert toolkit_problem().startswith("the OpenCV that is loaded has no windows; run: pip uninstall")
     (finding,) = (one for one in examine() if one.name == "windows")
     assert (finding.state, finding.advice) == ("optional", OPENCV_ANEW)
+
+
+@pytest.mark.parametrize("fullscreen", [False, True])
+def test_a_run_says_that_its_opencv_has_no_windows(monkeypatch, fullscreen):
+    monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")
+    monkeypatch.setattr("rtsearch.ui.display.display_problem", lambda: "")
+    with pytest.raises(DisplayError, match=r"OpenCV that is loaded has no windows; run: pip uninstall"):
+        no_window(Playing(), fullscreen=fullscreen)
 
 
 def test_an_opencv_without_windows_beside_the_other(monkeypatch, tmp_path):

@@ -50,7 +50,7 @@ def test_scores_that_int8_rounded_away_are_said(tmp_path):
 # ---------------------------------------------------------------- shapes, opsets, versions
 
 
-@pytest.mark.parametrize("opset", [11, 12])
+@pytest.mark.parametrize("opset", [11, 12, 13])
 def test_free_sides_of_old_opsets(tmp_path, opset):
     runner, spec, told = imported(exports.free_export(opset), tmp_path, size=96)
     assert (spec.input_wh, spec.flexible, spec.batch) == ((96, 96), True, None)
