@@ -66,9 +66,7 @@ def test_a_stream_is_shown_with_its_own_boxes(barcode_index: SearchIndex) -> Non
 
 
 class Torn(Moving):
-    """A stream of which pictures 20 to 39 are torn: a second object stands in them, which there is not."""
-
-    camera = True
+    """A source of which pictures 20 to 39 are torn: a second object stands in them, which there is not."""
 
     def __next__(self) -> Frame:
         frame = super().__next__()
@@ -78,10 +76,14 @@ class Torn(Moving):
         return replace(frame, torn=torn)
 
 
+@pytest.mark.parametrize("camera", [True, False], ids=["camera", "file"])
 @three_chances
-def test_torn_pictures_are_shown_but_not_looked_at(barcode_index: SearchIndex, tmp_path: Path) -> None:
-    screen = Watcher()
-    report = run(Torn(60, 0.03), barcode_index, screen, records=(tmp_path / "o.jsonl",))
+def test_torn_pictures_are_shown_but_not_looked_at(
+    barcode_index: SearchIndex, tmp_path: Path, camera: bool
+) -> None:
+    screen, source = Watcher(), Torn(60, 0.03)
+    source.camera = camera
+    report = run(source, barcode_index, screen, records=(tmp_path / "o.jsonl",))
     torn = [scene for scene in screen.scenes if scene.frame.torn]
     assert len(torn) >= 5
     assert report.frames_moved >= len(torn)

@@ -70,6 +70,7 @@ class CaptureSide:
         self._tally = tally
         self._epoch = 0
         self._read_id = -1  # number of the frame read last
+        self._skips = False  # the frame read last is torn
         self._expected_id: int | None = None  # number of the next frame if none is left out; None: any
 
     def frames(self, meter: Meter, halt: threading.Event) -> Generator[LiveFrame]:
@@ -87,16 +88,18 @@ class CaptureSide:
             if frame is None:
                 return
             read = self._handed_on(frame)
-            if not (frame.torn and self._source.camera):  # a torn picture is shown, but not searched
+            self._skips = frame.torn  # a torn picture is shown, but not searched
+            if not frame.torn:
                 yield read
 
     def _obey(self, halt: threading.Event) -> None:
         """Go where the user wants to; in a pause, stand still until a frame is asked for.
 
-        A file that is played by the wall clock stands still; a camera goes on.
+        A file that is played by the wall clock stands still, but for torn pictures, which a step passes over;
+        a camera goes on.
         """
         wanted = self._take_orders()
-        if not (self._source.paced and self._controls.now.paused):
+        if self._skips or not (self._source.paced and self._controls.now.paused):
             return
         while self._controls.now.paused and not wanted and not halt.is_set():
             wanted = self._take_orders(_POLL_S)
