@@ -155,3 +155,14 @@ def test_a_wrong_address_of_a_database_is_not_quoted(monkeypatch, blob_index, ad
         export_postgres(blob_index, address)
     assert '"' not in str(said.value)
     assert "heim" not in str(said.value)
+
+
+@pytest.mark.parametrize("name", ["s3:x.lance", "Trip:2024", "az:"])
+def test_the_path_of_a_dataset_is_a_path(monkeypatch, blob_index, tmp_path: Path, name: str) -> None:
+    """Lance takes ``s3:x`` for the address of a server."""
+    written: list[str] = []
+    lance = SimpleNamespace(write_dataset=lambda _reader, place, mode: written.append(place))
+    monkeypatch.setitem(sys.modules, "lance", lance)
+    monkeypatch.chdir(tmp_path)
+    assert export_lance(blob_index, Path(name)) == len(blob_index)
+    assert written == [str(tmp_path / name)]

@@ -72,7 +72,7 @@ def export_lance(index: SearchIndex, out: Path) -> int:
         raise LibraryError(f"{out} is there and is no Lance dataset: choose another name")
     reader = pa.RecordBatchReader.from_batches(_schema(index.dim), _batches(index))
     try:
-        lance.write_dataset(reader, str(out), mode="overwrite")
+        lance.write_dataset(reader, str(out.absolute()), mode="overwrite")  # s3:x would be a URL
     except OSError as error:
         raise LibraryError(f"{out} cannot be written: {one_line(error)}") from None
     return len(index)
