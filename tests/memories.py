@@ -1,6 +1,6 @@
 """Memories of made-up objects: frames that a run could have seen, and a folder that keeps them.
 
-python memories.py FOLDER SECONDS      remembers in a process of its own, to be killed, with a flush each second
+python memories.py FOLDER SECONDS      remembers in a process to be killed, with a flush each second
 """
 
 from __future__ import annotations
