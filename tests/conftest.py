@@ -67,16 +67,39 @@ SLOW_FILES = frozenset(
     )
 )
 SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])
+# The longest files begin: one at the end would keep the other processes waiting.
+LONG_FILES = tuple(
+    f"test_{name}.py"
+    for name in (
+        *("window", "memory_faults", "kiosk_window", "cli_refused_libraries", "gpu_check", "sources_streams"),
+        *("web_browser", "dependencies", "cli_run", "faults", "engines_real", "gpu_backend", "cli", "docs"),
+        *(
+            "cli_refused",
+            "models",
+            "describe_again",
+            "kernel_cache",
+            "crash",
+            "kernels",
+            "memory",
+            "manifest",
+            "device",
+        ),
+        *("films", "package", "library_check", "engines_cli", "signals_run", "analyze"),
+    )
+)
+LAST_FILES = ("test_front_door.py",)  # mypy has then filled its cache
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, and let their files begin: a long one at the end would keep a process waiting."""
-    missing = [name for name in SLOW_FILES if not Path(__file__).with_name(name).is_file()]
-    assert not missing, f"SLOW_FILES names files that are not there: {missing}"
+    """Mark the slow tests, and bring the files into their order."""
+    named = {*SLOW_FILES, *LONG_FILES, *LAST_FILES}
+    missing = [name for name in named if not Path(__file__).with_name(name).is_file()]
+    assert not missing, f"files are named here that are not there: {missing}"
     for item in items:
         if item.path.name in SLOW_FILES or SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
-    items.sort(key=lambda item: item.path.name not in SLOW_FILES)
+    place = {name: i for i, name in enumerate(LONG_FILES)} | dict.fromkeys(LAST_FILES, len(LONG_FILES) + 1)
+    items.sort(key=lambda item: place.get(item.path.name, len(LONG_FILES)))
 
 
 @pytest.fixture
@@ -176,6 +199,16 @@ def index(library: Path):
     opened = open_index(Library.open(library), Settings())
     opened.warm_up(16)
     return opened
+
+
+@pytest.fixture(scope="session")
+def rtx():
+    """The real TensorRT-RTX, which builds engines without a GPU."""
+    from rtsearch.engines import installed_flavours, load_flavour
+
+    if "tensorrt_rtx" not in installed_flavours():
+        pytest.skip("TensorRT-RTX is not installed: pip install 'rtsearch[rtx]'")
+    return load_flavour("tensorrt_rtx")
 
 
 @pytest.fixture

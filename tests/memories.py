@@ -1,6 +1,6 @@
 """Memories of made-up objects: frames that a run could have seen, and a folder that keeps them.
 
-python memories.py FOLDER SECONDS      remembers in a process of its own, to be killed; prints each name kept
+python memories.py FOLDER SECONDS      remembers in a process to be killed, with a flush each second
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from rtsearch.config import Settings, load_settings
 from rtsearch.library import FeatureSpace
 from rtsearch.library.crops import encode_crop
+from rtsearch.memory import keeper
 from rtsearch.memory.entry import Entry, with_path
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.hours import write_hour
@@ -117,6 +118,7 @@ def until(condition: Any, patience_s: float = 60) -> None:
 def _remember(folder: Path, seconds: float) -> None:
     """Remember a new object every few milliseconds."""
     until_s = time.monotonic() + seconds
+    keeper.FLUSH_S = 1.0
     with opened(folder) as memory:
         sys.stdout.write("begun\n")
         sys.stdout.flush()

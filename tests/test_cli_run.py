@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import forked
@@ -248,10 +249,12 @@ def test_ctrl_c_ends_an_analysis_that_the_next_one_goes_on_with(cli, photos, tmp
     ("where", "why"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")]
 )
 def test_an_output_that_takes_nothing(model, tmp_path, command, where, why):
-    line = f"{forked.COMMAND} {command} {where}"
-    done = subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
-    )
+    options: dict[str, Any] = {"stderr": subprocess.PIPE, "text": True, "timeout": 60, "cwd": tmp_path}
+    if where == ">/dev/full":
+        with Path("/dev/full").open("w") as full:
+            done = forked.run([forked.COMMAND, *command.split()], stdout=full, **options)
+    else:  # a descriptor that is closed from the start
+        done = subprocess.run(["bash", "-c", f"{forked.COMMAND} {command} {where}"], check=False, **options)
     said = f"rtsearch: standard output cannot be written: {why}; redirect it to a place that can be"
     assert (done.returncode, done.stderr.splitlines()) == (2, [said])
 

@@ -61,20 +61,16 @@ def packages_of(folder: Path) -> dict[str, str]:
     return next(finding for finding in json.loads(done.stdout) if finding["name"] == "packages")
 
 
-@pytest.mark.parametrize(
-    ("name", "what", "advice"),
-    [
-        ("cv2", f"opencv-python does not load ({NO_GL})", "run: apt install libgl1"),
-        ("numba", "numba does not load (Numba needs NumPy", "run: pip install --force-reinstall numba"),
-        (
-            "onnxruntime",
-            "onnxruntime does not load (cannot",
-            "run: pip install --force-reinstall onnxruntime",
-        ),
-        ("pyarrow", "pyarrow does not load (", "run: pip install --force-reinstall pyarrow"),
-        ("norfair", "norfair-enough does not load (", "run: pip install --force-reinstall norfair-enough"),
-    ],
-)
+BROKEN = [
+    ("cv2", f"opencv-python does not load ({NO_GL})", "run: apt install libgl1"),
+    ("numba", "numba does not load (Numba needs NumPy", "run: pip install --force-reinstall numba"),
+    ("onnxruntime", "onnxruntime does not load (cannot", "run: pip install --force-reinstall onnxruntime"),
+    ("pyarrow", "pyarrow does not load (", "run: pip install --force-reinstall pyarrow"),
+    ("norfair", "norfair-enough does not load (", "run: pip install --force-reinstall norfair-enough"),
+]
+
+
+@pytest.mark.parametrize(("name", "what", "advice"), BROKEN)
 def test_a_package_that_does_not_load(library, photos, tmp_path, name, what, advice):
     folder = shadow(tmp_path, name)
     photo = photos / "skimage-coffee.png"
@@ -84,10 +80,16 @@ def test_a_package_that_does_not_load(library, photos, tmp_path, name, what, adv
     assert done.stderr.startswith(f"rtsearch: {what}")
     assert done.stderr.endswith(f"{advice}\n")
     assert done.stderr.count("\n") == 1
-    packages = packages_of(folder)
+
+
+def test_doctor_names_every_package_that_does_not_load(tmp_path):
+    for name, *_ in BROKEN:
+        shadow(tmp_path, name)
+    packages = packages_of(tmp_path)
     assert packages["state"] == "missing"
-    assert what in packages["what"]
-    assert advice in packages["advice"]
+    for _, what, advice in BROKEN:
+        assert what in packages["what"]
+        assert advice in packages["advice"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere another signal comes, or an error")

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
-import exports
 import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
-from filelock import FileLock
 from onnx import TensorProto, helper
 
 from rtsearch.engines import (
-    BackgroundBuild,
     Gpu,
     Machine,
     Order,
     adopt_engine,
     build_engine,
     check,
-    engine_file,
     find_engine,
-    installed_flavours,
     list_engines,
     load_flavour,
     passport_path,
     read_passport,
-    start_build,
     targets_of,
 )
 from rtsearch.engines import flavour as flavour_module
 from rtsearch.engines.compile import compile_network
 from rtsearch.engines.network import network_for
 from rtsearch.errors import EngineError, MissingDependencyError, ModelError, RunnerError, UnknownModelError
-from rtsearch.models import import_onnx
 
 GPU = Gpu("H200", (9, 0))
 
@@ -53,14 +41,6 @@ def tiny(tmp_path_factory) -> Path:
 @pytest.fixture
 def fake():
     return fake_tensorrt.flavour()
-
-
-@pytest.fixture(scope="module")
-def rtx():
-    """The real library, which builds without a GPU."""
-    if "tensorrt_rtx" not in installed_flavours():
-        pytest.skip("TensorRT-RTX is not installed: pip install 'rtsearch[rtx]'")
-    return load_flavour("tensorrt_rtx")
 
 
 def order(model, **changed) -> Order:
@@ -312,242 +292,6 @@ def test_shapes_that_are_not_fixed(fake):
     network = helper.make_model(helper.make_graph([node], "made", infos[:1], infos[1:]))
     with pytest.raises(EngineError, match="images has no fixed shape"):
         compile_network(fake, network.SerializeToString(), ("9.0",))
-
-
-# Several processes, and Ctrl-C -----------------------------------------------------------------------------
-
-
-def test_one_builds_the_others_wait_and_take_it(tiny, tmp_path):
-    libraries = [fake_tensorrt.flavour() for _ in range(3)]
-    made = []
-    workers = [
-        threading.Thread(
-            target=lambda library=library: made.append(build_engine(order(tiny), tmp_path, library, GPU))
-        )
-        for library in libraries
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert len(set(made)) == 1
-    assert len(made) == 3
-    assert sum(len(asked(library, "network")) for library in libraries) == 1
-
-
-def test_an_engine_that_another_process_builds_for_too_long(tiny, fake, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtsearch.engines.build._WAIT_S", 0.1)
-    path = engine_file(order(tiny), tmp_path, fake, GPU)
-    told = []
-    with (
-        FileLock(path.with_name(f".{path.name}.lock")),
-        pytest.raises(EngineError, match="another process is building tiny-96x64"),
-    ):
-        build_engine(order(tiny), tmp_path, fake, GPU, progress=lambda what, _: told.append(what))
-    assert told == [f"another process is building {path.name}; waiting for it"]
-
-
-def test_ctrl_c_ends_the_build_and_leaves_nothing(tiny, fake, tmp_path):
-    ended = threading.Event()
-
-    def progress(what, share):
-        if what == "Timing" and not ended.is_set():
-            ended.set()
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0.3)  # the main thread notices meanwhile
-
-    with pytest.raises(KeyboardInterrupt):
-        build_engine(order(tiny), tmp_path, fake, GPU, progress=progress)
-    assert ended.is_set()
-    assert left_in(tmp_path) == []
-    assert not [thread for thread in threading.enumerate() if "build" in thread.name and thread.is_alive()]
-    assert build_engine(order(tiny), tmp_path, fake, GPU).exists()
-
-
-def test_ctrl_c_while_the_building_thread_starts(tiny, fake, tmp_path, monkeypatch):
-    start = threading.Thread.start
-
-    def interrupted(thread):
-        start(thread)
-        if "build" in thread.name:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        build_engine(order(tiny), tmp_path, fake, GPU, progress=lambda _what, _share: time.sleep(0.05))
-    assert left_in(tmp_path) == []
-    assert not [thread for thread in threading.enumerate() if "build" in thread.name]
-
-
-# The real library ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_the_default_model_becomes_an_engine(model, rtx, tmp_path, precision):
-    told = []
-    wanted = Order(model=model, input_wh=(640, 640), precision=precision)
-    path = build_engine(wanted, tmp_path, rtx, progress=lambda what, share: told.append(share))
-    passport = read_passport(path)
-    assert passport.inputs == {"images": ((1, 3, 640, 640), "float32")}
-    assert passport.outputs == {
-        "boxes": ((1, 8400, 4), "float32"),
-        "scores": ((1, 8400, 80), "float32"),
-        "tap0": ((1, 256, 20, 20), "float32"),
-    }
-    assert "8.6" in passport.compute_capabilities
-    assert "7.5" not in passport.compute_capabilities
-    assert told == sorted(told)
-    assert 0.5 < told[-1] <= 1
-    machine = Machine(rtx.name, rtx.version, "any", "8.6")
-    assert len(check(path, machine).content) == passport.engine_bytes > 1_000_000
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(EngineError, match="not those of its passport"):
-        check(path, machine)
-
-
-def test_yolox_becomes_an_engine(rtx, tmp_path):
-    export = tmp_path / "export.onnx"
-    export.write_bytes(exports.yolox_export((416, 416)).SerializeToString())
-    model, _ = import_onnx(export, tmp_path, "yoloxn")
-    for precision in ("fp32", "fp16"):
-        path = build_engine(
-            Order(model=model, input_wh=(416, 416), batch=2, precision=precision), tmp_path, rtx
-        )
-        assert read_passport(path).outputs["boxes"] == ((2, 3549, 4), "float32")
-
-
-def test_a_turing_engine_is_one_of_its_own(model, rtx, tmp_path):
-    turing = Gpu("T4", (7, 5))
-    path = build_engine(order(model), tmp_path, rtx, turing)
-    assert path.name == "yolo26n-96x64-b1-fp16.tensorrt_rtx-sm75.engine"
-    assert read_passport(path).compute_capabilities == ("7.5",)
-    assert find_engine(order(model), tmp_path, rtx, turing) == path
-    with pytest.raises(EngineError, match="FP32 GEMM is not supported"):
-        build_engine(order(model, precision="fp32"), tmp_path, rtx, turing)
-
-
-def test_a_layer_that_is_not_supported_is_named(rtx):
-    node = helper.make_node("Det", ["images"], ["boxes"], name="odd one")
-    infos = [
-        helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32]),
-        helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 3]),
-    ]
-    opsets = [helper.make_opsetid("", 17)]
-    network = helper.make_model(helper.make_graph([node], "made", infos[:1], infos[1:]), opset_imports=opsets)
-    with pytest.raises(EngineError, match=r"does not support Det \(node odd one\)") as caught:
-        compile_network(rtx, network.SerializeToString(), ("8.6",))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_network_that_is_none(rtx):
-    with pytest.raises(EngineError, match="tensorrt_rtx"):
-        compile_network(rtx, b"junk", ("8.6",))
-
-
-# In the background -----------------------------------------------------------------------------------------
-
-
-def wait(build, limit_s=100):
-    end = time.monotonic() + limit_s
-    while build.running and time.monotonic() < end:
-        build.poll()
-        time.sleep(0.05)
-    return build.poll()
-
-
-def test_a_build_elsewhere_ends_with_an_engine(tiny, rtx, tmp_path, monkeypatch):
-    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path))
-    build = start_build(order(tiny), "tensorrt_rtx")
-    assert build.running
-    path = wait(build)
-    assert build.error == ""
-    assert path == engine_file(order(tiny), tmp_path, rtx, None)
-    assert build.what != ""
-    assert read_passport(path).spec.name == "tiny"
-    assert read_passport(path).describe["name"] == "form-colour-class"
-    build.cancel()
-    assert build.poll() == path
-
-
-@pytest.mark.slow
-def test_a_build_elsewhere_that_fails_says_why(tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path))
-    build = start_build(order(tiny, batch=8), "tensorrt_rtx")
-    assert wait(build) is None
-    assert build.error == "tiny takes 1 pictures per pass, not 8"
-    build.cancel()
-    assert "8" in build.error
-
-
-def test_a_build_elsewhere_can_be_cancelled(tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("RTSEARCH_ENGINES", str(tmp_path))
-    build = start_build(order(tiny), "tensorrt_rtx")
-    assert build._process is not None
-    pid = build._process.pid
-    build.cancel()
-    assert not build.running
-    assert (build.poll(), build.error) == (None, "cancelled")
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def other_process(*lines, code=0):
-    """A build that says some lines one by one, each once a file of that number is there; then it ends."""
-    steps = "".join(f"wait({i})\nprint({line!r}, flush=True)\n" for i, line in enumerate(lines))
-    wait_for = "import os, sys, time\ndef wait(i):\n    while not os.path.exists(str(i)): time.sleep(0.01)\n"
-    return BackgroundBuild([sys.executable, "-c", f"{wait_for}{steps}sys.exit({code})"])
-
-
-def heard(build, share, limit_s=20):
-    end = time.monotonic() + limit_s
-    while build.share != share and time.monotonic() < end:
-        assert build.poll() is None
-        time.sleep(0.01)
-    return build.what, build.share
-
-
-def test_a_build_elsewhere_tells_how_far_it_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    build = other_process(
-        '{"what": "preparing the network", "share": 0.125}',
-        'a warning of some library\n[1, 2]\n{"what": "no share"}\n{"what": "x", "share": []}',
-        '{"what": "Timing", "share": 0.5}\n{"what": "Linking", "share": 0.25}\n{"engines": [{"file": "x"}]}',
-    )
-    assert (build.what, build.share) == ("", 0.0)
-    Path("0").touch()
-    assert heard(build, 0.125) == ("preparing the network", 0.125)
-    Path("1").touch()
-    Path("2").touch()
-    assert wait(build) == Path("x")
-    assert (build.what, build.share) == ("Linking", 0.5)  # what is done is never undone
-    assert build.error == ""
-
-
-@pytest.mark.parametrize(
-    ("lines", "code", "reason"),
-    [
-        ((), 0, "the build ended with code 0"),
-        (('{"engines": [{"file": "x"}]}',), 3, "the build ended with code 3"),
-        (('{"engines": []}',), 0, "the build ended with code 0"),
-        (('{"engines": 1}', '{"what": "Timing", "share": 1}'), 0, "the build ended with code 0"),
-    ],
-)
-def test_a_build_elsewhere_that_made_nothing(tmp_path, monkeypatch, lines, code, reason):
-    monkeypatch.chdir(tmp_path)
-    for i in range(len(lines)):
-        Path(str(i)).touch()
-    build = other_process(*lines, code=code)
-    assert wait(build) is None
-    assert build.error == reason
-
-
-def test_python_m_is_the_command():
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "rtsearch", "--version"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith("rtsearch ")
 
 
 # Other people's engines, and all of them -------------------------------------------------------------------

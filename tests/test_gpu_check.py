@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cpu_kernels
 import fake_tensorrt
+import forked
 import pytest
 from fake_device import FakeDevice
 
@@ -23,7 +24,7 @@ CHECK = TOOLS / "gpu_check.py"
 
 
 def call(*arguments):
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, str(CHECK), *map(str, arguments)],
         capture_output=True,
         text=True,
