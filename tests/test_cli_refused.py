@@ -349,7 +349,7 @@ def test_photos_that_cannot_be_analysed_are_named_and_the_rest_goes_on(cli, phot
         ("missing.mp4", "no source 'missing.mp4'"),
         ("bad/text.mp4", "text.mp4 holds no video that can be decoded"),
         ("bad/empty.mp4", "empty.mp4 is empty"),
-        ("bad/none", "there are no photos in it"),
+        ("bad/none", "has no photos that can be looked at"),
         ("bad/text.jpg", "text.jpg cannot be shown: not a picture"),
         ("77", "camera 77 cannot be opened"),
         (
