@@ -115,7 +115,7 @@ def test_photos_that_cannot_be_analysed_are_named_and_the_rest_goes_on(cli, phot
         ("missing.mp4", "no source 'missing.mp4'"),
         ("bad/text.mp4", "text.mp4 holds no video that can be decoded"),
         ("bad/empty.mp4", "empty.mp4 is empty"),
-        ("bad/none", "there are no photos in it"),
+        ("bad/none", "has no photos that can be looked at"),
         ("bad/text.jpg", "text.jpg cannot be shown: not a picture"),
         ("77", "camera 77 cannot be opened"),
         (
@@ -342,7 +342,7 @@ def test_a_manifest_is_read_once(cli, library, photos, monkeypatch):
     for command in (
         ["query", library, photo, "--out", "sheet.png"],
         ["library", "info", library],
-        ["library", "sheet", library, "--out", "sheet.png"],
+        ["library", "sheet", library, "--out", "neighbours.png"],
         ["run", library, "--source", photo, "--headless", "--out", "o.mp4"],
     ):
         folders.clear()
@@ -395,3 +395,21 @@ def test_printed_settings_have_no_password(cli, options: list[str]) -> None:
     assert "geheim" not in done.out + done.err
     assert "rtsp://adm:***@127.0.0.1:1/live" in done.out
     assert "is printed as ***" in done.err
+
+
+def test_pictures_that_are_there_are_not_replaced_unasked(cli, library: Path, photos: Path) -> None:
+    photo = photos / "skimage-chelsea.png"
+    Path("there.png").write_bytes(b"mine")
+    writers = [
+        ["query", library, photo, "--out", "there.png"],
+        ["find", library, "car", "--out", "there.png"],
+        ["find", library, photo, "--out", "there.png"],
+        ["find", library, photo, "--csv", "there.png"],
+        ["library", "map", library, "--out", "there.png"],
+        ["library", "sheet", library, "--out", "there.png"],
+    ]
+    for words in writers:
+        assert "there.png exists already; --overwrite replaces it" in cli(*words).complaint
+        assert Path("there.png").read_bytes() == b"mine"
+    assert cli(*writers[-1], "--overwrite").code == 0
+    assert Path("there.png").stat().st_size > 1000

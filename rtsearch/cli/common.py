@@ -101,7 +101,7 @@ Overrides = Annotated[
     ),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one line of JSON for programs.")]
-OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace existing videos and records.")]
+OverwriteFlag = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Do not download the detection network if it is missing.")
 ]

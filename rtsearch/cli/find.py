@@ -15,9 +15,11 @@ from rtsearch.cli.common import (
     LibraryFolder,
     Offline,
     Overrides,
+    OverwriteFlag,
     answer,
     counted,
     keep_apart,
+    keep_older,
     library_and_settings,
     print_json,
     tell,
@@ -59,6 +61,7 @@ def find(
     cut: Annotated[
         Path | None, typer.Option("--cut", metavar="FOLDER", help="Save the moments of films as clips.")
     ] = None,
+    overwrite: OverwriteFlag = False,
     offline: Offline = False,
     plain: Annotated[
         bool, typer.Option("--plain", help="Use classes, colours and numbers, even where crops have vectors.")
@@ -89,12 +92,15 @@ def find(
     photo = Path(words[0])
     if len(words) == 1 and photo.is_file():
         fetch_missing(settings.model.name, offline=offline)
+        keep_apart(out, photo, library=library)
+        keep_older([path for path in (out, table) if path], overwrite=overwrite)
         asked = AskedPhoto(photo, wanted, iso_date(until), itself=not not_itself)
         find_photo(library, settings, asked, Written(out, table, cut), as_json=as_json)
         return
     if wanted or not_itself or table or cut:
         raise typer.BadParameter(f"{photo} is no file; --class, --not-itself, --csv, --cut go with a photo")
     keep_apart(out, library=library)
+    keep_older([out] if out else [], overwrite=overwrite)
     text = " ".join(words)
     from rtsearch.words import WordSearch, pair_of
 

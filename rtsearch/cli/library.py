@@ -13,11 +13,13 @@ from rtsearch.cli.common import (
     JsonFlag,
     LibraryFolder,
     Overrides,
+    OverwriteFlag,
     answer,
     answer_facts,
     count_bar,
     counted,
     keep_apart,
+    keep_older,
     library_and_settings,
     mb,
     print_json,
@@ -306,6 +308,7 @@ def draw_map(
     objects: Annotated[
         int, typer.Option("--objects", metavar="N", min=1, max=20_000, help="Number of random objects.")
     ] = 576,
+    overwrite: OverwriteFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
@@ -316,7 +319,7 @@ def draw_map(
     from rtsearch.recording import save_picture
     from rtsearch.render.contact_sheet import map_picture
 
-    index = _opened(lib, out, config, override)
+    index = _opened(lib, out, config, override, overwrite=overwrite)
     with share_bar() as show:
         picture = map_picture(index, objects, progress=show)
     save_picture(picture, out)
@@ -332,6 +335,7 @@ def sheet(
         int, typer.Option("--objects", metavar="N", min=1, max=200, help="Number of lines.")
     ] = 12,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Seed of the random choice.")] = 0,
+    overwrite: OverwriteFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
@@ -342,14 +346,19 @@ def sheet(
     from rtsearch.recording import save_picture
     from rtsearch.render.contact_sheet import neighbour_sheet
 
-    save_picture(neighbour_sheet(_opened(lib, out, config, override), objects, seed=seed), out)
+    save_picture(
+        neighbour_sheet(_opened(lib, out, config, override, overwrite=overwrite), objects, seed=seed), out
+    )
     tell(f"sheet: {out}")
 
 
-def _opened(lib: Path, out: Path, config: Path | None, override: list[str] | None) -> SearchIndex:
+def _opened(
+    lib: Path, out: Path, config: Path | None, override: list[str] | None, *, overwrite: bool
+) -> SearchIndex:
     """Open the index of a library for drawing ``out``."""
     from rtsearch.library.index import open_index
 
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, library=library)
+    keep_older([out], overwrite=overwrite)
     return open_index(library, settings, tell)

@@ -13,9 +13,11 @@ from rtsearch.cli.common import (
     JsonFlag,
     Offline,
     Overrides,
+    OverwriteFlag,
     SearchedLibrary,
     answer,
     keep_apart,
+    keep_older,
     library_and_settings,
     print_json,
     tell,
@@ -35,6 +37,7 @@ def query(
     not_itself: Annotated[
         bool, typer.Option("--not-itself", help="Leave out the photo itself, where the library has it.")
     ] = False,
+    overwrite: OverwriteFlag = False,
     offline: Offline = False,
     as_json: JsonFlag = False,
     config: ConfigFile = None,
@@ -50,6 +53,7 @@ def query(
     """
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, photo, *([config] if config else []), library=library)
+    keep_older([out] if out else [], overwrite=overwrite)
     fetch_missing(settings.model.name, offline=offline)
     with open_library(library, settings) as (pipeline, index):
         from rtsearch.jobs.query import query_photo, sheet
