@@ -6,6 +6,7 @@ import functools
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -132,7 +133,7 @@ def written(bgr, kind, icc, mode="RGB", **options):
     return out.getvalue()
 
 
-WAYS = [
+WAYS: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {"quality": 100, "subsampling": 0}),
     ("PNG", {}),
     ("PNG", {"mode": "RGBA"}),
@@ -164,7 +165,7 @@ def test_animations_have_the_colours_of_srgb_and_are_upright(
     frames = [Image.fromarray(np.ascontiguousarray(each[:, :, ::-1])) for each in (colours(), colours() + 9)]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"lossless": True} if kind == "WEBP" else {}
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     icc = colour_profile(DISPLAY_P3, 2.2)
     frames[0].save(
         path, save_all=True, append_images=frames[1:], duration=100, icc_profile=icc, exif=exif, **options
@@ -181,7 +182,7 @@ def test_animations_have_the_colours_of_srgb_and_are_upright(
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_pictures_of_a_network_have_the_colours_of_srgb(kind: str) -> None:
-    options = dict(next(options for known, options in WAYS if known == kind))
+    options = next(options for known, options in WAYS if known == kind)
     bgr = decode_picture(written(colours(), kind, colour_profile(DISPLAY_P3, 2.2), **options))
     assert np.abs(bgr - in_srgb(colours(), DISPLAY_P3, 2.2))[4::8, 4::8].max() < 4
 
