@@ -17,6 +17,7 @@ import pytest
 
 from rtsearch.config import LiveSettings
 from rtsearch.errors import MissingDependencyError, SourceError
+from rtsearch.jobs.doctor import examine
 from rtsearch.sources import cameras, open_source
 from rtsearch.sources.capture import LostError
 from rtsearch.sources.usb import CameraFinder, wishes
@@ -82,6 +83,21 @@ def test_cameras_are_asked_for_what_they_can_send() -> None:
     assert asked(crowded=True) == ["code", "width"]  # two on one hub
     assert asked(crowded=False, camera_wh=(1280, 720)) == ["code", "width"]
     assert asked(crowded=False, camera_fps=60) == ["width", "fps"]
+
+
+@pytest.mark.parametrize("kind", ["ImportError", "SyntaxError", "OSError"])
+def test_an_mss_that_does_not_load_is_not_called_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "mss").mkdir()
+    (tmp_path / "mss/__init__.py").write_text(f"raise {kind}('libX11.so.6')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mss"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(MissingDependencyError, match=r"does not load \(libX11.*force-reinstall mss"):
+        open_source("screen", LIVE)
+    (finding,) = (one for one in examine() if one.name == "screen grab")
+    assert (finding.state, finding.advice) == ("optional", "run: pip install --force-reinstall mss")
 
 
 def test_screen_without_mss_says_which_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes.util
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -16,6 +17,7 @@ from typing import Literal
 
 from rtsearch._util.cpu import usable_cores
 from rtsearch._util.dependencies import NEEDED, load_problems
+from rtsearch._util.wording import one_line
 
 __all__ = ["Finding", "examine"]
 
@@ -154,6 +156,11 @@ def _ffmpeg() -> Finding:
 def _screen() -> Finding:
     if importlib.util.find_spec("mss") is None:
         return Finding("screen grab", "optional", "mss is not installed", "pip install 'rtsearch[screen]'")
+    try:
+        importlib.import_module("mss")
+    except Exception as error:  # a damaged package fails in its own way
+        why = f"mss does not load ({one_line(error) or type(error).__name__})"
+        return Finding("screen grab", "optional", why, "run: pip install --force-reinstall mss")
     return Finding("screen grab", "ok", f"mss {importlib.metadata.version('mss')}")
 
 

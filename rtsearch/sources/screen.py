@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 
+from rtsearch._util.wording import one_line
 from rtsearch.errors import MissingDependencyError, SourceError
 from rtsearch.sources.base import Source
 from rtsearch.types import Frame
@@ -34,6 +35,13 @@ def parse_region(text: str) -> tuple[int, int, int, int] | None:
     return x, y, width, height
 
 
+def _broken(error: Exception) -> str:
+    reason = one_line(error) or type(error).__name__
+    return (
+        f"mss, which the source 'screen' needs, does not load ({reason}): pip install --force-reinstall mss"
+    )
+
+
 class Screen(Source):
     """Pictures of the screen, at most 30 per second, taken when asked for.
 
@@ -51,10 +59,14 @@ class Screen(Source):
         try:
             import mss
             from mss.exception import ScreenShotError
-        except ImportError:
+        except ModuleNotFoundError as error:
+            if error.name != "mss":
+                raise MissingDependencyError(_broken(error)) from None
             raise MissingDependencyError(
                 "the source 'screen' needs mss: pip install 'rtsearch[screen]'"
             ) from None
+        except Exception as error:  # a damaged package fails in its own way
+            raise MissingDependencyError(_broken(error)) from None
         self._failure = ScreenShotError
         self._next_id = 0
         self._due_s = time.monotonic()
