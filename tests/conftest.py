@@ -253,7 +253,7 @@ def rtsearch() -> Callable[..., subprocess.CompletedProcess[str]]:
     def call(*args: object, cwd: Path | None = None, env: dict[str, str] | None = None):
         environment = {name: value for name, value in os.environ.items() if "DISPLAY" not in name}
         return forked.run(
-            [forked.COMMAND, *args],
+            [forked.COMMAND, *map(str, args)],
             check=False,
             capture_output=True,
             text=True,
