@@ -182,7 +182,7 @@ def test_a_photo_of_the_library_is_not_written_over(cli, library, photos, tmp_pa
             assert f"{out} is a photo of {library}; choose another name" in cli(*command).complaint
     assert (photos / "skimage-coffee.png").read_bytes() == before
     (photos.parent / "sheet.png").write_bytes(b"any other file")
-    assert cli("library", "sheet", library, "--out", photos.parent / "sheet.png").code == 0
+    assert cli("library", "sheet", library, "--out", photos.parent / "sheet.png", "--overwrite").code == 0
 
 
 def test_what_is_read_is_not_written_over(cli, own_library, photos, tmp_path):
