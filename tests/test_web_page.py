@@ -182,6 +182,13 @@ def test_a_photo_that_is_too_large_is_not_sent(open_page, server, path):
     page.locator(".toast.open", has_text="larger than 20 MB").wait_for()
 
 
+def test_numbers_have_their_nouns(open_page):
+    counts = (
+        """import("/static/page.js").then(({ counted }) => [counted(1, "photo"), counted(1234, "object")])"""
+    )
+    assert open_page("/").evaluate(counts) == ["1 photo", "1,234 objects"]
+
+
 def test_the_end_of_the_wall_has_the_colour_of_the_page(open_page):
     page = open_page("/library")  # of a light theme
     page.locator("body[data-ready=true]").wait_for()
@@ -327,7 +334,7 @@ def test_every_control_changes_the_settings(open_page, server):
     for text in ("none", "all"):
         page.keyboard.press("t")
         page.wait_for_function("(text) => rtsearch.state.text === text", arg=text)
-    page.locator(".strip .score", has_text=re.compile(r"\d")).first.wait_for(state="attached")
+    page.locator(".strip .score", has_text=re.compile(r"^[01]\.\d\d$")).first.wait_for(state="attached")
     page.keyboard.press("n")
     numbers = page.locator(".sheet.open .numbers")
     numbers.get_by_text("camera to browser").wait_for()

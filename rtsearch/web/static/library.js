@@ -1,7 +1,7 @@
 // The library as a zoomable wall: tiles of crops from the server, at the size that the zoom asks for.
 
 import { fitType } from "./layout.js";
-import { $, colours, make, onPhoto, toast } from "./page.js";
+import { $, colours, counted, make, onPhoto, toast } from "./page.js";
 import { Sheets } from "./sheets.js";
 import { makeTile } from "./strips.js";
 import { fetchJson, searchPhoto, thumb, word } from "./wire.js";
@@ -44,7 +44,7 @@ class Wall {
     if (changed) this.before = fit ? null : this.wall;   // its tiles stand until those of the new order are there
     this.wall = wall;
     this.state = { library: wall.library, words: wall.words };
-    $("count").textContent = `${wall.objects.toLocaleString("en")} objects`;
+    $("count").textContent = counted(wall.objects, "object");
     if (fit) { this.view = this.whole(); this.goal = null; }
     if (changed && this.found) this.mark(this.found);
     if (!wall.ready) this.later(label);
@@ -63,7 +63,7 @@ class Wall {
 
   chips() {
     const chips = Object.entries(this.wall.labels).slice(0, 60).map(([label, count]) => make("button", {
-      textContent: word(this.state.words, label) || label, name: label, title: `${count.toLocaleString("en")} objects`,
+      textContent: word(this.state.words, label) || label, name: label, title: counted(count, "object"),
       onclick: () => { this.label = this.label === label ? "" : label; this.marks = []; this.found = null; this.load(this.label, true).then(() => this.chips()).catch((error) => toast(error.message)); } }));
     for (const chip of chips) chip.setAttribute("aria-pressed", String(chip.name === this.label));
     const at = $("labels").scrollLeft;

@@ -4,7 +4,7 @@ import { Attract } from "./attract.js";
 import { Blank } from "./blank.js";
 import { Slots, arrange, cells, fitType, stripSizes } from "./layout.js";
 import { Picture, pixelRatio } from "./picture.js";
-import { $, clock, make, may, onPhoto, putAt, toast, turnTo } from "./page.js";
+import { $, clock, counted, make, may, onPhoto, putAt, toast, turnTo } from "./page.js";
 import { Sheets } from "./sheets.js";
 import { Strips } from "./strips.js";
 import { connect, control, fetchJson, objectsOf, patch, searchPhoto } from "./wire.js";
@@ -175,7 +175,7 @@ class Page {
     if (before.library !== state.library) this.pins.clear();   // rows are others there
     this.state = state;
     $("source").textContent = this.photo?.name ?? (state.sources.map((s) => s.name).join(", ") || "rtsearch");
-    $("library").textContent = `${state.objects.toLocaleString("en")} objects, ${state.photos.toLocaleString("en")} photos`;
+    $("library").textContent = `${counted(state.objects, "object")}, ${counted(state.photos, "photo")}`;
     $("looked").hidden = !state.find || Boolean(this.photo);
     $("looked").textContent = `${state.find}  ×`;
     const [first] = state.sources, { hidden } = $("time");

@@ -22,6 +22,9 @@ if (address.searchParams.has("token")) {
   history.replaceState(null, "", address);
 }
 
+/** Write a number with its noun: 1 object, 1,234 objects. */
+export const counted = (n, thing) => `${n.toLocaleString("en")} ${thing}${n === 1 ? "" : "s"}`;
+
 export const clock = (s) => `${Math.floor(Math.max(0, s) / 60)}:${String(Math.floor(Math.max(0, s) % 60)).padStart(2, "0")}`;
 
 /** Colours of the settings, for what is drawn on a canvas. */

@@ -95,7 +95,7 @@ class Strip {
     text(this.number, item.number ? String(item.number) : "");
     text(this.name, look.text === "none" ? "" : item.name);
     if (!(Math.abs(item.score - this.said) < CALM)) this.said = item.score;
-    text(this.score, look.text === "all" && this.said ? `${Math.round(this.said * 100)}` : "");
+    text(this.score, look.text === "all" && this.said ? this.said.toFixed(2) : "");
     text(this.pin, item.pinned ? "unpin" : "pin");
     const key = `${item.library};${item.rows.join()};${sizes.width};${sizes.room}`;
     if (key === this.drawn) return;
