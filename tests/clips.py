@@ -76,7 +76,7 @@ def write_vfr_clip(path: Path, ticks: Sequence[int], fps: int = 30, options: Seq
     assert FFMPEG is not None
     keep = "+".join(f"eq(n,{tick})" for tick in ticks)
     command = [FFMPEG, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{WH[0]}x{WH[1]}"]
-    command += ["-r", str(fps), "-i", "-", "-vf", f"select='{keep}'", "-vsync", "vfr"]
+    command += ["-r", str(fps), "-i", "-", "-vf", f"select='{keep}'", "-fps_mode", "vfr"]
     command += [
         "-c:v",
         "libx264",

@@ -147,7 +147,7 @@ def test_whole_films_are_not_torn(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 def test_times_are_those_of_the_container(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", range(60), fps=20)
-    h264 = ("-vsync", "passthrough", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "20")
+    h264 = ("-fps_mode", "passthrough", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "3", "-g", "20")
     sound = ("-f", "lavfi", "-i", "sine=d=5")
     late = ("-itsoffset", "2", "-i", str(clip), *sound)
     starts = {

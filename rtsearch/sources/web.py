@@ -56,7 +56,8 @@ class Answer:
             LostError: nothing came in time, or the connection is gone.
         """
         try:
-            if self._connection is not None:
+            # Since Python 3.14 a response closes with its last byte, and then answers b"".
+            if self._connection is not None and self._connection.fileno() >= 0:
                 self._connection.settimeout(limit_s)
             wanted = min(wanted, _MOST_WANTED)  # as much memory is taken at once
             return bytes(self._response.read(wanted) if wanted else self._response.read1(_CHUNK))
