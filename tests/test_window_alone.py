@@ -22,6 +22,20 @@ def screen() -> Iterator[Screen]:
         yield opened
 
 
+def expect_said(program: str, said: str, screen: Screen, folder: Path) -> None:
+    """Run a program on a screen, in a folder; it must end well and print one line."""
+    done = forked.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+        cwd=folder,
+        env=screen.environment,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{said}\n"), done.stderr
+
+
 CLOSED_BY_THE_USER = """
 import ctypes
 from pathlib import Path
@@ -80,29 +94,12 @@ print(said)
 
 
 def test_what_is_told_in_a_pause_comes_first_and_then_goes(screen, tmp_path):
-    done = forked.run(
-        [sys.executable, "-c", TOLD_IN_A_PAUSE],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        cwd=tmp_path,
-        env=screen.environment,
-    )
     said = ["paused    8.94 s", "loop", "+5 s", "+5 s", "+5 s", "paused    8.94 s"]
-    assert (done.returncode, done.stdout) == (0, f"{said}\n"), done.stderr
+    expect_said(TOLD_IN_A_PAUSE, str(said), screen, tmp_path)
 
 
-def test_a_window_that_the_user_closes(screen):
-    done = forked.run(
-        [sys.executable, "-c", CLOSED_BY_THE_USER],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        env=screen.environment,
-    )
-    assert (done.returncode, done.stdout) == (0, "well\n"), done.stderr
+def test_a_window_that_the_user_closes(screen, tmp_path):
+    expect_said(CLOSED_BY_THE_USER, "well", screen, tmp_path)
 
 
 PARTLY_BELOW = """
@@ -133,16 +130,7 @@ window.close()
 
 
 def test_a_window_that_opens_partly_below_the_screen_is_brought_up(screen, tmp_path):
-    done = forked.run(
-        [sys.executable, "-c", PARTLY_BELOW],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_S,
-        cwd=tmp_path,
-        env=screen.environment,
-    )
-    assert (done.returncode, done.stdout) == (0, "inside\n"), done.stderr
+    expect_said(PARTLY_BELOW, "inside", screen, tmp_path)
 
 
 def test_a_full_screen_is_black_until_its_first_picture(library, photos, tmp_path):
