@@ -45,6 +45,17 @@ def test_every_photo_of_the_library_finds_its_own_objects_first(ask, index, libr
     assert own >= 0.99 * objects
 
 
+@pytest.mark.parametrize("kind", ["faces", "persons"])
+def test_nobody_is_recognised_on_a_sheet_where_that_is_asked_for(ask, photos, kind):
+    plain = ask(photos / "skimage-astronaut.png")
+    private = ask(photos / "skimage-astronaut.png", f"show.privacy={kind}")
+    assert private.objects == plain.objects
+    before, after = (each.scene.frame.bgr for each in (plain, private))
+    face = np.s_[60:180, 170:280]
+    assert np.abs(before[face].astype(int) - after[face]).mean() > 10
+    assert len(np.unique(after[face].reshape(-1, 3), axis=0)) < 200  # squares
+
+
 def test_objects_as_they_are_recorded(ask, photos):
     answer = ask(photos / "skimage-astronaut.png", "show.results=7")
     assert "person" in {item["label"] for item in answer.objects}

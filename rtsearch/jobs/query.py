@@ -18,6 +18,7 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.library.likeness import largest_distance
 from rtsearch.library.narrowing import narrow
 from rtsearch.library.thumbnails import ThumbCache
+from rtsearch.live.privacy import Privacy
 from rtsearch.live.room import StripRoom
 from rtsearch.live.stabilizer import Stabilizer
 from rtsearch.pipeline import Pipeline
@@ -59,6 +60,7 @@ def query_photo(
         itself: objects of the photo itself count, where the library has it.
 
     Raises:
+        ConfigError: ``show.privacy`` is asked for, and the network knows no persons.
         PhotoError: it cannot be read.
     """
     if photo.is_dir():
@@ -69,10 +71,14 @@ def query_photo(
         bgr = read_photo(photo, settings.analyze.max_photo_mp)
     if not itself:
         index = narrow(index, settings.search, distinct=settings.show.distinct, leave_out=photo)
-    detections = pipeline.backend.infer([bgr], settings.detect, Meter())[0]
     show, search = settings.show, settings.search
-    near = index.search(detections.vector, show.results, exact=search.exact, recall=search.recall)
     frame = Frame(0, time.monotonic(), None, bgr, str(photo))
+    private = None if show.privacy == "none" else Privacy(show.privacy, pipeline.class_names)
+    asked = settings.detect if private is None else Privacy.asked(settings.detect)
+    detections = pipeline.backend.infer([bgr], asked, Meter())[0]
+    if private is not None:
+        frame, detections = private.frame(frame, detections), private.wanted(detections, settings.detect)
+    near = index.search(detections.vector, show.results, exact=search.exact, recall=search.recall)
     room = StripRoom(_canvas(show, len(detections)), bgr.shape[1::-1])
     points = index.projection.apply(detections.vector)
     most_distance = largest_distance(index, show.max_distance)
