@@ -86,6 +86,11 @@ def test_the_last_override_counts():
         ("model.name=größe", "model.name", "größe"),
         ("model.name=8", "model.name", "8"),
         ("describe.embedder=", "describe.embedder", ""),
+        ("search.folders=2019", "search.folders", ("2019",)),
+        ("search.folders=2019-05-01", "search.folders", ("2019-05-01",)),
+        ("search.folders=2019_05, 007", "search.folders", ("2019_05", "007")),
+        ("search.classes=no", "search.classes", ("no",)),
+        ("show.caption=007", "show.caption", "007"),
     ],
 )
 def test_values_of_overrides(override, path, value):
@@ -136,7 +141,7 @@ def test_values_of_overrides(override, path, value):
         ("project.dim=1", "project.dim = 1"),
         ("project.dim=1001", "project.dim = 1001"),
         ("live.camera_wh=[640]", "live.camera_wh = [640]: expected width and height, such as 1280x720"),
-        ("live.camera_wh=640", "live.camera_wh = 640: expected width and height, such as 1280x720"),
+        ("live.camera_wh=640", "live.camera_wh = '640': expected width and height"),
         ("live.camera_wh=[1, 2, 3]", "live.camera_wh = [1, 2, 3]: expected width and height"),
         ("live.camera_wh=x", "live.camera_wh = 'x': expected width and height"),
         ("live.camera_wh=(640,480)", "expected a whole number from 16 to 7680"),
@@ -163,6 +168,15 @@ BOMB = "a: &a [lol, lol]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "search:\n  folders: 2019\n",
+            "search.folders = 2019: expected names; one that is a number or a date",
+        ),
+        (
+            "search:\n  folders: [a, 2019-05-01]\n",
+            "expected names; one that is a number or a date needs quotes",
+        ),
+        ("show:\n  logo: FILE.png\n", "show.logo = 'FILE.png': FILE.png: "),
         ("just a text", "expected sections such as 'detect:', got str"),
         ("- a\n- b\n", "expected sections such as 'detect:', got list"),
         ("detect: [1, 2]\n", "detect = [1, 2]"),

@@ -52,12 +52,16 @@ def pair(given: object) -> object:
     return sides
 
 
-Names = Annotated[
-    tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(
-        lambda given: [one.strip() for one in given.split(",")] if isinstance(given, str) else given
-    ),
-]
+def _names(given: object) -> object:
+    """Split text at its commas; what YAML takes for a number or a date was hardly meant as one."""
+    if isinstance(given, str):
+        return [one.strip() for one in given.split(",")]
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        raise PydanticCustomError("names", "expected names; one that is a number or a date needs quotes")
+    return given
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_names)]
 """Names as a list, or as text with commas between them."""
 
 

@@ -130,6 +130,8 @@ def _override(values: dict[str, Any], item: str) -> str:
         value = yaml.load(text, _Loader) if text else ""
     except _NO_YAML:
         raise ConfigError(f"--set {item}: {text!r} is not a value") from None
+    if isinstance(known[path], str | list) and not isinstance(value, str | list | dict | None):
+        value = text  # a folder called 2019, a class called no
     fields = values.setdefault(section, {})
     if isinstance(fields, dict):
         fields[key] = value

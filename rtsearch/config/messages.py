@@ -28,7 +28,8 @@ def first_problem(error: ValidationError) -> str:
     given = masked_words(repr(problem["input"]))  # a cut URL could not be masked
     given = given if len(given) <= _MOST_SHOWN else f"{given[:_MOST_SHOWN]}..."
     if wanted is None:
-        return f"{path} = {given}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        said = problem["msg"]  # pydantic's own begin with a capital, ours perhaps with a name
+        return f"{path} = {given}: {said[0].lower() + said[1:] if 'url' in problem else said}"
     hint = ""
     if isinstance(problem["input"], str) and _DECIMAL_COMMA.fullmatch(problem["input"].strip()):
         hint = f"; did you mean {problem['input'].strip().replace(',', '.')}?"
