@@ -405,6 +405,8 @@ def test_pictures_that_are_there_are_not_replaced_unasked(cli, library: Path, ph
         ["find", library, "car", "--out", "there.png"],
         ["find", library, photo, "--out", "there.png"],
         ["find", library, photo, "--csv", "there.png"],
+        ["library", "export", library, "--vectors", "there.png"],
+        ["library", "export", library, "--coco", "there.png"],
         ["library", "map", library, "--out", "there.png"],
         ["library", "sheet", library, "--out", "there.png"],
     ]

@@ -243,6 +243,7 @@ def export(
     lance: Annotated[
         Path | None, typer.Option("--lance", metavar="FOLDER", help="Write a Lance dataset.")
     ] = None,
+    overwrite: OverwriteFlag = False,
     config: ConfigFile = None,
     override: Overrides = None,
 ) -> None:
@@ -269,6 +270,7 @@ def export(
     library, settings = library_and_settings(lib, config, override)
     for out in (vectors, coco, yolo, lance):
         keep_apart(out, library=library)
+    keep_older([out for out in (vectors, coco) if out], overwrite=overwrite)
     if vectors is not None:
         from rtsearch.library import export_npz
         from rtsearch.library.index import open_index
