@@ -415,6 +415,13 @@ def test_a_film_without_descriptions_fails_alone(tmp_path):
     }
 
 
+def test_another_least_size_is_told_by_the_setting_that_was_given(tmp_path, caplog):
+    blob_film(tmp_path / "films" / "f.avi", 4)
+    look(tmp_path / "films", tmp_path / "lib", min_px=60)
+    look(tmp_path / "films", tmp_path / "lib")
+    assert "was made with analyze.min_px = 60; what is added now has " in caplog.text
+
+
 def test_another_rate_of_samples_is_told(tmp_path, caplog):
     blob_film(tmp_path / "films" / "f.avi", 4)
     look(tmp_path / "films", tmp_path / "lib")

@@ -153,9 +153,9 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
     for section, key in compared:
         before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
         if before != after:
+            name = "analyze.min_px" if key == "min_px" else f"{section}.{key}"  # the larger of the two counts
             _log.warning(
-                "%s was made with %s.%s = %s; what is added now has %s",
-                *(writer.folder, section, key, before, after),
+                "%s was made with %s = %s; what is added now has %s", writer.folder, name, before, after
             )
 
 
