@@ -179,7 +179,7 @@ def test_other_settings_are_warned_of(tmp_path: Path, photos: Path, caplog: pyte
         assert caplog.messages == []
         run(photos, tmp_path / "lib", thumb_px=64, min_px=60)
     assert [m.partition(" was ")[2] for m in caplog.messages] == [
-        "made with detect.min_px = 40; what is added now has 60",
+        "made with analyze.min_px = 40; what is added now has 60",
         "made with analyze.thumb_px = 360; what is added now has 64",
     ]
 

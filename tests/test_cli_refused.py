@@ -205,7 +205,8 @@ def test_what_is_read_is_not_written_over(cli, own_library, photos, tmp_path):
         ):
             assert "lies in the library's own folder" in cli(*command).complaint
     assert {path: path.read_bytes() for path in before} == before
-    assert "written as .npz" in cli("library", "export", own_library, "--vectors", photo).complaint
+    replacing = cli("library", "export", own_library, "--vectors", photo, "--overwrite")
+    assert "written as .npz" in replacing.complaint
     assert photo.read_bytes() == before[photo]
 
 

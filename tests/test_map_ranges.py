@@ -48,7 +48,7 @@ def test_a_map_without_values_but_0_has_a_range() -> None:
 
 def test_values_are_those_of_all_inputs() -> None:
     nodes = [helper.make_node("Neg", ["images"], ["turned"]), helper.make_node("Abs", ["turned"], ["out"])]
-    shape = [1, 3, "h", "w"]
+    shape: list[int | str | None] = [1, 3, "h", "w"]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("images", "out")]
     graph = helper.make_graph(nodes, "tiny", ends[:1], ends[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
