@@ -96,6 +96,13 @@ def test_pictures_are_found_however_the_bytes_come(dialect: str, step: int) -> N
     assert [read_number(bgr) for bgr in pictures] == [0, 1, 2]
 
 
+@pytest.mark.parametrize("start", [b"\xff\xd8", b"\xff\xd8\xff\xda\0\2"], ids=["header", "scan"])
+def test_a_camera_that_sends_nothing_but_the_first_byte_of_markers(start: bytes) -> None:
+    jpegs = Jpegs()
+    for sent in (start, *[b"\xff" * 65536] * 64):  # took hours while each of these bytes was looked at anew
+        assert list(jpegs.feed(sent)) == []
+
+
 def test_a_picture_inside_of_a_picture_is_not_taken_for_one() -> None:
     small = jpeg(9, (64, 48))
     whole = jpeg(1)

@@ -29,8 +29,8 @@ __all__ = ["Jpegs", "decode_picture"]
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _LENGTH = re.compile(rb"content-length:[ \t]*(\d{1,9})[ \t]*\r?\n", re.IGNORECASE)
-_MARKER = re.compile(rb"\xff+[^\x00\xff]")  # garbage before it is passed over, as decoders do
-_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")  # a marker that does not belong to the scan
+_MARKER = re.compile(rb"\xff[^\x00\xff]")  # garbage before it is passed over, as decoders do
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # a marker that does not belong to the scan
 _MOST_BYTES = 64 << 20
 _MOST_BETWEEN = 64 << 10
 
@@ -94,8 +94,7 @@ class Jpegs:
         while True:
             marker = _scan_end(data, self._place) if self._scan else _MARKER.search(data, self._place)
             if marker is None:
-                if self._scan:
-                    self._place = max(self._place, len(data) - 1)
+                self._place = max(self._place, len(data) - 1)
                 return self._said_end()
             code = data[marker.end() - 1]
             if code == _END[1]:
