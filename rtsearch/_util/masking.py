@@ -12,15 +12,17 @@ from urllib.parse import quote, unquote
 __all__ = ["masked", "masked_words", "unencoded"]
 
 _HIDDEN = "***"
-_URL = re.compile(r"(?P<start>(?:[a-z][a-z0-9+.-]+:)+/+)(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+# Messages hold what others wrote: whatever it is, each pattern takes a time that grows with its length only.
+_SCHEMES = r"(?:[a-z][a-z0-9+.-]{1,30}:){1,9}/+"
+_URL = re.compile(rf"(?P<start>{_SCHEMES})(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _SECRET = re.compile(
     r"user|usr|login|pass|pwd|psw|token|secret|private|auth|credential|signature|session|apikey|accesskey"
     r"|(?:^|[^a-z])(?:u|p|pw|key|sid|pin|sig|sign|hash|code|account)$",
     re.IGNORECASE,
 )
-_PARAMETER = re.compile(r"(?P<key>[^=&?#;/]*)=(?P<value>[^&]*)")
+_KEY = re.compile(r"(?<![^=&?#;/])([^=&?#;/]*)=")
 _WORD = re.compile(r"\S+")
-_START = re.compile(r"(?:[a-z][a-z0-9+.-]+:)+/+", re.IGNORECASE)
+_START = re.compile(_SCHEMES, re.IGNORECASE)
 _MARKS = "\"'`()[]{}<>,:;.?!"
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-f:.]+(?:%\w+)?\])?(?::\d+)?", re.IGNORECASE)
 
@@ -41,7 +43,7 @@ def masked(name: str) -> str:
     elif at and url and not re.search(r"[/?#]", before):
         before = _HIDDEN
     shown = f"{before}{at}{after}"
-    return f"{start}{_PARAMETER.sub(_without_value, shown) if url else shown}"
+    return f"{start}{_without_values(shown) if url else shown}"
 
 
 def masked_words(text: str) -> str:
@@ -63,11 +65,15 @@ def _masked_word(word: re.Match[str]) -> str:
     return f"{before}{masked(bare)}{name[len(bare) :]}"
 
 
-def _without_value(parameter: re.Match[str]) -> str:
-    if not _SECRET.search(unquote(parameter["key"])):
-        nested = _PARAMETER.sub(_without_value, parameter["value"])
-        return f"{parameter['key']}={nested}"
-    return f"{parameter['key']}={_HIDDEN}"
+def _without_values(parameters: str) -> str:
+    """Mask the values of keys that name secrets, each up to the next ``&``."""
+    shown, place = [], 0
+    for key in _KEY.finditer(parameters):
+        if key.start() >= place and _SECRET.search(unquote(key[1])):
+            shown += [parameters[place : key.end()], _HIDDEN]
+            end = parameters.find("&", key.end())
+            place = len(parameters) if end < 0 else end
+    return "".join([*shown, parameters[place:]])
 
 
 def unencoded(url: str) -> str:
