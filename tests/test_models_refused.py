@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from rtsearch.errors import ModelError, NotADetectorError, UnknownModelError
-from rtsearch.models import ModelSpec, import_onnx
+from rtsearch.models import ModelSpec, import_onnx, protobuf
 from rtsearch.runners.onnx import OnnxRunner
 
 
@@ -207,8 +207,10 @@ def test_weights_beside_that_are_missing_or_links_are_refused(tmp_path):
         import_onnx(path, tmp_path / "engines")
 
 
-def test_weights_that_claim_more_than_a_file_can_hold(tmp_path):
+def test_weights_that_claim_more_than_a_file_can_hold(tmp_path, monkeypatch):
     """The sizes are added up before memory is taken."""
+    read: list[object] = []
+    monkeypatch.setattr(protobuf, "_piece", lambda *place: read.append(place))
     model = exports.ultralytics_export()
     with (tmp_path / "beside.bin").open("wb") as file:
         file.truncate(2**33)  # sparse: takes no room on the disk
@@ -219,6 +221,7 @@ def test_weights_that_claim_more_than_a_file_can_hold(tmp_path):
         tensor.data_type = TensorProto.FLOAT
     with pytest.raises(ModelError, match="over 2147483647 bytes of weights"):
         import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
+    assert read == []
 
 
 def test_weights_outside_the_file_are_found_in_branches_too(tmp_path):

@@ -52,13 +52,12 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
             raise ModelError(f"{path} is damaged: {tensor.name} claims {values} values; export it again")
     if not outside:
         return model, sha256
-    digest, total = hashlib.sha256(content), len(content)
-    for tensor in outside:
-        place, offset, size = _place(tensor, path)
-        total += size
-        if total > MOST_BYTES:
-            raise ModelError(f"{path} has over {MOST_BYTES} bytes of weights; a single file holds no more")
-        tensor.raw_data = _piece(place, offset, size)
+    places = [_place(tensor, path) for tensor in outside]
+    if len(content) + sum(size for _, _, size in places) > MOST_BYTES:
+        raise ModelError(f"{path} has over {MOST_BYTES} bytes of weights; a single file holds no more")
+    digest = hashlib.sha256(content)
+    for tensor, place in zip(outside, places, strict=True):
+        tensor.raw_data = _piece(*place)
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
         digest.update(tensor.raw_data)
