@@ -22,6 +22,7 @@ class Item(NamedTuple):
         colour: of a place without pixels.
         row: object of the library that it shows; -1 for none.
         covers: the pixels are cut to the shape of the place instead.
+        reads: the pixels are words, which go before others come: two that cross over read as a third one.
     """
 
     key: tuple[Hashable, ...]
@@ -30,6 +31,7 @@ class Item(NamedTuple):
     colour: Colour = (0, 0, 0)
     row: int = -1
     covers: bool = False
+    reads: bool = False
 
     def moved(self, x: int, y: int) -> Item:
         """Return the same item farther to the right and below, px."""

@@ -57,7 +57,7 @@ def _strip(scene: Scene, i: int, places: tuple[Place, ...], layout: Layout, canv
     label = _label(
         _Label(scene.names[i], score_text(scene, i, canvas), colour, (layout.label_width, height)), canvas
     )
-    items = [Item((strip, "label"), (x, y, layout.label_width, height), label)]
+    items = [Item((strip, "label"), (x, y, layout.label_width, height), label, reads=True)]
     left = x + layout.label_width + layout.gap
     room = (left, y, layout.line_width, places[-1][1] + places[-1][3] - y)
     field = mixed(canvas.theme.ground, colour, _PLACEHOLDER)

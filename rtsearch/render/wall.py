@@ -135,7 +135,7 @@ def _drifting(scene: Scene, band: int, place: Place, canvas: Canvas) -> tuple[li
     if head:
         size = round(_CAPTION * _WORD * height)
         pixels = _words(scene.about, size, (width, head), canvas, canvas.theme.faint)
-        words.append(Item(("library", band), (x, y, width, head), pixels))
+        words.append(Item(("library", band), (x, y, width, head), pixels, reads=True))
     way = int(scene.now_s * canvas.px(_DRIFT_PX_S)) + band * width
     return words, Belt((x, y + head, width, height - head), way, scene.drift[band::BANDS])
 
@@ -146,7 +146,7 @@ def _band(content: _Content, band: Place, canvas: Canvas) -> list[Item]:
     head, items = _head_px(height, canvas), []
     if head:
         pixels = _words(content.word, round(_WORD * height), (width, head), canvas, canvas.theme.ink)
-        items.append(Item((content.key, "word"), (x, y, width, head), pixels))
+        items.append(Item((content.key, "word"), (x, y, width, head), pixels, reads=True))
     room = (x, y + head, width, height - head)
     least = round(_LEAST_SMALL * canvas.wh[1])
     places = _crop_places(content.shapes, room, hero_px(canvas), canvas.px(6), least)
