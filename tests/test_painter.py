@@ -164,6 +164,13 @@ def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
     assert np.array_equal(picture[y : y + 60, 136:196], CROPS[1])
 
 
+def test_an_object_without_crops_has_a_box_and_no_strip() -> None:
+    picture, alone = compose(scene_of(0, [(0, 50, [])]), SIZE), compose(scene_of(0, []), SIZE)
+    header = lay_out(SIZE, (160, 90), 1).strips[0][1]
+    assert np.array_equal(picture[header:], alone[header:])
+    assert (picture[:header] == object_colour(0)).all(2).any()
+
+
 def test_an_object_that_is_missed_keeps_its_strip_and_for_a_moment_a_thin_box() -> None:
     header = lay_out(SIZE, (160, 90), 1).strips[0][1]
     here, missed = scene_of(0, [(0, 50, [1])]), scene_of(0, [(0, 50, [1])], held=0)

@@ -125,6 +125,17 @@ def test_corners_and_a_line_join_an_object_and_its_band() -> None:
     assert not (compose(held, canvas(WIDE))[:, :width, 2] > 120).any()
 
 
+def test_an_object_without_crops_has_no_band() -> None:
+    both, one = scene((0, 1)), scene((0,))
+    found = dataclasses.replace(both, thumbs=(both.thumbs[0], ()))
+    plan = compose_wall(found, canvas(WIDE))
+    assert plan.shown == {0}
+    assert [belt.place for belt in plan.belts] == [
+        belt.place for belt in compose_wall(one, canvas(WIDE)).belts
+    ]
+    np.testing.assert_array_equal(compose(found, canvas(WIDE)), compose(one, canvas(WIDE)))
+
+
 def test_the_library_drifts_slowly_through_a_free_band() -> None:
     painter, size = Painter(), canvas(WIDE)
     place = compose_wall(scene((0,)), size).belts[0].place

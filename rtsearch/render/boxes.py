@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import lru_cache
 from typing import TypeAlias, cast
@@ -200,7 +201,9 @@ def score_text(scene: Scene, i: int, canvas: Canvas) -> str:
     return f"{scene.detections.score[i]:.2f}" if said else ""
 
 
-def draw_boxes(view: U8Array, scene: Scene, canvas: Canvas, shown: range, *, numbers: bool = False) -> None:
+def draw_boxes(
+    view: U8Array, scene: Scene, canvas: Canvas, shown: Collection[int], *, numbers: bool = False
+) -> None:
     """Draw boxes and labels on a frame that was scaled already, so that text stays sharp.
 
     Objects without a strip in sight get thin corners and no label.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import NamedTuple
 
 from rtsearch.render.layout import Place, Where
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
 
     frame: Place
     items: tuple[Item, ...]
-    shown: range
+    shown: Collection[int]
     notes: tuple[str, ...]
     notes_place: Place
     notes_are: Where

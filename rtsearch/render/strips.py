@@ -40,7 +40,7 @@ def compose_strips(scene: Scene, canvas: Canvas) -> Plan:
     taken = set(scene.strips)
     for i, strip in enumerate(scene.strips):
         place = strip - scene.first
-        if 0 <= place < len(layout.strips):
+        if 0 <= place < len(layout.strips) and scene.thumbs[i]:  # a heading alone reads as a fault
             last = place
             while last + 1 < len(layout.strips) and last + 1 + scene.first not in taken:
                 last += 1

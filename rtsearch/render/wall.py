@@ -91,13 +91,18 @@ def hero_px(canvas: Canvas) -> int:
 
 
 def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
-    """Return what is drawn where: the camera, the bands of the first two strips, and the library."""
+    """Return what is drawn where: the camera, the bands of the first two strips, and the library.
+
+    An object without crops has no band.
+    """
     places = wall_places(canvas.wh, canvas.px(10))
     free = dict(enumerate(places.bands))
     items: list[Item] = []
     belts: list[Belt] = []
+    shown: set[int] = set()
     for i, strip in enumerate(scene.strips):
-        if strip in free:
+        if strip in free and scene.thumbs[i]:
+            shown.add(strip)
             items += _band(_object(scene, i), free.pop(strip), canvas)
     walks = bool(scene.walk) and len(free) == BANDS
     for stop in scene.walk if walks else ():
@@ -107,7 +112,6 @@ def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
         items += words
         belts.append(belt)
     nothing = (0, 0, 0, 0)
-    shown = range(BANDS)
     return Plan(
         *(places.camera, tuple(items), shown, (), nothing, "over", tuple(belts), places.bands),
         fade_s=_FADE_S,
