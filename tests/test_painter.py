@@ -152,6 +152,15 @@ def test_a_grid_that_changes_takes_everything_along() -> None:
         np.testing.assert_array_equal(painter.paint(scene, SIZE), compose(scene, SIZE))
 
 
+def test_nothing_is_left_of_what_was_going_when_the_grid_changes() -> None:
+    painter = Painter()
+    two, one = scene_of(0, TWO, rows=2), scene_of(0, [(0, 50, [1])], rows=3)
+    for scene, grid, now_s in ((two, 2.0, 0.0), (one, 2.0, 0.1), (one, 2.0, 0.2), (one, 2.5, 0.3)):
+        then = dataclasses.replace(scene, grid=grid, now_s=now_s)
+        picture = painter.paint(then, SIZE)
+    np.testing.assert_array_equal(picture, compose(then, SIZE))
+
+
 @pytest.mark.parametrize("strip", [0, 1, 3])
 def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
     picture = compose(scene_of(0, [(strip, 50, [1])], rows=4), canvas((640, 356), 100))

@@ -105,7 +105,8 @@ class Painter:
             self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), canvas.theme.ground, np.uint8)
             self._draw_all(plan)
         elif _moves(before, plan):
-            drawn = (*(item.place for item in before.items), *(belt.place for belt in before.belts))
+            drawn = [item.place for item in before.items] + [belt.place for belt in before.belts]
+            drawn += [fade.place for fade in self._going]
             for place in (before.frame, before.notes_place, *drawn):
                 _room(self._picture, place)[:] = canvas.theme.ground
             before = None
@@ -146,7 +147,7 @@ class Painter:
             self._going.append(_Fade(None, place, pixels, now_s, lasts_s))
         for item in changed:
             pixels = _room(self._picture, item.place).copy()
-            slides = item.key not in old
+            slides = item.key not in old and not item.reads
             self._coming[item.key] = _Fade(item, item.place, pixels, now_s, lasts_s, slides)
         for key in old.keys() - new.keys():
             self._coming.pop(key, None)
