@@ -114,6 +114,13 @@ def test_the_camera_is_filled_and_the_screen_is_not_black(frame_wh: tuple[int, i
     assert (empty.max(2) <= 16).mean() < 0.1
 
 
+@pytest.mark.parametrize("wh", [WIDE, UPRIGHT, (638, 720)])
+def test_no_head_is_cut_at_the_top_of_the_camera(wh: tuple[int, int]) -> None:
+    upright = scene((), frame_wh=(480, 640))
+    upright.frame.bgr[:4] = 250
+    assert (compose(upright, canvas(wh))[0, : wall_places(wh, 10).camera[2]] > 200).all()
+
+
 def test_corners_and_a_line_join_an_object_and_its_band() -> None:
     picture = compose(scene((0,)), canvas(WIDE))
     width = compose_wall(scene(()), canvas(WIDE)).frame[2]
