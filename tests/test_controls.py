@@ -239,7 +239,7 @@ def test_a_box_is_faint_once_its_object_was_missed_for_more_than_five_frames() -
 
 
 def strips_of(rows: int, **tracks: int) -> Steadied:
-    """One object per track, in the strip given; the tracks are called a, b, c ..."""
+    """One object with a crop per track, in the strip given; the tracks are called a, b, c ..."""
     n = len(tracks)
     found = Detections(
         np.tile(np.array([2, 2, 20, 20], np.float32), (n, 1)),
@@ -248,8 +248,8 @@ def strips_of(rows: int, **tracks: int) -> Steadied:
         np.zeros((n, 0), np.float32),
         np.array([ord(name) for name in tracks], np.int64),
     )
-    none = Neighbours(np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32))
-    return Steadied(found, none, tuple(tracks.values()), (0,) * n, np.zeros((n, 4), np.float32), rows)
+    near = Neighbours(np.ones((n, 1), np.int32), np.ones((n, 1), np.float32))
+    return Steadied(found, near, tuple(tracks.values()), (0,) * n, np.zeros((n, 4), np.float32), rows)
 
 
 def test_places_of_crops_keep_their_shape_while_their_strip_lasts() -> None:

@@ -152,6 +152,15 @@ def test_a_grid_that_changes_takes_everything_along() -> None:
         np.testing.assert_array_equal(painter.paint(scene, SIZE), compose(scene, SIZE))
 
 
+def test_nothing_is_left_of_what_was_going_when_the_grid_changes() -> None:
+    painter = Painter()
+    two, one = scene_of(0, TWO, rows=2), scene_of(0, [(0, 50, [1])], rows=3)
+    for scene, grid, now_s in ((two, 2.0, 0.0), (one, 2.0, 0.1), (one, 2.0, 0.2), (one, 2.5, 0.3)):
+        then = dataclasses.replace(scene, grid=grid, now_s=now_s)
+        picture = painter.paint(then, SIZE)
+    np.testing.assert_array_equal(picture, compose(then, SIZE))
+
+
 @pytest.mark.parametrize("strip", [0, 1, 3])
 def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
     picture = compose(scene_of(0, [(strip, 50, [1])], rows=4), canvas((640, 356), 100))
@@ -162,6 +171,13 @@ def test_an_object_is_drawn_in_its_strip_and_colour(strip: int) -> None:
     assert object_colour(strip) == OBJECT_COLOURS[strip]
     y = places[strip][1]
     assert np.array_equal(picture[y : y + 60, 136:196], CROPS[1])
+
+
+def test_an_object_without_crops_has_a_box_and_no_strip() -> None:
+    picture, alone = compose(scene_of(0, [(0, 50, [])]), SIZE), compose(scene_of(0, []), SIZE)
+    header = lay_out(SIZE, (160, 90), 1).strips[0][1]
+    assert np.array_equal(picture[header:], alone[header:])
+    assert (picture[:header] == object_colour(0)).all(2).any()
 
 
 def test_an_object_that_is_missed_keeps_its_strip_and_for_a_moment_a_thin_box() -> None:
@@ -223,3 +239,17 @@ def test_notes_that_make_room_for_controls_leave_all_else_as_it_is() -> None:
     below = there.strips[0][1]
     np.testing.assert_array_equal(moved[below:], before[below:])
     np.testing.assert_array_equal(painter.paint(scene, wide), before)
+
+
+@pytest.mark.parametrize(("after_s", "of_new"), [(0.1, 0), (0.15, 1)])
+def test_words_go_before_others_come(after_s: float, of_new: int) -> None:
+    """Two words that cross over read as a third one."""
+    scenes = [dataclasses.replace(scene_of(0, ONE), names=(name,)) for name in ("chair", "church")]
+    _, seen = steps(*scenes, (0.0, after_s))
+    left, top, _, height = lay_out(SIZE, (160, 90), 1).strips[0]
+    word = np.s_[top : top + height, left + 8 : left + 130]
+    written = compose(scenes[of_new], SIZE)[word].astype(int)
+    share = (seen[word].astype(int) - DARK.ground).sum() / (written - DARK.ground).sum()
+    assert 0 < share < 0.5
+    expected = DARK.ground + share * (written - DARK.ground)
+    assert np.abs(seen[word] - expected).max() <= 2

@@ -31,7 +31,7 @@ FRAME = (60, 50, 40)
 
 
 def scene(boxes=(), *, names=(), scores=(), thumbs=(), notes=(), frame_wh=(300, 200), rows=4):
-    """Objects in a frame of one colour; what is not given is made up."""
+    """Objects in a frame of one colour; what is not given is made up, crops such as nobody sees."""
     n = len(boxes)
     found = Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
@@ -41,7 +41,7 @@ def scene(boxes=(), *, names=(), scores=(), thumbs=(), notes=(), frame_wh=(300, 
     )
     none = Neighbours(np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32))
     bgr = np.full((frame_wh[1], frame_wh[0], 3), FRAME, np.uint8)
-    names, thumbs = tuple(names) or ("cup",) * n, tuple(thumbs) or ((),) * n
+    names, thumbs = tuple(names) or ("cup",) * n, tuple(thumbs) or ((crop(90, GROUND),),) * n
     return Scene(Frame(0, 0.0, None, bgr), found, names, none, THUMB, thumbs, tuple(notes), rows=rows)
 
 
@@ -267,8 +267,7 @@ def test_crops_are_scaled_down_to_end_at_the_edge_and_none_is_cut():
 
 
 def test_the_strip_names_its_object():
-    thumbs = [(), ()]
-    picture = compose(scene(boxes_for(2), names=["cup", "dining table"], thumbs=thumbs), CANVAS)
+    picture = compose(scene(boxes_for(2), names=["cup", "dining table"]), CANVAS)
     first, second = (picture[y : y + height, :LEFT] for _, y, _, height in places(4)[:2])
     assert (first[:, :4] == object_colour(0)).all()
     assert (second[:, :4] == object_colour(1)).all()

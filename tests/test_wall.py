@@ -114,6 +114,13 @@ def test_the_camera_is_filled_and_the_screen_is_not_black(frame_wh: tuple[int, i
     assert (empty.max(2) <= 16).mean() < 0.1
 
 
+@pytest.mark.parametrize("wh", [WIDE, UPRIGHT, (638, 720)])
+def test_no_head_is_cut_at_the_top_of_the_camera(wh: tuple[int, int]) -> None:
+    upright = scene((), frame_wh=(480, 640))
+    upright.frame.bgr[:4] = 250
+    assert (compose(upright, canvas(wh))[0, : wall_places(wh, 10).camera[2]] > 200).all()
+
+
 def test_corners_and_a_line_join_an_object_and_its_band() -> None:
     picture = compose(scene((0,)), canvas(WIDE))
     width = compose_wall(scene(()), canvas(WIDE)).frame[2]
@@ -123,6 +130,17 @@ def test_corners_and_a_line_join_an_object_and_its_band() -> None:
     assert not lit[:, : round(0.3 * width)].any()
     held = dataclasses.replace(scene((0,)), held=frozenset({0}), faint=frozenset({0}))
     assert not (compose(held, canvas(WIDE))[:, :width, 2] > 120).any()
+
+
+def test_an_object_without_crops_has_no_band() -> None:
+    both, one = scene((0, 1)), scene((0,))
+    found = dataclasses.replace(both, thumbs=(both.thumbs[0], ()))
+    plan = compose_wall(found, canvas(WIDE))
+    assert plan.shown == {0}
+    assert [belt.place for belt in plan.belts] == [
+        belt.place for belt in compose_wall(one, canvas(WIDE)).belts
+    ]
+    np.testing.assert_array_equal(compose(found, canvas(WIDE)), compose(one, canvas(WIDE)))
 
 
 def test_the_library_drifts_slowly_through_a_free_band() -> None:

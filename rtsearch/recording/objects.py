@@ -162,13 +162,10 @@ def bare_records(detections: Detections, names: Sequence[str]) -> list[dict[str,
     """Return n objects of one frame as JSON values, without neighbours; see ``object_records``."""
     xyxy, score = _rounded(detections.xyxy, 1), _rounded(detections.score, 4)
     return [
-        {
-            "track": int(detections.track[i]),
-            "xyxy": xyxy[i],
-            "label": class_name(names, label),
-            "score": score[i],
-        }
-        for i, label in enumerate(detections.label.tolist())
+        {"track": track, "xyxy": box, "label": class_name(names, label), "score": sure}
+        for track, box, label, sure in zip(
+            detections.track.tolist(), xyxy, detections.label.tolist(), score, strict=True
+        )
     ]
 
 

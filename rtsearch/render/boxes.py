@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import lru_cache
 from typing import TypeAlias, cast
@@ -34,7 +35,6 @@ _MOST_STEPS = 3  # lines by which a label may stand lower than it belongs
 _LARGE_PX = 240  # a frame from this height on has larger labels and thicker boxes
 _CORNER = 0.2  # length of a corner's sides, as a share of the box's shorter side
 _DIM = 0.35  # brightness of a frame around the objects that are looked for
-_OFF_THE_TOP = 0.25  # share of what is cut of a frame that is cut at its top, where heads are
 _MASKED = 0.5  # darkness of a part in which objects do not count
 WAITING = "Waiting for the picture"
 """Sentence while a source gives none."""
@@ -100,10 +100,13 @@ def _filling(scene: Scene, wh: tuple[int, int]) -> Scene:
 
 
 def _kept(frame_wh: tuple[int, int], wh: tuple[int, int]) -> Place:
-    """Return the part of a frame that fills a place of a width and a height: x, y, width, height, px."""
+    """Return the part of a frame that fills a place of a width and a height: x, y, width, height, px.
+
+    Nothing is cut at the top, where heads are.
+    """
     width, height = frame_wh
     kept_w, kept_h = min(width, round(height * wh[0] / wh[1])), min(height, round(width * wh[1] / wh[0]))
-    return (width - kept_w) // 2, round(_OFF_THE_TOP * (height - kept_h)), kept_w, kept_h
+    return (width - kept_w) // 2, 0, kept_w, kept_h
 
 
 def _cut(outline: Outline, frame: Frame, kept: Place) -> Outline:
@@ -200,7 +203,9 @@ def score_text(scene: Scene, i: int, canvas: Canvas) -> str:
     return f"{scene.detections.score[i]:.2f}" if said else ""
 
 
-def draw_boxes(view: U8Array, scene: Scene, canvas: Canvas, shown: range, *, numbers: bool = False) -> None:
+def draw_boxes(
+    view: U8Array, scene: Scene, canvas: Canvas, shown: Collection[int], *, numbers: bool = False
+) -> None:
     """Draw boxes and labels on a frame that was scaled already, so that text stays sharp.
 
     Objects without a strip in sight get thin corners and no label.

@@ -105,7 +105,8 @@ class Painter:
             self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), canvas.theme.ground, np.uint8)
             self._draw_all(plan)
         elif _moves(before, plan):
-            drawn = (*(item.place for item in before.items), *(belt.place for belt in before.belts))
+            drawn = [item.place for item in before.items] + [belt.place for belt in before.belts]
+            drawn += [fade.place for fade in self._going]
             for place in (before.frame, before.notes_place, *drawn):
                 _room(self._picture, place)[:] = canvas.theme.ground
             before = None
@@ -146,7 +147,7 @@ class Painter:
             self._going.append(_Fade(None, place, pixels, now_s, lasts_s))
         for item in changed:
             pixels = _room(self._picture, item.place).copy()
-            slides = item.key not in old
+            slides = item.key not in old and not item.reads
             self._coming[item.key] = _Fade(item, item.place, pixels, now_s, lasts_s, slides)
         for key in old.keys() - new.keys():
             self._coming.pop(key, None)
@@ -164,9 +165,16 @@ class Painter:
                 moved = fade.before.copy()
                 moved[:, way:] = after[:, : max(0, after.shape[1] - way)]
                 after = moved
-            room[:] = cv2.addWeighted(fade.before, 1 - share, after, share, 0)
+            room[:] = self._between(fade.before, after, share, reads=fade.item.reads)
         self._going = [fade for fade in self._going if not fade.is_over(now_s)]
         self._coming = {key: fade for key, fade in self._coming.items() if not fade.is_over(now_s)}
+
+    def _between(self, before: U8Array, after: U8Array, share: float, *, reads: bool) -> U8Array:
+        """Return pixels on their way to others; words go by way of the ground."""
+        if not reads:
+            return cast(U8Array, cv2.addWeighted(before, 1 - share, after, share, 0))
+        words, left = (before, 1 - 2 * share) if share < 0.5 else (after, 2 * share - 1)
+        return toward(words, self._ground, 1 - left)
 
     def _draw_belts(self, plan: Plan, now_s: float, new: set[Place], canvas: Canvas) -> None:
         """Draw the crops that drift by; in a place that has fallen free they come up after what goes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import NamedTuple
 
 from rtsearch.render.layout import Place, Where
@@ -22,6 +22,7 @@ class Item(NamedTuple):
         colour: of a place without pixels.
         row: object of the library that it shows; -1 for none.
         covers: the pixels are cut to the shape of the place instead.
+        reads: the pixels are words, which go before others come: two that cross over read as a third one.
     """
 
     key: tuple[Hashable, ...]
@@ -30,6 +31,7 @@ class Item(NamedTuple):
     colour: Colour = (0, 0, 0)
     row: int = -1
     covers: bool = False
+    reads: bool = False
 
     def moved(self, x: int, y: int) -> Item:
         """Return the same item farther to the right and below, px."""
@@ -74,7 +76,7 @@ class Plan(NamedTuple):
 
     frame: Place
     items: tuple[Item, ...]
-    shown: range
+    shown: Collection[int]
     notes: tuple[str, ...]
     notes_place: Place
     notes_are: Where

@@ -40,7 +40,7 @@ def compose_strips(scene: Scene, canvas: Canvas) -> Plan:
     taken = set(scene.strips)
     for i, strip in enumerate(scene.strips):
         place = strip - scene.first
-        if 0 <= place < len(layout.strips):
+        if 0 <= place < len(layout.strips) and scene.thumbs[i]:  # a heading alone reads as a fault
             last = place
             while last + 1 < len(layout.strips) and last + 1 + scene.first not in taken:
                 last += 1
@@ -57,7 +57,7 @@ def _strip(scene: Scene, i: int, places: tuple[Place, ...], layout: Layout, canv
     label = _label(
         _Label(scene.names[i], score_text(scene, i, canvas), colour, (layout.label_width, height)), canvas
     )
-    items = [Item((strip, "label"), (x, y, layout.label_width, height), label)]
+    items = [Item((strip, "label"), (x, y, layout.label_width, height), label, reads=True)]
     left = x + layout.label_width + layout.gap
     room = (left, y, layout.line_width, places[-1][1] + places[-1][3] - y)
     field = mixed(canvas.theme.ground, colour, _PLACEHOLDER)

@@ -91,13 +91,18 @@ def hero_px(canvas: Canvas) -> int:
 
 
 def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
-    """Return what is drawn where: the camera, the bands of the first two strips, and the library."""
+    """Return what is drawn where: the camera, the bands of the first two strips, and the library.
+
+    An object without crops has no band.
+    """
     places = wall_places(canvas.wh, canvas.px(10))
     free = dict(enumerate(places.bands))
     items: list[Item] = []
     belts: list[Belt] = []
+    shown: set[int] = set()
     for i, strip in enumerate(scene.strips):
-        if strip in free:
+        if strip in free and scene.thumbs[i]:
+            shown.add(strip)
             items += _band(_object(scene, i), free.pop(strip), canvas)
     walks = bool(scene.walk) and len(free) == BANDS
     for stop in scene.walk if walks else ():
@@ -107,7 +112,6 @@ def compose_wall(scene: Scene, canvas: Canvas) -> Plan:
         items += words
         belts.append(belt)
     nothing = (0, 0, 0, 0)
-    shown = range(BANDS)
     return Plan(
         *(places.camera, tuple(items), shown, (), nothing, "over", tuple(belts), places.bands),
         fade_s=_FADE_S,
@@ -135,7 +139,7 @@ def _drifting(scene: Scene, band: int, place: Place, canvas: Canvas) -> tuple[li
     if head:
         size = round(_CAPTION * _WORD * height)
         pixels = _words(scene.about, size, (width, head), canvas, canvas.theme.faint)
-        words.append(Item(("library", band), (x, y, width, head), pixels))
+        words.append(Item(("library", band), (x, y, width, head), pixels, reads=True))
     way = int(scene.now_s * canvas.px(_DRIFT_PX_S)) + band * width
     return words, Belt((x, y + head, width, height - head), way, scene.drift[band::BANDS])
 
@@ -146,7 +150,7 @@ def _band(content: _Content, band: Place, canvas: Canvas) -> list[Item]:
     head, items = _head_px(height, canvas), []
     if head:
         pixels = _words(content.word, round(_WORD * height), (width, head), canvas, canvas.theme.ink)
-        items.append(Item((content.key, "word"), (x, y, width, head), pixels))
+        items.append(Item((content.key, "word"), (x, y, width, head), pixels, reads=True))
     room = (x, y + head, width, height - head)
     least = round(_LEAST_SMALL * canvas.wh[1])
     places = _crop_places(content.shapes, room, hero_px(canvas), canvas.px(6), least)

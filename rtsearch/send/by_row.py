@@ -37,7 +37,7 @@ class ByRow(Generic[T]):
         known = self._made
         missing = [row for row in dict.fromkeys(rows) if row not in known]
         if not missing:
-            return [known[row] for row in rows]
+            return list(map(known.__getitem__, rows))
         unknown = np.full(len(missing), np.inf, np.float32)
         near = neighbour_records(np.array(missing, np.int32), unknown, library)
         made = {one["row"]: self._make(one) for one in near}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import sys
@@ -67,14 +68,16 @@ class LinesPeer:
     def _neighbours(self, scene: SentScene) -> Iterator[str]:
         """Yield the texts of the neighbours of each object of the frame."""
         rows = scene.neighbours.row[: scene.seen, : scene.results]
-        distances = np.round(scene.neighbours.distance[: scene.seen, : scene.results].astype(np.float64), 5)
-        for line, far in zip(rows, distances.tolist(), strict=True):
-            texts = self._texts.of(line[line >= 0].tolist(), scene.library)
-            known = (
-                head + (repr(d) if math.isfinite(d) else "null") + tail
-                for (head, tail), d in zip(texts, far, strict=False)
-            )
-            yield ",".join(known)
+        there = rows >= 0
+        far = scene.neighbours.distance[: scene.seen, : scene.results][there].astype(np.float64)
+        distances = np.round(far, 5).tolist()
+        texts = self._texts.of(rows[there].tolist(), scene.library)
+        known = (
+            f"{head}{d if math.isfinite(d) else 'null'}{tail}"
+            for (head, tail), d in zip(texts, distances, strict=True)
+        )
+        for count in there.sum(1).tolist():
+            yield ",".join(itertools.islice(known, count))
 
 
 def _around_distance(near: Mapping[str, Any]) -> tuple[str, str]:
