@@ -383,8 +383,20 @@ def test_query(cli, library, photos):
     said = cli("query", library, photo)
     assert said.code == 0
     assert re.search(
-        r"^cup 0\.\d\d at \[.*\]; nearest: cup in skimage-coffee.png at 0\.00", said.out, re.MULTILINE
+        r"^cup 0\.\d\d at \[.*\]; nearest: cup in skimage-coffee.png at distance 0\.00", said.out, re.MULTILINE
     )
+
+
+def test_query_says_the_same_as_its_sheet_where_nothing_is_near(cli, library, photos):
+    done = cli(
+        "query", library, photos / "skimage-coffee.png", "--not-itself", "--set", "show.max_distance=0.01"
+    )
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines
+    for line in lines:
+        assert "; nothing within distance 0.010 (show.max_distance); nearest: " in line
+        assert re.search(r" at distance \d\.\d{3}$", line)
 
 
 def test_query_of_a_photo_without_objects(cli, library, tmp_path):
