@@ -399,6 +399,18 @@ def test_query_says_the_same_as_its_sheet_where_nothing_is_near(cli, library, ph
         assert re.search(r" at distance \d\.\d{3}$", line)
 
 
+@pytest.mark.parametrize(("composition", "said"), [("wall", True), ("strips", False), ("auto", False)])
+def test_query_says_that_its_sheets_are_strips(cli, library, photos, tmp_path, composition, said):
+    sheet = tmp_path / f"{composition}.png"
+    done = cli(
+        *("query", library, photos / "skimage-coffee.png", "--out", sheet),
+        *("--set", f"show.composition={composition}"),
+    )
+    assert done.code == 0
+    assert sheet.exists()
+    assert ("show.composition=wall changes nothing" in done.err) is said
+
+
 def test_query_of_a_photo_without_objects(cli, library, tmp_path):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((60, 80, 3), 120, np.uint8))
     assert cli("query", library, tmp_path / "grey.png", "--json").json["objects"] == []

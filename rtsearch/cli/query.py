@@ -70,4 +70,5 @@ def query(
         nearest = empty or f"nearest: {in_words(item['neighbours'][0])}"
         answer(f"{item['label']} {item['score']:.2f} at {[round(v) for v in item['xyxy']]}; {nearest}")
     if out is not None:
-        tell(f"sheet: {out}")
+        as_strips = "; a sheet has strips for all objects, and show.composition=wall changes nothing"
+        tell(f"sheet: {out}{as_strips if settings.show.composition == 'wall' else ''}")
