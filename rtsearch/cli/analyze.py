@@ -223,8 +223,8 @@ def _tell_counts(report: AnalyzeReport, result: str) -> None:
         tell(f"{counted(report.films, 'film')} of {report.film_s / 60:.1f} minutes analysed")
     kept = f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: {result}"
     if photos or not report.films:
-        rate = photos / report.seconds if report.seconds else 0.0
-        kept = f"{counted(photos, 'photo')} analysed in {report.seconds:.0f} s ({rate:.1f}/s), {kept}"
+        took = f" in {report.seconds:.0f} s ({photos / report.seconds:.1f}/s)" if photos else ""
+        kept = f"{counted(photos, 'photo')} analysed{took}, {kept}"
     tell(kept)
 
 

@@ -11,7 +11,16 @@ import typer
 
 from rtsearch._util.atomic import write_atomic
 from rtsearch.cli.analyze import analyze_folder
-from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, counted, print_json, settings_of, tell
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    Overrides,
+    counted,
+    frames_at,
+    print_json,
+    settings_of,
+    tell,
+)
 from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.playing import Playing
 from rtsearch.cli.run import open_library, play_sources
@@ -115,6 +124,8 @@ def _play(library: Library, pictures: Pictures, settings: Settings, out: Path, *
         print_json(summary)
     for name, what in _WRITTEN.items():
         tell(f"  {out / name!s:<{len(str(out)) + 14}} {what}")
-    speed = f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s"
-    tell(f"{speed}; searched: {counted(objects, 'object')} of {classes} classes. {figures}")
+    tell(
+        f"{frames_at(report.frames_shown, report.fps)}; "
+        f"searched: {counted(objects, 'object')} of {classes} classes. {figures}"
+    )
     tell("Now with your own photos: rtsearch analyze PHOTOS mine.lib, then rtsearch run mine.lib")
