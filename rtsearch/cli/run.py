@@ -143,6 +143,7 @@ def run(
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
 
     rtsearch run pictures.lib --find "red cup"
+
     rtsearch run pictures.lib --remember seen.memory
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
