@@ -94,6 +94,14 @@ def test_help_breaks_no_placeholder(cli, monkeypatch, command):
             assert "  " not in row.strip("│ "), row
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_example_of_the_help_has_a_line_of_its_own(cli, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "400")
+    examples = cli(*command, "--help").out.partition("Examples:")[2].partition("╭")[0]
+    for line in examples.splitlines():
+        assert line.count(" rtsearch ") <= 1, line
+
+
 def test_help_flows(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     assert "Later runs analyse new and changed photos" in cli("analyze", "--help").out
@@ -203,6 +211,14 @@ def test_what_is_next_where_all_is_there(cli, model, library, monkeypatch, tmp_p
         "none in this folder: rtsearch analyze ~/Pictures pictures.lib",
         "/dev/video0 (HD Webcam): rtsearch run pictures.lib",
     ]
+    Path("demo-out").mkdir()
+    Path("demo-out/library").symlink_to(library)
+    demo = f"demo-out/library has {Library.open(library).object_count} objects: "
+    assert next_steps(cli)[1:] == [
+        f"{demo}rtsearch query demo-out/library PHOTO.jpg",
+        "/dev/video0 (HD Webcam): rtsearch run demo-out/library",
+    ]
+    Path("demo-out/library").unlink()
     Path("a program").mkdir()
     Path("a program/manifest.json").write_text("{}")
     Path("my lib").symlink_to(library)

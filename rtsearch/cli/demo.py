@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from rtsearch.jobs.demo import Pictures
     from rtsearch.library import Library
 
-__all__ = ["demo"]
+__all__ = ["DEMO_FOLDER", "demo"]
+
+DEMO_FOLDER = Path("demo-out")
+"""Folder of the demo's output, unless another is given."""
 
 # A large frame with four strips below. Objects of less than 40 px are people in the background, whose blurred
 # crops would fill the strips of persons.
@@ -46,9 +49,9 @@ _PLAYED = "detect.threshold=0.45"  # what is played has no doubtful objects; the
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for all output.")] = Path(
-        "demo-out"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Folder for all output.")
+    ] = DEMO_FOLDER,
     camera: Annotated[
         bool, typer.Option("--camera", help="Play your camera in a window instead of a clip.")
     ] = False,
