@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rtsearch.jobs.photo_pipeline import Look
     from rtsearch.pipeline import Pipeline
 
-__all__ = ["analyze", "analyze_folder"]
+__all__ = ["analyze", "analyze_folder", "end_if_stopped"]
 
 _REASONS = 3  # reasons in the message where no photo can be read; the first run prints all
 
@@ -134,6 +134,11 @@ def analyze(
     report, objects = analyze_folder(photos, lib, settings, Upkeep(repair, drop, chosen), ray=ray)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
+    end_if_stopped(report)
+
+
+def end_if_stopped(report: AnalyzeReport) -> None:
+    """End the command, unless all photos were looked at."""
     if report.interrupted:
         tell("stopped; the results are kept, and the same command continues")
         raise typer.Exit(130)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtsearch._util.atomic import write_atomic
-from rtsearch.cli.analyze import analyze_folder
+from rtsearch.cli.analyze import analyze_folder, end_if_stopped
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
@@ -84,7 +84,7 @@ def demo(
     fetch_missing(settings.model.name, offline=offline)
     lib = out / "library"
     tell(f"{counted(pictures.count, 'photo')} in {pictures.photos}, with their credits")
-    analyze_folder(pictures.photos, lib, settings)
+    end_if_stopped(analyze_folder(pictures.photos, lib, settings)[0])
     library = Library.open(lib)
     if camera:
         tell(f"waiting for camera {settings.live.source}; later: rtsearch run {lib}")
