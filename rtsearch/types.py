@@ -218,6 +218,7 @@ class Scene:
         library: state of the library that the rows of the neighbours are of; "" where nobody asks.
         remembers: what is seen is kept, which the picture says.
         each: strips of an object, which have one colour.
+        empty: why the strip of each object has no crops, "" where it has some or needs no words; () for none.
     """
 
     frame: Frame
@@ -245,6 +246,7 @@ class Scene:
     library: str = ""
     remembers: bool = False
     each: int = 1
+    empty: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.detections)
@@ -259,7 +261,9 @@ class Scene:
             object.__setattr__(self, "shapes", shapes)
         if not self.order:
             object.__setattr__(self, "order", tuple(tuple(range(len(shapes))) for shapes in self.shapes))
-        for column in ("names", "neighbours", "thumbs", "strips", "shapes", "order"):
+        if not self.empty:
+            object.__setattr__(self, "empty", ("",) * n)
+        for column in ("names", "neighbours", "thumbs", "strips", "shapes", "order", "empty"):
             got = len(getattr(self, column))
             if got != n:
                 raise ValueError(f"Scene.{column}: expected {n} entries, one for each object, got {got}")

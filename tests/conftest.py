@@ -181,8 +181,10 @@ def library(photos: Path, model: Path, tmp_path_factory: pytest.TempPathFactory,
     from rtsearch.jobs.analyze import analyze
     from rtsearch.library import Library
     from rtsearch.library.index import build_index
+    from rtsearch.search import warm_up
 
     def make(folder: Path) -> None:
+        warm_up()  # on a machine that has compiled nothing yet the first command would say so
         report = analyze(photos, folder / "library", request.getfixturevalue("pipeline"), Settings())
         assert report.failed == []
         build_index(Library.open(folder / "library"), Settings())

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from blobs import (
 )
 from test_analyze import COUNT, make_format_1
 
-from rtsearch.config import DetectSettings, Settings
+from rtsearch.config import DetectSettings, Settings, load_settings
 from rtsearch.errors import FeatureSpaceError, LibraryBusyError, LibraryError, SourceError
 from rtsearch.images.headers import read_header
 from rtsearch.jobs.analyze import Progress, analyze
@@ -36,6 +37,32 @@ from rtsearch.library.index import remembered_settings
 def photos(tmp_path: Path) -> Path:
     write_photos(tmp_path / "photos", COUNT)
     return tmp_path / "photos"
+
+
+def test_other_settings_are_told_where_the_photos_are_not_refused(
+    tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(photos, tmp_path / "lib")
+    detect = DetectSettings(threshold=0.4, classes=("cup", "wine glass"))
+    others = Settings(detect=detect)
+    write_photos(tmp_path / "others", 1)
+    with pytest.raises(LibraryError, match="holds the photos of"):
+        analyze(tmp_path / "others", tmp_path / "lib", BlobPipeline(), others)
+    assert caplog.text == ""
+    analyze(photos, tmp_path / "lib", BlobPipeline(), others)
+    said = sorted(record.getMessage() for record in caplog.records)
+    least, none = Settings().detect.threshold, "detect.classes=[]"
+    assert said == [
+        f"{tmp_path / 'lib'} was made with detect.classes = []; what is added now has "
+        f'["cup", "wine glass"] (to keep it: --set \'{none}\')',
+        f"{tmp_path / 'lib'} was made with detect.threshold = {least}; what is added now has 0.4 "
+        f"(to keep it: --set detect.threshold={least})",
+    ]
+    for line in said:
+        (given,) = re.findall(r"--set '?([^')]+)", line)
+        section, key = given.partition("=")[0].split(".")
+        kept = load_settings(None, [given])
+        assert getattr(getattr(kept, section), key) == getattr(getattr(Settings(), section), key)
 
 
 def test_photos_that_can_be_listed_but_not_read_are_kept(
@@ -179,8 +206,8 @@ def test_other_settings_are_warned_of(tmp_path: Path, photos: Path, caplog: pyte
         assert caplog.messages == []
         run(photos, tmp_path / "lib", thumb_px=64, min_px=60)
     assert [m.partition(" was ")[2] for m in caplog.messages] == [
-        "made with analyze.min_px = 40; what is added now has 60",
-        "made with analyze.thumb_px = 360; what is added now has 64",
+        "made with analyze.min_px = 40; what is added now has 60 (to keep it: --set analyze.min_px=40)",
+        "made with analyze.thumb_px = 360; what is added now has 64 (to keep it: --set analyze.thumb_px=360)",
     ]
 
 
@@ -196,7 +223,7 @@ def test_a_setting_that_an_older_build_did_not_know_is_no_other_one(
         assert caplog.messages == []
         run(photos, tmp_path / "lib", thumb_px=64, min_px=0)
     assert [m.partition(" was ")[2] for m in caplog.messages] == [
-        "made with analyze.thumb_px = 128; what is added now has 64"
+        "made with analyze.thumb_px = 128; what is added now has 64 (to keep it: --set analyze.thumb_px=128)"
     ]
 
 
@@ -212,8 +239,10 @@ def test_a_library_of_the_older_overlap_rule_keeps_its_objects_and_says_so(
     with caplog.at_level(logging.WARNING):
         run(photos, tmp_path / "lib")
     assert sorted(m.partition(" was ")[2] for m in caplog.messages) == [
-        "made with detect.max_overlap = 0.5; what is added now has 0.65",
-        "made with detect.overlap = covered; what is added now has iou",
+        "made with detect.max_overlap = 0.5; what is added now has 0.65 "
+        "(to keep it: --set detect.max_overlap=0.5)",
+        "made with detect.overlap = covered; what is added now has iou "
+        "(to keep it: --set detect.overlap=covered)",
     ]
     assert content(tmp_path / "lib") == before
 

@@ -94,6 +94,14 @@ def test_help_breaks_no_placeholder(cli, monkeypatch, command):
             assert "  " not in row.strip("│ "), row
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_example_of_the_help_has_a_line_of_its_own(cli, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "400")
+    examples = cli(*command, "--help").out.partition("Examples:")[2].partition("╭")[0]
+    for line in examples.splitlines():
+        assert line.count(" rtsearch ") <= 1, line
+
+
 def test_help_flows(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
     assert "Later runs analyse new and changed photos" in cli("analyze", "--help").out
@@ -150,7 +158,17 @@ def test_version(cli):
         (["query", "a"], "Missing argument 'PHOTO'"),
         (["library", "chekc"], "Did you mean 'check'?"),
         (["library", "export", "a"], "nothing to write; give --vectors"),
-        (["library", "map", "a", "--out", "b", "--objects", "many"], "Invalid value for '--objects'"),
+        (
+            ["library", "map", "a", "--out", "b", "--objects", "many"],
+            "rtsearch: --objects: expected a whole number; see",
+        ),
+        (
+            ["serve", "a", "--port", "70000"],
+            "rtsearch: --port: expected a number less than or equal to 65535; see",
+        ),
+        (["run", "a", "--clock", "sun"], "rtsearch: --clock: 'sun' is not one of 'wall', 'every'"),
+        (["analyze", "a", "b", "--part", "5"], "rtsearch: --part: expected a part such as 3/16"),
+        (["analyze", "a", "--again", "--repair"], "rtsearch: --again goes without --repair"),
         (["model", "pull"], "Missing argument 'NAME'"),
         (["doctor", "a"], "unexpected extra argument"),
     ],
@@ -158,6 +176,7 @@ def test_version(cli):
 def test_wrong_arguments(cli, args, message):
     complaint = cli(*args).complaint
     assert message in complaint
+    assert "Invalid value" not in complaint
     assert "; see: rtsearch" in complaint
 
 
@@ -192,6 +211,14 @@ def test_what_is_next_where_all_is_there(cli, model, library, monkeypatch, tmp_p
         "none in this folder: rtsearch analyze ~/Pictures pictures.lib",
         "/dev/video0 (HD Webcam): rtsearch run pictures.lib",
     ]
+    Path("demo-out").mkdir()
+    Path("demo-out/library").symlink_to(library)
+    demo = f"demo-out/library has {Library.open(library).object_count} objects: "
+    assert next_steps(cli)[1:] == [
+        f"{demo}rtsearch query demo-out/library PHOTO.jpg",
+        "/dev/video0 (HD Webcam): rtsearch run demo-out/library",
+    ]
+    Path("demo-out/library").unlink()
     Path("a program").mkdir()
     Path("a program/manifest.json").write_text("{}")
     Path("my lib").symlink_to(library)
@@ -383,8 +410,34 @@ def test_query(cli, library, photos):
     said = cli("query", library, photo)
     assert said.code == 0
     assert re.search(
-        r"^cup 0\.\d\d at \[.*\]; nearest: cup in skimage-coffee.png at 0\.00", said.out, re.MULTILINE
+        r"^cup 0\.\d\d at \[.*\]; nearest: cup in skimage-coffee.png at distance 0\.00",
+        said.out,
+        re.MULTILINE,
     )
+
+
+def test_query_says_the_same_as_its_sheet_where_nothing_is_near(cli, library, photos):
+    done = cli(
+        "query", library, photos / "skimage-coffee.png", "--not-itself", "--set", "show.max_distance=0.01"
+    )
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines
+    for line in lines:
+        assert "; nothing within distance 0.010 (show.max_distance); nearest: " in line
+        assert re.search(r" at distance \d\.\d{3}$", line)
+
+
+@pytest.mark.parametrize(("composition", "said"), [("wall", True), ("strips", False), ("auto", False)])
+def test_query_says_that_its_sheets_are_strips(cli, library, photos, tmp_path, composition, said):
+    sheet = tmp_path / f"{composition}.png"
+    done = cli(
+        *("query", library, photos / "skimage-coffee.png", "--out", sheet),
+        *("--set", f"show.composition={composition}"),
+    )
+    assert done.code == 0
+    assert sheet.exists()
+    assert ("show.composition=wall changes nothing" in done.err) is said
 
 
 def test_query_of_a_photo_without_objects(cli, library, tmp_path):

@@ -139,6 +139,11 @@ def test_run_tells_its_figures(cli, library, short_clip):
     assert re.search(r"12 frames at [\d.]+/s, 0 dropped, \d+ objects?, \d+ neighbours", done.err)
 
 
+def test_run_on_one_photo_tells_no_rate(cli, library, photos):
+    done = cli("run", library, "--source", photos / "skimage-coffee.png", "--headless")
+    assert done.err.startswith("1 frame, 0 dropped, ")
+
+
 def test_run_at_the_clips_own_speed(cli, library, short_clip):
     report = cli("run", library, "--source", short_clip, "--headless", "--realtime", "--json").json
     assert report["frames_shown"] + report["dropped"] == 12

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import cv2
+import forked
 import pytest
 from clips import shorten
 from pages import README, commands
@@ -99,6 +104,18 @@ def test_a_clip_that_cannot_be_read(tmp_path):
         gather_photos(tmp_path / "photos", tmp_path / "text.mp4")
 
 
+def test_a_demo_that_is_stopped_plays_nothing(model, tmp_path):
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "RTSEARCH_ENGINES": str(model.parent)}
+    command = [str(Path(sys.executable).parent / "rtsearch"), "demo", "--offline"]
+    with forked.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as child:
+        while child.poll() is None and not any(tmp_path.glob("demo-out/library/thumbs/*")):
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=120)
+    assert (child.returncode, "stopped; the results are kept" in said) == (130, True), said
+    assert not (tmp_path / "demo-out" / "sheet.png").exists()
+
+
 def test_the_demo_twice(demo_run, cli, tmp_path, monkeypatch):
     folder, done = demo_run
     out = tmp_path / "demo-out"
@@ -147,7 +164,7 @@ def test_the_demo_twice(demo_run, cli, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     again = cli("demo", "--offline", "--json", "--out", out)
     assert again.code == 0, again.err
-    assert "0 photos analysed" in again.err
+    assert "0 photos analysed, " in again.err  # and no rate
     assert again.json["library_objects"] == first["library_objects"]
     assert again.json["frames_shown"] == PLAYED
 

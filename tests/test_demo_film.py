@@ -163,5 +163,7 @@ def test_figures_of_a_record(library, tmp_path):
     assert figures(own[:9]).photos_of_first_8 == 1
     assert figures(alike[:2], []).photos_of_first_8 == 0.5
     text = str(figures([*alike[:2], *[row for row in own if photo[row] != photo[alike[0]]][:6]]))
-    assert text.startswith("In 1 strip, 60% of the first five crops show what the object is")
+    assert text.startswith(
+        "In 1 strip, 60% of the first five crops carry the label of the object, by the network"
+    )
     assert text.endswith("88% of the first eight come from different photos.")

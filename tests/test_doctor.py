@@ -32,7 +32,7 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setattr("ctypes.util.find_library", lambda _name: None)
     monkeypatch.setattr("rtsearch.sources.cameras", dict)
     real = importlib.util.find_spec
-    optional = {"mss", "tensorrt", "tensorrt_rtx"}
+    optional = {"mss", "uvicorn", "segno", "tensorrt", "tensorrt_rtx"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in optional else real(name))
 
 
@@ -46,6 +46,8 @@ def test_everything_is_looked_at_and_said(model):
         assert finding.what
         assert finding.advice or finding.state == "ok"
     assert findings["python"].what.startswith("3.")
+    assert findings["page"].state == "ok"
+    assert f"uvicorn {importlib.metadata.version('uvicorn')}" in findings["page"].what
     assert findings["model"].state == "ok"
     assert "AGPL-3.0" in findings["model"].what
     assert importlib.metadata.version("numpy") in findings["packages"].what
@@ -60,6 +62,8 @@ def test_a_bare_machine(bare):
     assert "--headless" in findings["display"].advice
     assert findings["cameras"].what == "none found"
     assert "apt install ffmpeg" in findings["ffmpeg"].advice
+    assert findings["page"].what == "not installed: uvicorn, segno"
+    assert "pip install 'rtsearch[web]'" in findings["page"].advice
 
 
 def test_a_package_that_is_installed_under_another_name(monkeypatch):

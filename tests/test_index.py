@@ -146,6 +146,22 @@ def test_names_of_any_bytes(tmp_path):
 # When it is built ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def compiled(monkeypatch):
+    """As on a machine whose first search is over, which says nothing about compiling."""
+    monkeypatch.setattr("rtsearch.library.index.search_is_compiled", lambda: True)
+
+
+def test_the_first_compilation_is_told(lib, monkeypatch):
+    monkeypatch.setattr("rtsearch.library.index.search_is_compiled", lambda: False)
+    for lines in (2, 1):  # the index is built, and then there
+        told = []
+        open_index(Library.open(lib), SETTINGS, told.append)
+        assert len(told) == lines
+        assert told[0] == "compiling the search, once per machine (about half a minute)"
+
+
+@pytest.mark.usefixtures("compiled")
 def test_a_second_opening_builds_nothing(lib):
     told = []
     open_index(Library.open(lib), SETTINGS, told.append)
@@ -157,6 +173,7 @@ def test_a_second_opening_builds_nothing(lib):
     assert {path: path.stat().st_mtime_ns for path in lib.rglob("index/*/*")} == stamp
 
 
+@pytest.mark.usefixtures("compiled")
 def test_an_index_of_an_older_format_is_built_again(lib, monkeypatch):
     with monkeypatch.context() as older:
         older.setattr("rtsearch.library.index._FORMAT", 4)

@@ -14,6 +14,7 @@ import pytest
 
 from rtsearch._util import kernel_cache
 from rtsearch._util.jit import kernel
+from rtsearch.search import warm_up
 
 TOP = Path(__file__).resolve().parents[1]
 NAMELESS = 54_321
@@ -73,6 +74,15 @@ def test_neither_package_nor_home_can_be_written(tmp_path: Path) -> None:
 def test_a_user_without_name_and_home() -> None:
     said = search(BECOMES_NAMELESS + SEARCHES)
     assert "search/__pycache__: every start compiles them" in said
+
+
+def test_it_is_known_whether_the_search_is_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm_up()
+    assert kernel_cache.search_is_compiled()
+    monkeypatch.setattr(kernel_cache, "_folder", lambda: tmp_path)
+    assert not kernel_cache.search_is_compiled()
+    monkeypatch.setattr(kernel_cache, "_folder", lambda: None)  # a warning has told that each start compiles
+    assert kernel_cache.search_is_compiled()
 
 
 def test_the_disk_is_full(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import PhotoError
-from rtsearch.jobs.query import query_photo, sheet
+from rtsearch.jobs.query import in_words, query_photo, sheet
 from rtsearch.library import Library
 from rtsearch.render.theme import object_colour
 
@@ -76,6 +76,25 @@ def test_every_strip_of_a_sheet_begins_with_the_nearest(ask, photos):
     shown = answer.scene.neighbours.distance
     nearest = [item["neighbours"][0]["distance"] for item in answer.objects]
     assert shown[:, 0] == pytest.approx(nearest, abs=1e-3)
+
+
+def test_an_empty_strip_says_why(ask, photos):
+    photo, alone = photos / "skimage-coffee.png", "show.max_distance=0.000001"
+    full, answer = ask(photo), ask(photo, alone)
+    assert set(full.scene.empty) == {""}
+    empty = [i for i, crops in enumerate(answer.scene.thumbs) if not crops]
+    assert empty
+    for i, why in enumerate(answer.scene.empty):
+        nearest = in_words(answer.objects[i]["neighbours"][0])
+        limit = "nothing within distance 0.000 (show.max_distance); nearest: "
+        assert why == (f"{limit}{nearest}" if i in empty else "")
+    picture, silent = (
+        sheet(answer, load_settings(None, [alone, f"show.text={text}"])) for text in ("names", "none")
+    )
+    for i in empty:
+        strip = np.s_[484 + 80 * i : 556 + 80 * i, 150:]
+        assert silent[strip].std(axis=(0, 1)).max() == 0
+        assert picture[strip].std(axis=(0, 1)).min() > 2
 
 
 def test_the_sheet_has_further_neighbours_where_a_line_is_not_full(ask, photos):

@@ -29,6 +29,7 @@ from rtsearch.library.index import open_index
 from rtsearch.library.merge import merge_libraries
 from rtsearch.library.photo_files import photo_files
 from rtsearch.library.thumbnails import GREY, ThumbCache
+from rtsearch.search import warm_up
 from rtsearch.storage import CACHE, Store, library_folder, open_store, photo_folder
 from rtsearch.storage.address import Address, cache_home
 
@@ -255,6 +256,7 @@ def test_a_damaged_index_of_the_cache_is_fetched_anew(bucket, tmp_path, caplog):
 
 
 def test_a_damaged_index_on_s3_is_built_again(bucket, tmp_path, another_machine, caplog):
+    warm_up()  # or the first opening would say that it compiles
     photos, lib = tmp_path / "photos", Path(f"{bucket}/lib")
     write_photos(photos, 12)
     run(photos, lib)

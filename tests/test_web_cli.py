@@ -14,6 +14,9 @@ from pathlib import Path
 import forked
 import pytest
 
+from rtsearch.cli.serving import Serving
+from rtsearch.web import Address
+
 
 @pytest.mark.parametrize(
     ("options", "words"),
@@ -45,6 +48,16 @@ def test_a_package_that_is_missing(cli, library, monkeypatch):
     done = cli("serve", library)
     assert done.code == 2
     assert "pip install 'rtsearch[web]'" in done.err
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_browser_that_cannot_be_opened_is_told(monkeypatch, capsys, opens):
+    monkeypatch.setattr("webbrowser.open", lambda _url: opens)
+    with socket.socket() as unused:
+        Serving(Address("127.0.0.1", 0), "", unused, opens=True)._tell(8737)
+    out, err = capsys.readouterr()
+    assert out == "http://127.0.0.1:8737/\n"
+    assert ("no browser could be started" in err) is not opens
 
 
 @pytest.mark.slow

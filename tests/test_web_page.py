@@ -286,6 +286,7 @@ def test_a_file_is_stepped_through_sought_in_and_looped(open_page, barcode_index
         page = open_page("/", at=server.port)
         page.locator("#time").wait_for()
         assert page.locator("#length").inner_text() == "0:04"
+        assert page.locator("#seek").evaluate("seek => seek.defaultValue") == "0"  # before the first frame
         at = "rtsearch.places.get(0).scene.t_s"
         page.wait_for_function(f"() => {at} >= 0")
         page.keyboard.press(" ")

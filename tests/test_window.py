@@ -84,9 +84,9 @@ def test_the_picture_has_its_parts(screen, paused):
         value = {
             "threshold": 0.3,
             "max overlap": 0.65,
-            "header height": 200,
-            "thumb height": 76,
-            "results": 16,
+            "header height, at least": 200,
+            "thumb height, at least": 76,
+            "results, at least": 16,
         }
         assert abs(knob_x(shot, row) - knob_place(row, value[slider.label])[0]) <= 1
     screen.key("q")
@@ -197,6 +197,16 @@ def test_a_window_opens_smaller_where_the_screen_is(screen, library, photos, tmp
         shot = screen.until(lambda shot: bool((shot[500] != shot[899]).any()))
         assert (shot[:534].max((0, 2)) > 0).all()
         assert not shot[534:].any()
+        screen.key("q")
+        run.end()
+
+
+def test_sliders_show_the_values_that_are_set(screen, library, photos, tmp_path):
+    options = ["--set", "show.header_height=300", "--set", "show.results=40"]
+    with Run(screen, tmp_path, library, "--source", photos / "skimage-coffee.png", *options) as run:
+        shot = screen.until(is_there)
+        for row, value in enumerate((0.3, 0.65, 300, 76, 40)):
+            assert abs(knob_x(shot, row) - knob_place(row, value)[0]) <= 2
         screen.key("q")
         run.end()
 

@@ -31,7 +31,7 @@ from numba.core.caching import (
 
 from rtsearch._util.paths import user_cache
 
-__all__ = ["keep_on_disk"]
+__all__ = ["keep_on_disk", "search_is_compiled"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ _WITH_KERNELS = (
     "perception/roi_pooling.py",
     "search/*.py",
 )
+_COMPILED_LAST = "search_*/query_kernels.*.nbc"  # of the search; numba names folders like packages
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _told: set[str] = set()
 
@@ -59,6 +60,12 @@ def keep_on_disk(dispatcher: Any) -> None:
         _tell_without(str(folder))
     finally:
         config.CACHE_DIR = before
+
+
+def search_is_compiled() -> bool:
+    """Tell whether the kernels of the search are on disk, or cannot be, of which a warning tells."""
+    folder = _folder()
+    return folder is None or any(folder.glob(_COMPILED_LAST))
 
 
 @lru_cache(maxsize=1)

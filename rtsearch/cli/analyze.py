@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rtsearch.jobs.photo_pipeline import Look
     from rtsearch.pipeline import Pipeline
 
-__all__ = ["analyze", "analyze_folder"]
+__all__ = ["analyze", "analyze_folder", "end_if_stopped"]
 
 _REASONS = 3  # reasons in the message where no photo can be read; the first run prints all
 
@@ -134,6 +134,11 @@ def analyze(
     report, objects = analyze_folder(photos, lib, settings, Upkeep(repair, drop, chosen), ray=ray)
     if as_json:
         print_json({**dataclasses.asdict(report), "library_objects": objects})
+    end_if_stopped(report)
+
+
+def end_if_stopped(report: AnalyzeReport) -> None:
+    """End the command, unless all photos were looked at."""
     if report.interrupted:
         tell("stopped; the results are kept, and the same command continues")
         raise typer.Exit(130)
@@ -223,8 +228,8 @@ def _tell_counts(report: AnalyzeReport, result: str) -> None:
         tell(f"{counted(report.films, 'film')} of {report.film_s / 60:.1f} minutes analysed")
     kept = f"{report.kept:,} unchanged, {report.dropped:,} dropped, {len(report.failed):,} failed: {result}"
     if photos or not report.films:
-        rate = photos / report.seconds if report.seconds else 0.0
-        kept = f"{counted(photos, 'photo')} analysed in {report.seconds:.0f} s ({rate:.1f}/s), {kept}"
+        took = f" in {report.seconds:.0f} s ({photos / report.seconds:.1f}/s)" if photos else ""
+        kept = f"{counted(photos, 'photo')} analysed{took}, {kept}"
     tell(kept)
 
 

@@ -24,6 +24,8 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -55,6 +57,7 @@ __all__ = [
     "bytes_bar",
     "count_bar",
     "counted",
+    "frames_at",
     "keep_apart",
     "keep_older",
     "library_and_settings",
@@ -245,6 +248,11 @@ def _in_words(value: object) -> str:
     return "any" if value is None else str(value)
 
 
+def frames_at(frames: int, per_s: float) -> str:
+    """Return how many frames were shown, and at which rate where there is one."""
+    return counted(frames, "frame") + (f" at {per_s:.1f}/s" if per_s else "")
+
+
 def px(wh: Sequence[int]) -> str:
     """Return sides as text, such as ``416 x 416 px``."""
     return f"{' x '.join(str(side) for side in wh)} px"
@@ -321,6 +329,18 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+class _RateColumn(ProgressColumn):
+    """Column with the rate of a task; empty while there is none."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        rate = task.fields["rate"]
+        return Text(f"{rate:.1f} {self._unit}/s" if rate else "")
+
+
 @contextlib.contextmanager
 def count_bar(unit: str) -> Iterator[Progress]:
     """Show a progress bar that counts, with rate and remaining time; silent without a terminal."""
@@ -328,7 +348,7 @@ def count_bar(unit: str) -> Iterator[Progress]:
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f} " + unit + "/s"),
+        _RateColumn(unit),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=_messages, transient=True, disable=not _messages.is_terminal) as bar:

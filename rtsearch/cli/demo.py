@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rtsearch._util.atomic import write_atomic
-from rtsearch.cli.analyze import analyze_folder
-from rtsearch.cli.common import ConfigFile, JsonFlag, Overrides, counted, print_json, settings_of, tell
+from rtsearch.cli.analyze import analyze_folder, end_if_stopped
+from rtsearch.cli.common import (
+    ConfigFile,
+    JsonFlag,
+    Overrides,
+    counted,
+    frames_at,
+    print_json,
+    settings_of,
+    tell,
+)
 from rtsearch.cli.model import fetch_missing
 from rtsearch.cli.playing import Playing
 from rtsearch.cli.run import open_library, play_sources
@@ -22,7 +31,10 @@ if TYPE_CHECKING:
     from rtsearch.jobs.demo import Pictures
     from rtsearch.library import Library
 
-__all__ = ["demo"]
+__all__ = ["DEMO_FOLDER", "demo"]
+
+DEMO_FOLDER = Path("demo-out")
+"""Folder of the demo's output, unless another is given."""
 
 # A large frame with four strips below. Objects of less than 40 px are people in the background, whose blurred
 # crops would fill the strips of persons.
@@ -37,9 +49,9 @@ _PLAYED = "detect.threshold=0.45"  # what is played has no doubtful objects; the
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for all output.")] = Path(
-        "demo-out"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Folder for all output.")
+    ] = DEMO_FOLDER,
     camera: Annotated[
         bool, typer.Option("--camera", help="Play your camera in a window instead of a clip.")
     ] = False,
@@ -72,7 +84,7 @@ def demo(
     fetch_missing(settings.model.name, offline=offline)
     lib = out / "library"
     tell(f"{counted(pictures.count, 'photo')} in {pictures.photos}, with their credits")
-    analyze_folder(pictures.photos, lib, settings)
+    end_if_stopped(analyze_folder(pictures.photos, lib, settings)[0])
     library = Library.open(lib)
     if camera:
         tell(f"waiting for camera {settings.live.source}; later: rtsearch run {lib}")
@@ -115,6 +127,8 @@ def _play(library: Library, pictures: Pictures, settings: Settings, out: Path, *
         print_json(summary)
     for name, what in _WRITTEN.items():
         tell(f"  {out / name!s:<{len(str(out)) + 14}} {what}")
-    speed = f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s"
-    tell(f"{speed}; searched: {counted(objects, 'object')} of {classes} classes. {figures}")
+    tell(
+        f"{frames_at(report.frames_shown, report.fps)}; "
+        f"searched: {counted(objects, 'object')} of {classes} classes. {figures}"
+    )
     tell("Now with your own photos: rtsearch analyze PHOTOS mine.lib, then rtsearch run mine.lib")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, NoReturn
 
@@ -16,6 +17,13 @@ __all__ = ["run"]
 
 _MOST_NAMED = 200  # characters of a message about extra arguments
 _MOST_SAID = 2000
+_INVALID = re.compile(r"^Invalid value(?: for (?P<name>.+?))?: ")  # of typer, before each reason
+_PLAINER = (  # than pydantic's words, by which typer checks values
+    ("Value error, ", ""),
+    ("Input should be a valid integer, unable to parse string as an integer", "expected a whole number"),
+    ("Input should be a valid number, unable to parse string as a number", "expected a number"),
+    ("Input should be ", "expected a number "),
+)
 
 
 def run() -> None:
@@ -70,10 +78,18 @@ def _end(message: str, code: int) -> NoReturn:
 
 def _how_to_use(error: Any) -> str:
     """Return the message about wrong arguments, which names the help; "" where help was shown."""
-    message = masked_words(error.format_message().rstrip("."))
+    message = _INVALID.sub(_name_first, masked_words(error.format_message().rstrip(".")))
+    for words, plainer in _PLAINER:
+        message = message.replace(words, plainer)
     if "extra argument" in message and len(message) > _MOST_NAMED:
         message = (
             f"{message[:_MOST_NAMED]}..."  # it names all arguments, and a shell can expand *.jpg to thousands
         )
     command = error.ctx.command_path if error.ctx else "rtsearch"
     return f"{message}; see: {command} --help" if message else ""
+
+
+def _name_first(invalid: re.Match[str]) -> str:
+    """Return the name of an argument as other messages begin, such as ``--port: ``; "" for none."""
+    name = (invalid["name"] or "").replace("'", "")
+    return name and f"{name}: "

@@ -103,7 +103,7 @@ def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:
     box = [round(side) for side in found.xyxy]
     tell(f"looked for {in_words(f'{found.label} at {box}', found.others)}")
     why = limit_in_words(found.label, found.pairs, "library")
-    tell(f"{_counts(found.moments)} within {found.limit:.3f}: {why}")
+    tell(f"{_counts(found.moments)} within distance {found.limit:.3f}: {why}")
     if found.beyond:
         tell("the nearest, which lie beyond it:")
     for moment in found.moments or found.beyond:

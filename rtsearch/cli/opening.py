@@ -132,7 +132,7 @@ def open_library(
     tell_damage(library)
     with _open_network(settings, sources, library) as pipeline:
         library.require(pipeline.feature_space)
-        with tell_if_slow("getting ready; the first run compiles the search, which takes half a minute"):
+        with tell_if_slow("getting ready"):
             index = open_index(library, settings, tell)
             index = narrow(index, settings.search, distinct=settings.show.distinct)
             pipeline.warm_up()

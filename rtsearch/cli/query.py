@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rtsearch._util.wording import time_code
 from rtsearch.cli.common import (
     ConfigFile,
     JsonFlag,
@@ -56,7 +55,7 @@ def query(
     keep_older([out] if out else [], overwrite=overwrite)
     fetch_missing(settings.model.name, offline=offline)
     with open_library(library, settings) as (pipeline, index):
-        from rtsearch.jobs.query import query_photo, sheet
+        from rtsearch.jobs.query import in_words, query_photo, sheet
         from rtsearch.recording import save_picture
 
         found = query_photo(photo, pipeline, index, settings, itself=not not_itself)
@@ -67,18 +66,9 @@ def query(
         return
     if not found.objects:
         tell(f"no objects found in {photo}; try --set detect.threshold=0.1 or --set detect.whole_image=true")
-    for item in found.objects:
-        near = item["neighbours"][0] if item["neighbours"] else None
-        nearest = (
-            f"nearest: {near['label']} in {_place(near)} at {near['distance']:.3f}"
-            if near
-            else "no neighbours"
-        )
+    for item, empty in zip(found.objects, found.scene.empty, strict=True):
+        nearest = empty or f"nearest: {in_words(item['neighbours'][0])}"
         answer(f"{item['label']} {item['score']:.2f} at {[round(v) for v in item['xyxy']]}; {nearest}")
     if out is not None:
-        tell(f"sheet: {out}")
-
-
-def _place(near: dict[str, Any]) -> str:
-    """Return where a neighbour is: the photo, or the film and the time in it."""
-    return str(near["photo"]) + (f" {time_code(near['t_s'])}" if "t_s" in near else "")
+        as_strips = "; a sheet has strips for all objects, and show.composition=wall changes nothing"
+        tell(f"sheet: {out}{as_strips if settings.show.composition == 'wall' else ''}")

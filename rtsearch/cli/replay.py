@@ -17,6 +17,7 @@ from rtsearch.cli.common import (
     OverwriteFlag,
     count_bar,
     counted,
+    frames_at,
     keep_apart,
     library_and_settings,
     print_json,
@@ -84,7 +85,7 @@ def replay(
         print_json(dataclasses.asdict(report))
     else:
         tell(
-            f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s, {report.dropped:,} dropped, "
+            f"{frames_at(report.frames_shown, report.fps)}, {report.dropped:,} dropped, "
             f"{report.bare:,} without a record, {counted(report.objects, 'object')}"
         )
         tell_outlets(report.outlets)

@@ -22,6 +22,7 @@ from rtsearch.cli.common import (
     OverwriteFlag,
     count_bar,
     counted,
+    frames_at,
     keep_apart,
     print_json,
     tell,
@@ -142,6 +143,7 @@ def run(
     rtsearch run pictures.lib --source clip.mp4 --headless --out seen.mp4 --record seen.jsonl
 
     rtsearch run pictures.lib --find "red cup"
+
     rtsearch run pictures.lib --remember seen.memory
 
     rtsearch run pictures.lib -s 0 -s rtsp://door.local/live --set show.fullscreen=true
@@ -381,7 +383,7 @@ def _tell_report(report: LiveReport) -> None:
     stages = "  ".join(f"{name} {ms['p50']:.1f}" for name, ms in report.stage_ms.items())
     latency = report.latency_ms
     tell(
-        f"{counted(report.frames_shown, 'frame')} at {report.fps:.1f}/s, {report.dropped:,} dropped, "
+        f"{frames_at(report.frames_shown, report.fps)}, {report.dropped:,} dropped, "
         f"{counted(report.objects, 'object')}, {counted(report.neighbours, 'neighbour')}; "
         f"latency {latency['p50']:.0f} ms (p99 {latency['p99']:.0f}); median ms per frame: {stages}"
     )

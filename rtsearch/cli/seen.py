@@ -85,7 +85,7 @@ def _tell_found(found: Answer, *, as_json: bool) -> None:
         return
     tell(f"looked for {in_words(found.label, found.others)}")
     why = limit_in_words(found.label, found.pairs, "memory")
-    tell(f"seen {counted(len(found.moments), 'time')} within {found.limit:.3f}: {why}")
+    tell(f"seen {counted(len(found.moments), 'time')} within distance {found.limit:.3f}: {why}")
     for moment in found.moments:
         answer(_line(moment))
 

@@ -149,5 +149,5 @@ class Serving:
         else:
             answer(full)
             tell("Ctrl-C ends it")
-        if self.opens:
-            webbrowser.open(full)
+        if self.opens and not webbrowser.open(full):
+            tell("no browser could be started here; open the address in one")

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from rtsearch.cli.common import counted, mb
+from rtsearch.cli.demo import DEMO_FOLDER
 
 __all__ = ["next_steps"]
 
@@ -17,7 +18,7 @@ _HELP = "help     rtsearch --help lists the commands, rtsearch doctor checks thi
 def next_steps() -> tuple[str, str, str, str]:
     """Return the next commands on this machine: for the network, the library, a source, and help."""
     found = _newest_library(Path())
-    library = found[0].name if found else _NEW_LIBRARY
+    library = str(found[0]) if found else _NEW_LIBRARY
     return _network(), _about_library(found), _play(shlex.quote(library)), _HELP
 
 
@@ -34,12 +35,13 @@ def _network() -> str:
 
 
 def _newest_library(folder: Path) -> tuple[Path, int] | None:
-    """Return the library in a folder that was written to last, and its number of objects."""
+    """Return the library in a folder, or of the demo, that was written to last, and its number of objects."""
     from rtsearch.errors import LibraryError
     from rtsearch.library import Library
     from rtsearch.library.files import MANIFEST_NAME
 
-    manifests = [path for path in folder.glob(f"*/{MANIFEST_NAME}") if path.is_file()]
+    folders = (folder, folder / DEMO_FOLDER)
+    manifests = [path for each in folders for path in each.glob(f"*/{MANIFEST_NAME}") if path.is_file()]
     for manifest in sorted(manifests, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             return manifest.parent, Library.open(manifest.parent).object_count
@@ -51,8 +53,8 @@ def _newest_library(folder: Path) -> tuple[Path, int] | None:
 def _about_library(found: tuple[Path, int] | None) -> str:
     if found is not None:
         path, objects = found
-        command = f"rtsearch query {shlex.quote(path.name)} PHOTO.jpg"
-        return f"library  {path.name} has {counted(objects, 'object')}: {command}"
+        command = f"rtsearch query {shlex.quote(str(path))} PHOTO.jpg"
+        return f"library  {path} has {counted(objects, 'object')}: {command}"
     photos = f"~/{_PHOTOS}" if (Path.home() / _PHOTOS).is_dir() else "FOLDER_OF_PHOTOS"
     return f"library  none in this folder: rtsearch analyze {photos} {_NEW_LIBRARY}"
 

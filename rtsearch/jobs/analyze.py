@@ -12,6 +12,7 @@ the last commit, and the next run goes on from there. Ctrl-C commits first.
 from __future__ import annotations
 
 import logging
+import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import AnalyzeSettings, DetectSettings, Settings
+from rtsearch.config.messages import written
 from rtsearch.errors import LibraryError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze_report import AnalyzeReport, Progress
@@ -101,9 +103,9 @@ def analyze(
     )
     remembered = settings_to_remember(settings)
     with LibraryWriter.open(library, space, photo_root=photos, settings=remembered) as writer:
-        _warn_of_other_settings(writer, remembered)
         damaged = writer.doubt_damaged() if upkeep.repair else []
         plan = compare(writer, scan, photos, upkeep.drop, upkeep.part)
+        _warn_of_other_settings(writer, remembered)  # once nothing refuses the photos any more
         report = AnalyzeReport(
             damaged=[str(problem) for problem in damaged],
             found=len(scan.photos),
@@ -155,7 +157,8 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
         if before != after:
             name = "analyze.min_px" if key == "min_px" else f"{section}.{key}"  # the larger of the two counts
             _log.warning(
-                "%s was made with %s = %s; what is added now has %s", writer.folder, name, before, after
+                *("%s was made with %s = %s; what is added now has %s (to keep it: --set %s)", writer.folder),
+                *(name, written(before), written(after), shlex.quote(f"{name}={written(before)}")),
             )
 
 

@@ -24,6 +24,7 @@ __all__ = ["Finding", "examine"]
 State = Literal["ok", "missing", "optional"]
 
 _NAMED = 7  # packages whose versions matter most
+_OF_THE_PAGE = ("starlette", "uvicorn", "websockets", "segno")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def examine() -> list[Finding]:
     looks: Sequence[Callable[[], Finding]] = (_display, _ffmpeg)
     packages = _packages()
     if packages.state == "ok":
-        looks = (_cpu, _model, _display, _windows, _cameras, _ffmpeg, _screen, _gpu, _tensorrt)
+        looks = (_cpu, _model, _display, _windows, _cameras, _ffmpeg, _screen, _page, _gpu, _tensorrt)
     return [_python(), packages, *(look() for look in looks)]
 
 
@@ -162,6 +163,14 @@ def _screen() -> Finding:
         why = f"mss does not load ({one_line(error) or type(error).__name__})"
         return Finding("screen grab", "optional", why, "run: pip install --force-reinstall mss")
     return Finding("screen grab", "ok", f"mss {importlib.metadata.version('mss')}")
+
+
+def _page() -> Finding:
+    lacks = [name for name in _OF_THE_PAGE if importlib.util.find_spec(name) is None]
+    if lacks:
+        what = f"not installed: {', '.join(lacks)}"
+        return Finding("page", "optional", what, "for rtsearch serve: pip install 'rtsearch[web]'")
+    return Finding("page", "ok", ", ".join(map(_with_version, _OF_THE_PAGE)))
 
 
 def _gpu() -> Finding:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rtsearch._util.metrics import Meter
-from rtsearch._util.wording import counted
+from rtsearch._util.wording import counted, time_code
 from rtsearch.config import Settings, ShowSettings
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import quiet_decoders, read_photo
@@ -28,7 +28,7 @@ from rtsearch.render.painter import compose
 from rtsearch.render.time_marks import TimeMarks
 from rtsearch.types import Frame, Scene, U8Array, class_name
 
-__all__ = ["Answer", "query_photo", "sheet"]
+__all__ = ["Answer", "in_words", "query_photo", "sheet"]
 
 _SHEET_HEADER_PX = 480  # of a sheet that is as wide as a picture 720 px high
 
@@ -97,8 +97,28 @@ def query_photo(
         f"{counted(len(detections), 'object')} found",
         f"{counted(len(index), 'object')} from {counted(index.library.photo_count, 'photo')} searched",
     )
-    scene = Scene(frame, detections, words, shown.neighbours, height, thumbs, notes, shapes=shapes)
-    return Answer(scene, object_records(detections, names, near, index))
+    objects = object_records(detections, names, near, index)
+    empty = tuple(
+        "" if line else _why_empty(item, most_distance) for line, item in zip(rows, objects, strict=True)
+    )
+    scene = Scene(
+        frame, detections, words, shown.neighbours, height, thumbs, notes, shapes=shapes, empty=empty
+    )
+    return Answer(scene, objects)
+
+
+def _why_empty(item: dict[str, Any], most_distance: float) -> str:
+    """Return why the strip of an object shows nothing; see ``object_records``."""
+    if not item["neighbours"]:
+        return "no neighbours"
+    limit = f"nothing within distance {most_distance:.3f} (show.max_distance)"
+    return f"{limit}; nearest: {in_words(item['neighbours'][0])}"
+
+
+def in_words(near: dict[str, Any]) -> str:
+    """Return a neighbour in words: its class, where it is, and how far from the object."""
+    time_in_film = f" {time_code(near['t_s'])}" if "t_s" in near else ""
+    return f"{near['label']} in {near['photo']}{time_in_film} at distance {near['distance']:.3f}"
 
 
 def sheet(answer: Answer, settings: Settings) -> U8Array:

@@ -26,6 +26,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from rtsearch._util.atomic import write_atomic
+from rtsearch._util.kernel_cache import search_is_compiled
 from rtsearch._util.regular_files import read_regular
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, LibraryBusyError, LibraryError, RtsearchError, StorageError
@@ -95,6 +96,8 @@ def open_index(
     """
     if library.elsewhere is not None:
         return library.elsewhere.index(settings)
+    if library.object_count and not search_is_compiled():
+        tell("compiling the search, once per machine (about half a minute)")
     try:
         index = ready_index(library, settings)
     except DamagedError as error:

@@ -57,9 +57,9 @@ class Slider:
 SLIDERS = (
     Slider("threshold", "detect", "threshold", 0.0, 1.0, 0.01),
     Slider("max overlap", "detect", "max_overlap", 0.0, 1.0, 0.01),
-    Slider("header height", "show", "header_height", 100, 480, 1),
-    Slider("thumb height", "show", "thumb_height", 60, 420, 1),
-    Slider("results", "show", "results", 5, 100, 1),
+    Slider("header height, at least", "show", "header_height", 100, 480, 1),
+    Slider("thumb height, at least", "show", "thumb_height", 60, 420, 1),
+    Slider("results, at least", "show", "results", 5, 100, 1),
 )
 
 SHOW_SLIDERS = tuple(slider for slider in SLIDERS if slider.section == "show")

@@ -24,6 +24,7 @@ __all__ = ["compose_strips"]
 
 _PLACEHOLDER = 0.3  # share of an object's colour in the place of a crop that is not loaded yet
 _NAME_PX = (22, 13)  # largest and least size of a name
+_EMPTY_PX = 15  # size of the words in an empty strip
 
 
 class _Label(NamedTuple):
@@ -40,7 +41,8 @@ def compose_strips(scene: Scene, canvas: Canvas) -> Plan:
     taken = set(scene.strips)
     for i, strip in enumerate(scene.strips):
         place = strip - scene.first
-        if 0 <= place < len(layout.strips) and scene.thumbs[i]:  # a heading alone reads as a fault
+        says = scene.thumbs[i] or scene.empty[i]  # a heading alone reads as a fault
+        if 0 <= place < len(layout.strips) and says:
             last = place
             while last + 1 < len(layout.strips) and last + 1 + scene.first not in taken:
                 last += 1
@@ -65,6 +67,9 @@ def _strip(scene: Scene, i: int, places: tuple[Place, ...], layout: Layout, canv
     for k, place in enumerate(line_places(scene.shapes[i], room, height, layout.gap)):
         row = rows[k] if k < len(rows) else -1
         items.append(Item((strip, k), place, scene.thumbs[i][k], field, row))
+    if scene.empty[i] and canvas.text != "none":
+        line = (*room[:3], height)
+        items.append(Item((strip, "empty"), line, _sentence(scene.empty[i], line[2:], canvas), reads=True))
     return items
 
 
@@ -74,6 +79,17 @@ def _out_of_sight(scene: Scene, layout: Layout) -> tuple[str, ...]:
     below = sum(strip >= scene.first + len(layout.strips) for strip in scene.strips)
     counts = ((above, "above"), (below, "below"))
     return tuple(f"+ {counted(n, 'more object')} {where}" for n, where in counts if n)
+
+
+@lru_cache(maxsize=256)
+def _sentence(text: str, wh: tuple[int, int], canvas: Canvas) -> U8Array:
+    """Return the picture of a strip that has words in the place of crops, shortened where they do not fit."""
+    cell = np.full((wh[1], wh[0], 3), canvas.theme.ground, np.uint8)
+    left, size = canvas.px(16), canvas.px(_EMPTY_PX)
+    text = fit_text(text, size, wh[0] - 2 * left, canvas.font)
+    top = (wh[1] - text_wh(text, size, canvas.font)[1]) // 2
+    draw_text(cell, text, (left, top), size, canvas.theme.faint, canvas.font)
+    return cell
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Measure a recorded run: whether shown crops are of their object's class, and of different photos."""
+"""Measure a recorded run: whether shown crops carry their object's label, and come from different photos."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class NeighbourFigures:
 
     Attributes:
         strips: number of strips that the averages are of.
-        same_class_of_first_5: share of the first five crops with the class of the object, 0 to 1.
+        same_class_of_first_5: share of the first five crops with the label of the object, 0 to 1; the
+            network gives both labels, and nobody has judged what the crops show.
         photos_of_first_8: number of photos that the first eight crops are of, by the number of these crops,
             0 to 1.
     """
@@ -34,8 +35,8 @@ class NeighbourFigures:
     def __str__(self) -> str:
         return (
             f"In {counted(self.strips, 'strip')}, {self.same_class_of_first_5:.0%} of the first five crops "
-            f"show what the object is, such as a cup beside a cup; {self.photos_of_first_8:.0%} of the first "
-            "eight come from different photos."
+            "carry the label of the object, by the network that labels both and may err; "
+            f"{self.photos_of_first_8:.0%} of the first eight come from different photos."
         )
 
 
