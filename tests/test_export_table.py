@@ -50,7 +50,8 @@ def test_lance(cli, blob_index, tmp_path: Path) -> None:
     lance = pytest.importorskip("lance", reason="needs the extra lance")
     out = tmp_path / "objects.lance"
     for version in (1, 2):  # written anew, it is a new version
-        done = cli("library", "export", blob_index.library.folder, "--lance", out, *SET)
+        again = ["--overwrite"] * (version - 1)
+        done = cli("library", "export", blob_index.library.folder, "--lance", out, *SET, *again)
         assert done.code == 0, done.err
         assert f"{len(blob_index)} objects in {out}" in done.err
         dataset = lance.dataset(str(out))

@@ -221,7 +221,7 @@ def sign(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("vector", np.nan), ("slot_norm", -np.inf), ("probes", -1), ("row", 1 << 30)]
+    ("name", "value"), [("half", 0x7C00), ("slot_norm", -np.inf), ("probes", -1), ("row", 1 << 30)]
 )
 def test_a_made_up_tree_is_built_again(lib, name, value, caplog):
     query = columns(lib)["vector"].astype(np.float32)

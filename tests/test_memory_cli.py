@@ -52,6 +52,18 @@ def test_seen_tells_when_and_where(remembered, cli, clip, tmp_path):
     assert "looked for the" in cli("seen", folder, tmp_path / "photo.png").err
 
 
+def test_what_was_not_seen_is_told_by_what_is_nearest(remembered, cli, photos):
+    folder, _ = remembered
+    done = cli("seen", folder, photos / "skimage-chelsea.png", "--class", "cat", "--json").json
+    assert done["seen"] == []
+    assert sum(moment["entries"] for moment in done["beyond"]) == 5
+    assert all(moment["distance"] > done["limit"] for moment in done["beyond"])
+    said = cli("seen", folder, photos / "skimage-chelsea.png", "--class", "cat")
+    assert "seen 0 times within" in said.err
+    assert "the nearest, which lie beyond it:" in said.err
+    assert len(said.out.splitlines()) == len(done["beyond"])
+
+
 def test_what_is_missing_is_said(cli, tmp_path, library):
     assert "--remember" in cli("run").complaint
     assert "no memory" in cli("memory", "info", tmp_path / "nowhere").complaint

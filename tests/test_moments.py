@@ -241,8 +241,14 @@ def test_clips_are_cut_without_encoding(films, index, tmp_path):
     assert len(clips) == 3
     for clip in clips:
         assert 11 <= len(container_times(clip)) <= 13  # a second before, ten of the moment, one after
-    with pytest.raises(RecordError, match="is there already; give another folder"):
+    clips[-1].write_bytes(b"mine")
+    clips[0].unlink()
+    with pytest.raises(RecordError, match="exists already; --overwrite replaces it"):
         cut_moments(moments, index, tmp_path / "clips")
+    assert not clips[0].exists()  # where one is refused, none is cut
+    assert clips[-1].read_bytes() == b"mine"
+    assert cut_moments(moments, index, tmp_path / "clips", overwrite=True) == clips
+    assert all(container_times(clip) for clip in clips)
 
 
 @needs_ffmpeg
@@ -305,7 +311,7 @@ def test_the_commands(cli, library, photos, tmp_path):
     assert shown is not None
     assert whole is not None
     assert shown.shape == whole.shape
-    assert "has no object 99999; its" in cli("show", library, 99999, "--out", "s.png").complaint
+    assert "has no object 99999; its" in cli("show", library, 99999, "--out", "none.png").complaint
     assert "--until noon: expected a date" in cli("find", library, photo, "--until", "noon").complaint
     assert "is no file; --class" in cli("find", library, "red cup", "--class", "cup").complaint
     assert json.dumps(found)

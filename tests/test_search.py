@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,36 @@ def test_any_layout_and_type(tmp_path: Path) -> None:
     for name, array in layouts(vectors, tmp_path).items():
         for got, want in zip(KDTree.build(array).query(array[:9], 5), wanted, strict=True):
             np.testing.assert_array_equal(got, want, err_msg=name)
+
+
+@pytest.mark.parametrize("d", [1, 7, 16, 64])
+def test_float16_is_stored_as_such_and_answers_as_float32(d: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(d)
+    scale = 10.0 ** rng.integers(-9, 4, (3000, d))  # the smallest of them are subnormal, or 0
+    halves = (clustered(3000, d) * scale).astype(np.float16)
+    vectors, queries = halves.astype(np.float32), clustered(40, d, seed=1) * 100
+    tree = KDTree.build(halves)
+    other = KDTree.build(vectors)
+    assert other.nbytes - tree.nbytes == 2 * halves.size
+    assert_exact(tree, vectors, queries, 9)
+    for options in (
+        {},
+        {"exact": True},
+        {"allowed": rng.random(3000) < 0.4},
+        {"allowed": rng.random(3000) < 0.005},
+    ):
+        got, want = (some.query(queries, 9, **options) for some in (tree, other))
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-6)
+    rows = rng.permutation(3000)[:50]
+    np.testing.assert_array_equal(tree.vectors(rows), vectors[rows])
+    tree.save(tmp_path)
+    for same in (KDTree.load(tmp_path), copy.deepcopy(tree), pickle.loads(pickle.dumps(tree))):
+        np.testing.assert_array_equal(same.query(queries, 9)[1], tree.query(queries, 9)[1])
+    few = rng.random(3000) < 0.1
+    np.testing.assert_allclose(
+        tree.only(few).query(queries, 9, exact=True)[0], tree.query(queries, 9, exact=True, allowed=few)[0]
+    )
+    assert tree.only(few).nbytes < other.only(few).nbytes
 
 
 @pytest.mark.parametrize(
@@ -280,7 +312,7 @@ def arrays_of(data: bytes) -> list[range]:
     """Places of a saved tree's header and arrays; what lies between is padding."""
     length = int.from_bytes(data[12:16], "little")
     start = -(-(48 + length) // 64) * 64
-    sizes = {"<f4": 4, "<i4": 4, "|u1": 1}
+    sizes = {"<f4": 4, "<i4": 4, "<u2": 2, "|u1": 1}
     ranges = [range(48 + length)]
     for entry in json.loads(data[48 : 48 + length])["arrays"]:
         first = start + entry["offset"]

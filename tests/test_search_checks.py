@@ -18,8 +18,9 @@ from rtsearch.search.calibrate import Calibration
 from rtsearch.search.store import save_arrays
 from rtsearch.search.stored_checks import unsound_array
 
-POINTS, DIM = 3000, 20  # more than FRONT dimensions, so that no array is empty
+POINTS, DIM = 3000, 20  # more than FRONT dimensions, so that only one of the arrays of points is empty
 FLOATS = [np.nan, np.inf, -np.inf, -1.0, 1e30, 3e38, -3e38, 0.0]
+HALVES = [0, 0x7BFF, 0x7C00, 0xFBFF, 0xFC00, 0xFFFF]  # their bits; the third and the last two are no numbers
 INTEGERS = [-1, -(2**31), 2**31 - 1, 1 << 20, 0]
 ASK = """
 import sys, numpy as np
@@ -46,9 +47,9 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
 """
 
 
-@pytest.fixture(scope="module")
-def tree() -> KDTree:
-    tree = KDTree.build(vectors(POINTS), leaf_size=2)
+@pytest.fixture(scope="module", params=["float32", "float16"])
+def tree(request: pytest.FixtureRequest) -> KDTree:
+    tree = KDTree.build(vectors(POINTS).astype(request.param), leaf_size=2)
     assert len(tree._arrays.group_slot) > 10
     return tree
 
@@ -71,7 +72,9 @@ def parts(arrays: dict[str, NDArray[Any]]) -> tuple[TreeArrays, Calibration]:
 
 def corruptions(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Ways in which the values of an array may be others; its type and shape stay."""
-    values: Any = {"f": FLOATS, "i": INTEGERS}.get(array.dtype.kind, [0, 255])
+    if not array.size:
+        return {}
+    values: Any = {"f4": FLOATS, "i4": INTEGERS, "u2": HALVES}.get(array.dtype.str[1:], [0, 255])
     rng = np.random.default_rng(0)
     noise = np.frombuffer(rng.bytes(array.nbytes), array.dtype).reshape(array.shape)
     made = {"reversed": array[::-1].copy(), "bytes": noise}
@@ -106,9 +109,11 @@ def test_no_made_up_array_crashes_a_search(tree: KDTree, tmp_path: Path) -> None
     said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
     assert len(said) == count > 350
     assert set(said.values()) == {"refused", "answered"}
-    for name in named(tree):  # what a kernel would go astray on; without the checks, many of these crash
-        values = named(tree)[name].dtype.kind
-        for value in {"f": ("nan", "-inf", "3e+38"), "i": ("-2147483648", "2147483647"), "u": ()}[values]:
+    for name, array in named(
+        tree
+    ).items():  # what a kernel would go astray on; unchecked, many of these crash
+        wrong = {"f4": ("nan", "-inf", "3e+38"), "i4": ("-2147483648", "2147483647"), "u2": (0x7C00, 0xFC00)}
+        for value in wrong.get(array.dtype.str[1:], ()) if array.size else ():
             assert said[f"{name}:all={value}"] == "refused", name
     assert said["code:all=255"] == "refused"
 

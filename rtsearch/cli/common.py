@@ -297,14 +297,14 @@ def keep_apart(out: Path | None, *inputs: Path, library: Library | None = None) 
 
 
 def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuse to replace recordings, and name unfinished parts that killed runs left beside them.
+    """Refuse to replace what is there, and name unfinished parts that killed runs left beside it.
 
     Args:
-        written: videos and records that the command will write.
+        written: files and folders that the command will write.
         overwrite: replace existing ones.
 
     Raises:
-        RecordError: one of the files exists and is not empty.
+        RecordError: one of them exists and is not empty.
     """
     from rtsearch.recording import left_parts, refuse_existing
 

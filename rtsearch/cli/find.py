@@ -95,7 +95,7 @@ def find(
         keep_apart(out, photo, library=library)
         keep_older([path for path in (out, table) if path], overwrite=overwrite)
         asked = AskedPhoto(photo, wanted, iso_date(until), itself=not not_itself)
-        find_photo(library, settings, asked, Written(out, table, cut), as_json=as_json)
+        find_photo(library, settings, asked, Written(out, table, cut, overwrite), as_json=as_json)
         return
     if wanted or not_itself or table or cut:
         raise typer.BadParameter(f"{photo} is no file; --class, --not-itself, --csv, --cut go with a photo")

@@ -34,11 +34,15 @@ class AskedPhoto(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Files that are written of the moments: a picture of the objects, a table, and a folder of clips."""
+    """Files to write of the moments: a picture of the objects, a table, a folder of clips.
+
+    ``overwrite`` replaces files that are there.
+    """
 
     out: Path | None
     table: Path | None
     cut: Path | None
+    overwrite: bool
 
 
 def find_photo(
@@ -90,7 +94,9 @@ def _write(found: Found, index: SearchIndex, written: Written) -> list[Path]:
     if written.table is not None:
         write_csv(found.moments, written.table)
         files.append(written.table)
-    return files if written.cut is None else files + cut_moments(found.moments, index, written.cut)
+    if written.cut is not None:
+        files += cut_moments(found.moments, index, written.cut, overwrite=written.overwrite)
+    return files
 
 
 def _tell_found(found: Found, asked: AskedPhoto, *, as_json: bool) -> None:

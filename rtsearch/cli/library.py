@@ -270,7 +270,7 @@ def export(
     library, settings = library_and_settings(lib, config, override)
     for out in (vectors, coco, yolo, lance):
         keep_apart(out, library=library)
-    keep_older([out for out in (vectors, coco) if out], overwrite=overwrite)
+    keep_older([out for out in (vectors, coco, lance) if out], overwrite=overwrite)
     if vectors is not None:
         from rtsearch.library import export_npz
         from rtsearch.library.index import open_index

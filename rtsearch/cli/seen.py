@@ -79,14 +79,16 @@ def _tell_found(found: Answer, *, as_json: bool) -> None:
     if as_json:
         from rtsearch.library.hit_limit import false_hits
 
-        moments = [_facts(moment) for moment in found.moments]
+        moments, beyond = ([_facts(moment) for moment in some] for some in (found.moments, found.beyond))
         about = {"label": found.label, "limit": round(found.limit, 5), "pairs": found.pairs}
-        print_json({**about, "false_hits": false_hits(found.pairs), "seen": moments})
+        print_json({**about, "false_hits": false_hits(found.pairs), "seen": moments, "beyond": beyond})
         return
     tell(f"looked for {in_words(found.label, found.others)}")
     why = limit_in_words(found.label, found.pairs, "memory")
     tell(f"seen {counted(len(found.moments), 'time')} within distance {found.limit:.3f}: {why}")
-    for moment in found.moments:
+    if found.beyond:
+        tell("the nearest, which lie beyond it:")
+    for moment in found.moments or found.beyond:
         answer(_line(moment))
 
 

@@ -12,7 +12,9 @@ from rtsearch.cli.common import (
     LibraryFolder,
     Offline,
     Overrides,
+    OverwriteFlag,
     keep_apart,
+    keep_older,
     library_and_settings,
     tell,
 )
@@ -39,6 +41,7 @@ def show(
             "--photos", metavar="FOLDER", help="Where the library's photos are, if they have moved."
         ),
     ] = None,
+    overwrite: OverwriteFlag = False,
     offline: Offline = False,
     config: ConfigFile = None,
     override: Overrides = None,
@@ -55,6 +58,7 @@ def show(
     """
     library, settings = library_and_settings(lib, config, override, photos)
     keep_apart(out, library=library)
+    keep_older([out] if out else [], overwrite=overwrite)
     from rtsearch.library.index import open_index
 
     index = open_index(library, settings, tell)

@@ -32,6 +32,7 @@ from rtsearch.library.film_times import began_ns
 from rtsearch.library.hit_limit import SAMPLE, hit_limit
 from rtsearch.library.index import SearchIndex
 from rtsearch.pipeline import Pipeline
+from rtsearch.recording.existing import refuse_existing
 from rtsearch.recording.ffmpeg import file_url, find_ffmpeg
 from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, I32Array, class_name
 
@@ -290,55 +291,51 @@ def _clip_names(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def cut_moments(moments: Sequence[Moment], index: SearchIndex, folder: Path) -> list[Path]:
+def cut_moments(
+    moments: Sequence[Moment], index: SearchIndex, folder: Path, *, overwrite: bool = False
+) -> list[Path]:
     """Cut the moments out of their films, without encoding them anew; clips begin at a keyframe.
 
     Args:
         moments: those of photos are passed over.
         index: of the library that they are in.
         folder: gets the clips; made where there is none.
+        overwrite: replace clips that are there.
 
     Returns:
         the clips.
 
     Raises:
-        RecordError: ffmpeg is not there, or a clip cannot be written, or is there already.
+        RecordError: ffmpeg is not there, or a clip cannot be written, or is there already; then none is cut.
     """
     ffmpeg = find_ffmpeg()
     if ffmpeg is None:
         raise RecordError("clips are cut by ffmpeg, which is not installed: apt install ffmpeg")
-    clips = []
     names = _clip_names(moment.photo for moment in moments)
+    spans: dict[Path, tuple[Path, float, float]] = {}  # by clip: its film, from and to
     for moment in moments:
-        if moment.from_s is None or moment.to_s is None:
-            continue
-        film = index.library.photo_path(moment.photo)
-        begins_s = max(0.0, moment.from_s - _AROUND_S)
-        clip = folder / f"{names[moment.photo]}-{begins_s:08.1f}s{film.suffix}"
-        if clip.exists():
-            raise RecordError(f"{clip} is there already; give another folder for the clips")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"{folder} cannot be made: {error.strerror}") from None
-        length_s = moment.to_s + _AROUND_S - begins_s
-        command = [
-            ffmpeg,
-            "-v",
-            "error",
-            "-nostdin",
-            "-seek_timestamp",
-            "1",
-            "-ss",
-            f"{begins_s:.3f}",
-            "-i",
-            file_url(film),
-        ]
-        command += ["-t", f"{length_s:.3f}", "-map", "0:v:0", "-map", "0:a?", "-c", "copy"]
-        command += ["-avoid_negative_ts", "make_zero", file_url(clip)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
-        if done.returncode:
-            clip.unlink(missing_ok=True)
-            raise RecordError(f"{clip} cannot be cut: {one_line(done.stderr)}")
-        clips.append(clip)
-    return clips
+        if moment.from_s is not None and moment.to_s is not None:
+            film = index.library.photo_path(moment.photo)
+            begins_s = max(0.0, moment.from_s - _AROUND_S)
+            clip = folder / f"{names[moment.photo]}-{begins_s:08.1f}s{film.suffix}"
+            spans[clip] = film, begins_s, moment.to_s + _AROUND_S
+    if not overwrite:
+        refuse_existing(list(spans))
+    for clip, (film, from_s, to_s) in spans.items():
+        _cut(ffmpeg, film, clip, from_s, to_s)
+    return list(spans)
+
+
+def _cut(ffmpeg: str, film: Path, clip: Path, from_s: float, to_s: float) -> None:
+    """Copy a part of a film into a clip."""
+    try:
+        clip.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{clip.parent} cannot be made: {error.strerror}") from None
+    command = [ffmpeg, "-y", "-v", "error", "-nostdin", "-seek_timestamp", "1", "-ss", f"{from_s:.3f}"]
+    command += ["-i", file_url(film), "-t", f"{to_s - from_s:.3f}", "-map", "0:v:0", "-map", "0:a?"]
+    command += ["-c", "copy", "-avoid_negative_ts", "make_zero", file_url(clip)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    if done.returncode:
+        clip.unlink(missing_ok=True)
+        raise RecordError(f"{clip} cannot be cut: {one_line(done.stderr)}")

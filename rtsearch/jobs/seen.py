@@ -27,7 +27,7 @@ class Answer(NamedTuple):
     Attributes:
         label: class of the object.
         others: classes of the photo's other objects.
-        limit, pairs, moments: see ``seeing.Sightings``.
+        limit, pairs, moments, beyond: see ``seeing.Sightings``.
     """
 
     label: str
@@ -35,6 +35,7 @@ class Answer(NamedTuple):
     limit: float
     pairs: int
     moments: tuple[SeenMoment, ...]
+    beyond: tuple[SeenMoment, ...]
 
 
 def open_seen(memory: MemoryFolder) -> Recollection:

@@ -52,7 +52,7 @@ from rtsearch.library.schema import are_times
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import own_folder, remove_index
 from rtsearch.search import KDTree
-from rtsearch.search.projection import Projection
+from rtsearch.search.projection import Projection, stored_points
 from rtsearch.storage import CACHE
 from rtsearch.types import WHOLE_IMAGE_LABEL
 
@@ -67,7 +67,7 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 8
+_FORMAT = 9
 _SHAPE: Any = {"describe": {"meaning"}, "project": True}  # settings that shape an index
 _SETTINGS = "settings.json"
 _MOST_SETTINGS_BYTES = 1 << 16
@@ -334,7 +334,7 @@ def _build(library: Library, settings: Settings, folder: Path) -> None:
         for name, column in table.items():
             column[at:end] = batch[name]
         at = end
-    tree = KDTree.build(searched)
+    tree = KDTree.build(stored_points(searched))
     tree.save(folder)
     whole = table["label"] == WHOLE_IMAGE_LABEL
     table["leader"] = leaders(tree, searched, projection.looks, table["photo"], whole)

@@ -27,7 +27,7 @@ from rtsearch.library.sweep import remove_index
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.hours import COLUMNS, Pack, Rows
 from rtsearch.search import KDTree
-from rtsearch.search.projection import Projection
+from rtsearch.search.projection import Projection, stored_points
 from rtsearch.search.store import FILE_NAME as TREE_NAME
 from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array
 
@@ -144,7 +144,8 @@ def write_block(memory: MemoryFolder, projection: Projection, points: F32Array, 
     remove_index(building, _FILES)
     building.mkdir(parents=True)
     try:
-        KDTree.build(points, threads=1).save(building)  # the cores belong to who is searching
+        # The cores belong to who is searching.
+        KDTree.build(stored_points(points), threads=1).save(building)
         for name, column in rows.columns.items():
             np.save(building / f"{name}.npy", column)
         (building / _LIST).write_text(listed.model_dump_json(), encoding="utf-8")

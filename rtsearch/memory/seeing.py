@@ -24,6 +24,7 @@ from rtsearch.types import F32Array, I32Array, class_name
 __all__ = ["SeenMoment", "Sightings", "find_sightings"]
 
 _NEXT = 8  # entries after one, in the order of their times, that are looked at for one in sight with it
+_BEYOND = 5  # entries that are named where none lies within the limit
 _MERGED_NS = 2_000_000_000  # entries of a source that are no farther apart are one moment
 
 
@@ -63,11 +64,13 @@ class Sightings(NamedTuple):
         limit: largest distance of a hit.
         pairs: number of pairs that the limit was taken from; 0 where there are too few of the class.
         moments: the hits.
+        beyond: where there is none, moments of the nearest entries, which lie farther.
     """
 
     limit: float
     pairs: int
     moments: tuple[SeenMoment, ...]
+    beyond: tuple[SeenMoment, ...]
 
 
 class _Columns(NamedTuple):
@@ -92,6 +95,16 @@ def find_sightings(recall: Recollection, point: F32Array, label: int) -> Sightin
     limit, pairs = _limit(recall, every, label)
     distance = np.linalg.norm(every.points - point, axis=1)
     near = np.flatnonzero(distance <= limit)
+    if len(near):
+        return Sightings(limit, pairs, _moments(recall, every, distance, near), ())
+    nearest = np.argsort(distance, kind="stable")[:_BEYOND]
+    return Sightings(limit, pairs, (), _moments(recall, every, distance, nearest))
+
+
+def _moments(
+    recall: Recollection, every: _Columns, distance: F32Array, near: NDArray[np.int64]
+) -> tuple[SeenMoment, ...]:
+    """Return the moments of some entries, the newest first."""
     facts = recall.hits(every.row[near])
     places = [
         (fact["photo"].partition("/")[0], *fact["seen_ns"], i)
@@ -99,7 +112,7 @@ def find_sightings(recall: Recollection, point: F32Array, label: int) -> Sightin
     ]
     groups = _merged(sorted(places))
     moments = [_moment(recall, every, distance, group) for group in groups]
-    return Sightings(limit, pairs, tuple(sorted(moments, key=lambda moment: -moment.to_ns)))
+    return tuple(sorted(moments, key=lambda moment: -moment.to_ns))
 
 
 def _columns(recall: Recollection) -> _Columns:

@@ -1,4 +1,4 @@
-"""Find files in the place of a recording: finished ones, and part files of killed runs."""
+"""Find files in the place of what is written: finished ones, and part files of killed runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["left_parts", "refuse_existing"]
 
 
 def refuse_existing(paths: Sequence[Path]) -> None:
-    """Refuse to record over a file that is not empty.
+    """Refuse to write over a file or folder that is not empty.
 
     Raises:
-        RecordError: one of the files exists and is not empty.
+        RecordError: one of them exists and is not empty.
     """
     for path in paths:
-        if path.is_file() and path.stat().st_size:
+        if any(path.iterdir()) if path.is_dir() else path.is_file() and path.stat().st_size:
             raise RecordError(f"{path} exists already; --overwrite replaces it, or choose another name")
 
 

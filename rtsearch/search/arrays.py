@@ -4,7 +4,7 @@ Points lie in the order of the leaves, leaves in the order of the groups. A leaf
 codes, the last one padded. ::
 
     group ── 16 leaf slots ── leaf ── block of 16 codes ── 16 vectors
-             (slot_code, box)         (code, norm)         (vector, row)
+             (slot_code, box)         (code, norm)         (vector or half, row)
 
 A kernel gets one small array of sizes and addresses instead of twenty arrays: looking twenty up at every call
 costs 3 us, as much as a third of a whole query.
@@ -53,14 +53,15 @@ class TreeArrays(NamedTuple):
     Attributes:
         centre: (d,) float32, median of the points, taken off before rotating.
         axes: (d, w) float32, principal directions, the widest first.
-        vector: (n, d) float32, the points as they were given, in leaf order.
+        vector: (n, d) float32, the points as they were given, in leaf order; empty where ``half`` has them.
+        half: (n, d) uint16, the bits of points that were given as float16; empty where ``vector`` has them.
         row: (n,) int32, the caller's row number of each point.
         step: (1,) float32, width of one code.
         code: (blocks, 16 w) uint8, rotated coordinates / step + 64, within 0..127.
         norm: (16 blocks,) float32, half the squared length of each decoded point; PAD where there is none.
         front_norm: (16 blocks,) float32, the same of its first FRONT coordinates; empty where that is all.
         blur: (blocks,) float32, no point of the block is farther than this from its decoded code.
-        block_point: (blocks,) int32, position in ``vector`` of the block's first point.
+        block_point: (blocks,) int32, position of the block's first point.
         leaf_block: (leaves + 1,) int32, first block of each leaf.
         slot_leaf: (16 slot blocks,) int32, leaf of each slot, -1 for padding.
         slot_code: (slot blocks, 16 w) uint8, codes of the leaves' means.
@@ -75,6 +76,7 @@ class TreeArrays(NamedTuple):
     centre: F32Array
     axes: F32Array
     vector: F32Array
+    half: NDArray[np.uint16]
     row: I32Array
     step: F32Array
     code: U8Array
@@ -92,18 +94,24 @@ class TreeArrays(NamedTuple):
     group_code: U8Array
     group_norm: F32Array
 
+    @property
+    def given(self) -> F32Array | NDArray[np.float16]:
+        """The points as they were given, (n, d), in leaf order."""
+        return self.half.view(np.float16) if len(self.half) else self.vector
 
-SIZES = ("points", "dim", "width", "blocks", "leaves", "slot_blocks", "groups", "group_blocks")
+
+SIZES = ("points", "halves", "dim", "width", "blocks", "leaves", "slot_blocks", "groups", "group_blocks")
 
 
 def shapes_of(sizes: dict[str, int]) -> dict[str, tuple[type, tuple[int, ...]]]:
     """Type and shape that each array of a tree of these sizes must have, by name."""
-    n, d, w, blocks, leaves, slots, groups, group_blocks = (sizes[name] for name in SIZES)
+    n, halves, d, w, blocks, leaves, slots, groups, group_blocks = (sizes[name] for name in SIZES)
     f, i, u = np.float32, np.int32, np.uint8
     return {
         "centre": (f, (d,)),
         "axes": (f, (d, w)),
-        "vector": (f, (n, d)),
+        "vector": (f, (n - halves, d)),
+        "half": (np.uint16, (halves, d)),
         "row": (i, (n,)),
         "step": (f, (1,)),
         "code": (u, (blocks, BLOCK * w)),
@@ -180,8 +188,9 @@ def handle_of(arrays: TreeArrays) -> I64Array:
     where all may, how many points that are, and how many leaves hold them. See :func:`restricted`.
     """
     sizes = [
-        *arrays.vector.shape,
-        arrays.axes.shape[1],
+        len(arrays.row),
+        len(arrays.half),
+        *arrays.axes.shape,
         len(arrays.code),
         len(arrays.leaf_block) - 1,
         len(arrays.slot_code),
@@ -210,28 +219,29 @@ def restricted(handle: I64Array, allowed: NDArray[np.bool_], count: int) -> I64A
 @kernel
 def view(handle):
     """The arrays behind a handle, as a TreeArrays."""
-    n, d, w, blocks = handle[0], handle[1], handle[2], handle[3]
-    leaves, slots, groups, group_blocks = handle[4], handle[5], handle[6], handle[7]
+    n, halves, d, w, blocks = handle[0], handle[1], handle[2], handle[3], handle[4]
+    leaves, slots, groups, group_blocks = handle[5], handle[6], handle[7], handle[8]
     f, i, u = np.float32, np.int32, np.uint8
     front_norms = BLOCK * blocks if w > FRONT else 0
     return TreeArrays(
-        carray(load_pointer(handle[8]), (d,), f),
-        carray(load_pointer(handle[9]), (d, w), f),
-        carray(load_pointer(handle[10]), (n, d), f),
-        carray(load_pointer(handle[11]), (n,), i),
-        carray(load_pointer(handle[12]), (1,), f),
-        carray(load_pointer(handle[13]), (blocks, BLOCK * w), u),
-        carray(load_pointer(handle[14]), (BLOCK * blocks,), f),
-        carray(load_pointer(handle[15]), (front_norms,), f),
-        carray(load_pointer(handle[16]), (blocks,), f),
-        carray(load_pointer(handle[17]), (blocks,), i),
-        carray(load_pointer(handle[18]), (leaves + 1,), i),
-        carray(load_pointer(handle[19]), (BLOCK * slots,), i),
-        carray(load_pointer(handle[20]), (slots, BLOCK * w), u),
-        carray(load_pointer(handle[21]), (BLOCK * slots,), f),
+        carray(load_pointer(handle[9]), (d,), f),
+        carray(load_pointer(handle[10]), (d, w), f),
+        carray(load_pointer(handle[11]), (n - halves, d), f),
+        carray(load_pointer(handle[12]), (halves, d), np.uint16),
+        carray(load_pointer(handle[13]), (n,), i),
+        carray(load_pointer(handle[14]), (1,), f),
+        carray(load_pointer(handle[15]), (blocks, BLOCK * w), u),
+        carray(load_pointer(handle[16]), (BLOCK * blocks,), f),
+        carray(load_pointer(handle[17]), (front_norms,), f),
+        carray(load_pointer(handle[18]), (blocks,), f),
+        carray(load_pointer(handle[19]), (blocks,), i),
+        carray(load_pointer(handle[20]), (leaves + 1,), i),
+        carray(load_pointer(handle[21]), (BLOCK * slots,), i),
         carray(load_pointer(handle[22]), (slots, BLOCK * w), u),
-        carray(load_pointer(handle[23]), (slots, BLOCK * w), u),
-        carray(load_pointer(handle[24]), (groups + 1,), i),
-        carray(load_pointer(handle[25]), (group_blocks, BLOCK * w), u),
-        carray(load_pointer(handle[26]), (BLOCK * group_blocks,), f),
+        carray(load_pointer(handle[23]), (BLOCK * slots,), f),
+        carray(load_pointer(handle[24]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[25]), (slots, BLOCK * w), u),
+        carray(load_pointer(handle[26]), (groups + 1,), i),
+        carray(load_pointer(handle[27]), (group_blocks, BLOCK * w), u),
+        carray(load_pointer(handle[28]), (BLOCK * group_blocks,), f),
     )

@@ -56,7 +56,14 @@ class _Frame(NamedTuple):
 
 
 def build_arrays(
-    vectors: F32Array, held: I64Array, leaf_size: int, seed: int, threads: int, plain: bool | None
+    vectors: F32Array,
+    held: I64Array,
+    leaf_size: int,
+    seed: int,
+    threads: int,
+    plain: bool | None,
+    *,
+    halves: bool = False,
 ) -> TreeArrays:
     """Build the arrays of a tree.
 
@@ -67,9 +74,10 @@ def build_arrays(
         seed: of the sample that directions are estimated from.
         threads: that share the work.
         plain: None for the processor's instructions, True for loops.
+        halves: the vectors are float16 numbers, and stored as such.
     """
     with ThreadPoolExecutor(threads) as pool:
-        return _Builder(vectors, held, leaf_size, seed, pool, plain).build()
+        return _Builder(vectors, held, leaf_size, seed, pool, plain).build(halves=halves)
 
 
 class _Builder:
@@ -92,7 +100,7 @@ class _Builder:
         self.pool = pool
         self.plain = plain
 
-    def build(self) -> TreeArrays:
+    def build(self, *, halves: bool) -> TreeArrays:
         centre, axes = self._directions()
         n = len(self.vectors)
         rotated = np.empty((n, axes.shape[1]), np.float32)
@@ -113,7 +121,9 @@ class _Builder:
         kept = np.diff(starts) > 0
         starts = np.append(starts[:-1][kept], n)
         top = self._group(mean[kept], step, 3)
-        return self._fill(rotated, order, starts, top, base, _Frame(centre, axes, step))
+        tree = self._fill(rotated, order, starts, top, base, _Frame(centre, axes, step), halves=halves)
+        self._store(tree)
+        return tree
 
     def _share(self, work: Work, count: int) -> None:
         """Run work(first, last) over 0..count, in the threads where there is enough of it."""
@@ -226,8 +236,10 @@ class _Builder:
         top: _Top,
         base: I32Array,
         frame: _Frame,
+        *,
+        halves: bool,
     ) -> TreeArrays:
-        """Renumber the leaves in the order of the groups and write all arrays."""
+        """Renumber the leaves in the order of the groups and write all arrays but the points."""
         centre, axes, step = frame
         ranked = top.slot_leaf[top.slot_leaf >= 0]
         count = np.diff(starts)[ranked]
@@ -235,11 +247,10 @@ class _Builder:
         order = order[np.repeat(starts[:-1][ranked] - new_starts[:-1], count) + np.arange(len(order))]
         leaf_block = np.append(0, np.cumsum(-(-count // BLOCK))).astype(np.int32)
         n, d = self.vectors.shape
-        counts = [n, d, axes.shape[1], int(leaf_block[-1]), len(ranked)]
+        counts = [n, n if halves else 0, d, axes.shape[1], int(leaf_block[-1]), len(ranked)]
         counts += [len(top.slot_code), len(top.group_slot) - 1, len(top.group_code)]
         tree = allocate(dict(zip(SIZES, counts, strict=True)))
         tree.row[:] = base[order]
-        self._gather(self.vectors, tree.row, tree.vector)
         known = {"centre": centre, "axes": axes, "step": step, "leaf_block": leaf_block, **top._asdict()}
         for name, array in known.items():
             getattr(tree, name)[:] = array
@@ -252,3 +263,15 @@ class _Builder:
 
         self._share(work, len(ranked))
         return tree
+
+    def _store(self, tree: TreeArrays) -> None:
+        """Write the points in the order of the leaves."""
+        if not len(tree.half):
+            self._gather(self.vectors, tree.row, tree.vector)
+            return
+        stored = tree.half.view(np.float16)
+
+        def work(a: int, b: int) -> None:
+            stored[a:b] = self.vectors[tree.row[a:b]]
+
+        self._share(work, len(stored))

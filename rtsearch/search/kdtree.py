@@ -71,7 +71,7 @@ class KDTree:
         self._runner = Runner(arrays, self._places, pass_empty)
         self._run = self._runner.run
         self._handle, self._size = self._runner.handle, self._runner.size
-        self._stored, self._dim = (int(length) for length in arrays.vector.shape)
+        self._stored, self._dim = len(arrays.row), len(arrays.centre)
         self._row_end = int(arrays.row.max(initial=-1)) + 1
         self._plans: dict[tuple[int, float], Effort] = {}
 
@@ -82,7 +82,8 @@ class KDTree:
         """Build a tree; the result depends on the seed, not on the number of threads.
 
         Args:
-            vectors: (n, d), finite numbers, d from 1 to 1000; copied, as float32.
+            vectors: (n, d), finite numbers, d from 1 to 1000; copied, as float16 if they are that, else as
+                float32. Answers are the same; float16 takes 213 instead of 341 bytes of 64 dimensions.
             leaf_size: points per leaf, before tightening.
             seed: of the samples that directions and recall are estimated from.
             threads: 0 takes one per core.
@@ -103,9 +104,10 @@ class KDTree:
         plain = True if instructions() == "plain" else None
         threads = threads or usable_cores()
         held = held_out(n, seed)
-        arrays = build_arrays(clean, held, leaf_size, seed, threads, plain)
+        dtype = np.asarray(vectors).dtype
+        arrays = build_arrays(clean, held, leaf_size, seed, threads, plain, halves=dtype == np.float16)
         tree = cls(arrays, NOTHING_MEASURED)
-        if not np.can_cast(np.asarray(vectors).dtype, np.float32):
+        if not np.can_cast(dtype, np.float32):
             sample = np.arange(0, n, -(-n // _SAMPLE))
             near = tree._runner.run_parts(clean[sample], min(n, 16), EXACT, tree._handle, ALONE).row
             refuse_coarse(np.asarray(vectors), clean, sample, near)
@@ -308,10 +310,10 @@ class KDTree:
         if share < _MARKED:
             # So few may be closer to each other than a tree of their own can tell.
             with contextlib.suppress(VectorError):
-                own = KDTree.build(self._arrays.vector[keep], threads=1)
+                own = KDTree.build(self._arrays.given[keep], threads=1)
                 tree, share = own.renumbered(self._arrays.row[keep]), 1.0
         some = others[:: -(-len(others) // _OTHERS)]
-        measured = narrowed(tree._calibration, share, self._arrays.vector[some], count, tree._measured())
+        measured = narrowed(tree._calibration, share, self._points(some), count, tree._measured())
         return KDTree(tree._arrays, measured, pass_empty=tree._pass_empty)
 
     def renumbered(self, names: NDArray[np.integer[Any]]) -> KDTree:
@@ -337,12 +339,17 @@ class KDTree:
         Raises:
             VectorError: a row is not in the tree.
         """
-        return self._arrays.vector[self._places.known(np.asarray(rows))]
+        return self._points(self._places.known(np.asarray(rows)))
 
     def stored(self) -> tuple[I32Array, F32Array]:
         """Rows and vectors of the tree, without the removed ones; in no particular order."""
         live = self._places.live
-        return self._arrays.row[live], self._arrays.vector[live]
+        return self._arrays.row[live], self._points(live)
+
+    def _points(self, positions: NDArray[Any]) -> F32Array:
+        """Return the vectors at some positions."""
+        points: F32Array = self._arrays.given[positions].astype(np.float32, copy=False)
+        return points
 
     def _planned(self, k: int, recall: float) -> Effort:
         plan = self._plans.get((k, recall))

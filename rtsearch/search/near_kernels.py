@@ -12,9 +12,9 @@ from rtsearch._util.jit import bare_kernel, inlined
 from rtsearch.search.arrays import FAR
 from rtsearch.search.kernels import keep, limit_for, prefetch_bytes, score, score_and_keep, shrink, sort_best
 from rtsearch.search.scratch import BUCKETS
-from rtsearch.search.simd import BLOCK, prefetch
+from rtsearch.search.simd import BLOCK, from_half, prefetch
 
-__all__ = ["choose_groups", "prefetch_block", "rerank", "scan", "scan_block", "square_of"]
+__all__ = ["choose_groups", "prefetch_block", "prefetch_vector", "rerank", "scan", "scan_block", "square_of"]
 
 _FIRST = 8  # blocks whose best leaf is scanned before it is decided which others are worth it
 _CROWDED = np.float32(1.2)  # leaves up to this many times farther than the farthest scanned ones are counted
@@ -110,11 +110,20 @@ def _prefetch_leaf(tree, leaf):
 
 
 @inlined
+def prefetch_vector(tree, work, position):
+    """Ask for a vector that is compared soon."""
+    dim = np.int64(work.query.size)
+    if tree.half.size:
+        prefetch_bytes(tree.half, 2 * dim * position, 2 * dim)
+    else:
+        prefetch_bytes(tree.vector, 4 * dim * position, 4 * dim)
+
+
+@inlined
 def _prefetch_vectors(tree, work, count):
     """Ask for the vectors and row numbers of the points kept so far."""
-    row_bytes = np.int64(4 * work.query.size)
     for position in work.item[:count]:
-        prefetch_bytes(tree.vector, position * row_bytes, row_bytes)
+        prefetch_vector(tree, work, position)
         prefetch(tree.row, np.int64(4) * position)
 
 
@@ -193,9 +202,14 @@ def scan(plain, tree, work, scoring, groups, ratio, wanted, most):
 def square_of(tree, work, position):
     """Squared distance of a stored vector to the query, both as given."""
     total = np.float32(0)
-    for j in range(work.query.size):
-        apart = tree.vector[position, j] - work.query[j]
-        total += apart * apart
+    if tree.half.size:
+        for j in range(work.query.size):
+            apart = from_half(tree.half[position, j]) - work.query[j]
+            total += apart * apart
+    else:
+        for j in range(work.query.size):
+            apart = tree.vector[position, j] - work.query[j]
+            total += apart * apart
     return total
 
 

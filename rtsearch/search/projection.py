@@ -31,7 +31,7 @@ from rtsearch.config import ProjectSettings
 from rtsearch.errors import DamagedError, VectorError
 from rtsearch.types import F32Array
 
-__all__ = ["FILE_NAME", "Projection"]
+__all__ = ["FILE_NAME", "Projection", "stored_points"]
 
 _log = logging.getLogger(__name__)
 
@@ -276,3 +276,13 @@ def _look_axes(covariance: F64Array, dim: int, settings: ProjectSettings, power:
 def _unit(vectors: F64Array) -> F64Array:
     unit: F64Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return unit
+
+
+def stored_points(points: F32Array) -> NDArray[np.floating[Any]]:
+    """Return projected points as trees store them: float16, as descriptions are stored.
+
+    They stay float32 where a number is too large for that.
+    """
+    most = np.finfo(np.float16).max
+    small = points.max(initial=0) <= most and points.min(initial=0) >= -most
+    return points.astype(np.float16) if small else points

@@ -6,8 +6,8 @@ import numpy as np
 
 from rtsearch._util.jit import bare_kernel, inlined, kernel
 from rtsearch.search.arrays import FAR, LARGEST, view
-from rtsearch.search.kernels import encode_query, prefetch_bytes, rotate
-from rtsearch.search.near_kernels import choose_groups, rerank, scan
+from rtsearch.search.kernels import encode_query, rotate
+from rtsearch.search.near_kernels import choose_groups, prefetch_vector, rerank, scan
 from rtsearch.search.scratch import cut_up, wanted_and_room
 from rtsearch.search.sweep_kernels import compare, in_order, sweep
 
@@ -92,14 +92,13 @@ def _answer_each(plain, tree, work, queries, plan, distance, row, crowd, reach):
 @inlined
 def _compare_each(tree, work, queries, positions, distance, row):
     """Compare all queries with all points at some positions; False where a query is not sane."""
-    row_bytes = np.int64(4 * queries.shape[1])
     for i in range(queries.shape[0]):
         if not _take_query(work, queries[i]):
             return False
         kept, worst = np.int64(0), FAR
         for t in range(positions.size):
             ahead = positions[min(t + 8, positions.size - 1)]
-            prefetch_bytes(tree.vector, ahead * row_bytes, row_bytes)
+            prefetch_vector(tree, work, ahead)
             work.item[kept] = positions[t]
             kept, worst = compare(tree, work, kept, kept + 1, kept, worst)
         found = in_order(work, kept)

@@ -46,7 +46,7 @@ class Runner:
     def __init__(self, arrays: TreeArrays, places: Places, pass_empty: bool = False) -> None:
         self.places = places
         self.size = int(np.count_nonzero(arrays.norm < PAD))
-        self._stored = len(arrays.vector)
+        self._stored = len(arrays.row)
         self._arrays = passing_empty(arrays) if pass_empty else arrays
         self.handle = handle_of(self._arrays)
         # None compiles the processor's instructions, True plain loops; see kernels.score.

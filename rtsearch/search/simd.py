@@ -29,6 +29,7 @@ __all__ = [
     "FRONT",
     "any_below",
     "box_block",
+    "from_half",
     "instructions",
     "keep_below",
     "load_pointer",
@@ -342,6 +343,24 @@ def load_pointer(typing: Any, address: Any) -> Any:
         return builder.inttoptr(args[0], _I8.as_pointer())
 
     return types.voidptr(types.int64), codegen
+
+
+@intrinsic
+def from_half(typing: Any, bits: Any) -> Any:
+    """The float32 of the bits of a float16, which is no infinity and no NaN.
+
+    Not every processor has an instruction for it. A float32 has eight bits of exponent in place of five:
+    with those of the float16 in their place it is 2**-112 of the number.
+    """
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        wide = builder.zext(args[0], _I32)
+        size = builder.shl(builder.and_(wide, ir.Constant(_I32, 0x7FFF)), ir.Constant(_I32, 13))
+        size = builder.fmul(builder.bitcast(size, _F32), ir.Constant(_F32, 2.0**112))
+        sign = builder.shl(builder.and_(wide, ir.Constant(_I32, 0x8000)), ir.Constant(_I32, 16))
+        return builder.bitcast(builder.or_(builder.bitcast(size, _I32), sign), _F32)
+
+    return types.float32(types.uint16), codegen
 
 
 @intrinsic

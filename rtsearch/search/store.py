@@ -41,7 +41,7 @@ __all__ = ["FILE_NAME", "load_arrays", "save_arrays"]
 
 FILE_NAME = "kdtree.bin"
 _MAGIC = b"RTSTREE\0"
-_VERSION = 3
+_VERSION = 4
 _FIXED = struct.Struct("<8sII32s")
 _MOST_HEADER_BYTES = 1 << 20
 
@@ -171,10 +171,13 @@ def _arrays(path: Path, header: _Header, data: memoryview) -> dict[str, NDArray[
 def _expected(shape: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[type, tuple[int, ...]]] | None:
     """Return type and shape of each array, derived from the shapes of some; None where these cannot be."""
     try:
-        (points, dim), (_, width), (a, b) = shape["vector"], shape["axes"], shape["recall"]
-        sizes = [points, dim, width, shape["code"][0], shape["leaf_block"][0] - 1]
+        (points,), (halves, dim) = shape["row"], shape["half"]
+        (_, width), (a, b) = shape["axes"], shape["recall"]
+        sizes = [points, halves, dim, width, shape["code"][0], shape["leaf_block"][0] - 1]
         sizes += [shape["slot_code"][0], shape["group_slot"][0] - 1, shape["group_code"][0]]
     except (KeyError, IndexError, ValueError):
+        return None
+    if halves not in (0, points):
         return None
     expected = shapes_of(dict(zip(SIZES, sizes, strict=True)))
     expected |= {"ks": (np.int32, (a,)), "probes": (np.int32, (b,)), "ratio": (np.float32, (b,))}

@@ -70,6 +70,12 @@ def _rows(row: I32Array) -> bool:
     return _within(row, 0, len(row) - 1) and bool((np.bincount(row, minlength=len(row)) == 1).all())
 
 
+def _halves(bits: NDArray[np.uint16]) -> bool:
+    """Tell whether the bits are of finite float16, whose exponents are below 31."""
+    negative, positive = bits.max(initial=0), bits.view(np.int16).max(initial=0)
+    return bool(negative < 0xFC00 and positive < 0x7C00)
+
+
 def _norms(norm: F32Array, least: float, padded: NDArray[np.bool_] | None = None) -> bool:
     """Tell whether norms are finite, or PAD where ``padded`` says so; None leaves it to them."""
     is_pad = norm == PAD
@@ -80,9 +86,9 @@ def _norms(norm: F32Array, least: float, padded: NDArray[np.bool_] | None = None
 
 def _points(tree: TreeArrays) -> bool:
     """Tell whether the blocks hold all points, each one once, in order."""
-    count = np.diff(tree.block_point, append=len(tree.vector))
+    count = np.diff(tree.block_point, append=len(tree.row))
     if len(count) == 0:
-        return len(tree.vector) == 0
+        return len(tree.row) == 0
     held = tree.norm.reshape(-1, BLOCK) != PAD
     inside = np.arange(BLOCK) < count[:, None]
     return bool(tree.block_point[0] == 0 and _within(count, 1, BLOCK) and not (held & ~inside).any())
@@ -116,8 +122,9 @@ _TREE: dict[str, Callable[[TreeArrays], bool]] = {
     "centre": lambda t: _within(t.centre, -_LARGEST, _LARGEST),
     "axes": _axes,
     "vector": lambda t: _within(t.vector, -_LARGEST, _LARGEST),
+    "half": lambda t: _halves(t.half),
     "row": lambda t: _rows(t.row),
-    "step": lambda t: len(t.vector) == 0 or _step(t.step),
+    "step": lambda t: len(t.row) == 0 or _step(t.step),
     "code": lambda t: _within(t.code, 0, 127),
     "slot_code": lambda t: _within(t.slot_code, 0, 127),
     "group_code": lambda t: _within(t.group_code, 0, 127),

@@ -24,6 +24,7 @@ from rtsearch.errors import ServiceError
 from rtsearch.library.search_index import Narrowed, SearchIndex
 from rtsearch.search import KDTree, SomeRows
 from rtsearch.search.answers import nearest_of
+from rtsearch.search.projection import stored_points
 from rtsearch.types import F32Array, I32Array, Neighbours
 
 __all__ = [
@@ -97,7 +98,7 @@ class Shard:
     @classmethod
     def of(cls, index: SearchIndex, rows: I32Array) -> Shard:
         """Build the shard of some rows of an index."""
-        return cls(KDTree.build(index.points(rows)), rows)
+        return cls(KDTree.build(stored_points(index.points(rows))), rows)
 
     def __reduce__(self) -> tuple[type[Shard], tuple[KDTree, I32Array]]:
         """Copies and pickles hold the arrays; what is narrowed is one process's."""
