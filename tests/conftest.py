@@ -60,10 +60,12 @@ hypothesis.settings.load_profile("patient")
 SLOW_FILES = frozenset(
     f"test_{name}.py"
     for name in (
-        *("crash", "device", "engines_cli", "faults", "first_strip", "gpu_check", "gpu_backend", "imports"),
-        *("kernels", "live_timing", "live_transport", "package", "points", "private", "query"),
-        *("remote_faults", "remote_library"),
-        *("recording_sound", "search_growing", "signals_run", "sources_rtsp", "window", "window_alone"),
+        *("cli_refused_libraries", "cli_run", "crash", "dependencies", "describe_again", "device"),
+        *("engines_cli", "faults", "first_strip", "front_door", "gpu_check", "gpu_backend", "imports"),
+        *("index_damage", "kernel_cache", "kernels", "live_timing", "live_transport", "memory_faults"),
+        *("package", "points", "private", "query", "remote_faults", "remote_library", "recording_sound"),
+        *("search_growing", "search_promises", "signals_run", "sources_files", "sources_rtsp"),
+        *("sources_streams", "window", "window_alone"),
     )
 )
 SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])
