@@ -244,11 +244,11 @@ def test_notes_that_make_room_for_controls_leave_all_else_as_it_is() -> None:
 @pytest.mark.parametrize(("after_s", "of_new"), [(0.1, 0), (0.15, 1)])
 def test_words_go_before_others_come(after_s: float, of_new: int) -> None:
     """Two words that cross over read as a third one."""
-    scenes = [dataclasses.replace(scene_of(0, ONE), names=(name,)) for name in ("chair", "church")]
-    _, seen = steps(*scenes, (0.0, after_s))
+    chair, church = (dataclasses.replace(scene_of(0, ONE), names=(name,)) for name in ("chair", "church"))
+    _, seen = steps(chair, church, (0.0, after_s))
     left, top, _, height = lay_out(SIZE, (160, 90), 1).strips[0]
     word = np.s_[top : top + height, left + 8 : left + 130]
-    written = compose(scenes[of_new], SIZE)[word].astype(int)
+    written = compose((chair, church)[of_new], SIZE)[word].astype(int)
     share = (seen[word].astype(int) - DARK.ground).sum() / (written - DARK.ground).sum()
     assert 0 < share < 0.5
     expected = DARK.ground + share * (written - DARK.ground)
