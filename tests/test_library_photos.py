@@ -31,6 +31,9 @@ def test_folders_without_photos(tmp_path: Path) -> None:
         find_photos(tmp_path / "missing")
     with pytest.raises(SourceError, match="not a folder"):
         find_photos(tmp_path / "file")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="no photos that can be looked at; there is no file below it; give"):
+        find_photos(tmp_path / "empty")
     with pytest.raises(
         SourceError, match=r"has no photos that can be looked at; left out: 1 other file \(without suffix\)"
     ):

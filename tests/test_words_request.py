@@ -73,7 +73,7 @@ def test_words_of_another_meaning_or_none_are_named(text, remarks, unused):
         ("   ?!", "expected 1 to 24 words"),
         ("cup " * 25, "expected 1 to 24 words"),
         ("man in jeans", '"jeans" is not known'),
-        ("striped cup", '"striped" is not known'),
+        ("striped cup", '"striped" is not known; it is no class of the network (rtsearch model info'),
         ("umbrela", "did you mean umbrella"),
         ("red", "what is red?"),
         ("two", "name a thing to look for"),

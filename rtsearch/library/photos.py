@@ -151,6 +151,8 @@ def _no_photos(root: object, scan: Scan) -> str:
         reasons.append(links_in_words(scan.links))
     if scan.others:
         reasons.append(f"left out: {in_words(left_out(scan.others))}")
+    if not reasons:
+        reasons = ["there is no file below it; give the folder that holds them"]
     return "; ".join([f"{root} has no photos that can be looked at", *reasons])
 
 

@@ -191,6 +191,6 @@ class _Parts:
             hint = (
                 f"did you mean {' or '.join(near)}?"
                 if near
-                else "it is no class of the network, and no colour"
+                else "it is no class of the network (rtsearch model info NAME lists them), and no colour"
             )
             raise WordsError(f'"{word}" is not known; {hint}')
