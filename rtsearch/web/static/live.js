@@ -25,6 +25,7 @@ class Page {
     this.textSize = Number(localStorage.getItem("text size") || 1);
     this.places = new Map();    // place: {picture, scene, aspect}
     this.next = new Map();      // place: frame that is drawn next
+    this.newest = new Map();    // place: number of the newest frame that was decoded
     this.lit = new Set();
     this.pins = new Map();      // key: item
     this.slots = new Slots();
@@ -47,11 +48,12 @@ class Page {
     const came = this.came = (this.came ?? 0) + 1;
     const bitmap = await createImageBitmap(jpeg);
     const before = this.next.get(scene.place);
-    if (before?.came > came) { bitmap.close(); return before.drawn; }
+    if (this.newest.get(scene.place) > came) { bitmap.close(); return before?.drawn; }   // decoded sooner than this one
+    this.newest.set(scene.place, came);
     before?.bitmap.close();
     if (!this.next.size) this.drawing = new Promise((done) => requestAnimationFrame(() => done(this.draw())));
     Object.assign(scene, { received, decoded: performance.now() });
-    this.next.set(scene.place, { scene, bitmap, came, drawn: this.drawing });
+    this.next.set(scene.place, { scene, bitmap, drawn: this.drawing });
     await this.drawing;
   }
 
