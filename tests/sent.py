@@ -77,9 +77,9 @@ class Seen:
         return self.wait(lambda items: len(items) >= n)
 
 
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+def until(condition: Callable[[], Any], seconds: float = 20, pause_s: float = 0.005) -> None:
     """Wait until a condition of another thread holds that makes no event."""
-    pause, end_s = threading.Event(), time.monotonic() + seconds
+    end_s = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end_s
-        pause.wait(0.005)
+        time.sleep(pause_s)

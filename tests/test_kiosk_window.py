@@ -55,6 +55,10 @@ class Kiosk:
         )
         return json.loads(done.stdout) or {}
 
+    def until(self, state: str, starts: int = 1) -> None:
+        """Wait for a state; asking without a pause would take a core from the kiosk."""
+        until(lambda: self.status().items() >= {"state": state, "starts": starts}.items(), LONG_S, 0.5)
+
     def end(self) -> tuple[int, str]:
         """Exit code and messages after SIGTERM."""
         self._process.terminate()
@@ -85,7 +89,7 @@ def test_a_kiosk_comes_back_and_heeds_no_keys(screen, library, clip, tmp_path):
         before = screen.shot()
         screen.until(lambda shot: (shot != before).any())  # neither paused nor gone
         os.kill(first["child"], signal.SIGKILL)
-        until(lambda: kiosk.status().get("starts") == 2 and kiosk.status()["state"] == "playing", LONG_S)
+        kiosk.until("playing", starts=2)
         screen.until(lambda shot: shot[:, 1400:].any(), LONG_S)
         code, said = kiosk.end()
     assert code == 0, said
@@ -98,7 +102,7 @@ def test_a_kiosk_at_night_and_without_a_display(screen, library, clip, tmp_path)
     hour = time.localtime().tm_hour
     night = f"{(hour + 2) % 24:02d}:00-{(hour + 3) % 24:02d}:00"
     with Kiosk(screen, tmp_path, library, "--source", clip, "--set", f"show.hours={night}") as kiosk:
-        until(lambda: kiosk.status().get("state") == "playing", LONG_S)
+        kiosk.until("playing")
         windows = screen.call("xdotool", "search", "--onlyvisible", "--name", "rtsearch").split()
         assert windows
         assert not np.any(screen.shot())
