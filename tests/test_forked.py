@@ -28,7 +28,8 @@ print([stream.line_buffering for stream in (sys.stdout, sys.stderr)], [os.isatty
 print(parent, os.getpgid(0) == os.getpid(), os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpgid(parent))
 print([signal.getsignal(i) for i in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)])
 print(len(list(Path("/proc/self/task").iterdir())), threading.active_count())
-print(sorted(os.listdir("/proc/self/fd")))
+files = [os.path.realpath(f"/proc/self/fd/{i}") for i in os.listdir("/proc/self/fd")]
+print(sum("libffi" not in file for file in files))  # newer ones keep their own file open
 imports_set = ("OPENCV", "QT_", "ORT_", "LC_CTYPE", "LD_LIBRARY_PATH")
 print(sorted((k, v) for k, v in os.environ.items() if not k.startswith(imports_set)))
 print(sys.stdin.read(), file=sys.stderr)

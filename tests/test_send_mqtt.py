@@ -50,10 +50,12 @@ class Broker:
             [MOSQUITTO, "-c", str(self._file)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         assert self._process.stderr is not None
-        for line in self._process.stderr:  # ends where mosquitto does
-            if " running" in line:
-                return
-        raise AssertionError("mosquitto does not start")
+        assert any(" running" in line for line in self._process.stderr), "mosquitto does not start"
+        until(self._answers)  # newer ones say that they run before they listen
+
+    def _answers(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
         self._process.terminate()

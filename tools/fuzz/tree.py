@@ -1,6 +1,6 @@
-"""Fuzz a stored tree: what the checks let pass, a search must answer without a crash.
+"""Fuzz stored trees: what the checks let pass, a search must answer without a crash.
 
-Each input changes bytes of some arrays of a small tree, and three queries follow. A row that is not there is
+Each input changes bytes of some arrays of a small tree, of float32 or of float16 numbers, and three queries follow. A row that is not there is
 an error, as an exception is.
 """
 
@@ -26,20 +26,21 @@ _CHANGE = struct.Struct("<BIBi")  # array, place in it, number of NUMBERS or 255
 # Numbers that only luck would find: NaN, infinities, the ends of int32, the kernels' own limits.
 _NUMBERS = np.array([np.nan, np.inf, -np.inf, -1, 1e15, 1e37, 1e38], np.float32).view(np.int32).tolist()
 _NUMBERS += [-1, -(2**31), 2**31 - 1, 0]
+_BITS = {1: np.uint8, 2: np.uint16, 4: np.int32, 8: np.int32}
 
 
 class Target:
-    """One tree, of which every input changes a copy."""
+    """Two trees, of one of which every input changes a copy."""
 
     most_bytes = _MOST_CHANGES * _CHANGE.size
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
         points = (rng.normal(size=(_POINTS, _DIM)) * np.exp(-np.arange(_DIM) / 8)).astype(np.float32)
-        tree = KDTree.build(points, leaf_size=1)
-        self._arrays: dict[str, NDArray[Any]] = {**tree._arrays._asdict(), **tree._calibration._asdict()}
+        self._trees = [_arrays_of(points), _arrays_of(points.astype(np.float16))]
         self._queries = points[:3]
-        self.seeds = [_CHANGE.pack(array, 1, array, 0) for array in range(len(self._arrays))]
+        changes = [_CHANGE.pack(array, 1, array, 0) for array in range(len(self._trees[0]))]
+        self.seeds = [change * times for change in changes for times in (1, 2)]
 
     @staticmethod
     def mutate(data: bytes, most_bytes: int, seed: int) -> bytes:
@@ -51,14 +52,16 @@ class Target:
         return b"".join(_CHANGE.pack(*change, rng.randint(-(2**31), 2**31 - 1)) for change in changes)
 
     def __call__(self, data: bytes) -> None:
-        arrays, names = dict(self._arrays), list(self._arrays)
-        whole = data[: len(data) // _CHANGE.size * _CHANGE.size]
+        changes = len(data) // _CHANGE.size
+        arrays = dict(self._trees[changes % 2])
+        names = [name for name, array in arrays.items() if array.size]
+        whole = data[: changes * _CHANGE.size]
         for array, place, number, value in _CHANGE.iter_unpack(whole):
             name = names[array % len(names)]
             arrays[name] = arrays[name].copy()
-            flat = arrays[name].reshape(-1).view(np.uint8 if arrays[name].itemsize == 1 else np.int32)
+            flat = arrays[name].reshape(-1).view(_BITS[arrays[name].itemsize])
             chosen = value if number == 255 else _NUMBERS[number % len(_NUMBERS)]
-            flat[place % flat.size] = chosen & 255 if flat.itemsize == 1 else chosen
+            flat[place % flat.size] = np.int64(chosen).astype(flat.dtype)  # of small numbers the lowest bits
         tree = TreeArrays(**{name: arrays[name] for name in TreeArrays._fields})
         calibration = Calibration(**{name: arrays[name] for name in Calibration._fields})
         if not unsound_array(tree, calibration):
@@ -69,3 +72,8 @@ class Target:
             row = tree.query(self._queries, k, exact=exact)[1]
             if row.min() < -1 or row.max() >= _POINTS:
                 raise AssertionError(f"rows that are not there, at k = {k}, exact = {exact}")
+
+
+def _arrays_of(points: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    tree = KDTree.build(points, leaf_size=1)
+    return {**tree._arrays._asdict(), **tree._calibration._asdict()}
