@@ -1,7 +1,7 @@
 """Fuzz stored trees: what the checks let pass, a search must answer without a crash.
 
-Each input changes bytes of some arrays of a small tree, of float32 or of float16 numbers, and three queries follow. A row that is not there is
-an error, as an exception is.
+Each input changes bytes of some arrays of a small tree, of float32 or of float16 numbers, and three queries
+follow. A row that is not there is an error, as an exception is.
 """
 
 from __future__ import annotations
