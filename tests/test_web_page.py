@@ -14,6 +14,7 @@ import pytest
 from browsing import NEEDS_CHROMIUM, SCREENS, chromium, pages
 from clips import write_clip
 from page import served
+from sent import until
 from test_library_watch import NEW, Growing
 from test_web_growth import OVERRIDES
 
@@ -328,8 +329,8 @@ def test_every_control_changes_the_settings(open_page, server):
     now = server.site.now
     assert (now.detect.threshold, now.detect.max_overlap, now.show.results) == (0.4, 0.6, 20)
     assert now.describe.meaning == 0.75
-    page.wait_for_function("() => !rtsearch.state.opening")  # the index that was opened meanwhile is searched
-    assert server.site.live_index.begun is not server.site.index
+    until(lambda: server.site.live_index.begun is not server.site.index)  # what was opened is searched
+    page.wait_for_function("() => !rtsearch.state.opening")
     size = "parseFloat(document.documentElement.style.fontSize)"
     before = page.evaluate(size)
     page.locator(".sheet.open label", has_text="size of text").locator("input").fill("1.3")
