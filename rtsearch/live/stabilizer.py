@@ -13,6 +13,7 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ServiceError
@@ -23,7 +24,7 @@ from rtsearch.live.strips import GridChoice
 from rtsearch.live.tracked import Lost, Tracked, freshest, joined, neighbour_table
 from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks, is_over
 from rtsearch.live.wanted import Searched, Wanted
-from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, Neighbours
 
 __all__ = ["Stabilizer", "Steadied"]
 
@@ -143,7 +144,7 @@ class Stabilizer:
         tracks = self._tracker.update(found.xyxy, found.label == WHOLE_IMAGE_LABEL)
         found = replace(found, track=tracks.number)
         called, found = found.label, replace(found, label=self._labels.add(found))
-        wishes = self._look(found, called, frame.at_s, wanted)
+        wishes = self._look(found, called != found.label, frame.at_s, wanted)
         held = self._held(tracks, frame)
         kept = [*found.track.tolist(), *(int(objects.track[0]) for _, objects in held)]
         for track in self._in_sight - set(kept):
@@ -206,12 +207,14 @@ class Stabilizer:
         """(dim,) the pooled query of a track that is alive."""
         return self._objects[track].shown.query
 
-    def _look(self, found: Detections, called: I32Array, at_s: float, wanted: Wanted) -> dict[int, int]:
+    def _look(
+        self, found: Detections, misnamed: NDArray[np.bool_], at_s: float, wanted: Wanted
+    ) -> dict[int, int]:
         """Renew the candidates of each object, with one search for all that need one.
 
         Args:
             found: n objects.
-            called: (n,), the class that this frame gives to each.
+            misnamed: (n,), True where this frame calls it something else.
             at_s: time of the frame.
             wanted: crops of the picture.
 
@@ -222,10 +225,10 @@ class Stabilizer:
         queries: list[F32Array] = []
         wishes: dict[int, int] = {}
         seen = set(found.track.tolist())
-        for i, (track, label) in enumerate(zip(found.track.tolist(), called.tolist(), strict=True)):
+        for i, (track, label) in enumerate(zip(found.track.tolist(), found.label.tolist(), strict=True)):
             point, known = found.vector[i], self._objects.get(track)
             if wanted.stays_s and track not in self._in_sight:
-                known = self._go_on(track, point, int(found.label[i]), seen, at_s) or known
+                known = self._go_on(track, point, label, seen, at_s) or known
             if known is not None:
                 shown = known.shown
             elif (back := self._come_back(point, label, at_s)) is not None:
@@ -234,7 +237,7 @@ class Stabilizer:
                 shown = Shown(found.vector.shape[1])
             frames = 1 if known is None else known.frames + 1
             self._objects[track] = Tracked(shown, found.rows([i]), at_s, frames)
-            query = shown.look(point, label, wanted.most_crops)
+            query = shown.look(point, label, wanted.most_crops, misnamed=bool(misnamed[i]))
             if query is not None:
                 due.append(shown)
                 queries.append(query)
@@ -340,10 +343,11 @@ class Stabilizer:
             room = wanted.room(visible, lines, self.most_distance)
             taken = frozenset[int]().union(*(there for other, there in rows.items() if other != track))
             due = int(at_s - self._changed_s >= _CHANGE_S)
-            if self._objects[track].shown.settle(room, taken, due):
+            shown = self._objects[track].shown
+            if shown.settle(room, taken, due):
                 self._changed_s = at_s
             if track in self._in_sight and not self._repeats:
-                rows[track] = set(self._objects[track].shown.row.tolist())
+                rows[track] = set(shown.row.tolist())
 
     def _held(self, tracks: Tracks, frame: Frame) -> list[tuple[int, Detections]]:
         """Return objects that are missed: for how many frames, and with boxes moved along."""
