@@ -191,6 +191,18 @@ class Shown:
         self._is_new = False
         return changed + self._keep_order(None if changes is None else changes - changed)
 
+    def lacks(self, room: Room) -> set[int]:
+        """Return rows that would be shown too if none were shown elsewhere."""
+        if room.holds([*self._shape, 1.0]) <= len(self.row):
+            return set()
+        near = self._ranked[self._near_distance[self._ranked] <= room.distance]
+        return {self._rows[i] for i in self._fresh(near.tolist())}
+
+    def give_half(self, wanted: Set[int]) -> None:
+        """Show the latter half of these rows no more."""
+        there = [place for place, row in enumerate(self.row.tolist()) if row in wanted]
+        self._keep(np.setdiff1d(np.arange(len(self.row)), there[(len(there) + 1) // 2 :]))
+
     def _give_way(self, taken: Set[int], free: list[int]) -> None:
         """Show other rows in the place of those that are shown elsewhere."""
         lost = [place for place, row in enumerate(self.row.tolist()) if row in taken]

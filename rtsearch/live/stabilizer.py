@@ -3,8 +3,8 @@
 detections -> tracks -> pooled query each -> one search for those whose neighbours may have changed
            -> grid and strips -> crops for the room of each strip
 
-No crop is shown twice, and at most two a second give way to better ones. An object that comes back soon, as
-its vector tells, gets its strip and its crops again.
+No crop is shown twice, things alike share them, and at most two a second give way to better ones. An object
+that comes back soon, as its vector tells, gets its strip and its crops again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rtsearch.config import SearchSettings
 from rtsearch.errors import ServiceError
 from rtsearch.images.scene_cut import SceneCutDetector
 from rtsearch.live.label_votes import LabelVotes
-from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Shown
+from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
 from rtsearch.live.strips import GridChoice
 from rtsearch.live.tracked import Lost, Tracked, freshest, joined, neighbour_table
 from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks, is_over
@@ -341,13 +341,36 @@ class Stabilizer:
         for track in sorted(tracks, key=lambda track: (track not in before, track)):
             lines = 1 + self._strips.free_below(self._strip_of[track], visible)
             room = wanted.room(visible, lines, self.most_distance)
-            taken = frozenset[int]().union(*(there for other, there in rows.items() if other != track))
+            rows.pop(track, None)
+            taken = frozenset[int]().union(*rows.values())
             due = int(at_s - self._changed_s >= _CHANGE_S)
             shown = self._objects[track].shown
-            if shown.settle(room, taken, due):
-                self._changed_s = at_s
+            changed = shown.settle(room, taken, due) > 0
             if track in self._in_sight and not self._repeats:
+                changed |= self._share(shown, room, rows)
                 rows[track] = set(shown.row.tolist())
+            if changed:
+                self._changed_s = at_s
+
+    def _share(self, shown: Shown, room: Room, rows: dict[int, set[int]]) -> bool:
+        """Give an object half of the crops that it lacks and another one has, if it has far fewer itself.
+
+        Args:
+            shown: neighbours of the object.
+            room: for its crops.
+            rows: crops of the others, by track; those of the one that gives are renewed.
+
+        Returns:
+            Whether it was given any.
+        """
+        lacks = shown.lacks(room)
+        giver = max(rows, key=lambda track: len(rows[track] & lacks), default=None)
+        if giver is None or len(rows[giver] & lacks) <= max(1, 2 * len(shown.row)):
+            return False
+        self._objects[giver].shown.give_half(lacks)
+        rows[giver] = set(self._objects[giver].shown.row.tolist())
+        shown.settle(room, frozenset[int]().union(*rows.values()))
+        return True
 
     def _held(self, tracks: Tracks, frame: Frame) -> list[tuple[int, Detections]]:
         """Return objects that are missed: for how many frames, and with boxes moved along."""
