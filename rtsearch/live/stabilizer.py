@@ -339,7 +339,7 @@ class Stabilizer:
         if at_s < self._changed_s:  # the source has gone back
             self._changed_s = -np.inf
         for track in sorted(tracks, key=lambda track: (track not in before, track)):
-            lines = 1 + self._strips.free_below(self._strip_of[track], visible)
+            lines = 1 + self._strips.free_below(self._strip_of[track], visible, at_s)
             room = wanted.room(visible, lines, self.most_distance)
             rows.pop(track, None)
             taken = frozenset[int]().union(*rows.values())
