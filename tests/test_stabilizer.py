@@ -207,18 +207,23 @@ def test_what_a_single_frame_says_changes_nothing(label: int, far: bool) -> None
     assert rows[9:] == [rows[9]] * 21
 
 
-def test_a_track_that_has_changed_hands_is_not_pooled_with_the_last() -> None:
-    """The two are too near each other for their vectors to tell; their classes do, in the second frame."""
+def test_crops_follow_the_word_where_vectors_cannot_tell() -> None:
+    """Two frames say nothing; when the word of a track changes, it is another thing in the next frame."""
     index = Rows(500)
     steady = Stabilizer(index, EXACT)
     here = index.vectors[:1]
     there = here + np.float32(0.3)
-    for t in range(12):
-        objects = at(of_class(int(t >= 10)), here if t < 10 else there)
+    words = []
+    for t in range(25):
+        is_other = 8 <= t < 10 or t >= 14
+        objects = at(of_class(int(is_other)), there if is_other else here)
         seen = steady.update(Frame(t, 0.0, None, BLACK), objects, HERE)
-        assert steady.query_of(int(seen.detections.track[0])) == pytest.approx(
-            (here if t < 11 else there)[0], abs=1e-5
-        )
+        words.append(int(seen.detections.label[0]))
+        changed = words[-2:] == [1, 1]
+        query = steady.query_of(int(seen.detections.track[0]))
+        assert query == pytest.approx((there if changed else here)[0], abs=1e-5)
+    assert words == sorted(words)
+    assert 14 < words.index(1) < 23
 
 
 def test_photos_have_nothing_to_do_with_each_other() -> None:

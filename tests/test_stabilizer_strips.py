@@ -74,6 +74,39 @@ def test_nothing_beyond_the_largest_distance_is_shown() -> None:
     assert rows_of(steady.update(Frame(5, 1.0, None, BLACK), at(found(1, 500), far), HERE))[0] == []
 
 
+@pytest.mark.parametrize("near", [0, 1, 2, 7])
+def test_things_alike_share_the_crops_that_are_near_enough(near: int) -> None:
+    """The first leaves the second half of them; what each has then stays in its place."""
+    index = Rows(500)
+    point = index.vectors[:1]
+    far = index.near(point, near + 1).distance[0]
+    steady = Stabilizer(index, EXACT, float(far[near - 1 : near + 1].mean()) if near else far[0] - 1)
+    place = Place(crops=30)
+    alone = rows_of(steady.update(Frame(0, 0.0, 0.0, BLACK), at(found(1), point), place))[0]
+    assert len(alone) == near
+    for t in range(1, 30):
+        seen = rows_of(steady.update(Frame(t, 0.0, t / 30, BLACK), at(found(2), point[[0, 0]]), place))
+        kept = (near + 1) // 2
+        assert seen[0] == alone[:kept]
+        assert sorted(seen[1]) == sorted(alone[kept:])
+
+
+def test_what_one_thing_leaves_is_shared_by_those_that_stay() -> None:
+    index, n = Rows(500), 12
+    point = index.vectors[:1]
+    far = index.near(point, n + 1).distance[0]
+    steady = Stabilizer(index, EXACT, float(far[n - 1 : n + 1].mean()))
+    counts = []
+    for t in range(60):
+        there = [0, 1, 2] if t < 10 else [0, 2]
+        objects = at(found(3), point[[0, 0, 0]]).rows(there)
+        seen = rows_of(steady.update(Frame(t, 0.0, t / 30, BLACK), objects, Place(crops=30)))
+        assert len({row for rows in seen for row in rows}) == sum(map(len, seen)) == n
+        counts.append([len(rows) for rows in seen])
+    assert counts[9] == [3, 6, 3]
+    assert counts[-1] == [5, 7]
+
+
 @pytest.mark.parametrize(("away_s", "strip"), [(1.0, 1), (STAYS_S - 1, 1), (STAYS_S + 1, 0)])
 def test_an_object_that_comes_back_soon_has_its_strip_again(away_s: float, strip: int) -> None:
     """The first of two leaves too; the second comes back elsewhere, among the strips that wait for both."""

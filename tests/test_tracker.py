@@ -97,6 +97,9 @@ class Film:
         self.frames += 1
         return self.strips.place(tracks, visible, self.frames / FPS, missed or [], wishes)
 
+    def free_below(self, strip: int, visible: int = 4) -> int:
+        return self.strips.free_below(strip, visible, self.frames / FPS)
+
 
 def test_a_strip_that_falls_free_waits_for_its_object_while_others_are_free() -> None:
     strips = Film()
@@ -115,18 +118,21 @@ def test_an_object_that_has_come_back_has_the_strip_it_wishes() -> None:
     assert strips.place([8, 5, 9, 10], 4, wishes={10: 0}) == [3, 0, 1, 2]  # another has it
 
 
-def test_free_strips_below_one_are_those_that_wait_for_nobody() -> None:
+def test_a_strip_continues_in_those_below_that_have_been_free_for_two_seconds() -> None:
     strips = Film()
     strips.place([1], 4)
-    assert [strips.strips.free_below(0, visible) for visible in (4, 1)] == [3, 0]
+    assert [strips.free_below(0, visible) for visible in (4, 1)] == [3, 0]
     strips.place([1, 2, 3], 4)
-    assert strips.strips.free_below(0, 4) == 0
-    for t in range(STAYS + 2):
+    assert strips.free_below(0) == 0
+    for t in range(STAYS):
+        assert strips.place([1, 3], 4) == [0, 2]
+        assert [strips.free_below(strip) for strip in (0, 2)] == [int(t >= 2 * FPS), 1]
+    assert strips.place([1, 3, 2], 4, wishes={2: 1}) == [0, 2, 1]  # it is back in time
+    assert strips.free_below(0) == 0
+    for _ in range(STAYS + 1):
         strips.place([1, 3], 4)
-        if t < STAYS - 1:
-            assert [strips.strips.free_below(strip, 4) for strip in (0, 2)] == [0, 1]
     assert strips.place([1, 3], 4) == [0, 1]  # the gap is closed
-    assert strips.strips.free_below(0, 4) == 0
+    assert [strips.free_below(strip) for strip in (0, 1)] == [0, 2]
 
 
 def test_a_strip_out_of_sight_moves_up_when_there_is_room() -> None:

@@ -1,6 +1,7 @@
 """Neighbours shown for one tracked object, kept while they are as good as the best.
 
     query of a frame -> another object? when two frames say so, what was before is forgotten
+                     -> called something else for a moment? then it is left out
                      -> pooled over the last frames -> proved to have the same candidates? else searched again
                      -> shown rows give way only to clearly nearer ones, one of each photo
 
@@ -131,13 +132,19 @@ class Shown:
         """Return how far a (dim,) point is from the object's."""
         return float(np.linalg.norm(point - self.query))
 
-    def look(self, point: F32Array, label: int, k: int) -> F32Array | None:
-        """Take in the object's (dim,) point and class of this frame.
+    def look(self, point: F32Array, label: int, k: int, *, misnamed: bool = False) -> F32Array | None:
+        """Take in the object's (dim,) point of this frame, and its class.
+
+        Args:
+            point: is pooled with those of the last frames.
+            label: class that the object has been called most; its word, and so that of its crops.
+            k: crops that there may be room for.
+            misnamed: this frame calls it something else, so that its point says little.
 
         Returns:
             The query to search for ``CANDIDATES * k`` rows with, or None where the last search still serves.
         """
-        self.query = self._pooled(point, label)
+        self.query = self._pooled(point, label, misnamed)
         if self._origin is None or k > self._k:
             self._k = k
             return self.query
@@ -183,6 +190,18 @@ class Shown:
             self._keep(np.flatnonzero(~far))
         self._is_new = False
         return changed + self._keep_order(None if changes is None else changes - changed)
+
+    def lacks(self, room: Room) -> set[int]:
+        """Return rows that would be shown too if none were shown elsewhere."""
+        if room.holds([*self._shape, 1.0]) <= len(self.row):
+            return set()
+        near = self._ranked[self._near_distance[self._ranked] <= room.distance]
+        return {self._rows[i] for i in self._fresh(near.tolist())}
+
+    def give_half(self, wanted: Set[int]) -> None:
+        """Show the latter half of these rows no more."""
+        there = [place for place, row in enumerate(self.row.tolist()) if row in wanted]
+        self._keep(np.setdiff1d(np.arange(len(self.row)), there[(len(there) + 1) // 2 :]))
 
     def _give_way(self, taken: Set[int], free: list[int]) -> None:
         """Show other rows in the place of those that are shown elsewhere."""
@@ -265,7 +284,7 @@ class Shown:
         _, first = np.unique(self._near.photo[order], return_index=True)
         self._ranked = order[np.sort(first)]
 
-    def _pooled(self, point: F32Array, label: int) -> F32Array:
+    def _pooled(self, point: F32Array, label: int, misnamed: bool) -> F32Array:
         """Mean of the last frames, begun anew when the object has become another one.
 
         One frame of a bird among many of a person says little; two tell that the track has changed hands.
@@ -276,6 +295,8 @@ class Shown:
                 return self.query
             self._pool.clear()
             self._is_new, self._is_refined = True, False
+        elif self._pool and misnamed:
+            return self.query
         self._label, self._doubted = label, False
         self._pool.append(point)
         mean: F32Array = np.mean(self._pool, axis=0, dtype=np.float32)

@@ -3,8 +3,8 @@
 detections -> tracks -> pooled query each -> one search for those whose neighbours may have changed
            -> grid and strips -> crops for the room of each strip
 
-No crop is shown twice, and at most two a second give way to better ones. An object that comes back soon, as
-its vector tells, gets its strip and its crops again.
+No crop is shown twice, things alike share them, and at most two a second give way to better ones. An object
+that comes back soon, as its vector tells, gets its strip and its crops again.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch.config import SearchSettings
 from rtsearch.errors import ServiceError
 from rtsearch.images.scene_cut import SceneCutDetector
 from rtsearch.live.label_votes import LabelVotes
-from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Shown
+from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
 from rtsearch.live.strips import GridChoice
 from rtsearch.live.tracked import Lost, Tracked, freshest, joined, neighbour_table
 from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks, is_over
 from rtsearch.live.wanted import Searched, Wanted
-from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, I32Array, Neighbours
+from rtsearch.types import WHOLE_IMAGE_LABEL, Detections, F32Array, Frame, Neighbours
 
 __all__ = ["Stabilizer", "Steadied"]
 
@@ -143,7 +144,7 @@ class Stabilizer:
         tracks = self._tracker.update(found.xyxy, found.label == WHOLE_IMAGE_LABEL)
         found = replace(found, track=tracks.number)
         called, found = found.label, replace(found, label=self._labels.add(found))
-        wishes = self._look(found, called, frame.at_s, wanted)
+        wishes = self._look(found, called != found.label, frame.at_s, wanted)
         held = self._held(tracks, frame)
         kept = [*found.track.tolist(), *(int(objects.track[0]) for _, objects in held)]
         for track in self._in_sight - set(kept):
@@ -206,12 +207,14 @@ class Stabilizer:
         """(dim,) the pooled query of a track that is alive."""
         return self._objects[track].shown.query
 
-    def _look(self, found: Detections, called: I32Array, at_s: float, wanted: Wanted) -> dict[int, int]:
+    def _look(
+        self, found: Detections, misnamed: NDArray[np.bool_], at_s: float, wanted: Wanted
+    ) -> dict[int, int]:
         """Renew the candidates of each object, with one search for all that need one.
 
         Args:
             found: n objects.
-            called: (n,), the class that this frame gives to each.
+            misnamed: (n,), True where this frame calls it something else.
             at_s: time of the frame.
             wanted: crops of the picture.
 
@@ -222,10 +225,10 @@ class Stabilizer:
         queries: list[F32Array] = []
         wishes: dict[int, int] = {}
         seen = set(found.track.tolist())
-        for i, (track, label) in enumerate(zip(found.track.tolist(), called.tolist(), strict=True)):
+        for i, (track, label) in enumerate(zip(found.track.tolist(), found.label.tolist(), strict=True)):
             point, known = found.vector[i], self._objects.get(track)
             if wanted.stays_s and track not in self._in_sight:
-                known = self._go_on(track, point, int(found.label[i]), seen, at_s) or known
+                known = self._go_on(track, point, label, seen, at_s) or known
             if known is not None:
                 shown = known.shown
             elif (back := self._come_back(point, label, at_s)) is not None:
@@ -234,7 +237,7 @@ class Stabilizer:
                 shown = Shown(found.vector.shape[1])
             frames = 1 if known is None else known.frames + 1
             self._objects[track] = Tracked(shown, found.rows([i]), at_s, frames)
-            query = shown.look(point, label, wanted.most_crops)
+            query = shown.look(point, label, wanted.most_crops, misnamed=bool(misnamed[i]))
             if query is not None:
                 due.append(shown)
                 queries.append(query)
@@ -336,14 +339,38 @@ class Stabilizer:
         if at_s < self._changed_s:  # the source has gone back
             self._changed_s = -np.inf
         for track in sorted(tracks, key=lambda track: (track not in before, track)):
-            lines = 1 + self._strips.free_below(self._strip_of[track], visible)
+            lines = 1 + self._strips.free_below(self._strip_of[track], visible, at_s)
             room = wanted.room(visible, lines, self.most_distance)
-            taken = frozenset[int]().union(*(there for other, there in rows.items() if other != track))
+            rows.pop(track, None)
+            taken = frozenset[int]().union(*rows.values())
             due = int(at_s - self._changed_s >= _CHANGE_S)
-            if self._objects[track].shown.settle(room, taken, due):
-                self._changed_s = at_s
+            shown = self._objects[track].shown
+            changed = shown.settle(room, taken, due) > 0
             if track in self._in_sight and not self._repeats:
-                rows[track] = set(self._objects[track].shown.row.tolist())
+                changed |= self._share(shown, room, rows)
+                rows[track] = set(shown.row.tolist())
+            if changed:
+                self._changed_s = at_s
+
+    def _share(self, shown: Shown, room: Room, rows: dict[int, set[int]]) -> bool:
+        """Give an object half of the crops that it lacks and another one has, if it has far fewer itself.
+
+        Args:
+            shown: neighbours of the object.
+            room: for its crops.
+            rows: crops of the others, by track; those of the one that gives are renewed.
+
+        Returns:
+            Whether it was given any.
+        """
+        lacks = shown.lacks(room)
+        giver = max(rows, key=lambda track: len(rows[track] & lacks), default=None)
+        if giver is None or len(rows[giver] & lacks) <= max(1, 2 * len(shown.row)):
+            return False
+        self._objects[giver].shown.give_half(lacks)
+        rows[giver] = set(self._objects[giver].shown.row.tolist())
+        shown.settle(room, frozenset[int]().union(*rows.values()))
+        return True
 
     def _held(self, tracks: Tracks, frame: Frame) -> list[tuple[int, Detections]]:
         """Return objects that are missed: for how many frames, and with boxes moved along."""

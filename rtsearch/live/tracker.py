@@ -27,6 +27,7 @@ STAYS_S = 5.0
 """A strip that falls free waits for its object for so long, by the source's own time."""
 _MAKES_WAY_AFTER = 8  # frames; of those that are thrown out sooner four of five are seen again within as many
 _PATIENCE_S = 2.0
+"""Time for which a strip that was left is for its object alone, s of the source."""
 _SAME_S = 1e-6  # times are sums of floats
 
 
@@ -119,8 +120,8 @@ class Strips:
 
     A strip that falls free waits for its object while others in sight are free, then it is taken by the next
     new track, or by one that is out of sight below. Those out of sight leave no gaps: whoever scrolls down to
-    them sees strips, not holes. A gap in sight that nobody takes for ``STAYS_S`` is closed by the lowest
-    strip.
+    them sees strips, not holes. After ``_PATIENCE_S`` the strip above may continue in a free one until its
+    object comes back. A gap in sight that nobody takes for ``STAYS_S`` is closed by the lowest strip.
     """
 
     def __init__(self) -> None:
@@ -182,12 +183,16 @@ class Strips:
         """Give the strip of a track to another one, which leaves its own."""
         self._taken[new] = self._taken.pop(old)
 
-    def free_below(self, strip: int, visible: int) -> int:
-        """Return how many strips in sight right below one are free and wait for nobody."""
-        taken, below = {*self._taken.values(), *self._left}, strip + 1
+    def free_below(self, strip: int, visible: int, at_s: float) -> int:
+        """Return how many strips in sight right below one are free, and were not left just now."""
+        taken, below = {*self._taken.values(), *self._just_left(at_s)}, strip + 1
         while below < visible and below not in taken:
             below += 1
         return below - strip - 1
+
+    def _just_left(self, at_s: float) -> set[int]:
+        """Return strips that are kept free for the objects that have left them."""
+        return {strip for strip, left_s in self._left.items() if at_s - left_s < _PATIENCE_S - _SAME_S}
 
     def _bring_up(self, missed: dict[int, int], visible: int, patient: Set[int]) -> None:
         """Let tracks that are seen take strips in sight of missed ones, of the longest missed first."""
@@ -210,6 +215,6 @@ class Strips:
         """Return a free strip: one in sight that waits for nobody, else one in sight, else the first."""
         taken = set(self._taken.values())
         if patient:
-            taken |= {s for s, left_s in self._left.items() if s < visible and at_s - left_s < _PATIENCE_S}
+            taken |= {strip for strip in self._just_left(at_s) if strip < visible}
         free = [strip for strip in range(max(visible, len(taken) + 1)) if strip not in taken]
         return next((strip for strip in free if strip < visible and strip not in self._left), free[0])
