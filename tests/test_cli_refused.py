@@ -408,7 +408,6 @@ def test_pictures_that_are_there_are_not_replaced_unasked(cli, library: Path, ph
         ["find", library, photo, "--csv", "there.png"],
         ["library", "export", library, "--vectors", "there.png"],
         ["library", "export", library, "--coco", "there.png"],
-        ["library", "export", library, "--lance", "there.png"],
         ["show", library, 0, "--out", "there.png"],
         ["library", "map", library, "--out", "there.png"],
         ["library", "sheet", library, "--out", "there.png"],

@@ -167,3 +167,7 @@ def test_the_path_of_a_dataset_is_a_path(monkeypatch, blob_index, tmp_path: Path
     monkeypatch.chdir(tmp_path)
     assert export_lance(blob_index, Path(name)) == len(blob_index)
     assert written == [str(tmp_path / name)]
+    (tmp_path / name / "_versions").mkdir(parents=True)
+    with pytest.raises(LibraryError, match="exists already; --overwrite adds a version to it"):
+        export_lance(blob_index, Path(name))
+    assert export_lance(blob_index, Path(name), overwrite=True) == len(blob_index)

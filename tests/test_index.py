@@ -15,7 +15,7 @@ import pytest
 
 from rtsearch.config import Settings, load_settings
 from rtsearch.errors import DamagedError, FeatureSpaceError, LibraryBusyError, LibraryError, VectorError
-from rtsearch.library import Library, library_lock
+from rtsearch.library import Library, export_npz, library_lock
 from rtsearch.library.index import build_index, open_index, remembered_settings
 from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.search import KDTree
@@ -141,6 +141,14 @@ def test_names_of_any_bytes(tmp_path):
     refused = {path for path, _ in report.refused}
     assert photos | refused >= {"1.png"}
     assert name in photos or refused
+
+
+def test_vectors_are_exported_exactly_as_they_are_searched(lib, tmp_path):
+    index = open_index(Library.open(lib), SETTINGS)
+    export_npz(index.library, tmp_path / "v.npz", index.projection.apply)
+    exported = np.load(tmp_path / "v.npz")["vector"]
+    assert exported.dtype == np.float32
+    np.testing.assert_array_equal(exported, index.points(np.arange(len(index), dtype=np.int32)))
 
 
 # When it is built ------------------------------------------------------------------------------------------

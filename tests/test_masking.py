@@ -96,10 +96,22 @@ def test_any_text_has_a_masked_name(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 10**6, "ab:" * 10**5, "http://" + "x" * 10**6, "http://h/?" + "a=" * 10**5], ids=len
+    "text",
+    ["x" * 10**6, "x" * 10**6 + "://", "ab:" * 10**5, "http://" + "x" * 10**6, "http://h/?" + "a=" * 10**5],
+    ids=len,
 )
 def test_long_words_are_looked_at_once(text: str) -> None:
     assert masked_words(text) == masked(text) == text  # took hours while each letter could begin a word anew
+
+
+@pytest.mark.parametrize("start", ["x" * 40 + "://", "ab:" * 12 + "//"])
+def test_secrets_after_a_scheme_that_nobody_has_are_masked(start: str) -> None:
+    assert (
+        masked(f"{start}h/?token=JJ&c=1")
+        == masked_words(f"{start}h/?token=JJ&c=1")
+        == f"{start}h/?token=***&c=1"
+    )
+    assert masked(f"{start}JJ@h/") == f"{start}***@h/"
 
 
 def test_the_secret_at_the_end_of_a_long_word_is_masked() -> None:

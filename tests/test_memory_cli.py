@@ -57,7 +57,9 @@ def test_what_was_not_seen_is_told_by_what_is_nearest(remembered, cli, photos):
     done = cli("seen", folder, photos / "skimage-chelsea.png", "--class", "cat", "--json").json
     assert done["seen"] == []
     assert sum(moment["entries"] for moment in done["beyond"]) == 5
-    assert all(moment["distance"] > done["limit"] for moment in done["beyond"])
+    distances = [moment["distance"] for moment in done["beyond"]]
+    assert distances == sorted(distances)
+    assert distances[0] > done["limit"]
     said = cli("seen", folder, photos / "skimage-chelsea.png", "--class", "cat")
     assert "seen 0 times within" in said.err
     assert "the nearest, which lie beyond it:" in said.err

@@ -249,6 +249,16 @@ def test_weights_that_claim_more_than_the_file_holds_are_refused(tmp_path, spars
         import_onnx(save(model, tmp_path / "a.onnx"), tmp_path / "engines")
 
 
+@pytest.mark.parametrize("sides", [[2**62] * 10_000, [-2, -2]], ids=["many", "negative"])
+def test_weights_whose_sides_cannot_be(tmp_path, sides):
+    """The product of so many was an error of its own, and took minutes where they were millions."""
+    model = exports.ultralytics_export()
+    model.graph.initializer.append(TensorProto(name="vast", data_type=TensorProto.FLOAT, dims=sides))
+    path = save(model, tmp_path / "a.onnx")
+    with pytest.raises(ModelError, match="vast claims sides that no tensor has; export it again"):
+        import_onnx(path, tmp_path / "engines")
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "x" * 65, "yolo26n"])
 def test_names_that_cannot_be_used(tmp_path, name):
     with pytest.raises(ModelError, match="--name"):

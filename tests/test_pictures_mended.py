@@ -17,6 +17,7 @@ from test_images import exif, jpeg_with, quarters, saved_with
 from rtsearch.config import LiveSettings
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import decode_photo, photo_header, quiet_decoders, read_photo
+from rtsearch.images.embedded import embedded
 from rtsearch.sources import open_source
 from rtsearch.sources.jpegs import decode_picture
 from rtsearch.types import U8Array
@@ -235,3 +236,10 @@ def test_a_profile_and_an_orientation(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         turned = np.rot90(quarters(), -1)
         assert np.abs(read_photo(tmp_path / name).astype(int) - turned)[4::8, 4::8].max() <= 60
+
+
+def test_of_two_profiles_of_a_png_the_first_counts() -> None:
+    first, second = colour_profile(DISPLAY_P3, 2.2), colour_profile(SRGB, 1.0)
+    one, other = (written(colours(), "PNG", icc) for icc in (first, second))
+    end, begin, pixels = one.index(b"IDAT") - 4, other.index(b"iCCP") - 4, other.index(b"IDAT") - 4
+    assert embedded(one[:end] + other[begin:pixels] + one[end:], "PNG").icc == first

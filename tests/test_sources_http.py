@@ -103,6 +103,19 @@ def test_a_camera_that_sends_nothing_but_the_first_byte_of_markers(start: bytes)
         assert list(jpegs.feed(sent)) == []
 
 
+def test_a_picture_without_end_takes_no_more_memory_than_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures begin inside of it, and none of them ends."""
+    monkeypatch.setattr("rtsearch.sources.jpegs._MOST_BYTES", 1 << 20)
+    begins = b"\xff\xd8\xff\xe1\xff\xff"
+    segment = begins[2:] + (begins * (0xFFFF // len(begins))).ljust(0xFFFF - 2, b"\0")
+    jpegs = Jpegs()
+    for sent in (begins[:2], *[segment] * 64):
+        assert list(jpegs.feed(sent)) == []
+        assert len(jpegs._data) <= 1 << 20
+    assert list(jpegs.feed(b"\0" * (2 << 20))) == []
+    assert list(jpegs.feed(jpeg(1))) == [jpeg(1)]
+
+
 def test_a_picture_inside_of_a_picture_is_not_taken_for_one() -> None:
     small = jpeg(9, (64, 48))
     whole = jpeg(1)

@@ -13,8 +13,7 @@ __all__ = ["masked", "masked_words", "unencoded"]
 
 _HIDDEN = "***"
 # Messages hold what others wrote: whatever it is, each pattern takes a time that grows with its length only.
-_SCHEMES = r"(?:[a-z][a-z0-9+.-]{1,30}:){1,9}/+"
-_URL = re.compile(rf"(?P<start>{_SCHEMES})(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"(?P<start>(?:[a-z][a-z0-9+.-]+:)+/+)(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _SECRET = re.compile(
     r"user|usr|login|pass|pwd|psw|token|secret|private|auth|credential|signature|session|apikey|accesskey"
     r"|(?:^|[^a-z])(?:u|p|pw|key|sid|pin|sig|sign|hash|code|account)$",
@@ -22,7 +21,7 @@ _SECRET = re.compile(
 )
 _KEY = re.compile(r"(?<![^=&?#;/])([^=&?#;/]*)=")
 _WORD = re.compile(r"\S+")
-_START = re.compile(_SCHEMES, re.IGNORECASE)
+_START = re.compile(r"(?:[a-z][a-z0-9+.-]{1,30}:){1,9}/+", re.IGNORECASE)  # is looked for at every letter
 _MARKS = "\"'`()[]{}<>,:;.?!"
 _HOST = re.compile(r"(?:[\w.-]+|\[[0-9a-f:.]+(?:%\w+)?\])?(?::\d+)?", re.IGNORECASE)
 

@@ -300,11 +300,11 @@ def keep_older(written: Sequence[Path], *, overwrite: bool) -> None:
     """Refuse to replace what is there, and name unfinished parts that killed runs left beside it.
 
     Args:
-        written: files and folders that the command will write.
+        written: files that the command will write.
         overwrite: replace existing ones.
 
     Raises:
-        RecordError: one of them exists and is not empty.
+        RecordError: one of them exists and is not empty, or is a folder.
     """
     from rtsearch.recording import left_parts, refuse_existing
 

@@ -270,7 +270,7 @@ def export(
     library, settings = library_and_settings(lib, config, override)
     for out in (vectors, coco, yolo, lance):
         keep_apart(out, library=library)
-    keep_older([out for out in (vectors, coco, lance) if out], overwrite=overwrite)
+    keep_older([out for out in (vectors, coco) if out], overwrite=overwrite)
     if vectors is not None:
         from rtsearch.library import export_npz
         from rtsearch.library.index import open_index
@@ -286,17 +286,20 @@ def export(
             told = f"{counted(counts.objects, 'object')} of {counted(counts.photos, 'photo')} in {path}"
             tell(f"{told}{empty}{films}")
     if postgres is not None or lance is not None:
-        _export_tables(library, settings, postgres, lance)
+        _export_tables(library, settings, postgres, lance, overwrite=overwrite)
 
 
-def _export_tables(library: Library, settings: Settings, postgres: str | None, lance: Path | None) -> None:
+def _export_tables(
+    library: Library, settings: Settings, postgres: str | None, lance: Path | None, *, overwrite: bool
+) -> None:
     """Write the objects of a library for databases."""
     from rtsearch.library.export_table import POSTGRES_TABLE, export_lance, export_postgres
     from rtsearch.library.index import open_index
 
     index = open_index(library, settings, tell)
     if lance is not None:
-        tell(f"{counted(export_lance(index, lance), 'object')} in {lance}")
+        rows = export_lance(index, lance, overwrite=overwrite)
+        tell(f"{counted(rows, 'object')} in {lance}")
     if postgres is not None:
         with tell_if_slow("writing the table and its index, which takes 10 s for 100,000 objects"):
             rows = export_postgres(index, postgres)

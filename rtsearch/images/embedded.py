@@ -75,7 +75,7 @@ def _png(data: bytes) -> Embedded:
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"eXIf":
             exif = data[at + 8 : at + 8 + length]
-        elif kind == b"iCCP":
+        elif kind == b"iCCP" and not icc:  # there is one at most, and decoders take the first
             packed = data[at + 8 : at + 8 + length].partition(b"\0")[2][1:]
             icc = zlib.decompressobj().decompress(packed, _MOST_BYTES)
         elif kind in (b"tEXt", b"zTXt") and not exif:

@@ -26,7 +26,8 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
     Args:
         library: opened library.
         out: .npz file to write, replaced as a whole; its folder is made if need be.
-        project: maps stored vectors (n, D) to those that are searched (n, d); None leaves them as stored.
+        project: maps stored vectors (n, D) to those that are searched (n, d), which are rounded as in trees;
+            None leaves them as stored.
 
     Returns:
         Number of rows.
@@ -44,6 +45,10 @@ def export_npz(library: Library, out: Path, project: Callable[[F32Array], F32Arr
         batch["vector"] = vector if project is None else project(vector)
         batches.append(batch)
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in names}
+    if project is not None:
+        from rtsearch.search.projection import stored_points  # loads the compiler
+
+        columns["vector"] = stored_points(columns["vector"]).astype(np.float32)
     columns["path"] = np.array(library.photos().path, str)[columns.pop("photo")]
     _write(out, {**columns, "class_names": np.array(library.space.class_names, str)})
     return len(columns["path"])

@@ -48,19 +48,21 @@ _TYPES = {
 _SHORT = {"integer": "int4", "real": "float4", "double precision": "float8", "text": "text"}
 
 
-def export_lance(index: SearchIndex, out: Path) -> int:
-    """Write a Lance dataset, or a new version of one that is there.
+def export_lance(index: SearchIndex, out: Path, *, overwrite: bool = False) -> int:
+    """Write a Lance dataset.
 
     Args:
         index: of the library; all its rows are written.
         out: folder of the dataset.
+        overwrite: write a new version of a dataset that is there.
 
     Returns:
         Number of rows.
 
     Raises:
         MissingDependencyError: the extra ``lance`` is not installed.
-        LibraryError: ``out`` holds something else, or cannot be written; or the library is damaged.
+        LibraryError: ``out`` holds something else, or a dataset that is not to be overwritten, or cannot be
+            written; or the library is damaged.
     """
     try:
         import lance
@@ -70,6 +72,8 @@ def export_lance(index: SearchIndex, out: Path) -> int:
         ) from None
     if out.exists() and not (out / "_versions").is_dir() and (out.is_file() or any(out.iterdir())):
         raise LibraryError(f"{out} is there and is no Lance dataset: choose another name")
+    if (out / "_versions").is_dir() and not overwrite:
+        raise LibraryError(f"{out} exists already; --overwrite adds a version to it, or choose another name")
     reader = pa.RecordBatchReader.from_batches(_schema(index.dim), _batches(index))
     try:
         lance.write_dataset(reader, str(out.absolute()), mode="overwrite")  # s3:x would be a URL

@@ -64,7 +64,7 @@ class Sightings(NamedTuple):
         limit: largest distance of a hit.
         pairs: number of pairs that the limit was taken from; 0 where there are too few of the class.
         moments: the hits.
-        beyond: where there is none, moments of the nearest entries, which lie farther.
+        beyond: where there is none, moments of the nearest entries, which lie farther, the nearest first.
     """
 
     limit: float
@@ -98,7 +98,8 @@ def find_sightings(recall: Recollection, point: F32Array, label: int) -> Sightin
     if len(near):
         return Sightings(limit, pairs, _moments(recall, every, distance, near), ())
     nearest = np.argsort(distance, kind="stable")[:_BEYOND]
-    return Sightings(limit, pairs, (), _moments(recall, every, distance, nearest))
+    beyond = sorted(_moments(recall, every, distance, nearest), key=lambda moment: moment.distance)
+    return Sightings(limit, pairs, (), tuple(beyond))
 
 
 def _moments(

@@ -20,6 +20,7 @@ from rtsearch.models.files import MOST_BYTES, NOT_WHOLE, read_model
 __all__ = ["load_model", "save_model"]
 
 _VALUES_PER_BYTE = 8
+_MOST_SIDES = 32  # of a tensor; the product of many takes long, and is too long to be written
 
 
 def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -45,11 +46,12 @@ def load_model(path: Path) -> tuple[onnx.ModelProto, str]:
         raise ModelError(f"{path} is not an ONNX file with a network in it")
     outside = []
     for tensor in _tensors(model.graph):
-        values = math.prod(tensor.dims)
+        values = _values_of(tensor)
         if tensor.data_location == TensorProto.EXTERNAL:
             outside.append(tensor)
         elif not 0 <= values <= len(content) * _VALUES_PER_BYTE:  # checked before memory is allocated
-            raise ModelError(f"{path} is damaged: {tensor.name} claims {values} values; export it again")
+            claimed = "sides that no tensor has" if values < 0 else f"{values} values"
+            raise ModelError(f"{path} is damaged: {tensor.name} claims {claimed}; export it again")
     if not outside:
         return model, sha256
     places = [_place(tensor, path) for tensor in outside]
@@ -108,11 +110,16 @@ def _place(tensor: TensorProto, path: Path) -> tuple[Path, int, int]:
     return place, offset, size
 
 
+def _values_of(tensor: TensorProto) -> int:
+    """Return the number of values that a tensor claims; -1 where no tensor has such sides."""
+    possible = len(tensor.dims) <= _MOST_SIDES and min(tensor.dims, default=0) >= 0
+    return math.prod(tensor.dims) if possible else -1
+
+
 def _bytes_of(tensor: TensorProto) -> int:
-    dims = [int(side) for side in tensor.dims]
-    values = math.prod(dims)
-    if min(dims, default=0) < 0:
-        raise ValueError("negative dimension")
+    values = _values_of(tensor)
+    if values < 0:
+        raise ValueError("no tensor has such sides")
     if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1):
         return (values + 1) // 2  # two values per byte
     return values * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

@@ -13,13 +13,15 @@ __all__ = ["left_parts", "refuse_existing"]
 
 
 def refuse_existing(paths: Sequence[Path]) -> None:
-    """Refuse to write over a file or folder that is not empty.
+    """Refuse to write over a file that is not empty.
 
     Raises:
-        RecordError: one of them exists and is not empty.
+        RecordError: one of the files exists and is not empty, or is a folder.
     """
     for path in paths:
-        if any(path.iterdir()) if path.is_dir() else path.is_file() and path.stat().st_size:
+        if path.is_dir():
+            raise RecordError(f"{path} is a folder; give the name of a file")
+        if path.is_file() and path.stat().st_size:
             raise RecordError(f"{path} exists already; --overwrite replaces it, or choose another name")
 
 

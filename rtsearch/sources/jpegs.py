@@ -60,7 +60,7 @@ class Jpegs:
             end = self._find_end()
             if end is None:
                 if len(self._data) > _MOST_BYTES:  # no picture is so large
-                    self._drop(2)
+                    self._drop(len(self._data))
                 return
             picture = bytes(self._data[:end])
             self._drop(end)
@@ -89,7 +89,9 @@ class Jpegs:
         data, length = self._data, self._length or 0
         if length > len(data):
             return None
-        if length and data[:length].endswith(_END):  # as most cameras do; following the markers takes 0.5 ms
+        if length and data.endswith(
+            _END, 0, length
+        ):  # as most cameras do; following the markers takes 0.5 ms
             return length
         while True:
             marker = _scan_end(data, self._place) if self._scan else _MARKER.search(data, self._place)
