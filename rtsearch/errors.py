@@ -25,7 +25,7 @@
     ├── ExportError(OSError)             a database cannot be written to
     ├── StorageError                     object storage cannot be reached, or refuses
     ├── ClusterError(OSError)            a Ray cluster cannot be reached, or its machines do not fit
-    ├── ServiceError(OSError)            a library behind an address cannot be reached, or answers nonsense
+    ├── ServiceError(OSError)            a library's server or database cannot be reached, or answers nonsense
     ├── ServerError(OSError)             the page cannot be served: port taken, certificate wrong
     ├── WordsError(ValueError)           a request in words that is not understood
     ├── DisplayError(RuntimeError)       a picture was wanted on a screen, and no window can open
@@ -185,7 +185,7 @@ class ClusterError(RtsearchError, OSError):
 
 
 class ServiceError(RtsearchError, OSError):
-    """A library behind an address cannot be reached, refuses, or answers what cannot be used."""
+    """The server or database of a library cannot be reached, refuses, or answers what cannot be used."""
 
 
 class ServerError(RtsearchError, OSError):

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from databases import postgres
 
 from rtsearch.errors import ExportError, LibraryError, MissingDependencyError
-from rtsearch.library.export_table import POSTGRES_TABLE, export_lance, export_postgres
+from rtsearch.library.export_table import export_lance, export_postgres
+from rtsearch.library.postgres_table import POSTGRES_TABLE
 from rtsearch.types import class_name
 
 K = 5
@@ -20,15 +22,9 @@ SET = ("--set", "project.dim=8")
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a real PostgreSQL with pgvector."""
-    for name in ("psycopg", "pgvector", "pgserver"):
-        pytest.importorskip(name, reason="needs the extra postgres, and pgserver")
-    import pgserver
-
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri()
-    server.cleanup()
+def database() -> Iterator[str]:
+    with postgres() as address:
+        yield address
 
 
 def expected(index: Any) -> list[dict[str, Any]]:

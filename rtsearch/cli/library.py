@@ -293,8 +293,9 @@ def _export_tables(
     library: Library, settings: Settings, postgres: str | None, lance: Path | None, *, overwrite: bool
 ) -> None:
     """Write the objects of a library for databases."""
-    from rtsearch.library.export_table import POSTGRES_TABLE, export_lance, export_postgres
+    from rtsearch.library.export_table import export_lance, export_postgres
     from rtsearch.library.index import open_index
+    from rtsearch.library.postgres_table import POSTGRES_TABLE
 
     index = open_index(library, settings, tell)
     if lance is not None:

@@ -139,6 +139,10 @@ class SearchSettings(_Section):
             empty for all.
         since: date, or date and time, in ISO format; photos of neighbours were changed since; "" for all.
             Without a zone it is local time.
+        backend: ``tree`` searches the library's own index, ``postgres`` the table that
+            ``library export --postgres`` has written.
+        postgres: address of that database, without a password; what it leaves out comes from libpq's
+            variables, such as PGHOST and PGPASSWORD, and from ``~/.pgpass``.
     """
 
     exact: bool = False
@@ -146,6 +150,8 @@ class SearchSettings(_Section):
     classes: Names = ()
     folders: Names = ()
     since: Moment = ""
+    backend: Literal["tree", "postgres"] = "tree"
+    postgres: Annotated[str, Field(repr=False)] = "postgresql://"  # no repr, as it may hold a password
 
 
 class AnalyzeSettings(_Section):

@@ -8,7 +8,6 @@ duplicates, so that ``WHERE row = leader`` finds each of them once. ``t_s`` is n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,23 +15,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from rtsearch._util.masking import masked, masked_words
+from rtsearch._util.masking import masked_words
 from rtsearch._util.wording import one_line
 from rtsearch.errors import ExportError, LibraryError, MissingDependencyError
+from rtsearch.library.postgres_table import (
+    MARK,
+    MOST_INDEXED,
+    POSTGRES_TABLE,
+    comment_of,
+    is_address,
+    load_postgres,
+    shown_address,
+)
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.types import class_name
 
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["POSTGRES_TABLE", "export_lance", "export_postgres"]
-
-POSTGRES_TABLE = "rtsearch_objects"
-"""Name of the table in PostgreSQL."""
+__all__ = ["export_lance", "export_postgres"]
 
 _BATCH = 8192
-_MARK = "objects of an rtsearch library"  # comment of the table, so that no other is replaced
-_MOST_INDEXED = 2000  # dimensions that pgvector's index takes
 _TYPES = {
     "row": "integer",
     "photo": "text",
@@ -99,15 +102,15 @@ def export_postgres(index: SearchIndex, address: str) -> int:
         MissingDependencyError: the extra ``postgres`` is not installed.
         ExportError: the database cannot be reached, lacks pgvector, or has another table of that name.
     """
-    try:
-        import pgvector.psycopg
-        import psycopg
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"--postgres needs psycopg and pgvector, of which one does not load ({one_line(error)}): "
-            "pip install 'rtsearch[postgres]'"
-        ) from None
-    _check_address(address)
+    load_postgres("--postgres")
+    import pgvector.psycopg
+    import psycopg
+
+    if not is_address(address):
+        raise ExportError(
+            "--postgres: this is no address of a database, such as postgresql://user@host/name; "
+            "/ ? # @ : and spaces in a password must be percent-encoded"
+        )
     try:
         with psycopg.connect(address, connect_timeout=10) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -115,24 +118,8 @@ def export_postgres(index: SearchIndex, address: str) -> int:
             _refuse_others(connection)
             _fill(connection, index)
     except psycopg.Error as error:
-        raise ExportError(f"{_named(address)}: {masked_words(one_line(error))}") from None
+        raise ExportError(f"{shown_address(address)}: {masked_words(one_line(error))}") from None
     return len(index)
-
-
-def _check_address(address: str) -> None:
-    """Refuse an address that libpq does not understand; its own message may quote a part of the password."""
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        ports = str(conninfo_to_dict(address).get("port") or "")
-    except psycopg.Error:
-        ports = "?"
-    if re.search(r"[^\d,]", ports):
-        raise ExportError(
-            "--postgres: this is no address of a database, such as postgresql://user@host/name; "
-            "/ ? # @ : and spaces in a password must be percent-encoded"
-        )
 
 
 def _refuse_others(connection: psycopg.Connection[Any]) -> None:
@@ -143,7 +130,7 @@ def _refuse_others(connection: psycopg.Connection[Any]) -> None:
     ).fetchone()
     assert found is not None
     comment, there = found
-    if there and not str(comment).startswith(_MARK):
+    if there and not str(comment).startswith(MARK):
         raise ExportError(
             f"the database has a table {POSTGRES_TABLE} of its own: rename it, or take another one"
         )
@@ -167,10 +154,10 @@ def _fill(connection: psycopg.Connection[Any], index: SearchIndex) -> None:
             for values in zip(*plain, vectors, strict=True):
                 copy.write_row(values)
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (row)").format(new))
-    if index.dim <= _MOST_INDEXED:
+    if index.dim <= MOST_INDEXED:
         connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (vector vector_l2_ops)").format(new))
-    comment = f"{_MARK}, state {index.library.state}"
-    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, sql.Literal(comment)))
+    comment = sql.Literal(comment_of(index))
+    connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, comment))
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(final))
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(new, final))
 
@@ -209,8 +196,3 @@ def _array(values: Any) -> pa.Array:
 def _text(path: str) -> str:
     """Return a path as UTF-8 without NUL, as databases want it."""
     return path.encode("utf-8", "backslashreplace").decode()
-
-
-def _named(address: str) -> str:
-    """Return the address of a database without its secrets."""
-    return masked(address) if "://" in address else "the database"

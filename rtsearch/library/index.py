@@ -46,6 +46,8 @@ from rtsearch.library.index_files import (
     write_list,
 )
 from rtsearch.library.manifest import damaged_manifest
+from rtsearch.library.postgres_table import PostgresTable, comment_of
+from rtsearch.library.postgres_tree import PostgresTree
 from rtsearch.library.remote import Remote, remote_of
 from rtsearch.library.remote_index import fetch_index, put_index
 from rtsearch.library.schema import are_times
@@ -364,7 +366,11 @@ def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
     projection = Projection.load(folder, (library.dim, settings.project.dim), _blocks(library))
     if len(tree) != n or tree.dim != projection.dim:
         raise DamagedError(f"{folder} does not fit its library")
-    return SearchIndex(library, projection, tree, table, paths)
+    index = SearchIndex(library, projection, tree, table, paths)
+    if settings.search.backend == "tree":
+        return index
+    database = PostgresTable(settings.search.postgres, comment_of(index), str(library.folder), n)
+    return SearchIndex(library, projection, PostgresTree(tree, database), table, paths)
 
 
 def _blocks(library: Library) -> list[dict[str, Any]]:

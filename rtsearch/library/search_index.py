@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rtsearch._util.wording import time_code
 from rtsearch.library.index_files import PhotoPaths
+from rtsearch.library.postgres_tree import PostgresTree
 from rtsearch.library.reader import Library
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT, ThumbPlaces
 from rtsearch.search import KDTree, Reach, SomeRows
@@ -47,7 +48,7 @@ class _Found(NamedTuple):
         distinct: of near duplicates only one is found.
     """
 
-    tree: KDTree | SomeRows
+    tree: KDTree | SomeRows | PostgresTree
     folded: I32Array | None = None
     given: NDArray[np.bool_] | None = None
     distinct: bool = False
@@ -73,7 +74,7 @@ class SearchIndex:
         self,
         library: Library,
         projection: Projection,
-        tree: KDTree,
+        tree: KDTree | PostgresTree,
         table: dict[str, NDArray[Any]],
         paths: PhotoPaths,
     ) -> None:
@@ -168,9 +169,12 @@ class SearchIndex:
         tree = self._tree.without(np.flatnonzero(~found)) if allowed is None else self._some(found)
         return _Found(tree, folded, found, distinct=True)
 
-    def _some(self, allowed: NDArray[np.bool_] | None) -> KDTree | SomeRows:
+    def _some(self, allowed: NDArray[np.bool_] | None) -> KDTree | SomeRows | PostgresTree:
         """Return what is searched for the rows that may be found."""
-        return self._tree if allowed is None else SomeRows(self._tree, allowed)
+        if allowed is None:
+            return self._tree
+        tree = self._tree
+        return tree.only(allowed) if isinstance(tree, PostgresTree) else SomeRows(tree, allowed)
 
     def narrowed_elsewhere(self, by: Narrowed) -> SearchIndex | None:
         """Return the same index, narrowed by whoever searches for it; None where it is searched here.

@@ -80,6 +80,8 @@ class LibraryWatch(Closing):
         while not self._closed.is_set():
             try:
                 self._look()
+            except ServiceError as error:  # the new state is taken up when its database or server has it
+                self._warn(one_line(error))
             except Exception as error:
                 self._coming = None
                 self._warn(one_line(error))

@@ -33,7 +33,6 @@ from rtsearch.types import WHOLE_IMAGE_LABEL, F32Array, I32Array
 
 __all__ = [
     "Block",
-    "fingerprint_of",
     "joined",
     "load_block",
     "pack_hours",
@@ -113,13 +112,6 @@ class Block:
             return np.zeros((len(rows), self.tree.dim), np.float32)
 
 
-def fingerprint_of(projection: Projection) -> str:
-    """Return a hash of what a projection computes, in hex."""
-    digest = hashlib.sha256(np.ascontiguousarray(projection.matrix).tobytes())
-    digest.update(np.ascontiguousarray(projection.offset).tobytes())
-    return digest.hexdigest()[:16]
-
-
 def write_block(memory: MemoryFolder, projection: Projection, points: F32Array, rows: Rows) -> Block:
     """Write a block, which is then mapped.
 
@@ -134,7 +126,7 @@ def write_block(memory: MemoryFolder, projection: Projection, points: F32Array, 
     """
     listed = _List(
         format=_FORMAT,
-        projection=fingerprint_of(projection),
+        projection=projection.fingerprint,
         rows=len(rows),
         packs=tuple(_Pack(**pack._asdict()) for pack in rows.packs),
         sources=rows.sources,
@@ -169,7 +161,7 @@ def load_block(memory: MemoryFolder, key: str, projection: Projection) -> Block:
     """
     folder = memory.index / key
     listed = _read_list(folder)
-    if listed.format != _FORMAT or listed.projection != fingerprint_of(projection):
+    if listed.format != _FORMAT or listed.projection != projection.fingerprint:
         raise DamagedError(f"{folder} is of another projection or version")
     columns = {
         name: load_array(folder / f"{name}.npy", dtype, (listed.rows, *shape))

@@ -24,7 +24,6 @@ from rtsearch.library import LibraryWriter
 from rtsearch.library.files import disk_errors
 from rtsearch.memory.block import (
     Block,
-    fingerprint_of,
     joined,
     remove_block,
     runs_to_join,
@@ -245,7 +244,7 @@ class Keeper:
     def _adopt(self, projection: Projection) -> None:
         """Search with the projection of a library that has changed."""
         self._adopted = None
-        if fingerprint_of(projection) != self._recall.fingerprint:
+        if projection.fingerprint != self._recall.fingerprint:
             save_projection(self._memory, projection)
             self._reproject(projection)
 

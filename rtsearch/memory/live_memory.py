@@ -24,7 +24,7 @@ from rtsearch.library.files import MANIFEST_NAME
 from rtsearch.library.index_files import PhotoPaths, empty_table
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.sweep import remove_temporaries
-from rtsearch.memory.block import fingerprint_of, remove_block
+from rtsearch.memory.block import remove_block
 from rtsearch.memory.entry import Entry, source_of
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.gatherer import Gatherer
@@ -172,7 +172,7 @@ class LiveMemory(Closing):
         """
         if not len(index):
             index = self.empty_index()
-        elif fingerprint_of(index.projection) != self.recall.fingerprint:
+        elif index.projection.fingerprint != self.recall.fingerprint:
             self._keeper.adopt(index.projection)  # until it is done nothing remembered is found
         narrowing = None if search.folders else self._narrowing(search)
         return MixedIndex(index, self.recall, narrowing, apart=apart and len(index) > 0)
@@ -254,5 +254,5 @@ def _lock(memory: MemoryFolder, stack: ExitStack) -> None:
 def _adopt(memory: MemoryFolder, projection: Projection) -> None:
     """Remember the projection of a library, where it is not the memory's already."""
     kept = load_projection(memory)
-    if kept is None or fingerprint_of(kept) != fingerprint_of(projection):
+    if kept is None or kept.fingerprint != projection.fingerprint:
         save_projection(memory, projection)

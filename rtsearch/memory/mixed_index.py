@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rtsearch._util.wording import ago
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.library.thumbnails import LEAST_ASPECT, MOST_ASPECT
-from rtsearch.memory.block import fingerprint_of
 from rtsearch.memory.recall import FIRST_ROW, Narrowing, Recollection
 from rtsearch.search import Reach
 from rtsearch.search.answers import nearest_of
@@ -40,7 +39,7 @@ class MixedIndex(SearchIndex):
         self._whole = base.whole
         self._recall = recall
         self._narrowing = narrowing
-        self._fingerprint = fingerprint_of(base.projection)
+        self._fingerprint = base.projection.fingerprint
         self.apart = apart
 
     def near(self, points: F32Array, k: int, *, exact: bool = False, recall: float = 0.98) -> Neighbours:

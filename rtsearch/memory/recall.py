@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from rtsearch._util.regular_files import open_descriptor
 from rtsearch.errors import DamagedError, LibraryError
 from rtsearch.library.manifest import PARTS
-from rtsearch.memory.block import Block, fingerprint_of
+from rtsearch.memory.block import Block
 from rtsearch.memory.entry import Entry, name_of
 from rtsearch.memory.folder import MemoryFolder
 from rtsearch.memory.hours import COLUMNS, names_in
@@ -109,7 +109,7 @@ class Recollection:
     def __init__(self, memory: MemoryFolder, projection: Projection) -> None:
         self.memory = memory
         self.projection = projection
-        self.fingerprint = fingerprint_of(projection)
+        self.fingerprint = projection.fingerprint
         self.fits = 0
         self._placed: tuple[_Placed, ...] = ()
         self._next = FIRST_ROW
@@ -190,7 +190,7 @@ class Recollection:
             numbered = [self._numbered(block, 0) for block in blocks]
             numbered += [self._numbered(part, part.room) for part in opened]
             self._placed = tuple(numbered)
-            self.projection, self.fingerprint = projection, fingerprint_of(projection)
+            self.projection, self.fingerprint = projection, projection.fingerprint
             self.fits += 1
 
     @property

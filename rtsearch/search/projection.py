@@ -17,6 +17,7 @@ onto one point. Codes need no statistics, and tell 80 classes apart in 12 dimens
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,6 +107,13 @@ class Projection:
         """Dimensions that tell what an object looks like, not of which class it is, (dim,)."""
         looks: NDArray[np.bool_] = np.all(self.matrix[self.class_columns] == 0, axis=0)
         return looks
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what it computes, in hex."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.matrix).tobytes())
+        digest.update(np.ascontiguousarray(self.offset).tobytes())
+        return digest.hexdigest()[:16]
 
     def apply(self, vectors: NDArray[np.floating]) -> F32Array:
         """(n, dim) float32: the searched vectors of (n, D) descriptions.

@@ -183,6 +183,7 @@ class Site:
         """Return the settings in force as JSON values, without secrets."""
         values = self.now.model_dump(mode="json")
         values["live"]["source"] = masked(values["live"]["source"])
+        del values["search"]["postgres"]
         values["send"]["to"] = [_outlet_name(address) for address in values["send"]["to"]]
         return values
 

@@ -1,7 +1,8 @@
 """Databases beside the project's own search: recall, time per query and time to write, same vectors, same k.
 
-PostgreSQL with pgvector (HNSW, ``hnsw.ef_search`` 100 and 200) and Lance (IVF_PQ, refined, and without an
-index), written by ``library export``; the own tree in this process.
+PostgreSQL with pgvector (HNSW), searched as ``search.backend=postgres`` does, with all rows, half of them and
+one of fifty; Lance (IVF_PQ, refined, and without an index); both written by ``library export``. The own tree
+searches in this process.
 
     pip install pgserver 'rtsearch[postgres,lance]'
     python tools/bench/databases.py [--objects 100000] [--dim 64] [--queries 500]
@@ -21,18 +22,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from search_cluster import index_of, made_up, recall_of
 
 from rtsearch._util.cpu import usable_cores
-from rtsearch.library.export_table import POSTGRES_TABLE, export_lance, export_postgres
+from rtsearch.library.export_table import export_lance, export_postgres
+from rtsearch.library.postgres_table import PostgresTable, comment_of
+from rtsearch.library.postgres_tree import PostgresTree
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.search import KDTree
 from rtsearch.types import F32Array
 
 K = 16
+Mask = NDArray[np.bool_]
+Ask = Callable[[F32Array], Any]
 
 
-def asked_one_by_one(ask: Callable[[F32Array], Any], asked: F32Array, true: np.ndarray) -> dict[str, float]:
+def asked_one_by_one(ask: Ask, asked: F32Array, true: np.ndarray) -> dict[str, float]:
     """Recall and time of queries, one after the other, the first ten for warming up."""
     for query in asked[:10]:
         ask(query)
@@ -57,29 +63,56 @@ def with_rows(index: SearchIndex) -> SearchIndex:
             yield {"score": np.ones(min(batch_rows, len(index) - first), np.float32)}
 
     names = SimpleNamespace(class_names=("made-up",))
-    index.library = SimpleNamespace(state="0" * 16, objects=objects, space=names)  # type: ignore[assignment]
+    index.library = SimpleNamespace(state="0" * 16, packs=(), objects=objects, space=names)  # type: ignore[assignment]
     return index
 
 
-def of_postgres(index: SearchIndex, asked: F32Array, true: np.ndarray, folder: Path) -> dict[str, Any]:
+def narrowed(near: Callable[[Mask | None], Ask], index: SearchIndex, asked: F32Array) -> dict[str, Any]:
+    """Recall and time where all rows, half of them and one of fifty may be found."""
+    found = {}
+    for name, every in (("all_rows", 1), ("half", 2), ("one_of_50", 50)):
+        allowed = None if every == 1 else np.arange(len(index)) % every == 0
+        true = index.narrowed(allowed).near(asked, K, exact=True).row
+        found[name] = asked_one_by_one(near(allowed), asked, true)
+    return found
+
+
+def of_tree(index: SearchIndex, asked: F32Array) -> dict[str, Any]:
+    begun_s = time.perf_counter()
+    KDTree.build(index.points(np.arange(len(index), dtype=np.int32)))
+    found = {"write_s": round(time.perf_counter() - begun_s, 1)}
+
+    def near(allowed: Mask | None) -> Ask:
+        some = index.narrowed(allowed)
+        return lambda query: some.near(query[None], K).row[0]
+
+    return found | narrowed(near, index, asked)
+
+
+def of_postgres(index: SearchIndex, asked: F32Array, folder: Path) -> dict[str, Any]:
     import pgserver
-    import psycopg
 
     server = pgserver.get_server(folder / "postgres")
     try:
         begun_s = time.perf_counter()
         export_postgres(index, server.get_uri())
         found: dict[str, Any] = {"write_s": round(time.perf_counter() - begun_s, 1)}
-        with psycopg.connect(server.get_uri()) as connection:
-            statement = f"SELECT row FROM {POSTGRES_TABLE} ORDER BY vector <-> %s::vector LIMIT {K}"
+        with PostgresTable(server.get_uri(), comment_of(index), "made-up", len(index)) as table:
+            tree = PostgresTree(index.narrowed()._tree, table)
 
-            def ask(query: F32Array) -> list[int]:
-                rows = connection.execute(statement, (str(query.tolist()),), prepare=True).fetchall()
-                return [row for (row,) in rows]
+            def near(allowed: Mask | None) -> Ask:
+                some = tree if allowed is None else tree.only(allowed)
+                return lambda query: some.query(query[None], K)[1][0]
 
-            for effort in (100, 200):
-                connection.execute(f"SET hnsw.ef_search = {effort}")
-                found[f"ef_{effort}"] = asked_one_by_one(ask, asked, true)
+            found |= narrowed(near, index, asked)
+            found["exact"] = asked_one_by_one(
+                lambda query: tree.query(query[None], K, exact=True)[1][0],
+                asked[:50],
+                index.near(asked[:50], K, exact=True).row,
+            )
+            found["candidates"] = {
+                f"{k} at {recall}": effort for (k, recall), effort in tree._efforts.items()
+            }
         return found
     finally:
         server.cleanup()
@@ -95,7 +128,7 @@ def of_lance(index: SearchIndex, asked: F32Array, true: np.ndarray, folder: Path
 
     def ask(query: F32Array, **how: Any) -> list[int]:
         nearest = {"column": "vector", "q": query, "k": K, **how}
-        rows: list[int] = dataset.to_table(columns=["row"], nearest=nearest)["row"].to_pylist()
+        rows: list[int] = dataset.to_table(columns=["row", "_distance"], nearest=nearest)["row"].to_pylist()
         return rows
 
     found["without_index"] = asked_one_by_one(ask, asked[:100], true[:100])
@@ -118,12 +151,9 @@ def main() -> None:
         folder = Path(name)
         index = with_rows(index_of(vectors, folder))
         true = index.near(asked, K, exact=True).row
-        begun_s = time.perf_counter()
-        KDTree.build(vectors)
-        own = {"write_s": round(time.perf_counter() - begun_s, 1)}
         found = {
-            "own": own | asked_one_by_one(lambda query: index.near(query[None], K).row[0], asked, true),
-            "postgres": of_postgres(index, asked, true, folder),
+            "own": of_tree(index, asked),
+            "postgres": of_postgres(index, asked, folder),
             "lance": of_lance(index, asked, true, folder),
         }
     print(json.dumps({"objects": args.objects, "dim": args.dim, "k": K, "cores": usable_cores(), **found}))
