@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from databases import postgres
+from postgres_server import postgres
 
 from rtsearch.errors import ExportError, LibraryError, MissingDependencyError
 from rtsearch.library.export_table import export_lance, export_postgres

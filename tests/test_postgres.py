@@ -12,8 +12,8 @@ from typing import Any, cast
 import blobs
 import numpy as np
 import pytest
-from databases import postgres
 from playing import PHOTOS, Given, lines
+from postgres_server import postgres
 from test_library_watch import NEW, Growing, names, wait_for
 
 from rtsearch.config import SearchSettings, Settings, load_settings
@@ -119,6 +119,7 @@ def test_the_recall_that_is_asked_for_is_reached(database, tmp_path):
     index = made_up(tmp_path, 5000, 24)
     export_postgres(index, database)
     table = PostgresTable(database, comment_of(index), "made-up", len(index))
+    assert isinstance(index._tree, KDTree)
     tree = PostgresTree(index._tree, table)
     rng = np.random.default_rng(2)
     points = queries(index, 200) + 0.3 * rng.normal(size=(200, index.dim)).astype(np.float32)

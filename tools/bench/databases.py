@@ -98,7 +98,9 @@ def of_postgres(index: SearchIndex, asked: F32Array, folder: Path) -> dict[str, 
         export_postgres(index, server.get_uri())
         found: dict[str, Any] = {"write_s": round(time.perf_counter() - begun_s, 1)}
         with PostgresTable(server.get_uri(), comment_of(index), "made-up", len(index)) as table:
-            tree = PostgresTree(index.narrowed()._tree, table)
+            own = index.narrowed()._tree
+            assert isinstance(own, KDTree)
+            tree = PostgresTree(own, table)
 
             def near(allowed: Mask | None) -> Ask:
                 some = tree if allowed is None else tree.only(allowed)
