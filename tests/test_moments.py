@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,7 +235,7 @@ def test_a_table(films, index, tmp_path):
 
 
 @needs_ffmpeg
-def test_clips_are_cut_without_encoding(films, index, tmp_path):
+def test_clips_are_cut_without_encoding(films, index, tmp_path, monkeypatch):
     moments = find(films, index).moments
     clips = cut_moments(moments, index, tmp_path / "clips")
     assert [clip.name for clip in clips if clip.stem.startswith("b-")] == ["b-000019.0s.avi"]
@@ -249,6 +250,12 @@ def test_clips_are_cut_without_encoding(films, index, tmp_path):
     assert clips[-1].read_bytes() == b"mine"
     assert cut_moments(moments, index, tmp_path / "clips", overwrite=True) == clips
     assert all(container_times(clip) for clip in clips)
+    before = clips[0].read_bytes()
+    monkeypatch.setattr("rtsearch.jobs.moments.find_ffmpeg", lambda: shutil.which("false"))
+    with pytest.raises(RecordError, match="cannot be cut"):
+        cut_moments(moments, index, tmp_path / "clips", overwrite=True)
+    assert clips[0].read_bytes() == before
+    assert sorted((tmp_path / "clips").iterdir()) == sorted(clips)
 
 
 @needs_ffmpeg

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsearch._util.atomic import write_atomic
+from rtsearch._util.atomic import publish, write_atomic
 from rtsearch._util.metrics import Meter
 from rtsearch._util.wording import iso_time, one_line
 from rtsearch.config import Settings
@@ -327,15 +328,23 @@ def cut_moments(
 
 
 def _cut(ffmpeg: str, film: Path, clip: Path, from_s: float, to_s: float) -> None:
-    """Copy a part of a film into a clip."""
+    """Copy a part of a film into a clip, which replaces an older one once it is whole."""
     try:
         clip.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecordError(f"{clip.parent} cannot be made: {error.strerror}") from None
+    part = clip.with_name(f".{clip.stem}.{os.getpid()}.part{clip.suffix}")
     command = [ffmpeg, "-y", "-v", "error", "-nostdin", "-seek_timestamp", "1", "-ss", f"{from_s:.3f}"]
     command += ["-i", file_url(film), "-t", f"{to_s - from_s:.3f}", "-map", "0:v:0", "-map", "0:a?"]
-    command += ["-c", "copy", "-avoid_negative_ts", "make_zero", file_url(clip)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
-    if done.returncode:
-        clip.unlink(missing_ok=True)
-        raise RecordError(f"{clip} cannot be cut: {one_line(done.stderr)}")
+    command += ["-c", "copy", "-avoid_negative_ts", "make_zero", file_url(part)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+        if done.returncode == 0:
+            publish(part, clip)
+            return
+        problem = one_line(done.stderr)
+    except OSError as error:
+        problem = error.strerror or str(error)
+    finally:
+        part.unlink(missing_ok=True)
+    raise RecordError(f"{clip} cannot be cut: {problem}")
