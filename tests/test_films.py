@@ -420,6 +420,10 @@ def test_another_least_size_is_told_by_the_setting_that_was_given(tmp_path, capl
     look(tmp_path / "films", tmp_path / "lib", min_px=60)
     look(tmp_path / "films", tmp_path / "lib")
     assert "was made with analyze.min_px = 60; what is added now has " in caplog.text
+    caplog.clear()
+    larger = Settings.model_validate({"detect": {"min_px": 80}})
+    analyze(tmp_path / "films", tmp_path / "lib", blobs.BlobPipeline(), larger)
+    assert "what is added now has 80 (to keep it: --set detect.min_px=60)" in caplog.text
 
 
 def test_another_rate_of_samples_is_told(tmp_path, caplog):

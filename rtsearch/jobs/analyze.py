@@ -142,6 +142,8 @@ def settings_to_remember(settings: Settings) -> dict[str, Any]:
 
 
 def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> None:
+    # The larger of two settings is the least size that counts.
+    least = "detect.min_px" if now["detect"]["min_px"] > now["analyze"]["min_px"] else "analyze.min_px"
     then = writer.manifest.settings
     # A setting that the build which made the library did not know was as by default, but for these.
     overlap = DetectSettings(overlap="covered", max_overlap=0.5)
@@ -155,11 +157,10 @@ def _warn_of_other_settings(writer: LibraryWriter, now: Mapping[str, Any]) -> No
     for section, key in compared:
         before, after = then.get(section, {}).get(key, defaults[section][key]), now[section][key]
         if before != after:
-            name = "analyze.min_px" if key == "min_px" else f"{section}.{key}"  # the larger of the two counts
-            _log.warning(
-                *("%s was made with %s = %s; what is added now has %s (to keep it: --set %s)", writer.folder),
-                *(name, written(before), written(after), shlex.quote(f"{name}={written(before)}")),
-            )
+            name = least if key == "min_px" else f"{section}.{key}"
+            was = f"{writer.folder} was made with {name} = {written(before)}"
+            keeps = shlex.quote(f"{name}={written(before)}")
+            _log.warning("%s; what is added now has %s (to keep it: --set %s)", was, written(after), keeps)
 
 
 class _Run:
