@@ -47,13 +47,12 @@ class Page {
   async scene({ scene, jpeg, received }) {
     const came = this.came = (this.came ?? 0) + 1;
     const bitmap = await createImageBitmap(jpeg);
-    const before = this.next.get(scene.place);
-    if (this.newest.get(scene.place) > came) { bitmap.close(); return before?.drawn; }   // decoded sooner than this one
+    if (this.newest.get(scene.place) > came) { bitmap.close(); return this.drawing; }   // decoded sooner than this one
     this.newest.set(scene.place, came);
-    before?.bitmap.close();
+    this.next.get(scene.place)?.bitmap.close();
     if (!this.next.size) this.drawing = new Promise((done) => requestAnimationFrame(() => done(this.draw())));
     Object.assign(scene, { received, decoded: performance.now() });
-    this.next.set(scene.place, { scene, bitmap, drawn: this.drawing });
+    this.next.set(scene.place, { scene, bitmap });
     await this.drawing;
   }
 
