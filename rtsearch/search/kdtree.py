@@ -83,7 +83,7 @@ class KDTree:
 
         Args:
             vectors: (n, d), finite numbers, d from 1 to 1000; copied, as float16 if they are that, else as
-                float32. Answers are the same; float16 takes 213 instead of 341 bytes of 64 dimensions.
+                float32. Answers are the same; float16 takes 231 instead of 359 bytes of 64 dimensions.
             leaf_size: points per leaf, before tightening.
             seed: of the samples that directions and recall are estimated from.
             threads: 0 takes one per core.
