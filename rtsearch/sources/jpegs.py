@@ -89,9 +89,7 @@ class Jpegs:
         data, length = self._data, self._length or 0
         if length > len(data):
             return None
-        if length and data.endswith(
-            _END, 0, length
-        ):  # as most cameras do; following the markers takes 0.5 ms
+        if length and data.endswith(_END, 0, length):  # as of most cameras; following markers takes 0.5 ms
             return length
         while True:
             marker = _scan_end(data, self._place) if self._scan else _MARKER.search(data, self._place)
