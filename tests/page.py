@@ -25,7 +25,7 @@ from rtsearch.sources import Source
 from rtsearch.types import U8Array
 from rtsearch.web import Access, Address, PageServer, SharedBackend, Site, bind
 
-_MOST = 3000  # messages that are passed over: a minute of the camera
+_MOST = 3000  # messages that are passed over: minutes of the camera
 SETTINGS = ["project.dim=8", "show.results=5", "detect.max_objects=20"]
 
 
@@ -84,7 +84,7 @@ def served(
     port: int = 0,
     tls: tuple[Path, Path] | None = None,
 ) -> Iterator[Served]:
-    """Serve an index, with a source; with ``frames``, a camera that gives so many bar codes, 50 a second."""
+    """Serve an index, with a source; with ``frames``, a camera that gives so many bar codes, 20 a second."""
     settings = load_settings(None, [*SETTINGS, *(overrides or [])])
     pipeline = blobs.as_pipeline()
     pipeline.backend = SharedBackend(pipeline.backend)
@@ -93,7 +93,7 @@ def served(
     site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"), memory=memory)
     with PageServer(site, bind(address), address) as server, contextlib.ExitStack() as stack:
         if frames:
-            source = barcode.Moving(frames, 0.02)
+            source = barcode.Moving(frames, 0.05)
             source.live = False  # else boxes are moved along where a loaded machine is behind
         if source is not None:
             outputs = Outputs(scenes=site.hub)
