@@ -60,14 +60,15 @@ hypothesis.settings.load_profile("patient")
 SLOW_FILES = frozenset(
     f"test_{name}.py"
     for name in (
-        *("cli_refused", "cli_refused_libraries", "cli_run", "crash", "demo", "dependencies"),
-        *("describe_again", "device", "engines_cli", "faults", "films", "first_strip", "front_door"),
-        *("gpu_backend", "gpu_check", "imports", "index_damage", "kernel_cache", "kernels"),
-        *("library_watch", "live_timing", "live_transport", "memory", "memory_faults", "memory_live"),
-        *("moments", "package", "points", "postgres", "private", "query", "record_existing"),
-        *("recording_sound", "recording_stops", "remote_faults", "remote_library", "search_checks"),
-        *("search_growing", "search_promises", "signals_run", "sources_files", "sources_live"),
-        *("sources_rtsp", "sources_streams", "window", "window_alone"),
+        *("cli_refused", "cli_refused_libraries", "cli_run", "crash", "demo", "demo_film", "dependencies"),
+        *("describe_again", "device", "engines_cli", "faults", "films", "first_strip", "front_door", "fuzz"),
+        *("gpu_backend", "gpu_check", "import_genuine", "imports", "index_damage", "kernel_cache", "kernels"),
+        *("library_check", "library_watch", "live_timing", "live_transport", "manifest", "memory"),
+        *("memory_faults", "memory_live", "moments", "package", "points", "postgres", "private", "query"),
+        *("reader_lock", "record_existing", "recording_sound", "recording_stops", "remote_faults"),
+        *("remote_library", "scenes", "search_checks", "search_growing", "search_promises", "signals"),
+        *("signals_run", "sources_files", "sources_live", "sources_rtsp", "sources_streams", "window"),
+        "window_alone",
     )
 )
 SLOW_FIXTURES = frozenset(["demo_run", "rtsearch", "rtx"])

@@ -86,6 +86,7 @@ def test_a_whole_image_counts_everywhere() -> None:
     assert kept(Areas(masks=(parse_area(LEFT),)), whole) == [10]
 
 
+@pytest.mark.slow
 def test_a_run_shows_and_records_only_what_counts(blob_index, tmp_path: Path) -> None:
     def middles(*settings: str) -> set[bool]:
         chosen = load_settings(None, [*LIVE, *settings])

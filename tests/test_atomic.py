@@ -114,6 +114,7 @@ def test_many_writers_of_one_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
+@pytest.mark.slow
 def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     """A writer is killed in the middle of its writing."""
     path = tmp_path / "a"

@@ -100,6 +100,7 @@ def test_windows_go_through_what_opencv_has(monkeypatch, wanted):
     assert os.environ["QT_ENABLE_HIGHDPI_SCALING"] == "0"
 
 
+@pytest.mark.slow
 def test_an_opencv_without_windows(monkeypatch, tmp_path):
     monkeypatch.setattr(cv2, "currentUIFramework", lambda: "")
     assert toolkit_problem().startswith("the OpenCV that is loaded has no windows; run: pip uninstall")

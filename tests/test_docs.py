@@ -107,6 +107,7 @@ def test_every_page_is_in_the_navigation():
     assert sorted(named) == sorted(pages - {site["exclude_docs"].strip()})
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path):
     pytest.importorskip("mkdocs", reason="needs the extra docs")
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]

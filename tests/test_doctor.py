@@ -36,6 +36,7 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in optional else real(name))
 
 
+@pytest.mark.slow
 def test_everything_is_looked_at_and_said(model):
     findings = found()
     assert {"python", "cpu", "packages", "model", "display", "cameras", "ffmpeg", "gpu", "tensorrt"} <= set(

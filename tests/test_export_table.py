@@ -73,6 +73,7 @@ def test_lance_replaces_nothing_else(blob_index, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
 
 
+@pytest.mark.slow
 def test_postgres(cli, blob_index, database) -> None:
     import psycopg
 

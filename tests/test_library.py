@@ -125,6 +125,7 @@ def test_row_order_is_the_order_of_adding(tmp_path: Path) -> None:
     assert list(batches[0]) == ["photo", "pack"]
 
 
+@pytest.mark.slow
 def test_many_rows_need_several_row_groups(tmp_path: Path) -> None:
     counts = {f"{i:05d}.jpg": 500 for i in range(20)}
     write(tmp_path, counts, per_fragment=100)
@@ -367,6 +368,7 @@ def test_a_path_is_a_path(
     assert [path.name for path in tmp_path.iterdir()] == [os.fsdecode(name)]
 
 
+@pytest.mark.slow
 def test_two_writers(tmp_path: Path) -> None:
     with LibraryWriter.open(tmp_path, SPACE, photo_root=tmp_path) as writer:
         code = (

@@ -64,6 +64,7 @@ def test_where_classes_say_nothing_most_objects_keep_some_neighbours() -> None:
     assert np.median(others.sum(1)) >= 5
 
 
+@pytest.mark.slow
 def test_a_small_library_leaves_nothing_to_chance() -> None:
     index: Any = Classes(40, 40, 1.5)
     assert len({measured_distance(index, seed) for seed in range(4)}) == 1

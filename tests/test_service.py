@@ -327,6 +327,7 @@ def test_a_library_that_grows_behind_its_server(tmp_path):
         assert index.near(index.points(rows[:2]), 3).row.shape == (2, 3)
 
 
+@pytest.mark.slow
 def test_commands_take_an_address(cli, model, library, index, photos, tmp_path):
     photo = photos / "skimage-coffee.png"
     here = cli("query", library, photo, "--json")

@@ -80,6 +80,7 @@ def test_exact_stays_exact(blob_index, count, distinct, classes):
         np.testing.assert_array_equal(np.sort(found.row, 1), np.sort(one.row, 1))
 
 
+@pytest.mark.slow
 def test_the_recall_of_the_whole_is_what_was_asked():
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(200, 24))

@@ -86,6 +86,7 @@ def test_cameras_are_asked_for_what_they_can_send() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ImportError", "SyntaxError", "OSError"])
+@pytest.mark.slow
 def test_an_mss_that_does_not_load_is_not_called_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:

@@ -97,6 +97,7 @@ def test_pictures_are_found_however_the_bytes_come(dialect: str, step: int) -> N
 
 
 @pytest.mark.parametrize("start", [b"\xff\xd8", b"\xff\xd8\xff\xda\0\2"], ids=["header", "scan"])
+@pytest.mark.slow
 def test_a_camera_that_sends_nothing_but_the_first_byte_of_markers(start: bytes) -> None:
     jpegs = Jpegs()
     for sent in (start, *[b"\xff" * 65536] * 64):  # took hours while each of these bytes was looked at anew

@@ -77,6 +77,7 @@ def test_the_larger_input(wh, multiple, larger):
     assert larger_wh(wh, multiple) == larger
 
 
+@pytest.mark.slow
 def test_two_looks_keep_what_one_finds(photos):
     """With the default network: objects of one look come again, and some are added."""
     settings = load_settings(None, ["detect.threshold=0.25"])

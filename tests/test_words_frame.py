@@ -62,6 +62,7 @@ def test_a_frame_without_objects_and_boxes_beyond_its_edges() -> None:
     assert words.matching(bgr, found).tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_a_run_records_only_what_is_looked_for(cli, library, short_clip, tmp_path: Path) -> None:
     def labels(*options: str) -> set[str]:
         record = tmp_path / "seen.jsonl"
