@@ -26,7 +26,7 @@ def jpeg(bgr: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
-LARGE = cv2.imencode(".png", np.zeros((7500, 7500), np.uint8))[1].tobytes()  # 0.1 MB
+LARGE = cv2.imencode(".png", np.zeros((7500, 7500), np.uint8), [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes()
 
 
 @pytest.fixture(scope="module")
