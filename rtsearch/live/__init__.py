@@ -21,7 +21,7 @@ from rtsearch.live.shuffle import library_photos
 from rtsearch.live.sinks import Display, Outputs, SceneSink
 from rtsearch.live.stabilizer import Steadied
 from rtsearch.live.stages import FrameLookup
-from rtsearch.live.strips import GridChoice
+from rtsearch.live.strip_grid import GridChoice
 
 __all__ = [
     "Areas",

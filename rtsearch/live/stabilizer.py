@@ -20,7 +20,7 @@ from rtsearch.errors import ServiceError
 from rtsearch.images.scene_cut import SceneCutDetector
 from rtsearch.live.label_votes import LabelVotes
 from rtsearch.live.neighbour_hysteresis import CANDIDATES, Candidates, Room, Shown
-from rtsearch.live.strips import GridChoice
+from rtsearch.live.strip_grid import GridChoice
 from rtsearch.live.tracked import Lost, Tracked, freshest, joined, neighbour_table
 from rtsearch.live.tracker import STAYS_S, Strips, Tracker, Tracks, is_over
 from rtsearch.live.wanted import Searched, Wanted

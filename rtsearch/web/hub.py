@@ -3,9 +3,7 @@
     main thread: show -> newest scene per source ─┬─> encoder thread: JSON, a JPEG per size that is looked at
     phones: put ──────────────────────────────────┘     -> event loop -> newest message per source and viewer
 
-Nobody is waited for: a scene that nobody has fetched is replaced by the next one. A viewer confirms what it
-has drawn, and gets no more than a few messages ahead of that, so that none wait in the buffers of a slow
-network.
+Nobody is waited for: a scene that nobody has fetched is replaced by the next one.
 """
 
 from __future__ import annotations
@@ -23,14 +21,14 @@ from rtsearch.live import SourceReport
 from rtsearch.live.view import View
 from rtsearch.recording import Times
 from rtsearch.types import Scene
+from rtsearch.web.viewer import Viewer
 from rtsearch.web.wire import MOST_WIDTH, frame_jpeg, message, scene_line
 
-__all__ = ["SceneHub", "Shown", "Viewer"]
+__all__ = ["SceneHub", "Shown"]
 
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.1  # how often changed settings are looked for
-_NOT_CONFIRMED = 2  # messages on their way to a viewer that confirms them
 _MOST_SIZES = 4  # of JPEGs of one frame
 _LEAST_WIDTH = 160
 _JOIN_S = 2.0
@@ -47,61 +45,6 @@ class Shown:
 
     scene: Scene
     t_s: float
-
-
-class Viewer:
-    """One client of ``/ws``; belongs to the event loop.
-
-    Args:
-        confirms: the client confirms each message that it has drawn.
-
-    Attributes:
-        width: of the frames that it shows, px; larger ones are of no use to it.
-    """
-
-    def __init__(self, *, confirms: bool) -> None:
-        self.width = MOST_WIDTH
-        self._room = _NOT_CONFIRMED if confirms else None
-        self._scenes: dict[int, bytes] = {}
-        self._states: list[str] = []
-        self._echo = ""
-        self._changed = asyncio.Event()
-
-    def offer(self, place: int, scene: bytes) -> None:
-        """Leave the newest message about a source, in place of one that was not taken."""
-        self._scenes[place] = scene
-        self._changed.set()
-
-    def tell(self, state: str) -> None:
-        """Leave the newest state of the server."""
-        self._states = [state]
-        self._changed.set()
-
-    def echo(self, text: str) -> None:
-        """Send a text back, before anything else."""
-        self._echo = text
-        self._changed.set()
-
-    def confirm(self) -> None:
-        """Make room for one more message."""
-        if self._room is not None:
-            self._room = min(_NOT_CONFIRMED, self._room + 1)
-            self._changed.set()
-
-    async def take(self) -> bytes | str:
-        """Wait for the next message."""
-        while True:
-            if self._echo:
-                text, self._echo = self._echo, ""
-                return text
-            if self._states:
-                return self._states.pop()
-            if self._scenes and self._room != 0:
-                if self._room is not None:
-                    self._room -= 1
-                return self._scenes.pop(next(iter(self._scenes)))
-            self._changed.clear()
-            await self._changed.wait()
 
 
 class SceneHub:

@@ -24,9 +24,9 @@ from rtsearch.render.layout import canvas_of
 from rtsearch.render.painter import Painter
 from rtsearch.types import Scene
 from rtsearch.web.access import Role, needs
-from rtsearch.web.hub import Viewer
 from rtsearch.web.problems import RequestError, whole_number
 from rtsearch.web.site import Site
+from rtsearch.web.viewer import Viewer
 from rtsearch.web.wire import VERSION, scene_line
 
 __all__ = ["LiveStreams"]

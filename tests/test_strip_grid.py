@@ -12,7 +12,7 @@ from playing import SETTINGS, Given, Watcher, run
 
 from rtsearch.live import Controls, GridChoice, Outputs
 from rtsearch.live.session import scrolled
-from rtsearch.live.strips import GROWS_AFTER_S, GROWS_SOON_S, SHRINKS_AFTER_S
+from rtsearch.live.strip_grid import GROWS_AFTER_S, GROWS_SOON_S, SHRINKS_AFTER_S
 from rtsearch.render.layout import canvas_of
 
 FPS = 25
