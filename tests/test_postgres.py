@@ -118,7 +118,7 @@ def made_up(tmp_path: Path, n: int, dim: int) -> SearchIndex:
 def test_the_recall_that_is_asked_for_is_reached(database, tmp_path):
     index = made_up(tmp_path, 5000, 24)
     export_postgres(index, database)
-    table = PostgresTable(database, comment_of(index), "made-up", len(index))
+    table = PostgresTable(database, comment_of(index.library, index.projection), "made-up", len(index))
     assert isinstance(index._tree, KDTree)
     tree = PostgresTree(index._tree, table)
     rng = np.random.default_rng(2)

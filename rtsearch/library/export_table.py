@@ -156,7 +156,7 @@ def _fill(connection: psycopg.Connection[Any], index: SearchIndex) -> None:
     connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY (row)").format(new))
     if index.dim <= MOST_INDEXED:
         connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (vector vector_l2_ops)").format(new))
-    comment = sql.Literal(comment_of(index))
+    comment = sql.Literal(comment_of(index.library, index.projection))
     connection.execute(sql.SQL("COMMENT ON TABLE {} IS {}").format(new, comment))
     connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(final))
     connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(new, final))

@@ -97,7 +97,8 @@ def open_index(
         StorageError: object storage cannot be reached, or the index is larger than its cache may be.
     """
     if library.elsewhere is not None:
-        return library.elsewhere.index(settings)
+        there: SearchIndex = library.elsewhere.index(settings)
+        return there
     if library.object_count and not search_is_compiled():
         tell("compiling the search, once per machine (about half a minute)")
     try:
@@ -369,7 +370,12 @@ def _load(library: Library, settings: Settings, folder: Path) -> SearchIndex:
     index = SearchIndex(library, projection, tree, table, paths)
     if settings.search.backend == "tree":
         return index
-    database = PostgresTable(settings.search.postgres, comment_of(index), str(library.folder), n)
+    database = PostgresTable(
+        settings.search.postgres,
+        comment_of(index.library, index.projection),
+        str(library.folder),
+        n,
+    )
     return SearchIndex(library, projection, PostgresTree(tree, database), table, paths)
 
 

@@ -27,7 +27,8 @@ from rtsearch.types import F32Array, Neighbours
 if TYPE_CHECKING:
     import psycopg
 
-    from rtsearch.library.search_index import SearchIndex
+    from rtsearch.library.reader import Library
+    from rtsearch.search.projection import Projection
 
 __all__ = [
     "MARK",
@@ -67,9 +68,9 @@ _NEAR_EXACTLY = (
 )
 
 
-def comment_of(index: SearchIndex) -> str:
-    """Return the comment of the table of an index, which says what its rows and vectors are."""
-    return f"{MARK}, state {index.library.state}, projection {index.projection.fingerprint}"
+def comment_of(library: Library, projection: Projection) -> str:
+    """Return the comment of a table, which says what its rows and vectors are."""
+    return f"{MARK}, state {library.state}, projection {projection.fingerprint}"
 
 
 def is_address(address: str) -> bool:

@@ -24,7 +24,6 @@ from rtsearch.storage import folder_name, library_folder, naming_addresses, phot
 
 if TYPE_CHECKING:
     from rtsearch.config import Settings
-    from rtsearch.library.search_index import SearchIndex
 
 __all__ = ["BATCH_ROWS", "Library"]
 
@@ -40,9 +39,8 @@ class Elsewhere(Protocol):
         """Settings that shape the index, as JSON."""
         ...
 
-    def index(self, settings: Settings) -> SearchIndex:
-        """Return the index for these settings."""
-        ...
+    def index(self, settings: Settings) -> Any:
+        """Return the ``SearchIndex`` for these settings."""
 
     def refuse(self) -> NoReturn:
         """Refuse what needs the library's tables."""

@@ -97,7 +97,12 @@ def of_postgres(index: SearchIndex, asked: F32Array, folder: Path) -> dict[str, 
         begun_s = time.perf_counter()
         export_postgres(index, server.get_uri())
         found: dict[str, Any] = {"write_s": round(time.perf_counter() - begun_s, 1)}
-        with PostgresTable(server.get_uri(), comment_of(index), "made-up", len(index)) as table:
+        with PostgresTable(
+            server.get_uri(),
+            comment_of(index.library, index.projection),
+            "made-up",
+            len(index),
+        ) as table:
             own = index.narrowed()._tree
             assert isinstance(own, KDTree)
             tree = PostgresTree(own, table)
