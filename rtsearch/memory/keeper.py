@@ -32,10 +32,11 @@ from rtsearch.memory.block import (
 from rtsearch.memory.entry import Entry
 from rtsearch.memory.folder import MemoryFolder, end_of, hour_of
 from rtsearch.memory.hour_names import HourNames
-from rtsearch.memory.hours import LeftOut, bytes_of_hour, read_hour, remove_hour, write_hour
+from rtsearch.memory.hours import LeftOut, read_hour, remove_hour, write_hour
 from rtsearch.memory.learning import Learner, save_projection
 from rtsearch.memory.open_rows import OpenRows
 from rtsearch.memory.recall import Recollection
+from rtsearch.memory.retention import Retention
 from rtsearch.search.projection import Projection
 
 __all__ = ["FLUSH_S", "Keeper"]
@@ -90,7 +91,7 @@ class Keeper:
         self._writer: LibraryWriter | None = None
         self._waits_since_s: float | None = None  # since when something is not written out
         self._closing = {name: self._due_s(name) for name in unfinished}
-        self._bytes: dict[str, int] = {}  # of closed hours
+        self._retention = Retention(memory, settings)
         self._thread = threading.Thread(target=self._work, name="memory", daemon=True)
         self._thread.start()
 
@@ -270,21 +271,9 @@ class Keeper:
         self._join_blocks()
 
     def _drop_old(self) -> None:
-        """Drop hours that are older than wanted, then the oldest ones until the memory is small enough."""
+        """Drop the hours that are not to be kept any longer; the one that is written stays."""
         names = [name for name in self._memory.hour_names() if name != self._hour]
-        least_ns = time.time_ns() - self._settings.keep_days * 86_400e9
-        gone = [name for name in names if end_of(name) < least_ns]
-        for name in names:
-            if name not in self._bytes:
-                self._bytes[name] = bytes_of_hour(self._memory, name)
-        left = [name for name in names if name not in gone]
-        total = sum(self._bytes[name] for name in left)
-        while left and total > self._settings.keep_gb * 1e9:
-            gone.append(left[0])
-            total -= self._bytes[left.pop(0)]
-        self._drop(gone)
-        closed = [name for name in left if name not in self._closing]
-        self._bytes = {name: self._bytes[name] for name in closed}
+        self._drop(self._retention.hours_to_drop(names, self._closing))
 
     def _drop(self, names: Sequence[str]) -> None:
         if not names:
