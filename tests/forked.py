@@ -6,7 +6,8 @@ session and signals, two seconds of imports sooner. All other commands are start
 server cannot give: options of the interpreter, variables that are read by imports, coverage, other systems.
 With RTSEARCH_LONG every command is started as ever.
 
-Tests of the start and the end itself, of imports, of memory, and of packages that are missing take ``subprocess``.
+Tests of the start and the end themselves, of imports, of memory, and of packages that are missing take
+``subprocess``.
 """
 
 from __future__ import annotations
@@ -262,6 +263,7 @@ def _main() -> None:
     before = dict(os.environ)
     for name in IMPORTS:
         importlib.import_module(name)
+    importlib.import_module("rtsearch.cli.app").commands()
     gc.freeze()
     asked = _serve(socket.socket(fileno=int(sys.argv[1])))
     if asked is None:

@@ -7,14 +7,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import typer
 import yaml
 
-from rtsearch.cli.app import app
+from rtsearch.cli.app import commands
 from rtsearch.config import Settings, load_settings
 from rtsearch.ui.keys import HELP
 
@@ -77,7 +75,7 @@ def test_manifests_of_clusters_start_commands_that_exist():
 
 def unknown_words(words: list[str]) -> list[str]:
     """Return the subcommand or the options of a command line that rtsearch does not know."""
-    command: Any = typer.main.get_command(app)  # typer has no public name for its groups
+    command = commands()
     for word in words[1:]:
         if not hasattr(command, "commands") or word.startswith("-"):
             break

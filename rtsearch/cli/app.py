@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -30,7 +31,7 @@ from rtsearch.cli import (
 from rtsearch.cli.common import answer
 from rtsearch.cli.help import Group, tidy
 
-__all__ = ["app", "wrong_use"]
+__all__ = ["commands", "wrong_use"]
 
 # Base class of typer's errors about wrong arguments, which has no public name.
 wrong_use: type[Exception] = typer.BadParameter.__mro__[2]
@@ -88,3 +89,9 @@ app.command("config")(config.show_config)
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 tidy(app)
+
+
+@cache
+def commands() -> Any:
+    """Return the group of all commands, which typer takes 35 ms to make and has no public name for."""
+    return typer.main.get_command(app)

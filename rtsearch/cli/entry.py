@@ -45,12 +45,12 @@ def run() -> None:
 def _run() -> None:
     from typer import Abort
 
-    from rtsearch.cli.app import app, wrong_use
+    from rtsearch.cli.app import commands, wrong_use
 
     let_ctrl_c_end()
     try:
         with worded_output():
-            code = app(prog_name="rtsearch", standalone_mode=False)
+            code = commands()(prog_name="rtsearch", standalone_mode=False)
         sys.exit(code)
     except RtsearchError as error:
         _end(str(error), 2)
