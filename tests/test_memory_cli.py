@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 
 import cv2
 import pytest
+from clips import shorten
 from memories import HOUR_NS, NS, entry, write
 
 from rtsearch.memory.folder import hour_of
 
 
 @pytest.fixture(scope="module")
-def remembered(rtsearch, clip, tmp_path_factory):
-    """The memory of a run over the real clip, without a library, and what the run said."""
+def seen_clip(clip, tmp_path_factory):
+    """The first two seconds of the real clip."""
+    copy = tmp_path_factory.mktemp("clip") / clip.name
+    shutil.copyfile(clip, copy)
+    shorten(copy, 50)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def remembered(rtsearch, seen_clip, tmp_path_factory):
+    """The memory of a run over the clip, without a library, and what the run said."""
     folder = tmp_path_factory.mktemp("memory") / "seen"
     done = rtsearch(
-        *("run", "--source", clip, "--headless", "--remember", folder, "--json"),
+        *("run", "--source", seen_clip, "--headless", "--remember", folder, "--json"),
         *("--set", "memory.blind_s=0", "--set", "memory.classes=person,car,bicycle"),
     )
     assert done.returncode == 0, done.stderr
@@ -35,16 +46,16 @@ def test_a_run_without_a_library_remembers(remembered, cli):
     assert "entries" in cli("memory", "info", folder).out
 
 
-def test_seen_tells_when_and_where(remembered, cli, clip, tmp_path):
+def test_seen_tells_when_and_where(remembered, cli, seen_clip, tmp_path):
     folder, _ = remembered
-    capture = cv2.VideoCapture(str(clip))
-    capture.set(cv2.CAP_PROP_POS_FRAMES, 100)
+    capture = cv2.VideoCapture(str(seen_clip))
+    capture.set(cv2.CAP_PROP_POS_FRAMES, 25)
     cv2.imwrite(str(tmp_path / "photo.png"), capture.read()[1])
     done = cli("seen", folder, tmp_path / "photo.png", "--json")
     assert done.code == 0, done.err
     seen = done.json["seen"]
     assert seen == sorted(seen, key=lambda each: each["to"], reverse=True)
-    assert all(each["source"].endswith(clip.name) for each in seen)
+    assert all(each["source"].endswith(seen_clip.name) for each in seen)
     assert all(each["distance"] <= done.json["limit"] for each in seen)
     assert all(each["path"] for each in seen)
     again = cli("seen", folder, "--row", seen[0]["row"], "--json").json["seen"]
@@ -66,7 +77,7 @@ def test_what_was_not_seen_is_told_by_what_is_nearest(remembered, cli, photos):
     assert len(said.out.splitlines()) == len(done["beyond"])
 
 
-def test_what_is_missing_is_said(cli, tmp_path, library):
+def test_what_is_missing_is_said(cli, tmp_path):
     assert "--remember" in cli("run").complaint
     assert "no memory" in cli("memory", "info", tmp_path / "nowhere").complaint
     (tmp_path / "nowhere").mkdir()
