@@ -269,8 +269,8 @@ def start(photos: Path, library: Path, sleep_s: float) -> subprocess.Popen[str]:
 def test_killed_at_random_moments(tmp_path, kills):
     rng = random.Random(kills)
     photos, library = tmp_path / "films", tmp_path / "lib"
-    blob_film(photos / "a.avi", 600)
-    blob_film(photos / "b.avi", 130)
+    blob_film(photos / "a.avi", 300)
+    blob_film(photos / "b.avi", 70)
     killed = 0
     for turn in range(20 * kills):
         process = start(photos, library, 0.004)
@@ -279,7 +279,7 @@ def test_killed_at_random_moments(tmp_path, kills):
             assert time.monotonic() < until_s
             time.sleep(0.005)
         try:
-            process.communicate(timeout=rng.uniform(0.5, 2.5))
+            process.communicate(timeout=rng.uniform(0.3, 1.5))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()

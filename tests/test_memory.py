@@ -331,16 +331,16 @@ def test_few_blocks_of_at_most_64_hours_hold_a_week():
 
 
 def test_hours_are_closed_and_joined(tmp_path):
-    numbers = old_hours(tmp_path / "m", 30)
+    numbers = old_hours(tmp_path / "m", 15)
     with opened(tmp_path / "m") as memory:
-        until(lambda: memory.recall.findable == 150)
-        until(lambda: len(blocks_of(memory)) == 4)  # of 16, 8, 4 and 2 hours
+        until(lambda: memory.recall.findable == 75)
+        until(lambda: len(blocks_of(memory)) == 4)  # of 8, 4, 2 and 1 hours
         assert all(names_of(memory, nearest(memory, i))[0].endswith(f"-{i}") for i in numbers)
-        assert memory.recall.jpeg(nearest(memory, 77)[0]) == entry(77, NS).jpeg
+        assert memory.recall.jpeg(nearest(memory, 37)[0]) == entry(37, NS).jpeg
     found_again = open_recollection(MemoryFolder.open(tmp_path / "m"), memory.recall.projection)
     assert found_again.uncovered == ()
     assert found_again.useless == ()
-    assert len(found_again.recall) == 150
+    assert len(found_again.recall) == 75
     hour = MemoryFolder.open(tmp_path / "m").hour_names()[0]
     assert len(read_hour(MemoryFolder.open(tmp_path / "m"), hour).rows.packs) == 1
 

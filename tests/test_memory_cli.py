@@ -16,10 +16,10 @@ from rtsearch.memory.folder import hour_of
 
 @pytest.fixture(scope="module")
 def seen_clip(clip, tmp_path_factory):
-    """The first two seconds of the real clip."""
+    """The first frames of the real clip."""
     copy = tmp_path_factory.mktemp("clip") / clip.name
     shutil.copyfile(clip, copy)
-    shorten(copy, 50)
+    shorten(copy, 120)
     return copy
 
 
@@ -49,7 +49,7 @@ def test_a_run_without_a_library_remembers(remembered, cli):
 def test_seen_tells_when_and_where(remembered, cli, seen_clip, tmp_path):
     folder, _ = remembered
     capture = cv2.VideoCapture(str(seen_clip))
-    capture.set(cv2.CAP_PROP_POS_FRAMES, 25)
+    capture.set(cv2.CAP_PROP_POS_FRAMES, 108)
     cv2.imwrite(str(tmp_path / "photo.png"), capture.read()[1])
     done = cli("seen", folder, tmp_path / "photo.png", "--json")
     assert done.code == 0, done.err

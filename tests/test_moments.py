@@ -112,7 +112,7 @@ def test_no_pairs_tell_nothing():
 
 def test_what_one_film_shows_at_a_time_is_different(tmp_path):
     """Twelve things of three colours at a time, then none for a while; those seen at a time are pairs."""
-    pictures = [blobs.draw(s // 8, 12 if s % 8 < 4 else 0) for s in range(480)]
+    pictures = [blobs.draw(s // 8, 12 if s % 8 < 4 else 0) for s in range(240)]
     write(tmp_path / "films" / "f.avi", pictures, 1)
     cv2.imwrite(str(tmp_path / "query.png"), blobs.draw(3, 12))
     look(tmp_path / "films", tmp_path / "lib")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import socket
@@ -35,7 +36,7 @@ def traces(home: Path) -> list[Path]:
 # A query runs the network; doctor only loads what the next test loads.
 @pytest.mark.parametrize("command", ["query", pytest.param("doctor", marks=long)])
 def test_a_command_leaves_no_device_id(library: Path, photos: Path, tmp_path: Path, command: str) -> None:
-    args = [library, photos / "skimage-coffee.png"] if command == "query" else []
+    args: list[str | Path] = [library, photos / "skimage-coffee.png", "--json"] if command == "query" else []
     done = subprocess.run(
         [Path(sys.executable).parent / "rtsearch", command, *args],
         env=newcomer(tmp_path),
@@ -44,6 +45,7 @@ def test_a_command_leaves_no_device_id(library: Path, photos: Path, tmp_path: Pa
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert command == "doctor" or json.loads(done.stdout)["objects"]
     assert traces(tmp_path) == []
 
 

@@ -381,7 +381,7 @@ def test_replay_on_the_command_line(cli: Any, library: Path, clip: Path, tmp_pat
     """A real clip: recorded, then shown again, both as a video; the two videos show the same strips."""
     capture = cv2.VideoCapture(str(clip))
     writer = cv2.VideoWriter("short.avi", cv2.VideoWriter.fourcc(*"MJPG"), 25, (640, 272))
-    for _ in range(20):
+    for _ in range(8):
         writer.write(capture.read()[1])
     writer.release()
     capture.release()
@@ -394,10 +394,10 @@ def test_replay_on_the_command_line(cli: Any, library: Path, clip: Path, tmp_pat
     assert again.code == 0, again.err
     report = again.json
     assert list(report) == [field.name for field in dataclasses.fields(ReplayReport)]
-    assert (report["frames_in"], report["frames_shown"], report["lines"]) == (20, 20, 20)
+    assert (report["frames_in"], report["frames_shown"], report["lines"]) == (8, 8, 8)
     assert (report["dropped"], report["bare"], report["objects"]) == (0, 0, done.json["objects"])
     live, replayed = (cv2.VideoCapture(name) for name in ("live.mp4", "again.mp4"))
-    for _ in range(20):
+    for _ in range(8):
         before, after = live.read()[1], replayed.read()[1]
         same = np.abs(before.astype(int) - after).mean(2)
         assert same[200:].mean() < 1  # strips; both were compressed
