@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 
 import numpy as np
 import pytest
@@ -77,25 +78,52 @@ sizes = st.builds(
 )
 
 
+SIZE = canvas((640, 360), 100)
+
+
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(scenes, sizes, st.floats(0, 3))))
+@given(st.lists(st.tuples(scenes, sizes, st.floats(0, 3), st.integers(0, 7))))
 def test_once_all_is_over_a_painter_shows_what_compose_draws(
-    run: list[tuple[Scene, Canvas, float]],
+    run: list[tuple[Scene, Canvas, float, int]],
 ) -> None:
+    """Pictures that somebody holds meanwhile stay as they are."""
     painter, now_s = Painter(), 0.0
-    for scene, size, later_s in run:
+    held: deque[tuple[U8Array, U8Array]] = deque(maxlen=3)
+
+    def paint(scene: Scene, size: Canvas, now_s: float, *, holds: bool) -> U8Array:
+        picture = painter.paint(dataclasses.replace(scene, now_s=now_s), size)
+        if holds:
+            held.append((picture, picture.copy()))
+        return picture
+
+    for scene, size, later_s, holds in run:
         now_s += later_s
-        painter.paint(dataclasses.replace(scene, now_s=now_s), size)
+        paint(scene, size, now_s, holds=bool(holds & 1))
         if painter.restless:
-            painter.paint(dataclasses.replace(scene, now_s=now_s + later_s), size)
-        settled = painter.paint(dataclasses.replace(scene, now_s=now_s + later_s + 0.25), size)
+            paint(scene, size, now_s + later_s, holds=bool(holds & 2))
+        settled = paint(scene, size, now_s + later_s + 0.25, holds=bool(holds & 4))
         assert not painter.restless
         assert np.array_equal(settled, compose(scene, size))
+        assert all(np.array_equal(picture, then) for picture, then in held)
         now_s += later_s + 0.25
 
 
-SIZE = canvas((640, 360), 100)
+def test_a_picture_that_nobody_holds_is_drawn_over() -> None:
+    painter, scene = Painter(), scene_of(0, [(0, 50, [1, 1])], rows=2)
+    first = painter.paint(scene, SIZE)
+    second = painter.paint(scene, SIZE)
+    places = [picture.ctypes.data for picture in (first, second)]
+    assert places[0] != places[1]
+    part = first[10:20].data  # a part is enough
+    del first, second
+    assert painter.paint(scene, SIZE).ctypes.data == places[1]
+    part.release()
+    third = painter.paint(scene, SIZE)
+    assert third.ctypes.data == places[1]
+    assert painter.paint(scene, SIZE).ctypes.data == places[0]
+
+
 ONE, TWO = [(0, 50, [1, 1])], [(0, 50, [1, 1]), (1, 50, [2])]
 
 
@@ -126,9 +154,10 @@ def test_what_comes_goes_or_changes_crosses_over(before: list, after: list) -> N
 
 def test_a_change_meanwhile_goes_on_from_what_is_seen() -> None:
     painter = Painter()
+    picture = np.zeros(0, np.uint8)
     scenes = [scene_of(0, objects, rows=2) for objects in (ONE, TWO, TWO, ONE)]
     for scene, now_s in zip(scenes, (0.0, 0.1, 0.2, 0.22), strict=True):
-        before = painter._picture.copy()
+        before = picture
         picture = painter.paint(dataclasses.replace(scene, now_s=now_s), SIZE)
     top = lay_out(SIZE, (160, 90), 2).strips[1][1]
     np.testing.assert_array_equal(picture[top:], before[top:])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
+import termios
 import threading
 from functools import partial
 from pathlib import Path
@@ -19,11 +21,13 @@ from sent import NAMES, person, scene, until
 
 from rtsearch.errors import MissingDependencyError
 from rtsearch.recording import json_line, object_records, scene_record, shown_records, text_bytes
+from rtsearch.render.layout import Canvas
+from rtsearch.render.painter import Painter
 from rtsearch.send import Outlets, parse_address, require_outlet
 from rtsearch.send.lines import LinesPeer
 from rtsearch.send.planes import Planes
 from rtsearch.send.v4l2 import CameraPeer
-from rtsearch.types import Neighbours
+from rtsearch.types import Detections, Frame, Neighbours, Scene
 
 COLOUR = 30, 200, 60
 GCC = shutil.which("gcc") or shutil.which("cc") or shutil.which("g++")
@@ -81,6 +85,39 @@ def test_a_reader_that_stalls_gets_whole_pictures(tmp_path):
     assert levels == sorted(levels)
     assert report.sent == len(levels)
     assert report.sent + report.dropped == 5
+
+
+def test_a_picture_that_is_being_sent_is_not_painted_over(tmp_path):
+    """A painter goes on while a pipe is full: each picture arrives as it was painted."""
+    path, canvas = tmp_path / "raw.bgr", Canvas((1600, 1200), 600, 60, 1)  # a frame of more than a pipe holds
+    painter, random = Painter(), np.random.default_rng(0)
+    none = np.zeros((0, 0), np.float32)
+    nobody = Detections(none.reshape(0, 4), none.reshape(0), np.zeros(0, np.int32), none), ()
+    near = Neighbours(np.zeros((0, 0), np.int32), none)
+    painted = []
+
+    def paint(number: int) -> None:
+        frame = Frame(number, 0.0, number / 25, random.integers(0, 256, (90, 160, 3), np.uint8))
+        picture = painter.paint(Scene(frame, *nobody, near, 60, (), now_s=number / 25), canvas)
+        painted.append(picture.tobytes())
+        out.put_picture(picture)
+
+    with outlets(f"pipe:{path}") as out, path.open("rb", buffering=0) as reader:
+        paint(0)
+        until(lambda: waiting_bytes(reader))  # its end is not written yet
+        for number in range(1, 5):
+            paint(number)
+        with os.fdopen(reader.fileno(), "rb", closefd=False) as whole:
+            arrived = [whole.read(len(painted[0])) for _ in range(2)]
+    assert arrived == [painted[0], painted[4]]
+    assert out.reports()[0].dropped == 3
+
+
+def waiting_bytes(pipe) -> int:
+    """Bytes in a pipe that were not read yet."""
+    count = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 def test_lines_are_the_records_of_their_scenes(capfd):

@@ -52,7 +52,7 @@ class Appearance:
 
 
 class Drawn(NamedTuple):
-    """A picture, (H, W, 3) uint8 BGR and valid until the next one is drawn, of a scene with its notes.
+    """A picture, (H, W, 3) uint8 BGR that stays as it is while it is referred to, of a scene with its notes.
 
     ``last_first`` is the highest strip that may stand on top of it, ``plan`` tells what is drawn where.
     """

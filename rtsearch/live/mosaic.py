@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
-
 from rtsearch.config import ShowSettings
+from rtsearch.render.pictures import Pictures
 from rtsearch.render.theme import DARK, Colour
 from rtsearch.types import U8Array
 
@@ -79,18 +78,19 @@ class Mosaic:
     def __init__(self, count: int, gap: Colour = DARK.gap) -> None:
         self._count = count
         self._gap = gap
-        self._canvas: U8Array = np.zeros((0, 0, 3), np.uint8)
+        self._pictures = Pictures((0, 0), gap)
 
     def put(self, place: int, picture: U8Array, window_wh: tuple[int, int]) -> U8Array:
         """Bring the picture of a source up to date.
 
         Returns:
-            (height, width, 3) uint8 BGR of ``window_wh``, valid until the next call.
+            (height, width, 3) uint8 BGR of ``window_wh``, which stays as it is while it is referred to.
         """
         if self._count == 1:
             return picture
-        if self._canvas.shape[1::-1] != window_wh:
-            self._canvas = np.full((window_wh[1], window_wh[0], 3), self._gap, np.uint8)
-        x, y, width, height = cells(window_wh, self._count)[place]
-        self._canvas[y : y + height, x : x + width] = picture[:height, :width]
-        return self._canvas
+        if self._pictures.newest.shape[1::-1] != window_wh:
+            self._pictures = Pictures(window_wh, self._gap)
+        cell = cells(window_wh, self._count)[place]
+        self._pictures.turn(cell)
+        self._pictures.room(cell)[:] = picture[: cell[3], : cell[2]]
+        return self._pictures.newest

@@ -45,7 +45,7 @@ class Display(Protocol):
     """Shows pictures and takes keys; the window is one."""
 
     def show(self, scene: Scene, picture: U8Array) -> None:
-        """Show the picture of a scene; it is drawn over after the call."""
+        """Show the picture of a scene, which stays as it is while it is referred to."""
         ...
 
     def pump(self) -> bool:

@@ -232,7 +232,7 @@ class View:
         return self.shown + self._moved
 
     def draw(self, scene: Scene, warning: str = "") -> tuple[Scene, U8Array]:
-        """Return the scene with its notes, and its picture, which is valid until the next call."""
+        """Return the scene with its notes, and its picture, which stays as it is while it is referred to."""
         if self._timer.is_due(scene.frame.at_s, at_once=self._paused):
             self._notes = self._lines(scene.frame)
         look = self._look()

@@ -13,14 +13,12 @@ __all__ = ["draw_notes"]
 _LEFT = 0.35  # share of the frame that is seen below notes
 
 
-def draw_notes(picture: U8Array, plan: Plan, canvas: Canvas) -> None:
-    """Draw the notes of a plan over those before; over the frame, which has been drawn anew."""
-    x, y, width, height = plan.notes_place
-    if not height:
+def draw_notes(panel: U8Array, plan: Plan, canvas: Canvas) -> None:
+    """Draw notes in their place over those before; over the frame, which has been drawn anew."""
+    if not panel.size:
         return
-    panel = picture[y : y + height, x : x + width]
     if plan.notes_are == "over":
-        panel[max(0, plan.frame[1] + plan.frame[3] - y) :] = canvas.theme.ground
+        panel[max(0, plan.frame[1] + plan.frame[3] - plan.notes_place[1]) :] = canvas.theme.ground
         panel[:] = toward(panel, canvas.theme.ground, 1 - _LEFT)
     else:
         panel[:] = canvas.theme.ground

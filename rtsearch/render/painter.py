@@ -23,6 +23,7 @@ from rtsearch.render.boxes import frame_picture
 from rtsearch.render.drift import DriftPicture
 from rtsearch.render.layout import Canvas, Place
 from rtsearch.render.notes import draw_notes
+from rtsearch.render.pictures import Pictures, room
 from rtsearch.render.plan import Item, Plan
 from rtsearch.render.signature import sign
 from rtsearch.render.strips import compose_strips
@@ -71,7 +72,7 @@ class _Fade:
 
 
 class Painter:
-    """Painter that draws successive scenes into one picture, and redraws only changed parts.
+    """Painter that draws successive scenes, and redraws only changed parts.
 
     Once all transitions are over, the picture is that of ``compose``.
 
@@ -83,7 +84,7 @@ class Painter:
     def __init__(self) -> None:
         self.restless = False
         self.plan = Plan((0, 0, 0, 0), (), range(0), (), (0, 0, 0, 0), "over")
-        self._picture: U8Array = np.zeros((0, 0, 3), np.uint8)
+        self._pictures = Pictures((0, 0), DARK.ground)
         self._canvas: Canvas | None = None
         self._ground: Colour = DARK.ground
         self._last: tuple[str, float] = ("", 0.0)  # name and time of the last picture
@@ -95,20 +96,21 @@ class Painter:
         self._belts: dict[Place, tuple[float, DriftPicture]] = {}  # since when a place has had one
 
     def paint(self, scene: Scene, canvas: Canvas) -> U8Array:
-        """Draw a scene and return its picture, valid until the next call."""
+        """Draw a scene and return its picture, which stays as it is while it is referred to."""
         plan = _COMPOSITIONS[canvas.composition](scene, canvas)
         before = self.plan if self._follows(scene, canvas) else None
         self.plan, self._canvas, self._ground = plan, canvas, canvas.theme.ground
         new_belts = {belt.place for belt in plan.belts} - self._belts.keys() if before else set()
+        self._pictures.turn(plan.frame)
         if before is None:
             self._belts.clear()
-            self._picture = np.full((canvas.wh[1], canvas.wh[0], 3), canvas.theme.ground, np.uint8)
+            self._pictures = Pictures(canvas.wh, canvas.theme.ground)
             self._draw_all(plan)
         elif _moves(before, plan):
             drawn = [item.place for item in before.items] + [belt.place for belt in before.belts]
             drawn += [fade.place for fade in self._going]
             for place in (before.frame, before.notes_place, *drawn):
-                _room(self._picture, place)[:] = canvas.theme.ground
+                self._pictures.room(place)[:] = canvas.theme.ground
             before = None
             self._draw_all(plan)
         else:
@@ -117,11 +119,11 @@ class Painter:
         self._draw_belts(plan, scene.now_s, new_belts, canvas)
         view = frame_picture(scene, plan, canvas)
         sign(view[: len(view) - _covered_px(plan)], canvas)
-        _room(self._picture, plan.frame)[:] = view
+        self._pictures.room(plan.frame)[:] = view
         if before is None or plan.notes != before.notes or plan.notes_are == "over":
-            draw_notes(self._picture, plan, canvas)
+            draw_notes(self._pictures.room(plan.notes_place), plan, canvas)
         self.restless = bool(self._going or self._coming)
-        return self._picture
+        return self._pictures.newest
 
     def _follows(self, scene: Scene, canvas: Canvas) -> bool:
         """Tell whether a scene goes on from the last one: no other photo, no other place in a video."""
@@ -133,7 +135,7 @@ class Painter:
         self._going.clear()
         self._coming.clear()
         for item in plan.items:
-            _room(self._picture, item.place)[:] = self._drawn(item)
+            self._pictures.room(item.place)[:] = self._drawn(item)
 
     def _begin_fades(self, before: Plan, plan: Plan, now_s: float) -> None:
         old, new = ({item.key: item for item in each.items} for each in (before, plan))
@@ -143,10 +145,10 @@ class Painter:
         gone = [item.place for key, item in old.items() if key not in new]
         gone += [belt.place for belt in before.belts if all(belt.place != b.place for b in plan.belts)]
         for place in gone:
-            pixels = _room(self._picture, place).copy()
+            pixels = room(self._pictures.newest, place).copy()
             self._going.append(_Fade(None, place, pixels, now_s, lasts_s))
         for item in changed:
-            pixels = _room(self._picture, item.place).copy()
+            pixels = room(self._pictures.newest, item.place).copy()
             slides = item.key not in old and not item.reads
             self._coming[item.key] = _Fade(item, item.place, pixels, now_s, lasts_s, slides)
         for key in old.keys() - new.keys():
@@ -156,16 +158,16 @@ class Painter:
         """Draw what goes, then what comes, which may lie upon it and never ends sooner."""
         for fade in (*self._going, *self._coming.values()):
             share = eased(min(1.0, (now_s - fade.since_s) / fade.lasts_s))
-            room = _room(self._picture, fade.place)
+            pixels = self._pictures.room(fade.place)
             if fade.item is None:
-                room[:] = toward(fade.before, canvas.theme.ground, 1.0 if share > _GONE else share)
+                pixels[:] = toward(fade.before, canvas.theme.ground, 1.0 if share > _GONE else share)
                 continue
             after = self._drawn(fade.item)
             if fade.slides and (way := round((1 - share) * canvas.px(_SLIDE_PX))):
                 moved = fade.before.copy()
                 moved[:, way:] = after[:, : max(0, after.shape[1] - way)]
                 after = moved
-            room[:] = self._between(fade.before, after, share, reads=fade.item.reads)
+            pixels[:] = self._between(fade.before, after, share, reads=fade.item.reads)
         self._going = [fade for fade in self._going if not fade.is_over(now_s)]
         self._coming = {key: fade for key, fade in self._coming.items() if not fade.is_over(now_s)}
 
@@ -187,7 +189,7 @@ class Painter:
             since_s, drift = self._belts[belt.place]
             share = eased(min(1.0, max(0.0, (now_s - since_s) / _DRIFTS_IN_S)))
             if share:
-                _room(self._picture, belt.place)[:] = drift.window(belt, share)
+                self._pictures.room(belt.place)[:] = drift.window(belt, share)
 
     def _drawn(self, item: Item) -> U8Array:
         """Return an item in the size of its place; the crops that were scaled last are kept."""
@@ -215,11 +217,6 @@ def _moves(before: Plan, plan: Plan) -> bool:
 def _covered_px(plan: Plan) -> int:
     """Return the height of the lower edge of the frame that notes stand on, px."""
     return plan.notes_place[3] if plan.notes and plan.notes_are == "over" else 0
-
-
-def _room(picture: U8Array, place: Place) -> U8Array:
-    x, y, width, height = place
-    return picture[y : y + height, x : x + width]
 
 
 def _fitted(pixels: U8Array, wh: tuple[int, int], ground: Colour) -> U8Array:

@@ -74,11 +74,9 @@ class Outlets(Closing):
             outlet.put(scene)
 
     def put_picture(self, picture: U8Array) -> None:
-        """Send a copy of a picture, (H, W, 3) uint8 BGR; returns at once."""
-        if self._pictures:
-            copy = picture.copy()
-            for outlet in self._pictures:
-                outlet.put(copy)
+        """Send a picture, (H, W, 3) uint8 BGR, that stays as it is while it is referred to."""
+        for outlet in self._pictures:
+            outlet.put(picture)
 
     def reports(self) -> tuple[OutletReport, ...]:
         """Return the figures of each outlet."""
