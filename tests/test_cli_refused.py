@@ -413,5 +413,8 @@ def test_pictures_that_are_there_are_not_replaced_unasked(cli, library: Path, ph
     for words in writers:
         assert "there.png exists already; --overwrite replaces it" in cli(*words).complaint
         assert Path("there.png").read_bytes() == b"mine"
+    for name in ("map", "map.xyz"):
+        words = ["library", "map", library, "--out", name]
+        assert f"{name}: cannot write pictures of that kind; use .png or .jpg" in cli(*words).complaint
     assert cli(*writers[-1], "--overwrite").code == 0
     assert Path("there.png").stat().st_size > 1000

@@ -326,6 +326,12 @@ def tall_png() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + pixels
 
 
+def texts_png(count: int) -> bytes:
+    """A PNG with packed texts, each of which unpacks to 4 MB."""
+    text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b" " * (4 << 20), 9))
+    return KINDS["plain.png"][:33] + count * text + KINDS["plain.png"][33:]
+
+
 def resized_jpeg(width: int, height: int) -> bytes:
     data = bytearray(KINDS["plain.jpg"])
     at = data.index(b"\xff\xc0") + 5
@@ -337,6 +343,7 @@ CLAIMS: tuple[tuple[Callable[[], bytes], int | None, str], ...] = (
     (lambda: KINDS["plain.jpg"], 20 << 30, "32 x 16 pixels in 21.5 GB"),
     (lambda: claiming_png(0xFFFFFFF0), None, "truncated or damaged PNG"),
     (lambda: claiming_png(0x40000000), None, "truncated or damaged PNG"),
+    (lambda: texts_png(65), None, "more than 64 packed texts in a PNG"),
     (tall_png, None, "1 x 119999999 pixels, a side of more than 1048576"),
     (lambda: resized_jpeg(10950, 10950), None, "10950 x 10950 pixels in"),
     (lambda: gif_header((9000, 9000), (9000, 9000)), None, "9000 x 9000 pixels in 31 bytes"),

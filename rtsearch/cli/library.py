@@ -363,8 +363,10 @@ def _opened(
 ) -> SearchIndex:
     """Open the index of a library for drawing ``out``."""
     from rtsearch.library.index import open_index
+    from rtsearch.recording import require_picture
 
     library, settings = library_and_settings(lib, config, override)
     keep_apart(out, library=library)
     keep_older([out], overwrite=overwrite)
+    require_picture(out)
     return open_index(library, settings, tell)

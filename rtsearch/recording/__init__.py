@@ -30,7 +30,7 @@ from rtsearch.recording.objects import (
     shown_records,
     text_bytes,
 )
-from rtsearch.recording.picture import save_picture
+from rtsearch.recording.picture import require_picture, save_picture
 from rtsearch.recording.reader import SAME_S, Recording
 from rtsearch.recording.split import SplitRecorder, piece_paths
 from rtsearch.types import Frame
@@ -56,6 +56,7 @@ __all__ = [
     "open_record",
     "piece_paths",
     "refuse_existing",
+    "require_picture",
     "save_picture",
     "scene_record",
     "shown_records",

@@ -11,19 +11,29 @@ from rtsearch.errors import RecordError
 from rtsearch.recording.problems import record_error
 from rtsearch.types import U8Array
 
-__all__ = ["save_picture"]
+__all__ = ["require_picture", "save_picture"]
+
+
+def require_picture(path: Path) -> None:
+    """Check that a picture can have a name.
+
+    Raises:
+        RecordError: its suffix is missing, or of no kind of picture.
+    """
+    if not path.suffix and path.exists() and not path.is_file():
+        return
+    if not path.suffix or not cv2.haveImageWriter(f"picture{path.suffix}"):
+        raise RecordError(f"{path}: cannot write pictures of that kind; use .png or .jpg")
 
 
 def save_picture(picture: U8Array, path: Path) -> None:
-    """Write a (H, W, 3) uint8 BGR picture in the format of the path's suffix, PNG without a suffix.
+    """Write a (H, W, 3) uint8 BGR picture in the format of the path's suffix; PNG to a pipe without one.
 
     Raises:
         RecordError: the format is unknown, or the file cannot be written.
     """
-    try:
-        data = cv2.imencode(path.suffix or ".png", picture)[1]
-    except cv2.error:
-        raise RecordError(f"{path}: cannot write pictures of that kind; use .png or .jpg") from None
+    require_picture(path)
+    data = cv2.imencode(path.suffix or ".png", picture)[1]
     try:
         _write(path.resolve(), data.tobytes())
     except OSError as error:
