@@ -175,6 +175,7 @@ class Stop(NamedTuple):
         rows: the object, then those like it.
         crops: of each, (h, w, 3) uint8 BGR, or None where it is not loaded yet.
         shapes: aspect ratio of the place of each.
+        large: number of the first ones that are high enough for a wall's large places.
     """
 
     number: int
@@ -182,6 +183,7 @@ class Stop(NamedTuple):
     rows: tuple[int, ...]
     crops: tuple[U8Array | None, ...]
     shapes: tuple[float, ...]
+    large: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ class Scene:
         shapes: n tuples of the aspect ratio of each crop's place; () takes those of the crops.
         order: n tuples of the numbers of the crops in the order of a wall's places, the largest first; ()
             keeps the order of the neighbours.
+        large: n numbers of the first of these that are high enough for a wall's large places; () for all.
         grid: number of strips that the picture is laid out for, a fraction while the grid changes; -1 takes
             ``rows``.
         now_s: time of the picture in the clock of its source, s; transitions follow it.
@@ -235,6 +238,7 @@ class Scene:
     first: int = 0
     shapes: tuple[tuple[float, ...], ...] = ()
     order: tuple[tuple[int, ...], ...] = ()
+    large: tuple[int, ...] = ()
     grid: float = -1.0
     now_s: float = 0.0
     drift: tuple[U8Array | None, ...] = ()
@@ -261,9 +265,11 @@ class Scene:
             object.__setattr__(self, "shapes", shapes)
         if not self.order:
             object.__setattr__(self, "order", tuple(tuple(range(len(shapes))) for shapes in self.shapes))
+        if not self.large:
+            object.__setattr__(self, "large", tuple(map(len, self.order)))
         if not self.empty:
             object.__setattr__(self, "empty", ("",) * n)
-        for column in ("names", "neighbours", "thumbs", "strips", "shapes", "order", "empty"):
+        for column in ("names", "neighbours", "thumbs", "strips", "shapes", "order", "large", "empty"):
             got = len(getattr(self, column))
             if got != n:
                 raise ValueError(f"Scene.{column}: expected {n} entries, one for each object, got {got}")

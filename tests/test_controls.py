@@ -190,9 +190,9 @@ def test_crops_that_are_high_enough_take_the_large_places_of_a_wall() -> None:
     least = hero_px(canvas_of(wall)) / 1.5
     few, many = int(least // 10), int(least // 10) + 1  # rows of crops just too low, and high enough
     first = draws.scene(FRAME, cup(rows=[few, many, 0, many + 1]), None, wall)
-    assert first.order == ((1, 3, 0, 2),)
+    assert (first.order, first.large) == (((1, 3, 0, 2),), (2,))
     then = draws.scene(FRAME, cup(rows=[few, many, 0, many + 1, many + 2]), None, wall)
-    assert then.order == ((1, 3, 0, 2, 4),)  # what is shown stays in its place
+    assert (then.order, then.large) == (((1, 3, 0, 2, 4),), (2,))  # what is shown stays in its place
     strips = Compositor(("cup",), cache, Index())
     assert strips.scene(FRAME, cup(rows=[few, many]), None, LARGE).order == ((0, 1),)
 

@@ -70,11 +70,13 @@ def places_of(plan: Plan) -> list[Place]:
     st.sampled_from([(), (0,), (1,), (0, 1), (1, 0), (0, 1, 2, 3)]),
     st.integers(0, CROPS),
     st.floats(1 / 3, 2),
+    st.integers(0, 9),
 )
 def test_nothing_lies_upon_anything_else_or_outside(
-    wh: tuple[int, int], strips: tuple[int, ...], crops: int, shape: float
+    wh: tuple[int, int], strips: tuple[int, ...], crops: int, shape: float, large: int
 ) -> None:
-    plan = compose_wall(scene(strips, crops, shape), canvas(wh))
+    found = dataclasses.replace(scene(strips, crops, shape), large=(min(large, crops),) * len(strips))
+    plan = compose_wall(found, canvas(wh))
     for x, y, width, height in places_of(plan):
         assert x >= 0
         assert y >= 0
@@ -95,6 +97,21 @@ def test_crops_can_be_seen_from_afar(shape: float) -> None:
         assert 2 <= len(heroes) <= 6
         assert heights[0] == heroes[-1] > 1.3 * heroes[0]  # twice as large
         assert len(heights) >= 7
+
+
+@pytest.mark.parametrize(("large", "heroes"), [(0, 0), (1, 1), (2, 2), (3, 3)])
+def test_no_crop_is_lost_in_a_large_place(large: int, heroes: int) -> None:
+    """What is too low for large places is in lines that are as low as those below these, and fills them."""
+    size = canvas(UPRIGHT)
+    plan = compose_wall(dataclasses.replace(scene((0,), shape=0.5), large=(large,)), size)
+    places = [item.place for item in plan.items if item.row >= 0]
+    high = [place for place in places if place[3] >= hero_px(size)]
+    assert len(high) == heroes
+    assert max(place[3] for place in places[heroes:]) < 0.5 * hero_px(size)
+    band = wall_places(UPRIGHT, size.px(10)).bands[0]
+    head = min(place[1] for place in places) - band[1]
+    shown = sum(place[2] * place[3] for place in places)
+    assert shown > 0.8 * band[2] * (band[3] - head)
 
 
 @pytest.mark.parametrize("wh", [WIDE, UPRIGHT])
@@ -172,7 +189,7 @@ def test_an_object_takes_the_place_of_the_library_softly_and_wholly() -> None:
 def stops(first: int, count: int) -> tuple[Stop, ...]:
     crop = np.full((100, 80, 3), (200, 0, 0), np.uint8)
     return tuple(
-        Stop(number, "cup", tuple(range(20)), (crop,) * 20, (0.8,) * 20)
+        Stop(number, "cup", tuple(range(20)), (crop,) * 20, (0.8,) * 20, 20)
         for number in range(first, first + count)
     )
 

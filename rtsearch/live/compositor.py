@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -151,6 +152,7 @@ class Compositor:
             each=objects.each,
             shapes=tuple(each.shapes for each in places),
             order=tuple(each.order for each in places),
+            large=tuple(each.large for each in places),
             now_s=frame.at_s,
             drift=tuple(self._cache.peek(row, drift_px) for row in self._drift) if drift_px else (),
             about=self._about(show),
@@ -232,9 +234,11 @@ class Compositor:
             like = np.array(stop[1:], np.int32)
             order = list(_large_first(self._index.heights(like), self._index.shapes(like), least_px))
             rows = np.array([stop[0], *like[order]], np.int32)
+            large = _high_enough(self._index.heights(rows), range(len(rows)), least_px)
             name = show.word(class_name(self._names, self._index.label(stop[0])))
             crops = tuple(self._cache.peek(row) for row in rows.tolist())
-            stops.append(Stop(number, name, tuple(rows.tolist()), crops, tuple(self._index.shapes(rows))))
+            shapes = tuple(self._index.shapes(rows))
+            stops.append(Stop(number, name, tuple(rows.tolist()), crops, shapes, large))
         return tuple(stops)
 
     def _placed(self, objects: Steadied, least_px: float) -> list[_Places]:
@@ -246,26 +250,32 @@ class Compositor:
         before, self._places = self._places, {}
         for track, line in zip(objects.detections.track.tolist(), objects.neighbours.row, strict=True):
             rows = line[line >= 0]
-            then = before.get(track, _Places(rows[:0], (), ()))
+            then = before.get(track, _Places(rows[:0], (), (), 0))
             both, shapes = min(len(rows), len(then.rows)), self._index.shapes(rows).tolist()
             stay = 2 * int((rows[:both] == then.rows[:both]).sum()) >= max(1, both)
             fit = all(1 / _LIKE < a / b < _LIKE for a, b in zip(shapes, then.shapes, strict=False))
             if stay and fit:
                 kept, order = then.shapes[:both], tuple(k for k in then.order if k < both)
                 order += tuple(range(both, len(rows)))
+                large = min(then.large, both)
             else:
                 heights = self._index.heights(rows)
                 kept, order = (), _large_first(heights, np.array(shapes, np.float32), least_px)
-            self._places[track] = _Places(rows, (*kept, *shapes[len(kept) :]), order)
+                large = _high_enough(heights, order, least_px)
+            self._places[track] = _Places(rows, (*kept, *shapes[len(kept) :]), order, large)
         return [self._places[track] for track in objects.detections.track.tolist()]
 
 
 class _Places(NamedTuple):
-    """Rows of an object's crops, the shapes of their places, and their order in a wall's places."""
+    """Rows of an object's crops, the shapes of their places, and their order in a wall's places.
+
+    So many crops at the beginning of the order take large places.
+    """
 
     rows: I32Array
     shapes: tuple[float, ...]
     order: tuple[int, ...]
+    large: int
 
 
 class _Glide:
@@ -317,6 +327,12 @@ def _large_first(heights: F32Array, shapes: F32Array, least_px: float) -> tuple[
     wide = [k for k in large if shapes[k] >= _NARROW]
     first = [k for k in wide if heights[k] >= FIRST * least_px] or wide
     return tuple(dict.fromkeys([*first[:1], *large, *range(len(heights))]))
+
+
+def _high_enough(heights: F32Array, order: Sequence[int], least_px: float) -> int:
+    """Return how many crops at the beginning of an order are high enough for large places."""
+    low = (at for at, k in enumerate(order) if heights[k] < least_px)
+    return next(low, len(order))
 
 
 def drift_height(show: ShowSettings) -> int:

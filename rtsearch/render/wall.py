@@ -59,13 +59,17 @@ class WallPlaces(NamedTuple):
 
 
 class _Content(NamedTuple):
-    """Word and crops of a band, the first crop for the largest place; ``key`` begins the keys of both."""
+    """Word and crops of a band, the first crop for the largest place; ``key`` begins the keys of both.
+
+    So many crops at the beginning are high enough for large places.
+    """
 
     key: Hashable
     word: str
     rows: Sequence[int]
     crops: Sequence[U8Array | None]
     shapes: Sequence[float]
+    large: int
 
 
 @lru_cache(maxsize=64)
@@ -128,6 +132,7 @@ def _object(scene: Scene, i: int) -> _Content:
         [rows[k] if k < len(rows) else -1 for k in order],
         [scene.thumbs[i][k] for k in order],
         [scene.shapes[i][k] for k in order],
+        scene.large[i],
     )
 
 
@@ -153,7 +158,7 @@ def _band(content: _Content, band: Place, canvas: Canvas) -> list[Item]:
         items.append(Item((content.key, "word"), (x, y, width, head), pixels, reads=True))
     room = (x, y + head, width, height - head)
     least = round(_LEAST_SMALL * canvas.wh[1])
-    places = _crop_places(content.shapes, room, hero_px(canvas), canvas.px(6), least)
+    places = _crop_places(content, room, hero_px(canvas), canvas.px(6), least)
     crops = zip(places, content.crops, content.rows, strict=False)
     for at, (place, crop, row) in enumerate(crops):
         items.append(Item((content.key, at), place, crop, canvas.theme.field, row, covers=True))
@@ -165,27 +170,44 @@ def _head_px(band_height: int, canvas: Canvas) -> int:
     return 0 if canvas.text == "none" else round(1.5 * round(_WORD * band_height))
 
 
-def _crop_places(shapes: Sequence[float], room: Place, hero: int, gap: int, least: int) -> list[Place]:
+def _crop_places(content: _Content, room: Place, hero: int, gap: int, least: int) -> list[Place]:
     """Return places of crops: a large first one, some of a height beside it, small ones in lines below.
 
-    Where these lines would be lower than ``least``, the crops beside the first take their room.
+    Where these lines would be lower than ``least``, the crops beside the first take their room. Where large
+    crops do not fill it, small ones do: a crop that is far lower than its place looks lost in it.
     """
-    if not shapes:
-        return []
+    shapes, large = content.shapes, content.large
     x, y, width, height = room
+    small = round(_SMALL / _HERO * hero)
+    if not large:
+        return _in_lines(shapes, room, small, gap)
     hero = max(1, min(hero, height))
     first = min(round(FIRST * hero), height)
     hero = first if first - hero - gap < least else hero
     wide = min(round(shapes[0] * first), round(0.5 * width))
     places = [(x, y, wide, first)]
-    right, left = x + wide + gap, width - wide - gap
-    lines = [(right, y, left, hero), (right, y + hero + gap, left, first - hero - gap)]
-    rest, top = height - first - gap, y + first + gap
-    count = max(1, round(rest / (_SMALL / _HERO * hero)))
-    small = (rest + gap) // count - gap
-    lines += [(x, top + k * (small + gap), width, small) for k in range(count)]
-    for line in lines:
-        places += _flush(shapes[len(places) :], line, gap)
+    right, end = x + wide + gap, x + width
+    places += _flush(shapes[1:large], (right, y, end - right, hero), gap)
+    filled = max(place[0] + place[2] for place in places)
+    if filled >= end - 1:  # widths are rounded
+        places += _flush(shapes[len(places) :], (right, y + hero + gap, end - right, first - hero - gap), gap)
+    else:
+        under = (right, y + hero + gap, filled - right, first - hero - gap)
+        places += _flush(shapes[len(places) :], under, gap) if filled > right else []
+        beside = (filled + gap, y, end - filled - gap, first)
+        places += _in_lines(shapes[len(places) :], beside, small, gap)
+    below = (x, y + first + gap, width, height - first - gap)
+    return places + _in_lines(shapes[len(places) :], below, small, gap)
+
+
+def _in_lines(shapes: Sequence[float], room: Place, high: int, gap: int) -> list[Place]:
+    """Return places in lines of about a height that fill a room."""
+    x, y, width, height = room
+    count = max(1, round(height / max(1, high)))
+    line = (height + gap) // count - gap
+    places: list[Place] = []
+    for k in range(count):
+        places += _flush(shapes[len(places) :], (x, y + k * (line + gap), width, line), gap)
     return places
 
 
