@@ -40,7 +40,7 @@ _GONE = (
     0.75  # share of its way to the ground after which a thing is gone: encoders leave a faint rest as it is
 )
 _WAKES_S = 0.25  # time in which a walk through the library makes way for what is seen
-_DRIFTS_IN_S = 1.0  # time in which the library comes up in a band that has fallen free
+_DRIFTS_IN_S = 0.6  # time in which the library comes up in a band that has fallen free; longer it looks black
 _COMPOSITIONS = {"strips": compose_strips, "wall": compose_wall}
 _FULL = 0.96  # share of a side of its place that a crop is stretched from to fill it
 
@@ -184,7 +184,7 @@ class Painter:
         self._belts = {place: known for place, known in self._belts.items() if place in free}
         for belt in plan.belts:
             if belt.place not in self._belts:
-                since_s = now_s + plan.fade_s if belt.place in new else -math.inf
+                since_s = now_s + _GONE * plan.fade_s if belt.place in new else -math.inf
                 self._belts[belt.place] = since_s, DriftPicture(belt.place[2:], canvas.theme.ground)
             since_s, drift = self._belts[belt.place]
             share = eased(min(1.0, max(0.0, (now_s - since_s) / _DRIFTS_IN_S)))
