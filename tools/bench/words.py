@@ -11,8 +11,9 @@ object with the colours that a person would name. For each colour the objects ar
     chance      nothing
 
 p_at_16 is the share of the first 16 that have the colour (all where fewer have it), average_precision the
-mean of the precision at the ranks of those that have it. ``find_ms`` are times of whole
-searches, from the text to the rows, among as many objects as are asked for, which repeat the real ones.
+mean of the precision at the ranks of those that have it. ``kinds`` has the precision of whole searches by
+kind of request, see ``words_by_kind.py``; FOLDER holds ``coco_boxes.json`` for that. ``find_ms`` are times of
+whole searches, from the text to the rows, among as many objects as are asked for, which repeat the real ones.
 
 ``pair`` is the cost of a pair of networks for words that are built like CLIP's ViT-B/32, with random weights:
 per crop when a library is embedded, per text, and of the comparison of a text with all crops.
@@ -36,6 +37,7 @@ from typing import Any
 import cv2
 import numpy as np
 from transformer import transformer
+from words_by_kind import by_kind
 
 from rtsearch.config import Settings
 from rtsearch.images.colour_names import COLOUR_NAMES, bin_names, crop_colours
@@ -68,12 +70,18 @@ def main() -> None:
         lines = list(csv.DictReader(file))
     if missing := sorted({line["photo"] for line in lines} - photos.keys()):
         sys.exit(f"{args.folder} lacks {len(missing)} of the photos, the first is {missing[0]}")
-    result = {
-        "crops": len(lines),
-        "colours": ranked(lines, photos),
-        "find_ms": timed(args.folder, args.objects),
-        "pair": timed_pair(args.objects),
-    }
+    boxes = next(args.folder.rglob("coco_boxes.json"), None)
+    if boxes is None:
+        sys.exit(f"{args.folder} has no coco_boxes.json; name the folder that holds it and the photos")
+    result = {"crops": len(lines), "colours": ranked(lines, photos)}
+    settings = Settings()
+    with tempfile.TemporaryDirectory() as name, open_pipeline(settings) as pipeline:
+        analyze(args.folder, Path(name) / "lib", pipeline, settings)
+        index = build_index(Library.open(Path(name) / "lib"), settings)
+        result["kinds"] = by_kind(index, boxes, lines)
+        repeated = _repeated(index, args.objects)
+        result["find_ms"] = {text: _median_ms(repeated, text) for text in REQUESTS}
+    result["pair"] = timed_pair(args.objects)
     print(json.dumps(result, indent=1))
 
 
@@ -115,15 +123,6 @@ def _scores(shares: F32Array, has: np.ndarray) -> dict[str, Any]:
         "average_precision": round(float(average), 3),
         "p_at_16_by_colour": {name: round(score[0], 2) for name, score in by_colour.items()},
     }
-
-
-def timed(folder: Path, objects: int) -> dict[str, float]:
-    """Return the median time of a search, by request, ms."""
-    settings = Settings()
-    with tempfile.TemporaryDirectory() as name, open_pipeline(settings) as pipeline:
-        analyze(folder, Path(name) / "lib", pipeline, settings)
-        index = _repeated(build_index(Library.open(Path(name) / "lib"), settings), objects)
-        return {text: _median_ms(index, text) for text in REQUESTS}
 
 
 def _repeated(index: SearchIndex, objects: int) -> SearchIndex:
