@@ -46,6 +46,14 @@ def test_a_map_without_values_but_0_has_a_range() -> None:
     assert best_range(values_of(np.zeros(5, np.float32))) == (0.0, 0.0)
 
 
+def test_a_map_before_silu_has_no_steps_where_silu_gives_nothing() -> None:
+    some = np.linspace(-60, 9, 500).astype(np.float32)
+    assert best_range(values_of(some))[0] < -40
+    least, largest = best_range(values_of(some).above(-8.0))
+    assert -8 <= least < -7
+    assert largest == pytest.approx(9, rel=0.1)
+
+
 def test_values_are_those_of_all_inputs() -> None:
     nodes = [helper.make_node("Neg", ["images"], ["turned"]), helper.make_node("Abs", ["turned"], ["out"])]
     shape: list[int | str | None] = [1, 3, "h", "w"]

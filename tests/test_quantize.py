@@ -83,6 +83,21 @@ def test_as_few_as_needed_stay_in_float32(plain: Path) -> None:
     assert len(last) < len(all_names)
 
 
+@pytest.mark.slow
+def test_silu_is_one_node(plain: Path) -> None:
+    model = onnx.load(plain)
+    silus = [node for node in model.graph.node if node.op_type == "Mul" and len(node.input) == 2]
+    makers = {name: node for node in model.graph.node for name in node.output}
+    silus = [node for node in silus if any(makers.get(x, node).op_type == "Sigmoid" for x in node.input)]
+    whole, _, _ = made(model, True)
+    joined = [node for node in whole.graph.node if node.op_type == "QuickGelu"]
+    sigmoids = [node for node in whole.graph.node if node.op_type == "Sigmoid"]
+    assert len(joined) == len(silus) > 3
+    assert len(sigmoids) == 1  # that of the scores
+    assert {node.domain for node in joined} == {"com.microsoft"}
+    assert {node.attribute[0].f for node in joined} == {1.0}
+
+
 def test_a_network_without_convolutions_is_refused(plain: Path) -> None:
     model = onnx.load(plain)
     for node in model.graph.node:

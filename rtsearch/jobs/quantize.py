@@ -35,7 +35,7 @@ from rtsearch.types import F32Array, U8Array
 __all__ = ["QuantizeReport", "quantize"]
 
 _FEWEST_PHOTOS = 16
-_CALIBRATION, _TRIAL, _COMPARED = 48, 6, 32  # photos for ranges, for errors, and for the comparison
+_CALIBRATION, _TRIAL, _COMPARED = 48, 16, 32  # photos for ranges, for errors, and for the comparison
 _SURE = 0.5  # weaker objects come and go with less padding too
 _LEAST_IOU, _LEAST_COSINE = 0.9, 0.99
 _SHARE = 0.99  # of the objects that must be as near as that
@@ -99,7 +99,8 @@ def quantize(path: Path, folder: Path, progress: Callable[[str, float], None]) -
     model, _ = load_model(path)
     photos = _read(folder)
     planes = [_planes(photo, spec) for photo in photos[: _CALIBRATION + _TRIAL]]
-    trial, calibration = planes[:_TRIAL], planes[_TRIAL:]
+    few = min(_TRIAL, len(planes) // 4)
+    trial, calibration = planes[:few], planes[few:]
     compared = photos[-_COMPARED:]
     before = _seen(path, spec, compared)
     facts: dict[str, float] = {}

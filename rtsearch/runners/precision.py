@@ -1,6 +1,6 @@
 """Choose between the float32 and the int8 file of a network by timing both on this machine.
 
-int8 takes about 0.74 of the time where the processor multiplies bytes (VNNI), more than float32 elsewhere.
+int8 takes about 0.73 of the time where the processor multiplies bytes (VNNI), more than float32 elsewhere.
 Flags of a processor do not tell how much a network gains, so a trial of two seconds does; its result is kept
 beside the file and holds for one processor, version of onnxruntime and input size.
 """
