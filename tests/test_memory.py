@@ -365,6 +365,7 @@ def test_rows_keep_their_numbers_when_their_hour_is_closed(tmp_path):
     recall.put(blocks[1])
     assert recall.near(points, 1, exact=True).row[:, 0].tolist() == rows.tolist()
     both = write_block(memory, projection, *joined(blocks))
+    assert both.tree.dtype == np.float16  # nothing was rounded once more, nor stored wider
     recall.take_over(both, blocks)
     assert recall.near(points, 1, exact=True).row[:, 0].tolist() == rows.tolist()
     assert [hit["photo"].split("-")[-1] for hit in recall.hits(rows)] == ["0", "1", "2", "3", "4", "5"]

@@ -103,7 +103,8 @@ class KDTree:
             VectorError: wrong shape or dtype, NaN, infinity, numbers beyond 1e15, all vectors within 1e-15 of
                 each other, or numbers of which float32 does not keep what tells neighbours apart.
         """
-        clean = checked_vectors("vectors", vectors)
+        halves = type(vectors) is np.ndarray and vectors.dtype == np.float16 and vectors.ndim == 2
+        clean: NDArray[np.floating[Any]] = vectors if halves else checked_vectors("vectors", vectors)
         n, d = clean.shape
         if not 1 <= d <= MOST_DIM:
             raise VectorError(f"vectors: expected 1 to {MOST_DIM} dimensions, got {d}")
@@ -115,14 +116,13 @@ class KDTree:
         plain = True if instructions() == "plain" else None
         threads = threads or usable_cores()
         held = held_out(n, seed)
-        dtype = np.asarray(vectors).dtype
-        arrays = build_arrays(clean, held, leaf_size, seed, threads, plain, halves=dtype == np.float16)
+        arrays = build_arrays(clean, held, leaf_size, seed, threads, plain)
         tree = cls(arrays, NOTHING_MEASURED)
-        if not np.can_cast(dtype, np.float32):
+        if not np.can_cast(np.asarray(vectors).dtype, np.float32):
             sample = np.arange(0, n, -(-n // _SAMPLE))
             near = tree._runner.run_parts(clean[sample], min(n, 16), EXACT, tree._handle, ALONE).row
             refuse_coarse(np.asarray(vectors), clean, sample, near)
-        return cls(arrays, tree._calibrate(clean[held], threads))
+        return cls(arrays, tree._calibrate(clean[held].astype(np.float32, copy=False), threads))
 
     def _calibrate(self, queries: F32Array, threads: int) -> Calibration:
         groups, leaves = len(self._arrays.group_slot) - 1, len(self._arrays.leaf_block) - 1
@@ -172,6 +172,11 @@ class KDTree:
     def dim(self) -> int:
         """Dimensions of the vectors."""
         return self._dim
+
+    @property
+    def dtype(self) -> np.dtype[np.floating[Any]]:
+        """Type of the vectors as they are stored, float32 or float16."""
+        return self._arrays.given.dtype
 
     @property
     def removed(self) -> int:
