@@ -17,7 +17,7 @@ import numpy as np
 from rtsearch._util.closing import Closing
 from rtsearch._util.metrics import Meter
 from rtsearch.config import Settings, load_settings
-from rtsearch.errors import PhotoError, UnknownRowError, VectorError
+from rtsearch.errors import FeatureSpaceError, PhotoError, UnknownRowError, VectorError
 from rtsearch.images.decode import quiet_decoders, read_photo
 from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex, open_index, remembered_settings
@@ -85,11 +85,14 @@ class SearchableLibrary(Library, Closing):
     Args:
         library: opened for reading.
         index: of the library.
-        pipeline: made of the network that the library was made with; closed with the library.
+        pipeline: made of the network that the library was made with, closed with the library; None where no
+            network here makes such vectors, and photos cannot be searched for.
         settings: sections ``search``, ``analyze`` and ``live`` are used.
     """
 
-    def __init__(self, library: Library, index: SearchIndex, pipeline: Pipeline, settings: Settings) -> None:
+    def __init__(
+        self, library: Library, index: SearchIndex, pipeline: Pipeline | None, settings: Settings
+    ) -> None:
         super().__init__(library.folder, library.manifest, library.photo_root, library._lock)
         self.elsewhere = library.elsewhere
         self._index, self._pipeline, self._settings = index, pipeline, settings
@@ -108,7 +111,7 @@ class SearchableLibrary(Library, Closing):
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes that the network tells apart."""
-        return self._pipeline.class_names
+        return self.space.class_names
 
     def search(self, photo: str | Path | U8Array, k: int = 16) -> tuple[FoundObject, ...]:
         """Find the objects of a photo and the most similar objects of the library.
@@ -124,8 +127,14 @@ class SearchableLibrary(Library, Closing):
             PhotoError: the file cannot be read, or the array is no picture.
             VectorError: k is not a whole number of at least 1.
             RunnerError: the network failed, or the library is closed.
+            FeatureSpaceError: the library was imported, and no network makes such vectors.
         """
         _check_k(k)
+        if self._pipeline is None:
+            raise FeatureSpaceError(
+                f"{self.folder} was imported, and its objects find each other only; describe its boxes anew: "
+                f"rtsearch analyze {self.folder} --again"
+            )
         bgr = _picture(photo, self._settings.analyze.max_photo_mp)
         with self._one_photo:
             seen = self._pipeline.backend.infer([bgr], self._settings.detect, Meter())[0]
@@ -181,7 +190,8 @@ class SearchableLibrary(Library, Closing):
 
     def close(self) -> None:
         """Give back the network's memory and threads, and the open files."""
-        self._pipeline.close()
+        if self._pipeline is not None:
+            self._pipeline.close()
         self._crops.close()
         if self.elsewhere is not None:
             self.elsewhere.close()
@@ -225,13 +235,16 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
 
 def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:
     settings = load_settings(None, overrides, remembered_settings(library))
-    pipeline = open_pipeline(settings, library=library)
+    imported = not library.space.read_recipe.model_sha256
+    pipeline = None if imported else open_pipeline(settings, library=library)
     try:
-        library.require(pipeline.feature_space)
+        if pipeline is not None:
+            library.require(pipeline.feature_space)
         index = narrow(open_index(library, settings), settings.search, distinct=settings.show.distinct)
         return SearchableLibrary(library, index, pipeline, settings)
     except BaseException:
-        pipeline.close()
+        if pipeline is not None:
+            pipeline.close()
         raise
 
 

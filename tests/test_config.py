@@ -127,7 +127,7 @@ def test_values_of_overrides(override, path, value):
         ("detect.threshold=much", "detect.threshold = 'much': expected a number from 0 to 1"),
         ("detect.threshold=0,4", "= '0,4': expected a number from 0 to 1; did you mean 0.4?"),
         ("detect.threshold=[1]", "detect.threshold = [1]: expected a number from 0 to 1"),
-        ("detect.threshold=null", "detect.threshold = None: expected a number from 0 to 1"),
+        ("detect.threshold=null", "detect.threshold = nothing: expected a number from 0 to 1"),
         ("search.recall=1", "search.recall = 1: expected a number from 0.5 to 0.999"),
         ("detect.max_objects=0", "detect.max_objects = 0: expected a whole number from 1 to 300"),
         ("detect.max_objects=2.5", "detect.max_objects = 2.5: expected a whole number from 1 to 300"),
@@ -171,6 +171,10 @@ BOMB = "a: &a [lol, lol]\n" + "".join(
         (
             "search:\n  folders: 2019\n",
             "search.folders = 2019: expected names; one that is a number or a date",
+        ),
+        (
+            "show:\n  labels:\n",
+            "show.labels = nothing: expected names; leave the line out for the default",
         ),
         (
             "search:\n  folders: [a, 2019-05-01]\n",

@@ -19,6 +19,7 @@ from rtsearch.jobs.import_vectors import import_vectors
 from rtsearch.library import Library, check_library
 from rtsearch.library.dlib_vectors import read_dlib_vectors
 from rtsearch.library.index import open_index
+from rtsearch.library_search import open_library
 
 SETTINGS = load_settings(None, ["project.dim=6"])
 PHOTOS, DIM = 9, 16
@@ -151,8 +152,14 @@ def test_an_imported_library_is_whole_and_searched(tmp_path, photos):
     assert index.photo(row) == made["names"][0][1:]
     assert all(0 <= side <= 160 for box in index.boxes.tolist() for side in box)
     assert import_vectors(file, photos, lib, SETTINGS).kept == PHOTOS
-    with pytest.raises(FeatureSpaceError):
+    with pytest.raises(FeatureSpaceError, match="--again"):
         analyze(photos, lib, blobs.BlobPipeline(), SETTINGS)
+    with open_library(lib) as searchable:
+        near = searchable.similar(row, 3)
+        assert [each.row for each in near] == index.others(row, 3).row[0].tolist()
+        assert searchable.crop(row).ndim == 3
+        with pytest.raises(FeatureSpaceError, match=r"was imported.*--again"):
+            searchable.search(photos / made["names"][0][1:])
 
 
 def test_photos_that_are_gone_are_named(tmp_path, photos):

@@ -365,11 +365,22 @@ def test_rows_keep_their_numbers_when_their_hour_is_closed(tmp_path):
     recall.put(blocks[1])
     assert recall.near(points, 1, exact=True).row[:, 0].tolist() == rows.tolist()
     both = write_block(memory, projection, *joined(blocks))
+    assert both.tree.dtype == np.float16  # nothing was rounded once more, nor stored wider
     recall.take_over(both, blocks)
     assert recall.near(points, 1, exact=True).row[:, 0].tolist() == rows.tolist()
     assert [hit["photo"].split("-")[-1] for hit in recall.hits(rows)] == ["0", "1", "2", "3", "4", "5"]
     assert [recall.jpeg(row) for row in rows.tolist()] == [entry(i, NS).jpeg for i in range(6)]
     assert np.allclose(recall.points(rows), points, atol=1e-3)
+
+
+def test_a_track_ends_where_its_film_begins_again(tmp_path):
+    begin_ns = time.time_ns()
+    with opened(tmp_path / "m") as memory:
+        for i, at_s in enumerate([5 + i / 10 for i in range(30)] + [i / 10 for i in range(30)]):
+            memory.see(0, 0, "door", frame(i, at_s), found((1, CUP, 3)), begin_ns + i * NS // 10)
+    kept = MemoryFolder.open(tmp_path / "m")
+    times = np.concatenate([read_hour(kept, name).rows.columns["times_s"] for name in kept.hour_names()])
+    assert times[:, 1:].tolist() == [[5, 7.9], [0, 2.9]]
 
 
 def test_a_block_that_is_damaged_is_made_again(tmp_path):

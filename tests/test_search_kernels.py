@@ -235,15 +235,17 @@ def test_split_and_means(n: int, leaf_size: int) -> None:
         np.testing.assert_allclose(out[0], points[rest].mean(axis=0), atol=1e-5)
 
 
-def test_sort_by_leaf_and_gather() -> None:
+def test_sort_by_leaf_and_put_in_order() -> None:
     leaf_of = np.random.default_rng(0).integers(0, 9, 200).astype(np.int32)
     order, starts = np.zeros(200, np.int32), np.zeros(10, np.int64)
     build_kernels.sort_by_leaf(leaf_of, order, starts)
     np.testing.assert_array_equal(order, np.argsort(leaf_of, kind="stable"))
     np.testing.assert_array_equal(starts, np.searchsorted(np.sort(leaf_of), np.arange(10)))
-    source, out = np.random.default_rng(1).random((200, 3), np.float32), np.zeros((200, 3), np.float32)
-    build_kernels.gather(source, order, out, 0, 200)
-    np.testing.assert_array_equal(out, source[order])
+    source = np.random.default_rng(1).random((200, 3), np.float32)
+    for places in (order, np.arange(200, dtype=np.int32), np.arange(200, dtype=np.int32)[::-1].copy()):
+        points = source.copy()
+        build_kernels.put_in_order(points, places)
+        np.testing.assert_array_equal(points, source[places])
 
 
 def test_tighten_moves_points_to_the_nearest_leaf(plain: bool | None) -> None:

@@ -165,6 +165,16 @@ def test_a_mask_that_does_not_fit_is_refused() -> None:
             tree.query(np.zeros((1, 4), np.float32), 3, allowed=bad)
 
 
+@pytest.mark.parametrize("leaf_size", [8, 32])
+def test_recall_among_rows_that_lie_on_the_other_side(leaf_size: int) -> None:
+    queries, vectors = np.split(clustered(20_000, 16), [300])
+    tree, allowed = KDTree.build(vectors, leaf_size=leaf_size), vectors[:, 0] > np.median(vectors[:, 0])
+    allowed.flags.writeable = False
+    wanted = wanted_among(vectors, queries, 16, allowed)
+    found = [tree.query(query[None], 16, allowed=allowed)[0] for query in queries]
+    assert share_found(np.concatenate(found), wanted) >= 0.97
+
+
 def test_queries_far_from_all_vectors_are_answered_exactly() -> None:
     vectors, queries = clustered(20_000, 16), clustered(100, 16, seed=1)
     tree, far = KDTree.build(vectors), queries + np.float32(100)

@@ -78,7 +78,7 @@ def info(
             "objects": facts["objects"],
             "dimensions": f"{facts['dim']} searched, {facts['vector_dim']} stored",
             "meaning": facts["meaning"],
-            "model": f"{facts['model']}, {px(recipe.input_wh or ())}",
+            "model": f"{facts['model']}, {px(recipe.input_wh)}" if recipe.input_wh else facts["model"],
             "fingerprint": facts["fingerprint"][:12],
             "size": f"{mb(facts['bytes'])} in {counted(facts['fragments'], 'fragment')}",
         }

@@ -54,6 +54,8 @@ def pair(given: object) -> object:
 
 def _names(given: object) -> object:
     """Split text at its commas; what YAML takes for a number or a date was hardly meant as one."""
+    if given is None:
+        raise PydanticCustomError("names", "expected names; leave the line out for the default")
     if isinstance(given, str):
         return [one.strip() for one in given.split(",")]
     if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):

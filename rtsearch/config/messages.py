@@ -25,7 +25,8 @@ def first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return unknown_setting(path)
     wanted = None if problem["type"] == "missing" else _wanted_number(problem["loc"])
-    given = masked_words(repr(problem["input"]))  # a cut URL could not be masked
+    value = problem["input"]
+    given = "nothing" if value is None else masked_words(repr(value))  # a cut URL could not be masked
     given = given if len(given) <= _MOST_SHOWN else f"{given[:_MOST_SHOWN]}..."
     if wanted is None:
         said = problem["msg"]  # pydantic's own begin with a capital, ours perhaps with a name

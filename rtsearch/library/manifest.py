@@ -154,8 +154,8 @@ class FeatureSpace(_Record):
             differences = _differences(self.recipe, json.loads(json.dumps(recipe)))
             raise FeatureSpaceError(
                 f"{folder} has feature space {self.fingerprint[:12]}, this run has {wanted[:12]} "
-                f"({'; '.join(differences[:4])}): use the settings it was made with, or analyse the photos "
-                "into another folder"
+                f"({'; '.join(differences[:4])}): use the settings it was made with, analyse the photos "
+                "into another folder, or describe the boxes anew (rtsearch analyze LIB --again)"
             )
 
 

@@ -45,6 +45,7 @@ _FORMAT = 1
 _LIST = "block.json"
 _FILES = {f"{name}.npy" for name in COLUMNS} | {TREE_NAME, _LIST}
 _MOST_LIST_BYTES = 1 << 24
+_PIECE = 1 << 14  # points that are copied at once, as float32
 _MOST_HOURS = 64  # of a block: a block that is older than wanted in part is kept as a whole
 
 Name = Annotated[str, Field(pattern=r"^[0-9A-Za-z_-]{1,64}$")]
@@ -112,13 +113,15 @@ class Block:
             return np.zeros((len(rows), self.tree.dim), np.float32)
 
 
-def write_block(memory: MemoryFolder, projection: Projection, points: F32Array, rows: Rows) -> Block:
+def write_block(
+    memory: MemoryFolder, projection: Projection, points: NDArray[np.floating[Any]], rows: Rows
+) -> Block:
     """Write a block, which is then mapped.
 
     Args:
         memory: gets it.
         projection: made the points.
-        points: (n, dim) float32, n at least 1.
+        points: (n, dim) float32, or float16 as trees store them; n at least 1.
         rows: n entries of closed hours.
 
     Raises:
@@ -213,7 +216,7 @@ def _is_joined(hours: int, rows: int, next_hours: int, next_rows: int) -> bool:
     return hours + next_hours <= _MOST_HOURS and rows < 2 * next_rows
 
 
-def joined(blocks: Sequence[Block]) -> tuple[F32Array, Rows]:
+def joined(blocks: Sequence[Block]) -> tuple[NDArray[np.floating[Any]], Rows]:
     """Return the points and rows of blocks end to end, those of removed hours included.
 
     A removed row keeps its place, so that rows are counted as before; it lies where its points were.
@@ -230,15 +233,20 @@ def joined(blocks: Sequence[Block]) -> tuple[F32Array, Rows]:
         first_pack += len(block.rows.packs)
         for name, parts in columns.items():
             parts.append(here[name])
-    points = np.concatenate([_all_points(block) for block in blocks])
-    return points, Rows(packs, sources, {name: np.concatenate(parts) for name, parts in columns.items()})
+    rows = Rows(packs, sources, {name: np.concatenate(parts) for name, parts in columns.items()})
+    return _all_points(blocks), rows
 
 
-def _all_points(block: Block) -> F32Array:
-    """Return the points of all rows; those of removed ones are zeros."""
-    there, vectors = block.tree.stored()
-    points = np.zeros((len(block), block.tree.dim), np.float32)
-    points[there] = vectors
+def _all_points(blocks: Sequence[Block]) -> NDArray[np.floating[Any]]:
+    """Return the points of all rows of blocks, as their trees store them; those of removed ones are zeros."""
+    dtype = np.result_type(*(block.tree.dtype for block in blocks))
+    points = np.zeros((sum(map(len, blocks)), blocks[0].tree.dim), dtype)
+    first = 0
+    for block in blocks:
+        there = np.flatnonzero(block.alive())
+        for some in np.split(there, range(_PIECE, len(there), _PIECE)):
+            points[first + some] = block.tree.vectors(some)
+        first += len(block)
     return points
 
 

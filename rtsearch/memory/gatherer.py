@@ -82,6 +82,7 @@ class Gatherer:
         self._numbers = numbers
         self._visits: dict[int, _Visit] = {}  # by track
         self._begun_s: float | None = None
+        self._last_s = -np.inf
         self._wh = (0, 0)
         self._picture = ""
 
@@ -94,8 +95,9 @@ class Gatherer:
             now_ns: wall clock at the frame, nanoseconds since 1970.
         """
         t_s = self._time(frame)
-        done = self.finish() if frame.name != self._picture else []
-        self._picture, self._wh = frame.name, (frame.bgr.shape[1], frame.bgr.shape[0])
+        # A film or a camera that begins again goes back in time: a track would end before it began.
+        done = self.finish() if frame.name != self._picture or t_s < self._last_s else []
+        self._last_s, self._picture, self._wh = t_s, frame.name, (frame.bgr.shape[1], frame.bgr.shape[0])
         kept = np.flatnonzero((found.label >= 0) & self._wanted[np.maximum(found.label, 0)])
         for i in kept.tolist():
             self._look(frame.bgr, found, i, (t_s, now_ns))

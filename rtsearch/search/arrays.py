@@ -34,7 +34,6 @@ __all__ = [
     "empty_arrays",
     "handle_of",
     "passing_empty",
-    "restricted",
     "shapes_of",
     "view",
 ]
@@ -185,7 +184,7 @@ def handle_of(arrays: TreeArrays) -> I64Array:
     """Sizes and addresses for :func:`view`; the caller keeps the arrays alive.
 
     The last four numbers are the address and length of a bool array of the rows that may be found, 0 and 0
-    where all may, how many points that are, and how many leaves hold them. See :func:`restricted`.
+    where all may, how many points that are, and how many leaves hold them. See ``masks``.
     """
     sizes = [
         len(arrays.row),
@@ -204,16 +203,6 @@ def handle_of(arrays: TreeArrays) -> I64Array:
     points = int(np.count_nonzero(arrays.norm < PAD))
     leaves = max(1, int(np.count_nonzero(arrays.slot_norm < PAD)))
     return np.array([*sizes, *(array.ctypes.data for array in arrays), 0, 0, points, leaves], np.int64)
-
-
-def restricted(handle: I64Array, allowed: NDArray[np.bool_], count: int) -> I64Array:
-    """Return a handle for searching the ``count`` points whose rows are allowed.
-
-    The caller keeps ``allowed`` alive.
-    """
-    narrow = handle.copy()
-    narrow[-4:-1] = allowed.ctypes.data, len(allowed), max(1, count)
-    return narrow
 
 
 @kernel

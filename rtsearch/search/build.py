@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsearch.search import build_kernels as kernels
 from rtsearch.search.arrays import SIZES, TreeArrays, allocate
@@ -56,28 +57,25 @@ class _Frame(NamedTuple):
 
 
 def build_arrays(
-    vectors: F32Array,
+    vectors: NDArray[np.floating[Any]],
     held: I64Array,
     leaf_size: int,
     seed: int,
     threads: int,
     plain: bool | None,
-    *,
-    halves: bool = False,
 ) -> TreeArrays:
     """Build the arrays of a tree.
 
     Args:
-        vectors: (n, d), finite, C-contiguous, n > 0.
+        vectors: (n, d) float32 or float16, and stored as such; finite, C-contiguous, n > 0.
         held: rows that are stored but have no part in where the leaves lie, so that they can test the tree.
         leaf_size: points per leaf before tightening.
         seed: of the sample that directions are estimated from.
         threads: that share the work.
         plain: None for the processor's instructions, True for loops.
-        halves: the vectors are float16 numbers, and stored as such.
     """
     with ThreadPoolExecutor(threads) as pool:
-        return _Builder(vectors, held, leaf_size, seed, pool, plain).build(halves=halves)
+        return _Builder(vectors, held, leaf_size, seed, pool, plain).build()
 
 
 class _Builder:
@@ -85,7 +83,7 @@ class _Builder:
 
     def __init__(
         self,
-        vectors: F32Array,
+        vectors: NDArray[np.floating[Any]],
         held: I64Array,
         leaf_size: int,
         seed: int,
@@ -100,18 +98,18 @@ class _Builder:
         self.pool = pool
         self.plain = plain
 
-    def build(self, *, halves: bool) -> TreeArrays:
+    def build(self) -> TreeArrays:
         centre, axes = self._directions()
         n = len(self.vectors)
         rotated = np.empty((n, axes.shape[1]), np.float32)
-        self._share(lambda a, b: kernels.rotate_rows(self.vectors, centre, axes, rotated, a, b), n)
+        self._share(lambda a, b: kernels.rotate_rows(self._floats(a, b), centre, axes, rotated[a:b]), n)
         sample = np.abs(rotated[:: max(1, n // _SAMPLE)])
         tail, bulk = np.percentile(sample, 99.95), np.percentile(sample[::8], 99, axis=0).max()
         step = np.float32(max(float(min(tail, _HEAVY * bulk)), 1e-15) / 63)
 
         base, starts = self._split(rotated, self.leaf_size)
         # Points in the order of the leaves: what follows reads memory from one end to the other.
-        rotated = self._gather(rotated, base, np.empty_like(rotated))
+        kernels.put_in_order(rotated, base)
         self.held = self.held[base]
         order = np.arange(n, dtype=np.int32)
         mean = np.zeros((len(starts) - 1, axes.shape[1]), np.float32)
@@ -121,7 +119,7 @@ class _Builder:
         kept = np.diff(starts) > 0
         starts = np.append(starts[:-1][kept], n)
         top = self._group(mean[kept], step, 3)
-        tree = self._fill(rotated, order, starts, top, base, _Frame(centre, axes, step), halves=halves)
+        tree = self._fill(rotated, order, starts, top, base, _Frame(centre, axes, step))
         self._store(tree)
         return tree
 
@@ -133,16 +131,15 @@ class _Builder:
         edges = np.linspace(0, count, _PARTS + 1).astype(int)
         list(self.pool.map(work, edges[:-1], edges[1:]))
 
-    def _gather(self, source: F32Array, order: I32Array, out: F32Array) -> F32Array:
-        """Return the rows of source in another order."""
-        self._share(lambda a, b: kernels.gather(source, order, out, a, b), len(order))
-        return out
+    def _floats(self, first: int, last: int) -> F32Array:
+        """Return the vectors first..last as float32."""
+        return self.vectors[first:last].astype(np.float32, copy=False)
 
     def _directions(self) -> tuple[F32Array, F32Array]:
         """Median and principal directions, the widest first, padded to a multiple of 8 columns."""
         n, d = self.vectors.shape
         rows = np.arange(n) if n <= _SAMPLE else np.sort(self.rng.choice(n, _SAMPLE, replace=False))
-        sample = self.vectors[rows]
+        sample = self.vectors[rows].astype(np.float32, copy=False)
         # The median stays put when a few vectors lie far out; a mean would leave the others coarse floats.
         centre = np.median(sample, axis=0).astype(np.float32)
         apart = sample.astype(np.float64) - centre
@@ -236,8 +233,6 @@ class _Builder:
         top: _Top,
         base: I32Array,
         frame: _Frame,
-        *,
-        halves: bool,
     ) -> TreeArrays:
         """Renumber the leaves in the order of the groups and write all arrays but the points."""
         centre, axes, step = frame
@@ -247,7 +242,8 @@ class _Builder:
         order = order[np.repeat(starts[:-1][ranked] - new_starts[:-1], count) + np.arange(len(order))]
         leaf_block = np.append(0, np.cumsum(-(-count // BLOCK))).astype(np.int32)
         n, d = self.vectors.shape
-        counts = [n, n if halves else 0, d, axes.shape[1], int(leaf_block[-1]), len(ranked)]
+        halves = n if self.vectors.dtype == np.float16 else 0
+        counts = [n, halves, d, axes.shape[1], int(leaf_block[-1]), len(ranked)]
         counts += [len(top.slot_code), len(top.group_slot) - 1, len(top.group_code)]
         tree = allocate(dict(zip(SIZES, counts, strict=True)))
         tree.row[:] = base[order]
@@ -266,12 +262,9 @@ class _Builder:
 
     def _store(self, tree: TreeArrays) -> None:
         """Write the points in the order of the leaves."""
-        if not len(tree.half):
-            self._gather(self.vectors, tree.row, tree.vector)
-            return
-        stored = tree.half.view(np.float16)
+        stored = tree.given
 
         def work(a: int, b: int) -> None:
-            stored[a:b] = self.vectors[tree.row[a:b]]
+            np.take(self.vectors, tree.row[a:b], axis=0, out=stored[a:b], mode="clip")
 
         self._share(work, len(stored))

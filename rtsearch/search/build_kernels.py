@@ -26,9 +26,9 @@ from rtsearch.search.simd import BLOCK, FRONT
 __all__ = [
     "fill_leaves",
     "fill_means",
-    "gather",
     "means",
     "near_leaves",
+    "put_in_order",
     "rotate_rows",
     "sort_by_leaf",
     "split",
@@ -47,9 +47,9 @@ def _prefetch_row(points, row):
 
 
 @kernel
-def rotate_rows(vector, centre, axes, out, first, last):
-    """Rotate rows first..last of vector (n, d) into out (n, w)."""
-    for i in range(first, last):
+def rotate_rows(vector, centre, axes, out):
+    """Rotate the rows of vector (n, d) into out (n, w)."""
+    for i in range(len(vector)):
         rotate(vector[i], centre, axes, out[i])
 
 
@@ -210,12 +210,19 @@ def tighten(plain, rotated, order, starts, mean, step, near, new, first, last):
 
 
 @kernel
-def gather(source, order, out, first, last):
-    """out[i] = source[order[i]] for rows first..last."""
-    for i in range(first, last):
-        _prefetch_row(source, order[min(i + _AHEAD, last - 1)])
-        for j in range(source.shape[1]):
-            out[i, j] = source[order[i], j]
+def put_in_order(points, order):
+    """Make points[i] what points[order[i]] was, along the cycles of the order: no second array is needed."""
+    done = np.zeros(order.size, np.bool_)
+    for start in range(order.size):
+        if done[start]:
+            continue
+        first, here = points[start].copy(), start
+        while order[here] != start:
+            points[here] = points[order[here]]
+            done[here] = True
+            here = order[here]
+        points[here] = first
+        done[here] = True
 
 
 @kernel

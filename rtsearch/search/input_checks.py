@@ -57,7 +57,7 @@ def _converted(name: str, vectors: NDArray[Any]) -> F32Array:
         return np.array(array, np.float32, order="C", subok=False)
 
 
-def refuse_extremes(vectors: F32Array) -> None:
+def refuse_extremes(vectors: NDArray[np.floating[Any]]) -> None:
     """Check that all numbers, and the squares of their differences, are within float32.
 
     Raises:
@@ -65,7 +65,7 @@ def refuse_extremes(vectors: F32Array) -> None:
     """
     if not len(vectors):
         return
-    low, high = vectors.min(axis=0), vectors.max(axis=0)
+    low, high = (some(vectors, axis=0).astype(np.float32) for some in (np.min, np.max))
     # NaN fails every comparison; no array as large as the vectors is made on the way.
     if not (low.min() >= -LARGEST and high.max() <= LARGEST):
         raise VectorError("vectors: NaN, infinity or a number beyond 1e15 among them; remove those rows")

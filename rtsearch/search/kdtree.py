@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rtsearch._util.cpu import usable_cores
 from rtsearch.errors import VectorError
 from rtsearch.search.answers import Answer, Reach, Result, widened
-from rtsearch.search.arrays import MOST_DIM, TreeArrays, empty_arrays, restricted
+from rtsearch.search.arrays import MOST_DIM, TreeArrays, empty_arrays
 from rtsearch.search.build import build_arrays
 from rtsearch.search.calibrate import (
     EXACT,
@@ -36,22 +36,32 @@ from rtsearch.search.input_checks import (
     refuse_coarse,
     refuse_extremes,
 )
+from rtsearch.search.masks import restricted
 from rtsearch.search.places import Places
+from rtsearch.search.query_kernels import SPARSE
 from rtsearch.search.runner import ALONE, EXACT_PART, Runner
 from rtsearch.search.simd import instructions
 from rtsearch.search.store import load_arrays, save_arrays
-from rtsearch.types import F32Array, I32Array
+from rtsearch.types import F32Array, I32Array, I64Array
 
 __all__ = ["KDTree"]
 
 LEAF_SIZE = 32  # 16 points cost more per leaf, 64 more per point; see docs/explanation/search.md
 _FEW, _FEW_EXACT = 1 / 64, 1 / 16  # share of the rows; so few allowed ones are compared with, one by one
 _MARKED = 1 / 4  # share of the rows; fewer get a tree of their own, as most of what is near them is left out
-_SAMPLES, _SAMPLED = 128, 32  # places, and rows at each, from which the share of allowed ones is estimated
+_DENSE = 1.01 * float(SPARSE)  # with so many allowed points of a leaf, kernels answer every query
 _UNUSUAL = -2  # crowd of a query that the kernel leaves to the caller
 _OTHERS = 128  # rows that are left out, with which recall among the others is measured
 _MOST_PLANS = 1000
 _SAMPLE = 64  # vectors whose neighbours tell whether float32 is too coarse
+
+
+class _Narrowed(NamedTuple):
+    """What a search among some rows needs: a handle, the share of the rows, and the effort."""
+
+    handle: I64Array
+    share: float
+    plan: Effort
 
 
 class KDTree:
@@ -72,6 +82,7 @@ class KDTree:
         self._run = self._runner.run
         self._handle, self._size = self._runner.handle, self._runner.size
         self._stored, self._dim = len(arrays.row), len(arrays.centre)
+        self._per_leaf = float(self._handle[-2] / self._handle[-1])
         self._row_end = int(arrays.row.max(initial=-1)) + 1
         self._plans: dict[tuple[int, float], Effort] = {}
 
@@ -92,7 +103,8 @@ class KDTree:
             VectorError: wrong shape or dtype, NaN, infinity, numbers beyond 1e15, all vectors within 1e-15 of
                 each other, or numbers of which float32 does not keep what tells neighbours apart.
         """
-        clean = checked_vectors("vectors", vectors)
+        halves = type(vectors) is np.ndarray and vectors.dtype == np.float16 and vectors.ndim == 2
+        clean: NDArray[np.floating[Any]] = vectors if halves else checked_vectors("vectors", vectors)
         n, d = clean.shape
         if not 1 <= d <= MOST_DIM:
             raise VectorError(f"vectors: expected 1 to {MOST_DIM} dimensions, got {d}")
@@ -104,14 +116,13 @@ class KDTree:
         plain = True if instructions() == "plain" else None
         threads = threads or usable_cores()
         held = held_out(n, seed)
-        dtype = np.asarray(vectors).dtype
-        arrays = build_arrays(clean, held, leaf_size, seed, threads, plain, halves=dtype == np.float16)
+        arrays = build_arrays(clean, held, leaf_size, seed, threads, plain)
         tree = cls(arrays, NOTHING_MEASURED)
-        if not np.can_cast(dtype, np.float32):
+        if not np.can_cast(np.asarray(vectors).dtype, np.float32):
             sample = np.arange(0, n, -(-n // _SAMPLE))
             near = tree._runner.run_parts(clean[sample], min(n, 16), EXACT, tree._handle, ALONE).row
             refuse_coarse(np.asarray(vectors), clean, sample, near)
-        return cls(arrays, tree._calibrate(clean[held], threads))
+        return cls(arrays, tree._calibrate(clean[held].astype(np.float32, copy=False), threads))
 
     def _calibrate(self, queries: F32Array, threads: int) -> Calibration:
         groups, leaves = len(self._arrays.group_slot) - 1, len(self._arrays.leaf_block) - 1
@@ -163,6 +174,11 @@ class KDTree:
         return self._dim
 
     @property
+    def dtype(self) -> np.dtype[np.floating[Any]]:
+        """Type of the vectors as they are stored, float32 or float16."""
+        return self._arrays.given.dtype
+
+    @property
     def removed(self) -> int:
         """Rows that are stored, but marked as removed."""
         return self._stored - self._size
@@ -208,11 +224,19 @@ class KDTree:
         """
         clean = checked_vectors("queries", queries, self._dim)
         plan = EXACT if exact else self._plans.get((k, recall)) or self._planned(k, recall)
-        if allowed is None and type(k) is int and 0 < k <= self._size and len(clean) < 2 * EXACT_PART:
+        if type(k) is int and 0 < k <= self._size and len(clean) < 2 * EXACT_PART:
             known = ALONE if reach is None else reach.square
-            distance, row, _ = self._run(clean, k, plan, self._handle, known)
-        else:
-            distance, row, _ = self._find(clean, k, plan, recall, allowed, reach)
+            if allowed is None:
+                distance, row, _ = self._run(clean, k, plan, self._handle, known)
+                return distance, row
+            mask = checked_allowed(allowed, self._row_end)
+            some = self._narrowed(mask, k, plan, recall)
+            if some.share * self._per_leaf > _DENSE:
+                distance, row, _ = self._run(clean, k, some.plan, some.handle, known)
+            else:
+                distance, row, _ = self._find_among(clean, k, some, mask, known)
+            return distance, row
+        distance, row, _ = self._find(clean, k, plan, recall, allowed, reach)
         return distance, row
 
     def search(
@@ -241,39 +265,34 @@ class KDTree:
         reach: Reach | None,
     ) -> Answer:
         k = checked_k(k, self._stored)
-        known = ALONE if reach is None else reach.square
-        if mask is not None:
-            allowed = checked_allowed(mask, self._row_end)
-            return widened(self._find_allowed(queries, k, plan, recall, allowed, known), k)
         few = min(k, self._size)
+        known = ALONE if reach is None else reach.square
         if few < k:  # what is the last of fewer tells other trees nothing
             known = known.copy()
-        return widened(self._runner.run_parts(queries, few, plan, self._handle, known), k)
+        if mask is None:
+            return widened(self._runner.run_parts(queries, few, plan, self._handle, known), k)
+        allowed = checked_allowed(mask, self._row_end)
+        some = self._narrowed(allowed, few, plan, recall)
+        return widened(self._find_among(queries, few, some, allowed, known), k)
 
-    def _find_allowed(
-        self,
-        queries: F32Array,
-        k: int,
-        plan: Effort,
-        recall: float,
-        allowed: NDArray[np.bool_],
-        known: F32Array,
+    def _find_among(
+        self, queries: F32Array, k: int, some: _Narrowed, allowed: NDArray[np.bool_], known: F32Array
     ) -> Answer:
-        share, few = _share(allowed), min(k, self._size)
-        if share <= (_FEW_EXACT if plan is EXACT else _FEW):
-            return self._runner.run_listed(queries, k, allowed)
-        if plan is not EXACT and few:
-            plan = self._planned(min(int(few / share), self._calibration.most_k), recall)
-        if few < k:
-            known = known.copy()
-        handle = restricted(self._handle, allowed, int(share * self._size))
-        answer = self._runner.run_parts(queries, few, plan, handle, known)
+        if some.share <= (_FEW_EXACT if some.plan is EXACT else _FEW):
+            return widened(self._runner.run_listed(queries, k, allowed), k)
+        answer = self._runner.run_parts(queries, k, some.plan, some.handle, known)
         unusual = answer.crowd == _UNUSUAL
         if unusual.any():  # it has to be searched among all groups, or compared with the few allowed rows
-            anew = self._runner.run_listed(queries[unusual], few, allowed)
-            for column, new in zip(answer, widened(anew, few), strict=True):
+            anew = self._runner.run_listed(queries[unusual], k, allowed)
+            for column, new in zip(answer, widened(anew, k), strict=True):
                 column[unusual] = new
         return answer
+
+    def _narrowed(self, allowed: NDArray[np.bool_], k: int, plan: Effort, recall: float) -> _Narrowed:
+        handle, share = restricted(self._handle, allowed, 2 * _FEW_EXACT)
+        if plan is not EXACT and k and share:
+            plan = self._planned(min(int(k / share), self._calibration.most_k), recall)
+        return _Narrowed(handle, share, plan)
 
     def without(self, rows: NDArray[np.integer[Any]]) -> KDTree:
         """The same tree with some rows marked as removed; shares all memory but the marks.
@@ -363,14 +382,3 @@ class KDTree:
                 self._plans.clear()
             self._plans[k, recall] = plan
         return plan
-
-
-def _share(allowed: NDArray[np.bool_]) -> float:
-    """Return the share of allowed rows, roughly where they are many: counting all costs half a search."""
-    apart = len(allowed) // _SAMPLES
-    if apart > _SAMPLED:
-        sample = allowed[: _SAMPLES * apart].reshape(_SAMPLES, apart)[:, :_SAMPLED]
-        share = np.count_nonzero(sample) / sample.size
-        if share > 2 * _FEW_EXACT:
-            return share
-    return np.count_nonzero(allowed) / max(1, len(allowed))

@@ -14,7 +14,16 @@ from rtsearch.search.kernels import keep, limit_for, prefetch_bytes, score, scor
 from rtsearch.search.scratch import BUCKETS
 from rtsearch.search.simd import BLOCK, from_half, prefetch
 
-__all__ = ["choose_groups", "prefetch_block", "prefetch_vector", "rerank", "scan", "scan_block", "square_of"]
+__all__ = [
+    "choose_groups",
+    "keep_allowed",
+    "prefetch_block",
+    "prefetch_vector",
+    "rerank",
+    "scan",
+    "scan_block",
+    "square_of",
+]
 
 _FIRST = 8  # blocks whose best leaf is scanned before it is decided which others are worth it
 _CROWDED = np.float32(1.2)  # leaves up to this many times farther than the farthest scanned ones are counted
@@ -104,9 +113,12 @@ def prefetch_block(tree, block, wanted_bytes):
 
 
 @inlined
-def _prefetch_leaf(tree, leaf):
-    """Ask for the codes of a leaf that is scanned soon."""
-    prefetch_block(tree, tree.leaf_block[leaf], 2 * tree.code.shape[1])
+def _prefetch_leaf(tree, work, leaf):
+    """Ask for the codes of a leaf that is scanned soon, and for its row numbers where not all are allowed."""
+    block = tree.leaf_block[leaf]
+    prefetch_block(tree, block, 2 * tree.code.shape[1])
+    if work.allowed.size:
+        prefetch_bytes(tree.row, np.int64(4) * tree.block_point[block], 128)
 
 
 @inlined
@@ -129,25 +141,44 @@ def _prefetch_vectors(tree, work, count):
 
 @inlined
 def scan_block(plain, tree, work, scale, block, limit, count):
-    """Append the allowed points of a block whose scores lie below the limit; return the new count."""
+    """Append the points of a block whose scores lie below the limit; return the new count."""
     point = tree.block_point[block]
-    kept = score_and_keep(
+    return score_and_keep(
         plain, tree.code, tree.norm, block, work.code, scale, limit, point, work.value, work.item, count
     )
+
+
+@inlined
+def keep_allowed(tree, work, count, end):
+    """Drop those of the points count..end whose rows are not allowed; return the new end."""
     if work.allowed.size:
-        return _keep_allowed(work.value, work.item, (tree.row, work.allowed), count, kept)
-    return kept
+        return _keep_allowed(work.value, work.item, (tree.row, work.allowed), count, end)
+    return end
 
 
 @bare_kernel
 def _keep_allowed(value, item, rows, count, end):
-    """Drop the points count..end whose rows are not allowed; return the new end. ``rows``: (row, allowed)."""
+    """Drop the points count..end whose rows are not allowed. ``rows``: (row, allowed)."""
     row, allowed = rows
     for i in range(count, end):
         here, position = value[i], item[i]
         value[count], item[count] = here, position
         count += np.int64(allowed[row[position]])
     return count
+
+
+@inlined
+def _narrow(plain, tree, work, known, count, limit, wanted, most):
+    """Drop the points known..count whose rows are not allowed, and where more than ``most`` are left, all but
+    about the ``wanted`` best; return the new count and limit.
+
+    Points are asked about many at once, so that they wait for memory together: block by block took 1.3 times
+    as long.
+    """
+    count = keep_allowed(tree, work, known, count)
+    if count > most:
+        return shrink(plain, work.value, work.item, count, wanted)
+    return count, limit
 
 
 @bare_kernel
@@ -162,21 +193,23 @@ def scan(plain, tree, work, scoring, groups, ratio, wanted, most):
     """
     scale, base = scoring[0], scoring[1]
     room = work.value.size - 2 * BLOCK
-    count = 0
+    enough = wanted + (wanted >> 2)
+    count, known = np.int64(0), np.int64(0)
     limit = min(np.float32(0.5) * most - base, FAR)
     blocks = _score_leaves(plain, tree, work, scale, groups)
-    enough = np.int64(np.float32(1.5 * wanted) / work.per_leaf)
-    first = limit_for(work.block_value, blocks, min(blocks, max(_FIRST, enough)))
+    leaves = np.int64(np.float32(1.5 * wanted) / work.per_leaf)
+    first = limit_for(work.block_value, blocks, min(blocks, max(_FIRST, leaves)))
     near = _near_leaves(plain, work, blocks, first)
     for t in range(near):
         leaf = work.near_item[t]
-        _prefetch_leaf(tree, work.near_item[min(t + 3, near - 1)])
+        _prefetch_leaf(tree, work, work.near_item[min(t + 3, near - 1)])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
-                count, limit = shrink(plain, work.value, work.item, count, wanted)
-    if count > wanted:
-        count, limit = shrink(plain, work.value, work.item, count, wanted)
+                count, limit = _narrow(plain, tree, work, known, count, limit, wanted, enough)
+                known = count
+    count, limit = _narrow(plain, tree, work, known, count, limit, wanted, wanted)
+    known = count
     _prefetch_vectors(tree, work, count)  # most of these come to be re-ranked
     reach = min(ratio * (limit + base) - base, FAR)
     near = _near_leaves(plain, work, blocks, reach)
@@ -187,13 +220,13 @@ def scan(plain, tree, work, scoring, groups, ratio, wanted, most):
         if work.leaf_value[t] + base > ratio * (limit + base):
             break
         leaf = work.leaf_item[t]
-        _prefetch_leaf(tree, work.leaf_item[min(t + 3, near - 1)])
+        _prefetch_leaf(tree, work, work.leaf_item[min(t + 3, near - 1)])
         for block in range(tree.leaf_block[leaf], tree.leaf_block[leaf + 1]):
             count = scan_block(plain, tree, work, scale, block, limit, count)
             if count > room:
-                count, limit = shrink(plain, work.value, work.item, count, wanted)
-    if count > wanted + (wanted >> 2):
-        count, limit = shrink(plain, work.value, work.item, count, wanted)
+                count, limit = _narrow(plain, tree, work, known, count, limit, wanted, enough)
+                known = count
+    count, limit = _narrow(plain, tree, work, known, count, limit, wanted, enough)
     reach = min(_CROWDED * ratio * (limit + base) - base, FAR)
     return count, limit, _share_below(work.slot_value, blocks * BLOCK, reach)
 

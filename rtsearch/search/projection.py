@@ -287,11 +287,13 @@ def _unit(vectors: F64Array) -> F64Array:
     return unit
 
 
-def stored_points(points: F32Array) -> NDArray[np.floating[Any]]:
+def stored_points(points: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Return projected points as trees store them: float16, as descriptions are stored.
 
     They stay float32 where a number is too large for that.
     """
+    if points.dtype == np.float16:
+        return points
     most = np.finfo(np.float16).max
     small = points.max(initial=0) <= most and points.min(initial=0) >= -most
     return points.astype(np.float16) if small else points

@@ -11,11 +11,11 @@ from rtsearch.search.near_kernels import choose_groups, prefetch_vector, rerank,
 from rtsearch.search.scratch import cut_up, wanted_and_room
 from rtsearch.search.sweep_kernels import compare, in_order, sweep
 
-__all__ = ["search", "search_listed"]
+__all__ = ["SPARSE", "search", "search_listed"]
 
 _WIDE = np.float32(1.4)  # least stop ratio where the usual one does not do
 _FAR = np.float32(4)  # times the usual squared distance; what is farther is searched for exactly
-_SPARSE = np.float32(8)  # allowed points of a leaf; with fewer, most of all that groups hold is no use
+SPARSE = np.float32(8)  # allowed points of a leaf; with fewer, most of all that groups hold is no use
 _NOTHING_KNOWN = (np.float32(np.inf), np.float32(np.inf))
 
 
@@ -41,7 +41,7 @@ def _answer(plain, tree, work, plan, reach):
             worst = min(worst, work.best_value[k - 1])
         if usual_square < 0 or (worst <= min(usual_square, FAR) and crowd <= usual_crowd):
             break
-        if work.allowed.size and work.per_leaf < _SPARSE:
+        if work.allowed.size and work.per_leaf < SPARSE:
             return found, np.float32(-2), last, worst
         probes, ratio = tree.group_slot.size, max(_WIDE, ratio)
     if limit < FAR:

@@ -12,6 +12,7 @@ from rtsearch.search import query_kernels
 from rtsearch.search.answers import Answer, in_parts, nothing
 from rtsearch.search.arrays import LARGEST, PAD, TreeArrays, handle_of, passing_empty
 from rtsearch.search.calibrate import EXACT, Effort
+from rtsearch.search.masks import positions_allowed
 from rtsearch.search.places import Places
 from rtsearch.search.scratch import scratch_bytes
 from rtsearch.search.simd import instructions
@@ -46,7 +47,6 @@ class Runner:
     def __init__(self, arrays: TreeArrays, places: Places, pass_empty: bool = False) -> None:
         self.places = places
         self.size = int(np.count_nonzero(arrays.norm < PAD))
-        self._stored = len(arrays.row)
         self._arrays = passing_empty(arrays) if pass_empty else arrays
         self.handle = handle_of(self._arrays)
         # None compiles the processor's instructions, True plain loops; see kernels.score.
@@ -89,9 +89,7 @@ class Runner:
 
     def run_listed(self, queries: F32Array, k: int, allowed: NDArray[np.bool_]) -> Answer:
         """Compare the queries with every allowed row; fewer than k columns where these are fewer."""
-        positions = self.places.of_row[np.flatnonzero(allowed)] if k else np.zeros(0, np.int32)
-        if self.size < self._stored:
-            positions = positions[positions >= 0]
+        positions = positions_allowed(allowed, self.places.of_row) if k else np.zeros(0, np.int32)
         k = min(k, len(positions))
         if k == 0:
             if not (np.abs(queries) <= LARGEST).all():

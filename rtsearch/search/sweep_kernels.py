@@ -20,7 +20,7 @@ from rtsearch.search.kernels import (
     some_below,
     sort_best,
 )
-from rtsearch.search.near_kernels import prefetch_block, scan_block, square_of
+from rtsearch.search.near_kernels import keep_allowed, prefetch_block, scan_block, square_of
 from rtsearch.search.simd import BLOCK, FRONT
 
 __all__ = ["compare", "in_order", "sweep"]
@@ -101,6 +101,7 @@ def _sweep_blocks(plain, tree, work, scoring, blocks, kept, worst):
         if work.best_value.size - 1 > _SORTED:
             start = kept
         end = scan_block(plain, tree, work, scale, block, limit, start)
+        end = keep_allowed(tree, work, start, end)
         kept, worst = compare(tree, work, start, end, kept, worst)
     return kept, worst
 

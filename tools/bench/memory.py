@@ -10,7 +10,8 @@ in the demo's clip. Each step is a process of its own; prints one JSON object:
     start_s          opening the memory, until it has answered for the first time
     search_ms        one object's 16 nearest among library and memory: p50, p99, p99 of the CPU time; ``wide``
                      its 64 nearest, as a strip asks for; ``library`` those of the library alone
-    resident_mb      with network, library and memory, after all these searches; ``private``: no mapped files
+    resident_mb      with network, library and memory, after all these searches, in millions of bytes;
+                     ``private``: no mapped files
     fps              frames per second of the clip, every frame detected, without and with the memory; medians
     cpu_ms           the same, CPU time of the process per frame
 """
@@ -50,7 +51,7 @@ from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.models import default_folder, pull
 from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.search import KDTree
-from rtsearch.search.projection import Projection
+from rtsearch.search.projection import Projection, stored_points
 from rtsearch.sources import VideoFile
 
 HOUR_NS = 3600 * 1_000_000_000
@@ -155,7 +156,7 @@ def library_index(folder: Path, projection: Projection, n: int, live: LiveMemory
                 for at in range(0, n, SAMPLE)
             ]
         )
-        KDTree.build(points).save(folder)
+        KDTree.build(stored_points(points)).save(folder)
     table = {name: np.zeros((n, *column.shape[1:]), column.dtype) for name, column in empty_table(0).items()}
     table |= {"leader": np.arange(n, dtype=np.int32), "photo": np.arange(n, dtype=np.int32)}
     paths = PhotoPaths(np.zeros(0, np.uint8), np.zeros(n, np.int64))
@@ -204,7 +205,7 @@ def search(folder: Path, library: int) -> dict[str, Any]:
 
 def resident_mb(what: str) -> int:
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(round(int(line.split()[1]) / 1024) for line in lines if line.startswith(what))
+    return next(round(int(line.split()[1]) * 1024 / 1e6) for line in lines if line.startswith(what))
 
 
 def frame_rate(folder: Path, library: int, rounds: int) -> dict[str, Any]:
