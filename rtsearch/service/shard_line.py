@@ -53,7 +53,7 @@ class Line(Closing):
 
     @property
     def is_slow(self) -> bool:
-        """Whether an answer was missing lately."""
+        """True while an answer was missing lately."""
         return time.monotonic() < self._passed_s
 
     def open(self) -> None:
