@@ -20,6 +20,7 @@ from rtsearch.cli.common import (
 )
 from rtsearch.cli.help import Group
 from rtsearch.cli.serving import PORT, HostOption, PortOption, Serving, TokenOption
+from rtsearch.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -78,6 +79,11 @@ def serve(
     from rtsearch.storage import folder_name
 
     library, settings = library_and_settings(lib, config, override)
+    if settings.search.backend != "tree":
+        raise ConfigError(
+            f"search.backend={settings.search.backend}: cluster serve searches shards of its own; "
+            "leave it at tree, or let rtsearch serve LIB search the database"
+        )
     tell_damage(library)
     name = PurePosixPath(folder_name(library.folder)).name.removesuffix(".lib")
     serving = replace(Serving.begin((host, port), token, (None, None)), as_json=as_json)
