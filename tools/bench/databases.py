@@ -162,7 +162,7 @@ def main() -> None:
         folder = Path(name)
         index = with_rows(index_of(vectors, folder))
         true = index.near(asked, K, exact=True).row
-        # A large index takes an hour in the 64 MB that PostgreSQL gives it by default.
+        # A million rows do not fit in the 64 MB that PostgreSQL gives an index by default.
         os.environ.setdefault("PGOPTIONS", "-c maintenance_work_mem=2GB")
         parts: dict[str, Callable[[], dict[str, Any]]] = {
             "own": lambda: of_tree(index, asked),
