@@ -81,7 +81,7 @@ def _init(ray: Any, address: str, store_bytes: int) -> None:
             "num_cpus": usable_cores(),
             "include_dashboard": False,
             "object_store_memory": store_bytes,
-            "_node_ip_address": "127.0.0.1",  # nobody else is let in
+            "_node_ip_address": "127.0.0.1",  # heeded by some versions of Ray
         }
     elif address != "auto":
         _expect_answer(address)
