@@ -213,7 +213,7 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
 
     Args:
         folder: the library, its address, such as ``s3://bucket/pictures.lib``, or that of a server,
-            ``http://HOST:PORT``; its token is that of the address or of RTSEARCH_TOKEN.
+            ``http://HOST:PORT`` or ``ray://HOST/NAME``; a token is that of the address or of RTSEARCH_TOKEN.
         overrides: settings as ``--set`` takes them, for example ``["detect.threshold=0.4"]``.
 
     Returns:

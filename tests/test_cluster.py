@@ -24,6 +24,11 @@ CONTENT = b"a network"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
+def test_shards_and_a_database_exclude_each_other(cli, blob_index):
+    refused = cli("cluster", "serve", blob_index.library.folder, "--set", "search.backend=postgres")
+    assert refused.complaint.startswith("rtsearch: search.backend=postgres: cluster serve searches shards")
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

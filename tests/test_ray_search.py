@@ -29,6 +29,7 @@ from rtsearch.library import Library
 from rtsearch.library.index import SearchIndex, build_index, open_index, remembered_settings
 from rtsearch.library.narrowing import narrow
 from rtsearch.service import RemoteIndex, RemoteLibrary, open_remote
+from rtsearch.service.address import ServiceAddress
 
 pytest.importorskip("ray", reason="needs the extra ray: make test-ray", exc_type=ImportError)
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's own warnings
@@ -163,9 +164,15 @@ def test_a_cluster_finds_what_the_folder_gives(cluster, tmp_path):
             )
         assert far.hits(np.arange(5, dtype=np.int32)) == index.hits(np.arange(5, dtype=np.int32))
         assert len(replicas()) == SHARDS
+        with remote(f"ray://{cluster.address}/lib") as (named, _):
+            assert named.connection.address == ServiceAddress.parse(address)
+        with pytest.raises(ServiceError, match=r"serves no library other \(it serves: lib\)"):
+            open_remote(f"ray://{cluster.address}/other")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     until(lambda: not replicas())
+    with pytest.raises(ServiceError, match=r"serves no library lib \(it serves: none\)"):
+        open_remote(f"ray://{cluster.address}/lib")
 
 
 def test_replicas_die_and_no_question_fails(cluster, tmp_path):
@@ -243,3 +250,4 @@ def test_no_cluster_is_there(cli, tmp_path):
     made(tmp_path, 12)
     options = ("--ray", "127.0.0.1:1", "--port", "0", "--set", "project.dim=8")
     assert "no Ray cluster" in cli("cluster", "serve", tmp_path / "lib", *options).complaint
+    assert "no Ray cluster answers at 127.0.0.1:1" in cli("query", "ray://127.0.0.1:1/lib", "x.jpg").complaint

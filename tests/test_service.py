@@ -28,6 +28,7 @@ from rtsearch.library.thumbnails import ThumbCache
 from rtsearch.live import Controls, Outputs, follow_library, play
 from rtsearch.service import RemoteIndex, RemoteLibrary, open_remote
 from rtsearch.service.address import ServiceAddress
+from rtsearch.storage import is_server
 from rtsearch.web import Access
 
 SETTINGS = load_settings(None, ["project.dim=8"])
@@ -193,7 +194,7 @@ def test_what_is_asked_is_checked(blob_index):
         for path, body in refused.items():
             answer = site.ask(path, "POST", body)
             assert (answer.status, bool(answer.json["error"])) == (422, True), path
-        assert site.ask(f"{at}/near?k=3", "POST", point * 257).status == 413
+        assert site.ask(f"{at}/near?k=3", "POST", point * 257).status == 422
         assert site.ask("/api/index/0-0/near?k=3", "POST", point).status == 410
         assert site.ask("/api/index/0-0/crops/0.jpg").status == 410
         assert site.ask(f"{at}/crops/{len(blob_index)}.jpg").status == 404
@@ -223,6 +224,15 @@ def test_addresses(text, host, port, token):
 def test_what_is_no_address_of_a_library(text):
     with pytest.raises(ServiceError, match=r"no address of a library: give http://HOST:PORT"):
         ServiceAddress.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["ray://", "ray://h", "ray://h/", "ray://h:99999/lib", "ray:/h/a/b", "ray://a b/c"]
+)
+def test_what_names_no_library_in_a_cluster(text):
+    assert is_server(text)
+    with pytest.raises(ServiceError, match=r"no address of a library: give ray://HOST/NAME"):
+        open_remote(text)
 
 
 def test_secrets_of_an_address_are_not_told():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from rtsearch.cli.common import (
 )
 from rtsearch.cli.help import Group
 from rtsearch.cli.serving import PORT, HostOption, PortOption, Serving, TokenOption
+from rtsearch.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -61,7 +63,8 @@ def serve(
 
     Each part of the library is searched by a process of its own, or by several (--replicas), which answer for
     each other when one dies. A new version of the library is taken over while the one before is searched. The
-    address goes in the place of the library: rtsearch run http://HOST:PORT.
+    address goes in the place of the library: rtsearch run http://HOST:PORT, or by its name in the cluster:
+    rtsearch run ray://HOST/pictures.
 
     [bold]Example:[/bold]
 
@@ -72,9 +75,17 @@ def serve(
     from rtsearch.jobs.cluster.search import ClusterSearch
     from rtsearch.jobs.cluster.shards import ClusterShards
     from rtsearch.library.index import SearchIndex, open_index
+    from rtsearch.service.ray_name import announced
+    from rtsearch.storage import folder_name
 
     library, settings = library_and_settings(lib, config, override)
+    if settings.search.backend != "tree":
+        raise ConfigError(
+            f"search.backend={settings.search.backend}: cluster serve searches shards of its own; "
+            "leave it at tree, or let rtsearch serve LIB search the database"
+        )
     tell_damage(library)
+    name = PurePosixPath(folder_name(library.folder)).name.removesuffix(".lib")
     serving = replace(Serving.begin((host, port), token, (None, None)), as_json=as_json)
     ended = threading.Event()
     with serving.listening, stop_on_signal(ended), connected(ray, library.object_count):
@@ -85,5 +96,6 @@ def serve(
 
         with ClusterSearch(index, settings, start, tell) as search:
             if not ended.is_set():
-                with serving.search(search.answers, settings.web):
+                with serving.search(search.answers, settings.web) as url, announced(name, url) as also:
+                    tell(f"known to Ray as {also}")
                     ended.wait()

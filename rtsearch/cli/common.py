@@ -115,7 +115,9 @@ LibraryFolder = Annotated[
 SearchedLibrary = Annotated[
     Path,
     typer.Argument(
-        metavar="LIB", help="Folder of the library, its address, or http://HOST:PORT of rtsearch serve."
+        metavar="LIB",
+        help="Folder of the library, its address, http://HOST:PORT of rtsearch serve, or ray://HOST/NAME "
+        "of rtsearch cluster serve.",
     ),
 ]
 

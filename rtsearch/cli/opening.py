@@ -33,8 +33,8 @@ LibraryIfAny = Annotated[
     Path | None,
     typer.Argument(
         metavar="LIB",
-        help="Folder of the library, its address, or http://HOST:PORT of rtsearch serve; none is needed with "
-        "--remember.",
+        help="Folder of the library, its address, http://HOST:PORT of rtsearch serve, or ray://HOST/NAME of "
+        "rtsearch cluster serve; none is needed with --remember.",
     ),
 ]
 RememberOption = Annotated[

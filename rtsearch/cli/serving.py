@@ -125,17 +125,16 @@ class Serving:
             yield site.hub, shared
 
     @contextlib.contextmanager
-    def search(self, answers: Answers, web: WebSettings) -> Iterator[None]:
-        """Serve the search of a library until the block is left."""
+    def search(self, answers: Answers, web: WebSettings) -> Iterator[str]:
+        """Serve the search of a library until the block is left; give its address, with the token."""
         from rtsearch.web import Access, PageServer, SearchSite, is_loopback
 
         access = Access(self.token, False, web.hosts, loopback=is_loopback(self.address.host))
         with PageServer(SearchSite(answers, access), self.listening, self.address) as server:
-            self._tell(server.port)
-            yield
+            yield self._tell(server.port)
 
-    def _tell(self, port: int) -> None:
-        """Say where the page, or the search, is."""
+    def _tell(self, port: int) -> str:
+        """Say where the page, or the search, is, and return it."""
         from rtsearch.web.pages import lan_address
 
         host, everywhere = self.address.host, self.address.host in ("0.0.0.0", "::", "[::]")
@@ -151,3 +150,4 @@ class Serving:
             tell("Ctrl-C ends it")
         if self.opens and not webbrowser.open(full):
             tell("no browser could be started here; open the address in one")
+        return full

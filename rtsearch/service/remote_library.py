@@ -14,16 +14,17 @@ from rtsearch.errors import ConfigError, ServiceError
 from rtsearch.library.manifest import Manifest
 from rtsearch.library.reader import Library
 from rtsearch.library.search_index import SearchIndex
+from rtsearch.search.arrays import MOST_DIM
 from rtsearch.service.address import ServiceAddress
 from rtsearch.service.connection import Connection
 from rtsearch.service.protocol import FORMAT
+from rtsearch.service.ray_name import resolved
 from rtsearch.service.remote_index import RemoteIndex
 
 __all__ = ["RemoteLibrary", "open_remote"]
 
 _MOST_ABOUT_BYTES = 64 << 20  # a manifest takes 500 bytes per fragment
 _OPEN_S = 30.0  # a server measures its library when it is first asked
-_MOST_DIM = 1000
 
 
 class _About(BaseModel):
@@ -34,7 +35,7 @@ class _About(BaseModel):
     format: int
     state: str = Field(pattern=r"^[0-9a-f]{1,64}-[0-9a-f]{1,64}$")
     objects: int = Field(ge=1, lt=2**31)
-    dim: int = Field(ge=1, le=_MOST_DIM)
+    dim: int = Field(ge=1, le=MOST_DIM)
     alike_within: float | None = None
     labels: dict[int, int] = {}
     settings: dict[str, Any] = {}
@@ -123,8 +124,9 @@ def open_remote(given: str | Path, photo_root: Path | None = None) -> RemoteLibr
 
     Raises:
         ServiceError: it is no address of a library, or the server is away, refuses, or is of another version.
+        MissingDependencyError: the address is one of Ray, which is not installed.
     """
-    address = ServiceAddress.parse(given, os.environ.get("RTSEARCH_TOKEN", ""))
+    address = ServiceAddress.parse(resolved(given), os.environ.get("RTSEARCH_TOKEN", ""))
     if address is None:
         return None
     connection = Connection(address)

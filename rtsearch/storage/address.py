@@ -34,8 +34,8 @@ _LIBRARIES, _PHOTOS = "libraries", "photos"
 _ADDRESS = re.compile(r"(s3|gs|az):/{1,2}(.*)", re.DOTALL)  # a Path has folded two slashes to one
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 _QUOTED = r"/(?:libraries|photos)/([\w.~%-]+)"
-_SERVER = re.compile(r"https?:/")
-_FOLDED = re.compile(r"\b(https?):/(?=[^/\s])")  # a server's address that was a Path
+_SERVER = re.compile(r"(https?|ray):/")
+_FOLDED = re.compile(r"\b(https?|ray):/(?=[^/\s])")  # a server's address that was a Path
 _MOST_NAME_BYTES = 250  # of a folder; file systems allow 255
 
 
@@ -107,7 +107,7 @@ def photo_folder(given: str | Path) -> Path:
 
 
 def is_server(given: str | Path) -> bool:
-    """Tell whether a library is named by the address of a server, http://HOST:PORT; see ``service``."""
+    """Tell whether a library is named by the address of a server, http:// or ray://; see ``service``."""
     return _SERVER.match(str(given)) is not None
 
 

@@ -17,7 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rtsearch.config import SearchSettings
-from rtsearch.library.search_index import Narrowed, SearchIndex
+from rtsearch.library.search_index import Narrowed
+from rtsearch.search.arrays import MOST_DIM
 from rtsearch.service import Answers, NoShardError, StateGoneError
 from rtsearch.service.protocol import (
     MOST_K,
@@ -78,19 +79,20 @@ class VectorSearch:
     async def _near(self, request: Request) -> Response:
         name, by, how = _state(request), _narrowing(request), _how(request)
         k = whole_number(request, "k", 1, MOST_K)
-        index = await self._index(name, by)
-        body = await read_body(request, 4 * index.dim * MOST_QUERIES)
+        body = await read_body(request, 4 * MOST_DIM * MOST_QUERIES)
 
         def answer() -> bytes:
+            index = self._answers.index(name, by)
             return write_answer(self._answers.near(index, read_points(body, index.dim), k, how))
 
         return Response(await _told(answer), media_type=_BYTES)
 
     async def _rows(self, request: Request) -> Response:
-        index = await self._index(_state(request), _narrowing(request))
+        name, by = _state(request), _narrowing(request)
         body = await read_body(request, 4 * MOST_ROWS)
 
         def answer() -> bytes:
+            index = self._answers.index(name, by)
             return write_answer(self._answers.rows(index, read_rows(body, len(index))))
 
         return Response(await _told(answer), media_type=_BYTES)
@@ -101,9 +103,6 @@ class VectorSearch:
         if jpeg is None:
             raise RequestError(404, "there is no such crop, or it is damaged: rtsearch library check")
         return Response(jpeg, media_type="image/jpeg", headers=_FOR_EVER)
-
-    async def _index(self, name: str, by: Narrowed) -> SearchIndex:
-        return await _told(lambda: self._answers.index(name, by))
 
 
 async def _told(work: Callable[[], _T]) -> _T:

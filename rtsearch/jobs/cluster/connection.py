@@ -81,7 +81,7 @@ def _init(ray: Any, address: str, store_bytes: int) -> None:
             "num_cpus": usable_cores(),
             "include_dashboard": False,
             "object_store_memory": store_bytes,
-            "_node_ip_address": "127.0.0.1",  # nobody else is let in
+            "_node_ip_address": "127.0.0.1",  # heeded by some versions of Ray
         }
     elif address != "auto":
         _expect_answer(address)
@@ -89,7 +89,7 @@ def _init(ray: Any, address: str, store_bytes: int) -> None:
         # Workers import from the folder that the driver is in first; photos may lie beside anybody's files.
         with quiet_decoders(), contextlib.chdir(os.sep):  # its C++ part logs to standard error
             ray.init(address=address, **options)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises bare ones where a process of it is too slow to start
         raise ClusterError(_no_cluster(address, error)) from None
 
 

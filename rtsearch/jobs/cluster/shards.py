@@ -1,15 +1,17 @@
 """Shards of an index in processes of a Ray cluster, each of them several times.
 
     driver    a tree per shard -> Ray's object store (processes of one machine share it) -> actors
-    question  -> one replica -> no answer yet? -> another one too -> the first answer
+    question  -> connections to one replica of each (``service.shard_line``)
 
 Ray starts a replica again that dies, on another machine if need be. Until then, and whenever one is slow, its
-siblings answer. Actors rather than Serve's deployments: those put a router and a queue before each replica.
+siblings answer. Questions go to the replicas directly: through Ray, each takes a millisecond of both sides.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -20,18 +22,19 @@ import numpy as np
 from rtsearch import __version__
 from rtsearch._util.closing import Closing
 from rtsearch._util.wording import one_line
-from rtsearch.errors import ClusterError, ServiceError
+from rtsearch.errors import ClusterError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.cluster.replica import Replica
 from rtsearch.library.search_index import SearchIndex
-from rtsearch.service.shards import Mask, Question, Shard, mask_of, shard_numbers
+from rtsearch.service.shard_line import Call, Line
+from rtsearch.service.shard_protocol import SECRET_BYTES
+from rtsearch.service.shards import Question, Shard, mask_of, shard_numbers
 from rtsearch.types import Neighbours
 
 __all__ = ["ClusterShards"]
 
 _START_S = 300.0  # of all replicas: a process, Ray, and the compiled search
-_HEDGE_S = 0.1  # without an answer, after which a sibling is asked too
-_PASSED_S = 2.0  # for which a replica that was too slow is asked last
+_FIND_S = 10.0  # for Ray to tell where a replica is
 _POLL_S = 0.5
 
 
@@ -65,14 +68,10 @@ class ClusterShards(Closing):
         self._ray: Any = ray
         numbers = shard_numbers(index.leaders, shards)
         self._rows = [np.flatnonzero(numbers == shard).astype(np.int32) for shard in range(shards)]
-        self._masks: dict[tuple[int, str], Any] = {}
-        self._lock = threading.Lock()
         self._turn = itertools.count()
-        self._passed_s: dict[Any, float] = {}  # by replica: until when it is asked last
-        actor = ray.remote(Replica).options(
-            num_cpus=0, max_restarts=-1, max_concurrency=2, scheduling_strategy="SPREAD"
-        )
+        actor = ray.remote(Replica).options(num_cpus=0, max_restarts=-1, scheduling_strategy="SPREAD")
         self.replicas: list[list[Any]] = []
+        self._lines: list[list[Line]] = []
         self._built: list[Any] = []  # references that a replica is started from again
         try:
             for shard, rows in enumerate(self._rows):
@@ -80,7 +79,11 @@ class ClusterShards(Closing):
                 built = ray.put(Shard.of(index, rows))
                 self._built.append(built)
                 with quiet_decoders():  # Ray warns on standard error that its reference has to be kept
-                    self.replicas.append([actor.remote(__version__, built) for _ in range(replicas)])
+                    secret = secrets.token_bytes(SECRET_BYTES)
+                    self.replicas.append([actor.remote(__version__, built, secret) for _ in range(replicas)])
+                self._lines.append(
+                    [Line(functools.partial(self._place, each), secret) for each in self.replicas[-1]]
+                )
             self._expect_all(stop)
         except BaseException:
             self.close()
@@ -89,24 +92,15 @@ class ClusterShards(Closing):
     def __len__(self) -> int:
         return len(self.replicas)
 
-    @property
-    def places(self) -> list[tuple[str, ...]]:
-        """Machines of the replicas of each shard, by their node's name in Ray."""
-        return [tuple(self._ray.get(replica.place.remote()) for replica in shard) for shard in self.replicas]
-
     def ask(self, number: int, question: Question, index: SearchIndex) -> Callable[[float], Neighbours]:
         """Ask a shard; see ``Shards.ask``."""
-        mask = self._mask(number, question.key, index) if question.key else None
-        replicas = self._in_turn(number)
-        first = replicas[0].near.remote(question, [mask])
-
-        def wait(most_s: float) -> Neighbours:
-            return self._first_answer(replicas, first, question, mask, most_s)
-
-        return wait
+        lines = self._in_turn(number)
+        return Call(lines, question, lambda: mask_of(index, self._rows[number])).wait
 
     def close(self) -> None:
         """End all replicas."""
+        for line in itertools.chain(*self._lines):
+            line.close()
         for replica in itertools.chain(*self.replicas):
             self._ray.kill(replica)
 
@@ -126,67 +120,32 @@ class ClusterShards(Closing):
                     f"{len(waiting)} replicas have not started within {_START_S:.0f} s; ray status tells "
                     "what is lacking"
                 )
+        if not stop.is_set():
+            self._connect()
 
-    def _in_turn(self, number: int) -> list[Any]:
-        """Return the replicas of a shard, each first in turn, and last those that were too slow lately."""
-        shard = self.replicas[number]
-        turn, now_s = next(self._turn) % len(shard), time.monotonic()
-        with self._lock:
-            passed = {replica for replica, until_s in self._passed_s.items() if until_s > now_s}
-        return sorted((*shard[turn:], *shard[:turn]), key=lambda replica: replica in passed)
+    def _connect(self) -> None:
+        try:
+            for line in itertools.chain(*self._lines):
+                line.open()
+        except OSError as error:
+            raise ClusterError(
+                f"a machine of the cluster cannot be reached ({one_line(error)}): all ports between them "
+                "have to be open, as for Ray itself"
+            ) from None
 
-    def _first_answer(
-        self, replicas: list[Any], first: Any, question: Question, mask: Any, most_s: float
-    ) -> Neighbours:
-        """Return the first answer of some replicas, the others being asked when there is none in time."""
-        until_s = time.monotonic() + most_s
-        asked, others = {first: replicas[0]}, iter(replicas[1:])
-        while True:
-            left_s = max(0.0, until_s - time.monotonic())
-            sibling = next(others, None)
-            limit_s = left_s if sibling is None else min(_HEDGE_S, left_s)
-            if answer := self._answer(asked, limit_s):
-                return answer[0]
-            if sibling is None or time.monotonic() >= until_s:
-                if not asked:
-                    raise ServiceError("no replica of the shard is left")
-                raise TimeoutError
-            asked[sibling.near.remote(question, [mask])] = sibling
+    def _place(self, replica: Any) -> tuple[str, int]:
+        """Ask Ray where a replica is."""
+        try:
+            host, port = self._ray.get(replica.place.remote(), timeout=_FIND_S)
+        except self._ray.exceptions.RayError as error:
+            raise ConnectionError(one_line(error)) from None
+        return host, port
 
-    def _answer(self, asked: dict[Any, Any], limit_s: float) -> tuple[Neighbours] | None:
-        """Wait for the first answer; replicas that fail, or do not answer in time, are passed over later."""
-        until_s = time.monotonic() + limit_s
-        while asked:
-            left_s = max(0.0, until_s - time.monotonic())
-            done, _ = self._ray.wait(list(asked), timeout=left_s)
-            if not done:
-                break
-            replica = asked.pop(done[0])
-            try:
-                row, distance = self._ray.get(done[0])
-            except self._ray.exceptions.RayError:
-                self._pass_over([replica])
-                continue
-            self._pass_over(asked.values())
-            return (Neighbours(row, distance),)
-        self._pass_over(asked.values())
-        return None
-
-    def _pass_over(self, replicas: Any) -> None:
-        with self._lock:
-            for replica in replicas:
-                self._passed_s[replica] = time.monotonic() + _PASSED_S
-
-    def _mask(self, number: int, key: str, index: SearchIndex) -> Any:
-        """Return Ray's reference to a mask; made once for each narrowing."""
-        with self._lock:
-            known = self._masks.get((number, key))
-        if known is None:
-            mask: Mask = mask_of(index, self._rows[number])
-            known = self._ray.put(mask)
-            with self._lock:
-                self._masks[number, key] = known
-        return known
+    def _in_turn(self, number: int) -> list[Line]:
+        """Return the lines to a shard, each first in turn, and last those that were too slow lately."""
+        lines = self._lines[number]
+        turn = next(self._turn) % len(lines)
+        return sorted((*lines[turn:], *lines[:turn]), key=lambda line: line.is_slow)
 
 
 def _worded(error: Exception) -> ClusterError:
