@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,26 +37,38 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def crossings() -> list[tuple[str, str, str]]:
-    """(file, room, imported module) of every import that leaves its room."""
+def imports() -> list[tuple[str, str, str]]:
+    """(file, its room, module of ours that it imports), those for types and inside functions included."""
     found = []
     for path in sorted((TOP / "rtsearch").rglob("*.py")):
         inside = path.relative_to(TOP / "rtsearch")
         room = "" if inside.name == "__init__.py" and len(inside.parts) == 1 else inside.parts[0]
-        room = room.removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{inside}: relative import"
-                modules = [str(node.module)]
-                if node.module == "rtsearch":
-                    modules = [f"rtsearch.{alias.name}" for alias in node.names]
+                modules = [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module != "rtsearch":
+                    modules = [name if file_of(name) else str(node.module) for name in modules]
             else:
                 continue
             ours = [module for module in modules if module.split(".")[0] == "rtsearch"]
-            found += [(str(inside), room, module) for module in ours if room_of(module) != room]
-    return [crossing for crossing in found if crossing[1]]  # the front door opens all rooms, lazily
+            found += [(str(inside), room.removesuffix(".py"), module) for module in ours]
+    return found
+
+
+def file_of(module: str) -> str:
+    """The file of a module of ours, below rtsearch/; "" where there is no such module."""
+    path = TOP.joinpath(*module.split("."))
+    files = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+    return str(files[0].relative_to(TOP / "rtsearch")) if files else ""
+
+
+def crossings() -> list[tuple[str, str, str]]:
+    """(file, room, imported module) of every import that leaves its room."""
+    # The front door opens all rooms, lazily.
+    return [(file, room, module) for file, room, module in imports() if room and room_of(module) != room]
 
 
 def test_every_room_has_its_floor():
@@ -73,6 +86,16 @@ def test_imports_point_down():
         if module != "rtsearch.__version__" and floor[room_of(module)] >= floor[room]
     ]
     assert upward == []
+
+
+def test_no_files_import_each_other():
+    """Not in a circle either; a package's own file gathers its modules, which may take each other from it."""
+    graph: dict[str, set[str]] = {}
+    for file, _, module in imports():
+        graph.setdefault(file, set()).add(file_of(module))
+    for file in [file for file in graph if file.endswith("__init__.py")]:
+        del graph[file]
+    TopologicalSorter(graph).prepare()  # a CycleError names the files
 
 
 def loaded_by(statement: str) -> set[str]:

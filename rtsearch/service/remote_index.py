@@ -12,7 +12,7 @@ import logging
 import math
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
 import numpy as np
@@ -27,10 +27,8 @@ from rtsearch.search.projection import Projection
 from rtsearch.service.connection import RefusedError
 from rtsearch.service.facts import RECORD, Facts
 from rtsearch.service.protocol import MOST_ROWS, Asked, most_answer_bytes, read_answer
+from rtsearch.service.remote_library import RemoteLibrary
 from rtsearch.types import F32Array, I32Array, Neighbours, class_name
-
-if TYPE_CHECKING:
-    from rtsearch.service.remote_library import RemoteLibrary
 
 __all__ = ["RemoteIndex"]
 

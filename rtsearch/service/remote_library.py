@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,19 +15,16 @@ from rtsearch.library.manifest import Manifest
 from rtsearch.library.reader import Library
 from rtsearch.library.search_index import SearchIndex
 from rtsearch.search.arrays import MOST_DIM
-from rtsearch.service.address import ServiceAddress
 from rtsearch.service.connection import Connection
 from rtsearch.service.protocol import FORMAT
-from rtsearch.service.ray_name import resolved
-from rtsearch.service.remote_index import RemoteIndex
 
-__all__ = ["RemoteLibrary", "open_remote"]
+__all__ = ["About", "RemoteLibrary", "about_of"]
 
 _MOST_ABOUT_BYTES = 64 << 20  # a manifest takes 500 bytes per fragment
 _OPEN_S = 30.0  # a server measures its library when it is first asked
 
 
-class _About(BaseModel):
+class About(BaseModel):
     """State of the library as its server tells it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -48,10 +45,17 @@ class RemoteLibrary(Library):
     Args:
         connection: to the server.
         about: its state.
+        open_index: opens its index.
         photo_root: where the photos are on this machine, if they are.
     """
 
-    def __init__(self, connection: Connection, about: _About, photo_root: Path | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        about: About,
+        open_index: Callable[[RemoteLibrary], SearchIndex],
+        photo_root: Path | None = None,
+    ) -> None:
         try:
             manifest = Manifest.model_validate(about.manifest)
         except ValidationError as error:
@@ -62,6 +66,7 @@ class RemoteLibrary(Library):
         self.elsewhere = self
         self.connection = connection
         self.about = about
+        self._open_index = open_index
         self._moved = photo_root
 
     @property
@@ -87,7 +92,7 @@ class RemoteLibrary(Library):
                 f"describe.meaning and project.*: {self.folder} is searched as its server says "
                 f"(describe.meaning={given.describe.meaning:g}); change them there"
             )
-        return RemoteIndex.open(self)
+        return self._open_index(self)
 
     def newest(self) -> RemoteLibrary:
         """Return the library as its server has it now; itself where that is the same.
@@ -95,8 +100,10 @@ class RemoteLibrary(Library):
         Raises:
             ServiceError: the server is away, or answers nonsense.
         """
-        about = _about(self.connection)
-        return self if about.state == self.state else RemoteLibrary(self.connection, about, self._moved)
+        about = about_of(self.connection)
+        if about.state == self.state:
+            return self
+        return RemoteLibrary(self.connection, about, self._open_index, self._moved)
 
     def is_photo(self, file: Path) -> bool:
         """Return False: photos are not written to through a server."""
@@ -115,32 +122,15 @@ class RemoteLibrary(Library):
         self.connection.close()
 
 
-def open_remote(given: str | Path, photo_root: Path | None = None) -> RemoteLibrary | None:
-    """Open the library that a server answers for; None for what is no address.
-
-    Args:
-        given: address, or a path made of one; without a token, that of RTSEARCH_TOKEN is used.
-        photo_root: where the photos are on this machine, if they are.
+def about_of(connection: Connection) -> About:
+    """Ask a server for the state of its library.
 
     Raises:
-        ServiceError: it is no address of a library, or the server is away, refuses, or is of another version.
-        MissingDependencyError: the address is one of Ray, which is not installed.
+        ServiceError: it is away, is no server of a library, or of another version.
     """
-    address = ServiceAddress.parse(resolved(given), os.environ.get("RTSEARCH_TOKEN", ""))
-    if address is None:
-        return None
-    connection = Connection(address)
-    try:
-        return RemoteLibrary(connection, _about(connection), photo_root)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _about(connection: Connection) -> _About:
     body = connection.get("/api/index", _MOST_ABOUT_BYTES, _OPEN_S)
     try:
-        about = _About.model_validate_json(body)
+        about = About.model_validate_json(body)
         Settings.model_validate(about.settings)
     except ValidationError as error:
         problem = error.errors()[0]
