@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,10 +108,11 @@ def test_any_value_in_any_place_is_used_or_refused_in_one_line(lib: Path) -> Non
     document["fragments"] = document["fragments"][:1]
     document["settings"] = {"model": document["settings"]["model"]}
     tried = refused = 0
-    for path in places(document):
+    apart = 1 if "RTSEARCH_LONG" in os.environ else 2
+    for number, path in enumerate(places(document)):
         if path == ("checksum",):
             continue
-        for value in VALUES:
+        for value in VALUES[number % apart :: apart]:
             write(lib, changed(document, path, value))
             tried += 1
             try:
@@ -120,7 +122,7 @@ def test_any_value_in_any_place_is_used_or_refused_in_one_line(lib: Path) -> Non
                 assert "\n" not in message, (path, value)
                 assert len(message) < 1000, (path, value)
                 refused += 1
-    assert tried > 900
+    assert tried > 900 // apart
     assert refused > tried * 2 // 3
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import deque
 
 import numpy as np
@@ -82,7 +83,7 @@ SIZE = canvas((640, 360), 100)
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150 if "RTSEARCH_LONG" in os.environ else 50, deadline=None)
 @given(st.lists(st.tuples(scenes, sizes, st.floats(0, 3), st.integers(0, 7))))
 def test_once_all_is_over_a_painter_shows_what_compose_draws(
     run: list[tuple[Scene, Canvas, float, int]],

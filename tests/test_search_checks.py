@@ -91,8 +91,10 @@ def corruptions(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def test_no_made_up_array_crashes_a_search(tree: KDTree, tmp_path: Path) -> None:
-    count = 0
-    for name, array in named(tree).items():
+    """Of a tree of float16, only the arrays that one of float32 has not."""
+    count, halves = 0, tree._arrays.half.size > 0
+    tried = {"half": tree._arrays.half} if halves else named(tree)
+    for name, array in tried.items():
         for how, changed in corruptions(array).items():
             arrays, calibration = parts({**named(tree), name: changed})
             save_arrays(tmp_path / "trees" / f"{name}:{how}".replace(" ", "_"), arrays, calibration)
@@ -107,15 +109,13 @@ def test_no_made_up_array_crashes_a_search(tree: KDTree, tmp_path: Path) -> None
     )
     assert done.returncode == 0, (done.returncode, done.stdout.splitlines()[-1:], done.stderr[-500:])
     said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
-    assert len(said) == count > 350
+    assert len(said) == count > (10 if halves else 350)
     assert set(said.values()) == {"refused", "answered"}
-    for name, array in named(
-        tree
-    ).items():  # what a kernel would go astray on; unchecked, many of these crash
+    for name, array in tried.items():  # what a kernel would go astray on; unchecked, many of these crash
         wrong = {"f4": ("nan", "-inf", "3e+38"), "i4": ("-2147483648", "2147483647"), "u2": (0x7C00, 0xFC00)}
         for value in wrong.get(array.dtype.str[1:], ()) if array.size else ():
             assert said[f"{name}:all={value}"] == "refused", name
-    assert said["code:all=255"] == "refused"
+    assert halves or said["code:all=255"] == "refused"
 
 
 def tied(name: str, array: NDArray[Any]) -> NDArray[Any]:
