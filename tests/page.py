@@ -24,6 +24,7 @@ from rtsearch.memory.live_memory import LiveMemory
 from rtsearch.sources import Source
 from rtsearch.types import U8Array
 from rtsearch.web import Access, Address, PageServer, SharedBackend, Site, bind
+from rtsearch.words import LiveWords
 
 _MOST = 3000  # messages that are passed over: minutes of the camera
 SETTINGS = ["project.dim=8", "show.results=5", "detect.max_objects=20"]
@@ -90,7 +91,9 @@ def served(
     pipeline.backend = SharedBackend(pipeline.backend)
     controls = Controls(settings.detect, settings.show, search=settings.search)
     address = Address("127.0.0.1", port, *(tls or (None, None)))
-    site = Site(settings, pipeline, index, controls, access or Access(), ("blobs", "AGPL-3.0"), memory=memory)
+    words = LiveWords("", print)
+    network = "blobs", "AGPL-3.0"
+    site = Site(settings, pipeline, index, controls, access or Access(), network, words, memory=memory)
     with PageServer(site, bind(address), address) as server, contextlib.ExitStack() as stack:
         if frames:
             source = barcode.Moving(frames, 0.05)

@@ -49,6 +49,7 @@ from rtsearch.cli.playing import (
     with_find,
 )
 from rtsearch.cli.serving import PORT, Serving, TokenOption
+from rtsearch.cli.words import live_words
 from rtsearch.config import Settings
 from rtsearch.errors import DisplayError, SourceError
 
@@ -204,8 +205,8 @@ def play_sources(
     """Open everything, play, close everything."""
     from rtsearch.live import Areas, Controls, follow_library, play
     from rtsearch.sources import require_one
-    from rtsearch.words import frame_words
 
+    words, find = live_words(library, settings), settings.live.find
     controls = Controls(
         settings.detect,
         settings.show,
@@ -214,15 +215,16 @@ def play_sources(
         search=settings.search,
         areas=Areas.of(settings.live),
         sources=len(specs),
-        chooser=frame_words(settings.live.find, library.space.class_names) if library is not None else None,
+        chooser=words.chooser(find, library.space.class_names) if library is not None else None,
     )
     with (
+        words,
         open_searched(library, settings, playing.remember, sources=len(specs)) as searched,
         contextlib.ExitStack() as stack,
     ):
         pipeline, index, memory = searched.pipeline, searched.index, searched.memory
         if library is None:
-            controls.change(chooser=frame_words(settings.live.find, pipeline.class_names))
+            controls.change(chooser=words.chooser(find, pipeline.class_names))
         _keep_apart(library, specs, playing)
         alone = len(specs) == 1
         opened = [
@@ -247,7 +249,9 @@ def play_sources(
 
         scenes, finds = None, pipeline
         if serving is not None:  # the page watches the library
-            scenes, finds = stack.enter_context(serving.page(settings, pipeline, index, controls, memory))
+            scenes, finds = stack.enter_context(
+                serving.page(settings, pipeline, index, controls, words, memory)
+            )
         elif library is not None:
             stack.enter_context(follow_library(index, settings, controls, tell))
         outputs = playing.outputs(screen, settings, scenes)

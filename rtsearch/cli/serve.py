@@ -20,6 +20,7 @@ from rtsearch.cli.opening import LibraryIfAny, RememberOption, library_if_any, o
 from rtsearch.cli.playing import Clock, Playing
 from rtsearch.cli.run import play_sources
 from rtsearch.cli.serving import PORT, HostOption, PortOption, Serving, TokenOption
+from rtsearch.cli.words import live_words
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
@@ -85,12 +86,12 @@ def _serve_library(library: Library, settings: Settings, serving: Serving) -> No
     """Serve a library without sources until Ctrl-C."""
     from rtsearch._util.signals import stop_on_signal
     from rtsearch.live import Controls
-    from rtsearch.words import frame_words
 
-    chooser = frame_words(settings.live.find, library.space.class_names)  # of phones
+    words = live_words(library, settings)
+    chooser = words.chooser(settings.live.find, library.space.class_names)  # of phones
     controls = Controls(settings.detect, settings.show, search=settings.search, chooser=chooser)
     ended = threading.Event()
-    with stop_on_signal(ended), open_library(library, settings, sources=1) as (pipeline, index):
+    with words, stop_on_signal(ended), open_library(library, settings, sources=1) as (pipeline, index):
         if not ended.is_set():
-            with serving.page(settings, pipeline, index, controls):
+            with serving.page(settings, pipeline, index, controls, words):
                 ended.wait()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rtsearch.pipeline import Pipeline
     from rtsearch.service import Answers
     from rtsearch.web import Address
+    from rtsearch.words import LiveWords
 
 __all__ = ["PORT", "HostOption", "PortOption", "Serving", "TokenOption"]
 
@@ -110,6 +111,7 @@ class Serving:
         pipeline: Pipeline,
         index: SearchIndex,
         controls: Controls,
+        live_words: LiveWords,
         memory: LiveMemory | None = None,
     ) -> Iterator[tuple[SceneSink, Pipeline]]:
         """Serve the page until the block is left; give what shows scenes, and the pipeline to use."""
@@ -119,7 +121,7 @@ class Serving:
         web = settings.web
         access = Access(self.token, web.public, web.hosts, loopback=is_loopback(self.address.host))
         network = pipeline.spec.name, pipeline.spec.licence
-        site = Site(settings, shared, index, controls, access, network, tell, memory)
+        site = Site(settings, shared, index, controls, access, network, live_words, tell, memory)
         with PageServer(site, self.listening, self.address) as server:
             self._tell(server.port)
             yield site.hub, shared

@@ -1,4 +1,4 @@
-"""Give the crops of a library their vectors for words, with a progress bar and a clean Ctrl-C."""
+"""Open pairs of networks for words: for the crops of a library, and for what plays."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from rtsearch.cli.common import count_bar, counted, tell
 from rtsearch.config import Settings
 
 if TYPE_CHECKING:
+    from rtsearch.library import Library
     from rtsearch.library.index import SearchIndex
+    from rtsearch.words import LiveWords
 
-__all__ = ["embed_for_words"]
+__all__ = ["embed_for_words", "live_words"]
 
 
 def embed_for_words(index: SearchIndex, settings: Settings) -> bool:
@@ -32,3 +34,11 @@ def embed_for_words(index: SearchIndex, settings: Settings) -> bool:
     if done:
         tell(f"{counted(done, 'crop')} embedded with {pair.name}")
     return not stop.is_set()
+
+
+def live_words(library: Library | None, settings: Settings) -> LiveWords:
+    """Return what understands words while it plays: with the pair of the settings, or of the library."""
+    from rtsearch.words import LiveWords, pair_of
+
+    in_library = "" if library is None else pair_of(library) or ""
+    return LiveWords(settings.describe.text or in_library, tell)

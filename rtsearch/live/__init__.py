@@ -2,7 +2,7 @@
 
 session     the main loop; stages: its threads; sinks: what is drawn and written
 controls    what the user changes and asks for; report: the figures at the end
-channel     one source: capture_side, search_side and view, a part for each thread;
+channel     one source: capture_side, choosing_side, search_side and view, a part for each thread;
             live_frame: the record that goes through them
 stabilizer  tracks, strips and neighbours that stay; neighbour_hysteresis: the neighbours of one object;
             strips: their grid; room: of a picture

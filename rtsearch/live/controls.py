@@ -43,7 +43,14 @@ _EVERYWHERE = Areas()
 
 
 class Chooser(Protocol):
-    """Chooses objects of frames; safe to use from several threads."""
+    """Chooses objects of frames; safe to use from several threads.
+
+    Attributes:
+        follows: it knows objects by the numbers of their tracks.
+    """
+
+    @property
+    def follows(self) -> bool: ...
 
     def matching(self, bgr: U8Array, found: Detections) -> NDArray[np.bool_]:
         """Return (n,) bool: which of the n objects of a frame are shown and recorded."""
@@ -145,12 +152,6 @@ class ControlState:
     areas: Areas = _EVERYWHERE
     sets_up: bool = False
     chooser: Chooser | None = None
-
-    def chosen(self, bgr: U8Array, found: Detections) -> Detections:
-        """Return the objects of a frame that the chooser takes."""
-        if self.chooser is None:
-            return found
-        return found.rows(np.flatnonzero(self.chooser.matching(bgr, found)))
 
 
 class Controls:

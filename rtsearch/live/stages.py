@@ -25,6 +25,7 @@ from rtsearch.library.index import SearchIndex
 from rtsearch.library.likeness import largest_distance
 from rtsearch.live.areas import counting
 from rtsearch.live.channel import Channel
+from rtsearch.live.choosing_side import ChoosingSide
 from rtsearch.live.compositor import crop_height, drift_height
 from rtsearch.live.controls import ControlState
 from rtsearch.live.live_frame import Crops, LiveFrame
@@ -79,6 +80,7 @@ class Stages:
         self._live = all(channel.source.live for channel in channels)
         self._running: list[BackgroundIterator[LiveFrame]] = []
         self._loader: Loader | None = None
+        self._choosing = [ChoosingSide() for _ in channels]
         kind = shared.controls.now.show.privacy
         self._privacy = [] if kind == "none" else [Privacy(kind, shared.class_names) for _ in channels]
 
@@ -167,7 +169,8 @@ class Stages:
         for item, found in zip(items, seen, strict=True):
             detected = dataclasses.replace(item, detections=found, index=index)
             counted = _counting(self._made_private(detected, now.detect), now)
-            yield counted if projection is not None else _projected(counted, index)
+            chosen = self._choosing[item.place].chosen(counted, now.chooser)
+            yield chosen if projection is not None else _projected(chosen, index)
 
     def _passed_over(self, item: LiveFrame) -> bool:
         """Tell whether a frame of a live source is left to those that are shown without detection."""
@@ -290,11 +293,11 @@ def _projected(item: LiveFrame, index: SearchIndex) -> LiveFrame:
 
 
 def _counting(item: LiveFrame, now: ControlState) -> LiveFrame:
-    """Return a detected frame with those of its objects that count, and that are looked for."""
+    """Return a detected frame with those of its objects that count."""
     bgr = item.frame.bgr
     outlines = now.areas.outlines(item.place, mirrored=item.mirrored)
     found = counting(item.detections, outlines, (bgr.shape[1], bgr.shape[0]))
-    return dataclasses.replace(item, detections=now.chosen(bgr, found))
+    return dataclasses.replace(item, detections=found)
 
 
 def _named(name: str, items: Callable[[], Generator[LiveFrame]]) -> Generator[LiveFrame]:

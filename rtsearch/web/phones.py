@@ -23,6 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from rtsearch._util.metrics import Meter
 from rtsearch.errors import PhotoError
 from rtsearch.images.decode import decode_photo, header_of, quiet_decoders
+from rtsearch.live.choosing_side import ChoosingSide
 from rtsearch.live.live_frame import LiveFrame
 from rtsearch.live.privacy import Privacy
 from rtsearch.live.search_side import SearchSide
@@ -103,6 +104,7 @@ class _Phone:
     def __init__(self, site: Site, place: int) -> None:
         self._site = site
         self._place = place
+        self._choosing = ChoosingSide()
         self._search = SearchSide(site.live_index, site.settings.search, live=False)
         self._meter = Meter()
         self._frame_id = 0
@@ -125,8 +127,9 @@ class _Phone:
         if self._privacy is not None:
             frame = self._privacy.frame(frame, found)
             found = self._privacy.wanted(found, now.detect)
-        detected = LiveFrame(self._place, 0, frame, index=index, detections=now.chosen(bgr, found))
-        objects = self._search.search(detected, now, own=False).objects
+        detected = LiveFrame(self._place, 0, frame, index=index, detections=found)
+        chosen = self._choosing.chosen(detected, now.chooser)
+        objects = self._search.search(chosen, now, own=False).objects
         every = objects.detections
         scene = Scene(
             frame=frame,

@@ -32,7 +32,7 @@ from rtsearch.web.hub import SceneHub
 from rtsearch.web.meaning import Meaning
 from rtsearch.web.problems import RequestError
 from rtsearch.web.served import ServedLibraries, ServedLibrary
-from rtsearch.words import frame_words
+from rtsearch.words import LiveWords
 
 __all__ = ["FIRST_PHONE", "SearchSite", "Site"]
 
@@ -79,6 +79,7 @@ class Site:
         controls: of the live picture.
         access: rules for clients.
         network: name and licence of the network.
+        live_words: understands what is to be found in the live picture; closed by the caller.
         tell: gets a line when the library has changed.
         memory: of the run, if it remembers.
     """
@@ -89,6 +90,7 @@ class Site:
     controls: Controls
     access: Access
     network: tuple[str, str]
+    live_words: LiveWords
     tell: Callable[[str], None] = _log.info
     memory: LiveMemory | None = None
     hub: SceneHub = field(init=False)
@@ -200,7 +202,7 @@ class Site:
             settings = self._changed(changes)
             if settings.search != self.controls.now.search:  # what cannot be followed is refused here
                 narrow(self.index, settings.search, distinct=settings.show.distinct)
-            chooser = frame_words(settings.live.find, self.names)
+            chooser = self.live_words.chooser(settings.live.find, self.names)
             self._meaning.want(settings)
             self._find = settings.live.find
             self.controls.change(

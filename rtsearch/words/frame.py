@@ -22,6 +22,8 @@ class FrameWords:
         request: words that were understood.
     """
 
+    follows = False
+
     def __init__(self, request: Request) -> None:
         self._request = request
 

@@ -49,6 +49,7 @@ from rtsearch.pipeline import Pipeline, open_pipeline
 from rtsearch.sources import open_source
 from rtsearch.types import Detections, Frame, Neighbours, Scene, U8Array
 from rtsearch.web import Access, Address, PageServer, Site, bind
+from rtsearch.words import LiveWords
 
 OBJECTS, CROPS = 6, 16
 CHROMIUM = shutil.which("chromium-headless-shell")
@@ -80,7 +81,8 @@ def site_of(index: SearchIndex, pipeline: Pipeline) -> Iterator[tuple[Site, int]
     """A site and the port of its server."""
     settings = Settings()
     controls = Controls(settings.detect, settings.show)
-    site = Site(settings, pipeline, index, controls, Access(), (pipeline.spec.name, pipeline.spec.licence))
+    network, words = (pipeline.spec.name, pipeline.spec.licence), LiveWords("", print)
+    site = Site(settings, pipeline, index, controls, Access(), network, words)
     with PageServer(site, bind(Address(port=0)), Address(port=0)) as server:
         yield site, server.port
 
