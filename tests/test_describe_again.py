@@ -131,6 +131,17 @@ def test_a_stopped_run_goes_on(analysed):
     assert second.photos == told[-1].done
 
 
+def test_files_of_a_run_that_was_killed_at_its_very_end_are_removed(analysed):
+    before = {path: path.read_bytes() for path in analysed.rglob("*.parquet")}
+    again(analysed)
+    gone = {path: data for path, data in before.items() if not path.exists()}
+    assert gone
+    for path, data in gone.items():  # as if the kill had come before they were removed
+        path.write_bytes(data)
+    again(analysed)
+    assert blobs.files(analysed) == blobs.expected_files(analysed)
+
+
 def test_kills_at_any_moment_lose_nothing(analysed):
     """The library is the old one or the new one after each, and the run that ends has described all."""
     before = blobs.content(analysed)

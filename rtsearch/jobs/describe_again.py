@@ -22,7 +22,7 @@ import numpy as np
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
-from rtsearch.errors import LibraryError, PhotoError, SourceError, VectorError
+from rtsearch.errors import LibraryBusyError, LibraryError, PhotoError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze import settings_to_remember
 from rtsearch.jobs.analyze_report import Progress
@@ -108,7 +108,9 @@ def describe_again(
     )
     before, report = Library.open(folder, photos), AgainReport()
     if before.space.fingerprint == space.fingerprint:
-        _remove_others(folder, "")  # a run that was killed at its very end has left it
+        was, root = before.space, before.photo_root
+        del before
+        _remove_left(folder, was, root)
         return report
     root, was = _root(before), before.space
     del before  # as long as it is open, its files are not removed
@@ -154,6 +156,13 @@ def _remove_others(folder: Path, keep: str) -> None:
     for path in folder.glob(f"{_WORK}*"):
         if path.name != keep and _WORK_NAME.fullmatch(path.name):
             _remove(path)
+
+
+def _remove_left(folder: Path, space: FeatureSpace, root: Path) -> None:
+    """Remove what a run has left that was killed at its very end; another writer would do the same."""
+    _remove_others(folder, "")
+    with contextlib.suppress(LibraryBusyError), LibraryWriter.open(folder, space, photo_root=root):
+        pass  # a writer begins with that
 
 
 def _remove(work: Path) -> None:
