@@ -18,7 +18,7 @@ from rtsearch.config import load_settings
 from rtsearch.errors import ModelError, UnknownModelError
 from rtsearch.jobs.quantize import quantize
 from rtsearch.models import ModelSpec, import_onnx, int8_path
-from rtsearch.models.quantize import quantized
+from rtsearch.models.quantize import _silus, quantized
 from rtsearch.models.spec import METADATA_KEY
 from rtsearch.pipeline import open_pipeline
 from rtsearch.runners import precision
@@ -96,6 +96,16 @@ def test_silu_is_one_node(plain: Path) -> None:
     assert len(sigmoids) == 1  # that of the scores
     assert {node.domain for node in joined} == {"com.microsoft"}
     assert {node.attribute[0].f for node in joined} == {1.0}
+
+
+def test_a_sigmoid_that_is_an_output_too_stays() -> None:
+    nodes = [
+        onnx.helper.make_node("Sigmoid", ["x"], ["score"]),
+        onnx.helper.make_node("Mul", ["x", "score"], ["y"]),
+    ]
+    x, score, y = (onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("x", "score", "y"))
+    both, one = (onnx.helper.make_graph(nodes, "silu", [x], outputs) for outputs in ([y, score], [y]))
+    assert (len(_silus(both)), len(_silus(one))) == (0, 1)
 
 
 def test_a_network_without_convolutions_is_refused(plain: Path) -> None:

@@ -177,15 +177,18 @@ class _Quantizer:
 
 def _silus(graph: onnx.GraphProto) -> list[tuple[onnx.NodeProto, onnx.NodeProto]]:
     """Return the two nodes of each x * sigmoid(x): the sigmoid, which nothing else reads, and the product."""
-    readers: dict[str, list[onnx.NodeProto]] = {}
+    readers: dict[str, list[onnx.NodeProto | onnx.ValueInfoProto]] = {
+        output.name: [output] for output in graph.output
+    }
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     found = []
     for node in graph.node:
         following = readers.get(node.output[0], []) if node.op_type == "Sigmoid" else []
-        if len(following) == 1 and following[0].op_type == "Mul" and node.input[0] in following[0].input:
-            found.append((node, following[0]))
+        match following:
+            case [onnx.NodeProto(op_type="Mul") as product] if node.input[0] in product.input:
+                found.append((node, product))
     return found
 
 
