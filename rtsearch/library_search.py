@@ -235,8 +235,7 @@ def open_library(folder: str | Path, overrides: Iterable[str] = ()) -> Searchabl
 
 def _opened(library: Library, overrides: Iterable[str]) -> SearchableLibrary:
     settings = load_settings(None, overrides, remembered_settings(library))
-    imported = not library.space.read_recipe.model_sha256
-    pipeline = None if imported else open_pipeline(settings, library=library)
+    pipeline = None if library.space.imported else open_pipeline(settings, library=library)
     try:
         if pipeline is not None:
             library.require(pipeline.feature_space)

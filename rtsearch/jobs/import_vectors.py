@@ -28,6 +28,7 @@ from rtsearch.library import FeatureSpace, LibraryWriter, ObjectRows, PhotoRow, 
 from rtsearch.library.crops import encode_crop
 from rtsearch.library.dlib_vectors import DlibVectors, read_dlib_vectors
 from rtsearch.library.files import sha256_of
+from rtsearch.library.manifest import IMPORTED
 from rtsearch.library.schema import is_safe_path
 from rtsearch.types import I64Array
 
@@ -117,7 +118,7 @@ def _space(known: DlibVectors) -> FeatureSpace:
     """Return the feature space: that of the network of 2017, or of the projection that only this file has."""
     dim = known.vectors.shape[1]
     # Distances of vectors that are finished stay as they are: see ``search.projection``.
-    blocks = [{"kind": "imported", "width": dim}]
+    blocks = [{"kind": IMPORTED, "width": dim}]
     recipe: dict[str, Any] = {"model": "ReverseObjectSearchFast", "describe": {"blocks": blocks}}
     if known.projection is not None:
         recipe["projection"] = hashlib.sha256(known.projection.tobytes()).hexdigest()

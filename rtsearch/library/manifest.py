@@ -26,6 +26,7 @@ from rtsearch.storage.address import Address
 
 __all__ = [
     "FORMAT_VERSION",
+    "IMPORTED",
     "MAX_MANIFEST_BYTES",
     "PARTS",
     "FeatureSpace",
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 FORMAT_NAME = "rtsearch library"
+IMPORTED = "imported"
+"""Kind of a block of vectors that another program made."""
 FORMAT_VERSION = 3
 PARTS = {"images": ".parquet", "objects": ".parquet", "thumbs": ".pack"}
 """The three files of a fragment: LIB/<part>/<name><suffix>."""
@@ -137,6 +140,11 @@ class FeatureSpace(_Record):
     def read_recipe(self) -> Recipe:
         """The parts of the recipe that are read one by one."""
         return Recipe.model_validate(self.recipe)
+
+    @property
+    def imported(self) -> bool:
+        """True where another program made the vectors: no network here makes such."""
+        return any(block.kind == IMPORTED for block in self.read_recipe.describe.blocks)
 
     @property
     def fingerprint(self) -> str:
