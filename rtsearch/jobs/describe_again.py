@@ -22,7 +22,7 @@ import numpy as np
 from rtsearch._util.metrics import Meter
 from rtsearch._util.signals import stop_on_signal
 from rtsearch.config import Settings
-from rtsearch.errors import LibraryBusyError, LibraryError, PhotoError, SourceError, VectorError
+from rtsearch.errors import LibraryError, PhotoError, SourceError, VectorError
 from rtsearch.images.decode import quiet_decoders
 from rtsearch.jobs.analyze import settings_to_remember
 from rtsearch.jobs.analyze_report import Progress
@@ -159,9 +159,9 @@ def _remove_others(folder: Path, keep: str) -> None:
 
 
 def _remove_left(folder: Path, space: FeatureSpace, root: Path) -> None:
-    """Remove what a run has left that was killed at its very end; another writer would do the same."""
+    """Remove what a run has left that was killed at its very end, if the disk and other writers let us."""
     _remove_others(folder, "")
-    with contextlib.suppress(LibraryBusyError), LibraryWriter.open(folder, space, photo_root=root):
+    with contextlib.suppress(LibraryError), LibraryWriter.open(folder, space, photo_root=root):
         pass  # a writer begins with that
 
 
