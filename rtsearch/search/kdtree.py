@@ -57,7 +57,7 @@ _SAMPLE = 64  # vectors whose neighbours tell whether float32 is too coarse
 
 
 class _Narrowed(NamedTuple):
-    """What a search among some rows needs: a handle, the share of the rows, and the effort."""
+    """Handle, share of the rows, and effort of a search among some rows."""
 
     handle: I64Array
     share: float
