@@ -64,17 +64,19 @@ def test_a_frame_without_objects_and_boxes_beyond_its_edges() -> None:
 
 @pytest.mark.slow
 def test_a_run_records_only_what_is_looked_for(cli, library, short_clip, tmp_path: Path) -> None:
-    def labels(*options: str) -> set[str]:
+    def labels(*options: str, said: str = "") -> set[str]:
         record = tmp_path / "seen.jsonl"
         command = ["run", library, "--source", short_clip, "--headless", "--record", record, "--overwrite"]
         done = cli(*command, *options)
         assert done.code == 0, done.err
+        assert said in done.err
         lines = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
         return {each["label"] for line in lines for each in line.get("objects", [])}
 
     assert "person" in labels()
     assert labels("--find", "person") == {"person"}
-    assert labels("--set", "live.find=elephant") == set()
+    nothing = 'nothing was seen that "elephant" describes'
+    assert labels("--set", "live.find=elephant", said=nothing) == set()
 
 
 def test_words_that_are_not_known_end_the_run_before_it_begins(cli, library, short_clip) -> None:

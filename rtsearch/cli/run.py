@@ -175,7 +175,7 @@ def run(
     if as_json:
         print_json(dataclasses.asdict(report))
     else:
-        _tell_report(report)
+        _tell_report(report, settings.live.find)
         tell_outlets(report.outlets)
         if report.memory is not None:
             _tell_memory(report.memory)
@@ -383,7 +383,7 @@ def _tell_memory(memory: MemoryReport) -> None:
     tell(f"remembered: {counted(memory.entries, 'object')}, {memory.dropped:,} dropped{problem}")
 
 
-def _tell_report(report: LiveReport) -> None:
+def _tell_report(report: LiveReport, find: str) -> None:
     stages = "  ".join(f"{name} {ms['p50']:.1f}" for name, ms in report.stage_ms.items())
     latency = report.latency_ms
     tell(
@@ -391,3 +391,5 @@ def _tell_report(report: LiveReport) -> None:
         f"{counted(report.objects, 'object')}, {counted(report.neighbours, 'neighbour')}; "
         f"latency {latency['p50']:.0f} ms (p99 {latency['p99']:.0f}); median ms per frame: {stages}"
     )
+    if find and not report.objects:
+        tell(f'nothing was seen that "{find}" describes')
